@@ -1,0 +1,1 @@
+"""Pure functions on any pytree of stacked clients; each is usable alone."""

@@ -1,0 +1,206 @@
+"""The few types that every room of the package shares; imports JAX and nothing else.
+
+Axis letters used in all docstrings: ``C`` clients stored, ``K`` client slots in a round's cohort, ``L`` layers,
+``B`` examples in a batch, ``N`` examples in the pool, ``T`` teams, ``R`` rounds.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+
+Array = jax.Array
+Key = jax.Array
+Params = Any  # a pytree of arrays: one model or, where called "stacked", K or C models along axis 0
+
+
+@jax.tree_util.register_static
+@dataclasses.dataclass(frozen=True)
+class LayerMap:
+    """Which layer each leaf of a parameter tree belongs to, in the order of the forward pass.
+
+    Static and hashable: it can be closed over, or passed to a jitted function like any other argument.
+    Made by :func:`fedjax_layers.ops.layer_map`.
+
+    Attributes:
+      treedef: structure of the parameter tree.
+      leaf_paths: slash-separated path of each leaf, in flatten order.
+      leaf_layers: layer number of each leaf, in flatten order.
+      leaf_sizes: number of elements of each leaf.
+      leaf_bytes: bytes of each leaf in the dtype it is stored in.
+      leaf_scored: whether the leaf enters per-layer scores (weights do; biases and norm parameters do not).
+      names: name of each layer, ``[L]``.
+      blocks: block number of each layer, ``[L]``; with no coarser grouping, each layer is its own block.
+      block_names: name of each block.
+    """
+
+    treedef: Any
+    leaf_paths: tuple[str, ...]
+    leaf_layers: tuple[int, ...]
+    leaf_sizes: tuple[int, ...]
+    leaf_bytes: tuple[int, ...]
+    leaf_scored: tuple[bool, ...]
+    names: tuple[str, ...]
+    blocks: tuple[int, ...]
+    block_names: tuple[str, ...]
+
+    @property
+    def num_layers(self) -> int:
+        """L, the number of layers."""
+        return len(self.names)
+
+    @property
+    def num_blocks(self) -> int:
+        """Number of blocks."""
+        return len(self.block_names)
+
+    @property
+    def tree(self) -> Any:
+        """A params-shaped tree of layer numbers."""
+        return jax.tree.unflatten(self.treedef, self.leaf_layers)
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Number of parameters of each layer, ``[L]``."""
+        return self._per_layer(self.leaf_sizes)
+
+    @property
+    def bytes(self) -> tuple[int, ...]:
+        """Bytes of each layer, ``[L]``, in the dtypes it is stored in."""
+        return self._per_layer(self.leaf_bytes)
+
+    @property
+    def scored_sizes(self) -> tuple[int, ...]:
+        """Number of scored weights of each layer, ``[L]``: the n_k of a per-layer mean."""
+        scored = tuple(n if s else 0 for n, s in zip(self.leaf_sizes, self.leaf_scored, strict=True))
+        return self._per_layer(scored)
+
+    def _per_layer(self, leaf_values: tuple[int, ...]) -> tuple[int, ...]:
+        totals = [0] * self.num_layers
+        for layer, value in zip(self.leaf_layers, leaf_values, strict=True):
+            totals[layer] += value
+        return tuple(totals)
+
+
+class Batch(NamedTuple):
+    """One mini-batch of one client.
+
+    Attributes:
+      inputs: ``[B, ...]`` in the stored dtype; the task normalises them on the device.
+      labels: ``[B, ...]`` integers.
+      mask: ``[B]`` bool; False marks a padding row, which no loss or metric may see.
+    """
+
+    inputs: Array
+    labels: Array
+    mask: Array
+
+
+class Pool(NamedTuple):
+    """All examples of all clients, once, on the device: ``inputs [N, ...]``, ``labels [N, ...]``."""
+
+    inputs: Array
+    labels: Array
+
+
+class Ranges(NamedTuple):
+    """Where in the pool each client's examples of one split lie: rows ``start[c] .. start[c] + count[c]``."""
+
+    start: Array  # [C] int32
+    count: Array  # [C] int32
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Cohort:
+    """The clients of one round. Slots with weight 0 are padding: nothing of them reaches any model.
+
+    Attributes:
+      ids: ``[K]`` int32, rows of the client store, without repetition among slots of positive weight.
+      weight: ``[K]`` float, aggregation weight, usually the number of training examples; 0 marks padding.
+      train: ``[K]`` ranges of each slot's training examples in the pool.
+      pool: the examples, shared by all slots.
+      everyone: static; True promises ``ids == arange(C)``, so that the store need not be gathered or scattered.
+    """
+
+    ids: Array
+    weight: Array
+    train: Ranges
+    pool: Pool
+    everyone: bool = dataclasses.field(default=False, metadata={"static": True})
+
+
+class Task(NamedTuple):
+    """What is learnt: a model, its loss and its layers, as pure functions.
+
+    Attributes:
+      init: ``key -> params``.
+      apply: ``(params, inputs [B, ...], key | None) -> outputs [B, ...]``; with ``key=None`` deterministic.
+      losses: ``(outputs, labels [B, ...]) -> [B]``, one loss per example.
+      loss: ``(params, batch, key | None) -> []``, the mean of ``losses`` over the rows of the batch that are real.
+      layers: the model's :class:`LayerMap`.
+      num_classes: number of classes of the outputs' last axis.
+    """
+
+    init: Callable[[Key], Params]
+    apply: Callable[[Params, Array, Key | None], Array]
+    losses: Callable[[Array, Array], Array]
+    loss: Callable[[Params, Batch, Key | None], Array]
+    layers: LayerMap
+    num_classes: int
+
+
+class Models(NamedTuple):
+    """The models that an algorithm offers after a round; ``None`` where it has none.
+
+    Attributes:
+      personal: what client c would use, leaves ``[C, ...]``; ``None`` means that it would use the global model.
+      global_model: the server's one model, leaves ``[...]``.
+      team: leaves ``[T, ...]``.
+    """
+
+    personal: Params | None = None
+    global_model: Params | None = None
+    team: Params | None = None
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class RoundInfo:
+    """What one round reports beside the next state.
+
+    Attributes:
+      trained: each slot's model after local training and before the server's step, leaves ``[K, ...]``.
+      loss: ``[K]`` mean training loss of each slot over its local steps.
+      sent: ``[L]`` int32, number of clients that uploaded each layer this round.
+      received: ``[L]`` int32, number of clients that downloaded each layer this round.
+      sent_scalars: ``[]`` int32, number of further scalars uploaded by all clients together (scores, say).
+      extra: further arrays by name, recorded for every round.
+    """
+
+    trained: Params
+    loss: Array
+    sent: Array
+    received: Array
+    sent_scalars: Array
+    extra: dict[str, Array] = dataclasses.field(default_factory=dict)
+
+
+class Algorithm(NamedTuple):
+    """A federated algorithm as a bundle of pure functions.
+
+    Attributes:
+      init: ``(key, params) -> state``; every model starts from ``params``.
+      round: ``(key, state, cohort) -> (state, info)``; an empty cohort changes no model.
+      models: ``state -> Models``, what would be served now.
+      finish: ``(key, state, cohort) -> trained [K, ...]`` or ``None``; a last local phase after all rounds
+        (fine-tuning, say) whose result is each client's personal model.
+    """
+
+    init: Callable[[Key, Params], Any]
+    round: Callable[[Key, Any, Cohort], tuple[Any, RoundInfo]]
+    models: Callable[[Any], Models]
+    finish: Callable[[Key, Any, Cohort], Params] | None = None
