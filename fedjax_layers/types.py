@@ -7,6 +7,7 @@ Axis letters used in all docstrings: ``C`` clients stored, ``K`` client slots in
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -29,7 +30,7 @@ class LayerMap:
       treedef: structure of the parameter tree.
       leaf_paths: slash-separated path of each leaf, in flatten order.
       leaf_layers: layer number of each leaf, in flatten order.
-      leaf_sizes: number of elements of each leaf.
+      leaf_shapes: shape of each leaf of one model.
       leaf_bytes: bytes of each leaf in the dtype it is stored in.
       leaf_scored: whether the leaf enters per-layer scores (weights do; biases and norm parameters do not).
       names: name of each layer, ``[L]``.
@@ -40,7 +41,7 @@ class LayerMap:
     treedef: Any
     leaf_paths: tuple[str, ...]
     leaf_layers: tuple[int, ...]
-    leaf_sizes: tuple[int, ...]
+    leaf_shapes: tuple[tuple[int, ...], ...]
     leaf_bytes: tuple[int, ...]
     leaf_scored: tuple[bool, ...]
     names: tuple[str, ...]
@@ -61,6 +62,11 @@ class LayerMap:
     def tree(self) -> Any:
         """A params-shaped tree of layer numbers."""
         return jax.tree.unflatten(self.treedef, self.leaf_layers)
+
+    @property
+    def leaf_sizes(self) -> tuple[int, ...]:
+        """Number of elements of each leaf, in flatten order."""
+        return tuple(math.prod(shape) for shape in self.leaf_shapes)
 
     @property
     def sizes(self) -> tuple[int, ...]:

@@ -1,1 +1,24 @@
-"""Pure functions on any pytree of stacked clients; each is usable alone."""
+"""Pure functions on any pytree of stacked clients: jittable, vmappable, each usable alone.
+
+Importing this package loads JAX, chex and optax only: neither Flax nor anything that reads files or draws.
+"""
+
+from fedjax_layers.ops.average import masked_mean, weighted_mean
+from fedjax_layers.ops.clients import ClientAxis, map_clients
+from fedjax_layers.ops.layers import layer_map, layer_sums, select
+from fedjax_layers.ops.prox import proximal_pull
+from fedjax_layers.ops.sensitivity import federation_sensitivity, prefix_mask, transition_point
+
+__all__ = [
+    "ClientAxis",
+    "federation_sensitivity",
+    "layer_map",
+    "layer_sums",
+    "map_clients",
+    "masked_mean",
+    "prefix_mask",
+    "proximal_pull",
+    "select",
+    "transition_point",
+    "weighted_mean",
+]

@@ -1,0 +1,37 @@
+"""FedProx (Li et al. 2020)."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import optax
+
+from fedjax_layers.algorithms.fedavg import fedavg
+from fedjax_layers.local_training import Trainer
+from fedjax_layers.ops import proximal_pull
+from fedjax_layers.types import Algorithm
+
+
+def fedprox(
+    trainer: Trainer,
+    *,
+    mu: float | jax.Array = 0.1,
+    server_optimizer: optax.GradientTransformation | None = None,
+    published_self_reference: bool = False,
+) -> Algorithm:
+    """FedAvg whose local loss gains ``mu/2 * ||params - global||^2``, the global model of the round's start.
+
+    Args:
+      trainer: how each client trains.
+      mu: strength of the term; may be traced. 0.1 is PLayer-FL's setting on every data set.
+      server_optimizer: as in :func:`fedavg`.
+      published_self_reference: PLayer-FL's code before April 2025 took the model being trained as its own
+        reference, so that term and gradient vanished and FedProx was FedAvg; True repeats that.
+
+    Returns:
+      The algorithm.
+    """
+    if not published_self_reference:
+        trainer = dataclasses.replace(trainer, optimizer=optax.chain(proximal_pull(mu), trainer.optimizer))
+    return fedavg(trainer, server_optimizer=server_optimizer)

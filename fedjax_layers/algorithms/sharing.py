@@ -1,0 +1,146 @@
+"""One round in which some layers are averaged and the others stay with their client.
+
+The frame of every algorithm that decides per layer what is shared: all layers is FedAvg, none is local training.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import struct
+
+from fedjax_layers.local_training import LocalOptions, LocalResult, Trainer, train_cohort
+from fedjax_layers.ops import masked_mean, select
+from fedjax_layers.types import Array, Cohort, Key, Params, RoundInfo
+
+
+@struct.dataclass
+class SharingState:
+    """State between rounds.
+
+    Attributes:
+      round: ``[]`` int32, rounds done.
+      server: params of the global model.
+      clients: each client's latest trained model, leaves ``[C, ...]``; ``None`` where nothing personal is kept.
+      client_opt: clients' optimiser states ``[C, ...]``, or ``()``.
+      server_opt: state of the server's optimiser, or ``()``.
+    """
+
+    round: Array
+    server: Params
+    clients: Params | None
+    client_opt: Any
+    server_opt: Any
+
+
+def init_sharing(
+    trainer: Trainer, params: Params, *, personal: bool, server_optimizer: optax.GradientTransformation | None = None
+) -> SharingState:
+    """The state before the first round: every model is ``params``."""
+    stacked = jax.tree.map(lambda x: jnp.broadcast_to(x, (trainer.num_clients, *x.shape)), params)
+    return SharingState(
+        round=jnp.int32(0),
+        server=params,
+        clients=stacked if personal else None,
+        client_opt=trainer.init_optimizer(params),
+        server_opt=() if server_optimizer is None else server_optimizer.init(params),
+    )
+
+
+def take_clients(store: Any, cohort: Cohort) -> Any:
+    """Rows ``[K, ...]`` of the store ``[C, ...]`` for the cohort's slots."""
+    if cohort.everyone:
+        return store
+    return jax.tree.map(lambda x: x[cohort.ids], store)
+
+
+def put_clients(store: Any, cohort: Cohort, rows: Any) -> Any:
+    """The store with the cohort's rows replaced; slots of weight 0 write nothing."""
+    if cohort.everyone:
+        keep = cohort.weight > 0
+        return jax.tree.map(lambda s, r: jnp.where(keep.reshape(-1, *(1,) * (r.ndim - 1)), r, s), store, rows)
+    first = jax.tree.leaves(store)
+    if not first:
+        return store
+    # Padding is sent past the end, where the scatter drops it.
+    target = jnp.where(cohort.weight > 0, cohort.ids, first[0].shape[0])
+    return jax.tree.map(lambda s, r: s.at[target].set(r, mode="drop"), store, rows)
+
+
+def local_phase(
+    trainer: Trainer,
+    key: Key,
+    state: SharingState,
+    cohort: Cohort,
+    shared: Array | None,
+    *,
+    trainable: Array | None = None,
+    with_gradient: bool = False,
+) -> LocalResult:
+    """Local training of the cohort from the server's shared layers and each client's own others."""
+    scale = None if trainer.step_scale is None else trainer.step_scale(state.round)
+    return train_cohort(
+        trainer,
+        key,
+        cohort,
+        server=state.server,
+        own=take_clients(state.clients, cohort),
+        shared=shared,
+        opt_state=take_clients(state.client_opt, cohort),
+        options=LocalOptions(trainable, scale, with_gradient),
+    )
+
+
+def server_phase(
+    trainer: Trainer,
+    state: SharingState,
+    cohort: Cohort,
+    result: LocalResult,
+    shared: Array,
+    server_optimizer: optax.GradientTransformation | None = None,
+) -> SharingState:
+    """Average the shared layers, step the server, and keep what each client trained.
+
+    With a server optimiser the pseudo-gradient is ``server - mean`` (Reddi et al. 2021, Algorithm 2); layers that
+    are not shared do not move whatever the optimiser remembers, and an empty cohort leaves its state alone.
+    """
+    layers = trainer.task.layers
+    mean = masked_mean(result.params, cohort.weight, shared, layers, state.server)
+    server, server_opt = mean, state.server_opt
+    if server_optimizer is not None:
+        pseudo = jax.tree.map(jnp.subtract, state.server, mean)
+        updates, server_opt = server_optimizer.update(pseudo, state.server_opt, state.server)
+        server = select(shared, layers, optax.apply_updates(state.server, updates), state.server)
+        some = cohort.weight.sum() > 0
+        server, server_opt = jax.tree.map(
+            lambda new, old: jnp.where(some, new, old), (server, server_opt), (state.server, state.server_opt)
+        )
+    return state.replace(
+        round=state.round + 1,
+        server=server,
+        clients=put_clients(state.clients, cohort, result.params),
+        client_opt=put_clients(state.client_opt, cohort, result.opt_state),
+        server_opt=server_opt,
+    )
+
+
+def round_info(result: LocalResult, cohort: Cohort, shared: Array, **extra: Any) -> RoundInfo:
+    """The report of a round in which the layers of ``shared`` [L] go both ways."""
+    present = (cohort.weight > 0).sum(dtype=jnp.int32)
+    moved = jnp.where(shared, present, 0).astype(jnp.int32)
+    return RoundInfo(
+        trained=result.params,
+        loss=result.loss,
+        sent=moved,
+        received=moved,
+        sent_scalars=jnp.int32(extra.pop("sent_scalars", 0)),
+        extra=extra,
+    )
+
+
+def served_models(trainer: Trainer, state: SharingState, shared: Array) -> Params:
+    """Personal models ``[C, ...]`` at the start of the next round: shared layers are the server's."""
+    return jax.vmap(lambda own: select(shared, trainer.task.layers, state.server, own))(state.clients)

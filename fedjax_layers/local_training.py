@@ -1,0 +1,256 @@
+"""Local training: what one client does between two messages, and the same for a whole cohort."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+import optax
+
+from fedjax_layers.ops import ClientAxis, map_clients, select
+from fedjax_layers.types import Array, Batch, Cohort, Key, Params, Pool, Task
+
+
+@dataclasses.dataclass(frozen=True)
+class Trainer:
+    """How every client trains. Numbers may be traced where their type says ``Array``; the rest is static.
+
+    Attributes:
+      task: model and loss.
+      optimizer: each client's optax optimiser; its ``update`` is called per client, under the client axis.
+      num_clients: C, clients stored.
+      max_examples: training examples of the largest client.
+      batch_size: B. The last batch of an epoch holds the remainder: no example is dropped.
+      epochs: passes over the client's training examples per round, each in a fresh order.
+      steps: local steps per round instead of epochs, the same for every client; batches go round one shuffle of
+        the client's examples, none twice in a batch.
+      uniform: every client holds exactly ``max_examples``: no step is ever empty, and the loop has a fixed length
+        (and with it a reverse-mode derivative).
+      axis: width and devices of the client axis.
+      keep_optimizer: clients keep their optimiser state from round to round instead of starting afresh.
+      step_scale: ``round number -> factor`` on every update of that round, a learning-rate schedule over rounds.
+
+    Raises:
+      ValueError: a count below 1, or both or neither of ``epochs`` and ``steps`` given.
+    """
+
+    task: Task
+    optimizer: optax.GradientTransformation
+    num_clients: int
+    max_examples: int
+    batch_size: int
+    epochs: int | None = 1
+    steps: int | None = None
+    uniform: bool = False
+    axis: ClientAxis = ClientAxis()
+    keep_optimizer: bool = False
+    step_scale: Callable[[Array], Array] | None = None
+
+    def __post_init__(self) -> None:
+        if (self.epochs is None) == (self.steps is None):
+            raise ValueError(f"epochs, steps: expected exactly one of them, got {self.epochs} and {self.steps}")
+        for name in ("num_clients", "max_examples", "batch_size", "epochs", "steps"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name}: expected an integer of at least 1, got {value}")
+
+    @property
+    def orders(self) -> int:
+        """Shuffled orders drawn per round."""
+        return self.epochs or 1
+
+    def num_steps(self, count: int | Array) -> int | Array:
+        """Local steps per round of a client with ``count`` training examples; 0 for an empty client."""
+        if self.steps is not None:
+            return self.steps if isinstance(count, int) else jnp.where(count > 0, self.steps, 0)
+        return self.orders * (-(-count // self.batch_size))
+
+    def init_optimizer(self, params: Params) -> Any:
+        """Optimiser states of all clients ``[C, ...]`` if they are kept from round to round, else ``()``."""
+        if not self.keep_optimizer:
+            return ()
+        one = self.optimizer.init(params)
+        return jax.tree.map(lambda x: jnp.broadcast_to(x, (self.num_clients, *jnp.shape(x))), one)
+
+
+class LocalResult(NamedTuple):
+    """Result of local training; stacked ``[K, ...]`` where it comes from :func:`train_cohort`.
+
+    Attributes:
+      params: trained parameters.
+      opt_state: optimiser state, ``()`` unless it is kept.
+      loss: mean training loss over the steps; 0 for a client without steps.
+      gradient: mean of the steps' gradients where asked for, else ``()``.
+    """
+
+    params: Params
+    opt_state: Any
+    loss: Array
+    gradient: Any
+
+
+class LocalOptions(NamedTuple):
+    """What an algorithm changes in one round's local training.
+
+    Attributes:
+      trainable: ``[L]`` bool; updates of other layers are dropped *after* the optimiser, since momentum or weight
+        decay would move a layer whose gradient alone is zero. ``None`` trains all.
+      scale: factor on every update.
+      with_gradient: also return the mean gradient.
+    """
+
+    trainable: Array | None = None
+    scale: Array | None = None
+    with_gradient: bool = False
+
+
+def batch_order(key: Key, count: Array, trainer: Trainer) -> Array:
+    """Shuffled positions ``[orders, M]`` within a client's examples; the first ``count`` of each row are valid.
+
+    ``M`` is ``max_examples``. One sort of random numbers with the invalid positions last: no loop over clients
+    and no shape that depends on ``count``.
+    """
+    shape = (trainer.orders, trainer.max_examples)
+    noise = jax.random.bits(key, shape, jnp.uint32)
+    if not trainer.uniform:
+        noise = jnp.where(jnp.arange(trainer.max_examples) < count, noise >> 1, jnp.uint32(2**32 - 1))
+    return jnp.argsort(noise, axis=-1).astype(jnp.int32)
+
+
+def batch_rows(order: Array, step: Array, count: Array, trainer: Trainer) -> tuple[Array, Array]:
+    """Positions ``[B]`` of one step's batch within the client's examples, and which are real."""
+    slots = jnp.arange(trainer.batch_size, dtype=jnp.int32)
+    safe = jnp.maximum(count, 1)
+    if trainer.steps is not None:
+        within = jnp.minimum(trainer.batch_size, safe)
+        return order[0, (step * within + slots) % safe], slots < jnp.minimum(trainer.batch_size, count)
+    per_epoch = jnp.maximum(-(-count // trainer.batch_size), 1)
+    place = (step % per_epoch) * trainer.batch_size + slots
+    return order[step // per_epoch, jnp.minimum(place, trainer.max_examples - 1)], place < count
+
+
+def take_batch(pool: Pool, start: Array, rows: Array, mask: Array) -> Batch:
+    """Gather a client's batch from the pool; padding rows repeat the client's first example."""
+    index = start + jnp.where(mask, rows, 0)
+    return Batch(
+        pool.inputs.at[index].get(mode="promise_in_bounds"),
+        pool.labels.at[index].get(mode="promise_in_bounds"),
+        mask,
+    )
+
+
+def train_client(
+    trainer: Trainer,
+    key: Key,
+    params: Params,
+    opt_state: Any,
+    anchor: Params,
+    data: tuple[Array, Array, Pool],
+    options: LocalOptions = LocalOptions(),
+) -> LocalResult:
+    """Train one client for one round.
+
+    Args:
+      trainer: how.
+      key: this client's key of this round.
+      params: where it begins.
+      opt_state: its kept optimiser state, or ``()`` to start afresh.
+      anchor: what a proximal term pulls to.
+      data: first row of the client's range in the pool, number of its training examples, and the pool.
+      options: what the algorithm changes.
+
+    Returns:
+      The trained parameters and so on. A client without examples returns what it was given.
+    """
+    start, count, pool = data
+    optimizer = optax.with_extra_args_support(trainer.optimizer)
+    order_key, step_key = jax.random.split(key)
+    order = batch_order(order_key, count, trainer)
+    layers = trainer.task.layers
+
+    def step(i: Array, carry: Any) -> Any:
+        params, state, loss_sum, grad_sum = carry
+        batch = take_batch(pool, start, *batch_rows(order, i, count, trainer))
+        loss, grads = jax.value_and_grad(trainer.task.loss)(params, batch, jax.random.fold_in(step_key, i))
+        updates, state = optimizer.update(grads, state, params, anchor=anchor)
+        if options.scale is not None:
+            updates = jax.tree.map(lambda u: u * options.scale.astype(u.dtype), updates)  # type: ignore[union-attr]
+        if options.trainable is not None:
+            updates = select(options.trainable, layers, updates, jax.tree.map(jnp.zeros_like, updates))
+        if options.with_gradient:
+            grad_sum = jax.tree.map(jnp.add, grad_sum, grads)
+        return optax.apply_updates(params, updates), state, loss_sum + loss.astype(dtype), grad_sum
+
+    state = opt_state if trainer.keep_optimizer else optimizer.init(params)
+    zero_grad = jax.tree.map(jnp.zeros_like, params) if options.with_gradient else ()
+    dtype = jnp.result_type(*jax.tree.leaves(params))
+    num_steps = trainer.num_steps(trainer.max_examples if trainer.uniform else count)
+    carry = (params, state, jnp.zeros((), dtype), zero_grad)
+    params, state, loss_sum, grad_sum = jax.lax.fori_loop(0, num_steps, step, carry)
+    mean = 1 / jnp.maximum(jnp.asarray(num_steps, loss_sum.dtype), 1)
+    gradient = jax.tree.map(lambda g: g * mean.astype(g.dtype), grad_sum)
+    return LocalResult(params, state if trainer.keep_optimizer else (), loss_sum * mean, gradient)
+
+
+def train_cohort(
+    trainer: Trainer,
+    key: Key,
+    cohort: Cohort,
+    *,
+    server: Params | None = None,
+    own: Params | None = None,
+    shared: Array | None = None,
+    opt_state: Any = (),
+    anchor: Params | None = None,
+    options: LocalOptions = LocalOptions(),
+) -> LocalResult:
+    """Train every slot of the cohort, each from its own start.
+
+    A slot begins at ``server`` where ``own`` is ``None``, at ``own`` where ``server`` is ``None``, and with both at
+    the server's layers where ``shared`` is true and its own elsewhere. The start is put together client by client
+    inside the map, so that K copies of it are never held at once.
+
+    Args:
+      trainer: how.
+      key: the round's key; slot k uses ``fold_in(key, ids[k])``, so a client's result does not depend on its slot.
+      cohort: who, with which examples. Slots of weight 0 do no step.
+      server: params of one model.
+      own: params stacked ``[K, ...]``.
+      shared: bool ``[L]``.
+      opt_state: kept optimiser states ``[K, ...]``, or ``()``.
+      anchor: stacked ``[K, ...]``; ``None`` is where each slot began.
+      options: what the algorithm changes.
+
+    Returns:
+      Stacked results ``[K, ...]``.
+
+    Raises:
+      ValueError: neither ``server`` nor ``own``, or both without ``shared``.
+    """
+    if server is None and own is None:
+        raise ValueError("server, own: expected at least one of them, found neither")
+    if server is not None and own is not None and shared is None:
+        raise ValueError("shared: expected a mask [L] beside server and own, found None")
+    slots = cohort.ids.shape[0]
+    chex.assert_tree_shape_prefix((cohort.weight, cohort.train, own, opt_state, anchor), (slots,))
+    count = jnp.where(cohort.weight > 0, cohort.train.count, 0)
+
+    def one(row: Any, common: Any) -> LocalResult:
+        ident, start, count, own, opt_state, anchor = row
+        server, shared, pool, round_key = common
+        if server is None:
+            params = own
+        elif own is None:
+            params = server
+        else:
+            params = select(shared, trainer.task.layers, server, own)
+        client_key = jax.random.fold_in(round_key, ident)
+        pulled_to = params if anchor is None else anchor
+        return train_client(trainer, client_key, params, opt_state, pulled_to, (start, count, pool), options)
+
+    rows = (cohort.ids, cohort.train.start, count, own, opt_state, anchor)
+    return map_clients(one, rows, shared=((server, shared, cohort.pool, key),), axis=trainer.axis)

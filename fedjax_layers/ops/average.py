@@ -1,0 +1,92 @@
+"""Weighted means over the client axis, whole or layer by layer, that survive empty cohorts and NaN in padding."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from fedjax_layers.ops.checks import client_count, expect_shape, layer_mask, model_leaves, same_tree, stacked_leaves
+from fedjax_layers.types import Array, LayerMap, Params
+
+
+def weighted_mean(stacked: Params, weights: Array, fallback: Params | None = None) -> Params:
+    """Mean over clients, ``sum_k w_k x_k / sum_k w_k``.
+
+    Args:
+      stacked: any pytree with leaves ``[K, ...]``.
+      weights: ``[K]``, not negative. A client of weight 0 is left out whatever it holds, NaN included.
+      fallback: the same tree without the leading axis: the result where all weights are 0. ``None`` gives NaN
+        there (0 for integer leaves), as a mean over nobody should.
+
+    Returns:
+      The same tree without the leading axis, in the leaves' dtypes.
+
+    Raises:
+      ValueError: leaves of unequal length, weights of another length, or a fallback that differs (path named).
+    """
+    num = client_count(stacked, "stacked")
+    weights = jnp.asarray(weights)
+    expect_shape(weights, (num,), "weights")
+    leaves, treedef = jax.tree.flatten(stacked)
+    if fallback is None:
+        empty: list[Any] = [_nothing(x) for x in leaves]
+    else:
+        paths = tuple(
+            jax.tree_util.keystr(p, simple=True, separator="/")
+            for p, _ in jax.tree_util.tree_flatten_with_path(stacked)[0]
+        )
+        empty = same_tree(fallback, treedef, paths, "fallback")
+    return jax.tree.unflatten(treedef, [_mean(x, weights, e) for x, e in zip(leaves, empty, strict=True)])
+
+
+def masked_mean(stacked: Params, weights: Array, mask: Array, layers: LayerMap, fallback: Params) -> Params:
+    """Mean over clients of the layers that the mask selects; the other layers come from ``fallback``.
+
+    With a mask per client each layer is averaged over the clients that share it, their weights renormalised; a
+    layer that nobody shares is the fallback's.
+
+    Args:
+      stacked: params stacked ``[K, ...]``.
+      weights: ``[K]``, not negative; weight 0 leaves a client out whatever it holds.
+      mask: bool ``[L]``, or ``[K, L]`` per client.
+      layers: the layer map.
+      fallback: params of one model.
+
+    Returns:
+      Params of one model.
+
+    Raises:
+      ValueError: a mask or weights of another length, or trees that differ from the map (the path is named).
+    """
+    mask = layer_mask(mask, layers)
+    weights = jnp.asarray(weights)
+    expect_shape(weights, (None,), "weights")
+    num = weights.shape[0]
+    if mask.ndim == 2:
+        expect_shape(mask, (num, layers.num_layers), "mask")
+    means = []
+    for i, x, other in zip(
+        layers.leaf_layers,
+        stacked_leaves(stacked, layers, num, "stacked"),
+        model_leaves(fallback, layers, "fallback"),
+        strict=True,
+    ):
+        mean = _mean(x, jnp.where(mask[..., i], weights, 0), other)
+        means.append(mean)
+    return jax.tree.unflatten(layers.treedef, means)
+
+
+def _nothing(x: Array) -> Array:
+    return jnp.full(x.shape[1:], jnp.nan if jnp.issubdtype(x.dtype, jnp.inexact) else 0, x.dtype)
+
+
+def _mean(x: Array, weights: Array, empty: Array) -> Array:
+    dtype = x.dtype if jnp.issubdtype(x.dtype, jnp.inexact) else jnp.float32
+    total = weights.sum()
+    share = jnp.where(total > 0, weights / jnp.where(total > 0, total, 1), 0).astype(dtype)
+    share = share.reshape(share.shape + (1,) * (x.ndim - 1))
+    # where, not multiplication alone: 0 * NaN is NaN, and padding may hold anything.
+    mean = jnp.where(share > 0, x.astype(dtype) * share, 0).sum(0)
+    return jnp.where(total > 0, mean.astype(x.dtype), empty)

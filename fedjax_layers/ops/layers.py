@@ -1,0 +1,193 @@
+"""Layers of a parameter tree: numbering them in call order, selecting among them, summing over each."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fedjax_layers.ops.checks import layer_mask, leaf_path, model_leaves
+from fedjax_layers.types import Array, LayerMap, Params
+
+Patterns = str | Sequence[str]
+
+
+def layer_map(params: Params, order: Sequence[Patterns] | None = None, blocks: Sequence[Any] | None = None) -> LayerMap:  # noqa: E501
+    """Number the layers of one model in the order of its forward pass.
+
+    A layer is a unit of the forward pass: the kernel and the bias of one module belong together. Paths in sorted
+    order are not call order (``Dense_10`` sorts before ``Dense_2``), so the order must be given wherever the tree
+    itself does not carry one.
+
+    Args:
+      params: one model's parameters (arrays or ``ShapeDtypeStruct``), any pytree.
+      order: one entry per layer, in call order: a regular expression, or several. An expression matches a leaf if
+        it matches the whole of the leaf's slash-separated path, or of a path above it (``"Conv_0"`` matches
+        ``Conv_0/kernel``, never ``Conv_01/kernel``). For a Flax module take
+        :func:`fedjax_layers.models.call_order`. ``None`` takes the tree's own order where it has one: positions in
+        lists and tuples, fields of dataclasses, and dictionary keys that differ in one number alone.
+      blocks: a coarser grouping: one block number per layer (``0, 0, 1, ...``), or expressions as in ``order``
+        matched against layer names. ``None`` makes each layer its own block.
+
+    Returns:
+      The map. Leaves of two or more axes enter per-layer scores, vectors (biases, norm scales) do not; a layer of
+      vectors alone is scored on all of its leaves.
+
+    Raises:
+      ValueError: a leaf that no expression matches, or that two match (the leaf is named); an expression that
+        matches no leaf; a tree that has no order of its own; block numbers that do not count up from 0.
+    """
+    flat, treedef = jax.tree_util.tree_flatten_with_path(params)
+    if not flat:
+        raise ValueError("params: expected at least one leaf, found none")
+    paths = tuple(leaf_path(p) for p, _ in flat)
+    if order is None:
+        names, numbers = _own_order([p for p, _ in flat])
+    else:
+        names, numbers = _match(paths, order, "order")
+    leaves = [jax.eval_shape(lambda x: x, x) for _, x in flat]
+    block_names, block_numbers = _blocks(names, blocks)
+    return LayerMap(
+        treedef=treedef,
+        leaf_paths=paths,
+        leaf_layers=numbers,
+        leaf_shapes=tuple(tuple(x.shape) for x in leaves),
+        leaf_bytes=tuple(int(x.size) * np.dtype(x.dtype).itemsize for x in leaves),
+        leaf_scored=_scored(numbers, [x.ndim for x in leaves]),
+        names=names,
+        blocks=block_numbers,
+        block_names=block_names,
+    )
+
+
+def select(mask: Array, layers: LayerMap, on: Params, off: Params) -> Params:
+    """Take the layers where ``mask`` is true from ``on``, the others from ``off``.
+
+    Args:
+      mask: bool ``[L]``, the same layers for everybody, or ``[K, L]``, each client its own.
+      layers: the layer map.
+      on: params, or stacked ``[K, ...]``.
+      off: params, or stacked ``[K, ...]``; broadcast against ``on``.
+
+    Returns:
+      Params; stacked if ``mask`` or either tree is.
+
+    Raises:
+      ValueError: a mask of another length, or trees that differ from the map (the path is named).
+    """
+    mask = layer_mask(mask, layers)
+    chosen = [
+        jnp.where(_beside(mask[..., i], shape), a, b)
+        for i, shape, a, b in zip(
+            layers.leaf_layers,
+            layers.leaf_shapes,
+            model_leaves(on, layers, "on"),
+            model_leaves(off, layers, "off"),
+            strict=True,
+        )
+    ]
+    return jax.tree.unflatten(layers.treedef, chosen)
+
+
+def layer_sums(tree: Params, layers: LayerMap) -> Array:
+    """Sum of all elements of each layer.
+
+    Args:
+      tree: one params-shaped tree.
+      layers: the layer map.
+
+    Returns:
+      ``[L]``, in the leaves' dtype, at least float32.
+
+    Raises:
+      ValueError: a tree that differs from the map (the path is named).
+    """
+    totals: list[Any] = [0] * layers.num_layers
+    for layer, leaf in zip(layers.leaf_layers, model_leaves(tree, layers, "tree"), strict=True):
+        totals[layer] = totals[layer] + jnp.sum(leaf, dtype=jnp.promote_types(leaf.dtype, jnp.float32))
+    return jnp.stack(totals)
+
+
+def _beside(values: Array, shape: tuple[int, ...]) -> Array:
+    """``[K]`` as ``[K, 1, ...]`` beside leaves ``[K, *shape]``; a scalar as it is."""
+    return values.reshape(values.shape + (1,) * len(shape)) if values.ndim else values
+
+
+def _match(paths: Sequence[str], order: Sequence[Patterns], name: str) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    """Number of the one entry of ``order`` that matches each path."""
+    entries = [(e,) if isinstance(e, str) else tuple(e) for e in order]
+    compiled = [[re.compile(p) for p in entry] for entry in entries]
+
+    def hits(path: str) -> list[int]:
+        parts = path.split("/")
+        above = ["/".join(parts[: i + 1]) for i in range(len(parts))]
+        return [i for i, entry in enumerate(compiled) if any(p.fullmatch(a) for p in entry for a in above)]
+
+    numbers = []
+    for path in paths:
+        found = hits(path)
+        if len(found) != 1:
+            what = "none" if not found else " and ".join(repr(" | ".join(entries[i])) for i in found)
+            raise ValueError(f"{name}: expected exactly one entry to match {path!r}, found {what}")
+        numbers.append(found[0])
+    for i, entry in enumerate(entries):
+        if i not in numbers:
+            raise ValueError(f"{name}: expected entry {' | '.join(entry)!r} to match something, found nothing")
+    # An entry's first expression names it; re.escape'd paths read better without their backslashes.
+    return tuple(re.sub(r"\\(.)", r"\1", entry[0]) for entry in entries), tuple(numbers)
+
+
+def _own_order(key_paths: Sequence[tuple[Any, ...]]) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    """Layers in the order that the containers themselves carry: one layer per innermost container of leaves."""
+    owners = [path[:-1] for path in key_paths]
+    if all(not owner for owner in owners):  # bare leaves in one container: each is a layer of its own
+        owners = list(key_paths)
+    unique = list(dict.fromkeys(owners))
+    _refuse_unordered(unique)
+    ranked = sorted(unique, key=lambda path: [_rank(k) for k in path])
+    number = {path: i for i, path in enumerate(ranked)}
+    return tuple(leaf_path(p) or "params" for p in ranked), tuple(number[o] for o in owners)
+
+
+def _refuse_unordered(paths: Sequence[tuple[Any, ...]]) -> None:
+    siblings: dict[tuple[Any, ...], list[Any]] = {}
+    for path in paths:
+        for depth, key in enumerate(path):
+            if isinstance(key, jax.tree_util.DictKey):
+                siblings.setdefault(path[:depth], []).append(key.key)
+    for keys in siblings.values():
+        stems = {re.sub(r"\d+", "#", str(k), count=1) if len(set(keys)) > 1 else "" for k in keys}
+        if len(stems) > 1:
+            found = ", ".join(repr(k) for k in list(dict.fromkeys(keys))[:4])
+            raise ValueError(f"order: expected the layers' call order for keys without one, found None with {found}")
+
+
+def _rank(key: Any) -> tuple[int, ...]:
+    """Sort key of one path element: a position, a field's place (0: flatten order stands), or a key's number."""
+    if isinstance(key, jax.tree_util.SequenceKey):
+        return (key.idx,)
+    if isinstance(key, jax.tree_util.DictKey):
+        return tuple(int(n) for n in re.findall(r"\d+", str(key.key))[:1])
+    return (0,)
+
+
+def _scored(numbers: Sequence[int], ranks: Sequence[int]) -> tuple[bool, ...]:
+    has_matrix = {n for n, rank in zip(numbers, ranks, strict=True) if rank >= 2}
+    return tuple(rank >= 2 or n not in has_matrix for n, rank in zip(numbers, ranks, strict=True))
+
+
+def _blocks(names: tuple[str, ...], blocks: Sequence[Any] | None) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    if blocks is None:
+        return names, tuple(range(len(names)))
+    if all(isinstance(b, int | np.integer) for b in blocks):
+        numbers = tuple(int(b) for b in blocks)
+        if len(numbers) != len(names) or sorted(set(numbers)) != list(range(len(set(numbers)))):
+            raise ValueError(
+                f"blocks: expected {len(names)} numbers, one per layer, that count up from 0, found {numbers}"
+            )
+        return tuple(f"block_{i}" for i in range(max(numbers) + 1)), numbers
+    return _match(names, blocks, "blocks")

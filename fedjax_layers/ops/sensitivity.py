@@ -1,0 +1,102 @@
+"""PLayer-FL's score of each layer and the rule that turns scores into a cut (arXiv 2502.08829)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+import jax.numpy as jnp
+
+from fedjax_layers.ops.checks import model_leaves
+from fedjax_layers.types import Array, LayerMap, Params
+
+
+def federation_sensitivity(
+    params: Params,
+    grads: Params,
+    layers: LayerMap,
+    *,
+    rows: Mapping[str, Array] | None = None,
+    combine: Literal["elements", "matrices"] = "elements",
+) -> Array:
+    """Mean squared product of weight and gradient per layer, ``s_k = 1/n_k * sum_p (w_p * g_p)^2``.
+
+    The paper's *cumulative* score is ``jnp.cumsum`` of this. Biases and norm parameters are left out
+    (``LayerMap.leaf_scored``); they are federated with their layer all the same.
+
+    Args:
+      params: one model's weights.
+      grads: the loss gradient at them.
+      layers: the layer map.
+      rows: token ids ``[B, T]`` per embedding path: only the table's rows that the batch used are scored, weights
+        and gradients gathered at the ids and averaged over B, as in the published code.
+      combine: how a layer of several matrices is scored: over all its elements (the equation), or as the
+        unweighted mean of its matrices' scores (the published code's transformer groups).
+
+    Returns:
+      ``[L]``, at least float32.
+
+    Raises:
+      ValueError: trees that differ from the map (path named), an unknown ``combine``, or a path in ``rows`` that
+        is no leaf.
+
+    Source: PLayer-FL, federation sensitivity; sums are accumulated in float32 or better.
+    """
+    if combine not in ("elements", "matrices"):
+        raise ValueError(f"combine: expected 'elements' or 'matrices', found {combine!r}")
+    rows = dict(rows or {})
+    unknown = sorted(set(rows) - set(layers.leaf_paths))
+    if unknown:
+        raise ValueError(f"rows: expected paths of leaves, found {unknown[0]!r}")
+    squares: list[list[tuple[Array, int]]] = [[] for _ in layers.names]
+    for layer, path, scored, w, g in zip(
+        layers.leaf_layers,
+        layers.leaf_paths,
+        layers.leaf_scored,
+        model_leaves(params, layers, "params"),
+        model_leaves(grads, layers, "grads"),
+        strict=True,
+    ):
+        if scored:
+            if path in rows:
+                w, g = w[rows[path]].mean(0), g[rows[path]].mean(0)  # noqa: PLW2901
+            product = w.astype(jnp.promote_types(w.dtype, jnp.float32)) * g
+            squares[layer].append((jnp.sum(product * product), w.size))
+    if combine == "matrices":
+        return jnp.stack([sum(s / n for s, n in parts) / len(parts) for parts in squares])
+    return jnp.stack([sum(s for s, _ in parts) / sum(n for _, n in parts) for parts in squares])
+
+
+def transition_point(
+    scores: Array, threshold: float | Array, *, cumulative: bool = False, local_on_first_jump: bool = False
+) -> Array:
+    """Number of layers to federate: those before the first jump of the score.
+
+    The cut is the first l (from 1) with ``s_{l+1} > threshold * s_l``; L, plain averaging, if there is none.
+    Written as a product, so that zero scores need no guard; a NaN score is never a jump.
+
+    Args:
+      scores: ``[L]``, per layer, not negative.
+      threshold: the ratio that counts as a jump; may be traced.
+      cumulative: compare cumulative scores ``F_l`` instead of ``s_l``. No single threshold gives the published
+        cuts that way; kept as a switch.
+      local_on_first_jump: a jump right after the first layer yields 0 (nothing federated) instead of 1. The
+        paper's wording was not found; the summary of it says that such a spike "defaults to local training".
+
+    Returns:
+      ``[]`` int32 in 0..L.
+
+    Source: PLayer-FL, Algorithm 1 (rule inferred from the published curves).
+    """
+    compared = jnp.cumsum(scores) if cumulative else scores
+    num = compared.shape[0]
+    jumps = compared[1:] > threshold * compared[:-1]
+    cut = jnp.where(jumps.any(), jnp.argmax(jumps) + 1, num).astype(jnp.int32) if num > 1 else jnp.int32(num)
+    if local_on_first_jump and num > 1:
+        cut = jnp.where(cut == 1, 0, cut)
+    return cut
+
+
+def prefix_mask(cut: int | Array, num_layers: int) -> Array:
+    """``[L]`` bool, True for the first ``cut`` layers; ``cut`` may be traced."""
+    return jnp.arange(num_layers) < cut

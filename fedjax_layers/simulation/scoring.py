@@ -1,0 +1,114 @@
+"""Scores of a classifier from its confusion matrix: pure, jitted, and vmappable over clients, models and seeds.
+
+A confusion matrix and a loss sum add up over batches, so an evaluation of any chunking ends in the same scores.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import jax
+import jax.numpy as jnp
+
+from fedjax_layers.types import Array
+
+METRICS = ("accuracy", "macro_f1", "weighted_f1", "balanced_accuracy", "mcc", "loss")
+"""The names of all scores, in the order in which they are reported."""
+
+LOWER_IS_BETTER = frozenset({"loss"})
+"""The scores of which a lower one is better; of all others a higher one is."""
+
+
+@functools.partial(jax.jit, static_argnames="num_classes")
+def confusion_matrix(labels: Array, predictions: Array, mask: Array, num_classes: int) -> Array:
+    """Count how often each true class was predicted as each class.
+
+    Args:
+      labels: ``[...]`` integers in ``0 .. S-1``; a row whose label or prediction lies outside is not counted.
+      predictions: ``[...]`` integers, the predicted classes.
+      mask: ``[...]`` bool, False for a padding row; or its leading axes only, for labels of several positions
+        per row.
+      num_classes: S, static.
+
+    Returns:
+      ``[S, S]`` int32: rows are true classes, columns predicted classes.
+
+    Raises:
+      ValueError: shapes that do not belong together.
+    """
+    if labels.shape != predictions.shape:
+        raise ValueError(f"predictions: expected the labels' shape {labels.shape}, got {predictions.shape}")
+    if mask.shape != labels.shape[: mask.ndim]:
+        raise ValueError(f"mask: expected {labels.shape} or its leading axes, got {mask.shape}")
+    full = jnp.broadcast_to(mask.reshape(mask.shape + (1,) * (labels.ndim - mask.ndim)), labels.shape)
+    # A negative index would wrap around, so both ends are checked; counted rows alone reach the matrix.
+    known = (labels >= 0) & (labels < num_classes) & (predictions >= 0) & (predictions < num_classes)
+    rows = jnp.where(full.astype(bool) & known, labels, num_classes)
+    empty = jnp.zeros((num_classes, num_classes), jnp.int32)
+    return empty.at[rows.ravel(), predictions.ravel()].add(1, mode="drop")
+
+
+@jax.jit
+def scores_from_confusion(confusion: Array, loss_sum: Array) -> dict[str, Array]:
+    """Compute every score of :data:`METRICS` from counts.
+
+    Each equals scikit-learn's function of that name on the same rows: ``f1_score`` with ``zero_division=0`` over
+    the classes present among true labels or predictions, ``balanced_accuracy_score`` (mean recall over the
+    classes present among true labels), ``matthews_corrcoef`` (0 where undefined). Macro-F1 is the primary score
+    of PLayer-FL (Elhussein and Gürsoy, section 5 and appendix).
+
+    Args:
+      confusion: ``[..., S, S]`` counts, rows true classes, columns predicted classes.
+      loss_sum: ``[...]`` sum of the losses of the counted examples.
+
+    Returns:
+      By name, ``[...]`` floats. All are NaN where there is no example, and only there: a loss that is NaN over
+      some examples, a diverged model's, is reported as infinite.
+
+    Raises:
+      ValueError: ``confusion`` is not a stack of square matrices, or ``loss_sum`` is not one number for each.
+    """
+    shape = confusion.shape
+    if len(shape) < 2 or shape[-1] != shape[-2]:
+        raise ValueError(f"confusion: expected [..., S, S], got {shape}")
+    if jnp.shape(loss_sum) != shape[:-2]:
+        raise ValueError(f"loss_sum: expected {shape[:-2]}, one number per matrix, got {jnp.shape(loss_sum)}")
+    real = jnp.result_type(float)
+    hits = jnp.diagonal(confusion, axis1=-2, axis2=-1)  # [..., S]
+    support = confusion.sum(-1)  # [..., S], true rows of each class
+    predicted = confusion.sum(-2)  # [..., S]
+    total = support.sum(-1)  # [...]
+
+    recall = _ratio(hits.astype(real), support.astype(real))
+    f1 = _ratio(2 * hits.astype(real), (support + predicted).astype(real))
+    examples = total.astype(real)
+    loss = _ratio(loss_sum.astype(real), examples)
+    scores = {
+        "accuracy": _ratio(hits.sum(-1).astype(real), examples),
+        "macro_f1": _ratio(f1.sum(-1), (support + predicted > 0).sum(-1).astype(real)),
+        "weighted_f1": _ratio((f1 * support.astype(real)).sum(-1), examples),
+        "balanced_accuracy": _ratio(recall.sum(-1), (support > 0).sum(-1).astype(real)),
+        "mcc": _matthews(hits, support, predicted, total, real),
+        "loss": jnp.where(jnp.isnan(loss), jnp.inf, loss),
+    }
+    return {name: jnp.where(total > 0, scores[name], jnp.nan) for name in METRICS}
+
+
+def _matthews(hits: Array, support: Array, predicted: Array, total: Array, real: jnp.dtype) -> Array:
+    """Gorodkin's R_K. The textbook's n·Σhits − Σ support·predicted cancels in float32; TP·TN − FP·FN does not."""
+    every = total[..., None]
+    false_negative, false_positive = support - hits, predicted - hits
+    true_negative = every - support - false_positive
+    covariance = (
+        hits.astype(real) * true_negative.astype(real)
+        - false_positive.astype(real) * false_negative.astype(real)
+    ).sum(-1)
+    of_truth = (support.astype(real) * (every - support).astype(real)).sum(-1)
+    of_predictions = (predicted.astype(real) * (every - predicted).astype(real)).sum(-1)
+    return _ratio(covariance, jnp.sqrt(of_truth) * jnp.sqrt(of_predictions))
+
+
+def _ratio(top: Array, bottom: Array) -> Array:
+    """``top / bottom``, 0 where ``bottom`` is 0."""
+    safe = jnp.where(bottom > 0, bottom, 1)
+    return jnp.where(bottom > 0, top / safe, 0)
