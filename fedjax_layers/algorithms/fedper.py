@@ -51,7 +51,7 @@ def fixed_sharing(
       server_optimizer: as in :func:`fedavg`.
 
     Returns:
-      The algorithm. Its global model holds each shared layer's average and the start elsewhere.
+      The algorithm; it offers personal models only, since no one model holds all layers.
 
     Raises:
       ValueError: a mask of another length.

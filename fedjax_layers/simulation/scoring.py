@@ -1,6 +1,7 @@
-"""Scores of a classifier from its confusion matrix: pure, jitted, and vmappable over clients, models and seeds.
+"""Scores of a classifier from its confusion matrix: pure, jitted, vmappable over clients, models and seeds.
 
-A confusion matrix and a loss sum add up over batches, so an evaluation of any chunking ends in the same scores.
+Confusion matrices and loss sums add up over batches, so that the scores do not depend on how an evaluation is
+cut into batches.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import jax.numpy as jnp
 from fedjax_layers.types import Array
 
 METRICS = ("accuracy", "macro_f1", "weighted_f1", "balanced_accuracy", "mcc", "loss")
-"""The names of all scores, in the order in which they are reported."""
+"""The names of all scores, in the order in which to report them."""
 
 LOWER_IS_BETTER = frozenset({"loss"})
 """The scores of which a lower one is better; of all others a higher one is."""
@@ -41,7 +42,8 @@ def confusion_matrix(labels: Array, predictions: Array, mask: Array, num_classes
     if mask.shape != labels.shape[: mask.ndim]:
         raise ValueError(f"mask: expected {labels.shape} or its leading axes, got {mask.shape}")
     full = jnp.broadcast_to(mask.reshape(mask.shape + (1,) * (labels.ndim - mask.ndim)), labels.shape)
-    # A negative index would wrap around, so both ends are checked; counted rows alone reach the matrix.
+    labels, predictions = labels.astype(jnp.int32), predictions.astype(jnp.int32)  # uint8 may not hold S
+    # A negative index would wrap around, so both ends are checked.
     known = (labels >= 0) & (labels < num_classes) & (predictions >= 0) & (predictions < num_classes)
     rows = jnp.where(full.astype(bool) & known, labels, num_classes)
     empty = jnp.zeros((num_classes, num_classes), jnp.int32)
@@ -52,18 +54,18 @@ def confusion_matrix(labels: Array, predictions: Array, mask: Array, num_classes
 def scores_from_confusion(confusion: Array, loss_sum: Array) -> dict[str, Array]:
     """Compute every score of :data:`METRICS` from counts.
 
-    Each equals scikit-learn's function of that name on the same rows: ``f1_score`` with ``zero_division=0`` over
-    the classes present among true labels or predictions, ``balanced_accuracy_score`` (mean recall over the
-    classes present among true labels), ``matthews_corrcoef`` (0 where undefined). Macro-F1 is the primary score
-    of PLayer-FL (Elhussein and Gürsoy, section 5 and appendix).
+    Each equals scikit-learn's function of that name on the same rows: ``f1_score`` with ``zero_division=0``
+    over the classes present among true labels or predictions, ``balanced_accuracy_score`` (mean recall over
+    the classes present among true labels), ``matthews_corrcoef`` (0 where undefined). They are the scores of
+    PLayer-FL (arXiv 2502.08829, evaluation metrics), macro-F1 the primary one.
 
     Args:
       confusion: ``[..., S, S]`` counts, rows true classes, columns predicted classes.
       loss_sum: ``[...]`` sum of the losses of the counted examples.
 
     Returns:
-      By name, ``[...]`` floats. All are NaN where there is no example, and only there: a loss that is NaN over
-      some examples, a diverged model's, is reported as infinite.
+      By name, ``[...]`` floats. All are NaN where there is no example, and only there: the NaN loss of a
+      diverged model is reported as infinite, so that it is not mistaken for a client without examples.
 
     Raises:
       ValueError: ``confusion`` is not a stack of square matrices, or ``loss_sum`` is not one number for each.
@@ -75,9 +77,9 @@ def scores_from_confusion(confusion: Array, loss_sum: Array) -> dict[str, Array]
         raise ValueError(f"loss_sum: expected {shape[:-2]}, one number per matrix, got {jnp.shape(loss_sum)}")
     real = jnp.result_type(float)
     hits = jnp.diagonal(confusion, axis1=-2, axis2=-1)  # [..., S]
-    support = confusion.sum(-1)  # [..., S], true rows of each class
-    predicted = confusion.sum(-2)  # [..., S]
-    total = support.sum(-1)  # [...]
+    support = confusion.sum(-1, dtype=hits.dtype)  # [..., S], true rows of each class
+    predicted = confusion.sum(-2, dtype=hits.dtype)  # [..., S]
+    total = support.sum(-1, dtype=hits.dtype)  # [...]
 
     recall = _ratio(hits.astype(real), support.astype(real))
     f1 = _ratio(2 * hits.astype(real), (support + predicted).astype(real))
@@ -95,7 +97,7 @@ def scores_from_confusion(confusion: Array, loss_sum: Array) -> dict[str, Array]
 
 
 def _matthews(hits: Array, support: Array, predicted: Array, total: Array, real: jnp.dtype) -> Array:
-    """Gorodkin's R_K. The textbook's n·Σhits − Σ support·predicted cancels in float32; TP·TN − FP·FN does not."""
+    """Gorodkin's R_K; TP·TN − FP·FN per class, because n·Σhits − Σ support·predicted cancels in float32."""
     every = total[..., None]
     false_negative, false_positive = support - hits, predicted - hits
     true_negative = every - support - false_positive

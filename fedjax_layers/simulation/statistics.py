@@ -1,8 +1,8 @@
 """Statistics over clients, rounds, runs and data sets: NumPy and SciPy on the host.
 
-NaN means "not there": a client without test examples, a round that was not evaluated. Functions over clients
-leave such entries out (:func:`num_scored` tells how many are left); functions over runs or data sets carry NaN
-on or refuse it. Every function raises ``ValueError`` on arrays of another rank than stated or of unequal shape.
+NaN means "not there": a client without test examples, a round that was not evaluated. Functions over
+clients leave such entries out (:func:`num_scored` counts the others); functions over runs or data sets carry
+NaN on or refuse it. All raise ``ValueError`` on arrays of another rank than stated or of unequal shape.
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ def summarise(values: Numbers, weights: Numbers) -> dict[str, float]:
       weights: ``[C]``, at least 0: usually each client's number of test examples.
 
     Returns:
-      ``mean`` (each client the same), ``weighted`` (by ``weights``; NaN if they sum to 0), ``std`` (population),
-      ``min`` and ``p10`` (10th percentile over clients, linear). For a loss, of which a higher one is worse,
-      ``min`` and ``p10`` still are the lowest values. All NaN if no client has a score.
+      ``mean`` (all clients alike), ``weighted`` (NaN if the weights sum to 0), ``std`` (population), ``min``
+      and ``p10`` (10th percentile, linear; a loss's lowest values too, hence its best). All are NaN if no
+      client has a score.
 
     Raises:
       ValueError: a weight is negative or not finite.
@@ -90,8 +90,8 @@ def incentive(values: Numbers, local: Numbers, fedavg: Numbers, *, lower_is_bett
 
     Args:
       values: ``[C]``, each client's score with the algorithm in question.
-      local: ``[C]``, the same clients' scores with local training.
-      fedavg: ``[C]``, the same clients' scores with FedAvg.
+      local: ``[C]`` with local training.
+      fedavg: ``[C]`` with FedAvg.
       lower_is_better: True for a loss.
 
     Returns:
@@ -112,8 +112,8 @@ def best_round(val_loss: Numbers) -> npt.NDArray[np.intp]:
       val_loss: ``[E, C]`` of E evaluations; NaN where a client was not evaluated.
 
     Returns:
-      ``[C]`` index of the lowest loss, the first one on ties; -1 for a client that was never evaluated. One whose
-      every loss is infinite gets its first evaluation: it stays in the count.
+      ``[C]`` index of the lowest loss, the first one on ties; -1 for a client that was never evaluated. A
+      client whose every loss is infinite gets its first evaluation, so that it stays in the count.
     """
     loss = _array("val_loss", val_loss, 2)
     evaluated = ~np.isnan(loss)
@@ -122,21 +122,14 @@ def best_round(val_loss: Numbers) -> npt.NDArray[np.intp]:
 
 
 def last_round(val_loss: Numbers) -> npt.NDArray[np.intp]:
-    """Index ``[C]`` of each client's last evaluation in ``val_loss [E, C]`` (NaN: none there); -1 for none."""
+    """Index ``[C]`` of each client's last evaluation in ``val_loss [E, C]``: -1 if there is none."""
     evaluated = ~np.isnan(_array("val_loss", val_loss, 2))
     behind = _first(evaluated[::-1])
     return np.where(behind < 0, -1, len(evaluated) - 1 - behind)
 
 
 def select_rounds(scores: Numbers, index: npt.ArrayLike) -> Floats:
-    """Take each client's score at its own round.
-
-    Args:
-      scores: ``[E, C]``.
-      index: ``[C]`` integers from :func:`best_round` or :func:`last_round`; -1 takes nothing.
-
-    Returns:
-      ``[C]``, NaN where the index is -1.
+    """Take each client's score at its own round: ``scores [E, C]`` at ``index [C]``, NaN where that is -1.
 
     Raises:
       ValueError: ``index`` is not one integer of -1 to E-1 per client.
@@ -179,13 +172,8 @@ def median_interval(values: Numbers, resamples: int = 1000, seed: int = 0) -> tu
 
     Source: the tables of PLayer-FL (arXiv 2502.08829), made of 1000 resamples and at least 5 runs.
 
-    Args:
-      values: ``[R]``, one number per run.
-      resamples: number of bootstrap samples.
-      seed: of the resampling.
-
     Returns:
-      ``(median, half_width)``; the half-width is NaN for a single run, both are NaN if a run's number is.
+      ``(median, half_width)`` of ``values [R]``; a single run's half-width is NaN; both are if a value is.
 
     Raises:
       ValueError: there is no run, or ``resamples`` is below 1.
@@ -205,35 +193,23 @@ def median_interval(values: Numbers, resamples: int = 1000, seed: int = 0) -> tu
 
 
 def paired_difference(a: Numbers, b: Numbers) -> PairedDifference:
-    """Mean of ``a - b`` over pairs (the same seed, data set or client) with a 95 % interval by Student's t.
+    """Mean of ``a [P] - b [P]`` over pairs (of one seed or client) with a 95 % interval by Student's t.
 
-    Args:
-      a: ``[P]``; pairs with a NaN on either side are left out.
-      b: ``[P]``.
-
-    Returns:
-      A :class:`PairedDifference`; the interval is NaN for a single pair, all is NaN for none.
+    Pairs with a NaN on either side are left out. A single pair has a NaN interval; no pair, a NaN mean too.
     """
     left, right = _vectors(a=a, b=b)
-    there = ~(np.isnan(left) | np.isnan(right))
-    difference = left[there] - right[there]
-    pairs = int(difference.size)
-    mean = float(difference.mean()) if pairs else float("nan")
-    if pairs < 2:
-        return PairedDifference(mean, float("nan"), float("nan"), pairs)
-    half = float(stats.t.ppf(0.975, pairs - 1) * difference.std(ddof=1) / np.sqrt(pairs))
+    with np.errstate(invalid="ignore"):  # two infinite losses have no difference
+        difference = (left - right)[~(np.isnan(left) | np.isnan(right))]
+        pairs = int(difference.size)
+        mean = float(difference.mean()) if pairs else float("nan")
+        if pairs < 2:
+            return PairedDifference(mean, float("nan"), float("nan"), pairs)
+        half = float(stats.t.ppf(0.975, pairs - 1) * difference.std(ddof=1) / np.sqrt(pairs))
     return PairedDifference(mean, mean - half, mean + half, pairs)
 
 
 def ranks(table: Numbers, *, higher_is_better: bool = True) -> Floats:
-    """Mean rank of each treatment over blocks; 1 is the best, ties share the mean of their ranks.
-
-    Args:
-      table: ``[blocks, treatments]``: data sets or seeds by algorithms.
-      higher_is_better: False for a loss.
-
-    Returns:
-      ``[treatments]``, from 1 to the number of treatments.
+    """Mean rank ``[treatments]`` over ``table [blocks, treatments]``; 1 is best, ties share ranks.
 
     Raises:
       ValueError: the table is empty or holds a NaN.
@@ -248,11 +224,8 @@ def friedman(table: Numbers) -> Friedman:
     PLayer-FL's published analysis handed over one sample per data set, measured over algorithms; that asks
     whether the data sets differ. Here each treatment, a column, is one sample.
 
-    Args:
-      table: ``[blocks, treatments]``.
-
     Returns:
-      The statistic, corrected for ties, and its p by chi-square of treatments - 1 degrees of freedom. A table
+      Of ``table [blocks, treatments]``, the statistic, corrected for ties, and its p by chi-square. A table
       in which every block is one tie gives 0 and 1.
 
     Raises:
@@ -266,13 +239,9 @@ def friedman(table: Numbers) -> Friedman:
 
 
 def nemenyi(table: Numbers) -> Floats:
-    """Nemenyi's test of every pair of treatments, to be read after a significant :func:`friedman`.
+    """Nemenyi's test of every pair of treatments of ``table [blocks, treatments]``, after Friedman's.
 
-    Args:
-      table: ``[blocks, treatments]``.
-
-    Returns:
-      ``[treatments, treatments]`` symmetric p values, 1 on the diagonal.
+    Returns symmetric p values ``[treatments, treatments]``, 1 on the diagonal.
 
     Raises:
       ValueError: fewer than two treatments, no block, or a NaN.
@@ -283,9 +252,9 @@ def nemenyi(table: Numbers) -> Floats:
 
 
 def critical_difference(num_treatments: int, num_blocks: int, alpha: float = 0.05) -> float:
-    """Difference of mean ranks from which on Nemenyi's test finds two treatments different at level ``alpha``.
+    """Difference of mean ranks from which on Nemenyi's test tells two treatments apart at level ``alpha``.
 
-    Source: Demšar 2006, section 3.2.2: ``q_alpha * sqrt(k (k + 1) / (6 N))``, q from the studentised range / √2.
+    Source: Demšar 2006, section 3.2.2: ``q sqrt(k (k + 1) / (6 N))``, q from the studentised range over √2.
 
     Raises:
       ValueError: fewer than two treatments, no block, or ``alpha`` outside 0 .. 1.

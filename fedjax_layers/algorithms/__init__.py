@@ -1,0 +1,41 @@
+"""Federated algorithms: one file each, a state dataclass and a factory of pure functions.
+
+``registry`` maps the name used on the command line to the factory. Every factory takes a
+:class:`fedjax_layers.local_training.Trainer` and its own hyper-parameters by keyword, which may be traced.
+"""
+
+from collections.abc import Callable
+
+from fedjax_layers.algorithms.fedavg import fedavg
+from fedjax_layers.algorithms.fedbabu import fedbabu
+from fedjax_layers.algorithms.fedper import fedper, fixed_sharing
+from fedjax_layers.algorithms.fedprox import fedprox
+from fedjax_layers.algorithms.local import local
+from fedjax_layers.algorithms.local_adaptation import local_adaptation
+from fedjax_layers.algorithms.player_fl import player_fl
+from fedjax_layers.algorithms.sensitivity_cut import CutRule, cut_controls
+from fedjax_layers.types import Algorithm
+
+registry: dict[str, Callable[..., Algorithm]] = {
+    "local": local,
+    "fedavg": fedavg,
+    "fedprox": fedprox,
+    "local_adaptation": local_adaptation,
+    "fedper": fedper,
+    "fedbabu": fedbabu,
+    "player_fl": player_fl,
+}
+
+__all__ = [
+    "CutRule",
+    "cut_controls",
+    "fedavg",
+    "fedbabu",
+    "fedper",
+    "fedprox",
+    "fixed_sharing",
+    "local",
+    "local_adaptation",
+    "player_fl",
+    "registry",
+]

@@ -1,0 +1,54 @@
+"""FedBABU (Oh et al. 2022): train and average the body under a frozen head, fine-tune the head at the end."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from fedjax_layers.algorithms.sharing import SharingState, init_sharing, local_phase, round_info, server_phase
+from fedjax_layers.local_training import LocalOptions, Trainer, train_cohort
+from fedjax_layers.ops import prefix_mask
+from fedjax_layers.types import Algorithm, Cohort, Key, Models, Params, RoundInfo
+
+
+def fedbabu(
+    trainer: Trainer,
+    *,
+    head_layers: int | jax.Array = 1,
+    finish_epochs: int = 1,
+    server_optimizer: optax.GradientTransformation | None = None,
+) -> Algorithm:
+    """Share all layers but the head, which stays at the common random start until the last fine-tuning.
+
+    Args:
+      trainer: how each client trains.
+      head_layers: layers of the head, counted from the output; may be traced. The paper's head is the last linear
+        layer; PLayer-FL's code took the last two on image data from April 2025 on.
+      finish_epochs: epochs of the head alone, with a fresh optimiser, after the last round.
+      server_optimizer: as in :func:`fedavg`.
+
+    Returns:
+      The algorithm; ``finish`` gives the personal models.
+    """
+    num_layers = trainer.task.layers.num_layers
+    body = prefix_mask(num_layers - head_layers, num_layers)
+    tuner = dataclasses.replace(trainer, epochs=finish_epochs, steps=None, keep_optimizer=False)
+
+    def init(key: Key, params: Params) -> SharingState:
+        del key
+        return init_sharing(trainer, params, personal=False, server_optimizer=server_optimizer)
+
+    def round_(key: Key, state: SharingState, cohort: Cohort) -> tuple[SharingState, RoundInfo]:
+        result = local_phase(trainer, key, state, cohort, None, trainable=body)
+        state = server_phase(trainer, state, cohort, result, body, server_optimizer)
+        return state, round_info(result, cohort, body)
+
+    def finish(key: Key, state: SharingState, cohort: Cohort) -> Params:
+        scale = None if trainer.step_scale is None else trainer.step_scale(state.round)
+        options = LocalOptions(trainable=jnp.logical_not(body), scale=scale)
+        return train_cohort(tuner, key, cohort, server=state.server, options=options).params
+
+    return Algorithm(init, round_, lambda state: Models(global_model=state.server), finish)

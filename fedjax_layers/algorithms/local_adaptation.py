@@ -1,0 +1,39 @@
+"""LocalAdaptation (Yu et al. 2020): FedAvg, then every client fine-tunes the global model once."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import optax
+
+from fedjax_layers.algorithms.fedavg import fedavg
+from fedjax_layers.algorithms.sharing import SharingState, take_clients
+from fedjax_layers.local_training import LocalOptions, Trainer, train_cohort
+from fedjax_layers.types import Algorithm, Cohort, Key, Params
+
+
+def local_adaptation(
+    trainer: Trainer,
+    *,
+    finish_epochs: int = 1,
+    server_optimizer: optax.GradientTransformation | None = None,
+) -> Algorithm:
+    """FedAvg, then ``finish_epochs`` more local epochs of the whole model on each client, never averaged again.
+
+    Args:
+      trainer: how each client trains. A kept optimiser state is carried into the fine-tuning.
+      finish_epochs: local epochs after the last round.
+      server_optimizer: as in :func:`fedavg`.
+
+    Returns:
+      The algorithm; ``finish`` gives the personal models.
+    """
+    tuner = dataclasses.replace(trainer, epochs=finish_epochs, steps=None)
+
+    def finish(key: Key, state: SharingState, cohort: Cohort) -> Params:
+        scale = None if trainer.step_scale is None else trainer.step_scale(state.round)
+        opt_state = take_clients(state.client_opt, cohort)
+        options = LocalOptions(scale=scale)
+        return train_cohort(tuner, key, cohort, server=state.server, opt_state=opt_state, options=options).params
+
+    return fedavg(trainer, server_optimizer=server_optimizer)._replace(finish=finish)

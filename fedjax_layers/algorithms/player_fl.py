@@ -1,0 +1,139 @@
+"""PLayer-FL (arXiv 2502.08829): share the layers before the first jump of federation sensitivity."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import struct
+
+from fedjax_layers.algorithms.sensitivity_cut import CutRule, agree_on_cut, score_clients
+from fedjax_layers.algorithms.sharing import (
+    SharingState,
+    init_sharing,
+    local_phase,
+    round_info,
+    served_models,
+    server_phase,
+)
+from fedjax_layers.local_training import Trainer
+from fedjax_layers.ops import prefix_mask
+from fedjax_layers.types import Algorithm, Array, Cohort, Key, Models, Params, RoundInfo
+
+
+@struct.dataclass
+class PLayerState:
+    """State between rounds.
+
+    Attributes:
+      sharing: models and optimiser states.
+      cut: ``[]`` int32, layers to share; L until somebody has been scored.
+      shared: ``[L]`` bool, layers that clients take from the server when they begin.
+      scores: ``[L]`` aggregated scores of the last estimate, 0 before it.
+      estimated: ``[]`` bool.
+    """
+
+    sharing: SharingState
+    cut: Array
+    shared: Array
+    scores: Array
+    estimated: Array
+
+
+def player_fl(
+    trainer: Trainer,
+    *,
+    threshold: float | Array = 1.5,
+    repeat_every: int | Array = 0,
+    average_first: bool = True,
+    fixed_cut: int | Array | None = None,
+    cut_offset: int | Array = 0,
+    random_prefix: bool = False,
+    server_optimizer: optax.GradientTransformation | None = None,
+    **rule: Any,
+) -> Algorithm:
+    """Score layers after the first local phase, share the prefix before the first jump, keep the rest local.
+
+    Every number is traced: changing the threshold, the offset or the fixed cut compiles nothing.
+
+    Args:
+      trainer: how each client trains; the paper's local phase is one epoch.
+      threshold: ratio of adjacent scores that counts as a jump (:class:`CutRule`).
+      repeat_every: estimate again every so many rounds; 0 is once, as in the paper.
+      average_first: average the prefix of the first phase's weights, as soon as the cut is known; False lets the
+        first averaging wait for the second round. Which one the paper does was not found.
+      fixed_cut: share this many layers whatever the scores say (they are still recorded).
+      cut_offset: added to the estimated cut (the paper's controls are -1 and +1); the sum is kept in 0..L.
+      random_prefix: the paper's control "PLayer-FL-Random": a prefix of 1..L-1 layers, uniform among those other
+        than the estimated cut, drawn once per estimate.
+      server_optimizer: as in :func:`fedavg`.
+      **rule: further fields of :class:`CutRule`.
+
+    Returns:
+      The algorithm. Each round reports ``cut`` and ``scores``.
+
+    Raises:
+      ValueError: an unknown choice in ``rule``, or both ``fixed_cut`` and ``random_prefix``.
+    """
+    if fixed_cut is not None and random_prefix:
+        raise ValueError("fixed_cut, random_prefix: expected at most one of them, got both")
+    cut_rule = CutRule(threshold=threshold, **rule)
+    num_layers = trainer.task.layers.num_layers
+
+    def init(key: Key, params: Params) -> PLayerState:
+        del key
+        dtype = jnp.promote_types(jnp.result_type(*jax.tree.leaves(params)), jnp.float32)
+        return PLayerState(
+            sharing=init_sharing(trainer, params, personal=True, server_optimizer=server_optimizer),
+            cut=jnp.int32(num_layers),
+            shared=jnp.ones(num_layers, bool),
+            scores=jnp.zeros(num_layers, dtype),
+            estimated=jnp.bool_(False),
+        )
+
+    def controlled(key: Key, cut: Array) -> Array:
+        if fixed_cut is not None:
+            return jnp.asarray(fixed_cut, jnp.int32)
+        if random_prefix:
+            cut = _other_prefix(jax.random.fold_in(key, 0xA11D), cut, num_layers)
+        return jnp.clip(cut + cut_offset, 0, num_layers).astype(jnp.int32)
+
+    def round_(key: Key, state: PLayerState, cohort: Cohort) -> tuple[PLayerState, RoundInfo]:
+        result = local_phase(
+            trainer, key, state.sharing, cohort, state.shared, with_gradient=cut_rule.gradient == "epoch"
+        )
+        repeat = jnp.asarray(repeat_every, jnp.int32)
+        again = (repeat > 0) & (state.sharing.round % jnp.maximum(repeat, 1) == 0)
+        due = (~state.estimated | again) & (cohort.weight > 0).any()
+
+        def estimate() -> tuple[Array, Array, Array]:
+            scores = score_clients(trainer, key, cohort, result, cut_rule)
+            cut, mean, heard = agree_on_cut(scores, cohort.weight, cut_rule)
+            return controlled(key, cut), mean.astype(state.scores.dtype), heard
+
+        def keep() -> tuple[Array, Array, Array]:
+            return state.cut, state.scores, jnp.bool_(False)
+
+        cut, scores, heard = jax.lax.cond(due, estimate, keep)
+        shared = prefix_mask(cut, num_layers)
+        if not average_first:
+            shared = shared & state.estimated
+        sharing = server_phase(trainer, state.sharing, cohort, result, shared, server_optimizer)
+        uploaded = jnp.where(due, num_layers * (cohort.weight > 0).sum(), 0)
+        info = round_info(result, cohort, shared, cut=cut, scores=scores, sent_scalars=uploaded)
+        return PLayerState(sharing, cut, shared, scores, state.estimated | heard), info
+
+    def models(state: PLayerState) -> Models:
+        return Models(personal=served_models(trainer, state.sharing, state.shared))
+
+    return Algorithm(init, round_, models)
+
+
+def _other_prefix(key: Key, cut: Array, num_layers: int) -> Array:
+    """A prefix of 1..L-1 layers other than ``cut``; ``cut`` itself where there is no other."""
+    lengths = jnp.arange(1, max(num_layers, 2))
+    allowed = lengths != cut
+    drawn = lengths[jax.random.categorical(key, jnp.where(allowed, 0.0, -jnp.inf))]
+    return jnp.where(allowed.any(), drawn, cut).astype(jnp.int32)

@@ -1,0 +1,152 @@
+"""PLayer-FL's estimate of where to cut: score every client's layers, agree on one prefix."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+
+from fedjax_layers.local_training import LocalOptions, LocalResult, Trainer, take_batch, train_cohort
+from fedjax_layers.ops import federation_sensitivity, map_clients, transition_point
+from fedjax_layers.types import Array, Cohort, Key, Params, Pool
+
+
+@dataclasses.dataclass(frozen=True)
+class CutRule:
+    """How layer scores are taken and turned into a cut.
+
+    Attributes:
+      threshold: the ratio of adjacent scores that counts as a jump; may be traced. The paper's own number was not
+        found; 1.5 lies in the range (1.2, 2.0) that gives all seven published cuts.
+      gradient: ``"batch"``, one fresh mini-batch at the trained weights, as the published code; ``"epoch"``, the
+        mean of the local phase's own step gradients, at no further pass, as a reading of the paper has it.
+      cumulative: compare cumulative scores (see :func:`fedjax_layers.ops.transition_point`).
+      aggregate: the server's rule, which the paper leaves open: ``"normalised"``, the unweighted mean over clients
+        of ``s_k / s_1``; ``"mean"``, of ``s_k``; ``"majority"``, the commonest of the clients' own cuts (the
+        smallest of several).
+      local_on_first_jump: a jump right after layer 1 shares nothing.
+      combine: how a layer of several matrices is scored.
+      dropout: score with dropout on, as one version of the published analysis; only where ``gradient="batch"``,
+        for the steps' own gradients always have it.
+    """
+
+    threshold: float | Array = 1.5
+    gradient: Literal["batch", "epoch"] = "batch"
+    cumulative: bool = False
+    aggregate: Literal["normalised", "mean", "majority"] = "normalised"
+    local_on_first_jump: bool = False
+    combine: Literal["elements", "matrices"] = "elements"
+    dropout: bool = False
+
+    def __post_init__(self) -> None:
+        for name, choices in (("gradient", ("batch", "epoch")), ("aggregate", ("normalised", "mean", "majority"))):
+            if getattr(self, name) not in choices:
+                raise ValueError(f"{name}: expected one of {choices}, got {getattr(self, name)!r}")
+
+
+def score_clients(trainer: Trainer, key: Key, cohort: Cohort, result: LocalResult, rule: CutRule) -> Array:
+    """Layer scores ``[K, L]`` of each slot's trained model; a slot without examples scores 0.
+
+    Args:
+      trainer: holds task and batch size.
+      key: the round's key; only a fresh batch uses it.
+      cohort: the slots.
+      result: their local training, with the mean gradient where the rule is ``"epoch"``.
+      rule: what to score.
+    """
+
+    def one(row: tuple[Array, Array, Array, Params, Params], common: tuple[Pool, Key]) -> Array:
+        ident, start, count, params, gradient = row
+        pool, round_key = common
+        if rule.gradient == "batch":
+            gradient = _fresh_gradient(
+                trainer, jax.random.fold_in(round_key, ident), params, (start, count, pool), rule
+            )
+        return federation_sensitivity(params, gradient, trainer.task.layers, combine=rule.combine)
+
+    rows = (cohort.ids, cohort.train.start, cohort.train.count, result.params, result.gradient)
+    # A stream of its own: the plain fold of the client id is what shuffles the local phase.
+    batch_key = jax.random.fold_in(key, 0x5C0E)
+    scores = map_clients(one, rows, shared=((cohort.pool, batch_key),), axis=trainer.axis)
+    return jnp.where((cohort.train.count > 0)[:, None], scores, 0)
+
+
+def agree_on_cut(scores: Array, weight: Array, rule: CutRule) -> tuple[Array, Array, Array]:
+    """The server's decision.
+
+    Args:
+      scores: ``[K, L]`` of the slots.
+      weight: ``[K]``; slots of weight 0 have no say, nor have slots whose first score is not positive and finite.
+      rule: threshold and aggregation.
+
+    Returns:
+      The cut, ``[]`` int32; the aggregated scores ``[L]``; whether anybody had a say, ``[]`` bool (else the cut
+      is L).
+    """
+    usable = (weight > 0) & jnp.isfinite(scores).all(-1) & (scores[:, 0] > 0)
+    num = jnp.maximum(usable.sum(), 1)
+    base = scores[:, :1] if rule.aggregate != "mean" else jnp.ones_like(scores[:, :1])
+    safe = jnp.where(usable[:, None], scores, 1) / jnp.where(usable[:, None], base, 1)
+    mean = jnp.where(usable[:, None], safe, 0).sum(0) / num.astype(scores.dtype)
+
+    def cut_of(s: Array) -> Array:
+        return transition_point(
+            s, rule.threshold, cumulative=rule.cumulative, local_on_first_jump=rule.local_on_first_jump
+        )
+
+    if rule.aggregate == "majority":
+        votes = jax.nn.one_hot(jax.vmap(cut_of)(safe), scores.shape[1] + 1, dtype=jnp.int32)
+        cut = jnp.argmax(jnp.where(usable[:, None], votes, 0).sum(0)).astype(jnp.int32)
+    else:
+        cut = cut_of(mean)
+    return jnp.where(usable.any(), cut, scores.shape[1]).astype(jnp.int32), mean, usable.any()
+
+
+def cut_controls(
+    trainer: Trainer, key: Key, params: Params, cohort: Cohort, permuted_labels: Array, rule: CutRule
+) -> dict[str, Array]:
+    """The cuts that no learning explains, to be printed beside PLayer-FL's.
+
+    In a ReLU network with zero biases the sum of weight × gradient is the same in every layer, so the score mostly
+    follows the number of weights: a cut that agrees with these three says nothing about the data.
+
+    Args:
+      trainer: as in the run.
+      key: a round key.
+      params: the common start.
+      cohort: the clients that would be scored.
+      permuted_labels: ``[N, ...]`` the pool's labels, permuted within each client.
+      rule: as in the run.
+
+    Returns:
+      ``initialisation`` (scores of the untrained model), ``permuted_labels`` (an epoch on them), and
+      ``weight_count`` (first layer with more than ``threshold`` times fewer weights than the one before), each [].
+    """
+    with_gradient = rule.gradient == "epoch"
+
+    def cut(cohort: Cohort, scale: Array | None) -> Array:
+        options = LocalOptions(scale=scale, with_gradient=with_gradient)
+        result = train_cohort(trainer, key, cohort, server=params, options=options)
+        return agree_on_cut(score_clients(trainer, key, cohort, result, rule), cohort.weight, rule)[0]
+
+    trainer = dataclasses.replace(trainer, keep_optimizer=False)
+    permuted = dataclasses.replace(cohort, pool=cohort.pool._replace(labels=permuted_labels))
+    sizes = jnp.asarray(trainer.task.layers.scored_sizes, jnp.float32)
+    return {
+        "initialisation": cut(cohort, jnp.float32(0)),  # steps of size zero: the epoch's batches, the start's weights
+        "permuted_labels": cut(permuted, None),
+        "weight_count": transition_point(1 / sizes, rule.threshold),
+    }
+
+
+def _fresh_gradient(
+    trainer: Trainer, key: Key, params: Params, data: tuple[Array, Array, Pool], rule: CutRule
+) -> Params:
+    """Gradient on one batch drawn with replacement, as the published analysis draws it."""
+    start, count, pool = data
+    draw_key, dropout_key = jax.random.split(key)
+    rows = jax.random.randint(draw_key, (trainer.batch_size,), 0, jnp.maximum(count, 1))
+    batch = take_batch(pool, start, rows, jnp.ones(trainer.batch_size, bool))
+    return jax.grad(trainer.task.loss)(params, batch, dropout_key if rule.dropout else None)

@@ -1,0 +1,67 @@
+"""Strict reader of IDX files, the format of the MNIST family (LeCun, "The MNIST database")."""
+
+from __future__ import annotations
+
+import gzip
+import math
+import os
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+# Third byte of the magic number -> element type; everything is big-endian.
+_DTYPES = {8: ">u1", 9: ">i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
+
+
+def read_idx(path: str | os.PathLike[str], shape: Sequence[int | None] | None = None) -> np.ndarray:
+    """Read one IDX file, raw or gzipped (told apart by content, not by name).
+
+    Args:
+      path: the file.
+      shape: expected shape; ``None`` entries match any length, ``None`` alone matches any shape.
+
+    Returns:
+      The array in the file's element type and shape, native byte order.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      ValueError: broken gzip stream, wrong magic number, other dimensions than ``shape``, or more or fewer
+        bytes than the header announces.
+    """
+    path = Path(path)
+    data = _content(path)
+    if len(data) < 4 or data[:2] != b"\0\0" or data[2] not in _DTYPES:
+        start = data[:4].hex() or "an empty file"
+        raise ValueError(f"{path}: expected an IDX magic number 0000ttdd, found {start}")
+    dtype, ndim = np.dtype(_DTYPES[data[2]]), data[3]
+    header = 4 + 4 * ndim
+    if len(data) < header:
+        raise ValueError(f"{path}: expected a header of {header} bytes, found {len(data)} bytes (truncated)")
+    found = tuple(int(n) for n in np.frombuffer(data, ">u4", ndim, offset=4))
+    if shape is not None and not _matches(found, shape):
+        wanted = " x ".join("any" if n is None else str(n) for n in shape)
+        shown = " x ".join(map(str, found)) or "none"
+        raise ValueError(f"{path}: expected dimensions {wanted}, found {shown}")
+    expected = header + math.prod(found) * dtype.itemsize
+    if len(data) != expected:
+        fault = "truncated" if len(data) < expected else "trailing bytes"
+        raise ValueError(f"{path}: expected {expected} bytes for its dimensions, found {len(data)} ({fault})")
+    return np.frombuffer(data, dtype, offset=header).reshape(found).astype(dtype.newbyteorder("="))
+
+
+def _matches(found: Sequence[int], shape: Sequence[int | None]) -> bool:
+    return len(found) == len(shape) and all(w is None or f == w for f, w in zip(found, shape, strict=True))
+
+
+def _content(path: Path) -> bytes:
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: expected an IDX file, found none")
+    data = path.read_bytes()
+    if data[:2] != b"\x1f\x8b":
+        return data
+    try:
+        return gzip.decompress(data)
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise ValueError(f"{path}: expected a complete gzip stream, found a broken one ({error})") from error

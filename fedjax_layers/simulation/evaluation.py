@@ -1,0 +1,105 @@
+"""Scoring models on every client's own examples, inside jit."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from fedjax_layers.ops import ClientAxis, map_clients
+from fedjax_layers.simulation.scoring import confusion_matrix, scores_from_confusion
+from fedjax_layers.types import Array, Batch, Params, Pool, Ranges, Task
+
+SPLITS = ("val", "test")
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Federation:
+    """All clients' data on the device.
+
+    Attributes:
+      pool: the examples.
+      train: training range of each client ``[C]``.
+      val: validation range of each client.
+      test: test range of each client.
+      largest: static; examples of the largest client in train, val and test.
+    """
+
+    pool: Pool
+    train: Ranges
+    val: Ranges
+    test: Ranges
+    largest: tuple[int, int, int] = dataclasses.field(metadata={"static": True})
+
+    def split(self, name: str) -> tuple[Ranges, int]:
+        """Ranges of a split and the size of its largest client."""
+        index = ("train", "val", "test").index(name)
+        return (self.train, self.val, self.test)[index], self.largest[index]
+
+
+def evaluate(
+    task: Task,
+    params: Params,
+    pool: Pool,
+    ranges: Ranges,
+    *,
+    stacked: bool,
+    largest: int,
+    axis: ClientAxis = ClientAxis(),
+    batch_size: int = 256,
+    pooled: bool = False,
+) -> tuple[dict[str, Array], dict[str, Array]]:
+    """Score each client's model, or one model for all, on each client's examples.
+
+    Args:
+      task: gives outputs and losses; dropout is off.
+      params: leaves ``[K, ...]`` if ``stacked``, else one model.
+      pool: the examples.
+      ranges: ``[K]``, each client's rows.
+      stacked: see ``params``.
+      largest: examples of the largest client, a bound on the batch.
+      axis: how the clients are mapped.
+      batch_size: examples scored at once per client.
+      pooled: also score all clients' examples as one set.
+
+    Returns:
+      Metrics of :data:`fedjax_layers.simulation.scoring.METRICS`: each ``[K]``, NaN for a client without examples;
+      and the pooled ones, each ``[]`` (an empty dict unless asked for).
+    """
+    batch_size = max(1, min(batch_size, largest))
+
+    def one(row: Any, common: Any) -> tuple[Array, Array]:
+        own, start, count = row
+        model, pool = common
+        return _tally(task, own if stacked else model, pool, start, count, batch_size)
+
+    rows = (params if stacked else (), ranges.start, ranges.count)
+    shared = (() if stacked else params, pool)
+    confusion, loss_sum = map_clients(one, rows, shared=(shared,), axis=axis)
+    total = scores_from_confusion(confusion.sum(0), loss_sum.sum(0)) if pooled else {}
+    return scores_from_confusion(confusion, loss_sum), total
+
+
+def _tally(
+    task: Task, params: Params, pool: Pool, start: Array, count: Array, batch_size: int
+) -> tuple[Array, Array]:
+    """Confusion matrix ``[S, S]`` and summed loss of one model on one range."""
+    dtype = jnp.promote_types(jnp.result_type(*jax.tree.leaves(params)), jnp.float32)
+
+    def step(i: Array, carry: tuple[Array, Array]) -> tuple[Array, Array]:
+        confusion, loss_sum = carry
+        place = i * batch_size + jnp.arange(batch_size, dtype=jnp.int32)
+        mask = place < count
+        index = start + jnp.where(mask, place, 0)
+        batch = Batch(pool.inputs[index], pool.labels[index], mask)
+        outputs = task.apply(params, batch.inputs, None)
+        losses = jnp.where(mask, task.losses(outputs, batch.labels), 0)
+        predictions = jnp.argmax(outputs, -1)
+        confusion = confusion + confusion_matrix(batch.labels, predictions, mask, task.num_classes)
+        return confusion, loss_sum + losses.sum().astype(dtype)
+
+    empty = (jnp.zeros((task.num_classes, task.num_classes), jnp.int32), jnp.zeros((), dtype))
+    return jax.lax.fori_loop(0, -(-count // batch_size), step, empty)

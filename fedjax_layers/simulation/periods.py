@@ -1,0 +1,166 @@
+"""The jitted pieces of a run: the start, a period of rounds with its evaluation, the last local phase."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from fedjax_layers.ops import ClientAxis, weighted_mean
+from fedjax_layers.simulation.evaluation import SPLITS, Federation, evaluate
+from fedjax_layers.simulation.sampling import Sampling, draw_cohort, everyone
+from fedjax_layers.types import Algorithm, Array, Cohort, Key, Models, RoundInfo, Task
+
+Build = Callable[[Any], Algorithm]
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """The static part of a run: with the same plan, ``build`` and shapes, nothing compiles twice.
+
+    Attributes:
+      task: what is evaluated.
+      eval_every: rounds per period.
+      axis: client axis of the evaluation.
+      moments: ``"trained"``, each client's model after local training and before the server's step, and
+        ``"served"``, after it.
+    """
+
+    task: Task
+    eval_every: int
+    axis: ClientAxis = ClientAxis()
+    moments: tuple[str, ...] = ("trained", "served")
+
+    def __post_init__(self) -> None:
+        if self.eval_every < 1:
+            raise ValueError(f"eval_every: expected at least 1 round, got {self.eval_every}")
+        unknown = [m for m in self.moments if m not in ("trained", "served")]
+        if unknown:
+            raise ValueError(f"moments: expected 'trained' and 'served', got {unknown[0]!r}")
+
+
+class Inputs(NamedTuple):
+    """The traced part of a run: other values, same program.
+
+    Attributes:
+      hyper: handed to ``build``.
+      federation: the data.
+      sampling: how cohorts are drawn.
+      weights: ``[C]`` aggregation weights, or ``None`` for the number of training examples.
+      key: the run's base key.
+    """
+
+    hyper: Any
+    federation: Federation
+    sampling: Sampling
+    weights: Array | None
+    key: Key
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def start(build: Build, task: Task, hyper: Any, key: Key) -> Any:
+    params_key, state_key = jax.random.split(jax.random.fold_in(key, 0x1A17))
+    return build(hyper).init(state_key, task.init(params_key))
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def models_of(build: Build, hyper: Any, state: Any) -> Models:
+    return build(hyper).models(state)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1), donate_argnums=2)
+def run_period(
+    build: Build, plan: Plan, state: Any, inputs: Inputs, first: Array, count: Array
+) -> tuple[Any, dict[str, Array], dict[str, Array]]:
+    algorithm = build(inputs.hyper)
+
+    def one(t: Array, state: Any) -> tuple[Any, Cohort, RoundInfo]:
+        draw_key, round_key = jax.random.split(jax.random.fold_in(inputs.key, t))
+        source = inputs.federation
+        cohort = draw_cohort(inputs.sampling, draw_key, t, source.train, source.pool, inputs.weights)
+        state, info = algorithm.round(round_key, state, cohort)
+        return state, cohort, info
+
+    def last_of(cohort: Cohort, info: RoundInfo) -> Any:
+        return (cohort.ids, cohort.weight, info.trained) if "trained" in plan.moments else ()
+
+    def body(i: Array, carry: Any) -> Any:
+        state, log, _ = carry
+        state, cohort, info = one(first + i, state)
+        log = {name: log[name].at[i].set(value) for name, value in _round_row(cohort, info).items()}
+        return state, log, last_of(cohort, info)
+
+    _, cohort, info = jax.eval_shape(one, first, state)
+    row = jax.eval_shape(_round_row, cohort, info)
+    empty_log = {name: jnp.zeros((plan.eval_every, *x.shape), x.dtype) for name, x in row.items()}
+    empty_last = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), last_of(cohort, info))
+    # The count is traced, so that a shorter last period, or a resumed one, is the same program.
+    state, log, last = jax.lax.fori_loop(0, count, body, (state, empty_log, empty_last))
+    return state, log, _evaluate_all(plan, inputs.federation, algorithm.models(state), last)
+
+
+def _round_row(cohort: Cohort, info: RoundInfo) -> dict[str, Array]:
+    """What is recorded of every round."""
+    return {
+        "loss": weighted_mean(info.loss, cohort.weight.astype(info.loss.dtype)),
+        "participants": (cohort.weight > 0).sum(dtype=jnp.int32),
+        "sent": info.sent,
+        "received": info.received,
+        "sent_scalars": info.sent_scalars,
+        **info.extra,
+    }
+
+
+def _evaluate_all(plan: Plan, source: Federation, models: Models, last: Any) -> dict[str, Array]:
+    """Scores by name: ``{moment}/{split}/{metric}``, ``[C]``, or ``[K]`` for ``trained`` with its ``trained/ids``."""
+    scores: dict[str, Array] = {}
+
+    def add(prefix: str, params: Any, stacked: bool, rows: Any = slice(None), pooled: bool = False) -> None:
+        for split in SPLITS:
+            ranges, largest = source.split(split)
+            ranges = jax.tree.map(lambda x: x[rows], ranges)
+            per_client, total = evaluate(
+                plan.task, params, source.pool, ranges, stacked=stacked, largest=largest, axis=plan.axis, pooled=pooled
+            )
+            scores.update({f"{prefix}/{split}/{name}": x for name, x in per_client.items()})
+            if split == "test":
+                scores.update({f"pooled/test/{name}": x for name, x in total.items()})
+
+    if last:
+        ids, weight, trained = last
+        add("trained", trained, stacked=True, rows=ids)
+        scores["trained/ids"] = jnp.where(weight > 0, ids, -1)
+    if "served" in plan.moments and models.personal is not None:
+        add("served", models.personal, stacked=True)
+    if "served" in plan.moments and models.global_model is not None:
+        add("global", models.global_model, stacked=False, pooled=True)
+    return scores
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def finish_period(build: Build, plan: Plan, state: Any, inputs: Inputs, t: Array) -> dict[str, Array]:
+    source = inputs.federation
+    num_clients = source.train.count.shape[0]
+    key = jax.random.fold_in(inputs.key, t)
+    cohort = draw_cohort(everyone(num_clients), key, t, source.train, source.pool, inputs.weights)
+    finish = build(inputs.hyper).finish
+    assert finish is not None  # the caller has looked
+    final = finish(key, state, cohort)
+    scores = {}
+    for split in SPLITS:
+        ranges, largest = source.split(split)
+        per_client, _ = evaluate(
+            plan.task,
+            final,
+            source.pool,
+            ranges,
+            stacked=True,
+            largest=largest,
+            axis=plan.axis,
+        )
+        scores |= {f"{split}/{name}": x for name, x in per_client.items()}
+    return scores

@@ -1,0 +1,296 @@
+"""The run directory: what a run was asked to do, what it ran on, and what it found.
+
+``config.json``, ``manifest.json``, ``rounds.jsonl``, ``clients.npz`` and ``summary.json`` hold JSON or plain
+arrays, nothing pickled. Files are replaced whole, so that a killed run leaves the old one or the new; only
+``rounds.jsonl`` grows line by line, and a line that a crash cut short is dropped on resuming.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import json
+import math
+import os
+import platform
+import resource
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, Any
+from zipfile import ZIP_DEFLATED, ZipFile
+
+import jax
+import numpy as np
+import numpy.typing as npt
+
+PACKAGES = ("fedjax-layers", "jax", "jaxlib", "flax", "optax", "numpy", "scipy", "orbax-checkpoint")
+SETTINGS = ("default_prng_impl", "threefry_partitionable", "enable_x64", "default_matmul_precision")
+
+
+class RunDirectory:
+    """One run's folder. In a job of several processes, only one of them may hold it.
+
+    Attributes:
+      path: the folder.
+      checkpoints: where the run's checkpoints belong; not made here.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        """Open an existing run directory.
+
+        Raises:
+          ValueError: the folder holds no ``config.json``.
+        """
+        self.path = Path(path)
+        self.checkpoints = self.path / "checkpoints"
+        self._rounds = self.path / "rounds.jsonl"
+        self._last_round: float | None = None  # of the file's last line; None until it was looked up
+        if not (self.path / "config.json").is_file():
+            raise ValueError(f"{self.path}: not a run directory, it holds no config.json")
+
+    @classmethod
+    def create(cls, path: str | os.PathLike[str], config: Any, *, resume: bool = False) -> RunDirectory:
+        """Make a run directory and write its ``config.json``, or open one to go on with it.
+
+        Args:
+          path: the folder; made, with its parents, if it is not there.
+          config: everything that defines the run: a mapping or a dataclass.
+          resume: True goes on with a run of the same config, and starts one where there is none yet.
+
+        Raises:
+          ValueError: the path is a file; or the folder is not empty and ``resume`` is False, it holds no run,
+            or one of another config, whose first differing field is named.
+        """
+        folder = Path(path)
+        if folder.exists() and not folder.is_dir():
+            raise ValueError(f"{folder}: expected a folder, found a file")
+        folder.mkdir(parents=True, exist_ok=True)
+        # What a killed write left behind does not make a folder a run.
+        if all(entry.name.startswith(".") and entry.suffix == ".tmp" for entry in folder.iterdir()):
+            _write_json(folder / "config.json", config)
+            return cls(folder)
+        if not resume:
+            raise ValueError(f"{folder}: the folder is not empty; resume its run, or choose another folder")
+        run = cls(folder)
+        field = first_difference(run.read("config"), to_json(config))
+        if field is not None:
+            raise ValueError(f"{folder}: cannot resume, {field}")
+        run.keep_rounds(sys.maxsize)  # all but a last line cut short
+        return run
+
+    def read(self, name: str) -> dict[str, Any]:
+        """Read ``config``, ``manifest`` or ``summary``; what was NaN or infinite is ``None``."""
+        with (self.path / f"{name}.json").open(encoding="utf-8") as file:
+            return dict(json.load(file))
+
+    def write_manifest(self, client_axis: Any, partition_hash: str | None, **more: Any) -> dict[str, Any]:
+        """Write ``manifest.json`` and return its content: :func:`environment` and what the caller knows.
+
+        ``client_axis`` tells how the client axis was computed, ``partition_hash`` which examples each client
+        holds. A resumed run keeps the manifests of its earlier starts under ``earlier``, oldest first.
+        """
+        manifest = {**environment(), "client_axis": client_axis, "partition_hash": partition_hash, **more}
+        if (self.path / "manifest.json").exists():
+            before = self.read("manifest")
+            manifest["earlier"] = [*before.pop("earlier", []), before]
+        _write_json(self.path / "manifest.json", manifest)
+        return self.read("manifest")
+
+    def write_summary(self, summary: Any) -> None:
+        """Write ``summary.json``."""
+        _write_json(self.path / "summary.json", summary)
+
+    def append_round(self, record: Mapping[str, Any]) -> None:
+        """Append one evaluated round to ``rounds.jsonl``: its number ``round`` and whatever was measured.
+
+        Raises:
+          ValueError: ``round`` is missing, no integer, or not above the last line's.
+        """
+        line = to_json(record)
+        number = line.get("round")
+        if not isinstance(number, int) or isinstance(number, bool):
+            raise ValueError(f"round: expected an integer in every record, got {number!r}")
+        if self._last_round is None:
+            self._last_round = max((there["round"] for there in self.read_rounds()), default=-math.inf)
+        if number <= self._last_round:
+            raise ValueError(f"round: {number} does not follow {self._last_round} in {self._rounds}")
+        with self._rounds.open("ab") as file:
+            file.write(_line(line))
+        self._last_round = number
+
+    def read_rounds(self) -> list[dict[str, Any]]:
+        """Read all lines of ``rounds.jsonl``, without a last one cut short; none if there is no file.
+
+        Raises:
+          ValueError: a whole line is not JSON.
+        """
+        if not self._rounds.exists():
+            return []
+        lines = self._rounds.read_bytes().split(b"\n")[:-1]  # behind the last newline: cut short
+        try:
+            return [json.loads(line) for line in lines]
+        except ValueError as error:
+            raise ValueError(f"{self._rounds}: a line is not JSON: {error}") from error
+
+    def keep_rounds(self, last: int) -> None:
+        """Drop the lines of rounds after ``last``, so that a run resumed from there doubles none."""
+        kept = [record for record in self.read_rounds() if record["round"] <= last]
+        if self._rounds.exists():
+            with _replacing(self._rounds) as file:
+                file.writelines(_line(record) for record in kept)
+        self._last_round = None
+
+    def write_clients(self, arrays: Mapping[str, npt.ArrayLike]) -> None:
+        """Write ``clients.npz``: arrays by name, with a client axis ``[..., C]`` or ``[C, ...]``.
+
+        Raises:
+          ValueError: an array is not of numbers, truth values or text, so that NumPy would pickle it.
+        """
+        with _replacing(self.path / "clients.npz") as file, ZipFile(file, "w", ZIP_DEFLATED) as box:
+            for name, values in arrays.items():
+                array = np.asarray(values)
+                if array.dtype.kind not in "biufcU":
+                    raise ValueError(f"{name}: expected numbers, truth values or text, got {array.dtype}")
+                with box.open(f"{name}.npy", "w", force_zip64=True) as entry:
+                    np.lib.format.write_array(entry, array, allow_pickle=False)
+
+    def read_clients(self) -> dict[str, npt.NDArray[Any]]:
+        """Read ``clients.npz`` into memory."""
+        with np.load(self.path / "clients.npz", allow_pickle=False) as box:
+            return {name: box[name] for name in box.files}
+
+
+def environment() -> dict[str, Any]:
+    """Describe what a run stands on: versions, commit, platform, devices, and how random numbers are made."""
+    commit, modified = _git_commit(Path(__file__))
+    devices = jax.devices()
+    return {
+        "written": datetime.now(UTC).isoformat(timespec="seconds"),
+        "versions": {"python": platform.python_version(), **{name: _version(name) for name in PACKAGES}},
+        "commit": commit,
+        "commit_modified": modified,
+        "platform": platform.platform(),
+        "cpu_count": os.cpu_count(),
+        "devices": {
+            "backend": jax.default_backend(),
+            "count": len(devices),
+            "kinds": sorted({device.device_kind for device in devices}),
+            "processes": jax.process_count(),
+        },
+        "jax_settings": {name: getattr(jax.config, f"jax_{name}") for name in SETTINGS},
+    }
+
+
+def peak_memory() -> dict[str, int | None]:
+    """Most memory this process has held so far: ``host`` bytes, and ``device`` bytes (``None`` if not told).
+
+    ``device`` sums the local devices' peaks; a CPU tells none. Both count from the start of the process, so
+    that a run is measured alone only in a process of its own.
+    """
+    stats = [device.memory_stats() or {} for device in jax.local_devices()]
+    peaks = [int(one["peak_bytes_in_use"]) for one in stats if "peak_bytes_in_use" in one]
+    return {"host": _host_peak(), "device": sum(peaks) if peaks else None}
+
+
+def peak_memory_bytes() -> int:
+    """The larger of the two numbers of :func:`peak_memory`."""
+    return max(value for value in peak_memory().values() if value is not None)
+
+
+def to_json(value: Any) -> Any:
+    """Turn dataclasses, mappings, sequences, arrays, numbers and paths into what JSON holds, in their order.
+
+    NaN and infinities become ``None``, because JSON has none of them.
+
+    Raises:
+      TypeError: a value of another type.
+    """
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        value = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    elif isinstance(value, (np.ndarray, np.generic, jax.Array)):
+        value = np.asarray(value).tolist()
+    if isinstance(value, Mapping):
+        return {str(key): to_json(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [to_json(item) for item in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, (str, int)):  # truth values and such enumerations among them
+        return value
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    raise TypeError(f"expected something that JSON holds, got {type(value).__name__}: {value!r}")
+
+
+def first_difference(before: Mapping[str, Any], now: Mapping[str, Any], within: str = "") -> str | None:
+    """Name in one line the first field in which two configs (of :func:`to_json`) differ; or ``None``."""
+    for name in dict.fromkeys([*before, *now]):
+        old, new = before.get(name, ...), now.get(name, ...)
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            deeper = first_difference(old, new, f"{within}{name}.")
+            if deeper is not None:
+                return deeper
+        elif old != new:
+            has, wants = ("nothing" if value is ... else repr(value) for value in (old, new))
+            return f"field {within + name!r} differs: the run has {has}, this config {wants}"
+    return None
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[IO[bytes]]:
+    """Write beside ``path`` and move into its place; on an error ``path`` stays what it was."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with beside.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def _write_json(path: Path, value: Any) -> None:
+    text = json.dumps(to_json(value), indent=2, allow_nan=False, ensure_ascii=False)
+    with _replacing(path) as file:
+        file.write(f"{text}\n".encode())
+
+
+def _line(record: Mapping[str, Any]) -> bytes:
+    return (json.dumps(record, allow_nan=False, ensure_ascii=False) + "\n").encode()
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _git_commit(file: Path) -> tuple[str | None, bool | None]:
+    """Commit of the checkout that tracks ``file``, and whether tracked files differ; else ``None`` twice."""
+
+    def git(*command: str) -> str:
+        # Without optional locks, asking for the status writes nothing into the checkout.
+        line = ["git", "--no-optional-locks", "-C", str(file.parent), *command]
+        return subprocess.run(line, capture_output=True, check=True, timeout=10).stdout.decode().strip()
+
+    try:
+        git("ls-files", "--error-unmatch", file.name)  # an installed copy may lie in somebody else's checkout
+        return git("rev-parse", "HEAD"), bool(git("status", "--porcelain", "--untracked-files=no"))
+    except (OSError, subprocess.SubprocessError):
+        return None, None
+
+
+def _host_peak() -> int:
+    """Peak resident bytes. On Linux not by ``ru_maxrss``, which begins at the peak of the parent process."""
+    if sys.platform == "linux":
+        for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

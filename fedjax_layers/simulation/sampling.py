@@ -1,0 +1,132 @@
+"""Who takes part in a round: cohorts drawn inside the jitted round."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fedjax_layers.types import Array, Cohort, Key, Pool, Ranges
+
+Scheme = Literal["all", "uniform", "by_size", "fixed", "schedule"]
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Sampling:
+    """A rule for drawing cohorts. Made by the functions below.
+
+    Attributes:
+      scheme: static.
+      size: static, K, the slots of every cohort.
+      given: client ids, ``[K]`` for ``"fixed"``, ``[R, K]`` for ``"schedule"`` (a row per round, used again from
+        the first when rounds outnumber rows; -1 is an empty slot), else ``()``. Traced: other members, same program.
+    """
+
+    scheme: Scheme = dataclasses.field(metadata={"static": True})
+    size: int = dataclasses.field(metadata={"static": True})
+    given: Array | tuple[()] = ()
+
+
+def everyone(num_clients: int) -> Sampling:
+    """Full participation, in order: the store is neither gathered nor scattered."""
+    return Sampling("all", _checked_size(num_clients, num_clients))
+
+
+def uniform(size: int, num_clients: int) -> Sampling:
+    """``size`` different clients, every set equally likely.
+
+    Raises:
+      ValueError: size below 1 or above the population.
+    """
+    return Sampling("uniform", _checked_size(size, num_clients))
+
+
+def by_size(size: int, num_clients: int) -> Sampling:
+    """``size`` different clients, drawn one after another with chances proportional to their training examples.
+
+    Their models are then averaged with equal weights: sizes already decided who is there.
+
+    Raises:
+      ValueError: size below 1 or above the population.
+    """
+    return Sampling("by_size", _checked_size(size, num_clients))
+
+
+def fixed(ids: np.ndarray, num_clients: int) -> Sampling:
+    """The same clients every round: ids ``[K]``.
+
+    Raises:
+      ValueError: an id out of range or given twice.
+    """
+    ids = _checked_ids(np.asarray(ids)[None], num_clients)[0]
+    return Sampling("fixed", len(ids), jnp.asarray(ids, jnp.int32))
+
+
+def schedule(ids: np.ndarray, num_clients: int) -> Sampling:
+    """A list of cohorts ``[R, K]``, one per round; -1 leaves a slot empty.
+
+    Raises:
+      ValueError: not two axes, an id out of range, or one given twice in a round.
+    """
+    ids = _checked_ids(np.asarray(ids), num_clients)
+    return Sampling("schedule", ids.shape[1], jnp.asarray(ids, jnp.int32))
+
+
+def draw_cohort(
+    sampling: Sampling, key: Key, round_number: Array, train: Ranges, pool: Pool, weights: Array | None = None
+) -> Cohort:
+    """The cohort of one round.
+
+    Args:
+      sampling: the rule.
+      key: the round's key for drawing.
+      round_number: ``[]`` int32, counted from 0.
+      train: every client's training range ``[C]``.
+      pool: the examples.
+      weights: ``[C]`` aggregation weights; ``None`` takes the number of training examples.
+
+    Returns:
+      A cohort of ``sampling.size`` slots.
+    """
+    num = train.count.shape[0]
+    sizes = train.count.astype(jnp.float32)
+    weights = sizes if weights is None else weights
+    if sampling.scheme == "all":
+        return Cohort(jnp.arange(num, dtype=jnp.int32), weights, train, pool, everyone=True)
+    if sampling.scheme == "uniform":
+        ids = jax.random.permutation(key, num)[: sampling.size].astype(jnp.int32)
+    elif sampling.scheme == "by_size":
+        # Gumbel top-k is sequential drawing without replacement (Kool et al. 2019).
+        ids = jax.lax.top_k(jnp.log(sizes) + jax.random.gumbel(key, (num,)), sampling.size)[1].astype(jnp.int32)
+        weights = jnp.where(sizes > 0, 1.0, 0.0)
+    elif sampling.scheme == "fixed":
+        ids = jnp.asarray(sampling.given)
+    else:
+        table = jnp.asarray(sampling.given)
+        ids = table[round_number % table.shape[0]]
+    present = ids >= 0
+    safe = jnp.maximum(ids, 0)
+    rows = Ranges(train.start[safe], train.count[safe])
+    return Cohort(safe, jnp.where(present, weights[safe], 0), rows, pool)
+
+
+def _checked_size(size: int, num_clients: int) -> int:
+    if not 1 <= size <= num_clients:
+        raise ValueError(f"cohort: expected 1 to {num_clients} clients, the population, got {size}")
+    return int(size)
+
+
+def _checked_ids(ids: np.ndarray, num_clients: int) -> np.ndarray:
+    if ids.ndim != 2 or ids.size == 0 or not np.issubdtype(ids.dtype, np.integer):
+        raise ValueError(f"cohort: expected integer ids [rounds, slots], got shape {ids.shape} of {ids.dtype}")
+    if ids.min() < -1 or ids.max() >= num_clients:
+        raise ValueError(f"cohort: expected ids 0 to {num_clients - 1}, got {ids.min()} to {ids.max()}")
+    for row in ids:
+        real = row[row >= 0]
+        if len(np.unique(real)) != len(real):
+            raise ValueError(f"cohort: expected different clients in a round, got {row.tolist()}")
+    return ids

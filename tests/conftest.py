@@ -1,0 +1,25 @@
+"""Strict promotion everywhere, eight CPU devices, and a small asymmetric federation that needs no files."""
+
+import os
+import pathlib
+
+import jax
+import pytest
+
+jax.config.update("jax_num_cpu_devices", 8)
+
+
+@pytest.fixture
+def x64():
+    """Double precision inside the test."""
+    with jax.enable_x64(True):
+        yield
+
+
+@pytest.fixture
+def data_dir():
+    """The folder of real data sets; skips where none is named."""
+    folder = os.environ.get("FEDJAX_LAYERS_DATA")
+    if not folder:
+        pytest.skip("FEDJAX_LAYERS_DATA names no data folder")
+    return pathlib.Path(folder)
