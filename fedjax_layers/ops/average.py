@@ -83,9 +83,11 @@ def _nothing(x: Array) -> Array:
 
 
 def _mean(x: Array, weights: Array, empty: Array) -> Array:
-    dtype = x.dtype if jnp.issubdtype(x.dtype, jnp.inexact) else jnp.float32
+    # In the leaf's precision, not the weights': float32 shares would round a float64 mean to 1e-8.
+    dtype = jnp.promote_types(x.dtype, jnp.float32)
+    weights = weights.astype(dtype)
     total = weights.sum()
-    share = jnp.where(total > 0, weights / jnp.where(total > 0, total, 1), 0).astype(dtype)
+    share = weights / jnp.where(total > 0, total, 1)
     share = share.reshape(share.shape + (1,) * (x.ndim - 1))
     # where, not multiplication alone: 0 * NaN is NaN, and padding may hold anything.
     mean = jnp.where(share > 0, x.astype(dtype) * share, 0).sum(0)

@@ -193,7 +193,7 @@ def test_paired_difference_of_few_and_of_infinite_values():
 
 # Demšar 2006, table 6: AUC of C4.5 with and without pruning (cf) and minimal leaf size (m) on 14 data sets;
 # the printed mean ranks are 3.143, 2.000, 2.893, 1.964 and Friedman's chi-square is 9.28. In the last row
-# but one, 0.975 is printed twice where the printed ranks do not tie; 0.9751 gives them the order of the ranks.
+# but one, 0.975 is printed twice where the printed ranks do not tie; 0.9751 puts it in the order of ranks.
 DEMSAR = np.array(
     [
         [0.763, 0.768, 0.771, 0.798],
