@@ -12,7 +12,7 @@ from fedjax_layers.local_training import Trainer, batch_order, batch_rows
 from fedjax_layers.simulation.evaluation import Federation
 from fedjax_layers.types import Cohort, Pool, Ranges, Task
 
-WIDTHS = (4, 6, 5, 3)
+WIDTHS = (4, 6, 7, 3)
 CLIENTS = 5
 COUNTS = np.array([9, 4, 14, 7, 1])  # ragged, one client of a single example
 BATCH = 4

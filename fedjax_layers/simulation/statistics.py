@@ -116,9 +116,8 @@ def best_round(val_loss: Numbers) -> npt.NDArray[np.intp]:
       client whose every loss is infinite gets its first evaluation, so that it stays in the count.
     """
     loss = _array("val_loss", val_loss, 2)
-    evaluated = ~np.isnan(loss)
-    lowest = np.where(evaluated, loss, np.inf).min(axis=0, initial=np.inf)
-    return _first(evaluated & (loss == lowest))
+    lowest = np.where(np.isnan(loss), np.inf, loss).min(axis=0, initial=np.inf)
+    return _first(loss == lowest)  # NaN equals nothing
 
 
 def last_round(val_loss: Numbers) -> npt.NDArray[np.intp]:

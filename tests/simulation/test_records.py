@@ -143,6 +143,11 @@ def test_append_refuses_a_round_that_does_not_follow(run, number):
     assert run.read_rounds() == [{"round": 2}]
 
 
+def test_append_refuses_a_truth_value_for_the_first_round(run):
+    with pytest.raises(ValueError, match="expected an integer"):
+        run.append_round({"round": True})
+
+
 def test_keep_rounds_lets_a_resumed_run_repeat_what_its_checkpoint_lacks(run):
     for number in (2, 4, 6):
         run.append_round({"round": number, "loss": 1.0})
@@ -212,6 +217,14 @@ def test_summary_is_strict_json_and_replaced_whole(run):
     with pytest.raises(TypeError, match="set"):
         run.write_summary({"layers": {1, 2}})
     assert (run.path / "summary.json").read_text() == before
+
+
+def test_a_reader_of_the_old_file_is_not_disturbed(run):
+    run.write_summary({"rounds": 1})
+    with (run.path / "summary.json").open() as reader:
+        run.write_summary({"rounds": 22})
+        assert strict_load(reader.read()) == {"rounds": 1}
+    assert run.read("summary") == {"rounds": 22}
 
 
 def test_manifest_tells_what_the_run_stood_on(run):
@@ -286,6 +299,14 @@ def test_peak_memory_sees_what_was_held_and_not_the_parent():
     before, after = map(int, done.stdout.split())
     assert before < 550_000_000
     assert after - before > 100_000_000
+
+
+def test_peak_memory_is_in_bytes_on_every_platform(monkeypatch):
+    usage = type("usage", (), {"ru_maxrss": 3000})
+    monkeypatch.setattr(records.resource, "getrusage", lambda who: usage)
+    for platform, factor in (("darwin", 1), ("freebsd14", 1024)):
+        monkeypatch.setattr(records.sys, "platform", platform)
+        assert records.peak_memory()["host"] == 3000 * factor
 
 
 def test_peak_memory_is_the_larger_of_host_and_devices(monkeypatch):

@@ -1,0 +1,213 @@
+"""The contract that every registered algorithm passes: a new one is tested by being registered."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from tests import toy
+
+from fedjax_layers import algorithms
+from fedjax_layers.ops import ClientAxis
+
+ROUNDS = ([0, 2, 4], [3, 1], [2, 3, 0])
+TRACED = {"fedprox": "mu", "player_fl": "threshold", "fedper": "personal_layers", "fedbabu": "head_layers"}
+VALUES = {"mu": (0.0, 1.0), "threshold": (0.5, 0.9, 50.0), "personal_layers": (0, 1, 3), "head_layers": (1, 2)}
+
+everything = pytest.mark.parametrize("name", algorithms.registry)
+
+
+def run(name, *, task=None, pool=None, cohorts=None, key=3, args=None, state=None, first=0, **changes):
+    """A few rounds; returns the state, the last info and the algorithm."""
+    task = task or toy.make_task()
+    pool = pool or toy.make_pool()
+    trainer = toy.make_trainer(task, **changes)
+    algorithm = algorithms.registry[name](trainer, **(args or {}))
+    if state is None:
+        state = algorithm.init(jax.random.key(2), task.init(jax.random.key(1)))
+    step = jax.jit(algorithm.round)
+    info = None
+    for t, cohort in enumerate(cohorts or [toy.make_cohort(ids, pool, pad_to=3) for ids in ROUNDS], start=first):
+        state, info = step(jax.random.fold_in(jax.random.key(key), t), state, cohort)
+    return state, info, algorithm
+
+
+def models_of(state, algorithm):
+    return toy.to_numpy(algorithm.models(state))
+
+
+def assert_close(a, b, **kw):
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, **(kw or {"rtol": 1e-10, "atol": 1e-12})), a, b)
+
+
+@everything
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
+def test_state_keeps_tree_shapes_and_dtypes(name, dtype, x64):
+    task, pool = toy.make_task(dtype), toy.make_pool(dtype=np.dtype(dtype))
+    trainer = toy.make_trainer(task, keep_optimizer=True)
+    algorithm = algorithms.registry[name](trainer)
+    state = algorithm.init(jax.random.key(2), task.init(jax.random.key(1)))
+    after, info = jax.eval_shape(algorithm.round, jax.random.key(0), state, toy.make_cohort([0, 2], pool))
+    chex.assert_trees_all_equal_shapes_and_dtypes(jax.eval_shape(lambda s: s, state), after)
+    assert info.sent.shape == info.received.shape == (task.layers.num_layers,)
+
+
+@everything
+def test_rounds_trace_once_whatever_the_members_and_numbers(name, x64):
+    task, pool = toy.make_task(), toy.make_pool()
+    chex.clear_trace_counter()
+
+    @jax.jit
+    @chex.assert_max_traces(n=1)
+    def step(key, state, cohort, learning_rate, value):
+        trainer = toy.make_trainer(task, learning_rate=learning_rate)
+        args = {TRACED[name]: value} if name in TRACED else {}
+        return algorithms.registry[name](trainer, **args).round(key, state, cohort)
+
+    algorithm = algorithms.registry[name](toy.make_trainer(task))
+    state = algorithm.init(jax.random.key(2), task.init(jax.random.key(1)))
+    values = VALUES[TRACED[name]] if name in TRACED else (0.0,)
+    for t, ids in enumerate(ROUNDS):
+        cohort = toy.make_cohort(ids, pool, pad_to=3)
+        rate, value = jnp.asarray(0.1 * (t + 1)), jnp.asarray(values[t % len(values)])
+        state, _ = step(jax.random.key(t), state, cohort, rate, value)
+
+
+@everything
+@pytest.mark.parametrize("width", [1, 2])
+def test_any_width_equals_the_full_vmap(name, width, x64):
+    whole, info, algorithm = run(name)
+    chunked, chunked_info, _ = run(name, axis=ClientAxis(width))
+    assert_close(models_of(whole, algorithm), models_of(chunked, algorithm))
+    np.testing.assert_allclose(info.loss, chunked_info.loss, rtol=1e-10)
+
+
+@everything
+def test_eight_devices_equal_one(name, x64):
+    mesh = jax.make_mesh((8,), ("clients",), axis_types=(jax.sharding.AxisType.Auto,))
+    one, _, algorithm = run(name, args={TRACED[name]: jnp.asarray(VALUES[TRACED[name]][1])} if name in TRACED else {})
+    eight, _, _ = run(
+        name,
+        axis=ClientAxis(None, mesh),
+        args={TRACED[name]: jnp.asarray(VALUES[TRACED[name]][1])} if name in TRACED else {},
+    )
+    assert_close(models_of(one, algorithm), models_of(eight, algorithm))
+
+
+@everything
+def test_order_of_the_cohort_does_not_matter(name, x64):
+    pool = toy.make_pool()
+    forward, _, algorithm = run(name, cohorts=[toy.make_cohort(ids, pool) for ids in ([0, 2, 4], [3, 1, 2])])
+    back, _, _ = run(name, cohorts=[toy.make_cohort(ids, pool) for ids in ([4, 2, 0], [1, 2, 3])])
+    assert_close(models_of(forward, algorithm), models_of(back, algorithm))
+
+
+@everything
+def test_padding_that_holds_nan_is_inert(name, x64):
+    """Client 1 fills the padding slots; its examples and its own model are NaN."""
+    inputs, labels = toy.make_pool()
+    rows = slice(toy.STARTS[1], toy.STARTS[1] + toy.COUNTS[1])
+    poisoned = inputs.copy()
+    poisoned[rows] = np.nan
+    clean = [toy.make_cohort(ids, (inputs, labels)) for ids in ([0, 2], [3, 4])]
+    padded = [toy.make_cohort(ids, (poisoned, labels), pad_to=4) for ids in ([0, 2], [3, 4])]
+    expected, _, algorithm = run(name, cohorts=clean)
+    task = toy.make_task()
+    start = algorithm.init(jax.random.key(2), task.init(jax.random.key(1)))
+
+    def poison(x):
+        return x.at[1].set(jnp.nan) if x.shape[:1] == (toy.CLIENTS,) else x
+
+    found, _, _ = run(name, cohorts=padded, state=jax.tree.map(poison, start))
+    expected, found = models_of(expected, algorithm), models_of(found, algorithm)
+    if expected.global_model is not None:
+        assert_close(expected.global_model, found.global_model)
+    others = np.array([0, 2, 3, 4])
+    if expected.personal is not None:
+        assert_close(*(jax.tree.map(lambda x: x[others], m.personal) for m in (expected, found)))
+
+
+@everything
+def test_two_rounds_and_two_more_equal_four_bit_for_bit(name):
+    task = toy.make_task(jnp.float32)
+    pool = toy.make_pool(dtype=np.float32)
+    cohorts = [toy.make_cohort(ids, pool, pad_to=3) for ids in (*ROUNDS, [1, 4])]
+    kw = {"task": task, "pool": pool, "keep_optimizer": True}
+    four, _, _ = run(name, cohorts=cohorts, **kw)
+    two, _, _ = run(name, cohorts=cohorts[:2], **kw)
+    again, _, _ = run(name, cohorts=cohorts[2:], state=two, first=2, **kw)
+    chex.assert_trees_all_equal(four, again)
+
+
+@pytest.mark.parametrize("name", TRACED)
+def test_vmapped_numbers_equal_separate_runs(name, x64):
+    task, pool = toy.make_task(), toy.make_pool()
+    cohorts = [toy.make_cohort(ids, pool, pad_to=3) for ids in ROUNDS]
+    params = task.init(jax.random.key(1))
+
+    def final(value):
+        algorithm = algorithms.registry[name](toy.make_trainer(task), **{TRACED[name]: value})
+        state = algorithm.init(jax.random.key(2), params)
+        for t, cohort in enumerate(cohorts):
+            state, _ = algorithm.round(jax.random.key(t), state, cohort)
+        return algorithm.models(state)
+
+    values = jnp.asarray(VALUES[TRACED[name]])
+    together = jax.jit(jax.vmap(final))(values)
+    apart = jax.jit(final)
+    for i, value in enumerate(values):
+        assert_close(jax.tree.map(lambda x, i=i: x[i], together), apart(value))
+
+
+@everything
+def test_an_empty_cohort_changes_no_model(name, x64):
+    pool = toy.make_pool()
+    state, _, algorithm = run(name)
+    empty = toy.make_cohort([], pool, pad_to=3)
+    after, _, _ = run(name, cohorts=[empty], state=state, first=3)
+    chex.assert_trees_all_equal(models_of(state, algorithm), models_of(after, algorithm))
+    start = algorithm.init(jax.random.key(2), toy.make_task().init(jax.random.key(1)))
+    first, _, _ = run(name, cohorts=[empty])
+    chex.assert_trees_all_equal(models_of(start, algorithm), models_of(first, algorithm))
+
+
+def served(name, **kw):
+    """Served personal models after a few rounds of full participation."""
+    pool = toy.make_pool()
+    cohorts = [toy.make_cohort(range(toy.CLIENTS), pool) for _ in range(3)]
+    state, _, algorithm = run(name, cohorts=cohorts, **kw)
+    models = algorithm.models(state)
+    if models.personal is not None:
+        return models.personal
+    return jax.tree.map(lambda x: jnp.broadcast_to(x, (toy.CLIENTS, *x.shape)), models.global_model)
+
+
+@pytest.mark.parametrize(
+    ("name", "args"),
+    [
+        ("fedper", {"personal_layers": 0}),
+        ("fedbabu", {"head_layers": 0}),
+        ("fedprox", {"mu": 0.0}),
+        ("fedprox", {"mu": 5.0, "published_self_reference": True}),
+        ("player_fl", {"threshold": 1e9}),
+        ("player_fl", {"fixed_cut": 3}),
+        ("local_adaptation", {}),
+    ],
+)
+def test_sharing_all_layers_is_fedavg(name, args, x64):
+    assert_close(served(name, args=args), served("fedavg"))
+
+
+@pytest.mark.parametrize(("name", "args"), [("fedper", {"personal_layers": 3}), ("player_fl", {"fixed_cut": 0})])
+def test_sharing_no_layer_is_local(name, args, x64):
+    assert_close(served(name, args=args), served("local"))
+
+
+def test_a_fixed_cut_is_fedper(x64):
+    assert_close(served("player_fl", args={"fixed_cut": 2}), served("fedper", args={"personal_layers": 1}))
+
+
+def test_the_proximal_term_changes_what_the_published_self_reference_left_alone(x64):
+    with_term = jax.tree.leaves(served("fedprox", args={"mu": 5.0}))
+    without = jax.tree.leaves(served("fedprox", args={"mu": 5.0, "published_self_reference": True}))
+    assert max(float(jnp.abs(a - b).max()) for a, b in zip(with_term, without, strict=True)) > 1e-3
