@@ -181,6 +181,7 @@ class RoundInfo:
     Attributes:
       trained: each slot's model after local training and before the server's step, leaves ``[K, ...]``.
       loss: ``[K]`` mean training loss of each slot over its local steps.
+      steps: ``[]`` int32, local steps of all clients together.
       sent: ``[L]`` int32, number of clients that uploaded each layer this round.
       received: ``[L]`` int32, number of clients that downloaded each layer this round.
       sent_scalars: ``[]`` int32, number of further scalars uploaded by all clients together (scores, say).
@@ -189,6 +190,7 @@ class RoundInfo:
 
     trained: Params
     loss: Array
+    steps: Array
     sent: Array
     received: Array
     sent_scalars: Array

@@ -44,7 +44,7 @@ def fedbabu(
     def round_(key: Key, state: SharingState, cohort: Cohort) -> tuple[SharingState, RoundInfo]:
         result = local_phase(trainer, key, state, cohort, None, trainable=body)
         state = server_phase(trainer, state, cohort, result, body, server_optimizer)
-        return state, round_info(result, cohort, body)
+        return state, round_info(trainer, result, cohort, body)
 
     def finish(key: Key, state: SharingState, cohort: Cohort) -> Params:
         scale = None if trainer.step_scale is None else trainer.step_scale(state.round)

@@ -65,7 +65,7 @@ def fixed_sharing(
     def round_(key: Key, state: SharingState, cohort: Cohort) -> tuple[SharingState, RoundInfo]:
         result = local_phase(trainer, key, state, cohort, shared)
         state = server_phase(trainer, state, cohort, result, shared, server_optimizer)
-        return state, round_info(result, cohort, shared)
+        return state, round_info(trainer, result, cohort, shared)
 
     def models(state: SharingState) -> Models:
         return Models(personal=served_models(trainer, state, shared))

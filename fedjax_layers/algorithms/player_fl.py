@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -46,13 +46,18 @@ def player_fl(
     trainer: Trainer,
     *,
     threshold: float | Array = 1.5,
+    gradient: Literal["batch", "epoch"] = "batch",
+    cumulative: bool = False,
+    aggregate: Literal["normalised", "mean", "majority"] = "normalised",
+    local_on_first_jump: bool = False,
+    combine: Literal["elements", "matrices"] = "elements",
+    dropout: bool = False,
     repeat_every: int | Array = 0,
     average_first: bool = True,
     fixed_cut: int | Array | None = None,
     cut_offset: int | Array = 0,
     random_prefix: bool = False,
     server_optimizer: optax.GradientTransformation | None = None,
-    **rule: Any,
 ) -> Algorithm:
     """Score layers after the first local phase, share the prefix before the first jump, keep the rest local.
 
@@ -60,7 +65,13 @@ def player_fl(
 
     Args:
       trainer: how each client trains; the paper's local phase is one epoch.
-      threshold: ratio of adjacent scores that counts as a jump (:class:`CutRule`).
+      threshold: ratio of adjacent scores that counts as a jump.
+      gradient: which gradient is scored; this and the next five are fields of :class:`CutRule`.
+      cumulative: compare cumulative scores.
+      aggregate: how clients' scores become one cut.
+      local_on_first_jump: a jump right after layer 1 shares nothing.
+      combine: how a layer of several matrices is scored.
+      dropout: score with dropout on.
       repeat_every: estimate again every so many rounds; 0 is once, as in the paper.
       average_first: average the prefix of the first phase's weights, as soon as the cut is known; False lets the
         first averaging wait for the second round. Which one the paper does was not found.
@@ -69,17 +80,16 @@ def player_fl(
       random_prefix: the paper's control "PLayer-FL-Random": a prefix of 1..L-1 layers, uniform among those other
         than the estimated cut, drawn once per estimate.
       server_optimizer: as in :func:`fedavg`.
-      **rule: further fields of :class:`CutRule`.
 
     Returns:
       The algorithm. Each round reports ``cut`` and ``scores``.
 
     Raises:
-      ValueError: an unknown choice in ``rule``, or both ``fixed_cut`` and ``random_prefix``.
+      ValueError: an unknown choice, or both ``fixed_cut`` and ``random_prefix``.
     """
     if fixed_cut is not None and random_prefix:
         raise ValueError("fixed_cut, random_prefix: expected at most one of them, got both")
-    cut_rule = CutRule(threshold=threshold, **rule)
+    cut_rule = CutRule(threshold, gradient, cumulative, aggregate, local_on_first_jump, combine, dropout)
     num_layers = trainer.task.layers.num_layers
 
     def init(key: Key, params: Params) -> PLayerState:
@@ -122,7 +132,7 @@ def player_fl(
             shared = shared & state.estimated
         sharing = server_phase(trainer, state.sharing, cohort, result, shared, server_optimizer)
         uploaded = jnp.where(due, num_layers * (cohort.weight > 0).sum(), 0)
-        info = round_info(result, cohort, shared, cut=cut, scores=scores, sent_scalars=uploaded)
+        info = round_info(trainer, result, cohort, shared, cut=cut, scores=scores, sent_scalars=uploaded)
         return PLayerState(sharing, cut, shared, scores, state.estimated | heard), info
 
     def models(state: PLayerState) -> Models:

@@ -59,14 +59,14 @@ def take_clients(store: Any, cohort: Cohort) -> Any:
 
 def put_clients(store: Any, cohort: Cohort, rows: Any) -> Any:
     """The store with the cohort's rows replaced; slots of weight 0 write nothing."""
+    leaves = jax.tree.leaves(store)
+    if not leaves:  # nothing of this kind is kept
+        return store
     if cohort.everyone:
         keep = cohort.weight > 0
         return jax.tree.map(lambda s, r: jnp.where(keep.reshape(-1, *(1,) * (r.ndim - 1)), r, s), store, rows)
-    first = jax.tree.leaves(store)
-    if not first:
-        return store
     # Padding is sent past the end, where the scatter drops it.
-    target = jnp.where(cohort.weight > 0, cohort.ids, first[0].shape[0])
+    target = jnp.where(cohort.weight > 0, cohort.ids, leaves[0].shape[0])
     return jax.tree.map(lambda s, r: s.at[target].set(r, mode="drop"), store, rows)
 
 
@@ -127,13 +127,15 @@ def server_phase(
     )
 
 
-def round_info(result: LocalResult, cohort: Cohort, shared: Array, **extra: Any) -> RoundInfo:
+def round_info(trainer: Trainer, result: LocalResult, cohort: Cohort, shared: Array, **extra: Any) -> RoundInfo:
     """The report of a round in which the layers of ``shared`` [L] go both ways."""
-    present = (cohort.weight > 0).sum(dtype=jnp.int32)
-    moved = jnp.where(shared, present, 0).astype(jnp.int32)
+    present = cohort.weight > 0
+    moved = jnp.where(shared, present.sum(dtype=jnp.int32), 0).astype(jnp.int32)
+    steps = jnp.where(present, trainer.num_steps(cohort.train.count), 0)
     return RoundInfo(
         trained=result.params,
         loss=result.loss,
+        steps=steps.sum(dtype=jnp.int32),
         sent=moved,
         received=moved,
         sent_scalars=jnp.int32(extra.pop("sent_scalars", 0)),

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from fedjax_layers.data.names import check_options, unknown_name
+from fedjax_layers.names import check_options, unknown_name
 
 
 def iid(labels: np.ndarray, num_clients: int, seed: int = 0) -> np.ndarray:

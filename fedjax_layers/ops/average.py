@@ -7,7 +7,16 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from fedjax_layers.ops.checks import client_count, expect_shape, layer_mask, model_leaves, same_tree, stacked_leaves
+from fedjax_layers.ops.checks import (
+    at_least_float32,
+    client_count,
+    expect_shape,
+    layer_mask,
+    leaf_path,
+    model_leaves,
+    same_tree,
+    stacked_leaves,
+)
 from fedjax_layers.types import Array, LayerMap, Params
 
 
@@ -33,11 +42,10 @@ def weighted_mean(stacked: Params, weights: Array, fallback: Params | None = Non
     if fallback is None:
         empty: list[Any] = [_nothing(x) for x in leaves]
     else:
-        paths = tuple(
-            jax.tree_util.keystr(p, simple=True, separator="/")
-            for p, _ in jax.tree_util.tree_flatten_with_path(stacked)[0]
-        )
+        paths = tuple(leaf_path(p) for p, _ in jax.tree_util.tree_flatten_with_path(stacked)[0])
         empty = same_tree(fallback, treedef, paths, "fallback")
+        for path, x, other in zip(paths, leaves, empty, strict=True):
+            expect_shape(other, x.shape[1:], f"fallback at {path!r}")
     return jax.tree.unflatten(treedef, [_mean(x, weights, e) for x, e in zip(leaves, empty, strict=True)])
 
 
@@ -67,12 +75,14 @@ def masked_mean(stacked: Params, weights: Array, mask: Array, layers: LayerMap, 
     if mask.ndim == 2:
         expect_shape(mask, (num, layers.num_layers), "mask")
     means = []
-    for i, x, other in zip(
+    for i, path, x, other in zip(
         layers.leaf_layers,
+        layers.leaf_paths,
         stacked_leaves(stacked, layers, num, "stacked"),
         model_leaves(fallback, layers, "fallback"),
         strict=True,
     ):
+        expect_shape(other, x.shape[1:], f"fallback at {path!r}")
         mean = _mean(x, jnp.where(mask[..., i], weights, 0), other)
         means.append(mean)
     return jax.tree.unflatten(layers.treedef, means)
@@ -84,11 +94,14 @@ def _nothing(x: Array) -> Array:
 
 def _mean(x: Array, weights: Array, empty: Array) -> Array:
     # In the leaf's precision, not the weights': float32 shares would round a float64 mean to 1e-8.
-    dtype = jnp.promote_types(x.dtype, jnp.float32)
+    dtype = at_least_float32(x.dtype)
     weights = weights.astype(dtype)
     total = weights.sum()
     share = weights / jnp.where(total > 0, total, 1)
     share = share.reshape(share.shape + (1,) * (x.ndim - 1))
-    # where, not multiplication alone: 0 * NaN is NaN, and padding may hold anything.
-    mean = jnp.where(share > 0, x.astype(dtype) * share, 0).sum(0)
+    # where, not multiplication alone: 0 * NaN is NaN, and padding may hold anything. Inside the product, so that
+    # the derivative by the weights is free of it too.
+    mean = (jnp.where(share > 0, x.astype(dtype), 0) * share).sum(0)
+    if not jnp.issubdtype(x.dtype, jnp.inexact):
+        mean = jnp.round(mean)  # a cast alone would cut 2.9999998, the mean of threes, to 2
     return jnp.where(total > 0, mean.astype(x.dtype), empty)

@@ -9,6 +9,12 @@ import jax
 from fedjax_layers.types import Array, LayerMap
 
 
+def at_least_float32(dtype: Any) -> Any:
+    """``dtype`` with the digits of float32 or more: what sums are accumulated in, under strict promotion too."""
+    with jax.numpy_dtype_promotion("standard"):
+        return jax.numpy.promote_types(dtype, jax.numpy.float32)
+
+
 def leaf_path(path: Any) -> str:
     """Slash-separated name of a leaf, from a key path of JAX."""
     return jax.tree_util.keystr(path, simple=True, separator="/")

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fedjax_layers.ops.checks import layer_mask, leaf_path, model_leaves
+from fedjax_layers.ops.checks import at_least_float32, layer_mask, leaf_path, model_leaves
 from fedjax_layers.types import Array, LayerMap, Params
 
 Patterns = str | Sequence[str]
@@ -108,7 +108,7 @@ def layer_sums(tree: Params, layers: LayerMap) -> Array:
     """
     totals: list[Any] = [0] * layers.num_layers
     for layer, leaf in zip(layers.leaf_layers, model_leaves(tree, layers, "tree"), strict=True):
-        totals[layer] = totals[layer] + jnp.sum(leaf, dtype=jnp.promote_types(leaf.dtype, jnp.float32))
+        totals[layer] = totals[layer] + jnp.sum(leaf, dtype=at_least_float32(leaf.dtype))
     return jnp.stack(totals)
 
 
@@ -144,11 +144,18 @@ def _match(paths: Sequence[str], order: Sequence[Patterns], name: str) -> tuple[
 def _own_order(key_paths: Sequence[tuple[Any, ...]]) -> tuple[tuple[str, ...], tuple[int, ...]]:
     """Layers in the order that the containers themselves carry: one layer per innermost container of leaves."""
     owners = [path[:-1] for path in key_paths]
+    inner = {path[:depth] for path in owners for depth in range(len(path))}
     if all(not owner for owner in owners):  # bare leaves in one container: each is a layer of its own
-        owners = list(key_paths)
+        inner.add(())
+    # So is a bare leaf beside modules.
+    owners = [path if owner in inner else owner for path, owner in zip(key_paths, owners, strict=True)]
     unique = list(dict.fromkeys(owners))
     _refuse_unordered(unique)
-    ranked = sorted(unique, key=lambda path: [_rank(k) for k in path])
+    first: dict[tuple[Any, ...], int] = {}  # where each container comes first in flatten order
+    for n, path in enumerate(unique):
+        for depth in range(len(path)):
+            first.setdefault(path[: depth + 1], n)
+    ranked = sorted(unique, key=lambda path: [_rank(k, first[path[: d + 1]]) for d, k in enumerate(path)])
     number = {path: i for i, path in enumerate(ranked)}
     return tuple(leaf_path(p) or "params" for p in ranked), tuple(number[o] for o in owners)
 
@@ -166,13 +173,13 @@ def _refuse_unordered(paths: Sequence[tuple[Any, ...]]) -> None:
             raise ValueError(f"order: expected the layers' call order for keys without one, found None with {found}")
 
 
-def _rank(key: Any) -> tuple[int, ...]:
-    """Sort key of one path element: a position, a field's place (0: flatten order stands), or a key's number."""
+def _rank(key: Any, place: int) -> tuple[int, ...]:
+    """Sort key of one path element: a position, a key's number, or a field's place in flatten order."""
     if isinstance(key, jax.tree_util.SequenceKey):
         return (key.idx,)
     if isinstance(key, jax.tree_util.DictKey):
         return tuple(int(n) for n in re.findall(r"\d+", str(key.key))[:1])
-    return (0,)
+    return (place,)
 
 
 def _scored(numbers: Sequence[int], ranks: Sequence[int]) -> tuple[bool, ...]:

@@ -7,7 +7,7 @@ from typing import Literal
 
 import jax.numpy as jnp
 
-from fedjax_layers.ops.checks import model_leaves
+from fedjax_layers.ops.checks import at_least_float32, model_leaves
 from fedjax_layers.types import Array, LayerMap, Params
 
 

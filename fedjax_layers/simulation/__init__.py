@@ -1,0 +1,1 @@
+"""Running algorithms: cohorts, rounds, evaluation, records."""

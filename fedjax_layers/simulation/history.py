@@ -17,7 +17,7 @@ class History:
     """Grows by one evaluation at a time.
 
     Attributes:
-      rounds: arrays ``[R, ...]`` by name, one row per round: ``loss``, ``participants``, ``sent``, ``received`` (both
+      rounds: arrays ``[R, ...]`` by name, one row per round: ``loss``, ``participants``, ``steps``, ``sent``, ``received`` (both
         ``[R, L]``, clients that moved each layer), ``sent_scalars``, and what the algorithm reports.
       evaluations: arrays by name, one row per evaluation: ``round`` ``[E]``, rounds done; ``finished`` ``[E]``, True
         for the row after the algorithm's last local phase; ``{moment}/{split}/{metric}`` ``[E, C]``; ``global/...``

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from fedjax_layers.ops import ClientAxis, weighted_mean
 from fedjax_layers.simulation.evaluation import SPLITS, Federation, evaluate
 from fedjax_layers.simulation.sampling import Sampling, draw_cohort, everyone
-from fedjax_layers.types import Algorithm, Array, Cohort, Key, Models, RoundInfo, Task
+from fedjax_layers.types import Algorithm, Array, Cohort, Key, Models, Params, RoundInfo, Task
 
 Build = Callable[[Any], Algorithm]
 
@@ -61,10 +61,20 @@ class Inputs(NamedTuple):
     key: Key
 
 
+def start_params(task: Task, key: Key) -> Params:
+    """The common start of all models in the run with this base key."""
+    return task.init(jax.random.fold_in(key, 0x1A17))
+
+
+def round_keys(key: Key, t: Array) -> tuple[Key, Key]:
+    """Keys of round ``t``: for drawing its cohort, and for the round itself."""
+    draw_key, round_key = jax.random.split(jax.random.fold_in(key, t))
+    return draw_key, round_key
+
+
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def start(build: Build, task: Task, hyper: Any, key: Key) -> Any:
-    params_key, state_key = jax.random.split(jax.random.fold_in(key, 0x1A17))
-    return build(hyper).init(state_key, task.init(params_key))
+    return build(hyper).init(jax.random.fold_in(key, 0x57A7), start_params(task, key))
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -79,7 +89,7 @@ def run_period(
     algorithm = build(inputs.hyper)
 
     def one(t: Array, state: Any) -> tuple[Any, Cohort, RoundInfo]:
-        draw_key, round_key = jax.random.split(jax.random.fold_in(inputs.key, t))
+        draw_key, round_key = round_keys(inputs.key, t)
         source = inputs.federation
         cohort = draw_cohort(inputs.sampling, draw_key, t, source.train, source.pool, inputs.weights)
         state, info = algorithm.round(round_key, state, cohort)
@@ -108,6 +118,7 @@ def _round_row(cohort: Cohort, info: RoundInfo) -> dict[str, Array]:
     return {
         "loss": weighted_mean(info.loss, cohort.weight.astype(info.loss.dtype)),
         "participants": (cohort.weight > 0).sum(dtype=jnp.int32),
+        "steps": info.steps,
         "sent": info.sent,
         "received": info.received,
         "sent_scalars": info.sent_scalars,

@@ -1,5 +1,7 @@
 """The contract that every registered algorithm passes: a new one is tested by being registered."""
 
+import dataclasses
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -100,6 +102,17 @@ def test_order_of_the_cohort_does_not_matter(name, x64):
     forward, _, algorithm = run(name, cohorts=[toy.make_cohort(ids, pool) for ids in ([0, 2, 4], [3, 1, 2])])
     back, _, _ = run(name, cohorts=[toy.make_cohort(ids, pool) for ids in ([4, 2, 0], [1, 2, 3])])
     assert_close(models_of(forward, algorithm), models_of(back, algorithm))
+
+
+@everything
+@pytest.mark.parametrize("keep", [False, True])
+def test_the_promise_of_everyone_changes_nothing(name, keep, x64):
+    """The path without gather and scatter gives what the general one gives."""
+    cohorts = [toy.make_cohort(range(toy.CLIENTS), toy.make_pool()) for _ in range(2)]
+    promised = [dataclasses.replace(c, everyone=True) for c in cohorts]
+    general, _, algorithm = run(name, cohorts=cohorts, keep_optimizer=keep)
+    short, _, _ = run(name, cohorts=promised, keep_optimizer=keep)
+    assert_close(toy.to_numpy(general), toy.to_numpy(short))
 
 
 @everything

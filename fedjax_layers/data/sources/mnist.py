@@ -11,7 +11,7 @@ import numpy as np
 from fedjax_layers.data.dataset import Dataset, Preprocess
 from fedjax_layers.data.folder import DATA_DIR_VARIABLE, resolve_data_dir
 from fedjax_layers.data.idx import read_idx
-from fedjax_layers.data.names import unknown_name
+from fedjax_layers.names import unknown_name
 
 # Official split -> stem of its files, its size, and the row number of its first example over both splits.
 _SPLITS = {"train": ("train", 60_000, 0), "test": ("t10k", 10_000, 60_000)}

@@ -1,0 +1,34 @@
+"""The command line ``fedjax-layers``."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code: 0 done, 2 bad input (one line says which), 130 interrupted."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    from fedjax_layers.cli.arguments import UsageError, parse  # noqa: PLC0415  (help must not wait for JAX)
+
+    try:
+        command, options = parse(arguments)
+        _one_device_per_core()
+        return command(options)
+    except UsageError as error:
+        print(f"fedjax-layers: {error}", file=sys.stderr)  # noqa: T201
+        return 2
+
+
+def _one_device_per_core() -> None:
+    """On a CPU clients are spread over one host device per core, unless the user says otherwise."""
+    import jax  # noqa: PLC0415
+
+    flags = os.environ.get("XLA_FLAGS", "")
+    if "JAX_NUM_CPU_DEVICES" in os.environ or "xla_force_host_platform_device_count" in flags:
+        return
+    try:
+        jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
+    except (RuntimeError, AttributeError):  # a backend is up already (tests), or no affinity on this system
+        return

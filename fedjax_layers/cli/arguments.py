@@ -1,0 +1,160 @@
+"""Flags: one per field of :class:`RunConfig`, and one per option of the algorithm, data set and model named."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import typing
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
+
+from fedjax_layers.names import options_of, unknown_name
+from fedjax_layers.simulation.config import RunConfig
+
+COMPARED = "player_fl,local,fedavg,fedprox,fedbabu"
+_TAKEN_ELSEWHERE = ("algorithm", "algorithm_options", "data_options", "model_options")
+
+
+class UsageError(Exception):
+    """Bad input: its text is the one line that the user sees."""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message)
+
+
+def parse(arguments: Sequence[str]) -> tuple[Callable[[argparse.Namespace], int], argparse.Namespace]:
+    """The command to call, and its options; ``unknown`` holds flags that belong to an algorithm, data or model.
+
+    Raises:
+      UsageError: a missing command, or a value of the wrong type.
+    """
+    parser = _Parser(prog="fedjax-layers", description=__doc__, allow_abbrev=False)
+    commands = parser.add_subparsers(dest="command", required=True, parser_class=_Parser)
+    run = commands.add_parser("run", help="run one algorithm", allow_abbrev=False)
+    run.add_argument("algorithm", nargs="?", default=RunConfig.algorithm)
+    compare = commands.add_parser("compare", help="run several algorithms on the same clients", allow_abbrev=False)
+    compare.add_argument("algorithms", nargs="?", default=COMPARED, help="names, separated by commas")
+    compare.add_argument("--seeds", type=int, default=1, help="runs per algorithm, seeds counting up from --seed")
+    for sub in (run, compare):
+        _add_common(sub)
+    commands.add_parser("doctor", help="check devices, versions and data", allow_abbrev=False)
+    options, unknown = parser.parse_known_args(arguments)
+    options.unknown = unknown
+    if options.command == "doctor" and unknown:
+        raise UsageError(f"doctor: expected no arguments, got {unknown[0]!r}")
+    from fedjax_layers.cli import compare as compare_command  # noqa: PLC0415
+    from fedjax_layers.cli import doctor, run as run_command  # noqa: PLC0415
+
+    handlers = {"run": run_command.command, "compare": compare_command.command, "doctor": doctor.command}
+    return handlers[options.command], options
+
+
+def config_of(options: argparse.Namespace, algorithm: str, **changes: Any) -> RunConfig:
+    """The config that the flags describe for one algorithm.
+
+    Raises:
+      UsageError: an unknown flag or name (the nearest is suggested), or a number out of range.
+    """
+    values = {f.name: getattr(options, f.name) for f in _flag_fields()}
+    values |= {"algorithm": algorithm} | changes
+    try:
+        plain = RunConfig(**values)
+        return dataclasses.replace(plain, **_routed(options.unknown, plain))
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+
+
+def _add_common(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--out", help="run directory; a new folder under runs/")
+    parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
+    parser.add_argument("--data-dir", help="folder of the data files; FEDJAX_LAYERS_DATA, else TFDS's own")
+    for field in _flag_fields():
+        kind = _type_of(field)
+        flag = "--" + field.name.replace("_", "-")
+        text = f"{field.metadata['help']} ({field.default})"
+        if kind is bool:
+            parser.add_argument(flag, action=argparse.BooleanOptionalAction, default=field.default, help=text)
+        else:
+            parser.add_argument(flag, type=kind, default=field.default, help=text)
+
+
+def _flag_fields() -> list[dataclasses.Field[Any]]:
+    return [f for f in dataclasses.fields(RunConfig) if f.name not in _TAKEN_ELSEWHERE]
+
+
+def _type_of(field: dataclasses.Field[Any]) -> Any:
+    hint = typing.get_type_hints(RunConfig)[field.name]
+    kinds = [k for k in typing.get_args(hint) or (hint,) if k is not type(None)]
+    if typing.get_origin(kinds[0]) is tuple:
+        return lambda text: tuple(float(part) for part in text.split(","))
+    return kinds[0]
+
+
+def _routed(unknown: Sequence[str], config: RunConfig) -> dict[str, dict[str, Any]]:
+    """Flags that are no field, sorted into algorithm, data and model options."""
+    homes = _homes(config)
+    routed: dict[str, dict[str, Any]] = {home: {} for home in homes}
+    for flag, value in _pairs(unknown):
+        name = flag.lstrip("-")
+        only_for, _, bare = name.rpartition(".")
+        name = bare.replace("-", "_")
+        if only_for and only_for.replace("-", "_") != config.algorithm:
+            _known_algorithm(only_for)
+            continue
+        found = [home for home, names in homes.items() if name in names and not (only_for and home != next(iter(homes)))]
+        if not found:
+            known = {n for names in homes.values() for n in names} | {f.name for f in _flag_fields()}
+            raise unknown_name("flag", name, {f"--{n.replace('_', '-')}" for n in known})
+        if len(found) > 1:
+            raise ValueError(f"--{name}: expected a flag of one thing, found it in {' and '.join(found)}")
+        routed[found[0]][name] = _value(value)
+    return routed
+
+
+def _homes(config: RunConfig) -> dict[str, set[str]]:
+    from fedjax_layers import algorithms, data  # noqa: PLC0415
+    from fedjax_layers.models.usual import USUAL_MODELS, model_options  # noqa: PLC0415
+
+    own_data = options_of(data.DATASETS[config.dataset]) if config.dataset in data.DATASETS else set()
+    scheme = config.partition or "dirichlet"
+    split = options_of(data.PARTITIONS[scheme]) if scheme in data.PARTITIONS else set()
+    return {
+        "algorithm_options": options_of(algorithms.registry[config.algorithm]) - {"server_optimizer"},
+        "data_options": (own_data | split) - {"clients", "seed"},
+        "model_options": model_options(config.model or USUAL_MODELS.get(config.dataset, "mlp")) - {"conv"},
+    }
+
+
+def _known_algorithm(name: str) -> None:
+    from fedjax_layers import algorithms  # noqa: PLC0415
+
+    if name.replace("-", "_") not in algorithms.registry:
+        raise unknown_name("algorithm", name, algorithms.registry)
+
+
+def _pairs(unknown: Sequence[str]) -> list[tuple[str, str]]:
+    pairs, rest = [], list(unknown)
+    while rest:
+        flag = rest.pop(0)
+        if not flag.startswith("--"):
+            raise ValueError(f"arguments: expected a flag, got {flag!r}")
+        name, equals, value = flag.partition("=")
+        if not equals:
+            value = rest.pop(0) if rest and not rest[0].startswith("--") else "true"
+        pairs.append((name, value))
+    return pairs
+
+
+def _value(text: str) -> Any:
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    if "," in text:
+        return tuple(_value(part) for part in text.split(","))
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text

@@ -1,0 +1,96 @@
+"""``fedjax-layers compare A,B,C``: several algorithms on the same clients, side by side."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+
+from fedjax_layers.cli.arguments import UsageError, config_of
+from fedjax_layers.cli.display import Interrupt, cut_lines, graceful_interrupt, results_table
+from fedjax_layers.cli.run import describe, out_folder, run_one, stopped, usage_errors
+from fedjax_layers.simulation.comparison import compare_runs, statistics_of
+from fedjax_layers.simulation.config import RunConfig
+from fedjax_layers.simulation.experiment import prepare
+from fedjax_layers.simulation.probe import AxisChoice
+from fedjax_layers.simulation.records import RunDirectory, to_json
+
+
+def command(options: argparse.Namespace) -> int:
+    """Compare algorithms; returns the exit code."""
+    console = Console()
+    configs = _configs(options)
+    first = configs[0]
+    folder = out_folder(options, f"compare-{first.dataset}")
+    with usage_errors():
+        prepare(first, options.data_dir, AxisChoice(first_axis(), {}))  # bad data or model shows before any run
+        record = {"runs": [to_json(c) for c in configs]}
+        RunDirectory.create(folder, record, resume=options.resume)
+    with graceful_interrupt() as interrupt:
+        done = _run_all(console, options, configs, folder, interrupt)
+    if done is None:
+        return stopped(console, folder)
+    _report(console, done, folder, first)
+    return 0
+
+
+def first_axis() -> Any:
+    """An axis that needs no probing, for a dry look at data and model."""
+    from fedjax_layers.ops import ClientAxis  # noqa: PLC0415
+
+    return ClientAxis()
+
+
+def _configs(options: argparse.Namespace) -> list[RunConfig]:
+    names = [name for name in options.algorithms.split(",") if name]
+    if not names or len(set(names)) != len(names):
+        raise UsageError(f"algorithms: expected different names separated by commas, got {options.algorithms!r}")
+    if options.seeds < 1:
+        raise UsageError(f"--seeds: expected at least 1, got {options.seeds}")
+    return [config_of(options, name, seed=options.seed + i) for i in range(options.seeds) for name in names]
+
+
+def _run_all(
+    console: Console, options: argparse.Namespace, configs: Sequence[RunConfig], folder: Path, interrupt: Interrupt
+) -> list[RunDirectory] | None:
+    """Every run in turn; one already finished is kept. All runs use the client axis that the first one chose."""
+    axis: AxisChoice | None = None
+    done = []
+    for config in configs:
+        own = folder / config.algorithm / f"seed-{config.seed}"
+        directory = RunDirectory.create(own, config, resume=options.resume)
+        if not (own / "summary.json").exists():
+            experiment = prepare(config, options.data_dir, axis)
+            if axis is None:
+                console.print(describe(experiment), highlight=False)
+                axis = experiment.axis
+            if run_one(console, experiment, directory, interrupt, resume=options.resume) is None:
+                return None
+        done.append(directory)
+    return done
+
+
+def _report(console: Console, done: Sequence[RunDirectory], folder: Path, config: RunConfig) -> None:
+    rows = compare_runs(done, config.moment, config.selection)
+    whole = RunDirectory(folder)
+    summaries = [d.read("summary") for d in done]
+    tests = statistics_of(summaries)
+    whole.write_summary({"algorithms": rows, **tests})
+    clients, rounds = rows[0]["clients"], rows[0]["rounds"]
+    seeds = len(done) // len(rows)
+    title = f"{config.dataset}, {clients} clients, {rounds} rounds, {seeds} seed{'s' if seeds > 1 else ''}; "
+    console.print(results_table(rows, title + f"personal models, {config.moment}, {config.selection} round"))
+    if tests["friedman"] is not None:
+        ranks = ", ".join(f"{k} {v:.1f}" for k, v in sorted(tests["mean_ranks"].items(), key=lambda kv: kv[1]))
+        console.print(f"Mean ranks over seeds: {ranks}; Friedman p = {tests['friedman']['p_value']:.3f}", highlight=False)
+        console.print(f"Nemenyi critical difference (5 %): {tests['critical_difference']:.2f} ranks", highlight=False)
+    for summary in summaries[: len(rows)]:
+        for line in cut_lines(summary):
+            console.print(line, highlight=False, soft_wrap=True)
+    console.print(f"Run directory: {folder}", highlight=False, soft_wrap=True)
+    if not np.isfinite([r["personal"]["macro_f1"]["mean"] or np.nan for r in rows]).all():
+        console.print("A run diverged: its scores are empty.", highlight=False)

@@ -1,0 +1,143 @@
+"""What a person sees: a progress bar on a terminal, plain lines elsewhere, and the table of results."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from fedjax_layers.simulation.history import History
+
+_LINE_SECONDS = 10.0
+
+
+class Interrupt:
+    """Ctrl-C asks the run to stop after the current period; a second one stops at once."""
+
+    def __init__(self) -> None:
+        self.asked = False
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        """The signal handler."""
+        if self.asked:
+            raise KeyboardInterrupt
+        self.asked = True
+
+
+@contextmanager
+def graceful_interrupt() -> Iterator[Interrupt]:
+    """Handle Ctrl-C gracefully inside the block."""
+    handler = Interrupt()
+    before = signal.signal(signal.SIGINT, handler)
+    try:
+        yield handler
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+class RoundsProgress:
+    """Progress of one run, called after each evaluation with (rounds done, history)."""
+
+    def __init__(self, console: Console, label: str, rounds: int, interrupt: Interrupt) -> None:
+        self._console, self._label, self._rounds, self._interrupt = console, label, rounds, interrupt
+        self._started = self._printed = time.perf_counter()
+        self._first: int | None = None
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[score]}"),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self._task = self._bar.add_task(label, total=rounds, rate="compiling", score="")
+
+    def __enter__(self) -> RoundsProgress:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def __call__(self, done: int, history: History) -> bool:
+        """Show where the run is; True if the user asked it to stop."""
+        now = time.perf_counter()
+        score = _latest(history)
+        if self._first is None:
+            self._first, self._started = done, now  # the first period's time is mostly compilation
+        rate = (done - self._first) / max(now - self._started, 1e-9)
+        speed = f"{rate:.1f} rounds/s" if done > self._first else "compiled"
+        self._bar.update(self._task, completed=done, rate=speed, score=score)
+        if not self._console.is_terminal and (done == self._rounds or now - self._printed > _LINE_SECONDS):
+            left = f", {(self._rounds - done) / rate:.0f} s left" if rate > 0 and done < self._rounds else ""
+            self._console.print(f"{self._label}: round {done} of {self._rounds}, {speed}{left}, {score}")
+            self._printed = now
+        return self._interrupt.asked
+
+
+def _latest(history: History) -> str:
+    evaluations = history.evaluations
+    for moment in ("trained", "served"):
+        values = evaluations.get(f"{moment}/val/macro_f1")
+        if values is not None and np.isfinite(values[-1]).any():
+            return f"validation macro-F1 {np.nanmean(values[-1]):.3f}"
+    return ""
+
+
+def results_table(summaries: Sequence[Mapping[str, Any]], title: str) -> Table:
+    """One row per run: the personal models' scores over clients, fairness, incentive, bytes and cut."""
+    table = Table(title=title)
+    columns = ("macro-F1", "accuracy", "loss", "worst client F1", "fairness var.", "better off", "MB up", "cut")
+    table.add_column("algorithm")
+    for name in columns:
+        table.add_column(name, justify="right")
+    best = max((s["personal"]["macro_f1"]["mean"] or 0) for s in summaries)
+    for s in summaries:
+        f1 = s["personal"]["macro_f1"]
+        mean = f"{f1['mean']:.3f} ± {f1['std']:.3f}"
+        table.add_row(
+            s["algorithm"],
+            f"[bold]{mean}[/bold]" if f1["mean"] == best and len(summaries) > 1 else mean,
+            f"{s['personal']['accuracy']['mean']:.3f}",
+            _number(s["personal"]["loss"]["mean"], ".3f"),
+            f"{f1['min']:.3f}",
+            _number(s["fairness_variance"], ".4f"),
+            _number(s["incentive"], ".0%"),
+            f"{s['bytes_up'] / 1e6:.2f}",
+            "" if s["cut"] is None else f"{s['cut']} of {len(s['layers'])}",
+        )
+    return table
+
+
+def _number(value: float | None, spec: str) -> str:
+    return "–" if value is None else format(value, spec)
+
+
+def cut_lines(summary: Mapping[str, Any]) -> list[str]:
+    """PLayer-FL's cut with the cuts that no learning explains, as plain sentences."""
+    controls = summary.get("control_cuts")
+    if controls is None:
+        return []
+    names = summary["layers"][: summary["cut"]]
+    same = all(cut == summary["cut"] for cut in controls.values())
+    verdict = (
+        "The same as all three controls: on this model the cut follows from the layer sizes, not from the data."
+        if same
+        else "It differs from a control: see docs/playerfl.md for what that can mean."
+    )
+    return [
+        f"PLayer-FL shares {summary['cut']} of {len(summary['layers'])} layers ({', '.join(names) or 'none'}).",
+        f"Control cuts: {controls['initialisation']} at initialisation, {controls['permuted_labels']} with permuted "
+        f"labels, {controls['weight_count']} by weight count. {verdict}",
+    ]

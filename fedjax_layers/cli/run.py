@@ -1,0 +1,89 @@
+"""``fedjax-layers run ALGORITHM``: one run into one directory."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from fedjax_layers.cli.arguments import UsageError, config_of
+from fedjax_layers.cli.display import Interrupt, RoundsProgress, cut_lines, graceful_interrupt, results_table
+from fedjax_layers.simulation.config import RunConfig
+from fedjax_layers.simulation.experiment import Experiment, execute, prepare
+from fedjax_layers.simulation.records import RunDirectory
+
+INTERRUPTED = 130
+
+
+def command(options: argparse.Namespace) -> int:
+    """Run one algorithm; returns the exit code."""
+    console = Console()
+    config = config_of(options, options.algorithm)
+    folder = out_folder(options, f"{config.algorithm}-{config.dataset}")
+    with usage_errors():
+        experiment = prepare(config, options.data_dir)
+        directory = RunDirectory.create(folder, config, resume=options.resume)
+    console.print(describe(experiment), highlight=False)
+    with graceful_interrupt() as interrupt:
+        summary = run_one(console, experiment, directory, interrupt, resume=options.resume)
+    if summary is None:
+        return stopped(console, folder)
+    console.print(results_table([summary], f"{config.dataset}, {summary['clients']} clients, {config.rounds} rounds"))
+    for line in (*cut_lines(summary), f"Run directory: {folder}"):
+        console.print(line, highlight=False, soft_wrap=True)
+    return 0
+
+
+def run_one(
+    console: Console, experiment: Experiment, directory: RunDirectory, interrupt: Interrupt, *, resume: bool
+) -> dict[str, Any] | None:
+    """Execute with progress; ``None`` if the user stopped it."""
+    config = experiment.config
+    label = f"{config.algorithm}, seed {config.seed}"
+    with RoundsProgress(console, label, config.rounds, interrupt) as progress:
+        summary, _ = execute(experiment, directory, resume=resume, progress=progress)
+    return summary or None
+
+
+def out_folder(options: argparse.Namespace, name: str) -> Path:
+    """The folder asked for, or a new one under ``runs/``.
+
+    Raises:
+      UsageError: ``--resume`` without ``--out``.
+    """
+    if options.out:
+        return Path(options.out)
+    if options.resume:
+        raise UsageError("--resume: expected --out with the run to go on with, got none")
+    return Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
+
+
+@contextlib.contextmanager
+def usage_errors() -> Iterator[None]:
+    """What is wrong with the input, before anything ran, is one line and not a traceback."""
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        raise UsageError(str(error)) from error
+
+
+def describe(experiment: Experiment) -> str:
+    """A line on what is about to run."""
+    config: RunConfig = experiment.config
+    data, layers = experiment.data, experiment.builder.task.layers
+    return (
+        f"{data.name}: {data.num_clients} clients, {int(data.sizes['train'].sum())} training examples; "
+        f"{layers.num_layers} layers, {sum(layers.sizes):,} parameters; {config.rounds} rounds; "
+        f"client axis: {experiment.axis.record['chosen']} ({experiment.axis.record['how']})"
+    )
+
+
+def stopped(console: Console, folder: Path) -> int:
+    """Tell how to go on."""
+    console.print(f"Stopped. Go on with the same command and --out {folder} --resume", highlight=False)
+    return INTERRUPTED

@@ -1,0 +1,45 @@
+"""Flax Linen models as tasks: networks, the convolution for per-client kernels, layers in call order."""
+
+from fedjax_layers.models.cnn import (
+    CNN,
+    LeNet5,
+    fedavg_cnn,
+    player_cifar_cnn,
+    player_fmnist_cnn,
+    player_isic_cnn,
+)
+from fedjax_layers.models.conv import client_conv, patches_conv
+from fedjax_layers.models.initializers import kaiming_normal
+from fedjax_layers.models.linear import LogisticRegression
+from fedjax_layers.models.losses import focal_losses, softmax_losses
+from fedjax_layers.models.mlp import MLP, heart_mlp
+from fedjax_layers.models.order import block_order, call_order
+from fedjax_layers.models.pool import max_pool
+from fedjax_layers.models.registry import MODELS, build_model
+from fedjax_layers.models.task import as_stored, classification_task, normalise, task_from_functions
+
+__all__ = [
+    "CNN",
+    "MLP",
+    "MODELS",
+    "LeNet5",
+    "LogisticRegression",
+    "as_stored",
+    "block_order",
+    "build_model",
+    "call_order",
+    "classification_task",
+    "client_conv",
+    "fedavg_cnn",
+    "focal_losses",
+    "heart_mlp",
+    "kaiming_normal",
+    "max_pool",
+    "normalise",
+    "patches_conv",
+    "player_cifar_cnn",
+    "player_fmnist_cnn",
+    "player_isic_cnn",
+    "softmax_losses",
+    "task_from_functions",
+]

@@ -1,0 +1,192 @@
+"""Convolutional networks for images, without batch statistics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import flax.linen as nn
+
+from fedjax_layers.models.conv import Method, client_conv
+from fedjax_layers.models.initializers import kaiming_normal
+from fedjax_layers.models.pool import shrink
+from fedjax_layers.types import Array
+
+
+class CNN(nn.Module):
+    """Convolutions with ReLU, some followed by 2×2 max pooling and dropout; then dense layers.
+
+    Kaiming-normal weights and zero biases. Any image size works: an axis of one pixel is not pooled.
+
+    Attributes:
+      num_classes: number of classes.
+      channels: output channels of each convolution.
+      kernel_size: side of the square kernels.
+      padding: ``"SAME"``, ``"VALID"``, or the number of zeros on each side of both axes.
+      pool: whether pooling follows each convolution; ``None`` pools after every one.
+      dropout: rate after each convolution (and its pooling); ``None`` is none.
+      global_pool: average over all positions before the dense layers instead of flattening.
+      hidden: width of each hidden dense layer.
+      conv: how the convolutions are computed, see :func:`fedjax_layers.models.client_conv`.
+    """
+
+    num_classes: int
+    channels: tuple[int, ...] = (16, 32)
+    kernel_size: int = 3
+    padding: str | int = "SAME"
+    pool: tuple[bool, ...] | None = None
+    dropout: tuple[float, ...] | None = None
+    global_pool: bool = False
+    hidden: tuple[int, ...] = (64,)
+    conv: Method = "auto"
+
+    @nn.compact
+    def __call__(self, x: Array, deterministic: bool = True) -> Array:
+        """Logits of a batch of images.
+
+        Args:
+          x: ``[B, H, W, C]`` or, with one channel, ``[B, H, W]``.
+          deterministic: dropout off; if False, ``apply`` needs a key named ``dropout``.
+
+        Returns:
+          ``[B, num_classes]``.
+
+        Raises:
+          ValueError: ``pool`` or ``dropout`` has another length than ``channels``.
+        """
+        num = len(self.channels)
+        pool = self._per_conv("pool", self.pool, (True,) * num)
+        rates = self._per_conv("dropout", self.dropout, (0.0,) * num)
+        x = as_image(x)
+        layer = conv_layer(self.conv, self.kernel_size, self.padding)
+        for width, pooled, rate in zip(self.channels, pool, rates, strict=True):
+            x = layer(width)(x)
+            # ReLU commutes with the maximum, in value and in gradient, and has a quarter of the pixels to do.
+            x = nn.relu(shrink(x) if pooled else x)
+            x = nn.Dropout(rate, deterministic=deterministic)(x) if rate else x
+        x = x.mean(axis=(1, 2)) if self.global_pool else x.reshape(x.shape[0], -1)
+        for width in self.hidden:
+            x = nn.relu(nn.Dense(width, kernel_init=kaiming_normal)(x))
+        return nn.Dense(self.num_classes, kernel_init=kaiming_normal)(x)
+
+    def _per_conv(self, name: str, given: Sequence[Any] | None, default: Sequence[Any]) -> Sequence[Any]:
+        if given is not None and len(given) != len(default):
+            raise ValueError(f"{name}: expected {len(default)} entries, one per convolution, got {given}")
+        return default if given is None else given
+
+
+class LeNet5(nn.Module):
+    """LeNet-5 (LeCun et al. 1998) with ReLU, max pooling and full connections, as it is used today.
+
+    Images smaller than 32×32 are padded to it with zeros, as the paper does with 28×28 digits.
+
+    Attributes:
+      num_classes: number of classes.
+      conv: how the convolutions are computed, see :func:`fedjax_layers.models.client_conv`.
+    """
+
+    num_classes: int
+    conv: Method = "auto"
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        """``x [B, H, W, C]`` or ``[B, H, W]`` -> logits ``[B, num_classes]``."""
+        x = as_image(x)
+        missing = [max(0, 32 - n) for n in x.shape[1:3]]
+        border = [(m // 2, m - m // 2) for m in missing]
+        for width, padding in ((6, border), (16, "VALID")):
+            x = nn.relu(shrink(conv_layer(self.conv, 5, padding)(width)(x)))
+        x = x.reshape(x.shape[0], -1)
+        for width in (120, 84):
+            x = nn.relu(nn.Dense(width, kernel_init=kaiming_normal)(x))
+        return nn.Dense(self.num_classes, kernel_init=kaiming_normal)(x)
+
+
+def fedavg_cnn(num_classes: int, conv: Method = "auto") -> CNN:
+    """The CNN of FedAvg (McMahan et al., arXiv 1602.05629, section 3).
+
+    It has 1,663,370 parameters for 28×28×1 and 10 classes.
+    """
+    return CNN(num_classes, channels=(32, 64), kernel_size=5, hidden=(512,), conv=conv)
+
+
+def player_fmnist_cnn(num_classes: int, width: float = 1.0, conv: Method = "auto") -> CNN:
+    """PLayer-FL's network for FashionMNIST and EMNIST (arXiv 2502.08829, official code).
+
+    Args:
+      num_classes: number of classes.
+      width: factor on the number of channels of each convolution.
+      conv: how the convolutions are computed.
+
+    Returns:
+      The module.
+    """
+    channels = scaled((64, 128, 256), width)
+    return CNN(
+        num_classes, channels=channels, kernel_size=5, padding=2, global_pool=True, hidden=(100,), conv=conv
+    )
+
+
+def player_cifar_cnn(num_classes: int, width: float = 1.0, conv: Method = "auto") -> CNN:
+    """PLayer-FL's network for CIFAR-10 (official code); arguments as :func:`player_fmnist_cnn`."""
+    return CNN(
+        num_classes,
+        channels=scaled((64, 128, 256, 512, 512), width),
+        padding=2,
+        pool=(False, True, False, True, False),
+        dropout=(0.3,) * 5,
+        global_pool=True,
+        hidden=(100,),
+        conv=conv,
+    )
+
+
+def player_isic_cnn(num_classes: int, width: float = 1.0, conv: Method = "auto") -> CNN:
+    """PLayer-FL's network for Fed-ISIC2019 (official code); arguments as :func:`player_fmnist_cnn`."""
+    return CNN(
+        num_classes,
+        channels=scaled((32, 64, 128, 256, 512), width),
+        padding=1,
+        pool=(False, False, True, True, True),
+        dropout=(0.0, 0.0, 0.2, 0.2, 0.2),
+        global_pool=True,
+        hidden=(256,),
+        conv=conv,
+    )
+
+
+def scaled(channels: Sequence[int], width: float) -> tuple[int, ...]:
+    """``channels`` times ``width``, rounded, at least 1 each.
+
+    Raises:
+      ValueError: ``width`` is not positive.
+    """
+    if not width > 0:
+        raise ValueError(f"width: expected a positive factor, got {width}")
+    return tuple(max(1, round(c * width)) for c in channels)
+
+
+def as_image(x: Array) -> Array:
+    """``[B, H, W]`` as ``[B, H, W, 1]``; images with channels as they are.
+
+    Raises:
+      ValueError: any other number of axes.
+    """
+    if x.ndim not in {3, 4}:
+        raise ValueError(f"x: expected images [B, H, W, C] or [B, H, W], got shape {x.shape}")
+    return x[..., None] if x.ndim == 3 else x
+
+
+def conv_layer(method: Method, kernel_size: int, padding: Any) -> Callable[[int], nn.Conv]:
+    """Factory of square convolutions by their number of output channels."""
+
+    def layer(features: int) -> nn.Conv:
+        return nn.Conv(
+            features,
+            (kernel_size, kernel_size),
+            padding=padding,
+            kernel_init=kaiming_normal,
+            conv_general_dilated=client_conv(method),
+        )
+
+    return layer

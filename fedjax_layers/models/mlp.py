@@ -1,0 +1,34 @@
+"""Multi-layer perceptrons."""
+
+from __future__ import annotations
+
+import functools
+
+import flax.linen as nn
+
+from fedjax_layers.models.initializers import kaiming_normal
+from fedjax_layers.types import Array
+
+
+class MLP(nn.Module):
+    """ReLU layers on the flattened input; Kaiming-normal weights, zero biases.
+
+    Attributes:
+      num_classes: number of classes.
+      hidden: width of each hidden layer.
+    """
+
+    num_classes: int
+    hidden: tuple[int, ...] = (200, 200)
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        """``x [B, ...]`` -> logits ``[B, num_classes]``."""
+        x = x.reshape(x.shape[0], -1)
+        for width in self.hidden:
+            x = nn.relu(nn.Dense(width, kernel_init=kaiming_normal)(x))
+        return nn.Dense(self.num_classes, kernel_init=kaiming_normal)(x)
+
+
+heart_mlp = functools.partial(MLP, hidden=(50, 20, 20))
+"""PLayer-FL's network for Fed-Heart-Disease, 10-50-20-20-5 (arXiv 2502.08829, official code)."""

@@ -1,0 +1,55 @@
+"""Models by name."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+
+from fedjax_layers.models.cnn import (
+    CNN,
+    LeNet5,
+    fedavg_cnn,
+    player_cifar_cnn,
+    player_fmnist_cnn,
+    player_isic_cnn,
+)
+from fedjax_layers.models.linear import LogisticRegression
+from fedjax_layers.models.mlp import MLP, heart_mlp
+
+MODELS: dict[str, Callable[..., nn.Module]] = {
+    "logistic_regression": LogisticRegression,
+    "mlp": MLP,
+    "heart_mlp": heart_mlp,
+    "cnn": CNN,
+    "lenet5": LeNet5,
+    "fedavg_cnn": fedavg_cnn,
+    "player_fmnist_cnn": player_fmnist_cnn,
+    "player_cifar_cnn": player_cifar_cnn,
+    "player_isic_cnn": player_isic_cnn,
+}
+"""Name -> factory ``(num_classes, **options) -> module``."""
+
+
+def build_model(name: str, num_classes: int, **options: Any) -> nn.Module:
+    """The model registered under ``name``.
+
+    Args:
+      name: a key of :data:`MODELS`.
+      num_classes: number of classes.
+      **options: the model's own, e.g. ``hidden`` of ``mlp`` or ``width`` of the PLayer-FL networks.
+
+    Returns:
+      The module.
+
+    Raises:
+      ValueError: an unknown name (the nearest one is suggested).
+      TypeError: an option that the model does not have.
+    """
+    if name not in MODELS:
+        near = difflib.get_close_matches(name, MODELS, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise ValueError(f"model: expected one of {', '.join(MODELS)}, got {name!r}{hint}")
+    return MODELS[name](num_classes, **options)

@@ -1,0 +1,74 @@
+"""Saving a run between periods with Orbax, and going on from the newest save."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+from fedjax_layers.ops.checks import leaf_path
+from fedjax_layers.simulation.history import History
+
+
+class Checkpoints:
+    """The checkpoints of one run: the whole state and the history, keyed by rounds done.
+
+    Saves are atomic and asynchronous; the newest ``keep`` are kept. Keys need no saving: they follow from the
+    run's seed, the round and the client.
+    """
+
+    def __init__(self, folder: Path, keep: int = 2) -> None:
+        options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=True)
+        self._manager = ocp.CheckpointManager(Path(folder).absolute(), options=options)
+
+    def save(self, rounds_done: int, state: Any, history: History) -> None:
+        """Copy the state off the device, then write it in the background."""
+        args = ocp.args.Composite(
+            state=ocp.args.StandardSave(_named(state)), history=ocp.args.StandardSave(history.to_arrays())
+        )
+        self._manager.save(rounds_done, args=args)
+
+    def restore(self, like: Any) -> tuple[Any, History] | None:
+        """The newest state and its history; ``None`` if nothing was saved.
+
+        Args:
+          like: a state of the same run (arrays or shapes), which gives structure, dtypes and shardings.
+
+        Raises:
+          ValueError: the saved state has other leaves; the first path that differs is named.
+        """
+        step = self._manager.latest_step()
+        if step is None:
+            return None
+        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, _named(like))
+        saved = self._manager.item_metadata(step)["state"]
+        _check_same(dict(saved.tree if hasattr(saved, "tree") else saved), abstract)
+        restored = self._manager.restore(
+            step, args=ocp.args.Composite(state=ocp.args.StandardRestore(abstract), history=ocp.args.StandardRestore())
+        )
+        leaves = [restored["state"][name] for name in _named(like)]
+        state = jax.tree.unflatten(jax.tree.structure(like), leaves)
+        history = jax.tree.map(np.asarray, restored["history"])
+        return state, History.from_arrays(history)
+
+    def close(self) -> None:
+        """Wait for the last save to be on disk."""
+        self._manager.wait_until_finished()
+        self._manager.close()
+
+
+def _named(state: Any) -> dict[str, Any]:
+    """Leaves by path: Orbax then needs to know nothing of the state's classes."""
+    return {leaf_path(path): leaf for path, leaf in jax.tree_util.tree_flatten_with_path(state)[0]}
+
+
+def _check_same(saved: dict[str, Any], wanted: dict[str, Any]) -> None:
+    for name in (*wanted, *saved):
+        if name not in saved or name not in wanted:
+            raise ValueError(f"checkpoint: expected the leaf {name!r} in both run and save, found it in one")
+        if tuple(saved[name].shape) != tuple(wanted[name].shape):
+            found, expected = tuple(saved[name].shape), tuple(wanted[name].shape)
+            raise ValueError(f"checkpoint: expected shape {expected} at {name!r}, found {found}")

@@ -1,0 +1,70 @@
+"""Several runs on the same clients: mean rows, incentive, and tests over seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from fedjax_layers.simulation.records import RunDirectory
+from fedjax_layers.simulation.statistics import critical_difference, friedman, incentive, nemenyi, ranks
+
+
+def compare_runs(runs: Sequence[RunDirectory], moment: str, selection: str) -> list[dict[str, Any]]:
+    """One row per algorithm: its summaries averaged over seeds, with the incentive where Local and FedAvg ran too.
+
+    Each run's own ``summary.json`` gains its incentive.
+
+    Args:
+      runs: finished runs, every algorithm with the same seeds.
+      moment: scored moment.
+      selection: scored selection.
+    """
+    key = f"{moment}/{selection}/test/macro_f1"
+    summaries = [run.read("summary") for run in runs]
+    by_name = {(s["algorithm"], s["seed"]): run for s, run in zip(summaries, runs, strict=True)}
+    for summary, run in zip(summaries, runs, strict=True):
+        bars = [by_name.get((name, summary["seed"])) for name in ("local", "fedavg")]
+        if summary["algorithm"] not in ("local", "fedavg") and all(bars):
+            scores = [r.read_clients()[key] for r in (run, *bars) if r is not None]
+            summary["incentive"] = incentive(*scores)
+            run.write_summary(summary)
+    names = list(dict.fromkeys(s["algorithm"] for s in summaries))
+    return [_mean([s for s in summaries if s["algorithm"] == name]) for name in names]
+
+
+def statistics_of(summaries: Sequence[Mapping[str, Any]], metric: str = "macro_f1") -> dict[str, Any]:
+    """Friedman's test and Nemenyi's critical difference, algorithms as treatments and seeds as blocks.
+
+    ``None`` with fewer than three algorithms or two seeds.
+    """
+    names = list(dict.fromkeys(s["algorithm"] for s in summaries))
+    seeds = list(dict.fromkeys(s["seed"] for s in summaries))
+    empty = {"metric": metric, "friedman": None, "mean_ranks": None, "nemenyi": None, "critical_difference": None}
+    if len(names) < 3 or len(seeds) < 2:
+        return empty
+    value = {(s["algorithm"], s["seed"]): s["personal"][metric]["mean"] for s in summaries}
+    table = np.array([[value[name, seed] for name in names] for seed in seeds], float)
+    if not np.isfinite(table).all():
+        return empty
+    test = friedman(table)
+    return {
+        "metric": metric,
+        "friedman": {"statistic": test.statistic, "p_value": test.p_value},
+        "mean_ranks": dict(zip(names, ranks(table).tolist(), strict=True)),
+        "nemenyi": {"algorithms": names, "p_values": nemenyi(table).tolist()},
+        "critical_difference": critical_difference(len(names), len(seeds)),
+    }
+
+
+def _mean(summaries: Sequence[Any]) -> Any:
+    """Numbers averaged over seeds, field by field; everything else as in the first."""
+    first = summaries[0]
+    if isinstance(first, dict):
+        return {k: _mean([s[k] for s in summaries]) for k in first}
+    numbers = [s for s in summaries if isinstance(s, int | float) and not isinstance(s, bool)]
+    if len(numbers) < len(summaries):
+        return first
+    mean = sum(numbers) / len(numbers)
+    return int(mean) if all(isinstance(n, int) for n in numbers) and mean == int(mean) else mean

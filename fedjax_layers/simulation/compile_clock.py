@@ -1,0 +1,40 @@
+"""How long JAX spent compiling, and how often, read from its own monitoring events."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import jax
+
+_PREFIX = "/jax/core/compile/"
+_BACKEND = "/jax/core/compile/backend_compile_duration"
+
+
+class CompileClock:
+    """Totals since the clock was started.
+
+    Attributes:
+      seconds: tracing, lowering and compiling together.
+      compilations: programs that the backend compiled.
+    """
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self.compilations = 0
+
+    def _listen(self, event: str, duration: float, **_: object) -> None:
+        if event.startswith(_PREFIX):
+            self.seconds += duration
+            self.compilations += event == _BACKEND
+
+
+@contextmanager
+def compile_clock() -> Iterator[CompileClock]:
+    """Count compilations inside a ``with`` block."""
+    clock = CompileClock()
+    jax.monitoring.register_event_duration_secs_listener(clock._listen)
+    try:
+        yield clock
+    finally:
+        jax.monitoring.unregister_event_duration_listener(clock._listen)

@@ -1,0 +1,127 @@
+"""The complete description of a run, typed and checked before anything is computed."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from fedjax_layers import algorithms
+from fedjax_layers.names import check_options, unknown_name
+from fedjax_layers.simulation.optimizers import CLIENT_OPTIMIZERS, SERVER_OPTIMIZERS
+
+_CHOICES: dict[str, tuple[Any, ...]] = {
+    "optimizer": CLIENT_OPTIMIZERS,
+    "server_optimizer": (None, *SERVER_OPTIMIZERS),
+    "sampling": ("uniform", "by_size"),
+    "weighting": ("examples", "uniform"),
+    "loss": ("softmax", "focal"),
+    "moment": ("trained", "served"),
+    "selection": ("best", "last"),
+    "conv": ("auto", "patches", "native"),
+}
+_AT_LEAST_ONE = ("rounds", "batch_size", "epochs", "steps", "clients", "cohort", "eval_every", "patience")
+_POSITIVE = ("learning_rate", "server_learning_rate", "learning_rate_decay")
+_NOT_NEGATIVE = ("weight_decay", "momentum", "focal_gamma")
+
+
+def _option(default: Any, text: str) -> Any:
+    return dataclasses.field(default=default, metadata={"help": text})
+
+
+def _options(text: str) -> Any:
+    return dataclasses.field(default_factory=dict, metadata={"help": text})
+
+
+@dataclasses.dataclass(frozen=True)
+class RunConfig:
+    """Everything that decides a run's numbers; running it again repeats the run.
+
+    Raises:
+      ValueError: a field out of range, or an unknown name (the nearest is suggested).
+    """
+
+    algorithm: str = _option("player_fl", "name in the registry")
+    algorithm_options: Mapping[str, Any] = _options("the algorithm's own parameters")
+    dataset: str = _option("digits", "name of the data set")
+    data_options: Mapping[str, Any] = _options("parameters of the data set and of the partition")
+    partition: str | None = _option(None, "how examples go to clients; natural clients, else dirichlet")
+    clients: int | None = _option(None, "number of clients; the natural ones, else 10")
+    partition_seed: int | None = _option(None, "seed of the partition; the run's seed")
+    model: str | None = _option(None, "name of the model; the data set's usual one")
+    model_options: Mapping[str, Any] = _options("the model's own parameters")
+    conv: str = _option("auto", "convolution: auto, patches or native")
+    loss: str = _option("softmax", "softmax or focal")
+    focal_gamma: float = _option(1.0, "focusing parameter of the focal loss")
+    focal_alpha: tuple[float, ...] | None = _option(None, "class weights of the focal loss; all 0.5")
+    rounds: int = _option(50, "rounds")
+    seed: int = _option(0, "seed of start, partition, cohorts and local training")
+    optimizer: str = _option("sgd", "each client's optimiser")
+    learning_rate: float = _option(0.05, "its step size")
+    momentum: float = _option(0.9, "momentum of sgd")
+    weight_decay: float = _option(0.0, "weight decay")
+    learning_rate_decay: float = _option(1.0, "factor on the step size per round")
+    keep_optimizer: bool = _option(False, "clients keep their optimiser state between rounds")
+    batch_size: int = _option(32, "examples per local step")
+    epochs: int | None = _option(1, "local epochs per round")
+    steps: int | None = _option(None, "local steps per round, instead of epochs")
+    cohort: int | None = _option(None, "clients per round; all")
+    sampling: str = _option("uniform", "how a cohort is drawn: uniform or by_size")
+    weighting: str = _option("examples", "aggregation weights: examples or uniform")
+    server_optimizer: str | None = _option(None, "optimiser of the server; plain averaging")
+    server_learning_rate: float = _option(1.0, "its step size")
+    eval_every: int = _option(1, "rounds between evaluations")
+    patience: int | None = _option(None, "evaluations without a better validation loss before stopping; never")
+    moment: str = _option("trained", "which personal model the summary scores: trained or served")
+    selection: str = _option("best", "each client's best round by validation loss, or its last")
+    client_width: str = _option("auto", "clients vectorised at once: auto, all or a number")
+
+    def __post_init__(self) -> None:
+        if self.steps is not None:
+            object.__setattr__(self, "epochs", None)
+        if self.algorithm not in algorithms.registry:
+            raise unknown_name("algorithm", self.algorithm, algorithms.registry)
+        given = [k for k in self.algorithm_options if k != "server_optimizer"]
+        check_options(f"algorithm {self.algorithm!r}", given, algorithms.registry[self.algorithm])
+        for name, choices in _CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise unknown_name(name, getattr(self, name), [str(c) for c in choices if c is not None])
+        self._check_numbers()
+        _check_finite("algorithm_options", self.algorithm_options)
+        _check_finite("data_options", self.data_options)
+
+    def _check_numbers(self) -> None:
+        for name in _AT_LEAST_ONE:
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name}: expected at least 1, got {value}")
+        for name in _POSITIVE + _NOT_NEGATIVE:
+            value = getattr(self, name)
+            if not math.isfinite(value) or value < 0 or (value == 0 and name in _POSITIVE):
+                expected = "a positive number" if name in _POSITIVE else "a number of at least 0"
+                raise ValueError(f"{name}: expected {expected}, got {value}")
+        if self.client_width not in ("auto", "all") and (
+            not str(self.client_width).isdigit() or int(self.client_width) < 1
+        ):
+            raise ValueError(f"client_width: expected auto, all or a number of at least 1, got {self.client_width!r}")
+
+    @classmethod
+    def from_mapping(cls, values: Mapping[str, Any]) -> RunConfig:
+        """A config from plain values, as ``config.json`` holds them.
+
+        Raises:
+          ValueError: an unknown field; the nearest is suggested.
+        """
+        known = [f.name for f in dataclasses.fields(cls)]
+        for name in values:
+            if name not in known:
+                raise unknown_name("config field", name, known)
+        fixed = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        return cls(**fixed)
+
+
+def _check_finite(field: str, options: Mapping[str, Any]) -> None:
+    for name, value in options.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(f"{field}: expected a finite number for {name!r}, got {value}")

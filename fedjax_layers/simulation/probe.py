@@ -1,0 +1,110 @@
+"""Choosing the width of the client axis by a short timing on the real shapes."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fedjax_layers.local_training import Trainer, train_cohort
+from fedjax_layers.ops import ClientAxis
+from fedjax_layers.types import Cohort, Key, Params
+
+_PROBE_STEPS = 2
+_PROBE_SLOTS = 256
+_REPEATS = 3
+_MEMORY_PER_DEVICE = 2 * 2**30  # bytes that a candidate's vectorised copies may take
+
+
+class AxisChoice(NamedTuple):
+    """The chosen axis, and a JSON-able record of what was measured."""
+
+    axis: ClientAxis
+    record: dict[str, Any]
+
+
+def device_mesh(num_devices: int | None = None) -> jax.sharding.Mesh | None:
+    """A mesh of all local devices (or the first few) with the axis ``clients``; ``None`` for a single device."""
+    devices = jax.local_devices()[:num_devices]
+    if len(devices) == 1:
+        return None
+    return jax.make_mesh(
+        (len(devices),), ("clients",), axis_types=(jax.sharding.AxisType.Auto,), devices=tuple(devices)
+    )
+
+
+def choose_axis(trainer: Trainer, key: Key, params: Params, cohort: Cohort) -> AxisChoice:
+    """Time two local steps at each candidate width, on one device and on all, and take the fastest.
+
+    The time per step is measured; what a round costs follows from the clients' numbers of steps, since clients
+    vectorised together all wait for the one with most steps. Candidates whose copies of parameters and gradients
+    would not fit are left out.
+
+    Args:
+      trainer: as in the run; its ``axis`` is ignored.
+      key: any key.
+      params: one model.
+      cohort: a cohort of the run.
+
+    Returns:
+      The choice and its record: seconds per round by candidate, predicted.
+    """
+    counts = np.asarray(cohort.train.count)
+    steps = np.array([int(trainer.num_steps(int(n))) for n in counts])
+    seconds: dict[str, float] = {}
+    axes: dict[str, ClientAxis] = {}
+    model_bytes = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(params))
+    for mesh in [None] if device_mesh() is None else [None, device_mesh()]:
+        for width in _widths(len(counts), 1 if mesh is None else mesh.size):
+            if width * model_bytes * 4 > _MEMORY_PER_DEVICE:
+                continue
+            axis = ClientAxis(width, mesh)
+            name = f"width {width}, {axis.num_devices} device{'s' if axis.num_devices > 1 else ''}"
+            seconds[name] = _time_step(trainer, axis, key, params, cohort) * padded_steps(steps, axis)
+            axes[name] = axis
+    best = min(seconds, key=lambda name: seconds[name])
+    record = {
+        "chosen": best,
+        "how": "measured",
+        "predicted_seconds_per_round": {k: round(v, 6) for k, v in seconds.items()},
+    }
+    return AxisChoice(axes[best], record)
+
+
+def padded_steps(steps: np.ndarray, axis: ClientAxis) -> float:
+    """Steps that one device computes for clients ``[K]`` in their order, idle ones included."""
+    share = -(-len(steps) // axis.num_devices)
+    width = min(axis.width or share, share)
+    own = np.resize(steps, share * axis.num_devices).reshape(axis.num_devices, share)
+    chunks = np.pad(own, ((0, 0), (0, -share % width))).reshape(axis.num_devices, -1, width)
+    return float((chunks.max(-1) * width).sum(-1).max())
+
+
+def _widths(slots: int, devices: int) -> list[int]:
+    share = max(1, min(-(-slots // devices), _PROBE_SLOTS))
+    return sorted({w for w in (1, 4, 16, 64) if w < share} | {share})
+
+
+def _time_step(trainer: Trainer, axis: ClientAxis, key: Key, params: Params, cohort: Cohort) -> float:
+    """Seconds per client-step that one device is busy."""
+    slots = min(cohort.ids.shape[0], max(_PROBE_SLOTS, 1), 4 * (axis.width or 1) * axis.num_devices)
+    few = dataclasses.replace(
+        cohort,
+        ids=cohort.ids[:slots],
+        weight=jnp.ones_like(cohort.weight[:slots]),
+        train=jax.tree.map(lambda x: x[:slots], cohort.train),
+        everyone=False,
+    )
+    short = dataclasses.replace(trainer, axis=axis, epochs=None, steps=_PROBE_STEPS, keep_optimizer=False)
+    run = jax.jit(lambda k, p, c: train_cohort(short, k, c, server=p).params)
+    jax.block_until_ready(run(key, params, few))
+    times = []
+    for _ in range(_REPEATS):
+        start = time.perf_counter()
+        jax.block_until_ready(run(key, params, few))
+        times.append(time.perf_counter() - start)
+    return min(times) / (padded_steps(np.full(slots, _PROBE_STEPS), axis))

@@ -1,0 +1,136 @@
+"""From a history to ``summary.json``, ``clients.npz`` and a line of ``rounds.jsonl``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from fedjax_layers.simulation.history import History
+from fedjax_layers.simulation.scoring import METRICS
+from fedjax_layers.simulation.statistics import fairness_variance, summarise
+from fedjax_layers.types import LayerMap
+
+REPORTED = ("accuracy", "macro_f1", "balanced_accuracy", "mcc", "loss")
+MOMENTS = ("served", "trained")
+SELECTIONS = ("last", "best")
+_SCALAR_BYTES = 4  # layer scores travel as float32
+
+
+def scores_of(history: History, moment: str, selection: str, sizes: np.ndarray) -> dict[str, Any] | None:
+    """Each reported metric over clients: mean, example-weighted mean, std, min and 10th percentile.
+
+    Args:
+      history: the run's.
+      moment: ``served``, ``trained`` or ``global``.
+      selection: ``last`` or ``best``.
+      sizes: ``[C]`` weights of the weighted mean, the clients' training examples.
+
+    Returns:
+      Metric to summary, or ``None`` where the run has no such model.
+    """
+    per_client = history.scores(moment, selection)
+    if per_client is None:
+        return None
+    return {metric: summarise(per_client[metric], sizes) for metric in REPORTED}
+
+
+def exchanged_bytes(history: History, layers: LayerMap) -> tuple[int, int]:
+    """Bytes uploaded and downloaded by all clients in all rounds, exact: who moved which layer, times its bytes.
+
+    The first hand-out of the common start is not counted; it is the same for every algorithm.
+    """
+    rounds = history.rounds
+    size = [int(b) for b in layers.bytes]
+    up, down = (
+        sum(int(n) * b for n, b in zip(rounds[name].sum(0, dtype=np.int64), size, strict=True))
+        for name in ("sent", "received")
+    )
+    return up + _SCALAR_BYTES * int(rounds["sent_scalars"].sum(dtype=np.int64)), down
+
+
+def summarise_run(
+    history: History,
+    *,
+    algorithm: str,
+    dataset: str,
+    seed: int,
+    layers: LayerMap,
+    sizes: np.ndarray,
+    moment: str,
+    selection: str,
+    timing: dict[str, float | int],
+) -> dict[str, Any]:
+    """The content of ``summary.json``.
+
+    ``personal`` is scored at ``moment`` and ``selection``, named beside it; ``moments`` holds the means of all four
+    combinations. ``fairness_variance`` is the population variance over clients of the personal macro-F1.
+    """
+    personal = history.scores(moment, selection)
+    up, down = exchanged_bytes(history, layers)
+    rounds = history.rounds
+    last_shared = [name for name, n in zip(layers.names, rounds["sent"][-1], strict=True) if n > 0]
+    return {
+        "algorithm": algorithm,
+        "dataset": dataset,
+        "seed": seed,
+        "clients": len(sizes),
+        "rounds": history.rounds_done,
+        "layers": list(layers.names),
+        "shared_layers": last_shared,
+        "cut": int(rounds["cut"][-1]) if "cut" in rounds else None,
+        "layer_scores": rounds["scores"][-1].tolist() if "scores" in rounds else None,
+        "moment": moment,
+        "selection": selection,
+        "personal": scores_of(history, moment, selection, sizes),
+        "global": scores_of(history, "global", selection, sizes),
+        "pooled": pooled_scores(history),
+        "team": None,
+        "moments": {
+            f"{m}/{s}": {k: v["mean"] for k, v in scores.items()}
+            for m in MOMENTS
+            for s in SELECTIONS
+            if (scores := scores_of(history, m, s, sizes)) is not None
+        },
+        "fairness_variance": None if personal is None else fairness_variance(personal["macro_f1"]),
+        "incentive": None,
+        "bytes_up": up,
+        "bytes_down": down,
+        **timing,
+    }
+
+
+def pooled_scores(history: History) -> dict[str, float] | None:
+    """The global model on all clients' test examples as one set, after the last round."""
+    evaluations = history.evaluations
+    if "pooled/test/loss" not in evaluations:
+        return None
+    served = np.flatnonzero(~evaluations["finished"])
+    return {metric: float(evaluations[f"pooled/test/{metric}"][served[-1]]) for metric in REPORTED}
+
+
+def client_arrays(history: History) -> dict[str, np.ndarray]:
+    """The content of ``clients.npz``: every metric of every moment, selection and split, ``[C]``."""
+    arrays = {}
+    for moment in (*MOMENTS, "global"):
+        for selection in SELECTIONS:
+            for split in ("val", "test"):
+                scores = history.scores(moment, selection, split)  # type: ignore[arg-type]
+                if scores is not None:
+                    arrays |= {f"{moment}/{selection}/{split}/{m}": scores[m] for m in METRICS}
+    return arrays
+
+
+def round_record(history: History, index: int) -> dict[str, Any]:
+    """A line of ``rounds.jsonl``: evaluation ``index``, means over clients, and the training loss of its round."""
+    evaluation = {name: x[index] for name, x in history.evaluations.items()}
+    done = int(evaluation["round"])
+    record: dict[str, Any] = {"round": done, "train_loss": float(history.rounds["loss"][done - 1])}
+    for moment in MOMENTS:
+        for name in ("val/loss", "test/loss", "test/accuracy", "test/macro_f1"):
+            values = evaluation.get(f"{moment}/{name}")
+            if values is not None and np.isfinite(values).any():
+                record[f"{moment}/{name}"] = float(np.nanmean(values))
+    if "cut" in history.rounds:
+        record["cut"] = int(history.rounds["cut"][done - 1])
+    return record
