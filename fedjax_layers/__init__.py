@@ -25,7 +25,7 @@ _HOMES = {
 }
 _ROOMS = ("algorithms", "data", "models", "ops", "simulation")
 
-__all__ = ["__version__", *_HOMES, *_ROOMS]
+__all__ = ["__version__", *_HOMES, *_ROOMS]  # noqa: PLE0604  (names, from the tables above)
 
 
 def __getattr__(name: str) -> Any:

@@ -41,7 +41,10 @@ class CutRule:
     dropout: bool = False
 
     def __post_init__(self) -> None:
-        for name, choices in (("gradient", ("batch", "epoch")), ("aggregate", ("normalised", "mean", "majority"))):
+        for name, choices in (
+            ("gradient", ("batch", "epoch")),
+            ("aggregate", ("normalised", "mean", "majority")),
+        ):
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name}: expected one of {choices}, got {getattr(self, name)!r}")
 

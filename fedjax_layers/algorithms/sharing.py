@@ -37,7 +37,11 @@ class SharingState:
 
 
 def init_sharing(
-    trainer: Trainer, params: Params, *, personal: bool, server_optimizer: optax.GradientTransformation | None = None
+    trainer: Trainer,
+    params: Params,
+    *,
+    personal: bool,
+    server_optimizer: optax.GradientTransformation | None = None,
 ) -> SharingState:
     """The state before the first round: every model is ``params``."""
     stacked = jax.tree.map(lambda x: jnp.broadcast_to(x, (trainer.num_clients, *x.shape)), params)

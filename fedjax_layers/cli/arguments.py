@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from fedjax_layers.names import options_of, unknown_name
@@ -24,8 +24,8 @@ class _Parser(argparse.ArgumentParser):
         raise UsageError(message)
 
 
-def parse(arguments: Sequence[str]) -> tuple[Callable[[argparse.Namespace], int], argparse.Namespace]:
-    """The command to call, and its options; ``unknown`` holds flags that belong to an algorithm, data or model.
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """The options of one command; ``unknown`` holds flags that belong to an algorithm, data or model.
 
     Raises:
       UsageError: a missing command, or a value of the wrong type.
@@ -40,15 +40,13 @@ def parse(arguments: Sequence[str]) -> tuple[Callable[[argparse.Namespace], int]
     for sub in (run, compare):
         _add_common(sub)
     commands.add_parser("doctor", help="check devices, versions and data", allow_abbrev=False)
-    options, unknown = parser.parse_known_args(arguments)
+    known = {flag for sub in (parser, run, compare) for action in sub._actions for flag in action.option_strings}
+    own, unknown = _split_unknown(arguments, known)
+    options = parser.parse_args(own)
     options.unknown = unknown
     if options.command == "doctor" and unknown:
         raise UsageError(f"doctor: expected no arguments, got {unknown[0]!r}")
-    from fedjax_layers.cli import compare as compare_command  # noqa: PLC0415
-    from fedjax_layers.cli import doctor, run as run_command  # noqa: PLC0415
-
-    handlers = {"run": run_command.command, "compare": compare_command.command, "doctor": doctor.command}
-    return handlers[options.command], options
+    return options
 
 
 def config_of(options: argparse.Namespace, algorithm: str, **changes: Any) -> RunConfig:
@@ -103,7 +101,9 @@ def _routed(unknown: Sequence[str], config: RunConfig) -> dict[str, dict[str, An
         if only_for and only_for.replace("-", "_") != config.algorithm:
             _known_algorithm(only_for)
             continue
-        found = [home for home, names in homes.items() if name in names and not (only_for and home != next(iter(homes)))]
+        found = [
+            home for home, names in homes.items() if name in names and not (only_for and home != next(iter(homes)))
+        ]
         if not found:
             known = {n for names in homes.values() for n in names} | {f.name for f in _flag_fields()}
             raise unknown_name("flag", name, {f"--{n.replace('_', '-')}" for n in known})
@@ -132,6 +132,24 @@ def _known_algorithm(name: str) -> None:
 
     if name.replace("-", "_") not in algorithms.registry:
         raise unknown_name("algorithm", name, algorithms.registry)
+
+
+def _split_unknown(arguments: Sequence[str], known: set[str]) -> tuple[list[str], list[str]]:
+    """Arguments of the parser, and flags it does not know with their values (else a value passes for a name)."""
+    own: list[str] = []
+    unknown: list[str] = []
+    rest = list(arguments)
+    while rest:
+        token = rest.pop(0)
+        if not token.startswith("--") or token.partition("=")[0] in known:
+            own.append(token)
+            if token in known and rest and not rest[0].startswith("--"):
+                own.append(rest.pop(0))
+            continue
+        unknown.append(token)
+        if "=" not in token and rest and not rest[0].startswith("--"):
+            unknown.append(rest.pop(0))
+    return own, unknown
 
 
 def _pairs(unknown: Sequence[str]) -> list[tuple[str, str]]:

@@ -11,18 +11,18 @@ import numpy as np
 from rich.console import Console
 
 from fedjax_layers.cli.arguments import UsageError, config_of
-from fedjax_layers.cli.display import Interrupt, cut_lines, graceful_interrupt, results_table
+from fedjax_layers.cli.display import Interrupt, cut_lines, graceful_interrupt, make_console, results_table
 from fedjax_layers.cli.run import describe, out_folder, run_one, stopped, usage_errors
 from fedjax_layers.simulation.comparison import compare_runs, statistics_of
 from fedjax_layers.simulation.config import RunConfig
-from fedjax_layers.simulation.experiment import prepare
 from fedjax_layers.simulation.probe import AxisChoice
 from fedjax_layers.simulation.records import RunDirectory, to_json
+from fedjax_layers.simulation.setup import prepare
 
 
 def command(options: argparse.Namespace) -> int:
     """Compare algorithms; returns the exit code."""
-    console = Console()
+    console = make_console()
     configs = _configs(options)
     first = configs[0]
     folder = out_folder(options, f"compare-{first.dataset}")
@@ -55,7 +55,11 @@ def _configs(options: argparse.Namespace) -> list[RunConfig]:
 
 
 def _run_all(
-    console: Console, options: argparse.Namespace, configs: Sequence[RunConfig], folder: Path, interrupt: Interrupt
+    console: Console,
+    options: argparse.Namespace,
+    configs: Sequence[RunConfig],
+    folder: Path,
+    interrupt: Interrupt,
 ) -> list[RunDirectory] | None:
     """Every run in turn; one already finished is kept. All runs use the client axis that the first one chose."""
     axis: AxisChoice | None = None
@@ -66,7 +70,7 @@ def _run_all(
         if not (own / "summary.json").exists():
             experiment = prepare(config, options.data_dir, axis)
             if axis is None:
-                console.print(describe(experiment), highlight=False)
+                console.print(describe(experiment))
                 axis = experiment.axis
             if run_one(console, experiment, directory, interrupt, resume=options.resume) is None:
                 return None
@@ -86,11 +90,14 @@ def _report(console: Console, done: Sequence[RunDirectory], folder: Path, config
     console.print(results_table(rows, title + f"personal models, {config.moment}, {config.selection} round"))
     if tests["friedman"] is not None:
         ranks = ", ".join(f"{k} {v:.1f}" for k, v in sorted(tests["mean_ranks"].items(), key=lambda kv: kv[1]))
-        console.print(f"Mean ranks over seeds: {ranks}; Friedman p = {tests['friedman']['p_value']:.3f}", highlight=False)
-        console.print(f"Nemenyi critical difference (5 %): {tests['critical_difference']:.2f} ranks", highlight=False)
+        console.print(
+            f"Mean ranks over seeds: {ranks}; Friedman p = {tests['friedman']['p_value']:.3f}",
+            highlight=False,
+        )
+        console.print(f"Nemenyi critical difference (5 %): {tests['critical_difference']:.2f} ranks")
     for summary in summaries[: len(rows)]:
         for line in cut_lines(summary):
-            console.print(line, highlight=False, soft_wrap=True)
-    console.print(f"Run directory: {folder}", highlight=False, soft_wrap=True)
+            console.print(line, soft_wrap=True)
+    console.print(f"Run directory: {folder}", soft_wrap=True)
     if not np.isfinite([r["personal"]["macro_f1"]["mean"] or np.nan for r in rows]).all():
-        console.print("A run diverged: its scores are empty.", highlight=False)
+        console.print("A run diverged: its scores are empty.")

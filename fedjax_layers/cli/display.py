@@ -10,6 +10,7 @@ from types import FrameType
 from typing import Any
 
 import numpy as np
+from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -30,6 +31,12 @@ class Interrupt:
         if self.asked:
             raise KeyboardInterrupt
         self.asked = True
+
+
+def make_console() -> Console:
+    """A console as wide as the terminal; files and pipes get room for the whole table."""
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=110)
 
 
 @contextmanager
@@ -96,12 +103,12 @@ def _latest(history: History) -> str:
 
 
 def results_table(summaries: Sequence[Mapping[str, Any]], title: str) -> Table:
-    """One row per run: the personal models' scores over clients, fairness, incentive, bytes and cut."""
-    table = Table(title=title)
-    columns = ("macro-F1", "accuracy", "loss", "worst client F1", "fairness var.", "better off", "MB up", "cut")
-    table.add_column("algorithm")
+    """One row per run: the personal models' scores over clients (± their spread), incentive, bytes and cut."""
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    columns = ("macro-F1", "accuracy", "loss", "worst F1", "better off", "MB up", "cut")
+    table.add_column("algorithm", no_wrap=True)
     for name in columns:
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=True)
     best = max((s["personal"]["macro_f1"]["mean"] or 0) for s in summaries)
     for s in summaries:
         f1 = s["personal"]["macro_f1"]
@@ -112,7 +119,6 @@ def results_table(summaries: Sequence[Mapping[str, Any]], title: str) -> Table:
             f"{s['personal']['accuracy']['mean']:.3f}",
             _number(s["personal"]["loss"]["mean"], ".3f"),
             f"{f1['min']:.3f}",
-            _number(s["fairness_variance"], ".4f"),
             _number(s["incentive"], ".0%"),
             f"{s['bytes_up'] / 1e6:.2f}",
             "" if s["cut"] is None else f"{s['cut']} of {len(s['layers'])}",

@@ -8,20 +8,20 @@ import time
 from pathlib import Path
 
 import jax
-from rich.console import Console
 
 from fedjax_layers import data
+from fedjax_layers.cli.display import make_console
 from fedjax_layers.simulation.config import RunConfig
-from fedjax_layers.simulation.experiment import prepare
 from fedjax_layers.simulation.history import History
 from fedjax_layers.simulation.records import environment
+from fedjax_layers.simulation.setup import prepare
 from fedjax_layers.simulation.simulate import run_periods, start_state
 
 
 def command(options: argparse.Namespace) -> int:
     """Print versions, devices and data, and run one round; returns 0 if it ran."""
     del options
-    console = Console(highlight=False)
+    console = make_console()
     about = environment()
     for name, version in about["versions"].items():
         console.print(f"{name:24} {version or 'not installed'}")

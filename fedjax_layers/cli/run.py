@@ -12,30 +12,38 @@ from typing import Any
 from rich.console import Console
 
 from fedjax_layers.cli.arguments import UsageError, config_of
-from fedjax_layers.cli.display import Interrupt, RoundsProgress, cut_lines, graceful_interrupt, results_table
+from fedjax_layers.cli.display import (
+    Interrupt,
+    RoundsProgress,
+    cut_lines,
+    graceful_interrupt,
+    make_console,
+    results_table,
+)
 from fedjax_layers.simulation.config import RunConfig
-from fedjax_layers.simulation.experiment import Experiment, execute, prepare
+from fedjax_layers.simulation.experiment import execute
 from fedjax_layers.simulation.records import RunDirectory
+from fedjax_layers.simulation.setup import Experiment, prepare
 
 INTERRUPTED = 130
 
 
 def command(options: argparse.Namespace) -> int:
     """Run one algorithm; returns the exit code."""
-    console = Console()
+    console = make_console()
     config = config_of(options, options.algorithm)
     folder = out_folder(options, f"{config.algorithm}-{config.dataset}")
     with usage_errors():
         experiment = prepare(config, options.data_dir)
         directory = RunDirectory.create(folder, config, resume=options.resume)
-    console.print(describe(experiment), highlight=False)
+    console.print(describe(experiment))
     with graceful_interrupt() as interrupt:
         summary = run_one(console, experiment, directory, interrupt, resume=options.resume)
     if summary is None:
         return stopped(console, folder)
     console.print(results_table([summary], f"{config.dataset}, {summary['clients']} clients, {config.rounds} rounds"))
     for line in (*cut_lines(summary), f"Run directory: {folder}"):
-        console.print(line, highlight=False, soft_wrap=True)
+        console.print(line, soft_wrap=True)
     return 0
 
 
@@ -85,5 +93,5 @@ def describe(experiment: Experiment) -> str:
 
 def stopped(console: Console, folder: Path) -> int:
     """Tell how to go on."""
-    console.print(f"Stopped. Go on with the same command and --out {folder} --resume", highlight=False)
+    console.print(f"Stopped. Go on with the same command and --out {folder} --resume")
     return INTERRUPTED

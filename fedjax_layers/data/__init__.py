@@ -21,10 +21,10 @@ from fedjax_layers.data.client_data import SPLITS, ClientData, assert_no_leak, f
 from fedjax_layers.data.dataset import Dataset, Preprocess
 from fedjax_layers.data.folder import DATA_DIR_VARIABLE, resolve_data_dir
 from fedjax_layers.data.idx import read_idx
-from fedjax_layers.names import defaults_of, options_of, unknown_name
 from fedjax_layers.data.partitions import PARTITIONS, classes_per_client, dirichlet, iid, natural, partition
 from fedjax_layers.data.partitions import partition as make_partition
 from fedjax_layers.data.sources import DATASETS, load_dataset
+from fedjax_layers.names import defaults_of, options_of, unknown_name
 
 __all__ = [
     "DATASETS",

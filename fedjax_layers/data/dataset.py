@@ -92,9 +92,7 @@ class Dataset:
             raise ValueError(f"labels: expected 0..{self.num_classes - 1} for {self.name}, got {found}")
         last = -1 if self.clients is None else int(self.clients.max(initial=-1))
         if self.client_names and last >= len(self.client_names):
-            raise ValueError(
-                f"clients: expected ids below {len(self.client_names)} for {self.name}, got {last}"
-            )
+            raise ValueError(f"clients: expected ids below {len(self.client_names)} for {self.name}, got {last}")
 
     def __len__(self) -> int:
         return len(self.inputs)

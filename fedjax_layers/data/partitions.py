@@ -116,9 +116,7 @@ def classes_per_client(
         if len(owners) > len(examples):
             label = labels[examples[0]]
             found = f"{len(owners)} clients but {len(examples)} examples"
-            raise ValueError(
-                f"num_clients: expected no more owners than examples of class {label}, got {found}"
-            )
+            raise ValueError(f"num_clients: expected no more owners than examples of class {label}, got {found}")
         owner[rng.permutation(examples)] = owners[np.arange(len(examples)) * len(owners) // len(examples)]
     sizes = np.bincount(owner, minlength=num_clients)
     if sizes.min() < min_size:
@@ -127,9 +125,7 @@ def classes_per_client(
     return owner
 
 
-def natural(
-    labels: np.ndarray, num_clients: int | None = None, seed: int = 0, *, clients: np.ndarray
-) -> np.ndarray:
+def natural(labels: np.ndarray, num_clients: int | None = None, seed: int = 0, *, clients: np.ndarray) -> np.ndarray:
     """The partition that the data come with (hospitals, writers, speakers ...).
 
     Args:
@@ -166,9 +162,7 @@ PARTITIONS: dict[str, Callable[..., np.ndarray]] = {
 }
 
 
-def partition(
-    name: str, labels: np.ndarray, num_clients: int | None, seed: int = 0, **params: Any
-) -> np.ndarray:
+def partition(name: str, labels: np.ndarray, num_clients: int | None, seed: int = 0, **params: Any) -> np.ndarray:
     """Partition by name.
 
     Args:

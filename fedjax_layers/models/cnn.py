@@ -122,9 +122,7 @@ def player_fmnist_cnn(num_classes: int, width: float = 1.0, conv: Method = "auto
       The module.
     """
     channels = scaled((64, 128, 256), width)
-    return CNN(
-        num_classes, channels=channels, kernel_size=5, padding=2, global_pool=True, hidden=(100,), conv=conv
-    )
+    return CNN(num_classes, channels=channels, kernel_size=5, padding=2, global_pool=True, hidden=(100,), conv=conv)
 
 
 def player_cifar_cnn(num_classes: int, width: float = 1.0, conv: Method = "auto") -> CNN:

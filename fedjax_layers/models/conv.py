@@ -90,7 +90,7 @@ def patches_conv(
     rank = lhs.ndim - 2
     lhs_dilation, rhs_dilation = (tuple(d or (1,) * rank) for d in (lhs_dilation, rhs_dilation))
 
-    native = functools.partial(
+    native: Convolution = functools.partial(
         lax.conv_general_dilated,
         window_strides=window_strides,
         padding=padding,
@@ -119,15 +119,11 @@ def patches_conv(
     return _permute(y, tuple(order.index(a) for a in range(y.ndim)))
 
 
-def _native_conv(
-    lhs: Array, rhs: Array, window_strides: Sequence[int], padding: Padding, **options: Any
-) -> Array:
+def _native_conv(lhs: Array, rhs: Array, window_strides: Sequence[int], padding: Padding, **options: Any) -> Array:
     return lax.conv_general_dilated(lhs, rhs, window_strides, padding, **options)
 
 
-def _auto_conv(
-    lhs: Array, rhs: Array, window_strides: Sequence[int], padding: Padding, **options: Any
-) -> Array:
+def _auto_conv(lhs: Array, rhs: Array, window_strides: Sequence[int], padding: Padding, **options: Any) -> Array:
     chosen = patches_conv if jax.default_backend() == "cpu" else _native_conv
     return chosen(lhs, rhs, window_strides, padding, **options)
 

@@ -65,9 +65,7 @@ def _cross_entropy(log_p: Array, labels: Array) -> Array:
 
 
 def _one_hot(labels: Array, num_classes: int) -> Array:
-    return labels[..., None] == jnp.arange(num_classes, dtype=labels.dtype).reshape(
-        (1,) * labels.ndim + (-1,)
-    )
+    return labels[..., None] == jnp.arange(num_classes, dtype=labels.dtype).reshape((1,) * labels.ndim + (-1,))
 
 
 def _per_example(values: Array) -> Array:

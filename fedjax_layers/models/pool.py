@@ -32,9 +32,7 @@ def max_pool(x: Array, window: Sequence[int] = (2, 2)) -> Array:
     rank = len(window)
     spatial = x.shape[-1 - rank : -1]
     if x.ndim < rank + 1 or any(s < k for s, k in zip(spatial, window, strict=False)):
-        raise ValueError(
-            f"x: expected [..., *spatial, C] with spatial axes of at least {window}, got {x.shape}"
-        )
+        raise ValueError(f"x: expected [..., *spatial, C] with spatial axes of at least {window}, got {x.shape}")
     if all(k == 1 for k in window):
         return x
     lead = x.ndim - rank - 1

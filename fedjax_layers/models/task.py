@@ -70,8 +70,8 @@ def classification_task(
       sample_shape: shape of one stored example, without the batch axis.
       num_classes: number of classes.
       preprocess: ``(stored inputs [B, ...], dtype) -> inputs``, run inside ``apply`` so that the pool can
-        stay in its stored dtype; a data set's own ``preprocess``, :func:`normalise` or :func:`as_stored`. ``None``
-        casts to float. ``dtype`` is float32, or float64 where parameters are.
+        stay in its stored dtype; a data set's own ``preprocess``, :func:`normalise` or :func:`as_stored`.
+        ``None`` casts to float. ``dtype`` is float32, or float64 where parameters are.
       sample_dtype: dtype of the stored examples; matters with ``as_stored`` alone.
       loss: ``"softmax"`` cross-entropy, ``"focal"``, or ``(outputs, labels) -> [B]``.
       gamma: of the focal loss.
@@ -172,10 +172,6 @@ def _check_module(module: nn.Module, sample: jax.ShapeDtypeStruct, num_classes: 
     )
     state = sorted(set(variables) - {"params"})
     if state:
-        raise ValueError(
-            f"module: expected parameters only, found {', '.join(state)}; GroupNorm needs no statistics"
-        )
+        raise ValueError(f"module: expected parameters only, found {', '.join(state)}; GroupNorm needs no statistics")
     if outputs.shape[-1] != num_classes:
-        raise ValueError(
-            f"num_classes: expected the outputs' last axis, {outputs.shape[-1]}, got {num_classes}"
-        )
+        raise ValueError(f"num_classes: expected the outputs' last axis, {outputs.shape[-1]}, got {num_classes}")

@@ -8,7 +8,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import Mesh
+from jax.sharding import AxisType, Mesh
 from jax.sharding import PartitionSpec as P
 
 
@@ -24,7 +24,7 @@ class ClientAxis:
       name: the mesh axis that carries clients.
 
     Raises:
-      ValueError: ``width`` is below 1, or ``name`` is no axis of ``mesh``.
+      ValueError: ``width`` is below 1, or ``name`` is no axis of ``mesh``, or not one of type ``Auto``.
     """
 
     width: int | None = None
@@ -36,6 +36,10 @@ class ClientAxis:
             raise ValueError(f"width: expected None or an integer of at least 1, got {self.width}")
         if self.mesh is not None and self.name not in self.mesh.axis_names:
             raise ValueError(f"name: expected one of the mesh axes {self.mesh.axis_names}, got {self.name!r}")
+        if self.mesh is not None:
+            kind = self.mesh.axis_types[self.mesh.axis_names.index(self.name)]
+            if kind != AxisType.Auto:  # shard_map would want every argument resharded by hand
+                raise ValueError(f"mesh: expected axis {self.name!r} of type Auto, as axis_types makes it, got {kind}")
 
     @property
     def num_devices(self) -> int:
@@ -43,7 +47,9 @@ class ClientAxis:
         return 1 if self.mesh is None else self.mesh.shape[self.name]
 
 
-def map_clients(fn: Callable[..., Any], *rows: Any, shared: tuple[Any, ...] = (), axis: ClientAxis = ClientAxis()) -> Any:  # noqa: B008, E501
+def map_clients(
+    fn: Callable[..., Any], *rows: Any, shared: tuple[Any, ...] = (), axis: ClientAxis = ClientAxis()
+) -> Any:
     """Map a function of one client over the leading axis of ``rows``.
 
     The result does not depend on ``axis`` beyond the rounding of the backend's kernels for other batch shapes.
@@ -62,7 +68,7 @@ def map_clients(fn: Callable[..., Any], *rows: Any, shared: tuple[Any, ...] = ()
     Raises:
       ValueError: ``rows`` hold no leaf, or leaves of unequal length.
     """
-    lengths = {x.shape[0] if x.ndim else None for x in jax.tree.leaves(rows)}
+    lengths = {x.shape[0] if jnp.ndim(x) else None for x in jax.tree.leaves(rows)}
     if len(lengths) != 1 or None in lengths:
         raise ValueError(f"rows: expected leaves of one common length along axis 0, got {sorted(map(str, lengths))}")
     num = lengths.pop()

@@ -16,7 +16,7 @@ from fedjax_layers.types import Array, LayerMap, Params
 Patterns = str | Sequence[str]
 
 
-def layer_map(params: Params, order: Sequence[Patterns] | None = None, blocks: Sequence[Any] | None = None) -> LayerMap:  # noqa: E501
+def layer_map(params: Params, order: Sequence[Patterns] | None = None, blocks: Sequence[Any] | None = None) -> LayerMap:
     """Number the layers of one model in the order of its forward pass.
 
     A layer is a unit of the forward pass: the kernel and the bias of one module belong together. Paths in sorted

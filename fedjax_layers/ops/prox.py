@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from fedjax_layers.types import Array, Params
@@ -29,6 +30,7 @@ def proximal_pull(rate: float | Array) -> optax.GradientTransformationExtraArgs:
         if params is None or anchor is None:
             missing = "params" if params is None else "anchor"
             raise ValueError(f"{missing}: expected a tree like the updates, found None")
-        return jax.tree.map(lambda u, p, a: u + rate * (p - a), updates, params, anchor), state
+        # A traced rate has a dtype of its own, which must not change the updates'.
+        return jax.tree.map(lambda u, p, a: u + jnp.asarray(rate, u.dtype) * (p - a), updates, params, anchor), state
 
     return optax.GradientTransformationExtraArgs(lambda _: optax.EmptyState(), update)

@@ -58,10 +58,10 @@ def federation_sensitivity(
         strict=True,
     ):
         if scored:
-            if path in rows:
-                w, g = w[rows[path]].mean(0), g[rows[path]].mean(0)  # noqa: PLW2901
-            product = w.astype(jnp.promote_types(w.dtype, jnp.float32)) * g
-            squares[layer].append((jnp.sum(product * product), w.size))
+            ids = rows.get(path)
+            w, g = (x.astype(at_least_float32(w.dtype)) for x in (w, g))  # noqa: PLW2901
+            product = w * g if ids is None else w[ids].mean(0) * g[ids].mean(0)
+            squares[layer].append((jnp.sum(product * product), product.size))
     if combine == "matrices":
         return jnp.stack([sum(s / n for s, n in parts) / len(parts) for parts in squares])
     return jnp.stack([sum(s for s, _ in parts) / sum(n for _, n in parts) for parts in squares])
@@ -99,4 +99,4 @@ def transition_point(
 
 def prefix_mask(cut: int | Array, num_layers: int) -> Array:
     """``[L]`` bool, True for the first ``cut`` layers; ``cut`` may be traced."""
-    return jnp.arange(num_layers) < cut
+    return jnp.arange(num_layers, dtype=jnp.result_type(cut)) < cut

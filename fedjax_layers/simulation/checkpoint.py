@@ -47,7 +47,8 @@ class Checkpoints:
         saved = self._manager.item_metadata(step)["state"]
         _check_same(dict(saved.tree if hasattr(saved, "tree") else saved), abstract)
         restored = self._manager.restore(
-            step, args=ocp.args.Composite(state=ocp.args.StandardRestore(abstract), history=ocp.args.StandardRestore())
+            step,
+            args=ocp.args.Composite(state=ocp.args.StandardRestore(abstract), history=ocp.args.StandardRestore()),
         )
         leaves = [restored["state"][name] for name in _named(like)]
         state = jax.tree.unflatten(jax.tree.structure(like), leaves)

@@ -41,7 +41,13 @@ def statistics_of(summaries: Sequence[Mapping[str, Any]], metric: str = "macro_f
     """
     names = list(dict.fromkeys(s["algorithm"] for s in summaries))
     seeds = list(dict.fromkeys(s["seed"] for s in summaries))
-    empty = {"metric": metric, "friedman": None, "mean_ranks": None, "nemenyi": None, "critical_difference": None}
+    empty = {
+        "metric": metric,
+        "friedman": None,
+        "mean_ranks": None,
+        "nemenyi": None,
+        "critical_difference": None,
+    }
     if len(names) < 3 or len(seeds) < 2:
         return empty
     value = {(s["algorithm"], s["seed"]): s["personal"][metric]["mean"] for s in summaries}

@@ -43,7 +43,7 @@ def control_cuts(
     return {name: int(cut) for name, cut in run(round_key, params, cohort, labels).items()}
 
 
-def permuted_labels(clients: data.ClientData, seed: int) -> np.ndarray:
+def permuted_labels(clients: ClientData, seed: int) -> np.ndarray:
     """The pool's labels ``[N]``, permuted within each client's split."""
     rng = np.random.default_rng(seed)
     labels = clients.labels.copy()

@@ -83,9 +83,7 @@ def evaluate(
     return scores_from_confusion(confusion, loss_sum), total
 
 
-def _tally(
-    task: Task, params: Params, pool: Pool, start: Array, count: Array, batch_size: int
-) -> tuple[Array, Array]:
+def _tally(task: Task, params: Params, pool: Pool, start: Array, count: Array, batch_size: int) -> tuple[Array, Array]:
     """Confusion matrix ``[S, S]`` and summed loss of one model on one range."""
     dtype = jnp.promote_types(jnp.result_type(*jax.tree.leaves(params)), jnp.float32)
 

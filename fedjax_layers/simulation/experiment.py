@@ -1,231 +1,54 @@
-"""From a config to a finished run directory."""
+"""Running an experiment to its end, with records and checkpoints on the way."""
 
 from __future__ import annotations
 
-import dataclasses
-import functools
 import time
-from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
-from fedjax_layers import algorithms, data, models
-from fedjax_layers.local_training import Trainer
-from fedjax_layers.models.usual import USUAL_MODELS, model_options
-from fedjax_layers.names import unknown_name
-from fedjax_layers.ops import ClientAxis
 from fedjax_layers.simulation.checkpoint import Checkpoints
 from fedjax_layers.simulation.compile_clock import compile_clock
 from fedjax_layers.simulation.config import RunConfig
 from fedjax_layers.simulation.controls import control_cuts
 from fedjax_layers.simulation.history import History
-from fedjax_layers.simulation.optimizers import client_optimizer, server_optimizer
-from fedjax_layers.simulation.periods import Inputs, Plan
-from fedjax_layers.simulation.probe import AxisChoice, choose_axis, device_mesh
 from fedjax_layers.simulation.records import RunDirectory, peak_memory_bytes
-from fedjax_layers.simulation.sampling import Sampling, by_size, draw_cohort, everyone, uniform
-from fedjax_layers.simulation.simulate import federation, finish_run, make_inputs, run_periods, start_state
+from fedjax_layers.simulation.setup import Experiment
+from fedjax_layers.simulation.simulate import finish_run, run_periods, start_state
 from fedjax_layers.simulation.statistics import patience_stop
 from fedjax_layers.simulation.summary import client_arrays, round_record, summarise_run
-from fedjax_layers.types import Algorithm, Task
 
 _CHECKPOINT_SECONDS = 20.0
 Progress = Callable[[int, History], bool | None]
 
 
-@dataclasses.dataclass(frozen=True)
-class Builder:
-    """``hyper -> Algorithm`` by value: two equal builders share their compiled programs.
-
-    Attributes:
-      task: the model.
-      algorithm: registry name.
-      options: the algorithm's static options, sorted.
-      optimizer: name of the clients' optimiser.
-      server: name of the server's, or ``None``.
-      trainer: the trainer's static fields, sorted.
-    """
-
-    task: Task
-    algorithm: str
-    options: tuple[tuple[str, Any], ...]
-    optimizer: str
-    server: str | None
-    trainer: tuple[tuple[str, Any], ...]
-
-    def make_trainer(self, hyper: Mapping[str, Any]) -> Trainer:
-        """How clients train, with the numbers of ``hyper``."""
-        optimizer = client_optimizer(
-            self.optimizer,
-            hyper["learning_rate"],
-            momentum=hyper["momentum"],
-            weight_decay=hyper["weight_decay"],
-        )
-        decay = hyper["learning_rate_decay"]
-        return Trainer(
-            self.task, optimizer, step_scale=lambda t: decay ** t.astype(jnp.float32), **dict(self.trainer)
-        )
-
-    def __call__(self, hyper: Mapping[str, Any]) -> Algorithm:
-        """The algorithm with the numbers of ``hyper``."""
-        options = dict(self.options) | dict(hyper["options"])
-        if self.server is not None:
-            options["server_optimizer"] = server_optimizer(self.server, hyper["server_learning_rate"])
-        return algorithms.registry[self.algorithm](self.make_trainer(hyper), **options)
-
-
-class Experiment(NamedTuple):
-    """A run that is ready to start."""
-
-    config: RunConfig
-    data: data.ClientData
-    builder: Builder
-    plan: Plan
-    inputs: Inputs
-    axis: AxisChoice
-
-
-def prepare(config: RunConfig, data_dir: str | None = None, axis: AxisChoice | None = None) -> Experiment:
-    """Load the data, build the model, choose the client axis.
-
-    Args:
-      config: the run.
-      data_dir: folder of the data files; the environment's, else TFDS's own.
-      axis: a choice already made, of a run that is resumed or compared.
-
-    Raises:
-      ValueError: a name, option or number that does not fit the data or the model.
-      FileNotFoundError: data files are missing.
-    """
-    clients = load_clients(config, data_dir)
-    task = make_task(config, clients)
-    source = federation(clients)
-    sampling = make_sampling(config, clients.num_clients)
-    weights = np.ones(clients.num_clients) if config.weighting == "uniform" else None
-    traced = {k: v for k, v in config.algorithm_options.items() if isinstance(v, float)}
-    hyper = {
-        name: getattr(config, name)
-        for name in ("learning_rate", "momentum", "weight_decay", "learning_rate_decay", "server_learning_rate")
-    } | {"options": traced}
-    inputs = make_inputs(source, hyper=hyper, seed=config.seed, sampling=sampling, weights=weights)
-    builder = make_builder(config, task, clients, set(traced))
-    if axis is None:
-        axis = pick_axis(config, builder, inputs)
-    builder = dataclasses.replace(builder, trainer=_items(dict(builder.trainer) | {"axis": axis.axis}))
-    plan = Plan(task, config.eval_every, axis.axis)
-    builder(inputs.hyper)  # a wrong option value shows here, before any work
-    return Experiment(config, clients, builder, plan, inputs, axis)
-
-
-def load_clients(config: RunConfig, data_dir: str | None = None) -> data.ClientData:
-    """The config's data, partitioned and split."""
-    seed = config.seed if config.partition_seed is None else config.partition_seed
-    return data.load(
-        config.dataset,
-        partition=config.partition,
-        clients=config.clients,
-        seed=seed,
-        data_dir=data_dir,
-        **config.data_options,
-    )
-
-
-def make_task(config: RunConfig, clients: data.ClientData) -> Task:
-    """The config's model and loss on these data; equal arguments give the same task object."""
-    name = config.model or USUAL_MODELS.get(clients.name, "mlp")
-    return _cached_task(
-        name,
-        _items(config.model_options),
-        clients.inputs.shape[1:],
-        clients.num_classes,
-        clients.preprocess,
-        config.conv,
-        (config.loss, config.focal_gamma, config.focal_alpha),
-    )
-
-
-def make_sampling(config: RunConfig, num_clients: int) -> Sampling:
-    """The config's cohort rule."""
-    if config.cohort is None or config.cohort == num_clients:
-        return everyone(num_clients)
-    return {"uniform": uniform, "by_size": by_size}[config.sampling](config.cohort, num_clients)
-
-
-def make_builder(config: RunConfig, task: Task, clients: data.ClientData, traced: set[str]) -> Builder:
-    """The static part of the algorithm; floats among its options are traced instead."""
-    counts = clients.sizes["train"]
-    trainer = {
-        "num_clients": clients.num_clients,
-        "max_examples": int(counts.max()),
-        "batch_size": config.batch_size,
-        "epochs": config.epochs,
-        "steps": config.steps,
-        "uniform": bool((counts == counts[0]).all()),
-        "keep_optimizer": config.keep_optimizer,
-    }
-    static = {k: v for k, v in config.algorithm_options.items() if k not in traced}
-    return Builder(
-        task, config.algorithm, _items(static), config.optimizer, config.server_optimizer, _items(trainer)
-    )
-
-
-def pick_axis(config: RunConfig, builder: Builder, inputs: Inputs) -> AxisChoice:
-    """The pinned axis, or the fastest of a timed probe."""
-    if config.client_width != "auto":
-        width = None if config.client_width == "all" else int(config.client_width)
-        axis = ClientAxis(width, device_mesh())
-        return AxisChoice(axis, {"chosen": f"width {config.client_width}", "how": "pinned"})
-    source = inputs.federation
-    cohort = draw_cohort(inputs.sampling, inputs.key, jnp.int32(0), source.train, source.pool, inputs.weights)
-    trainer = builder.make_trainer(inputs.hyper)
-    return choose_axis(trainer, inputs.key, builder.task.init(inputs.key), cohort)
-
-
 def execute(
-    experiment: Experiment, directory: RunDirectory, *, resume: bool = False, progress: Progress | None = None
+    experiment: Experiment,
+    directory: RunDirectory | None = None,
+    *,
+    resume: bool = False,
+    progress: Progress | None = None,
 ) -> tuple[dict[str, Any], History]:
-    """Run to the end, or to where ``progress`` returns True, writing records and checkpoints on the way.
+    """Run to the end, or to where ``progress`` returns True.
 
     Args:
       experiment: from :func:`prepare`.
-      directory: where everything is written.
+      directory: where records and checkpoints are written on the way; ``None`` writes nothing.
       resume: go on from the newest checkpoint, if there is one.
-      progress: called after each evaluation with (rounds done, history); True stops after a checkpoint.
+      progress: called after each evaluation with (rounds done, history); True stops, after a checkpoint.
 
     Returns:
       The summary (empty if the run was stopped) and the history.
     """
-    config, builder, plan, inputs = experiment.config, experiment.builder, experiment.plan, experiment.inputs
     started = time.perf_counter()
-    checkpoints = Checkpoints(directory.checkpoints)
-    try:
-        with compile_clock() as clock:
-            state, history = start_state(builder, builder.task, inputs), History()
-            if resume and (found := checkpoints.restore(state)) is not None:
-                state, history = found
-            first_round = history.rounds_done
-            directory.keep_rounds(first_round)
-            directory.write_manifest(experiment.axis.record, experiment.data.partition_hash)
-            saved = time.perf_counter()
-            for done, current, _ in run_periods(builder, plan, inputs, state, history, config.rounds):
-                state = current
-                directory.append_round(round_record(history, -1))
-                stopped = progress is not None and progress(done, history)
-                last = done == config.rounds or _out_of_patience(config, history, experiment.data.sizes["train"])
-                if stopped or last or time.perf_counter() - saved > _CHECKPOINT_SECONDS:
-                    checkpoints.save(done, state, history)
-                    saved = time.perf_counter()
-                if stopped and not last:
-                    return {}, history
-                if last:
-                    break
-            finish_run(builder, plan, inputs, state, history)
-    finally:
-        checkpoints.close()
+    with compile_clock() as clock, _Recorder(directory, resume) as recorder:
+        builder, inputs = experiment.builder, experiment.inputs
+        state, history = recorder.restore(start_state(builder, builder.task, inputs))
+        first_round = history.rounds_done
+        recorder.begin(experiment, first_round)
+        if not _run_rounds(experiment, state, history, recorder, progress):
+            return {}, history
     seconds = time.perf_counter() - started
     steps = int(history.rounds["steps"][first_round:].sum(dtype=np.int64))
     timing = {
@@ -236,9 +59,65 @@ def execute(
         "peak_memory_bytes": peak_memory_bytes(),
     }
     summary = summary_of(experiment, history, timing)
-    directory.write_clients(client_arrays(history))
-    directory.write_summary(summary)
+    if directory is not None:
+        directory.write_clients(client_arrays(history))
+        directory.write_summary(summary)
     return summary, history
+
+
+def _run_rounds(
+    experiment: Experiment, state: Any, history: History, recorder: _Recorder, progress: Progress | None
+) -> bool:
+    """All rounds and the last local phase; False if ``progress`` stopped them."""
+    config, builder, plan, inputs = experiment.config, experiment.builder, experiment.plan, experiment.inputs
+    sizes = experiment.data.sizes["train"]
+    for done, current, _ in run_periods(builder, plan, inputs, state, history, config.rounds):
+        state = current
+        stopped = progress is not None and progress(done, history)
+        last = done == config.rounds or _out_of_patience(config, history, sizes)
+        recorder.record(done, state, history, must_save=bool(stopped) or last)
+        if last:
+            break
+        if stopped:
+            return False
+    finish_run(builder, plan, inputs, state, history)
+    return True
+
+
+class _Recorder:
+    """Writes rounds and checkpoints of a run into its directory; without one, does nothing."""
+
+    def __init__(self, directory: RunDirectory | None, resume: bool) -> None:
+        self._directory, self._resume = directory, resume
+        self._checkpoints = None if directory is None else Checkpoints(directory.checkpoints)
+        self._saved = time.perf_counter()
+
+    def __enter__(self) -> _Recorder:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._checkpoints is not None:
+            self._checkpoints.close()
+
+    def restore(self, state: Any) -> tuple[Any, History]:
+        """The newest checkpoint when resuming, else the given start."""
+        found = self._checkpoints.restore(state) if self._checkpoints is not None and self._resume else None
+        return (state, History()) if found is None else found
+
+    def begin(self, experiment: Experiment, first_round: int) -> None:
+        """Drop lines past the checkpoint, write the manifest."""
+        if self._directory is not None:
+            self._directory.keep_rounds(first_round)
+            self._directory.write_manifest(experiment.axis.record, experiment.data.partition_hash)
+
+    def record(self, done: int, state: Any, history: History, *, must_save: bool) -> None:
+        """A line per evaluation; a checkpoint every so many seconds and whenever it must be."""
+        if self._directory is None or self._checkpoints is None:
+            return
+        self._directory.append_round(round_record(history, -1))
+        if must_save or time.perf_counter() - self._saved > _CHECKPOINT_SECONDS:
+            self._checkpoints.save(done, state, history)
+            self._saved = time.perf_counter()
 
 
 def summary_of(experiment: Experiment, history: History, timing: dict[str, float | int]) -> dict[str, Any]:
@@ -272,27 +151,3 @@ def _out_of_patience(config: RunConfig, history: History, sizes: np.ndarray) -> 
     losses = history.evaluations[f"{config.moment}/val/loss"]
     weighted = np.array([np.average(x[np.isfinite(x)], weights=sizes[np.isfinite(x)]) for x in losses])
     return patience_stop(weighted, config.patience) is not None
-
-
-def _items(mapping: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
-    return tuple(sorted(mapping.items()))
-
-
-@functools.lru_cache(maxsize=64)
-def _cached_task(
-    name: str,
-    options: tuple[tuple[str, Any], ...],
-    shape: tuple[int, ...],
-    num_classes: int,
-    preprocess: data.Preprocess,
-    conv: str,
-    loss: tuple[str, float, tuple[float, ...] | None],
-) -> Task:
-    known = model_options(name)
-    for option in dict(options):
-        if name in models.MODELS and option not in known:
-            raise unknown_name(f"option of model {name!r}", option, known)
-    module = models.build_model(name, num_classes, **({"conv": conv} if "conv" in known else {}), **dict(options))
-    kind, gamma, alpha = loss
-    focal = {} if kind == "softmax" else {"gamma": gamma, "alpha": alpha}
-    return models.classification_task(module, shape, num_classes, preprocess=preprocess, loss=kind, **focal)

@@ -17,8 +17,8 @@ class History:
     """Grows by one evaluation at a time.
 
     Attributes:
-      rounds: arrays ``[R, ...]`` by name, one row per round: ``loss``, ``participants``, ``steps``, ``sent``, ``received`` (both
-        ``[R, L]``, clients that moved each layer), ``sent_scalars``, and what the algorithm reports.
+      rounds: arrays ``[R, ...]`` by name, one row per round: ``loss``, ``participants``, ``steps``, ``sent`` and
+        ``received`` (``[R, L]``, clients that moved each layer), ``sent_scalars``, and what the algorithm reports.
       evaluations: arrays by name, one row per evaluation: ``round`` ``[E]``, rounds done; ``finished`` ``[E]``, True
         for the row after the algorithm's last local phase; ``{moment}/{split}/{metric}`` ``[E, C]``; ``global/...``
         the same for the one global model; ``pooled/test/{metric}`` ``[E]``.

@@ -14,7 +14,11 @@ SERVER_OPTIMIZERS = ("sgd", "adam", "yogi", "adagrad")
 
 
 def client_optimizer(
-    name: str, learning_rate: float | Array, *, momentum: float | Array = 0.0, weight_decay: float | Array = 0.0
+    name: str,
+    learning_rate: float | Array,
+    *,
+    momentum: float | Array = 0.0,
+    weight_decay: float | Array = 0.0,
 ) -> optax.GradientTransformation:
     """An optimiser for local training; the numbers may be traced.
 

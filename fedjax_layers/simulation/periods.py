@@ -74,11 +74,13 @@ def round_keys(key: Key, t: Array) -> tuple[Key, Key]:
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def start(build: Build, task: Task, hyper: Any, key: Key) -> Any:
+    """The state before the first round."""
     return build(hyper).init(jax.random.fold_in(key, 0x57A7), start_params(task, key))
 
 
 @functools.partial(jax.jit, static_argnums=0)
 def models_of(build: Build, hyper: Any, state: Any) -> Models:
+    """The models of a state."""
     return build(hyper).models(state)
 
 
@@ -86,6 +88,11 @@ def models_of(build: Build, hyper: Any, state: Any) -> Models:
 def run_period(
     build: Build, plan: Plan, state: Any, inputs: Inputs, first: Array, count: Array
 ) -> tuple[Any, dict[str, Array], dict[str, Array]]:
+    """Rounds ``first .. first + count``, then an evaluation.
+
+    Returns:
+      The state; per-round arrays ``[eval_every, ...]`` whose first ``count`` rows are valid; scores by name.
+    """
     algorithm = build(inputs.hyper)
 
     def one(t: Array, state: Any) -> tuple[Any, Cohort, RoundInfo]:
@@ -135,7 +142,14 @@ def _evaluate_all(plan: Plan, source: Federation, models: Models, last: Any) -> 
             ranges, largest = source.split(split)
             ranges = jax.tree.map(lambda x: x[rows], ranges)
             per_client, total = evaluate(
-                plan.task, params, source.pool, ranges, stacked=stacked, largest=largest, axis=plan.axis, pooled=pooled
+                plan.task,
+                params,
+                source.pool,
+                ranges,
+                stacked=stacked,
+                largest=largest,
+                axis=plan.axis,
+                pooled=pooled,
             )
             scores.update({f"{prefix}/{split}/{name}": x for name, x in per_client.items()})
             if split == "test":
@@ -154,6 +168,7 @@ def _evaluate_all(plan: Plan, source: Federation, models: Models, last: Any) -> 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def finish_period(build: Build, plan: Plan, state: Any, inputs: Inputs, t: Array) -> dict[str, Array]:
+    """The last local phase of all clients, and the scores of its models by ``{split}/{metric}``, ``[C]`` each."""
     source = inputs.federation
     num_clients = source.train.count.shape[0]
     key = jax.random.fold_in(inputs.key, t)

@@ -102,8 +102,7 @@ def _matthews(hits: Array, support: Array, predicted: Array, total: Array, real:
     false_negative, false_positive = support - hits, predicted - hits
     true_negative = every - support - false_positive
     covariance = (
-        hits.astype(real) * true_negative.astype(real)
-        - false_positive.astype(real) * false_negative.astype(real)
+        hits.astype(real) * true_negative.astype(real) - false_positive.astype(real) * false_negative.astype(real)
     ).sum(-1)
     of_truth = (support.astype(real) * (every - support).astype(real)).sum(-1)
     of_predictions = (predicted.astype(real) * (every - predicted).astype(real)).sum(-1)

@@ -17,6 +17,7 @@ from fedjax_layers.simulation.periods import Build, Inputs, Plan, finish_period,
 from fedjax_layers.simulation.sampling import Sampling, everyone
 from fedjax_layers.types import Array, Models, Task
 
+
 class Result(NamedTuple):
     """What a run returns: the final state, its models, and the history."""
 
@@ -134,7 +135,8 @@ def run_periods(
         state, log, scores = run_period(build, plan, state, inputs, jnp.int32(done), jnp.int32(count))
         done += count
         history.add(
-            {k: np.asarray(v)[:count] for k, v in log.items()}, _evaluation_row(scores, inputs, done, finished=False)
+            {k: np.asarray(v)[:count] for k, v in log.items()},
+            _evaluation_row(scores, inputs, done, finished=False),
         )
         yield done, state, history
 

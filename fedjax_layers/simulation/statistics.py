@@ -290,9 +290,7 @@ def _vectors(**values: Numbers) -> list[Floats]:
 def _complete(table: Numbers, treatments: int) -> Floats:
     scores = _array("table", table, 2)
     if len(scores) < 1 or scores.shape[1] < treatments:
-        raise ValueError(
-            f"table: expected [blocks, treatments] from [1, {treatments}] up, got {scores.shape}"
-        )
+        raise ValueError(f"table: expected [blocks, treatments] from [1, {treatments}] up, got {scores.shape}")
     if np.isnan(scores).any():
         raise ValueError("table: expected a score for every treatment in every block, found NaN")
     return scores

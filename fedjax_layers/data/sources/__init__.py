@@ -13,11 +13,11 @@ from collections.abc import Callable
 from typing import Any
 
 from fedjax_layers.data.dataset import Dataset
-from fedjax_layers.names import check_options, unknown_name
 from fedjax_layers.data.sources.digits import load_digits
 from fedjax_layers.data.sources.heart import load_heart
 from fedjax_layers.data.sources.mnist import load_fashion_mnist, load_mnist
 from fedjax_layers.data.sources.synthetic import load_synthetic
+from fedjax_layers.names import check_options, unknown_name
 
 DATASETS: dict[str, Callable[..., Dataset]] = {
     "digits": load_digits,

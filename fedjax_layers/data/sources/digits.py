@@ -25,7 +25,6 @@ def load_digits() -> Dataset:
         clients=None,
         client_names=(),
         preprocess=Preprocess(scale=1 / 16, mean=0.3053, std=0.3760),
-        source="sklearn.datasets.load_digits (UCI Optical Recognition of Handwritten Digits; "
-        "Alpaydin, Kaynak, 1998)",
+        source="sklearn.datasets.load_digits (UCI Optical Recognition of Handwritten Digits; Alpaydin, Kaynak, 1998)",
         licence="CC BY 4.0",
     )

@@ -74,9 +74,7 @@ def load_fashion_mnist(
     )
 
 
-def _load(
-    name: str, data_dir: str | os.PathLike[str] | None, split: str, limit: int | None, **fields: Any
-) -> Dataset:
+def _load(name: str, data_dir: str | os.PathLike[str] | None, split: str, limit: int | None, **fields: Any) -> Dataset:
     if split not in (*_SPLITS, "all"):
         raise unknown_name("split", split, (*_SPLITS, "all"))
     parts = list(_SPLITS) if split == "all" else [split]

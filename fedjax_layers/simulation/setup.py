@@ -1,0 +1,199 @@
+"""From a config to the objects of a run: data, task, algorithm, cohorts, client axis."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from fedjax_layers import algorithms, data, models
+from fedjax_layers.local_training import Trainer
+from fedjax_layers.models.usual import USUAL_MODELS, model_options
+from fedjax_layers.names import defaults_of, unknown_name
+from fedjax_layers.ops import ClientAxis
+from fedjax_layers.simulation.config import RunConfig
+from fedjax_layers.simulation.optimizers import client_optimizer, server_optimizer
+from fedjax_layers.simulation.periods import Inputs, Plan
+from fedjax_layers.simulation.probe import AxisChoice, choose_axis, device_mesh
+from fedjax_layers.simulation.sampling import Sampling, by_size, draw_cohort, everyone, uniform
+from fedjax_layers.simulation.simulate import federation, make_inputs
+from fedjax_layers.types import Algorithm, Task
+
+
+@dataclasses.dataclass(frozen=True)
+class Builder:
+    """``hyper -> Algorithm`` by value: two equal builders share their compiled programs.
+
+    Attributes:
+      task: the model.
+      algorithm: registry name.
+      options: the algorithm's static options, sorted.
+      optimizer: name of the clients' optimiser.
+      server: name of the server's, or ``None``.
+      trainer: the trainer's static fields, sorted.
+    """
+
+    task: Task
+    algorithm: str
+    options: tuple[tuple[str, Any], ...]
+    optimizer: str
+    server: str | None
+    trainer: tuple[tuple[str, Any], ...]
+
+    def make_trainer(self, hyper: Mapping[str, Any]) -> Trainer:
+        """How clients train, with the numbers of ``hyper``."""
+        optimizer = client_optimizer(
+            self.optimizer,
+            hyper["learning_rate"],
+            momentum=hyper["momentum"],
+            weight_decay=hyper["weight_decay"],
+        )
+        decay = hyper["learning_rate_decay"]
+        return Trainer(self.task, optimizer, step_scale=lambda t: decay ** t.astype(jnp.float32), **dict(self.trainer))
+
+    def __call__(self, hyper: Mapping[str, Any]) -> Algorithm:
+        """The algorithm with the numbers of ``hyper``."""
+        options = dict(self.options) | dict(hyper["options"])
+        if self.server is not None:
+            options["server_optimizer"] = server_optimizer(self.server, hyper["server_learning_rate"])
+        return algorithms.registry[self.algorithm](self.make_trainer(hyper), **options)
+
+
+class Experiment(NamedTuple):
+    """A run that is ready to start."""
+
+    config: RunConfig
+    data: data.ClientData
+    builder: Builder
+    plan: Plan
+    inputs: Inputs
+    axis: AxisChoice
+
+
+def prepare(config: RunConfig, data_dir: str | None = None, axis: AxisChoice | None = None) -> Experiment:
+    """Load the data, build the model, choose the client axis.
+
+    Args:
+      config: the run.
+      data_dir: folder of the data files; the environment's, else TFDS's own.
+      axis: a choice already made, of a run that is resumed or compared.
+
+    Raises:
+      ValueError: a name, option or number that does not fit the data or the model.
+      FileNotFoundError: data files are missing.
+    """
+    clients = load_clients(config, data_dir)
+    task = make_task(config, clients)
+    source = federation(clients)
+    sampling = make_sampling(config, clients.num_clients)
+    weights = np.ones(clients.num_clients) if config.weighting == "uniform" else None
+    usual = defaults_of(algorithms.registry[config.algorithm])
+    traced = {k: float(v) for k, v in config.algorithm_options.items() if isinstance(usual[k], float)}
+    hyper = {
+        name: getattr(config, name)
+        for name in (
+            "learning_rate",
+            "momentum",
+            "weight_decay",
+            "learning_rate_decay",
+            "server_learning_rate",
+        )
+    } | {"options": traced}
+    inputs = make_inputs(source, hyper=hyper, seed=config.seed, sampling=sampling, weights=weights)
+    builder = make_builder(config, task, clients, set(traced))
+    if axis is None:
+        axis = pick_axis(config, builder, inputs)
+    builder = dataclasses.replace(builder, trainer=_items(dict(builder.trainer) | {"axis": axis.axis}))
+    plan = Plan(task, config.eval_every, axis.axis)
+    builder(inputs.hyper)  # a wrong option value shows here, before any work
+    return Experiment(config, clients, builder, plan, inputs, axis)
+
+
+def load_clients(config: RunConfig, data_dir: str | None = None) -> data.ClientData:
+    """The config's data, partitioned and split."""
+    seed = config.seed if config.partition_seed is None else config.partition_seed
+    return data.load(
+        config.dataset,
+        partition=config.partition,
+        clients=config.clients,
+        seed=seed,
+        data_dir=data_dir,
+        **config.data_options,
+    )
+
+
+def make_task(config: RunConfig, clients: data.ClientData) -> Task:
+    """The config's model and loss on these data; equal arguments give the same task object."""
+    name = config.model or USUAL_MODELS.get(clients.name, "mlp")
+    return _cached_task(
+        name,
+        _items(config.model_options),
+        clients.inputs.shape[1:],
+        clients.num_classes,
+        clients.preprocess,
+        config.conv,
+        (config.loss, config.focal_gamma, config.focal_alpha),
+    )
+
+
+def make_sampling(config: RunConfig, num_clients: int) -> Sampling:
+    """The config's cohort rule."""
+    if config.cohort is None or config.cohort == num_clients:
+        return everyone(num_clients)
+    return {"uniform": uniform, "by_size": by_size}[config.sampling](config.cohort, num_clients)
+
+
+def make_builder(config: RunConfig, task: Task, clients: data.ClientData, traced: set[str]) -> Builder:
+    """The static part of the algorithm; floats among its options are traced instead."""
+    counts = clients.sizes["train"]
+    trainer = {
+        "num_clients": clients.num_clients,
+        "max_examples": int(counts.max()),
+        "batch_size": config.batch_size,
+        "epochs": config.epochs,
+        "steps": config.steps,
+        "uniform": bool((counts == counts[0]).all()),
+        "keep_optimizer": config.keep_optimizer,
+    }
+    static = {k: v for k, v in config.algorithm_options.items() if k not in traced}
+    return Builder(task, config.algorithm, _items(static), config.optimizer, config.server_optimizer, _items(trainer))
+
+
+def pick_axis(config: RunConfig, builder: Builder, inputs: Inputs) -> AxisChoice:
+    """The pinned axis, or the fastest of a timed probe."""
+    if config.client_width != "auto":
+        width = None if config.client_width == "all" else int(config.client_width)
+        axis = ClientAxis(width, device_mesh())
+        return AxisChoice(axis, {"chosen": f"width {config.client_width}", "how": "pinned"})
+    source = inputs.federation
+    cohort = draw_cohort(inputs.sampling, inputs.key, jnp.int32(0), source.train, source.pool, inputs.weights)
+    trainer = builder.make_trainer(inputs.hyper)
+    return choose_axis(trainer, inputs.key, builder.task.init(inputs.key), cohort)
+
+
+def _items(mapping: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
+    return tuple(sorted(mapping.items()))
+
+
+@functools.lru_cache(maxsize=64)
+def _cached_task(
+    name: str,
+    options: tuple[tuple[str, Any], ...],
+    shape: tuple[int, ...],
+    num_classes: int,
+    preprocess: data.Preprocess,
+    conv: str,
+    loss: tuple[str, float, tuple[float, ...] | None],
+) -> Task:
+    known = model_options(name)
+    for option in dict(options):
+        if name in models.MODELS and option not in known:
+            raise unknown_name(f"option of model {name!r}", option, known)
+    module = models.build_model(name, num_classes, **({"conv": conv} if "conv" in known else {}), **dict(options))
+    kind, gamma, alpha = loss
+    focal = {} if kind == "softmax" else {"gamma": gamma, "alpha": alpha}
+    return models.classification_task(module, shape, num_classes, preprocess=preprocess, loss=kind, **focal)

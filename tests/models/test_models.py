@@ -1,0 +1,137 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from fedjax_layers.models import CNN, MODELS, build_model, classification_task, kaiming_normal
+from fedjax_layers.models.cnn import scaled
+
+
+def conv(k, i, o):
+    return k * k * i * o + o
+
+
+def dense(i, o):
+    return i * o + o
+
+
+# name, input shape, classes, options, parameters of each layer counted by hand
+CASES = [
+    ("logistic_regression", (28, 28, 1), 10, {}, [7850]),
+    ("logistic_regression", (60,), 10, {}, [610]),
+    ("mlp", (28, 28), 10, {}, [157_000, 40_200, 2_010]),
+    ("mlp", (10,), 3, {"hidden": (5,)}, [55, 18]),
+    ("heart_mlp", (10,), 5, {}, [550, 1020, 420, 105]),
+    ("cnn", (8, 8), 10, {}, [conv(3, 1, 16), conv(3, 16, 32), dense(2 * 2 * 32, 64), 650]),
+    ("cnn", (8, 8, 1), 10, {"channels": (2,) * 6}, [20, 38, 38, 38, 38, 38, dense(2, 64), 650]),
+    (
+        "cnn",
+        (32, 32, 3),
+        10,
+        {"channels": (32, 64), "pool": (False, True), "padding": "VALID", "hidden": (128,)},
+        [conv(3, 3, 32), conv(3, 32, 64), dense(14 * 14 * 64, 128), 1290],
+    ),
+    ("lenet5", (28, 28), 10, {}, [156, 2416, 48_120, 10_164, 850]),
+    ("lenet5", (32, 32, 3), 10, {}, [456, 2416, 48_120, 10_164, 850]),
+    ("lenet5", (8, 8), 10, {}, [156, 2416, 48_120, 10_164, 850]),
+    ("fedavg_cnn", (28, 28, 1), 10, {}, [832, 51_264, 1_606_144, 5_130]),
+    ("fedavg_cnn", (28, 28, 1), 62, {}, [832, 51_264, 1_606_144, dense(512, 62)]),
+    ("player_fmnist_cnn", (28, 28, 1), 10, {}, [1_664, 204_928, 819_456, 25_700, 1_010]),
+    ("player_fmnist_cnn", (28, 28, 1), 62, {"width": 0.25}, [416, 12_832, 51_264, 6_500, 6_262]),
+    (
+        "player_cifar_cnn",
+        (32, 32, 3),
+        10,
+        {},
+        [1_792, 73_856, 295_168, 1_180_160, 2_359_808, 51_300, 1_010],
+    ),
+    (
+        "player_isic_cnn",
+        (64, 64, 3),
+        4,
+        {},
+        [896, 18_496, 73_856, 295_168, 1_180_160, 131_328, 1_028],
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "shape", "classes", "options", "counts"), CASES)
+def test_shapes_and_parameter_counts(name, shape, classes, options, counts):
+    task = classification_task(build_model(name, classes, **options), shape, classes)
+    assert list(task.layers.sizes) == counts
+    params = jax.eval_shape(task.init, jax.random.key(0))
+    outputs = jax.eval_shape(task.apply, params, jnp.zeros((3, *shape), jnp.uint8), None)
+    assert outputs.shape == (3, classes)
+    assert outputs.dtype == jnp.float32
+
+
+def test_every_model_is_covered():
+    assert {case[0] for case in CASES} == set(MODELS)
+
+
+def test_unknown_name_suggests_the_nearest():
+    with pytest.raises(ValueError, match=r"got 'lenet'; did you mean 'lenet5'\?"):
+        build_model("lenet", 10)
+    with pytest.raises(ValueError, match=r"expected one of logistic_regression, mlp, .*, got 'qqq'$"):
+        build_model("qqq", 10)
+
+
+def test_initial_weights_are_untruncated_kaiming_normal_and_biases_zero():
+    params = CNN(10, channels=(64, 128), hidden=(512,)).init(jax.random.key(0), jnp.ones((1, 8, 8, 1)))[
+        "params"
+    ]
+    for layer in params.values():
+        np.testing.assert_array_equal(layer["bias"], 0)
+    kernels = {"Conv_1": 9 * 64, "Dense_0": 2 * 2 * 128}
+    for name, fan_in in kernels.items():
+        scaled_kernel = params[name]["kernel"] / np.sqrt(2 / fan_in)
+        assert abs(scaled_kernel.std() - 1) < 0.01
+        assert abs(scaled_kernel.mean()) < 0.01
+        assert jnp.abs(scaled_kernel).max() > 3.5  # a normal truncated at 2 would end at 2.3
+
+
+def test_kaiming_fan_in_counts_the_window():
+    w = kaiming_normal(jax.random.key(0), (5, 5, 16, 400))
+    assert abs(float(w.std()) * np.sqrt(400 / 2) - 1) < 0.01
+
+
+@pytest.mark.parametrize("name", ["cnn", "lenet5", "fedavg_cnn", "player_fmnist_cnn"])
+def test_images_with_and_without_channel_axis_and_both_convolutions_agree(name):
+    x = jax.random.normal(jax.random.key(1), (2, 12, 12))
+    option = {"width": 0.1} if "player" in name else {}
+    patches, native = (build_model(name, 4, conv=c, **option) for c in ("patches", "native"))
+    params = patches.init(jax.random.key(0), x)
+    expected = native.apply(params, x[..., None])
+    np.testing.assert_allclose(patches.apply(params, x), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_player_fmnist_is_the_papers_network():
+    """Layer by layer by hand: conv, ReLU, pool three times, average over positions, two dense layers."""
+    module = build_model("player_fmnist_cnn", 5, width=0.05, conv="native")
+    x = jax.random.normal(jax.random.key(2), (2, 28, 28, 1))
+    params = module.init(jax.random.key(0), x)["params"]
+    y = x
+    for i in range(3):
+        y = jax.lax.conv_general_dilated(
+            y,
+            params[f"Conv_{i}"]["kernel"],
+            (1, 1),
+            ((2, 2), (2, 2)),
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        )
+        y = jnp.maximum(y, 0)
+        n = y.shape[1] // 2
+        y = y[:, : 2 * n, : 2 * n].reshape(2, n, 2, n, 2, -1).max((2, 4))
+    y = y.mean((1, 2))
+    y = jnp.maximum(y @ params["Dense_0"]["kernel"], 0) @ params["Dense_1"]["kernel"]
+    np.testing.assert_allclose(module.apply({"params": params}, x), y, rtol=1e-4, atol=1e-5)
+
+
+def test_refusals():
+    with pytest.raises(ValueError, match="pool: expected 2 entries, one per convolution"):
+        build_model("cnn", 3, pool=(True,)).init(jax.random.key(0), jnp.ones((1, 8, 8)))
+    with pytest.raises(ValueError, match=r"x: expected images .*, got shape \(1, 8\)"):
+        build_model("cnn", 3).init(jax.random.key(0), jnp.ones((1, 8)))
+    with pytest.raises(ValueError, match="width: expected a positive factor, got 0"):
+        build_model("player_cifar_cnn", 3, width=0)
+    assert scaled((1, 10), 0.01) == (1, 1)
