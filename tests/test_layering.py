@@ -11,6 +11,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 PACKAGE = "fedjax_layers"
 RANKS = {
     "types": 0,
+    "names": 0,
     "ops": 1,
     "local_training": 2,
     "models": 3,

@@ -103,12 +103,13 @@ def player_fl(
             estimated=jnp.bool_(False),
         )
 
-    def controlled(key: Key, cut: Array) -> Array:
+    def controlled(key: Key, cut: Array, heard: Array, before: Array) -> Array:
         if fixed_cut is not None:
             return jnp.asarray(fixed_cut, jnp.int32)
         if random_prefix:
             cut = _other_prefix(jax.random.fold_in(key, 0xA11D), cut, num_layers)
-        return jnp.clip(cut + cut_offset, 0, num_layers).astype(jnp.int32)
+        # An estimate that nobody could answer is none: the controls have nothing to differ from.
+        return jnp.where(heard, jnp.clip(cut + cut_offset, 0, num_layers), before).astype(jnp.int32)
 
     def round_(key: Key, state: PLayerState, cohort: Cohort) -> tuple[PLayerState, RoundInfo]:
         result = local_phase(
@@ -121,7 +122,8 @@ def player_fl(
         def estimate() -> tuple[Array, Array, Array]:
             scores = score_clients(trainer, key, cohort, result, cut_rule)
             cut, mean, heard = agree_on_cut(scores, cohort.weight, cut_rule)
-            return controlled(key, cut), mean.astype(state.scores.dtype), heard
+            mean = jnp.where(heard, mean.astype(state.scores.dtype), state.scores)
+            return controlled(key, cut, heard, state.cut), mean, heard
 
         def keep() -> tuple[Array, Array, Array]:
             return state.cut, state.scores, jnp.bool_(False)

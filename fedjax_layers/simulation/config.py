@@ -19,6 +19,7 @@ _CHOICES: dict[str, tuple[Any, ...]] = {
     "loss": ("softmax", "focal"),
     "moment": ("trained", "served"),
     "selection": ("best", "last"),
+    "moments": ("both", "trained", "served"),
     "conv": ("auto", "patches", "native"),
 }
 _AT_LEAST_ONE = ("rounds", "batch_size", "epochs", "steps", "clients", "cohort", "eval_every", "patience")
@@ -75,6 +76,7 @@ class RunConfig:
     patience: int | None = _option(None, "evaluations without a better validation loss before stopping; never")
     moment: str = _option("trained", "which personal model the summary scores: trained or served")
     selection: str = _option("best", "each client's best round by validation loss, or its last")
+    moments: str = _option("both", "which personal models are evaluated: both, trained or served")
     client_width: str = _option("auto", "clients vectorised at once: auto, all or a number")
 
     def __post_init__(self) -> None:
@@ -87,6 +89,8 @@ class RunConfig:
         for name, choices in _CHOICES.items():
             if getattr(self, name) not in choices:
                 raise unknown_name(name, getattr(self, name), [str(c) for c in choices if c is not None])
+        if self.moments not in ("both", self.moment):
+            raise ValueError(f"moments: expected both or the scored {self.moment!r}, got {self.moments!r}")
         self._check_numbers()
         _check_finite("algorithm_options", self.algorithm_options)
         _check_finite("data_options", self.data_options)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -12,35 +11,37 @@ import numpy as np
 
 from fedjax_layers import algorithms
 from fedjax_layers.data import ClientData
-from fedjax_layers.local_training import Trainer
 from fedjax_layers.simulation.periods import Inputs, round_keys, start_params
 from fedjax_layers.simulation.sampling import draw_cohort
+from fedjax_layers.simulation.setup import Builder
 
 
-def control_cuts(
-    trainer: Trainer, inputs: Inputs, clients: ClientData, options: Mapping[str, Any], seed: int
-) -> dict[str, int]:
+def control_cuts(builder: Builder, inputs: Inputs, clients: ClientData, seed: int) -> dict[str, int]:
     """The cuts at initialisation, with permuted labels and by weight count.
 
     Args:
-      trainer: the run's.
+      builder: the run's; its options that are fields of ``CutRule`` are used.
       inputs: the run's; start, cohort and keys are those of its first round.
       clients: the run's data on the host.
-      options: the algorithm's options; those that are fields of ``CutRule`` are used.
       seed: of the permutation.
 
     Returns:
       Name to number of layers shared.
     """
+    cuts = _cuts(builder, inputs, jnp.asarray(permuted_labels(clients, seed)))
+    return {name: int(cut) for name, cut in cuts.items()}
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _cuts(builder: Builder, inputs: Inputs, labels: jax.Array) -> dict[str, jax.Array]:
     names = {f.name for f in dataclasses.fields(algorithms.CutRule)}
+    options = dict(builder.options) | dict(inputs.hyper["options"])
     rule = algorithms.CutRule(**{k: v for k, v in options.items() if k in names})
+    trainer = builder.make_trainer(inputs.hyper)
     draw_key, round_key = round_keys(inputs.key, jnp.int32(0))
     source = inputs.federation
     cohort = draw_cohort(inputs.sampling, draw_key, jnp.int32(0), source.train, source.pool, inputs.weights)
-    labels = jnp.asarray(permuted_labels(clients, seed))
-    params = start_params(trainer.task, inputs.key)
-    run = jax.jit(lambda k, p, c, y: algorithms.cut_controls(trainer, k, p, c, y, rule))
-    return {name: int(cut) for name, cut in run(round_key, params, cohort, labels).items()}
+    return algorithms.cut_controls(trainer, round_key, start_params(trainer.task, inputs.key), cohort, labels, rule)
 
 
 def permuted_labels(clients: ClientData, seed: int) -> np.ndarray:

@@ -135,13 +135,7 @@ def summary_of(experiment: Experiment, history: History, timing: dict[str, float
         timing=timing,
     )
     if config.algorithm == "player_fl":
-        summary["control_cuts"] = control_cuts(
-            experiment.builder.make_trainer(experiment.inputs.hyper),
-            experiment.inputs,
-            experiment.data,
-            config.algorithm_options,
-            config.seed,
-        )
+        summary["control_cuts"] = control_cuts(experiment.builder, experiment.inputs, experiment.data, config.seed)
     return summary
 
 

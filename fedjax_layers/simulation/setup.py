@@ -108,7 +108,8 @@ def prepare(config: RunConfig, data_dir: str | None = None, axis: AxisChoice | N
     if axis is None:
         axis = pick_axis(config, builder, inputs)
     builder = dataclasses.replace(builder, trainer=_items(dict(builder.trainer) | {"axis": axis.axis}))
-    plan = Plan(task, config.eval_every, axis.axis)
+    moments = ("trained", "served") if config.moments == "both" else (config.moments,)
+    plan = Plan(task, config.eval_every, axis.axis, moments)
     builder(inputs.hyper)  # a wrong option value shows here, before any work
     return Experiment(config, clients, builder, plan, inputs, axis)
 

@@ -104,8 +104,7 @@ def test_forward_mode_and_second_derivatives_work():
 
     direction = jnp.cos(w)
     products = [
-        jax.jvp(jax.grad(total(conv)), (w,), (direction,))[1]
-        for conv in (patches_conv, lax.conv_general_dilated)
+        jax.jvp(jax.grad(total(conv)), (w,), (direction,))[1] for conv in (patches_conv, lax.conv_general_dilated)
     ]
     np.testing.assert_allclose(*products, rtol=1e-11, atol=1e-11)
 
@@ -119,8 +118,7 @@ def test_layouts_of_jax_itself_are_the_default():
 def test_flax_conv_takes_it(padding):
     x = jax.random.normal(jax.random.key(0), (2, 7, 6, 3))
     plain, ours = (
-        nn.Conv(4, (3, 3), strides=2, padding=padding, conv_general_dilated=f)
-        for f in (None, client_conv("patches"))
+        nn.Conv(4, (3, 3), strides=2, padding=padding, conv_general_dilated=f) for f in (None, client_conv("patches"))
     )
     params = plain.init(jax.random.key(1), x)
     np.testing.assert_allclose(ours.apply(params, x), plain.apply(params, x), rtol=1e-5, atol=1e-5)
@@ -148,9 +146,7 @@ def nn_call(conv, x, w):
 @pytest.mark.parametrize(("backend", "left"), [("cpu", False), ("gpu", True), ("tpu", True)])
 def test_auto_goes_by_backend(monkeypatch, backend, left):
     monkeypatch.setattr(jax, "default_backend", lambda: backend)
-    jaxpr = jax.make_jaxpr(lambda x, w: nn_call(client_conv(), x, w))(
-        jnp.ones((1, 4, 4, 1)), jnp.ones((3, 3, 1, 1))
-    )
+    jaxpr = jax.make_jaxpr(lambda x, w: nn_call(client_conv(), x, w))(jnp.ones((1, 4, 4, 1)), jnp.ones((3, 3, 1, 1)))
     assert ("conv_general_dilated" in str(jaxpr)) is left
 
 

@@ -77,9 +77,7 @@ def test_unknown_name_suggests_the_nearest():
 
 
 def test_initial_weights_are_untruncated_kaiming_normal_and_biases_zero():
-    params = CNN(10, channels=(64, 128), hidden=(512,)).init(jax.random.key(0), jnp.ones((1, 8, 8, 1)))[
-        "params"
-    ]
+    params = CNN(10, channels=(64, 128), hidden=(512,)).init(jax.random.key(0), jnp.ones((1, 8, 8, 1)))["params"]
     for layer in params.values():
         np.testing.assert_array_equal(layer["bias"], 0)
     kernels = {"Conv_1": 9 * 64, "Dense_0": 2 * 2 * 128}
@@ -100,16 +98,16 @@ def test_images_with_and_without_channel_axis_and_both_convolutions_agree(name):
     x = jax.random.normal(jax.random.key(1), (2, 12, 12))
     option = {"width": 0.1} if "player" in name else {}
     patches, native = (build_model(name, 4, conv=c, **option) for c in ("patches", "native"))
-    params = patches.init(jax.random.key(0), x)
-    expected = native.apply(params, x[..., None])
-    np.testing.assert_allclose(patches.apply(params, x), expected, rtol=1e-4, atol=1e-4)
+    params = jax.jit(patches.init)(jax.random.key(0), x)
+    expected = jax.jit(native.apply)(params, x[..., None])
+    np.testing.assert_allclose(jax.jit(patches.apply)(params, x), expected, rtol=1e-4, atol=1e-4)
 
 
 def test_player_fmnist_is_the_papers_network():
     """Layer by layer by hand: conv, ReLU, pool three times, average over positions, two dense layers."""
     module = build_model("player_fmnist_cnn", 5, width=0.05, conv="native")
     x = jax.random.normal(jax.random.key(2), (2, 28, 28, 1))
-    params = module.init(jax.random.key(0), x)["params"]
+    params = jax.jit(module.init)(jax.random.key(0), x)["params"]
     y = x
     for i in range(3):
         y = jax.lax.conv_general_dilated(

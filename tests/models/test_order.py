@@ -12,9 +12,7 @@ X = jnp.ones((2, 6))
 def names(module, *args, **kwargs):
     """Layer names, after checking that layer_map takes the order."""
     order = call_order(module, *args, **kwargs)
-    params = module.init({"params": jax.random.key(0), "dropout": jax.random.key(0)}, *args, **kwargs)[
-        "params"
-    ]
+    params = module.init({"params": jax.random.key(0), "dropout": jax.random.key(0)}, *args, **kwargs)["params"]
     layers = layer_map(params, order)
     assert layers.num_layers == len(order)
     return list(order)

@@ -98,14 +98,15 @@ def test_loss_is_the_mean_over_real_rows(task, batch):
 @pytest.mark.parametrize("model", ["mlp", "cnn"])
 def test_padding_rows_are_inert_whatever_they_hold(model):
     task = classification_task(build_model(model, 3), (4, 4), 3, loss="focal", gamma=3.0)
-    params = task.init(jax.random.key(0))
+    params = jax.jit(task.init)(jax.random.key(0))
+    gradient = jax.jit(jax.value_and_grad(task.loss))
     inputs = jax.random.normal(jax.random.key(1), (4, 4, 4))
     mask, labels = jnp.array([True, False, True, False]), jnp.array([0, 1, 2, 0])
     clean = Batch(inputs, labels, mask)
     dirty = Batch(inputs.at[1].set(jnp.nan).at[3].set(jnp.inf), labels.at[1].set(-1).at[3].set(99), mask)
     for expected, got in zip(
-        jax.tree.leaves(jax.value_and_grad(task.loss)(params, clean, None)),
-        jax.tree.leaves(jax.value_and_grad(task.loss)(params, dirty, None)),
+        jax.tree.leaves(gradient(params, clean, None)),
+        jax.tree.leaves(gradient(params, dirty, None)),
         strict=True,
     ):
         np.testing.assert_array_equal(got, expected)
@@ -122,14 +123,15 @@ def test_empty_batch_has_zero_loss_and_gradient(task, batch):
 @pytest.mark.parametrize("name", ["player_cifar_cnn", "player_isic_cnn"])
 def test_dropout_follows_the_key(name):
     task = classification_task(build_model(name, 4, width=0.05), (16, 16, 3), 4)
-    params = task.init(jax.random.key(0))
+    params = jax.jit(task.init)(jax.random.key(0))
     x = jax.random.normal(jax.random.key(1), (2, 16, 16, 3))
-    off = task.apply(params, x, None)
-    np.testing.assert_array_equal(off, task.apply(params, x, None))
-    on = [task.apply(params, x, jax.random.key(i)) for i in (2, 3)]
+    apply = jax.jit(task.apply)
+    off = apply(params, x, None)
+    np.testing.assert_array_equal(off, apply(params, x, None))
+    on = [apply(params, x, jax.random.key(i)) for i in (2, 3)]
     assert (on[0] != off).any()
     assert (on[0] != on[1]).any()
-    np.testing.assert_array_equal(on[0], task.apply(params, x, jax.random.key(2)))
+    np.testing.assert_array_equal(on[0], apply(params, x, jax.random.key(2)))
 
 
 class Trained(nn.Module):
@@ -212,7 +214,7 @@ def test_functions_of_ones_own():
 
 def test_vmapped_over_clients_equals_a_loop():
     task = classification_task(build_model("cnn", 4, conv="patches"), (8, 8), 4)
-    params = jax.vmap(task.init)(jax.random.split(jax.random.key(0), 3))
+    params = jax.jit(jax.vmap(task.init))(jax.random.split(jax.random.key(0), 3))
     rng = np.random.default_rng(0)
     batches = Batch(
         jnp.asarray(rng.integers(0, 17, (3, 5, 8, 8)), jnp.uint8),
@@ -220,8 +222,9 @@ def test_vmapped_over_clients_equals_a_loop():
         jnp.asarray(rng.random((3, 5)) < 0.7),
     )
     stacked = jax.jit(jax.vmap(jax.grad(task.loss), (0, 0, None)))(params, batches, None)
+    gradient = jax.jit(jax.grad(task.loss))
     for i in range(3):
-        one = jax.grad(task.loss)(*jax.tree.map(lambda x, i=i: x[i], (params, batches)), None)
+        one = gradient(*jax.tree.map(lambda x, i=i: x[i], (params, batches)), None)
         for got, expected in zip(jax.tree.leaves(stacked), jax.tree.leaves(one), strict=True):
             np.testing.assert_allclose(got[i], expected, rtol=2e-4, atol=2e-5)
 

@@ -1,0 +1,103 @@
+"""What every experiment shares: its command line, its rows on disk, and the statistics of the papers' tables."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from fedjax_layers.simulation.records import environment, to_json
+from fedjax_layers.simulation.statistics import (
+    critical_difference,
+    fairness_variance,
+    friedman,
+    incentive,
+    median_interval,
+    ranks,
+)
+
+PRESETS = ("smoke", "laptop", "paper")
+RESULTS = Path(__file__).parent / "results"
+
+
+def arguments(name: str, doc: str | None, argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Flags common to all experiments; puts one CPU device per core in place unless told otherwise."""
+    parser = argparse.ArgumentParser(prog=f"python -m experiments.{name}", description=doc)
+    parser.add_argument("--preset", choices=PRESETS, default="smoke", help="smoke: seconds; laptop: 2 cores; paper: GPU")
+    parser.add_argument("--data-dir", help="folder of the data files; FEDJAX_LAYERS_DATA")
+    parser.add_argument("--out", type=Path, help="folder of the results; experiments/results/NAME/PRESET")
+    parser.add_argument("--devices", type=int, default=1, help="CPU devices that clients are spread over")
+    options = parser.parse_args(argv)
+    if jax.config.jax_num_cpu_devices != options.devices and options.devices > 1:
+        jax.config.update("jax_num_cpu_devices", options.devices)
+    options.out = options.out or RESULTS / name / options.preset
+    return options
+
+
+class Rows:
+    """Finished units of work, one JSON line each; what is there is not computed again."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        self._path = folder / "rows.jsonl"
+        self.rows = [json.loads(line) for line in self._path.read_text().splitlines()] if self._path.exists() else []
+
+    def get(self, key: Mapping[str, Any], compute: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:
+        """The row with this key, computed and stored if it is missing."""
+        for row in self.rows:
+            if all(row[k] == v for k, v in key.items()):
+                return row
+        row = to_json({**key, **compute()})
+        with self._path.open("a") as file:
+            file.write(json.dumps(row) + "\n")
+        self.rows.append(row)
+        print(" ".join(f"{k}={v}" for k, v in key.items()), flush=True)
+        return row
+
+    def finish(self, **more: Any) -> None:
+        """Write what the rows stand on."""
+        (self.folder / "environment.json").write_text(json.dumps({**environment(), **more}, indent=2) + "\n")
+
+
+def paper_table(rows: Sequence[Mapping[str, Any]], variants: Sequence[str], published: Mapping[str, Any]) -> str:
+    """A Markdown table as the PLayer-FL paper reports one row of its tables, published numbers beside ours.
+
+    Each row has ``variant``, ``seed``, ``macro_f1``, ``accuracy``, ``loss`` (weighted means over clients) and
+    ``client_macro_f1``. Median over seeds ± half width of its 95 % bootstrap interval; fairness and incentive on
+    clients' medians over seeds; ranks by seed on macro-F1.
+    """
+    by = {v: sorted((r for r in rows if r["variant"] == v), key=lambda r: r["seed"]) for v in variants}
+    clients = {v: np.median([r["client_macro_f1"] for r in by[v]], axis=0) for v in variants}
+    table = np.array([[r["macro_f1"] for r in by[v]] for v in variants]).T
+    mean_ranks = dict(zip(variants, ranks(table), strict=True))
+    lines = [
+        "| algorithm | macro-F1 % | accuracy % | loss | fairness var. ×1e-4 | better off | rank "
+        "| published macro-F1 | published accuracy |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for v in variants:
+        f1, accuracy, loss = (median_interval([r[m] for r in by[v]]) for m in ("macro_f1", "accuracy", "loss"))
+        better = "–" if v in ("local", "fedavg") else f"{incentive(clients[v], clients['local'], clients['fedavg']):.0%}"
+        known = published.get(v, {})
+        lines.append(
+            f"| {v} | {_percent(f1)} | {_percent(accuracy)} | {loss[0]:.3f} | {fairness_variance(clients[v]) * 1e4:.1f} "
+            f"| {better} | {mean_ranks[v]:.1f} | {known.get('macro_f1', '–')} | {known.get('accuracy', '–')} |"
+        )
+    if len(table) > 1:
+        test = friedman(table)
+        gap = critical_difference(len(variants), len(table))
+        lines.append(
+            f"\nFriedman over {len(table)} seeds: p = {test.p_value:.3f}; Nemenyi critical difference {gap:.2f} ranks."
+        )
+    return "\n".join(lines)
+
+
+def _percent(interval: tuple[float, float]) -> str:
+    median, half = interval
+    return f"{100 * median:.1f}" if np.isnan(half) else f"{100 * median:.1f} ± {100 * half:.1f}"

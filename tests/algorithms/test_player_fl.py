@@ -1,0 +1,199 @@
+"""PLayer-FL's switches: when it estimates, what it averages first, and the controls on the cut."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from tests import toy
+
+from fedjax_layers import algorithms
+from fedjax_layers.algorithms.player_fl import _other_prefix
+
+L = 3
+NO_JUMP = 1e9  # every cut is L
+KEYS = [jax.random.fold_in(jax.random.key(7), t) for t in range(6)]
+
+
+def setup(pool=None, trainer=None, **args):
+    task = toy.make_task()
+    trainer = trainer or toy.make_trainer(task)
+    algorithm = algorithms.player_fl(trainer, **args)
+    return algorithm, algorithm.init(jax.random.key(2), task.init(jax.random.key(1))), pool or toy.make_pool()
+
+
+def rounds(cohorts, pool=None, **args):
+    """States and infos of some rounds."""
+    algorithm, state, pool = setup(pool, **args)
+    step, states, infos = jax.jit(algorithm.round), [state], []
+    for key, cohort in zip(KEYS, cohorts, strict=False):
+        cohort = toy.make_cohort(cohort, pool, pad_to=toy.CLIENTS) if isinstance(cohort, list) else cohort
+        state, info = step(key, state, cohort)
+        states.append(state)
+        infos.append(info)
+    return algorithm, states, infos
+
+
+EVERYONE = list(range(toy.CLIENTS))
+
+
+def assert_equal(a, b):
+    jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+def assert_close(a, b):
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-10, atol=1e-12), a, b)
+
+
+def client(tree, c):
+    return jax.tree.map(lambda x: x[c], tree)
+
+
+def test_it_estimates_once_and_the_scores_cost_l_numbers_a_client(x64):
+    _, states, infos = rounds([[0, 2, 4], EVERYONE, [1]], threshold=0.9)
+    assert [int(i.sent_scalars) for i in infos] == [3 * L, 0, 0]
+    for state, info in zip(states[1:], infos, strict=True):
+        np.testing.assert_array_equal(state.scores, states[1].scores)
+        np.testing.assert_array_equal(info.extra["scores"], states[1].scores)
+        assert int(info.extra["cut"]) == int(states[1].cut)
+    np.testing.assert_array_equal(states[0].scores, np.zeros(L))
+    assert float(states[1].scores[0]) == 1
+
+
+def test_the_first_cohort_that_comes_is_scored(x64):
+    _, states, infos = rounds([[], [], [0, 2]], threshold=0.9)
+    assert [bool(s.estimated) for s in states] == [False, False, False, True]
+    assert [int(s.cut) for s in states[:3]] == [L] * 3
+    assert [int(i.sent_scalars) for i in infos] == [0, 0, 2 * L]
+
+
+@pytest.mark.parametrize("every", [0, 1, 2, 3])
+def test_it_estimates_again_every_so_many_rounds(every, x64):
+    _, states, infos = rounds([EVERYONE] * 6, repeat_every=every, threshold=NO_JUMP)
+    due = [t == 0 or (every > 0 and t % every == 0) for t in range(6)]
+    assert [int(i.sent_scalars) > 0 for i in infos] == due
+    changed = [not np.array_equal(a.scores, b.scores) for a, b in zip(states[:-1], states[1:], strict=True)]
+    assert changed == due
+
+
+def pool_that_scores_nothing_for(silent):
+    """A client of all-zero inputs has no gradient in its first layer, and so no usable score."""
+    inputs, labels = toy.make_pool()
+    inputs[toy.STARTS[silent] : toy.STARTS[silent] + toy.COUNTS[silent]] = 0
+    return inputs, labels
+
+
+def test_an_estimate_that_nobody_could_answer_leaves_the_last_one(x64):
+    pool = pool_that_scores_nothing_for(2)
+    args = {"pool": pool, "repeat_every": 1, "threshold": 0.0, "cut_offset": 1}
+    _, states, infos = rounds([[0, 1], [2], [0]], **args)
+    assert [int(s.cut) for s in states[1:]] == [2, 2, 2]
+    np.testing.assert_array_equal(states[2].scores, states[1].scores)
+    assert [int(i.sent_scalars) for i in infos] == [2 * L, L, L]
+
+
+@pytest.mark.parametrize("args", [{"cut_offset": -1}, {"random_prefix": True}, {}])
+def test_before_anybody_was_heard_all_layers_are_shared(args, x64):
+    _, states, infos = rounds([[2], [0, 1]], pool=pool_that_scores_nothing_for(2), threshold=0.0, **args)
+    assert int(states[1].cut) == L
+    assert not bool(states[1].estimated)
+    assert infos[0].sent.tolist() == [1] * L
+    assert bool(states[2].estimated)
+    assert int(states[2].cut) < L
+
+
+def test_a_fixed_cut_needs_no_score(x64):
+    _, states, _ = rounds([[2]], pool=pool_that_scores_nothing_for(2), fixed_cut=1)
+    assert int(states[1].cut) == 1
+
+
+def test_the_first_phase_is_averaged_at_once_by_default(x64):
+    algorithm, states, infos = rounds([EVERYONE], fixed_cut=2)
+    weights = toy.COUNTS / toy.COUNTS.sum()
+    mean = jax.tree.map(lambda x: np.tensordot(weights, x, 1), infos[0].trained)
+    assert infos[0].sent.tolist() == [toy.CLIENTS, toy.CLIENTS, 0]
+    personal = algorithm.models(states[1]).personal
+    for c in EVERYONE:
+        assert_close(client(personal[:2], c), mean[:2])
+        assert_equal(client(personal[2], c), client(infos[0].trained[2], c))
+
+
+def test_the_first_averaging_may_wait_for_the_second_round(x64):
+    algorithm, states, infos = rounds([EVERYONE] * 3, fixed_cut=2, average_first=False)
+    local = algorithms.local(toy.make_trainer(toy.make_task()))
+    alone, pool = local.init(jax.random.key(2), states[0].sharing.server), toy.make_pool()
+    for t in range(2):  # two rounds of local training
+        alone, info = jax.jit(local.round)(KEYS[t], alone, toy.make_cohort(EVERYONE, pool))
+        assert_close(infos[t].trained, info.trained)
+    assert_equal(states[1].sharing.server, states[0].sharing.server)
+    assert_equal(algorithm.models(states[1]).personal, infos[0].trained)
+    assert [i.sent.tolist() for i in infos] == [[0, 0, 0], [5, 5, 0], [5, 5, 0]]
+    assert int(infos[0].sent_scalars) == toy.CLIENTS * L
+    weights = toy.COUNTS / toy.COUNTS.sum()
+    mean = jax.tree.map(lambda x: np.tensordot(weights, x, 1), infos[1].trained)
+    assert_close(states[2].sharing.server[:2], mean[:2])
+    assert_close(client(algorithm.models(states[2]).personal, 3), [*mean[:2], client(infos[1].trained[2], 3)])
+
+
+def first_cut(key, **args):
+    algorithm, state, pool = setup(**args)
+    return algorithm.round(key, state, toy.make_cohort(EVERYONE, pool))[0].cut
+
+
+@pytest.mark.parametrize(("threshold", "estimated"), [(NO_JUMP, L), (0.0, 1)])
+def test_the_offset_is_added_and_the_sum_kept_in_range(threshold, estimated, x64):
+    offsets = jnp.asarray([-9, -1, 0, 1, 9], jnp.int32)
+    cuts = jax.jit(jax.vmap(lambda o: first_cut(KEYS[0], threshold=threshold, cut_offset=o)))(offsets)
+    assert cuts.tolist() == np.clip(estimated + np.array([-9, -1, 0, 1, 9]), 0, L).tolist()
+
+
+def test_fixed_cuts_are_traced_and_the_scores_still_recorded(x64):
+    algorithm, state, pool = setup(threshold=0.9)
+    expected = algorithm.round(KEYS[0], state, toy.make_cohort(EVERYONE, pool))[0].scores
+
+    def after(cut):
+        algorithm, state, pool = setup(fixed_cut=cut)
+        return algorithm.round(KEYS[0], state, toy.make_cohort(EVERYONE, pool))[0]
+
+    found = jax.jit(jax.vmap(after))(jnp.arange(L + 1, dtype=jnp.int32))
+    assert found.cut.tolist() == [0, 1, 2, 3]
+    assert found.shared.tolist() == [[j < cut for j in range(L)] for cut in range(L + 1)]
+    np.testing.assert_allclose(found.scores, np.broadcast_to(expected, (L + 1, L)), rtol=1e-10)
+
+
+def test_a_random_prefix_is_another_one_and_drawn_by_the_rounds_key(x64):
+    draw = jax.jit(lambda key: first_cut(key, threshold=NO_JUMP, random_prefix=True))
+    cuts = [int(draw(jax.random.key(i))) for i in range(12)]
+    assert set(cuts) == {1, 2}, "never L, the estimate"
+    assert cuts == [int(draw(jax.random.key(i))) for i in range(12)]
+    from_one = jax.jit(lambda key: first_cut(key, threshold=0.0, random_prefix=True))
+    assert {int(from_one(jax.random.key(i))) for i in range(5)} == {2}, "neither 1, the estimate, nor L"
+
+
+def test_a_random_prefix_is_drawn_again_with_each_estimate(x64):
+    _, states, _ = rounds([EVERYONE] * 6, threshold=NO_JUMP, random_prefix=True, repeat_every=1)
+    assert {int(s.cut) for s in states[1:]} == {1, 2}
+    _, states, _ = rounds([EVERYONE] * 6, threshold=NO_JUMP, random_prefix=True)
+    assert len({int(s.cut) for s in states[1:]}) == 1
+
+
+@pytest.mark.parametrize("cut", range(7))
+def test_random_prefixes_are_uniform_among_the_others(cut):
+    keys = jax.random.split(jax.random.key(0), 3000)
+    drawn = np.asarray(jax.vmap(lambda k: _other_prefix(k, jnp.int32(cut), 6))(keys))
+    others = [n for n in range(1, 6) if n != cut]
+    share = np.bincount(drawn, minlength=7)[others] / 3000
+    chance = 1 / len(others)
+    np.testing.assert_allclose(share, chance, atol=4.5 * np.sqrt(chance * (1 - chance) / 3000))
+    assert set(drawn) == set(others)
+
+
+@pytest.mark.parametrize(("num_layers", "cut"), [(1, 1), (2, 1)])
+def test_without_another_prefix_the_estimate_stays(num_layers, cut):
+    assert int(_other_prefix(jax.random.key(0), jnp.int32(cut), num_layers)) == cut
+
+
+def test_contradictions_and_unknown_choices_are_refused(x64):
+    with pytest.raises(ValueError, match="fixed_cut, random_prefix: expected at most one of them"):
+        setup(fixed_cut=1, random_prefix=True)
+    with pytest.raises(ValueError, match="aggregate: expected one of"):
+        setup(aggregate="median")

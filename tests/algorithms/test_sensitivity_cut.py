@@ -1,0 +1,218 @@
+"""How clients' scores become one cut, by hand; which batch is scored; the controls printed beside a cut."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from tests import toy
+from tests.reference.network import combine, loss_and_gradient
+
+from fedjax_layers import algorithms
+from fedjax_layers.algorithms.sensitivity_cut import CutRule, agree_on_cut, cut_controls, score_clients
+from fedjax_layers.local_training import LocalOptions, train_cohort
+
+# Own cuts at 1.5: 3, 3 and 1. Over their first scores: sums 3, 4, 8, 24, a jump after layer 2.
+SCORES = np.array([[1.0, 1, 1, 9], [1, 1, 1, 9], [100, 200, 600, 600]])
+EXPECTED = {
+    "normalised": (2, np.array([1, 4 / 3, 8 / 3, 8])),
+    "mean": (1, np.array([102, 202, 602, 618]) / 3),
+    "majority": (3, np.array([1, 4 / 3, 8 / 3, 8])),
+}
+
+
+def agree(scores, weight=None, **rule):
+    scores = jnp.asarray(scores, jnp.float32)
+    weight = jnp.ones(len(scores)) if weight is None else jnp.asarray(weight, jnp.float32)
+    cut, mean, heard = jax.jit(lambda s, w: agree_on_cut(s, w, CutRule(**rule)))(scores, weight)
+    assert cut.dtype == jnp.int32
+    return int(cut), np.asarray(mean), bool(heard)
+
+
+@pytest.mark.parametrize("aggregate", EXPECTED)
+def test_three_clients_by_hand(aggregate):
+    cut, mean, heard = agree(SCORES, aggregate=aggregate)
+    assert (cut, heard) == (EXPECTED[aggregate][0], True)
+    np.testing.assert_allclose(mean, EXPECTED[aggregate][1], rtol=1e-6)
+
+
+@pytest.mark.parametrize("aggregate", EXPECTED)
+def test_every_client_has_one_voice_whatever_its_weight(aggregate):
+    expected = agree(SCORES, aggregate=aggregate)
+    found = agree(SCORES, weight=[1, 1000, 7], aggregate=aggregate)
+    assert found[0] == expected[0]
+    np.testing.assert_array_equal(found[1], expected[1])
+
+
+@pytest.mark.parametrize("aggregate", EXPECTED)
+@pytest.mark.parametrize(
+    ("row", "weight"),
+    [
+        ([1, 50, 1, 1], 0),
+        ([np.nan] * 4, 0),
+        ([1, np.nan, 1, 1], 1),
+        ([1, 1, np.inf, 1], 1),
+        ([0, 5, 5, 5], 1),
+        ([0, 0, 0, 0], 1),
+    ],
+)
+def test_clients_without_a_usable_score_have_no_say(aggregate, row, weight):
+    found = agree([*SCORES, row, row, row, row], weight=[1, 1, 1, *[weight] * 4], aggregate=aggregate)
+    assert (found[0], found[2]) == (EXPECTED[aggregate][0], True)
+    np.testing.assert_allclose(found[1], EXPECTED[aggregate][1], rtol=1e-6)
+
+
+@pytest.mark.parametrize("aggregate", EXPECTED)
+def test_with_nobody_heard_the_cut_is_all_layers(aggregate):
+    cut, mean, heard = agree([[0.0, 1, 1, 1], [1, 9, 9, 9]], weight=[1, 0], aggregate=aggregate)
+    assert (cut, heard) == (4, False)
+    assert np.isfinite(mean).all()
+
+
+def test_a_tie_of_the_majority_goes_to_the_smallest():
+    assert agree([[1, 1, 1, 9], [1, 9, 9, 9]], aggregate="majority")[0] == 1
+    assert agree([[1, 1, 1, 9], [1, 9, 9, 9], [1, 1, 1, 9]], aggregate="majority")[0] == 3
+
+
+def test_the_rules_switches_reach_every_client():
+    first = [[1.0, 9, 9, 9]] * 2
+    for aggregate in EXPECTED:
+        assert agree(first, aggregate=aggregate, local_on_first_jump=True)[0] == 0
+    heart = [[1.0, 0.76, 1.71, 6.53]]  # ratios .76, 2.25, 3.8; cumulative 1.76, 1.97, 2.88
+    for aggregate in EXPECTED:
+        assert agree(heart, aggregate=aggregate, threshold=1.6)[0] == 2
+        assert agree(heart, aggregate=aggregate, threshold=1.6, cumulative=True)[0] == 1
+
+
+@pytest.mark.parametrize(("name", "value"), [("gradient", "step"), ("aggregate", "median")])
+def test_unknown_choices_are_refused(name, value):
+    with pytest.raises(ValueError, match=f"{name}: expected one of .*got '{value}'"):
+        CutRule(**{name: value})
+
+
+def fresh_rows(key, client):
+    """Pool rows of the batch that is scored, drawn with replacement."""
+    draw_key, _ = jax.random.split(jax.random.fold_in(jax.random.fold_in(key, 0x5C0E), client))
+    return toy.STARTS[client] + np.asarray(jax.random.randint(draw_key, (toy.BATCH,), 0, toy.COUNTS[client]))
+
+
+def scores_by_hand(params, x, y):
+    """One client's scores on given examples."""
+    products = combine(np.multiply, params, loss_and_gradient(params, x, y)[1])
+    return [np.mean(p["w"] ** 2) for p in products]
+
+
+def trained(trainer, key, cohort, rule):
+    """The common start, the local phase's result, and the scores."""
+    params = trainer.task.init(jax.random.key(1))
+
+    @jax.jit
+    def run(key, cohort):
+        options = LocalOptions(with_gradient=rule.gradient == "epoch")
+        result = train_cohort(trainer, key, cohort, server=params, options=options)
+        return result, score_clients(trainer, key, cohort, result, rule)
+
+    return params, *run(key, cohort)
+
+
+def test_a_fresh_batch_at_the_trained_weights_is_scored(x64):
+    pool, key = toy.make_pool(), jax.random.key(5)
+    trainer, cohort = toy.make_trainer(toy.make_task()), toy.make_cohort([3, 0, 4], pool, pad_to=4)
+    params, result, found = trained(trainer, key, cohort, CutRule())
+    assert found.shape == (4, 3)
+    for slot, client in enumerate([3, 0, 4]):
+        own = toy.to_numpy(jax.tree.map(lambda x, s=slot: x[s], result.params))
+        rows = fresh_rows(key, client)
+        assert set(rows) <= set(range(toy.STARTS[client], toy.STARTS[client] + toy.COUNTS[client]))
+        np.testing.assert_allclose(found[slot], scores_by_hand(own, pool[0][rows], pool[1][rows]), rtol=1e-10)
+        untrained = scores_by_hand(toy.to_numpy(params), pool[0][rows], pool[1][rows])
+        assert not np.isclose(found[slot], untrained, rtol=1e-3).any()
+
+
+def test_the_mean_gradient_of_the_epoch_is_scored(x64):
+    pool, key = toy.make_pool(), jax.random.key(5)
+    trainer, cohort = toy.make_trainer(toy.make_task()), toy.make_cohort([0, 2], pool)
+    _, result, found = trained(trainer, key, cohort, CutRule(gradient="epoch"))
+    for slot in range(2):
+        own, gradient = (
+            toy.to_numpy(jax.tree.map(lambda x, s=slot: x[s], tree)) for tree in (result.params, result.gradient)
+        )
+        hand = [np.mean((p["w"] * g["w"]) ** 2) for p, g in zip(own, gradient, strict=True)]
+        np.testing.assert_allclose(found[slot], hand, rtol=1e-10)
+
+
+def test_a_slot_without_examples_scores_zero(x64):
+    pool, key = toy.make_pool(), jax.random.key(5)
+    trainer, cohort = toy.make_trainer(toy.make_task()), toy.make_cohort([0, 2], pool)
+    empty = cohort.train._replace(count=jnp.asarray([0, 14], jnp.int32))
+    cohort = type(cohort)(cohort.ids, cohort.weight, empty, cohort.pool)
+    _, _, found = trained(trainer, key, cohort, CutRule())
+    assert (found[0] == 0).all()
+    assert (found[1] > 0).all()
+
+
+def test_scores_are_taken_with_dropout_only_where_asked(x64):
+    """A loss that doubles where it is given a key: its gradient doubles, the score grows fourfold."""
+    task, pool, key = toy.make_task(), toy.make_pool(), jax.random.key(5)
+    doubling = task._replace(loss=lambda p, batch, k: task.loss(p, batch, None) * (1 if k is None else 2))
+    trainer, cohort = toy.make_trainer(doubling), toy.make_cohort([0, 2], pool)
+    off, on = (trained(trainer, key, cohort, CutRule(dropout=d))[2] for d in (False, True))
+    np.testing.assert_allclose(on, 4 * off, rtol=1e-10)
+
+
+def permuted_within_clients(labels):
+    rng = np.random.default_rng(0)
+    return np.concatenate([rng.permutation(part) for part in np.split(labels, toy.STARTS[1:])])
+
+
+@pytest.mark.parametrize("gradient", ["batch", "epoch"])
+def test_the_controls_are_the_cuts_of_the_untrained_model_and_of_permuted_labels(gradient, x64):
+    (x, y), key = toy.make_pool(), jax.random.key(5)
+    task = toy.make_task()
+    trainer, everyone = toy.make_trainer(task), list(range(toy.CLIENTS))
+    params, labels = task.init(jax.random.key(1)), permuted_within_clients(y)
+
+    def untrained(client):
+        if gradient == "batch":
+            rows = fresh_rows(key, client)
+            return scores_by_hand(toy.to_numpy(params), x[rows], y[rows])
+        steps = [loss_and_gradient(toy.to_numpy(params), x[r], y[r])[1] for r in toy.drawn_batches(trainer, key, client)]
+        mean = combine(lambda *g: np.mean(g, 0), *steps)
+        return [np.mean((p["w"] * g["w"]) ** 2) for p, g in zip(toy.to_numpy(params), mean, strict=True)]
+
+    scores = np.array([untrained(c) for c in everyone])
+    mean = (scores / scores[:, :1]).mean(0)
+    ratios = mean[1:] / mean[:-1]
+    thresholds = np.concatenate([0.999 * ratios, 1.001 * ratios, [0.3, 0.6, 3.0]])
+
+    def controls(threshold):
+        rule = CutRule(threshold=threshold, gradient=gradient)
+        return cut_controls(trainer, key, params, toy.make_cohort(everyone, (x, y)), jnp.asarray(labels), rule)
+
+    def first_round(threshold):
+        algorithm = algorithms.player_fl(trainer, threshold=threshold, gradient=gradient)
+        state = algorithm.init(jax.random.key(2), params)
+        return algorithm.round(key, state, toy.make_cohort(everyone, (x, labels)))[0].cut
+
+    found = jax.jit(jax.vmap(controls))(jnp.asarray(thresholds))
+    by_hand = [next((i + 1 for i in range(2) if ratios[i] > t), 3) for t in thresholds]
+    assert found["initialisation"].tolist() == by_hand
+    assert len(set(by_hand)) > 1, "the thresholds must exercise more than one cut"
+    # The other way to the same numbers: the algorithm's first round on the permuted labels.
+    permuted = jax.jit(jax.vmap(first_round))(jnp.asarray(thresholds)).tolist()
+    assert found["permuted_labels"].tolist() == permuted
+    assert len(set(permuted)) > 1
+
+
+def test_the_weight_count_control_by_hand():
+    """Weights without biases: 24, 42, 21; only 42 to 21 is a fall, by a factor of two."""
+    trainer = toy.make_trainer(toy.make_task(jnp.float32))
+    assert trainer.task.layers.scored_sizes == (24, 42, 21)
+    pool = toy.make_pool(dtype=np.float32)
+    cohort, params = toy.make_cohort([0, 2], pool), trainer.task.init(jax.random.key(1))
+
+    @jax.jit
+    def weight_count(threshold):
+        rule = CutRule(threshold=threshold)
+        return cut_controls(trainer, jax.random.key(0), params, cohort, jnp.asarray(pool[1]), rule)["weight_count"]
+
+    assert [int(weight_count(t)) for t in (0.5, 1.5, 1.99, 2.0, 2.01)] == [1, 2, 2, 3, 3]
