@@ -26,7 +26,7 @@ from fedjax_layers.simulation.summary import scores_of
 
 PRESETS: dict[str, dict[str, Any]] = {
     "smoke": {"seeds": 2, "limit": 300, "width": 0.0625, "batch_size": 32, "rounds": {"old": 1, "new": 1}},
-    "laptop": {"seeds": 3, "limit": 10_000, "width": 0.125, "batch_size": 32, "rounds": {"old": 12, "new": 12}},
+    "laptop": {"seeds": 3, "limit": 10_000, "width": 0.125, "batch_size": 32, "rounds": {"old": 25, "new": 25}},
     "paper": {"seeds": 20, "limit": 10_000, "width": 1.0, "batch_size": 128, "rounds": {"old": 75, "new": 100}},
 }
 # Name in the table -> algorithm and its options.

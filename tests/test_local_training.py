@@ -1,13 +1,13 @@
 """Local training: which examples a client sees when, what moves, and derivatives through it."""
 
 import dataclasses
+import itertools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from tests import toy
 
 from fedjax_layers.local_training import (
     LocalOptions,
@@ -18,6 +18,7 @@ from fedjax_layers.local_training import (
     train_cohort,
 )
 from fedjax_layers.types import Pool
+from tests import toy
 
 MAX = int(toy.COUNTS.max())
 
@@ -68,7 +69,7 @@ def test_an_epoch_uses_every_example_once(count, epochs):
         one = found[e * per_epoch : (e + 1) * per_epoch]
         assert [len(b) for b in one[:-1]] == [toy.BATCH] * (per_epoch - 1)
         assert len(one[-1]) == count - toy.BATCH * (per_epoch - 1), "the last batch holds the remainder"
-        assert sorted(sum(one, [])) == list(range(count))
+        assert sorted(itertools.chain(*one)) == list(range(count))
 
 
 @pytest.mark.parametrize("count", [1, 3, 4, 5, 9, MAX])
@@ -77,7 +78,7 @@ def test_fixed_steps_go_round_the_examples_without_a_duplicate_in_a_batch(count)
     assert len(found) == 11
     for batch in found:
         assert len(batch) == len(set(batch)) == min(count, toy.BATCH)
-    used = np.bincount(sum(found, []), minlength=count)
+    used = np.bincount(np.concatenate(found), minlength=count)
     assert used.max() - used.min() <= 1
 
 
@@ -122,12 +123,15 @@ def test_a_client_sees_its_own_range_only():
     trainer = trainer_of(epochs=3)
     params = start(trainer)
     clean, found = (
-        train_client(trainer, jax.random.key(4), params, (), params, data_of(3, (x, labels))) for x in (inputs, poisoned)
+        train_client(trainer, jax.random.key(4), params, (), params, data_of(3, (x, labels)))
+        for x in (inputs, poisoned)
     )
     jax.tree.map(np.testing.assert_array_equal, found, clean)
 
 
-@pytest.mark.parametrize("changes", [{}, {"epochs": None, "steps": 5}, {"optimizer": optax.adamw(0.1, weight_decay=0.5)}])
+@pytest.mark.parametrize(
+    "changes", [{}, {"epochs": None, "steps": 5}, {"optimizer": optax.adamw(0.1, weight_decay=0.5)}]
+)
 def test_a_client_without_examples_returns_what_it_was_given(changes):
     trainer = trainer_of(keep_optimizer=True, **changes)
     params = start(trainer)
@@ -214,8 +218,8 @@ def test_the_uniform_loop_has_a_derivative(x64):
     data = data_of(2, pool)  # the largest client
     params = task.init(jax.random.key(1))
 
-    def final(rate, uniform=True):
-        trainer = toy.make_trainer(task, learning_rate=rate, epochs=2, uniform=uniform)
+    def final(rate):
+        trainer = toy.make_trainer(task, learning_rate=rate, epochs=2, uniform=True)
         key = jax.random.key(0)
         begin, count, pool = data
         batch = take_batch(pool, begin, jnp.arange(MAX), jnp.arange(MAX) < count)

@@ -129,9 +129,7 @@ def player_fl(
             return state.cut, state.scores, jnp.bool_(False)
 
         cut, scores, heard = jax.lax.cond(due, estimate, keep)
-        shared = prefix_mask(cut, num_layers)
-        if not average_first:
-            shared = shared & state.estimated
+        shared = prefix_mask(cut, num_layers) & (average_first | state.estimated)
         sharing = server_phase(trainer, state.sharing, cohort, result, shared, server_optimizer)
         uploaded = jnp.where(due, num_layers * (cohort.weight > 0).sum(), 0)
         info = round_info(trainer, result, cohort, shared, cut=cut, scores=scores, sent_scalars=uploaded)

@@ -146,7 +146,7 @@ def _keep(mask: Array, x: Array) -> Array:
 
 
 def _dtype(params: Params) -> Any:
-    return jnp.result_type(jnp.float32, *{x.dtype for x in jax.tree.leaves(params)})
+    return jnp.float64 if any(x.dtype == jnp.float64 for x in jax.tree.leaves(params)) else jnp.float32
 
 
 def _mode(module: nn.Module, deterministic: bool) -> dict[str, bool]:

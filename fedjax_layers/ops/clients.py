@@ -71,7 +71,7 @@ def map_clients(
     lengths = {x.shape[0] if jnp.ndim(x) else None for x in jax.tree.leaves(rows)}
     if len(lengths) != 1 or None in lengths:
         raise ValueError(f"rows: expected leaves of one common length along axis 0, got {sorted(map(str, lengths))}")
-    num = lengths.pop()
+    num = jax.tree.leaves(rows)[0].shape[0]
     if axis.mesh is None:
         return _map_local(fn, rows, shared, axis.width)
     padded = _pad(rows, -num % axis.num_devices)

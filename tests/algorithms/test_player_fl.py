@@ -1,13 +1,15 @@
 """PLayer-FL's switches: when it estimates, what it averages first, and the controls on the cut."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tests import toy
 
 from fedjax_layers import algorithms
 from fedjax_layers.algorithms.player_fl import _other_prefix
+from tests import toy
 
 L = 3
 NO_JUMP = 1e9  # every cut is L
@@ -25,9 +27,8 @@ def rounds(cohorts, pool=None, **args):
     """States and infos of some rounds."""
     algorithm, state, pool = setup(pool, **args)
     step, states, infos = jax.jit(algorithm.round), [state], []
-    for key, cohort in zip(KEYS, cohorts, strict=False):
-        cohort = toy.make_cohort(cohort, pool, pad_to=toy.CLIENTS) if isinstance(cohort, list) else cohort
-        state, info = step(key, state, cohort)
+    for key, ids in zip(KEYS, cohorts, strict=False):
+        state, info = step(key, state, toy.make_cohort(ids, pool, pad_to=toy.CLIENTS))
         states.append(state)
         infos.append(info)
     return algorithm, states, infos
@@ -71,7 +72,7 @@ def test_it_estimates_again_every_so_many_rounds(every, x64):
     _, states, infos = rounds([EVERYONE] * 6, repeat_every=every, threshold=NO_JUMP)
     due = [t == 0 or (every > 0 and t % every == 0) for t in range(6)]
     assert [int(i.sent_scalars) > 0 for i in infos] == due
-    changed = [not np.array_equal(a.scores, b.scores) for a, b in zip(states[:-1], states[1:], strict=True)]
+    changed = [not np.array_equal(a.scores, b.scores) for a, b in itertools.pairwise(states)]
     assert changed == due
 
 

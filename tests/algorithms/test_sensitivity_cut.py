@@ -4,12 +4,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tests import toy
-from tests.reference.network import combine, loss_and_gradient
 
 from fedjax_layers import algorithms
 from fedjax_layers.algorithms.sensitivity_cut import CutRule, agree_on_cut, cut_controls, score_clients
 from fedjax_layers.local_training import LocalOptions, train_cohort
+from tests import toy
+from tests.reference.network import combine, loss_and_gradient
 
 # Own cuts at 1.5: 3, 3 and 1. Over their first scores: sums 3, 4, 8, 24, a jump after layer 2.
 SCORES = np.array([[1.0, 1, 1, 9], [1, 1, 1, 9], [100, 200, 600, 600]])
@@ -175,14 +175,16 @@ def test_the_controls_are_the_cuts_of_the_untrained_model_and_of_permuted_labels
         if gradient == "batch":
             rows = fresh_rows(key, client)
             return scores_by_hand(toy.to_numpy(params), x[rows], y[rows])
-        steps = [loss_and_gradient(toy.to_numpy(params), x[r], y[r])[1] for r in toy.drawn_batches(trainer, key, client)]
+        steps = [
+            loss_and_gradient(toy.to_numpy(params), x[r], y[r])[1] for r in toy.drawn_batches(trainer, key, client)
+        ]
         mean = combine(lambda *g: np.mean(g, 0), *steps)
         return [np.mean((p["w"] * g["w"]) ** 2) for p, g in zip(toy.to_numpy(params), mean, strict=True)]
 
     scores = np.array([untrained(c) for c in everyone])
     mean = (scores / scores[:, :1]).mean(0)
     ratios = mean[1:] / mean[:-1]
-    thresholds = np.concatenate([0.999 * ratios, 1.001 * ratios, [0.3, 0.6, 3.0]])
+    thresholds = np.concatenate([0.999 * ratios, 1.001 * ratios, [0.3, 1.0, 3.0, 10.0, 1e9]])
 
     def controls(threshold):
         rule = CutRule(threshold=threshold, gradient=gradient)

@@ -97,7 +97,7 @@ class Normed(nn.Module):
 class ScaleNorm(nn.Module):
     @nn.compact
     def __call__(self, x):
-        return x * self.param("scale", nn.initializers.ones, (x.shape[-1],))
+        return x * self.param("scale", nn.initializers.ones, (1,) * (x.ndim - 1) + x.shape[-1:])
 
 
 @pytest.mark.parametrize("norm", [nn.LayerNorm, nn.RMSNorm, nn.InstanceNorm, ScaleNorm])
@@ -129,7 +129,7 @@ def test_norms_alone_are_one_layer():
 class Block(nn.Module):
     @nn.compact
     def __call__(self, x):
-        x = x + self.param("shift", nn.initializers.zeros, (x.shape[-1],))
+        x = x + self.param("shift", nn.initializers.zeros, (1, 1, x.shape[-1]))
         return x + nn.Dense(x.shape[-1])(nn.LayerNorm()(x))
 
 
@@ -210,7 +210,7 @@ class OnlyAtInit(nn.Module):
 
 class Owner(nn.Module):
     def setup(self):
-        self.weight = self.param("weight", nn.initializers.ones, (6,))
+        self.weight = self.param("weight", nn.initializers.ones, (1, 6))
 
     def __call__(self, x):
         return x * self.weight

@@ -120,9 +120,9 @@ def test_empty_batch_has_zero_loss_and_gradient(task, batch):
     assert all((g == 0).all() for g in jax.tree.leaves(grads))
 
 
-@pytest.mark.parametrize("name", ["player_cifar_cnn", "player_isic_cnn"])
-def test_dropout_follows_the_key(name):
-    task = classification_task(build_model(name, 4, width=0.05), (16, 16, 3), 4)
+@pytest.mark.parametrize(("name", "options"), [("cnn", {"dropout": (0.0, 0.5)}), ("player_cifar_cnn", {"width": 0.05})])
+def test_dropout_follows_the_key(name, options):
+    task = classification_task(build_model(name, 4, **options), (16, 16, 3), 4)
     params = jax.jit(task.init)(jax.random.key(0))
     x = jax.random.normal(jax.random.key(1), (2, 16, 16, 3))
     apply = jax.jit(task.apply)

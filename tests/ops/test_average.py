@@ -71,8 +71,8 @@ def test_a_mask_per_client_renormalises_each_layer(numbers, weights, mask):
     found = masked_mean(tree, jnp.asarray(weights, jnp.float32), jnp.asarray(mask), LAYERS, fallback())
     for layer, x, mean in zip(LAYERS.leaf_layers, jax.tree.leaves(tree), jax.tree.leaves(found), strict=True):
         share = weights * mask[:, layer]
-        x = np.asarray(x, np.float64)
-        hand = np.tensordot(share, x, 1) / share.sum() if share.any() else np.full(x.shape[1:], -7.0)
+        rows = np.asarray(x, np.float64)
+        hand = np.tensordot(share, rows, 1) / share.sum() if share.any() else np.full(rows.shape[1:], -7.0)
         np.testing.assert_allclose(mean, hand, rtol=2e-5, atol=2e-3)
 
 
@@ -182,9 +182,9 @@ def test_masks_of_another_shape_are_refused(shape):
 
 def test_trees_that_differ_are_named_by_path():
     tree = stacked_from(range(K))
-    with pytest.raises(ValueError, match="stacked: .*shape \\(4, 1, 2\\) at '2/w'"):
+    with pytest.raises(ValueError, match=r"stacked: .*shape \(4, 1, 2\) at '2/w'"):
         weighted_mean([*tree[:2], {"w": tree[2]["w"][:4]}], jnp.ones(K))
-    with pytest.raises(ValueError, match="stacked: expected leaves .* scalar at 'x'"):
+    with pytest.raises(ValueError, match=r"stacked: expected leaves .* scalar at 'x'"):
         weighted_mean({"x": jnp.float32(1)}, jnp.ones(K))
     with pytest.raises(ValueError, match="fallback: expected a leaf at '1/b'"):
         weighted_mean(tree, jnp.ones(K), [fallback()[0], {"w": jnp.zeros((2, 1))}, fallback()[2]])

@@ -191,7 +191,7 @@ def test_block_numbers_that_do_not_count_up_are_refused(blocks):
 
 def test_blocks_by_name_must_cover_every_layer_once():
     params = {f"Dense_{i}": dense() for i in range(2)}
-    with pytest.raises(ValueError, match="blocks: .*'Dense_1', found none"):
+    with pytest.raises(ValueError, match=r"blocks: .*'Dense_1', found none"):
         layer_map(params, blocks=["Dense_0"])
 
 

@@ -21,7 +21,9 @@ def test_it_adds_the_gradient_of_half_mu_times_the_squared_distance():
     updates, params, anchor = trees()
 
     def term(p, mu):
-        return mu / 2 * sum(((x - a) ** 2).sum() for x, a in zip(jax.tree.leaves(p), jax.tree.leaves(anchor), strict=True))
+        return (
+            mu / 2 * sum(((x - a) ** 2).sum() for x, a in zip(jax.tree.leaves(p), jax.tree.leaves(anchor), strict=True))
+        )
 
     found, _ = proximal_pull(0.7).update(updates, optax.EmptyState(), params, anchor=anchor)
     pull = jax.tree.map(jnp.subtract, found, updates)

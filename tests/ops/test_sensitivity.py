@@ -1,5 +1,7 @@
 """PLayer-FL's score by hand, what it must not be, and the rule that turns scores into a cut."""
 
+import itertools
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -108,9 +110,7 @@ def test_weight_times_gradient_sums_to_one_number_in_a_relu_net_without_biases(b
     """Why cuts follow weight counts: see ``cut_controls``. With biases the identity is gone."""
     widths = (5, 8, 6, 7, 3)
     rng = np.random.default_rng(0)
-    params = [
-        {"w": jnp.asarray(rng.normal(size=s)), "b": jnp.full(s[1], bias)} for s in zip(widths, widths[1:], strict=False)
-    ]
+    params = [{"w": jnp.asarray(rng.normal(size=s)), "b": jnp.full(s[1], bias)} for s in itertools.pairwise(widths)]
     x, y = jnp.asarray(rng.normal(size=(9, 5))), jnp.asarray(rng.integers(0, 3, 9))
 
     def loss(params):

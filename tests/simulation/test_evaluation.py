@@ -5,12 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from sklearn import metrics
-from tests import toy
 
 from fedjax_layers.ops import ClientAxis
 from fedjax_layers.simulation.evaluation import Federation, evaluate
 from fedjax_layers.simulation.scoring import METRICS
 from fedjax_layers.types import Pool, Ranges
+from tests import toy
 
 COUNTS = np.array([11, 0, 1, 26, 7])
 K, N = len(COUNTS), COUNTS.sum()
