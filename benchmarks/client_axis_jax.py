@@ -16,6 +16,7 @@ import optax  # noqa: E402
 from workloads import BATCH, WORKLOADS, Workload  # noqa: E402
 
 from fedjax_layers import algorithms, models  # noqa: E402
+from fedjax_layers.data import Preprocess  # noqa: E402
 from fedjax_layers.local_training import Trainer  # noqa: E402
 from fedjax_layers.ops import ClientAxis  # noqa: E402
 from fedjax_layers.simulation.probe import device_mesh  # noqa: E402
@@ -31,7 +32,7 @@ MODULES = {
 def make_round(name: str, workload: Workload, width: int | None, conv: str):
     """A jitted round on random images (speed does not depend on them), and its arguments."""
     task = models.classification_task(
-        MODULES[name](conv), (28, 28, 1), 10, preprocess=models.normalise(1 / 255, 0.1307, 0.3081)
+        MODULES[name](conv), (28, 28, 1), 10, preprocess=Preprocess(1 / 255, 0.1307, 0.3081)
     )
     clients, per_client = workload.clients, workload.steps * BATCH
     rng = np.random.default_rng(0)

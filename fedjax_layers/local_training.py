@@ -128,6 +128,10 @@ def batch_rows(order: Array, step: Array, count: Array, trainer: Trainer) -> tup
     if trainer.steps is not None:
         within = jnp.minimum(trainer.batch_size, safe)
         return order[0, (step * within + slots) % safe], slots < jnp.minimum(trainer.batch_size, count)
+    if trainer.uniform and trainer.max_examples % trainer.batch_size == 0:  # every batch is full: nothing to mask
+        per_epoch = trainer.max_examples // trainer.batch_size
+        place = (step % per_epoch) * trainer.batch_size + slots
+        return order[step // per_epoch, place], jnp.ones(trainer.batch_size, bool)
     per_epoch = jnp.maximum(-(-count // trainer.batch_size), 1)
     place = (step % per_epoch) * trainer.batch_size + slots
     return order[step // per_epoch, jnp.minimum(place, trainer.max_examples - 1)], place < count

@@ -43,9 +43,13 @@ class Preprocess:
             raise ValueError(f"mean, std: expected tuples of one length, got lengths {sorted(lengths)}")
 
     def __call__(self, raw: Any, dtype: str = "float32") -> Any:
-        """Apply to ``raw [B, ...]``, a NumPy or a JAX array, traced or not; the result has ``dtype``."""
-        scale, mean, std = (np.asarray(v, dtype) for v in (self.scale, self.mean, self.std))
-        return (raw.astype(dtype) * scale - mean) / std
+        """Apply to ``raw [B, ...]``, a NumPy or a JAX array, traced or not; the result has ``dtype``.
+
+        Computed as one factor and one offset: a division per pixel is a quarter of a logistic regression's step.
+        """
+        factor = np.asarray(np.divide(self.scale, self.std), dtype)
+        offset = np.asarray(np.divide(self.mean, self.std), dtype)
+        return raw.astype(dtype) * factor - offset
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -16,7 +16,7 @@ from fedjax_layers.models.mlp import MLP, heart_mlp
 from fedjax_layers.models.order import block_order, call_order
 from fedjax_layers.models.pool import max_pool
 from fedjax_layers.models.registry import MODELS, build_model
-from fedjax_layers.models.task import as_stored, classification_task, normalise, task_from_functions
+from fedjax_layers.models.task import as_float, as_stored, classification_task, task_from_functions
 
 __all__ = [
     "CNN",
@@ -24,6 +24,7 @@ __all__ = [
     "MODELS",
     "LeNet5",
     "LogisticRegression",
+    "as_float",
     "as_stored",
     "block_order",
     "build_model",
@@ -35,7 +36,6 @@ __all__ = [
     "heart_mlp",
     "kaiming_normal",
     "max_pool",
-    "normalise",
     "patches_conv",
     "player_cifar_cnn",
     "player_fmnist_cnn",

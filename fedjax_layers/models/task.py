@@ -20,26 +20,9 @@ Numbers = float | Sequence[float]
 Losses = Callable[[Array, Array], Array]
 
 
-def normalise(scale: float = 1.0, mean: Numbers = 0.0, std: Numbers = 1.0) -> Preprocess:
-    """``(raw, dtype) -> (raw * scale - mean) / std``, computed in ``dtype``.
-
-    Args:
-      scale: factor on the stored value, 1/255 for uint8 pixels say.
-      mean: number, or one for each entry of the last axis; in scaled units.
-      std: likewise.
-
-    Returns:
-      The function, a ``preprocess`` of :func:`classification_task`.
-    """
-
-    def preprocess(raw: Array, dtype: Any) -> Array:
-        def beside(value: Numbers) -> Array:
-            array = jnp.asarray(value, dtype)
-            return array.reshape((1,) * (raw.ndim - array.ndim) + array.shape)
-
-        return (raw.astype(dtype) * beside(scale) - beside(mean)) / beside(std)
-
-    return preprocess
+def as_float(raw: Array, dtype: Any) -> Array:
+    """Cast alone."""
+    return raw.astype(dtype)
 
 
 def as_stored(raw: Array, dtype: Any) -> Array:
@@ -70,7 +53,7 @@ def classification_task(
       sample_shape: shape of one stored example, without the batch axis.
       num_classes: number of classes.
       preprocess: ``(stored inputs [B, ...], dtype) -> inputs``, run inside ``apply`` so that the pool can
-        stay in its stored dtype; a data set's own ``preprocess``, :func:`normalise` or :func:`as_stored`.
+        stay in its stored dtype; a :class:`fedjax_layers.data.Preprocess`, or :func:`as_stored`.
         ``None`` casts to float. ``dtype`` is float32, or float64 where parameters are.
       sample_dtype: dtype of the stored examples; matters with ``as_stored`` alone.
       loss: ``"softmax"`` cross-entropy, ``"focal"``, or ``(outputs, labels) -> [B]``.
@@ -86,7 +69,7 @@ def classification_task(
       ValueError: the module's outputs do not end in ``num_classes``, it has state beside parameters (batch
         statistics), a parameter is never used, or an argument of the loss is out of range.
     """
-    prepare = normalise() if preprocess is None else preprocess
+    prepare = as_float if preprocess is None else preprocess
     stored = jax.ShapeDtypeStruct((1, *sample_shape), sample_dtype)
 
     def init(key: Key) -> Params:

@@ -6,13 +6,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from fedjax_layers.data import Preprocess
 from fedjax_layers.models import (
     MLP,
     as_stored,
     build_model,
     classification_task,
     focal_losses,
-    normalise,
     softmax_losses,
     task_from_functions,
 )
@@ -152,7 +152,7 @@ def test_inputs_are_normalised_inside_apply_from_their_stored_dtype():
     module = MLP(3, hidden=(7,))
     raw = jnp.asarray(np.random.default_rng(0).integers(0, 256, (2, 4, 4, 3)), jnp.uint8)
     mean, std = (0.1, 0.2, 0.3), (0.5, 0.25, 2.0)
-    task = classification_task(module, (4, 4, 3), 3, preprocess=normalise(1 / 255, mean, std))
+    task = classification_task(module, (4, 4, 3), 3, preprocess=Preprocess(1 / 255, mean, std))
     params = task.init(jax.random.key(0))
     expected = (np.asarray(raw, np.float32) / 255 - np.array(mean, np.float32)) / np.array(std, np.float32)
     np.testing.assert_allclose(
@@ -165,7 +165,7 @@ def test_inputs_are_normalised_inside_apply_from_their_stored_dtype():
 
 @pytest.mark.usefixtures("x64")
 def test_double_precision_follows_the_parameters():
-    task = classification_task(MLP(3), (4,), 3, preprocess=normalise(1 / 3, 0.1, 0.7))
+    task = classification_task(MLP(3), (4,), 3, preprocess=Preprocess(1 / 3, 0.1, 0.7))
     params = task.init(jax.random.key(0))
     x = jnp.ones((2, 4), jnp.uint8)
     assert task.apply(params, x, None).dtype == jnp.float32
