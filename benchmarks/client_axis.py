@@ -116,7 +116,9 @@ def report(name: str, rows: list[dict]) -> None:
         spread = f"({row['slowest']:,.0f} .. {row['fastest']:,.0f})"
         print(f"  {row['variant']:44} {row['client_steps_per_second']:10,.1f} client-steps/s  {spread}")
     peers = [r["client_steps_per_second"] for r in rows if "PyTorch" in r["variant"]]
-    ours = max(r["client_steps_per_second"] for r in rows if "PyTorch" not in r["variant"] and "native" not in r["variant"])
+    ours = max(
+        r["client_steps_per_second"] for r in rows if "PyTorch" not in r["variant"] and "native" not in r["variant"]
+    )
     if peers:
         print(f"  best of ours / best PyTorch loop: {ours / max(peers):.2f} (goal {GOALS[name]})")
     scans = {r["variant"]: r["client_steps_per_second"] for r in rows}
@@ -128,7 +130,9 @@ def report(name: str, rows: list[dict]) -> None:
 
 def machine() -> dict:
     """What the figures stand on."""
-    model = next((x.split(":")[1].strip() for x in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in x), "")
+    model = next(
+        (x.split(":")[1].strip() for x in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in x), ""
+    )
     packages = {name: version(name) for name in ("jax", "jaxlib", "flax", "optax", "fedjax-layers")}
     return {"cpu": model, "platform": platform.platform(), "python": platform.python_version(), **packages}
 

@@ -28,12 +28,14 @@ RESULTS = Path(__file__).parent / "results"
 def arguments(name: str, doc: str | None, argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Flags common to all experiments; puts one CPU device per core in place unless told otherwise."""
     parser = argparse.ArgumentParser(prog=f"python -m experiments.{name}", description=doc)
-    parser.add_argument("--preset", choices=PRESETS, default="smoke", help="smoke: seconds; laptop: 2 cores; paper: GPU")
+    parser.add_argument(
+        "--preset", choices=PRESETS, default="smoke", help="smoke: seconds; laptop: 2 cores; paper: GPU"
+    )
     parser.add_argument("--data-dir", help="folder of the data files; FEDJAX_LAYERS_DATA")
     parser.add_argument("--out", type=Path, help="folder of the results; experiments/results/NAME/PRESET")
     parser.add_argument("--devices", type=int, default=1, help="CPU devices that clients are spread over")
     options = parser.parse_args(argv)
-    if jax.config.jax_num_cpu_devices != options.devices and options.devices > 1:
+    if options.devices > 1:
         jax.config.update("jax_num_cpu_devices", options.devices)
     options.out = options.out or RESULTS / name / options.preset
     return options
@@ -83,10 +85,12 @@ def paper_table(rows: Sequence[Mapping[str, Any]], variants: Sequence[str], publ
     ]
     for v in variants:
         f1, accuracy, loss = (median_interval([r[m] for r in by[v]]) for m in ("macro_f1", "accuracy", "loss"))
-        better = "–" if v in ("local", "fedavg") else f"{incentive(clients[v], clients['local'], clients['fedavg']):.0%}"
+        bars = (clients["local"], clients["fedavg"])
+        better = "–" if v in ("local", "fedavg") else f"{incentive(clients[v], *bars):.0%}"
+        fairness = f"{fairness_variance(clients[v]) * 1e4:.1f}"
         known = published.get(v, {})
         lines.append(
-            f"| {v} | {_percent(f1)} | {_percent(accuracy)} | {loss[0]:.3f} | {fairness_variance(clients[v]) * 1e4:.1f} "
+            f"| {v} | {_percent(f1)} | {_percent(accuracy)} | {loss[0]:.3f} | {fairness} "
             f"| {better} | {mean_ranks[v]:.1f} | {known.get('macro_f1', '–')} | {known.get('accuracy', '–')} |"
         )
     if len(table) > 1:

@@ -12,15 +12,16 @@ threshold gives.
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import matplotlib as mpl
 import numpy as np
+
 from experiments.harness import Rows, arguments
 from experiments.playerfl_protocols import PROTOCOLS
-
 from fedjax_layers.ops import transition_point
 from fedjax_layers.simulation.config import RunConfig
 from fedjax_layers.simulation.experiment import execute
@@ -48,8 +49,8 @@ def main(argv: list[str] | None = None) -> None:
     for protocol in PROTOCOLS:
         for seed in range(preset["seeds"]):
             for cut in range(LAYERS + 1):
-                key = {"protocol": protocol, "seed": seed, "cut": cut}
-                rows.get(key, lambda k=key: _run(preset, **k))  # type: ignore[misc]
+                key: dict[str, Any] = {"protocol": protocol, "seed": seed, "cut": cut}
+                rows.get(key, functools.partial(_run, preset, **key))
     rows.finish(preset=preset)
     for protocol in PROTOCOLS:
         print(f"\n{protocol} protocol\n{_table([r for r in rows.rows if r['protocol'] == protocol])}")

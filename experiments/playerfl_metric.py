@@ -12,15 +12,16 @@ labels permuted within clients; and the cut that the numbers of weights alone gi
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import matplotlib as mpl
 import numpy as np
+
 from experiments.harness import Rows, arguments
 from experiments.playerfl_protocols import PROTOCOLS
-
 from fedjax_layers.algorithms import CutRule
 from fedjax_layers.algorithms.sensitivity_cut import agree_on_cut, score_clients
 from fedjax_layers.local_training import LocalOptions, train_cohort
@@ -51,7 +52,7 @@ def main(argv: list[str] | None = None) -> None:
             continue
         experiment = prepare(_config(preset, seed), options.data_dir)
         for kind in KINDS:
-            rows.get({"seed": seed, "kind": kind}, lambda e=experiment, k=kind: _measure(e, k))  # type: ignore[misc]
+            rows.get({"seed": seed, "kind": kind}, functools.partial(_measure, experiment, kind))
     rows.finish(preset=preset)
     print(_table(rows.rows))
     _plot(rows, options.out / "sensitivity.png")
@@ -90,7 +91,7 @@ def _measure(experiment: Experiment, kind: str) -> dict[str, Any]:
         result = train_cohort(
             trainer, key, cohort, server=params, options=LocalOptions(scale=scale, with_gradient=True)
         )
-        return {g: score_clients(trainer, key, cohort, result, CutRule(gradient=g)) for g in ("batch", "epoch")}  # type: ignore[arg-type]
+        return {g: score_clients(trainer, key, cohort, result, CutRule(gradient=g)) for g in ("batch", "epoch")}
 
     found = scores(key, start_params(trainer.task, inputs.key), cohort, scale)
     layers = trainer.task.layers

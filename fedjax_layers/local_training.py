@@ -66,7 +66,7 @@ class Trainer:
     def num_steps(self, count: int | Array) -> int | Array:
         """Local steps per round of a client with ``count`` training examples; 0 for an empty client."""
         if self.steps is not None:
-            return self.steps if isinstance(count, int) else jnp.where(count > 0, self.steps, 0)
+            return self.steps * (count > 0) if isinstance(count, int) else jnp.where(count > 0, self.steps, 0)
         return self.orders * (-(-count // self.batch_size))
 
     def init_optimizer(self, params: Params) -> Any:
@@ -129,9 +129,9 @@ def batch_rows(order: Array, step: Array, count: Array, trainer: Trainer) -> tup
         within = jnp.minimum(trainer.batch_size, safe)
         return order[0, (step * within + slots) % safe], slots < jnp.minimum(trainer.batch_size, count)
     if trainer.uniform and trainer.max_examples % trainer.batch_size == 0:  # every batch is full: nothing to mask
-        per_epoch = trainer.max_examples // trainer.batch_size
-        place = (step % per_epoch) * trainer.batch_size + slots
-        return order[step // per_epoch, place], jnp.ones(trainer.batch_size, bool)
+        full = trainer.max_examples // trainer.batch_size
+        place = (step % full) * trainer.batch_size + slots
+        return order[step // full, place], jnp.ones(trainer.batch_size, bool)
     per_epoch = jnp.maximum(-(-count // trainer.batch_size), 1)
     place = (step % per_epoch) * trainer.batch_size + slots
     return order[step // per_epoch, jnp.minimum(place, trainer.max_examples - 1)], place < count
@@ -221,7 +221,7 @@ def train_cohort(
     Args:
       trainer: how.
       key: the round's key; slot k uses ``fold_in(key, ids[k])``, so a client's result does not depend on its slot.
-      cohort: who, with which examples. Slots of weight 0 do no step.
+      cohort: who, with which examples. What slots of weight 0 compute is for nobody.
       server: params of one model.
       own: params stacked ``[K, ...]``.
       shared: bool ``[L]``.

@@ -18,6 +18,11 @@ Key = jax.Array
 Params = Any  # a pytree of arrays: one model or, where called "stacked", K or C models along axis 0
 
 
+def per_client() -> Any:
+    """Marks a field of a state dataclass whose leaves have clients ``[C, ...]`` in front: it is sharded over them."""
+    return dataclasses.field(metadata={"per_client": True})
+
+
 @jax.tree_util.register_static
 @dataclasses.dataclass(frozen=True)
 class LayerMap:
@@ -116,7 +121,7 @@ class Ranges(NamedTuple):
     """Where in the pool each client's examples of one split lie: rows ``start[c] .. start[c] + count[c]``."""
 
     start: Array  # [C] int32
-    count: Array  # [C] int32
+    count: Array  # type: ignore[assignment]  # [C] int32; hides tuple.count, which nobody needs here
 
 
 @jax.tree_util.register_dataclass

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
+from fedjax_layers import keys
 from fedjax_layers.algorithms.sensitivity_cut import CutRule, agree_on_cut, score_clients
 from fedjax_layers.algorithms.sharing import (
     SharingState,
@@ -107,7 +108,7 @@ def player_fl(
         if fixed_cut is not None:
             return jnp.asarray(fixed_cut, jnp.int32)
         if random_prefix:
-            cut = _other_prefix(jax.random.fold_in(key, 0xA11D), cut, num_layers)
+            cut = _other_prefix(jax.random.fold_in(key, keys.RANDOM_PREFIX), cut, num_layers)
         # An estimate that nobody could answer is none: the controls have nothing to differ from.
         return jnp.where(heard, jnp.clip(cut + cut_offset, 0, num_layers), before).astype(jnp.int32)
 

@@ -8,6 +8,7 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
+from fedjax_layers import keys
 from fedjax_layers.local_training import LocalOptions, LocalResult, Trainer, take_batch, train_cohort
 from fedjax_layers.ops import federation_sensitivity, map_clients, transition_point
 from fedjax_layers.types import Array, Cohort, Key, Params, Pool
@@ -70,8 +71,7 @@ def score_clients(trainer: Trainer, key: Key, cohort: Cohort, result: LocalResul
         return federation_sensitivity(params, gradient, trainer.task.layers, combine=rule.combine)
 
     rows = (cohort.ids, cohort.train.start, cohort.train.count, result.params, result.gradient)
-    # A stream of its own: the plain fold of the client id is what shuffles the local phase.
-    batch_key = jax.random.fold_in(key, 0x5C0E)
+    batch_key = jax.random.fold_in(key, keys.SCORE_BATCH)
     scores = map_clients(one, rows, shared=((cohort.pool, batch_key),), axis=trainer.axis)
     return jnp.where((cohort.train.count > 0)[:, None], scores, 0)
 

@@ -5,6 +5,7 @@ The frame of every algorithm that decides per layer what is shared: all layers i
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -14,7 +15,7 @@ from flax import struct
 
 from fedjax_layers.local_training import LocalOptions, LocalResult, Trainer, train_cohort
 from fedjax_layers.ops import masked_mean, select
-from fedjax_layers.types import Array, Cohort, Key, Params, RoundInfo
+from fedjax_layers.types import Array, Cohort, Key, Params, RoundInfo, per_client
 
 
 @struct.dataclass
@@ -31,9 +32,9 @@ class SharingState:
 
     round: Array
     server: Params
-    clients: Params | None
-    client_opt: Any
     server_opt: Any
+    clients: Params | None = per_client()
+    client_opt: Any = per_client()
 
 
 def init_sharing(
@@ -122,7 +123,8 @@ def server_phase(
         server, server_opt = jax.tree.map(
             lambda new, old: jnp.where(some, new, old), (server, server_opt), (state.server, state.server_opt)
         )
-    return state.replace(
+    return dataclasses.replace(
+        state,
         round=state.round + 1,
         server=server,
         clients=put_clients(state.clients, cohort, result.params),

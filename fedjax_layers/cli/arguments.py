@@ -59,7 +59,8 @@ def config_of(options: argparse.Namespace, algorithm: str, **changes: Any) -> Ru
     values |= {"algorithm": algorithm} | changes
     try:
         plain = RunConfig(**values)
-        return dataclasses.replace(plain, **_routed(options.unknown, plain))
+        routed: dict[str, Any] = dict(_routed(options.unknown, plain))
+        return dataclasses.replace(plain, **routed)
     except ValueError as error:
         raise UsageError(str(error)) from error
 

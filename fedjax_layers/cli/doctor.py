@@ -33,7 +33,7 @@ def command(options: argparse.Namespace) -> int:
     console.print(f"{data.DATA_DIR_VARIABLE:24} {where}")
     start = time.perf_counter()
     experiment = prepare(RunConfig(rounds=1, client_width="all"))
-    state = start_state(experiment.builder, experiment.builder.task, experiment.inputs)
+    state = start_state(experiment.builder, experiment.plan, experiment.inputs)
     for done, *_ in run_periods(experiment.builder, experiment.plan, experiment.inputs, state, History(), 1):
         seconds = time.perf_counter() - start
         console.print(f"{'one round of PLayer-FL':24} ran ({done} of 1) in {seconds:.1f} s with compilation")

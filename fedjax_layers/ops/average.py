@@ -22,6 +22,7 @@ from fedjax_layers.types import Array, LayerMap, Params
 _BLOCK_ELEMENTS = {"cpu": 1 << 20}  # 4 MB of float32 stay in the cache between masking and multiplying
 _LARGE_BLOCK = 1 << 26
 
+
 def weighted_mean(stacked: Params, weights: Array, fallback: Params | None = None) -> Params:
     """Mean over clients, ``sum_k w_k x_k / sum_k w_k``.
 

@@ -23,9 +23,9 @@ class CompileClock:
         self.seconds = 0.0
         self.compilations = 0
 
-    def _listen(self, event: str, duration: float, **_: object) -> None:
+    def _listen(self, event: str, duration_secs: float, **_: str | int) -> None:
         if event.startswith(_PREFIX):
-            self.seconds += duration
+            self.seconds += duration_secs
             self.compilations += event == _BACKEND
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
-from collections.abc import Mapping
+import typing
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from fedjax_layers import algorithms
-from fedjax_layers.names import check_options, unknown_name
+from fedjax_layers import algorithms, data, models
+from fedjax_layers.names import check_options, options_of, unknown_name
+from fedjax_layers.simulation.conform import conform
 from fedjax_layers.simulation.optimizers import CLIENT_OPTIMIZERS, SERVER_OPTIMIZERS
 
 _CHOICES: dict[str, tuple[Any, ...]] = {
@@ -25,6 +28,10 @@ _CHOICES: dict[str, tuple[Any, ...]] = {
 _AT_LEAST_ONE = ("rounds", "batch_size", "epochs", "steps", "clients", "cohort", "eval_every", "patience")
 _POSITIVE = ("learning_rate", "server_learning_rate", "learning_rate_decay")
 _NOT_NEGATIVE = ("weight_decay", "momentum", "focal_gamma")
+_SEEDS = ("seed", "partition_seed")
+_LARGEST_SEED = 2**32 - 1  # JAX drops higher bits without x64: two seeds would be one run
+_LEAST = {"mu": 0, "threshold": 0, "personal_layers": 0, "head_layers": 0, "fixed_cut": 0, "repeat_every": 0}
+_OF_THE_SPLIT = ("test_fraction", "val_fraction", "split_seed")  # options of ``data.load`` itself
 
 
 def _option(default: Any, text: str) -> Any:
@@ -40,7 +47,7 @@ class RunConfig:
     """Everything that decides a run's numbers; running it again repeats the run.
 
     Raises:
-      ValueError: a field out of range, or an unknown name (the nearest is suggested).
+      ValueError: a value out of range or of another type, or an unknown name (the nearest is suggested).
     """
 
     algorithm: str = _option("player_fl", "name in the registry")
@@ -80,20 +87,45 @@ class RunConfig:
     client_width: str = _option("auto", "clients vectorised at once: auto, all or a number")
 
     def __post_init__(self) -> None:
+        hints = typing.get_type_hints(type(self))
+        for field in dataclasses.fields(self):
+            object.__setattr__(self, field.name, conform(field.name, getattr(self, field.name), hints[field.name]))
         if self.steps is not None:
             object.__setattr__(self, "epochs", None)
         if self.algorithm not in algorithms.registry:
             raise unknown_name("algorithm", self.algorithm, algorithms.registry)
-        given = [k for k in self.algorithm_options if k != "server_optimizer"]
-        check_options(f"algorithm {self.algorithm!r}", given, algorithms.registry[self.algorithm])
         for name, choices in _CHOICES.items():
             if getattr(self, name) not in choices:
                 raise unknown_name(name, getattr(self, name), [str(c) for c in choices if c is not None])
         if self.moments not in ("both", self.moment):
             raise ValueError(f"moments: expected both or the scored {self.moment!r}, got {self.moments!r}")
         self._check_numbers()
-        _check_finite("algorithm_options", self.algorithm_options)
-        _check_finite("data_options", self.data_options)
+        self._check_algorithm()
+        self._conform_options("algorithm_options", [algorithms.registry[self.algorithm]])
+        self._conform_options("data_options", _data_factories(self.dataset, self.partition))
+        self._conform_options("model_options", [models.MODELS[self.model]] if self.model in models.MODELS else [])
+
+    def _check_algorithm(self) -> None:
+        factory = algorithms.registry[self.algorithm]
+        check_options(f"algorithm {self.algorithm!r}", self.algorithm_options, factory)
+        if "server_optimizer" in self.algorithm_options:
+            raise ValueError("algorithm_options: expected the server's optimiser in the field server_optimizer")
+        if self.server_optimizer is not None and "server_optimizer" not in options_of(factory):
+            raise ValueError(f"server_optimizer: expected none for {self.algorithm}, got {self.server_optimizer!r}")
+
+    def _conform_options(self, field: str, factories: list[Callable[..., Any]]) -> None:
+        """Options as the annotations of those who take them have it; names they do not take are refused later."""
+        hints: dict[str, Any] = {}
+        for factory in factories:
+            hints |= typing.get_type_hints(factory.func if isinstance(factory, functools.partial) else factory)
+        fitted = {}
+        for name, value in getattr(self, field).items():
+            fitted[name] = conform(f"option {name}", value, hints.get(name, Any))
+            if isinstance(fitted[name], float) and not math.isfinite(fitted[name]):
+                raise ValueError(f"option {name}: expected a finite number, got {value}")
+            if field == "algorithm_options" and fitted[name] is not None and fitted[name] < _LEAST.get(name, -math.inf):
+                raise ValueError(f"option {name}: expected at least {_LEAST[name]}, got {value}")
+        object.__setattr__(self, field, fitted)
 
     def _check_numbers(self) -> None:
         for name in _AT_LEAST_ONE:
@@ -105,8 +137,12 @@ class RunConfig:
             if not math.isfinite(value) or value < 0 or (value == 0 and name in _POSITIVE):
                 expected = "a positive number" if name in _POSITIVE else "a number of at least 0"
                 raise ValueError(f"{name}: expected {expected}, got {value}")
+        for name in _SEEDS:
+            value = getattr(self, name)
+            if value is not None and not 0 <= value <= _LARGEST_SEED:
+                raise ValueError(f"{name}: expected 0 to {_LARGEST_SEED}, got {value}")
         if self.client_width not in ("auto", "all") and (
-            not str(self.client_width).isdigit() or int(self.client_width) < 1
+            not self.client_width.isdecimal() or int(self.client_width) < 1
         ):
             raise ValueError(f"client_width: expected auto, all or a number of at least 1, got {self.client_width!r}")
 
@@ -121,11 +157,11 @@ class RunConfig:
         for name in values:
             if name not in known:
                 raise unknown_name("config field", name, known)
-        fixed = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-        return cls(**fixed)
+        return cls(**values)
 
 
-def _check_finite(field: str, options: Mapping[str, Any]) -> None:
-    for name, value in options.items():
-        if isinstance(value, float) and not math.isfinite(value):
-            raise ValueError(f"{field}: expected a finite number for {name!r}, got {value}")
+def _data_factories(dataset: str, partition: str | None) -> list[Callable[..., Any]]:
+    """Whoever may take the data's options; without a named partition, the one that data without clients get."""
+    loaders = [data.DATASETS[dataset]] if dataset in data.DATASETS else []
+    scheme = partition or "dirichlet"
+    return [data.load, *([data.PARTITIONS[scheme]] if scheme in data.PARTITIONS else []), *loaders]

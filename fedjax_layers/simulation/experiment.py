@@ -44,7 +44,7 @@ def execute(
     started = time.perf_counter()
     with compile_clock() as clock, _Recorder(directory, resume) as recorder:
         builder, inputs = experiment.builder, experiment.inputs
-        state, history = recorder.restore(start_state(builder, builder.task, inputs))
+        state, history = recorder.restore(start_state(builder, experiment.plan, inputs))
         first_round = history.rounds_done
         recorder.begin(experiment, first_round)
         if not _run_rounds(experiment, state, history, recorder, progress):

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from fedjax_layers.simulation.scoring import METRICS
 from fedjax_layers.simulation.statistics import best_round, last_round, select_rounds
-
-Moment = Literal["served", "trained"]
-Selection = Literal["last", "best"]
 
 
 class History:
@@ -49,7 +46,7 @@ class History:
             self._rounds.append({k: np.asarray(v) for k, v in rounds.items()})
         self._evaluations.append({k: np.asarray(v) for k, v in evaluation.items()})
 
-    def scores(self, moment: str, selection: Selection, split: str = "test") -> dict[str, np.ndarray] | None:
+    def scores(self, moment: str, selection: str, split: str = "test") -> dict[str, np.ndarray] | None:
         """Per-client metrics ``[C]`` of one moment and selection.
 
         Args:

@@ -10,9 +10,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from fedjax_layers import keys
 from fedjax_layers.ops import ClientAxis, weighted_mean
 from fedjax_layers.simulation.evaluation import SPLITS, Federation, evaluate
 from fedjax_layers.simulation.sampling import Sampling, draw_cohort, everyone
+from fedjax_layers.simulation.sharding import constrain_state
 from fedjax_layers.types import Algorithm, Array, Cohort, Key, Models, Params, RoundInfo, Task
 
 Build = Callable[[Any], Algorithm]
@@ -63,7 +65,7 @@ class Inputs(NamedTuple):
 
 def start_params(task: Task, key: Key) -> Params:
     """The common start of all models in the run with this base key."""
-    return task.init(jax.random.fold_in(key, 0x1A17))
+    return task.init(jax.random.fold_in(key, keys.START))
 
 
 def round_keys(key: Key, t: Array) -> tuple[Key, Key]:
@@ -73,9 +75,11 @@ def round_keys(key: Key, t: Array) -> tuple[Key, Key]:
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
-def start(build: Build, task: Task, hyper: Any, key: Key) -> Any:
-    """The state before the first round."""
-    return build(hyper).init(jax.random.fold_in(key, 0x57A7), start_params(task, key))
+def start(build: Build, plan: Plan, inputs: Inputs) -> Any:
+    """The state before the first round, laid out as every period leaves it."""
+    algorithm = build(inputs.hyper)
+    state = algorithm.init(jax.random.fold_in(inputs.key, keys.STATE), start_params(plan.task, inputs.key))
+    return constrain_state(state, plan.axis)
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -117,6 +121,7 @@ def run_period(
     empty_last = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), last_of(cohort, info))
     # The count is traced, so that a shorter last period, or a resumed one, is the same program.
     state, log, last = jax.lax.fori_loop(0, count, body, (state, empty_log, empty_last))
+    state = constrain_state(state, plan.axis)
     return state, log, _evaluate_all(plan, inputs.federation, algorithm.models(state), last)
 
 
@@ -176,7 +181,7 @@ def finish_period(build: Build, plan: Plan, state: Any, inputs: Inputs, t: Array
     finish = build(inputs.hyper).finish
     assert finish is not None  # the caller has looked
     final = finish(key, state, cohort)
-    scores = {}
+    scores: dict[str, Array] = {}
     for split in SPLITS:
         ranges, largest = source.split(split)
         per_client, _ = evaluate(

@@ -57,10 +57,10 @@ def by_size(size: int, num_clients: int) -> Sampling:
 
 
 def fixed(ids: np.ndarray, num_clients: int) -> Sampling:
-    """The same clients every round: ids ``[K]``.
+    """The same clients every round: ids ``[K]``, -1 for an empty slot.
 
     Raises:
-      ValueError: an id out of range or given twice.
+      ValueError: another id out of range, or one given twice.
     """
     ids = _checked_ids(np.asarray(ids)[None], num_clients)[0]
     return Sampling("fixed", len(ids), jnp.asarray(ids, jnp.int32))

@@ -20,6 +20,7 @@ from fedjax_layers.simulation.optimizers import client_optimizer, server_optimiz
 from fedjax_layers.simulation.periods import Inputs, Plan
 from fedjax_layers.simulation.probe import AxisChoice, choose_axis, device_mesh
 from fedjax_layers.simulation.sampling import Sampling, by_size, draw_cohort, everyone, uniform
+from fedjax_layers.simulation.sharding import replicate
 from fedjax_layers.simulation.simulate import federation, make_inputs
 from fedjax_layers.types import Algorithm, Task
 
@@ -109,6 +110,7 @@ def prepare(config: RunConfig, data_dir: str | None = None, axis: AxisChoice | N
         axis = pick_axis(config, builder, inputs)
     builder = dataclasses.replace(builder, trainer=_items(dict(builder.trainer) | {"axis": axis.axis}))
     moments = ("trained", "served") if config.moments == "both" else (config.moments,)
+    inputs = replicate(inputs, axis.axis)
     plan = Plan(task, config.eval_every, axis.axis, moments)
     builder(inputs.hyper)  # a wrong option value shows here, before any work
     return Experiment(config, clients, builder, plan, inputs, axis)
@@ -196,5 +198,5 @@ def _cached_task(
             raise unknown_name(f"option of model {name!r}", option, known)
     module = models.build_model(name, num_classes, **({"conv": conv} if "conv" in known else {}), **dict(options))
     kind, gamma, alpha = loss
-    focal = {} if kind == "softmax" else {"gamma": gamma, "alpha": alpha}
-    return models.classification_task(module, shape, num_classes, preprocess=preprocess, loss=kind, **focal)
+    focal: dict[str, Any] = {"loss": kind} if kind == "softmax" else {"loss": kind, "gamma": gamma, "alpha": alpha}
+    return models.classification_task(module, shape, num_classes, preprocess=preprocess, **focal)

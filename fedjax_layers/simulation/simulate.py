@@ -15,6 +15,7 @@ from fedjax_layers.simulation.evaluation import Federation
 from fedjax_layers.simulation.history import History
 from fedjax_layers.simulation.periods import Build, Inputs, Plan, finish_period, models_of, run_period, start
 from fedjax_layers.simulation.sampling import Sampling, everyone
+from fedjax_layers.simulation.sharding import replicate
 from fedjax_layers.types import Array, Models, Task
 
 
@@ -28,9 +29,9 @@ class Result(NamedTuple):
 
 def federation(data: ClientData) -> Federation:
     """Put the clients' data on the device, once."""
-    ranges = [data.device_ranges(split) for split in ("train", "val", "test")]
-    largest = tuple(int(data.ranges[split][1].max(initial=0)) for split in ("train", "val", "test"))
-    return Federation(data.pool(), *ranges, largest=largest)  # type: ignore[arg-type]
+    train, val, test = (data.device_ranges(split) for split in ("train", "val", "test"))
+    sizes = [int(data.sizes[split].max(initial=0)) for split in ("train", "val", "test")]
+    return Federation(data.pool(), train, val, test, largest=(sizes[0], sizes[1], sizes[2]))
 
 
 def simulate(
@@ -78,29 +79,36 @@ def simulate(
         raise ValueError(f"rounds: expected at least 1, got {rounds}")
     source = data if isinstance(data, Federation) else federation(data)
     plan = Plan(task, eval_every, axis, tuple(moments))
-    inputs = make_inputs(source, hyper=hyper, seed=seed, sampling=sampling, weights=weights)
-    state, history = start_state(build, task, inputs), History()
+    inputs = make_inputs(source, hyper=hyper, seed=seed, sampling=sampling, weights=weights, axis=axis)
+    state, history = start_state(build, plan, inputs), History()
     for done, state, history in run_periods(build, plan, inputs, state, history, rounds):  # noqa: B020
         if on_period is not None and on_period(done, state, history):
             break
     state = finish_run(build, plan, inputs, state, history)
-    return Result(state, buildmodels_of(build, inputs.hyper, state), history)
+    return Result(state, models_of(build, inputs.hyper, state), history)
 
 
 def make_inputs(
-    source: Federation, *, hyper: Any, seed: int, sampling: Sampling | None, weights: np.ndarray | None
+    source: Federation,
+    *,
+    hyper: Any,
+    seed: int,
+    sampling: Sampling | None,
+    weights: np.ndarray | None,
+    axis: ClientAxis = ClientAxis(),
 ) -> Inputs:
-    """Check and pack the traced part of a run."""
+    """Check the traced part of a run, and put it on the devices of ``axis``."""
     num_clients = source.train.count.shape[0]
     if weights is not None:
         weights = check_weights(weights, num_clients)
-    return Inputs(
+    inputs = Inputs(
         hyper=jax.tree.map(jnp.asarray, hyper),
         federation=source,
         sampling=sampling or everyone(num_clients),
         weights=None if weights is None else jnp.asarray(weights, jnp.float32),
         key=jax.random.key(seed),
     )
+    return replicate(inputs, axis)
 
 
 def check_weights(weights: np.ndarray, num_clients: int) -> np.ndarray:
@@ -117,9 +125,9 @@ def check_weights(weights: np.ndarray, num_clients: int) -> np.ndarray:
     return weights
 
 
-def start_state(build: Build, task: Task, inputs: Inputs) -> Any:
+def start_state(build: Build, plan: Plan, inputs: Inputs) -> Any:
     """The state before the first round; every model is the same random start."""
-    return start(build, task, inputs.hyper, inputs.key)
+    return start(build, plan, inputs)
 
 
 def run_periods(
@@ -152,11 +160,6 @@ def finish_run(build: Build, plan: Plan, inputs: Inputs, state: Any, history: Hi
         row |= {f"{moment}/{name}": np.asarray(x) for name, x in scores.items()}
     history.add({}, row | {"round": np.int64(history.rounds_done), "finished": np.bool_(True)})
     return state
-
-
-def buildmodels_of(build: Build, hyper: Any, state: Any) -> Models:
-    """The models of a state."""
-    return models_of(build, hyper, state)
 
 
 def _evaluation_row(

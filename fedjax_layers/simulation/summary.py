@@ -111,11 +111,11 @@ def pooled_scores(history: History) -> dict[str, float] | None:
 
 def client_arrays(history: History) -> dict[str, np.ndarray]:
     """The content of ``clients.npz``: every metric of every moment, selection and split, ``[C]``."""
-    arrays = {}
+    arrays: dict[str, np.ndarray] = {}
     for moment in (*MOMENTS, "global"):
         for selection in SELECTIONS:
             for split in ("val", "test"):
-                scores = history.scores(moment, selection, split)  # type: ignore[arg-type]
+                scores = history.scores(moment, selection, split)
                 if scores is not None:
                     arrays |= {f"{moment}/{selection}/{split}/{m}": scores[m] for m in METRICS}
     return arrays

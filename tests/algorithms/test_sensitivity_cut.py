@@ -91,7 +91,7 @@ def test_unknown_choices_are_refused(name, value):
 
 def fresh_rows(key, client):
     """Pool rows of the batch that is scored, drawn with replacement."""
-    draw_key, _ = jax.random.split(jax.random.fold_in(jax.random.fold_in(key, 0x5C0E), client))
+    draw_key, _ = jax.random.split(jax.random.fold_in(jax.random.fold_in(key, keys.SCORE_BATCH), client))
     return toy.STARTS[client] + np.asarray(jax.random.randint(draw_key, (toy.BATCH,), 0, toy.COUNTS[client]))
 
 

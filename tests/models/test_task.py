@@ -265,5 +265,5 @@ def test_any_callable_preprocesses():
     task = classification_task(build_model("logistic_regression", 2), (3,), 2, preprocess=Recorded(0.5))
     params = task.init(jax.random.key(0))
     x = jnp.array([[2, 4, 6]], jnp.uint8)
-    expected = jnp.array([[1.0, 2.0, 3.0]]) @ params["Dense_0"]["kernel"]
+    expected = jnp.array([[1.0, 2.0, 3.0]]) @ params["RowDense_0"]["kernel"].T
     np.testing.assert_allclose(task.apply(params, x, None), expected, rtol=1e-5)

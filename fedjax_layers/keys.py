@@ -1,0 +1,9 @@
+"""Names of random streams that are folded into a key which rounds or client ids are folded into as well.
+
+Rounds and client ids stay below 2**31, these do not: no two streams of one key can meet.
+"""
+
+START = 0x8000_0001  # of the run's key: the common start of all models
+STATE = 0x8000_0002  # of the run's key: what an algorithm draws for its own state
+SCORE_BATCH = 0x8000_0003  # of a round's key: the batches that PLayer-FL scores on
+RANDOM_PREFIX = 0x8000_0004  # of a round's key: PLayer-FL's random control
