@@ -21,6 +21,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UsageError as error:
         print(f"fedjax-layers: {error}", file=sys.stderr)  # noqa: T201
         return 2
+    except KeyboardInterrupt:  # before the first round, or the second Ctrl-C of a run
+        print("fedjax-layers: interrupted", file=sys.stderr)  # noqa: T201
+        return run.INTERRUPTED
 
 
 def _one_device_per_core() -> None:

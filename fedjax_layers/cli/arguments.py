@@ -87,8 +87,12 @@ def _type_of(field: dataclasses.Field[Any]) -> Any:
     hint = typing.get_type_hints(RunConfig)[field.name]
     kinds = [k for k in typing.get_args(hint) or (hint,) if k is not type(None)]
     if typing.get_origin(kinds[0]) is tuple:
-        return lambda text: tuple(float(part) for part in text.split(","))
+        return _numbers
     return kinds[0]
+
+
+def _numbers(text: str) -> tuple[float, ...]:
+    return tuple(float(part) for part in text.split(","))
 
 
 def _routed(unknown: Sequence[str], config: RunConfig) -> dict[str, dict[str, Any]]:

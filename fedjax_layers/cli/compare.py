@@ -7,17 +7,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from rich.console import Console
 
+from fedjax_layers.algorithms import registry
 from fedjax_layers.cli.arguments import UsageError, config_of
 from fedjax_layers.cli.display import Interrupt, cut_lines, graceful_interrupt, make_console, results_table
 from fedjax_layers.cli.run import describe, out_folder, run_one, stopped, usage_errors
+from fedjax_layers.names import options_of
+from fedjax_layers.ops import ClientAxis
 from fedjax_layers.simulation.comparison import compare_runs, statistics_of
 from fedjax_layers.simulation.config import RunConfig
 from fedjax_layers.simulation.probe import AxisChoice
 from fedjax_layers.simulation.records import RunDirectory, to_json
-from fedjax_layers.simulation.setup import prepare
+from fedjax_layers.simulation.setup import assemble, prepare
 
 
 def command(options: argparse.Namespace) -> int:
@@ -27,7 +29,10 @@ def command(options: argparse.Namespace) -> int:
     first = configs[0]
     folder = out_folder(options, f"compare-{first.dataset}")
     with usage_errors():
-        prepare(first, options.data_dir, AxisChoice(first_axis(), {}))  # bad data or model shows before any run
+        unprobed = AxisChoice(ClientAxis(), {})
+        look = prepare(first, options.data_dir, unprobed)  # bad data, models and options show before any run
+        for config in configs[1 : len(configs) // options.seeds]:
+            assemble(config, look.data, unprobed)
         record = {"runs": [to_json(c) for c in configs]}
         RunDirectory.create(folder, record, resume=options.resume)
     with graceful_interrupt() as interrupt:
@@ -38,20 +43,23 @@ def command(options: argparse.Namespace) -> int:
     return 0
 
 
-def first_axis() -> Any:
-    """An axis that needs no probing, for a dry look at data and model."""
-    from fedjax_layers.ops import ClientAxis  # noqa: PLC0415
-
-    return ClientAxis()
-
-
 def _configs(options: argparse.Namespace) -> list[RunConfig]:
     names = [name for name in options.algorithms.split(",") if name]
     if not names or len(set(names)) != len(names):
         raise UsageError(f"algorithms: expected different names separated by commas, got {options.algorithms!r}")
     if options.seeds < 1:
         raise UsageError(f"--seeds: expected at least 1, got {options.seeds}")
-    return [config_of(options, name, seed=options.seed + i) for i in range(options.seeds) for name in names]
+    return [
+        config_of(options, name, seed=options.seed + i, **_without_server(name))
+        for i in range(options.seeds)
+        for name in names
+    ]
+
+
+def _without_server(name: str) -> dict[str, Any]:
+    """The server's optimiser is left out for an algorithm that has no server, such as the bar ``local``."""
+    factory = registry.get(name)
+    return {} if factory is None or "server_optimizer" in options_of(factory) else {"server_optimizer": None}
 
 
 def _run_all(
@@ -99,5 +107,6 @@ def _report(console: Console, done: Sequence[RunDirectory], folder: Path, config
         for line in cut_lines(summary):
             console.print(line, soft_wrap=True)
     console.print(f"Run directory: {folder}", soft_wrap=True)
-    if not np.isfinite([r["personal"]["macro_f1"]["mean"] or np.nan for r in rows]).all():
-        console.print("A run diverged: its scores are empty.")
+    diverged = [row["algorithm"] for row in rows if row["personal"]["loss"]["mean"] is None]
+    if diverged:
+        console.print(f"Diverged, without a finite loss: {', '.join(diverged)}.")

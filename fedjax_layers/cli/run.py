@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -68,7 +69,9 @@ def out_folder(options: argparse.Namespace, name: str) -> Path:
         return Path(options.out)
     if options.resume:
         raise UsageError("--resume: expected --out with the run to go on with, got none")
-    return Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    folder = Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    others = (folder.with_name(f"{folder.name}-{n}") for n in itertools.count(2))
+    return next(one for one in itertools.chain([folder], others) if not one.exists())
 
 
 @contextlib.contextmanager

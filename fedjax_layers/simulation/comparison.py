@@ -71,6 +71,6 @@ def _mean(summaries: Sequence[Any]) -> Any:
         return {k: _mean([s[k] for s in summaries]) for k in first}
     numbers = [s for s in summaries if isinstance(s, int | float) and not isinstance(s, bool)]
     if len(numbers) < len(summaries):
-        return first
+        return None if None in summaries else first  # a seed without a score must not vanish from the mean
     mean = sum(numbers) / len(numbers)
     return int(mean) if all(isinstance(n, int) for n in numbers) and mean == int(mean) else mean

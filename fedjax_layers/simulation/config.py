@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from fedjax_layers import algorithms, data, models
+from fedjax_layers.models.usual import USUAL_MODELS
 from fedjax_layers.names import check_options, options_of, unknown_name
 from fedjax_layers.simulation.conform import conform
 from fedjax_layers.simulation.optimizers import CLIENT_OPTIMIZERS, SERVER_OPTIMIZERS
@@ -30,8 +31,11 @@ _POSITIVE = ("learning_rate", "server_learning_rate", "learning_rate_decay")
 _NOT_NEGATIVE = ("weight_decay", "momentum", "focal_gamma")
 _SEEDS = ("seed", "partition_seed")
 _LARGEST_SEED = 2**32 - 1  # JAX drops higher bits without x64: two seeds would be one run
-_LEAST = {"mu": 0, "threshold": 0, "personal_layers": 0, "head_layers": 0, "fixed_cut": 0, "repeat_every": 0}
-_OF_THE_SPLIT = ("test_fraction", "val_fraction", "split_seed")  # options of ``data.load`` itself
+_LEAST = {
+    "mu": 0, "threshold": 0, "repeat_every": 0, "finish_epochs": 1,
+    "personal_layers": 0, "head_layers": 0, "fixed_cut": 0,
+    "hidden": 1, "channels": 1, "kernel_size": 1, "dropout": 0, "padding": 0,
+}  # fmt: skip
 
 
 def _option(default: Any, text: str) -> Any:
@@ -103,7 +107,8 @@ class RunConfig:
         self._check_algorithm()
         self._conform_options("algorithm_options", [algorithms.registry[self.algorithm]])
         self._conform_options("data_options", _data_factories(self.dataset, self.partition))
-        self._conform_options("model_options", [models.MODELS[self.model]] if self.model in models.MODELS else [])
+        model = self.model or USUAL_MODELS.get(self.dataset, "mlp")
+        self._conform_options("model_options", [models.MODELS[model]] if model in models.MODELS else [])
 
     def _check_algorithm(self) -> None:
         factory = algorithms.registry[self.algorithm]
@@ -120,10 +125,11 @@ class RunConfig:
             hints |= typing.get_type_hints(factory.func if isinstance(factory, functools.partial) else factory)
         fitted = {}
         for name, value in getattr(self, field).items():
-            fitted[name] = conform(f"option {name}", value, hints.get(name, Any))
-            if isinstance(fitted[name], float) and not math.isfinite(fitted[name]):
+            one = fitted[name] = conform(f"option {name}", value, hints.get(name, Any))
+            numbers = [x for x in (one if isinstance(one, tuple) else (one,)) if isinstance(x, int | float)]
+            if not all(math.isfinite(x) for x in numbers):
                 raise ValueError(f"option {name}: expected a finite number, got {value}")
-            if field == "algorithm_options" and fitted[name] is not None and fitted[name] < _LEAST.get(name, -math.inf):
+            if min(numbers, default=math.inf) < _LEAST.get(name, -math.inf):
                 raise ValueError(f"option {name}: expected at least {_LEAST[name]}, got {value}")
         object.__setattr__(self, field, fitted)
 

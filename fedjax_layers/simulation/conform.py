@@ -38,9 +38,8 @@ def conform(argument: str, value: Any, hint: Any) -> Any:
             return _fit(value, kind)
         except _MisfitError:
             continue
-    literals = [choice for kind in known if typing.get_origin(kind) is typing.Literal for choice in typing.get_args(kind)]
-    if literals:
-        raise unknown_name(argument, value, literals)
+    if typing.get_origin(known[0]) is typing.Literal:
+        raise unknown_name(argument, value, typing.get_args(known[0]))
     raise ValueError(f"{argument}: expected {' or '.join(_spoken(kind) for kind in known)}, got {value!r}")
 
 

@@ -71,7 +71,9 @@ def _run_rounds(
     """All rounds and the last local phase; False if ``progress`` stopped them."""
     config, builder, plan, inputs = experiment.config, experiment.builder, experiment.plan, experiment.inputs
     sizes = experiment.data.sizes["train"]
-    for done, current, _ in run_periods(builder, plan, inputs, state, history, config.rounds):
+    # A run resumed after its patience ended has no round left.
+    rounds = history.rounds_done if _out_of_patience(config, history, sizes) else config.rounds
+    for done, current, _ in run_periods(builder, plan, inputs, state, history, rounds):
         state = current
         stopped = progress is not None and progress(done, history)
         last = done == config.rounds or _out_of_patience(config, history, sizes)
@@ -140,8 +142,10 @@ def summary_of(experiment: Experiment, history: History, timing: dict[str, float
 
 
 def _out_of_patience(config: RunConfig, history: History, sizes: np.ndarray) -> bool:
-    if config.patience is None:
+    if config.patience is None or history.rounds_done == 0:
         return False
     losses = history.evaluations[f"{config.moment}/val/loss"]
-    weighted = np.array([np.average(x[np.isfinite(x)], weights=sizes[np.isfinite(x)]) for x in losses])
-    return patience_stop(weighted, config.patience) is not None
+    weight = np.where(np.isfinite(losses), sizes, 0)
+    total = weight.sum(1)
+    weighted = (np.where(weight > 0, losses, 0) * weight).sum(1) / np.maximum(total, 1)
+    return patience_stop(np.where(total > 0, weighted, np.nan), config.patience) is not None

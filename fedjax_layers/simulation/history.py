@@ -51,8 +51,8 @@ class History:
 
         Args:
           moment: ``"served"``, ``"trained"`` or ``"global"``.
-          selection: ``"last"``, each client's last evaluation; ``"best"``, that of its lowest validation loss. The
-            test split never selects.
+          selection: ``"last"``, each client's last evaluation; ``"best"``, that of its lowest validation loss, or
+            its last if it has no validation examples. The test split never selects.
           split: the split that is reported.
 
         Returns:
@@ -64,10 +64,10 @@ class History:
         if f"{moment}/val/loss" not in evaluations:
             return None
         val_loss = evaluations[f"{moment}/val/loss"]
-        if selection == "best" and np.isfinite(val_loss).any():
-            index = best_round(val_loss)
-        else:
-            index = last_round(evaluations[f"{moment}/{split}/loss"])
+        index = last_round(evaluations[f"{moment}/{split}/loss"])
+        if selection == "best":
+            best = best_round(val_loss)
+            index = np.where(best < 0, index, best)
         return {m: select_rounds(evaluations[f"{moment}/{split}/{m}"], index) for m in METRICS}
 
     def to_arrays(self) -> dict[str, dict[str, np.ndarray]]:

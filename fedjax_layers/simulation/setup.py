@@ -24,6 +24,8 @@ from fedjax_layers.simulation.sharding import replicate
 from fedjax_layers.simulation.simulate import federation, make_inputs
 from fedjax_layers.types import Algorithm, Task
 
+_COUNTS_LAYERS = ("personal_layers", "head_layers", "fixed_cut")
+
 
 @dataclasses.dataclass(frozen=True)
 class Builder:
@@ -87,8 +89,13 @@ def prepare(config: RunConfig, data_dir: str | None = None, axis: AxisChoice | N
       ValueError: a name, option or number that does not fit the data or the model.
       FileNotFoundError: data files are missing.
     """
-    clients = load_clients(config, data_dir)
+    return assemble(config, load_clients(config, data_dir), axis)
+
+
+def assemble(config: RunConfig, clients: data.ClientData, axis: AxisChoice | None = None) -> Experiment:
+    """The config's run on data that are loaded already; see :func:`prepare`."""
     task = make_task(config, clients)
+    _check_layers(config, task)
     source = federation(clients)
     sampling = make_sampling(config, clients.num_clients)
     weights = np.ones(clients.num_clients) if config.weighting == "uniform" else None
@@ -106,14 +113,22 @@ def prepare(config: RunConfig, data_dir: str | None = None, axis: AxisChoice | N
     } | {"options": traced}
     inputs = make_inputs(source, hyper=hyper, seed=config.seed, sampling=sampling, weights=weights)
     builder = make_builder(config, task, clients, set(traced))
+    builder(inputs.hyper)  # a wrong option value shows here, before any work
     if axis is None:
         axis = pick_axis(config, builder, inputs)
     builder = dataclasses.replace(builder, trainer=_items(dict(builder.trainer) | {"axis": axis.axis}))
     moments = ("trained", "served") if config.moments == "both" else (config.moments,)
     inputs = replicate(inputs, axis.axis)
     plan = Plan(task, config.eval_every, axis.axis, moments)
-    builder(inputs.hyper)  # a wrong option value shows here, before any work
     return Experiment(config, clients, builder, plan, inputs, axis)
+
+
+def _check_layers(config: RunConfig, task: Task) -> None:
+    most = task.layers.num_layers
+    for name in _COUNTS_LAYERS:
+        value = config.algorithm_options.get(name)
+        if value is not None and value > most:
+            raise ValueError(f"option {name}: expected at most the model's {most} layers, got {value}")
 
 
 def load_clients(config: RunConfig, data_dir: str | None = None) -> data.ClientData:

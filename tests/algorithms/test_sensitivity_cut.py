@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fedjax_layers import algorithms
+from fedjax_layers import algorithms, keys
 from fedjax_layers.algorithms.sensitivity_cut import CutRule, agree_on_cut, cut_controls, score_clients
 from fedjax_layers.local_training import LocalOptions, train_cohort
 from tests import toy

@@ -1,0 +1,26 @@
+"""Every experiment's smoke preset runs from its command, and goes on from the rows it finds."""
+
+import importlib
+import json
+
+import pytest
+
+CASES = [
+    pytest.param("playerfl_heart", marks=pytest.mark.slow),
+    pytest.param("playerfl_metric", marks=[pytest.mark.slow, pytest.mark.data]),
+    pytest.param("playerfl_fmnist", marks=[pytest.mark.slow, pytest.mark.data]),
+]
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_smoke_preset(name, tmp_path, capsys, request):
+    if name != "playerfl_heart":
+        request.getfixturevalue("data_dir")
+    experiment = importlib.import_module(f"experiments.{name}")
+    experiment.main(["--preset", "smoke", "--out", str(tmp_path)])
+    rows = (tmp_path / "rows.jsonl").read_text().splitlines()
+    table = capsys.readouterr().out
+    assert "|" in table
+    assert json.loads((tmp_path / "environment.json").read_text())["preset"] == experiment.PRESETS["smoke"]
+    experiment.main(["--preset", "smoke", "--out", str(tmp_path)])
+    assert (tmp_path / "rows.jsonl").read_text().splitlines() == rows

@@ -1,0 +1,41 @@
+"""With several devices a state is laid out once: spread over clients where it can be, and nothing compiles twice."""
+
+import jax
+import optax
+import pytest
+
+from fedjax_layers import algorithms
+from fedjax_layers.local_training import Trainer
+from fedjax_layers.ops import ClientAxis
+from fedjax_layers.simulation.compile_clock import compile_clock
+from fedjax_layers.simulation.history import History
+from fedjax_layers.simulation.periods import Plan
+from fedjax_layers.simulation.probe import device_mesh
+from fedjax_layers.simulation.simulate import make_inputs, run_periods, start_state
+from tests import toy
+
+pytestmark = pytest.mark.devices
+
+
+@pytest.mark.parametrize(("devices", "spread"), [(5, True), (2, False)])  # five clients
+def test_client_states_are_spread_and_later_periods_compile_nothing(devices, spread):
+    task, pool = toy.make_task(jax.numpy.float32), toy.make_pool(dtype="float32")
+    axis = ClientAxis(1, device_mesh(devices))
+
+    def build(hyper):
+        trainer = Trainer(task, optax.sgd(hyper), toy.CLIENTS, int(toy.COUNTS.max()), toy.BATCH, axis=axis)
+        return algorithms.fedper(trainer)
+
+    plan = Plan(task, 1, axis)
+    inputs = make_inputs(toy.make_federation(pool), hyper=0.1, seed=0, sampling=None, weights=None, axis=axis)
+    state = start_state(build, plan, inputs)
+    periods = run_periods(build, plan, inputs, state, History(), 3)
+    _, state, _ = next(periods)
+    with compile_clock() as clock:
+        for _, state, _ in periods:  # noqa: B007
+            pass
+    assert clock.compilations == 0
+    leaf = state.clients[0]["w"]
+    assert len(leaf.sharding.device_set) == devices
+    assert leaf.sharding.is_fully_replicated is not spread
+    assert state.server[0]["w"].sharding.is_fully_replicated
