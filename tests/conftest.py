@@ -1,4 +1,4 @@
-"""Strict promotion everywhere, eight CPU devices, and a small asymmetric federation that needs no files."""
+"""Eight CPU devices, and the folder of real data; strict promotion is set in tests/ops alone (optax is not strict)."""
 
 import os
 import pathlib

@@ -53,6 +53,7 @@ def player_fl(
     local_on_first_jump: bool = False,
     combine: Literal["elements", "matrices"] = "elements",
     dropout: bool = False,
+    embeddings: tuple[str, ...] = (),
     repeat_every: int | Array = 0,
     average_first: bool = True,
     fixed_cut: int | Array | None = None,
@@ -67,12 +68,13 @@ def player_fl(
     Args:
       trainer: how each client trains; the paper's local phase is one epoch.
       threshold: ratio of adjacent scores that counts as a jump.
-      gradient: which gradient is scored; this and the next five are fields of :class:`CutRule`.
+      gradient: which gradient is scored; this and the next six are fields of :class:`CutRule`.
       cumulative: compare cumulative scores.
       aggregate: how clients' scores become one cut.
       local_on_first_jump: a jump right after layer 1 shares nothing.
       combine: how a layer of several matrices is scored.
       dropout: score with dropout on.
+      embeddings: paths of the tables that the inputs index.
       repeat_every: estimate again every so many rounds; 0 is once, as in the paper.
       average_first: average the prefix of the first phase's weights, as soon as the cut is known; False lets the
         first averaging wait for the second round. Which one the paper does was not found.
@@ -90,7 +92,9 @@ def player_fl(
     """
     if fixed_cut is not None and random_prefix:
         raise ValueError("fixed_cut, random_prefix: expected at most one of them, got both")
-    cut_rule = CutRule(threshold, gradient, cumulative, aggregate, local_on_first_jump, combine, dropout)
+    if random_prefix and not (isinstance(cut_offset, int) and cut_offset == 0):
+        raise ValueError(f"cut_offset: expected 0 beside random_prefix, got {cut_offset}")
+    cut_rule = CutRule(threshold, gradient, cumulative, aggregate, local_on_first_jump, combine, dropout, embeddings)
     num_layers = trainer.task.layers.num_layers
 
     def init(key: Key, params: Params) -> PLayerState:
@@ -106,7 +110,7 @@ def player_fl(
 
     def controlled(key: Key, cut: Array, heard: Array, before: Array) -> Array:
         if fixed_cut is not None:
-            return jnp.asarray(fixed_cut, jnp.int32)
+            return jnp.clip(jnp.asarray(fixed_cut, jnp.int32), 0, num_layers)
         if random_prefix:
             cut = _other_prefix(jax.random.fold_in(key, keys.RANDOM_PREFIX), cut, num_layers)
         # An estimate that nobody could answer is none: the controls have nothing to differ from.

@@ -31,6 +31,11 @@ class CutRule:
       combine: how a layer of several matrices is scored.
       dropout: score with dropout on, as one version of the published analysis; only where ``gradient="batch"``,
         for the steps' own gradients always have it.
+      embeddings: paths of embedding tables that the inputs index: only the rows of the scored batch count (see
+        :func:`fedjax_layers.ops.federation_sensitivity`), so only where ``gradient="batch"``.
+
+    Raises:
+      ValueError: an unknown choice, or ``embeddings`` with another gradient.
     """
 
     threshold: float | Array = 1.5
@@ -40,6 +45,7 @@ class CutRule:
     local_on_first_jump: bool = False
     combine: Literal["elements", "matrices"] = "elements"
     dropout: bool = False
+    embeddings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name, choices in (
@@ -48,6 +54,8 @@ class CutRule:
         ):
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name}: expected one of {choices}, got {getattr(self, name)!r}")
+        if self.embeddings and self.gradient != "batch":
+            raise ValueError(f"embeddings: expected gradient 'batch' beside them, got {self.gradient!r}")
 
 
 def score_clients(trainer: Trainer, key: Key, cohort: Cohort, result: LocalResult, rule: CutRule) -> Array:
@@ -64,11 +72,12 @@ def score_clients(trainer: Trainer, key: Key, cohort: Cohort, result: LocalResul
     def one(row: tuple[Array, Array, Array, Params, Params], common: tuple[Pool, Key]) -> Array:
         ident, start, count, params, gradient = row
         pool, round_key = common
+        ids: dict[str, Array] = {}
         if rule.gradient == "batch":
-            gradient = _fresh_gradient(
-                trainer, jax.random.fold_in(round_key, ident), params, (start, count, pool), rule
-            )
-        return federation_sensitivity(params, gradient, trainer.task.layers, combine=rule.combine)
+            client_key = jax.random.fold_in(round_key, ident)
+            gradient, tokens = _fresh_gradient(trainer, client_key, params, (start, count, pool), rule)
+            ids = dict.fromkeys(rule.embeddings, tokens)
+        return federation_sensitivity(params, gradient, trainer.task.layers, rows=ids, combine=rule.combine)
 
     rows = (cohort.ids, cohort.train.start, cohort.train.count, result.params, result.gradient)
     batch_key = jax.random.fold_in(key, keys.SCORE_BATCH)
@@ -146,10 +155,10 @@ def cut_controls(
 
 def _fresh_gradient(
     trainer: Trainer, key: Key, params: Params, data: tuple[Array, Array, Pool], rule: CutRule
-) -> Params:
-    """Gradient on one batch drawn with replacement, as the published analysis draws it."""
+) -> tuple[Params, Array]:
+    """Gradient on one batch drawn with replacement, as the published analysis draws it, and the batch's inputs."""
     start, count, pool = data
     draw_key, dropout_key = jax.random.split(key)
     rows = jax.random.randint(draw_key, (trainer.batch_size,), 0, jnp.maximum(count, 1))
     batch = take_batch(pool, start, rows, jnp.ones(trainer.batch_size, bool))
-    return jax.grad(trainer.task.loss)(params, batch, dropout_key if rule.dropout else None)
+    return jax.grad(trainer.task.loss)(params, batch, dropout_key if rule.dropout else None), batch.inputs

@@ -92,7 +92,10 @@ def _type_of(field: dataclasses.Field[Any]) -> Any:
 
 
 def _numbers(text: str) -> tuple[float, ...]:
-    return tuple(float(part) for part in text.split(","))
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected numbers separated by commas, got {text!r}") from None
 
 
 def _routed(unknown: Sequence[str], config: RunConfig) -> dict[str, dict[str, Any]]:
@@ -123,8 +126,8 @@ def _homes(config: RunConfig) -> dict[str, set[str]]:
     from fedjax_layers.models.usual import USUAL_MODELS, model_options  # noqa: PLC0415
 
     own_data = options_of(data.DATASETS[config.dataset]) if config.dataset in data.DATASETS else set()
-    scheme = config.partition or "dirichlet"
-    split = options_of(data.PARTITIONS[scheme]) if scheme in data.PARTITIONS else set()
+    schemes = [config.partition] if config.partition in data.PARTITIONS else list(data.PARTITIONS)
+    split = set().union(*(options_of(data.PARTITIONS[scheme]) for scheme in schemes))
     return {
         "algorithm_options": options_of(algorithms.registry[config.algorithm]) - {"server_optimizer"},
         "data_options": (own_data | split) - {"clients", "seed"},

@@ -121,7 +121,7 @@ def results_table(summaries: Sequence[Mapping[str, Any]], title: str) -> Table:
             f"{f1['min']:.3f}",
             _number(s["incentive"], ".0%"),
             f"{s['bytes_up'] / 1e6:.2f}",
-            "" if s["cut"] is None else f"{s['cut']} of {len(s['layers'])}",
+            "" if s["cut"] is None else f"{s['cut']:.3g} of {len(s['layers'])}",
         )
     return table
 

@@ -60,7 +60,7 @@ def choose_axis(trainer: Trainer, key: Key, params: Params, cohort: Cohort) -> A
     model_bytes = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(params))
     for mesh in [None] if device_mesh() is None else [None, device_mesh()]:
         for width in _widths(len(counts), 1 if mesh is None else mesh.size):
-            if width * model_bytes * 4 > _MEMORY_PER_DEVICE:
+            if width > 1 and width * model_bytes * 4 > _MEMORY_PER_DEVICE:
                 continue
             axis = ClientAxis(width, mesh)
             name = f"width {width}, {axis.num_devices} device{'s' if axis.num_devices > 1 else ''}"
@@ -76,11 +76,16 @@ def choose_axis(trainer: Trainer, key: Key, params: Params, cohort: Cohort) -> A
 
 
 def padded_steps(steps: np.ndarray, axis: ClientAxis) -> float:
-    """Steps that one device computes for clients ``[K]`` in their order, idle ones included."""
+    """Steps that the busiest device computes for clients ``[K]`` in their order, idle ones included.
+
+    Places left over repeat the first client, as :func:`fedjax_layers.ops.map_clients` fills them.
+    """
     share = -(-len(steps) // axis.num_devices)
     width = min(axis.width or share, share)
-    own = np.resize(steps, share * axis.num_devices).reshape(axis.num_devices, share)
-    chunks = np.pad(own, ((0, 0), (0, -share % width))).reshape(axis.num_devices, -1, width)
+    extra = np.full(share * axis.num_devices - len(steps), steps[0])
+    own = np.concatenate([steps, extra]).reshape(axis.num_devices, share)
+    filled = np.concatenate([own, np.repeat(own[:, :1], -share % width, axis=1)], axis=1)
+    chunks = filled.reshape(axis.num_devices, -1, width)
     return float((chunks.max(-1) * width).sum(-1).max())
 
 

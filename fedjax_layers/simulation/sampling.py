@@ -48,7 +48,7 @@ def uniform(size: int, num_clients: int) -> Sampling:
 def by_size(size: int, num_clients: int) -> Sampling:
     """``size`` different clients, drawn one after another with chances proportional to their training examples.
 
-    Their models are then averaged with equal weights: sizes already decided who is there.
+    Unless weights are given, their models are averaged with equal ones: sizes already decided who is there.
 
     Raises:
       ValueError: size below 1 or above the population.
@@ -94,7 +94,8 @@ def draw_cohort(
     """
     num = train.count.shape[0]
     sizes = train.count.astype(jnp.float32)
-    weights = sizes if weights is None else weights
+    if weights is None and sampling.scheme != "by_size":
+        weights = sizes
     if sampling.scheme == "all":
         return Cohort(jnp.arange(num, dtype=jnp.int32), weights, train, pool, everyone=True)
     if sampling.scheme == "uniform":
@@ -102,7 +103,7 @@ def draw_cohort(
     elif sampling.scheme == "by_size":
         # Gumbel top-k is sequential drawing without replacement (Kool et al. 2019).
         ids = jax.lax.top_k(jnp.log(sizes) + jax.random.gumbel(key, (num,)), sampling.size)[1].astype(jnp.int32)
-        weights = jnp.where(sizes > 0, 1.0, 0.0)
+        weights = jnp.where(sizes > 0, 1.0, 0.0) if weights is None else weights
     elif sampling.scheme == "fixed":
         ids = jnp.asarray(sampling.given)
     else:
