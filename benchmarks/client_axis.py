@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import statistics
 import subprocess
@@ -95,7 +96,7 @@ def measure(name: str, sides: dict[int, Side], torch: dict[int, Side], repeats: 
     for _ in range(repeats):
         for variant, (side, request) in asks.items():
             seconds[variant].append(side.ask(request)["seconds"])
-    steps = workload.clients * workload.steps
+    steps = workload.clients * workload.steps * workload.rounds
     return [
         {
             "workload": name,
@@ -130,11 +131,15 @@ def report(name: str, rows: list[dict]) -> None:
 
 def machine() -> dict:
     """What the figures stand on."""
-    model = next(
-        (x.split(":")[1].strip() for x in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in x), ""
-    )
-    packages = {name: version(name) for name in ("jax", "jaxlib", "flax", "optax", "fedjax-layers")}
-    return {"cpu": model, "platform": platform.platform(), "python": platform.python_version(), **packages}
+    cpu = Path("/proc/cpuinfo")
+    lines = cpu.read_text().splitlines() if cpu.exists() else []
+    return {
+        "cpu": next((line.split(":")[1].strip() for line in lines if "model name" in line), platform.processor()),
+        "cores": os.cpu_count(),
+        "platform": platform.platform(),
+        "python": platform.python_version(),
+        **{name: version(name) for name in ("jax", "jaxlib", "flax", "optax", "fedjax-layers")},
+    }
 
 
 if __name__ == "__main__":

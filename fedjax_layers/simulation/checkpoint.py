@@ -22,7 +22,9 @@ class Checkpoints:
 
     def __init__(self, folder: Path, keep: int = 2) -> None:
         options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=True)
-        self._manager = ocp.CheckpointManager(Path(folder).absolute(), options=options)
+        # Without handlers of its own a fresh manager cannot tell what an earlier process saved.
+        handlers = {name: ocp.StandardCheckpointHandler() for name in ("state", "history")}
+        self._manager = ocp.CheckpointManager(Path(folder).absolute(), options=options, item_handlers=handlers)
 
     def save(self, rounds_done: int, state: Any, history: History) -> None:
         """Copy the state off the device, then write it in the background."""
@@ -40,6 +42,7 @@ class Checkpoints:
         Raises:
           ValueError: the saved state has other leaves; the first path that differs is named.
         """
+        self._manager.wait_until_finished()  # a save of this process may be on its way
         step = self._manager.latest_step()
         if step is None:
             return None

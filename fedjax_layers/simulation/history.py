@@ -22,29 +22,27 @@ class History:
     """
 
     def __init__(self) -> None:
-        self._rounds: list[dict[str, np.ndarray]] = []
-        self._evaluations: list[dict[str, np.ndarray]] = []
+        self._rounds, self._evaluations = _Rows(), _Rows()
 
     @property
     def rounds(self) -> dict[str, np.ndarray]:
         """Arrays ``[R, ...]``."""
-        return _joined(self._rounds, np.concatenate)
+        return self._rounds.arrays
 
     @property
     def evaluations(self) -> dict[str, np.ndarray]:
         """Arrays ``[E, ...]``."""
-        return _joined(self._evaluations, np.stack)
+        return self._evaluations.arrays
 
     @property
     def rounds_done(self) -> int:
         """Rounds recorded."""
-        return sum(len(block["loss"]) for block in self._rounds)
+        return self._rounds.count
 
     def add(self, rounds: dict[str, Any], evaluation: dict[str, Any]) -> None:
         """Append one period: its rounds' arrays ``[n, ...]`` (empty after the last phase) and its evaluation."""
-        if rounds:
-            self._rounds.append({k: np.asarray(v) for k, v in rounds.items()})
-        self._evaluations.append({k: np.asarray(v) for k, v in evaluation.items()})
+        self._rounds.append(rounds)
+        self._evaluations.append({k: np.asarray(v)[None] for k, v in evaluation.items()})
 
     def scores(self, moment: str, selection: str, split: str = "test") -> dict[str, np.ndarray] | None:
         """Per-client metrics ``[C]`` of one moment and selection.
@@ -78,12 +76,34 @@ class History:
     def from_arrays(cls, arrays: dict[str, dict[str, np.ndarray]]) -> History:
         """The inverse of :meth:`to_arrays`."""
         history = cls()
-        if arrays["rounds"]:
-            history._rounds = [{k: np.asarray(v) for k, v in arrays["rounds"].items()}]
-        rows = len(arrays["evaluations"].get("round", ()))
-        history._evaluations = [{k: np.asarray(v)[i] for k, v in arrays["evaluations"].items()} for i in range(rows)]
+        history._rounds.append(arrays["rounds"])
+        history._evaluations.append(arrays["evaluations"])
         return history
 
 
-def _joined(blocks: list[dict[str, np.ndarray]], join: Any) -> dict[str, np.ndarray]:
-    return {name: join([b[name] for b in blocks]) for name in blocks[0]} if blocks else {}
+class _Rows:
+    """Arrays that grow along their first axis, read without copying: a long run reads them after every round."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._buffers: dict[str, np.ndarray] = {}
+
+    @property
+    def arrays(self) -> dict[str, np.ndarray]:
+        return {name: buffer[: self.count] for name, buffer in self._buffers.items()}
+
+    def append(self, block: dict[str, Any]) -> None:
+        """Add rows ``[n, ...]`` of the same names as those before."""
+        if not block:
+            return
+        first = not self._buffers
+        end = self.count + len(next(iter(block.values())))
+        for name in block if first else self._buffers:
+            rows = np.asarray(block[name])
+            if first or len(self._buffers[name]) < end:
+                grown = np.empty((max(end, 2 * self.count), *rows.shape[1:]), rows.dtype)
+                if not first:
+                    grown[: self.count] = self._buffers[name][: self.count]
+                self._buffers[name] = grown
+            self._buffers[name][self.count : end] = rows
+        self.count = end

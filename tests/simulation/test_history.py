@@ -80,3 +80,15 @@ def test_an_empty_history_round_trips():
 @pytest.mark.parametrize("selection", ["last", "best"])
 def test_every_metric_is_selected(selection):
     assert set(make_history([[1.0]], [[2.0]]).scores("trained", selection)) == set(METRICS)
+
+
+def test_reading_while_it_grows_copies_nothing():
+    """A long run reads its history after every round: joining it each time made the rounds ever slower."""
+    history = make_history([[1.0]] * 5, [[1.0]] * 5)
+    for table in ("rounds", "evaluations"):
+        for name, values in getattr(history, table).items():
+            assert np.shares_memory(values, getattr(history, table)[name])
+    early = history.evaluations["trained/val/loss"]
+    history.add(make_history([[2.0]], [[2.0]]).rounds, {k: x[0] + 1 for k, x in history.evaluations.items()})
+    assert early.tolist() == [[1.0]] * 5
+    assert history.evaluations["trained/val/loss"].tolist() == [[1.0]] * 5 + [[2.0]]

@@ -1,0 +1,33 @@
+"""The command line, called in this process."""
+
+import contextlib
+import io
+from typing import NamedTuple
+
+import jax
+
+from fedjax_layers.cli import main
+
+SMALL = ["--dataset", "heart", "--rounds", "2", "--batch-size", "128", "--client-width", "all", "--moments", "trained"]
+
+
+class Outcome(NamedTuple):
+    """What a command left."""
+
+    code: int
+    out: str
+    err: str
+
+
+def cli(*arguments):
+    """Run one command; its arguments are turned into text."""
+    jax.devices()  # once the backend is up, ``main`` leaves the test process its eight devices
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = main([str(a) for a in arguments])
+    return Outcome(code, out.getvalue(), err.getvalue())
+
+
+def contents(folder):
+    """Every file under a folder, by path."""
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}

@@ -1,0 +1,103 @@
+"""Flags: which field or option they set, in which type."""
+
+import pytest
+
+from fedjax_layers.cli.arguments import UsageError, config_of, parse
+from fedjax_layers.simulation.config import RunConfig
+
+
+def config(line, algorithm=None):
+    options = parse(line.split())
+    return config_of(options, algorithm or options.algorithm)
+
+
+def test_without_flags_the_config_is_the_default():
+    assert config("run") == RunConfig()
+    assert config("run fedavg") == RunConfig(algorithm="fedavg")
+
+
+def test_flags_set_fields_in_their_type():
+    found = config(
+        "run fedavg --dataset heart --rounds 7 --learning-rate 1 --cohort 3 --keep-optimizer "
+        "--focal-alpha 0.5,1 --server-optimizer adam --client-width 4 --seed=9"
+    )
+    assert found == RunConfig(
+        algorithm="fedavg",
+        dataset="heart",
+        rounds=7,
+        learning_rate=1.0,
+        cohort=3,
+        keep_optimizer=True,
+        focal_alpha=(0.5, 1.0),
+        server_optimizer="adam",
+        client_width="4",
+        seed=9,
+    )
+    assert config("run fedavg --no-keep-optimizer").keep_optimizer is False
+
+
+@pytest.mark.parametrize(
+    ("line", "field", "expected"),
+    [
+        ("run player_fl --threshold 2", "algorithm_options", {"threshold": 2.0}),
+        ("run player_fl --threshold=1e-1 --fixed-cut 1", "algorithm_options", {"threshold": 0.1, "fixed_cut": 1}),
+        ("run player_fl --cumulative --gradient epoch", "algorithm_options", {"cumulative": True, "gradient": "epoch"}),
+        ("run player_fl --average-first false", "algorithm_options", {"average_first": False}),
+        ("run player_fl --cut-offset -1", "algorithm_options", {"cut_offset": -1}),
+        ("run --threshold 3", "algorithm_options", {"threshold": 3.0}),
+        ("run fedavg --alpha 1 --min-size 3", "data_options", {"alpha": 1.0, "min_size": 3}),
+        ("run fedavg --partition classes_per_client --classes 3", "data_options", {"classes": 3}),
+        ("run fedavg --dataset synthetic --beta 0", "data_options", {"beta": 0.0}),
+        ("run fedavg --dataset mnist --limit 100 --split test", "data_options", {"limit": 100, "split": "test"}),
+        ("run fedavg --channels 4,8 --hidden 16", "model_options", {"channels": (4, 8), "hidden": (16,)}),
+        ("run fedavg --dataset fashion_mnist --width 0.5", "model_options", {"width": 0.5}),
+        ("run fedavg --model mlp --hidden 9,9", "model_options", {"hidden": (9, 9)}),
+    ],
+)
+def test_other_flags_go_to_who_takes_them(line, field, expected):
+    assert getattr(config(line), field) == expected
+
+
+def test_a_flag_may_be_one_algorithms_only():
+    line = "compare fedprox,fedper --fedprox.mu 3 --fedper.personal-layers 2"
+    assert config(line, "fedprox").algorithm_options == {"mu": 3.0}
+    assert config(line, "fedper").algorithm_options == {"personal_layers": 2}
+    hyphens = "compare player_fl,fedper --player-fl.threshold 2"
+    assert config(hyphens, "player_fl").algorithm_options == {"threshold": 2.0}
+    assert config(hyphens, "fedper").algorithm_options == {}
+
+
+def test_a_name_that_two_take_needs_its_owner():
+    """PLayer-FL scores with dropout, the network has a rate of it."""
+    with pytest.raises(UsageError, match="found it in algorithm_options and model_options"):
+        config("run player_fl --dataset digits --dropout true")
+    assert config("run player_fl --dataset digits --player-fl.dropout true").algorithm_options == {"dropout": True}
+
+
+def test_the_algorithm_may_follow_its_flags():
+    assert config("run --rounds 3 fedavg") == RunConfig(algorithm="fedavg", rounds=3)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("", "required: command"),
+        ("rnu", "invalid choice: 'rnu'"),
+        ("run fedavg --rounds many", "argument --rounds: invalid int value: 'many'"),
+        ("run fedavg --focal-alpha 1,x", "argument --focal-alpha: expected numbers separated by commas, got '1,x'"),
+        ("run fedavg extra", "unrecognized arguments: extra"),
+        ("doctor --fast", "doctor: expected no arguments, got '--fast'"),
+    ],
+)
+def test_what_cannot_be_parsed_is_one_line(line, message):
+    with pytest.raises(UsageError) as caught:
+        parse(line.split())
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("command", [[], ["run"], ["compare"], ["doctor"]])
+def test_help_is_printed(command, capsys):
+    with pytest.raises(SystemExit, match="0"):
+        parse([*command, "--help"])
+    assert "usage: fedjax-layers" in capsys.readouterr().out

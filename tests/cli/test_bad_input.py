@@ -1,0 +1,135 @@
+"""Bad input is exit code 2 and one line that names it; a bug of our own is neither."""
+
+import struct
+
+import pytest
+from tests.cli.command import cli, contents
+
+from fedjax_layers.cli import run as run_command
+from fedjax_layers.simulation.config import RunConfig
+from fedjax_layers.simulation.records import RunDirectory
+
+HEART = "--dataset heart --rounds 1 --client-width all"
+
+BAD = [
+    ("run fedavgg", "algorithm: ", "did you mean 'fedavg'?"),
+    ("run fedavg --dataset hart", "data set: ", "did you mean 'heart'?"),
+    (f"run fedavg {HEART} --model heart_mpl", "model: ", "did you mean 'heart_mlp'?"),
+    ("run fedavg --partition dirichle", "partition: ", "did you mean 'dirichlet'?"),
+    ("run fedavg --learning-rte 3", "flag: ", "did you mean '--learning-rate'?"),
+    ("run --algorithm fedavg", "flag: ", "got 'algorithm'"),
+    ("run player_fl --treshold 3", "flag: ", "did you mean '--threshold'?"),
+    ("run fedavg --mu 3", "flag: ", "got 'mu'"),
+    ("compare fedavg,fedprox --fedprx.mu 3", "algorithm: ", "did you mean 'fedprox'?"),
+    (f"run fedavg {HEART} --hiden 3", "flag: ", "did you mean '--hidden'?"),
+    ("run fedavg --rounds three", "argument --rounds: ", "'three'"),
+    ("run fedavg --rounds 0", "rounds: ", "at least 1, got 0"),
+    (f"run fedavg {HEART} --cohort 5", "cohort: ", "expected 1 to 4 clients, the population, got 5"),
+    (f"run fedavg {HEART} --cohort 0", "cohort: ", "expected at least 1, got 0"),
+    ("run fedavg --alpha 0", "alpha: ", "expected a positive, finite number, got 0"),
+    ("run fedavg --alpha -0.5", "alpha: ", "expected a positive, finite number, got -0.5"),
+    ("run fedavg --alpha lots", "option alpha: ", "expected a number, got 'lots'"),
+    (f"run player_fl {HEART} --threshold nan", "option threshold: ", "expected a finite number"),
+    (f"run fedprox {HEART} --mu -1", "option mu: ", "expected at least 0, got -1"),
+    (f"run player_fl {HEART} --combine elemnts", "option combine: ", "did you mean 'elements'?"),
+    (f"run fedper {HEART} --personal-layers 9", "option personal_layers: ", "at most the model's 4 layers, got 9"),
+    (f"run local {HEART} --server-optimizer adam", "server_optimizer: ", "expected none for local"),
+    (f"run fedavg {HEART} --resume", "--resume: ", "expected --out"),
+    ("run fedavg --dataset mnist --data-dir missing", "data_dir: ", "expected an existing folder, found none at missing"),
+    ("run fedavg --dataset mnist --data-dir .", "data_dir: ", "found neither"),
+    ("run fedavg --dataset mnist", "data_dir: ", "found neither"),
+    ("run fedavg --clients 50 --alpha 0.001 --min-size 0", "client_of: ", "a training example for each client"),
+    ("run fedavg --clients 9999", "num_clients: ", "expected 1..1797"),
+    (f"compare fedavg,local {HEART} --seeds 0", "--seeds: ", "expected at least 1, got 0"),
+    (f"compare fedavg,local,fedavg {HEART}", "algorithms: ", "expected different names"),
+    (f"compare fedavg,locl {HEART}", "algorithm: ", "did you mean 'local'?"),
+    (f"compare , {HEART}", "algorithms: ", "separated by commas"),
+    (f"compare local,fedper {HEART} --fedper.personal-layers 9", "option personal_layers: ", "at most"),
+    (f"compare local,player_fl {HEART} --player-fl.fixed-cut 1 --player-fl.random-prefix", "fixed_cut", "at most one"),
+    (f"run fedavg {HEART} --hidden wide", "option hidden: ", "expected a list, each a whole number, got 'wide'"),
+    (f"run fedavg {HEART} --hidden 8,0", "option hidden: ", "expected at least 1"),
+    ("run fedavg --kernel-size 2.5", "option kernel_size: ", "expected a whole number, got 2.5"),
+    (f"run fedavg {HEART} --seed -1", "seed: ", "expected 0 to 4294967295, got -1"),
+    (f"run fedavg {HEART} --loss focal --focal-alpha 1,2", "alpha: ", "expected 5 entries, got 2"),
+    ("", "", "required: command"),
+    ("frobnicate", "", "invalid choice: 'frobnicate'"),
+]
+
+
+def assert_refused(outcome, *parts):
+    assert outcome.code == 2
+    assert outcome.out == ""
+    (line,) = outcome.err.splitlines()
+    assert line.startswith("fedjax-layers: ")
+    for part in parts:
+        assert part in line
+
+
+@pytest.mark.parametrize(("line", "names", "tells"), BAD, ids=[line or "nothing" for line, *_ in BAD])
+def test_bad_input_is_one_line_and_leaves_nothing(line, names, tells, tmp_path):
+    assert_refused(cli(*line.split()), names, tells)
+    assert list(tmp_path.iterdir()) == [], "nothing may be written"
+
+
+@pytest.mark.parametrize("command", ["run fedavg", "compare fedavg,local"])
+def test_a_folder_in_use_is_left_alone(tmp_path, command):
+    (tmp_path / "mine" / "deep").mkdir(parents=True)
+    (tmp_path / "mine" / "deep" / "notes.txt").write_text("mine")
+    before = contents(tmp_path)
+    for more in ([], ["--resume"]):
+        assert_refused(cli(*command.split(), *HEART.split(), "--out", tmp_path / "mine", *more), "mine")
+        assert contents(tmp_path) == before
+
+
+def test_a_file_is_no_folder(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    assert_refused(cli("run", "fedavg", *HEART.split(), "--out", "file"), "expected a folder, found a file")
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_another_config_cannot_be_resumed(tmp_path):
+    config = RunConfig(algorithm="fedavg", dataset="heart", rounds=1, client_width="all", seed=1)
+    RunDirectory.create(tmp_path / "run", config)
+    before = contents(tmp_path)
+    outcome = cli("run", "fedavg", *HEART.split(), "--seed", 2, "--out", "run", "--resume")
+    assert_refused(outcome, "cannot resume", "field 'seed' differs: the run has 1, this config 2")
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    ("content", "tells"),
+    [
+        (struct.pack(">IIII", 0x803, 60000, 28, 28) + bytes(1000), "(truncated)"),
+        (struct.pack(">IIII", 0x803, 60000, 28, 28)[:9], "(truncated)"),
+        (struct.pack(">IIII", 0x12345678, 60000, 28, 28) + bytes(1000), "magic number 0000ttdd, found 12345678"),
+        (b"", "magic number"),
+        (b"\x1f\x8b broken", "gzip"),
+    ],
+    ids=["cut short", "header cut short", "wrong magic", "empty", "broken gzip"],
+)
+def test_a_damaged_idx_file_is_named(tmp_path, content, tells):
+    folder = tmp_path / "data" / "mnist"
+    folder.mkdir(parents=True)
+    for name in ("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"):
+        (folder / name).write_bytes(content)
+    outcome = cli("run", "fedavg", "--dataset", "mnist", "--data-dir", "data")
+    assert_refused(outcome, "train-images-idx3-ubyte.gz", tells)
+
+
+@pytest.mark.parametrize("error", [ValueError("a bug"), TypeError("a bug"), OSError("disk full")])
+def test_an_error_of_the_run_itself_is_not_dressed_up(monkeypatch, error, tmp_path):
+    def broken(*_, **__):
+        raise error
+
+    monkeypatch.setattr(run_command, "execute", broken)
+    with pytest.raises(type(error), match=str(error)):
+        cli("run", "fedavg", *HEART.split(), "--out", tmp_path / "run")
+
+
+def test_a_bug_while_preparing_is_not_dressed_up(monkeypatch):
+    def broken(*_, **__):
+        raise TypeError("a bug")
+
+    monkeypatch.setattr(run_command, "prepare", broken)
+    with pytest.raises(TypeError, match="a bug"):
+        cli("run", "fedavg", *HEART.split())

@@ -1,0 +1,91 @@
+"""``fedjax-layers compare``: several algorithms and seeds on the same clients."""
+
+import pytest
+from tests.cli.command import SMALL, cli, contents
+
+from fedjax_layers.simulation.records import RunDirectory
+
+NAMES = ("local", "fedavg", "fedper")
+
+
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory):
+    """A finished comparison of three algorithms, two seeds each: its folder and what was printed."""
+    folder = tmp_path_factory.mktemp("compare") / "all"
+    return folder, cli("compare", ",".join(NAMES), *SMALL, "--seeds", 2, "--seed", 5, "--out", folder)
+
+
+def test_a_table_with_one_row_per_algorithm(compared):
+    _, outcome = compared
+    assert outcome.code == 0
+    assert outcome.err == ""
+    assert "heart, 4 clients, 2 rounds, 2 seeds" in outcome.out
+    for name in NAMES:
+        assert sum(line.strip().startswith(f"{name} ") for line in outcome.out.splitlines()) == 1
+    assert "Friedman p = " in outcome.out
+    assert "Nemenyi critical difference" in outcome.out
+
+
+def test_a_run_directory_per_algorithm_and_seed(compared):
+    folder, _ = compared
+    hashes, incentives = {}, {}
+    for name in NAMES:
+        for seed in (5, 6):
+            run = RunDirectory(folder / name / f"seed-{seed}")
+            summary = run.read("summary")
+            assert (summary["algorithm"], summary["seed"]) == (name, seed)
+            hashes.setdefault(seed, set()).add(run.read("manifest")["partition_hash"])
+            incentives[name, seed] = summary["incentive"]
+    assert all(len(found) == 1 for found in hashes.values()), "all algorithms must have the same clients"
+    assert [incentives["fedavg", 5], incentives["local", 6]] == [None, None]
+    assert all(0 <= incentives["fedper", seed] <= 1 for seed in (5, 6))
+
+
+def test_the_comparisons_own_summary(compared):
+    folder, _ = compared
+    summary = RunDirectory(folder).read("summary")
+    assert [row["algorithm"] for row in summary["algorithms"]] == list(NAMES)
+    assert set(summary["mean_ranks"]) == set(NAMES)
+    single = [RunDirectory(folder / "fedper" / f"seed-{s}").read("summary")["bytes_up"] for s in (5, 6)]
+    assert summary["algorithms"][2]["bytes_up"] == sum(single) / 2
+    assert len(RunDirectory(folder).read("config")["runs"]) == 6
+
+
+def test_resuming_a_finished_comparison_runs_nothing_again(compared):
+    folder, first = compared
+    before = contents(folder)
+    again = cli("compare", ",".join(NAMES), *SMALL, "--seeds", 2, "--seed", 5, "--out", folder, "--resume")
+    assert again.code == 0
+    assert contents(folder) == before
+    table = first.out[first.out.index("heart, 4 clients, 2 rounds, 2 seeds") :]
+    assert table in again.out
+
+
+def test_resuming_goes_on_where_a_run_is_missing(compared):
+    folder, _ = compared
+    run = folder / "fedper" / "seed-6"
+    before = contents(folder)
+    (run / "summary.json").unlink()
+    again = cli("compare", ",".join(NAMES), *SMALL, "--seeds", 2, "--seed", 5, "--out", folder, "--resume")
+    assert again.code == 0
+    after = contents(folder)
+    changed = {name for name in before if before[name] != after[name]}
+    assert all(name.startswith("fedper/seed-6/") or name == "summary.json" for name in changed)
+    assert before["fedper/seed-6/clients.npz"] == after["fedper/seed-6/clients.npz"]
+
+
+def test_an_option_may_be_one_algorithms_only(tmp_path):
+    small = [text if text != "2" else "1" for text in SMALL]
+    outcome = cli("compare", "local,fedper", *small, "--fedper.personal-layers", 2, "--out", tmp_path / "c")
+    assert outcome.code == 0
+    found = [RunDirectory(tmp_path / "c" / n / "seed-0").read("config")["algorithm_options"] for n in ("local", "fedper")]
+    assert found == [{}, {"personal_layers": 2}]
+
+
+def test_a_server_optimizer_is_left_out_where_there_is_no_server_and_divergence_is_told(tmp_path):
+    flags = ("--server-optimizer", "adam", "--learning-rate", 1e30)
+    outcome = cli("compare", "local,fedavg", *SMALL, *flags, "--out", tmp_path / "c")
+    assert outcome.code == 0
+    found = [RunDirectory(tmp_path / "c" / n / "seed-0").read("config")["server_optimizer"] for n in ("local", "fedavg")]
+    assert found == [None, "adam"]
+    assert "Diverged, without a finite loss: local, fedavg." in outcome.out

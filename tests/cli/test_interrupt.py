@@ -1,0 +1,110 @@
+"""Ctrl-C: a run stops after its period and goes on where it stopped."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from tests.cli.command import cli
+
+from fedjax_layers.cli import run as run_command
+from fedjax_layers.cli.display import graceful_interrupt
+from fedjax_layers.simulation.records import RunDirectory
+
+RUN = "run player_fl --dataset heart --rounds 3000 --cohort 3 --client-width all --batch-size 128".split()
+
+
+def start(*arguments):
+    code = "import sys; from fedjax_layers.cli import main; sys.exit(main(sys.argv[1:]))"
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    environment = os.environ | {"JAX_NUM_CPU_DEVICES": "2", "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+
+
+def wait_for_lines(path, number, process):
+    deadline = time.monotonic() + 120
+    while not path.exists() or path.read_bytes().count(b"\n") < number:
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@pytest.mark.slow
+def test_a_run_that_got_a_real_sigint_ends_as_one_that_got_none(tmp_path):
+    whole = start(*RUN, "--out", tmp_path / "whole")
+    assert whole.communicate(timeout=300)[1] == ""
+    assert whole.returncode == 0
+
+    part = start(*RUN, "--out", tmp_path / "part")
+    wait_for_lines(tmp_path / "part" / "rounds.jsonl", 3, part)
+    part.send_signal(signal.SIGINT)
+    out, err = part.communicate(timeout=120)
+    assert part.returncode == 130
+    assert err == ""
+    assert f"Stopped. Go on with the same command and --out {tmp_path / 'part'} --resume" in out
+    done = len((tmp_path / "part" / "rounds.jsonl").read_text().splitlines())
+    assert 3 <= done < 3000
+    assert not (tmp_path / "part" / "summary.json").exists()
+
+    rest = start(*RUN, "--out", tmp_path / "part", "--resume")
+    assert rest.communicate(timeout=300)[1] == ""
+    assert rest.returncode == 0
+    one, other = RunDirectory(tmp_path / "whole"), RunDirectory(tmp_path / "part")
+    assert [line["round"] for line in other.read_rounds()] == list(range(1, 3001))
+    assert one.read_rounds() == other.read_rounds()
+    for key in ("personal", "moments", "cut", "layer_scores", "bytes_up", "bytes_down", "control_cuts"):
+        assert one.read("summary")[key] == other.read("summary")[key], key
+    clients, again = one.read_clients(), other.read_clients()
+    assert clients.keys() == again.keys()
+    for name, values in clients.items():
+        assert values.tobytes() == again[name].tobytes(), name
+
+
+def test_an_interrupted_run_and_comparison_go_on(tmp_path, monkeypatch):
+    """In this process: Ctrl-C while the first round is computed, then again with ``--resume``."""
+    flags = "--dataset heart --rounds 3 --client-width all --batch-size 128 --moments trained --out there".split()
+    append = RunDirectory.append_round
+
+    def interrupted(self, record):
+        append(self, record)
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(RunDirectory, "append_round", interrupted)
+    stopped = cli("compare", "local,fedavg", *flags)
+    assert stopped.code == 130
+    assert stopped.err == ""
+    assert "Stopped. Go on with the same command and --out there --resume" in stopped.out
+    lines = (tmp_path / "there" / "local" / "seed-0" / "rounds.jsonl").read_text().splitlines()
+    # The signal came after the first round was shown: the second one tells it.
+    assert [json.loads(line)["round"] for line in lines] == [1, 2]
+
+    monkeypatch.setattr(RunDirectory, "append_round", append)
+    rest = cli("compare", "local,fedavg", *flags, "--resume")
+    assert rest.code == 0
+    for name in ("local", "fedavg"):
+        run = RunDirectory(tmp_path / "there" / name / "seed-0")
+        assert [line["round"] for line in run.read_rounds()] == [1, 2, 3]
+        assert np.isfinite(run.read_clients()["trained/best/test/macro_f1"]).all()
+
+
+def test_an_interruption_before_the_first_round_is_one_line(monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run_command, "command", interrupted)
+    outcome = cli("run", "fedavg")
+    assert (outcome.code, outcome.out, outcome.err) == (130, "", "fedjax-layers: interrupted\n")
+
+
+def test_the_second_interruption_stops_at_once_and_the_handler_is_put_back():
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt), graceful_interrupt() as interrupt:
+        assert not interrupt.asked
+        signal.raise_signal(signal.SIGINT)
+        assert interrupt.asked
+        signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is before

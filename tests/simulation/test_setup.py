@@ -1,0 +1,104 @@
+"""From config to experiment: what is traced, what is cached, what is refused beside the model and the data."""
+
+import jax
+import numpy as np
+import pytest
+
+from fedjax_layers.simulation.config import RunConfig
+from fedjax_layers.simulation.setup import assemble, load_clients, make_sampling, prepare
+
+
+def config_of(algorithm="fedavg", **values):
+    return RunConfig(algorithm=algorithm, dataset="heart", **({"client_width": "all"} | values))
+
+
+@pytest.fixture(scope="module")
+def clients():
+    return load_clients(config_of())
+
+
+def test_numbers_are_traced_and_equal_builders_share_their_programs(clients):
+    """Runs that differ in floats only must be one program: builder and plan are equal and hash alike."""
+    one = config_of("player_fl", algorithm_options={"threshold": 1.1, "gradient": "epoch"}, learning_rate=0.1)
+    other = config_of("player_fl", algorithm_options={"threshold": 3, "gradient": "epoch"}, learning_rate=0.2, seed=4)
+    a, b = assemble(one, clients), assemble(other, clients)
+    assert (a.builder, a.plan) == (b.builder, b.plan)
+    assert hash((a.builder, a.plan)) == hash((b.builder, b.plan))
+    assert a.builder.options == (("gradient", "epoch"),)
+    assert float(b.inputs.hyper["options"]["threshold"]) == 3.0
+    same = jax.tree.map(lambda x, y: (x.shape, x.dtype) == (y.shape, y.dtype), a.inputs.hyper, b.inputs.hyper)
+    assert all(jax.tree.leaves(same))
+
+
+def test_static_options_make_another_program(clients):
+    one = assemble(config_of("player_fl", algorithm_options={"aggregate": "mean"}), clients)
+    other = assemble(config_of("player_fl", algorithm_options={"aggregate": "majority"}), clients)
+    assert one.builder != other.builder
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "options"),
+    [("fedper", {"personal_layers": 5}), ("fedbabu", {"head_layers": 5}), ("player_fl", {"fixed_cut": 5})],
+)
+def test_more_layers_than_the_model_has_are_refused(clients, algorithm, options):
+    name = next(iter(options))
+    with pytest.raises(ValueError, match=f"{name}: expected at most the model's 4 layers, got 5"):
+        assemble(config_of(algorithm, algorithm_options=options), clients)
+    assemble(config_of(algorithm, algorithm_options={name: 4}), clients)
+
+
+def test_options_that_exclude_each_other_are_refused_before_any_work(clients):
+    options = {"fixed_cut": 1, "random_prefix": True}
+    with pytest.raises(ValueError, match="at most one of them"):
+        assemble(config_of("player_fl", algorithm_options=options, client_width="auto"), clients)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"dataset": "hart"}, "did you mean 'heart'"),
+        ({"model": "heart_mpl"}, "did you mean 'heart_mlp'"),
+        ({"model_options": {"hiden": (3,)}}, "did you mean 'hidden'"),
+        ({"data_options": {"limit": 3}}, "option of heart"),
+        ({"cohort": 5}, "cohort: expected 1 to 4 clients, the population, got 5"),
+        ({"clients": 9}, "expected 4, the natural clients"),
+        ({"partition": "dirichlet", "data_options": {"alpha": 0.0}}, "alpha: expected a positive, finite number"),
+        ({"partition": "dirichlet", "clients": 500, "data_options": {"min_size": 0}}, "a training example for each"),
+        ({"loss": "focal", "focal_alpha": (0.5, 0.5)}, "alpha: expected 5 entries, got 2"),
+    ],
+)
+def test_what_does_not_fit_data_or_model_is_refused_in_one_line(changes, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        prepare(RunConfig(**({"algorithm": "fedavg", "dataset": "heart", "client_width": "all"} | changes)))
+    assert "\n" not in str(caught.value)
+
+
+def test_the_sampling_rule_follows_the_config():
+    assert make_sampling(config_of(), 4).scheme == "all"
+    assert make_sampling(config_of(cohort=4), 4).scheme == "all"
+    rule = make_sampling(config_of(cohort=3), 4)
+    assert (rule.scheme, rule.size) == ("uniform", 3)
+    assert make_sampling(config_of(cohort=3, sampling="by_size"), 4).scheme == "by_size"
+
+
+def test_weighting_and_partition_seed_reach_the_data(clients):
+    assert assemble(config_of(), clients).inputs.weights is None
+    assert assemble(config_of(weighting="uniform"), clients).inputs.weights.tolist() == [1.0] * 4
+    drawn = {"partition": "dirichlet", "clients": 4}
+    hashes = [
+        load_clients(config_of(**drawn, **seeds)).partition_hash
+        for seeds in ({"seed": 0}, {"seed": 1}, {"seed": 1, "partition_seed": 0})
+    ]
+    assert hashes[0] == hashes[2] != hashes[1]
+
+
+@pytest.mark.parametrize(("moments", "expected"), [("both", ("trained", "served")), ("served", ("served",))])
+def test_moments_and_period_reach_the_plan(clients, moments, expected):
+    plan = assemble(config_of(moments=moments, moment="served", eval_every=3), clients).plan
+    assert (plan.moments, plan.eval_every) == (expected, 3)
+
+
+def test_the_learning_rate_decays_by_round(clients):
+    built = assemble(config_of(learning_rate_decay=0.5), clients)
+    scale = built.builder.make_trainer(built.inputs.hyper).step_scale
+    assert [float(scale(np.int32(t))) for t in range(3)] == [1.0, 0.5, 0.25]
