@@ -1,4 +1,4 @@
-"""The Python blocks of README and docs run, top to bottom; links and paths in them exist; the README names what is public."""
+"""Python blocks of README and docs run, top to bottom; their links lead somewhere; the README names what is public."""
 
 import pathlib
 import re

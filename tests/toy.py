@@ -1,6 +1,7 @@
 """A small ragged federation and a three-layer network, the asymmetric fixture of contract and oracle tests."""
 
 import dataclasses
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +21,7 @@ BATCH = 4
 
 def _init(key, dtype):
     keys = jax.random.split(key, len(WIDTHS) - 1)
-    shapes = list(zip(WIDTHS, WIDTHS[1:], strict=False))
+    shapes = list(itertools.pairwise(WIDTHS))
     return [
         {
             "w": jax.random.normal(k, shape, dtype) / np.sqrt(shape[0]).astype(dtype),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Literal
 
 import jax
@@ -96,6 +97,9 @@ def player_fl(
         raise ValueError(f"cut_offset: expected 0 beside random_prefix, got {cut_offset}")
     cut_rule = CutRule(threshold, gradient, cumulative, aggregate, local_on_first_jump, combine, dropout, embeddings)
     num_layers = trainer.task.layers.num_layers
+    control = functools.partial(
+        _controlled, num_layers=num_layers, fixed_cut=fixed_cut, cut_offset=cut_offset, random_prefix=random_prefix
+    )
 
     def init(key: Key, params: Params) -> PLayerState:
         del key
@@ -108,27 +112,19 @@ def player_fl(
             estimated=jnp.bool_(False),
         )
 
-    def controlled(key: Key, cut: Array, heard: Array, before: Array) -> Array:
-        if fixed_cut is not None:
-            return jnp.clip(jnp.asarray(fixed_cut, jnp.int32), 0, num_layers)
-        if random_prefix:
-            cut = _other_prefix(jax.random.fold_in(key, keys.RANDOM_PREFIX), cut, num_layers)
-        # An estimate that nobody could answer is none: the controls have nothing to differ from.
-        return jnp.where(heard, jnp.clip(cut + cut_offset, 0, num_layers), before).astype(jnp.int32)
-
     def round_(key: Key, state: PLayerState, cohort: Cohort) -> tuple[PLayerState, RoundInfo]:
         result = local_phase(
             trainer, key, state.sharing, cohort, state.shared, with_gradient=cut_rule.gradient == "epoch"
         )
-        repeat = jnp.asarray(repeat_every, jnp.int32)
-        again = (repeat > 0) & (state.sharing.round % jnp.maximum(repeat, 1) == 0)
-        due = (~state.estimated | again) & (cohort.weight > 0).any()
+        due = _due(state, cohort, repeat_every)
 
         def estimate() -> tuple[Array, Array, Array]:
             scores = score_clients(trainer, key, cohort, result, cut_rule)
             cut, mean, heard = agree_on_cut(scores, cohort.weight, cut_rule)
-            mean = jnp.where(heard, mean.astype(state.scores.dtype), state.scores)
-            return controlled(key, cut, heard, state.cut), mean, heard
+            cut = control(jax.random.fold_in(key, keys.RANDOM_PREFIX), cut)
+            # An estimate that nobody could answer is none: the controls have nothing to differ from.
+            cut = jnp.where(heard | (fixed_cut is not None), cut, state.cut)
+            return cut, jnp.where(heard, mean.astype(state.scores.dtype), state.scores), heard
 
         def keep() -> tuple[Array, Array, Array]:
             return state.cut, state.scores, jnp.bool_(False)
@@ -144,6 +140,32 @@ def player_fl(
         return Models(personal=served_models(trainer, state.sharing, state.shared))
 
     return Algorithm(init, round_, models)
+
+
+def _due(state: PLayerState, cohort: Cohort, repeat_every: int | Array) -> Array:
+    """Whether this round estimates: nobody has been scored yet, or it is time again; and somebody is there."""
+    repeat = jnp.asarray(repeat_every, jnp.int32)
+    again = (repeat > 0) & (state.sharing.round % jnp.maximum(repeat, 1) == 0)
+    return (~state.estimated | again) & (cohort.weight > 0).any()
+
+
+def _controlled(
+    key: Key,
+    cut: Array,
+    *,
+    num_layers: int,
+    fixed_cut: int | Array | None,
+    cut_offset: int | Array,
+    random_prefix: bool,
+) -> Array:
+    """The cut that is used where ``cut`` was estimated, in 0..L."""
+    if fixed_cut is not None:
+        cut = jnp.asarray(fixed_cut, jnp.int32)
+    elif random_prefix:
+        cut = _other_prefix(key, cut, num_layers)
+    else:
+        cut = cut + cut_offset
+    return jnp.clip(cut, 0, num_layers).astype(jnp.int32)
 
 
 def _other_prefix(key: Key, cut: Array, num_layers: int) -> Array:

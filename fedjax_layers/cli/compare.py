@@ -78,7 +78,7 @@ def _run_all(
         if not (own / "summary.json").exists():
             experiment = prepare(config, options.data_dir, axis)
             if axis is None:
-                console.print(describe(experiment))
+                console.print(describe(experiment), soft_wrap=True)
                 axis = experiment.axis
             if run_one(console, experiment, directory, interrupt, resume=options.resume) is None:
                 return None

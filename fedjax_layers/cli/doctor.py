@@ -30,7 +30,7 @@ def command(options: argparse.Namespace) -> int:
     console.print(f"{'random numbers':24} {about['jax_settings']}")
     folder = os.environ.get(data.DATA_DIR_VARIABLE)
     where = f"{folder}{'' if folder and Path(folder).is_dir() else ' (no such folder)'}" if folder else "not set"
-    console.print(f"{data.DATA_DIR_VARIABLE:24} {where}")
+    console.print(f"{data.DATA_DIR_VARIABLE:24} {where}", soft_wrap=True)
     start = time.perf_counter()
     experiment = prepare(RunConfig(rounds=1, client_width="all"))
     state = start_state(experiment.builder, experiment.plan, experiment.inputs)

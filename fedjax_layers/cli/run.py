@@ -37,7 +37,7 @@ def command(options: argparse.Namespace) -> int:
     with usage_errors():
         experiment = prepare(config, options.data_dir)
         directory = RunDirectory.create(folder, config, resume=options.resume)
-    console.print(describe(experiment))
+    console.print(describe(experiment), soft_wrap=True)
     with graceful_interrupt() as interrupt:
         summary = run_one(console, experiment, directory, interrupt, resume=options.resume)
     if summary is None:
@@ -96,5 +96,5 @@ def describe(experiment: Experiment) -> str:
 
 def stopped(console: Console, folder: Path) -> int:
     """Tell how to go on."""
-    console.print(f"Stopped. Go on with the same command and --out {folder} --resume")
+    console.print(f"Stopped. Go on with the same command and --out {folder} --resume", soft_wrap=True)
     return INTERRUPTED

@@ -98,5 +98,13 @@ def transition_point(
 
 
 def prefix_mask(cut: int | Array, num_layers: int) -> Array:
-    """``[L]`` bool, True for the first ``cut`` layers; ``cut`` may be traced."""
+    """The mask that shares the first layers.
+
+    Args:
+      cut: number of layers shared; may be traced.
+      num_layers: L.
+
+    Returns:
+      ``[L]`` bool, True for the first ``cut`` layers.
+    """
     return jnp.arange(num_layers, dtype=jnp.result_type(cut)) < cut

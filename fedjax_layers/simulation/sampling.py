@@ -94,8 +94,8 @@ def draw_cohort(
     """
     num = train.count.shape[0]
     sizes = train.count.astype(jnp.float32)
-    if weights is None and sampling.scheme != "by_size":
-        weights = sizes
+    if weights is None:
+        weights = jnp.where(sizes > 0, 1.0, 0.0) if sampling.scheme == "by_size" else sizes
     if sampling.scheme == "all":
         return Cohort(jnp.arange(num, dtype=jnp.int32), weights, train, pool, everyone=True)
     if sampling.scheme == "uniform":
@@ -103,7 +103,6 @@ def draw_cohort(
     elif sampling.scheme == "by_size":
         # Gumbel top-k is sequential drawing without replacement (Kool et al. 2019).
         ids = jax.lax.top_k(jnp.log(sizes) + jax.random.gumbel(key, (num,)), sampling.size)[1].astype(jnp.int32)
-        weights = jnp.where(sizes > 0, 1.0, 0.0) if weights is None else weights
     elif sampling.scheme == "fixed":
         ids = jnp.asarray(sampling.given)
     else:

@@ -3,11 +3,11 @@
 import struct
 
 import pytest
-from tests.cli.command import cli, contents
 
 from fedjax_layers.cli import run as run_command
 from fedjax_layers.simulation.config import RunConfig
 from fedjax_layers.simulation.records import RunDirectory
+from tests.cli.command import cli, contents
 
 HEART = "--dataset heart --rounds 1 --client-width all"
 
@@ -35,7 +35,11 @@ BAD = [
     (f"run fedper {HEART} --personal-layers 9", "option personal_layers: ", "at most the model's 4 layers, got 9"),
     (f"run local {HEART} --server-optimizer adam", "server_optimizer: ", "expected none for local"),
     (f"run fedavg {HEART} --resume", "--resume: ", "expected --out"),
-    ("run fedavg --dataset mnist --data-dir missing", "data_dir: ", "expected an existing folder, found none at missing"),
+    (
+        "run fedavg --dataset mnist --data-dir missing",
+        "data_dir: ",
+        "expected an existing folder, found none at missing",
+    ),
     ("run fedavg --dataset mnist --data-dir .", "data_dir: ", "found neither"),
     ("run fedavg --dataset mnist", "data_dir: ", "found neither"),
     ("run fedavg --clients 50 --alpha 0.001 --min-size 0", "client_of: ", "a training example for each client"),

@@ -1,9 +1,9 @@
 """``fedjax-layers compare``: several algorithms and seeds on the same clients."""
 
 import pytest
-from tests.cli.command import SMALL, cli, contents
 
 from fedjax_layers.simulation.records import RunDirectory
+from tests.cli.command import SMALL, cli, contents
 
 NAMES = ("local", "fedavg", "fedper")
 
@@ -78,7 +78,9 @@ def test_an_option_may_be_one_algorithms_only(tmp_path):
     small = [text if text != "2" else "1" for text in SMALL]
     outcome = cli("compare", "local,fedper", *small, "--fedper.personal-layers", 2, "--out", tmp_path / "c")
     assert outcome.code == 0
-    found = [RunDirectory(tmp_path / "c" / n / "seed-0").read("config")["algorithm_options"] for n in ("local", "fedper")]
+    found = [
+        RunDirectory(tmp_path / "c" / n / "seed-0").read("config")["algorithm_options"] for n in ("local", "fedper")
+    ]
     assert found == [{}, {"personal_layers": 2}]
 
 
@@ -86,6 +88,8 @@ def test_a_server_optimizer_is_left_out_where_there_is_no_server_and_divergence_
     flags = ("--server-optimizer", "adam", "--learning-rate", 1e30)
     outcome = cli("compare", "local,fedavg", *SMALL, *flags, "--out", tmp_path / "c")
     assert outcome.code == 0
-    found = [RunDirectory(tmp_path / "c" / n / "seed-0").read("config")["server_optimizer"] for n in ("local", "fedavg")]
+    found = [
+        RunDirectory(tmp_path / "c" / n / "seed-0").read("config")["server_optimizer"] for n in ("local", "fedavg")
+    ]
     assert found == [None, "adam"]
     assert "Diverged, without a finite loss: local, fedavg." in outcome.out

@@ -2,9 +2,9 @@
 
 import jax
 import pytest
-from tests.cli.command import cli
 
 from fedjax_layers.data import DATA_DIR_VARIABLE
+from tests.cli.command import cli
 
 
 @pytest.mark.slow

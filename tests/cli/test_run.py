@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.cli.command import SMALL, cli
 
 from fedjax_layers.cli import run as run_command
 from fedjax_layers.simulation.config import RunConfig
 from fedjax_layers.simulation.records import RunDirectory
+from tests.cli.command import SMALL, cli
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,9 @@ def test_the_run_directory_is_complete(player):
 
 def test_resuming_a_finished_run_prints_its_table_again(player):
     folder, first = player
-    again = cli("run", "player_fl", *SMALL, "--threshold", 2, "--hidden", "6,5,4", "--seed", 3, "--out", folder, "--resume")
+    again = cli(
+        "run", "player_fl", *SMALL, "--threshold", 2, "--hidden", "6,5,4", "--seed", 3, "--out", folder, "--resume"
+    )
     assert again.code == 0
     row = next(line for line in first.out.splitlines() if line.strip().startswith("player_fl "))
     assert row in again.out

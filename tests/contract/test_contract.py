@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tests import toy
 
 from fedjax_layers import algorithms
 from fedjax_layers.ops import ClientAxis
+from tests import toy
 
 ROUNDS = ([0, 2, 4], [3, 1], [2, 3, 0])
 TRACED = {"fedprox": "mu", "player_fl": "threshold", "fedper": "personal_layers", "fedbabu": "head_layers"}
@@ -110,7 +110,7 @@ def test_the_promise_of_everyone_changes_nothing(name, keep, x64):
     """The path without gather and scatter gives what the general one gives."""
     cohorts = [toy.make_cohort(range(toy.CLIENTS), toy.make_pool()) for _ in range(2)]
     promised = [dataclasses.replace(c, everyone=True) for c in cohorts]
-    general, _, algorithm = run(name, cohorts=cohorts, keep_optimizer=keep)
+    general, _, _ = run(name, cohorts=cohorts, keep_optimizer=keep)
     short, _, _ = run(name, cohorts=promised, keep_optimizer=keep)
     assert_close(toy.to_numpy(general), toy.to_numpy(short))
 

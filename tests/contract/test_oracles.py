@@ -5,11 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+
+from fedjax_layers import algorithms
 from tests import toy
 from tests.reference import oracles
 from tests.reference.network import zeros_like
-
-from fedjax_layers import algorithms
 
 ROUNDS = ([0, 2, 4], [3, 1], [2, 3, 0], [1, 2])  # partial, of unequal size: padded to three slots
 ORACLES = {

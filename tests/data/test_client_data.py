@@ -16,17 +16,13 @@ from fedjax_layers.types import Pool, Ranges
 def toy(n, ids=None):
     labels = np.zeros(n, np.int32)
     ids = None if ids is None else np.asarray(ids, np.int64)
-    return Dataset(
-        "toy", np.zeros((n, 1), np.uint8), labels, ("only",), None, (), Preprocess(), "made up", "none", ids
-    )
+    return Dataset("toy", np.zeros((n, 1), np.uint8), labels, ("only",), None, (), Preprocess(), "made up", "none", ids)
 
 
 def members(data):
     """{(client, split): list of example ids}, read off the ranges."""
     return {
-        (c, split): data.example_ids[data.rows(c, split)].tolist()
-        for c in range(data.num_clients)
-        for split in SPLITS
+        (c, split): data.example_ids[data.rows(c, split)].tolist() for c in range(data.num_clients) for split in SPLITS
     }
 
 
@@ -122,13 +118,9 @@ def replace_range(data, split, start, count):
 def test_leak_between_splits_is_named():
     data = federate(toy(20), np.arange(20) % 2)
     start, count = data.ranges["val"]
-    leaky = replace_range(
-        data, "val", start, count + np.array([0, 1])
-    )  # runs on into the client's test range
+    leaky = replace_range(data, "val", start, count + np.array([0, 1]))  # runs on into the client's test range
     leaked = data.example_ids[data.ranges["test"][0][1]]
-    with pytest.raises(
-        ValueError, match=rf"leak: .* example id {leaked} in val of client 1 and test of client 1"
-    ):
+    with pytest.raises(ValueError, match=rf"leak: .* example id {leaked} in val of client 1 and test of client 1"):
         assert_no_leak(leaky)
 
 

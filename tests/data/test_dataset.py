@@ -62,9 +62,7 @@ def test_unknown_data_set_and_option_suggest_the_nearest():
         ValueError, match=r"data set: expected one of .* got 'fashion_mnst'; did you mean 'fashion_mnist'"
     ):
         load_dataset("fashion_mnst")
-    with pytest.raises(
-        ValueError, match=r"data set 'mnist': expected one of limit, split, got 'limt'; .* 'limit'"
-    ):
+    with pytest.raises(ValueError, match=r"data set 'mnist': expected one of limit, split, got 'limt'; .* 'limit'"):
         load_dataset("mnist", limt=5)
     with pytest.raises(ValueError, match=r"data set 'digits': expected one of nothing, got 'zzz'$"):
         load_dataset("digits", zzz=5)

@@ -43,9 +43,7 @@ def test_iid_sizes_differ_by_at_most_one(case):
 
 
 @settings(deadline=None, max_examples=120)
-@given(
-    classes=st.integers(1, 7), extra=st.integers(0, 20), hand=st.integers(1, 7), seed=st.integers(0, 2**31)
-)
+@given(classes=st.integers(1, 7), extra=st.integers(0, 20), hand=st.integers(1, 7), seed=st.integers(0, 2**31))
 def test_classes_per_client_deals_exactly_that_many(classes, extra, hand, seed):
     hand = min(hand, classes)
     clients = -(-classes // hand) + extra
@@ -140,9 +138,7 @@ def test_min_size_repair_takes_from_the_largest(sizes, data):
     np.testing.assert_array_equal(np.sort(repaired), np.sort(one_by_one(sizes, min_size)))
     short = np.array(sizes) < min_size
     assert (repaired[short] == min_size).all()
-    assert (before != after).sum() == np.maximum(
-        min_size - np.array(sizes), 0
-    ).sum()  # and nothing else moved
+    assert (before != after).sum() == np.maximum(min_size - np.array(sizes), 0).sum()  # and nothing else moved
 
 
 def test_min_size_repair_by_hand():
@@ -217,9 +213,7 @@ def test_labels_must_be_a_row_of_integers(labels):
 
 def test_classes_per_client_reports_an_unreachable_minimum():
     labels = np.repeat([0, 1], [95, 5])
-    with pytest.raises(
-        ValueError, match="min_size: expected at least 10 examples for each client, got 2 for client"
-    ):
+    with pytest.raises(ValueError, match="min_size: expected at least 10 examples for each client, got 2 for client"):
         classes_per_client(labels, 4, 0, classes=1)
 
 

@@ -98,9 +98,7 @@ def test_synthetic_sizes_are_lognormal_and_capped():
 
 
 def test_synthetic_is_reproducible_across_blocks():
-    one, two = (
-        load_dataset("synthetic", clients=1500, min_samples=2, max_samples=3, seed=4) for _ in range(2)
-    )
+    one, two = (load_dataset("synthetic", clients=1500, min_samples=2, max_samples=3, seed=4) for _ in range(2))
     np.testing.assert_array_equal(one.inputs, two.inputs)
     np.testing.assert_array_equal(one.labels, two.labels)
     assert not np.array_equal(one.inputs[:9], load_dataset("synthetic", clients=9, seed=5).inputs[:9])
@@ -163,24 +161,18 @@ def test_mnist_limit_out_of_range(small_mnist, limit):
 
 
 def test_mnist_unknown_split(small_mnist):
-    with pytest.raises(
-        ValueError, match=r"split: expected one of all, test, train, got 'trian'; did you mean 'train'"
-    ):
+    with pytest.raises(ValueError, match=r"split: expected one of all, test, train, got 'trian'; did you mean 'train'"):
         load_dataset("mnist", small_mnist, split="trian")
 
 
 def test_mnist_missing_companion_is_named(small_mnist):
     (small_mnist / "mnist" / "train-labels-idx1-ubyte.gz").unlink()
-    with pytest.raises(
-        FileNotFoundError, match=r"train-labels-idx1-ubyte\.gz: expected an IDX file, found none"
-    ):
+    with pytest.raises(FileNotFoundError, match=r"train-labels-idx1-ubyte\.gz: expected an IDX file, found none"):
         load_dataset("mnist", small_mnist)
 
 
 def test_mnist_absent_says_what_and_where(tmp_path):
-    with pytest.raises(
-        FileNotFoundError, match=r"expected the files .* found neither; put the files there"
-    ) as error:
+    with pytest.raises(FileNotFoundError, match=r"expected the files .* found neither; put the files there") as error:
         load_dataset("mnist", tmp_path)
     assert DATA_DIR_VARIABLE in str(error.value)
 
@@ -227,9 +219,7 @@ def test_data_dir_is_argument_then_variable_then_tfds(tmp_path, monkeypatch):
     assert resolve_data_dir() == tmp_path / "variable"
     monkeypatch.delenv(DATA_DIR_VARIABLE)
     assert resolve_data_dir() == tmp_path / "tfds"
-    with pytest.raises(
-        FileNotFoundError, match=r"data_dir: expected an existing folder, found none at .*/nowhere"
-    ):
+    with pytest.raises(FileNotFoundError, match=r"data_dir: expected an existing folder, found none at .*/nowhere"):
         resolve_data_dir(tmp_path / "nowhere")
     monkeypatch.setenv(DATA_DIR_VARIABLE, str(tmp_path / "gone"))
     with pytest.raises(FileNotFoundError, match=f"{DATA_DIR_VARIABLE}: expected an existing folder"):

@@ -4,6 +4,7 @@ A round is a list of ``(client, weight, batches)``; batches are rows of the pool
 """
 
 import numpy as np
+
 from tests.reference.network import combine, local_run
 
 

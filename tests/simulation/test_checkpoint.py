@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from tests import toy
 
 from fedjax_layers import algorithms
 from fedjax_layers.names import options_of
@@ -20,6 +19,7 @@ from fedjax_layers.simulation.experiment import execute
 from fedjax_layers.simulation.history import History
 from fedjax_layers.simulation.records import RunDirectory
 from fedjax_layers.simulation.setup import prepare
+from tests import toy
 
 TIMING = {"client_steps_per_second", "compile_seconds", "compilations", "wall_seconds", "peak_memory_bytes"}
 
@@ -27,7 +27,11 @@ TIMING = {"client_steps_per_second", "compile_seconds", "compilations", "wall_se
 def history_of(rounds):
     history = History()
     for t in range(rounds):
-        scores = {"trained/val/loss": np.array([0.5, np.nan]) + t, "round": np.int64(t + 1), "finished": np.bool_(False)}
+        scores = {
+            "trained/val/loss": np.array([0.5, np.nan]) + t,
+            "round": np.int64(t + 1),
+            "finished": np.bool_(False),
+        }
         history.add({"loss": np.float32([t]), "sent": np.full((1, 3), t, np.int32)}, scores)
     return history
 

@@ -122,7 +122,7 @@ def test_values_take_the_type_of_their_field():
 
 
 def test_an_unknown_field_suggests_the_nearest():
-    with pytest.raises(ValueError, match="config field: .*got 'learning_rte'; did you mean 'learning_rate'"):
+    with pytest.raises(ValueError, match=r"config field: .*got 'learning_rte'; did you mean 'learning_rate'"):
         RunConfig.from_mapping({"learning_rte": 0.1})
 
 

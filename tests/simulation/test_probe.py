@@ -6,13 +6,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tests import toy
 
 from fedjax_layers.ops import ClientAxis
 from fedjax_layers.simulation import probe
 from fedjax_layers.simulation.config import RunConfig
 from fedjax_layers.simulation.probe import choose_axis, device_mesh, padded_steps
 from fedjax_layers.simulation.setup import prepare
+from tests import toy
 
 
 @pytest.mark.parametrize(

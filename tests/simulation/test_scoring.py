@@ -33,9 +33,7 @@ def sklearn_scores(labels, predictions):
 def our_scores(labels, predictions, num_classes, loss_sum=0.0):
     labels, predictions = jnp.asarray(labels, jnp.int32), jnp.asarray(predictions, jnp.int32)
     counts = confusion_matrix(labels, predictions, jnp.ones(labels.shape, bool), num_classes)
-    return {
-        name: float(value) for name, value in scores_from_confusion(counts, jnp.float32(loss_sum)).items()
-    }
+    return {name: float(value) for name, value in scores_from_confusion(counts, jnp.float32(loss_sum)).items()}
 
 
 def assert_like_sklearn(labels, predictions, num_classes):
@@ -172,9 +170,7 @@ def test_confusion_under_vmap_equals_a_loop():
     mask = jnp.asarray(rng.random((5, 7)) < 0.7)
     stacked = jax.vmap(confusion_matrix, (0, 0, 0, None))(labels, predictions, mask, 4)
     for c in range(5):
-        expected = metrics.confusion_matrix(
-            labels[c][mask[c]], predictions[c][mask[c]], labels=list(range(4))
-        )
+        expected = metrics.confusion_matrix(labels[c][mask[c]], predictions[c][mask[c]], labels=list(range(4)))
         np.testing.assert_array_equal(stacked[c], expected)
 
 

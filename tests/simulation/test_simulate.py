@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tests import toy
 
 from fedjax_layers import algorithms
 from fedjax_layers.ops import ClientAxis
@@ -17,6 +16,7 @@ from fedjax_layers.simulation.history import History
 from fedjax_layers.simulation.periods import Plan
 from fedjax_layers.simulation.sampling import draw_cohort, everyone, fixed, uniform
 from fedjax_layers.simulation.simulate import check_weights, make_inputs, run_periods, simulate, start_state
+from tests import toy
 
 TASK = toy.make_task(jnp.float32)
 C = toy.CLIENTS
@@ -53,9 +53,8 @@ def test_two_rounds_and_two_more_equal_four_bit_for_bit(source, name):
     inputs = make_inputs(source, hyper={"rate": 0.1}, seed=5, sampling=uniform(3, C), weights=None)
 
     def rounds(until, state, history):
-        for _, state, history in run_periods(build(name), plan, inputs, state, history, until):  # noqa: B020
-            pass
-        return state, history
+        *_, (_, after, grown) = run_periods(build(name), plan, inputs, state, history, until)
+        return after, grown
 
     four, whole = rounds(4, start_state(build(name), plan, inputs), History())
     two, part = rounds(2, start_state(build(name), plan, inputs), History())

@@ -24,9 +24,7 @@ def test_summarise_by_hand():
     # Mean 0.5; weighted (0.2·1 + 0.4·1 + 0.9·2) / 4; deviations −0.3, −0.1, 0.4.
     found = fs.summarise([0.2, 0.4, 0.9], [1, 1, 2])
     assert list(found) == ["mean", "weighted", "std", "min", "p10"]
-    assert found == pytest.approx(
-        {"mean": 0.5, "weighted": 0.6, "std": math.sqrt(0.26 / 3), "min": 0.2, "p10": 0.24}
-    )
+    assert found == pytest.approx({"mean": 0.5, "weighted": 0.6, "std": math.sqrt(0.26 / 3), "min": 0.2, "p10": 0.24})
 
 
 def test_summarise_leaves_clients_without_a_score_out_with_their_weight():
