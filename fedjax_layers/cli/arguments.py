@@ -123,7 +123,7 @@ def _routed(unknown: Sequence[str], config: RunConfig) -> dict[str, dict[str, An
 
 def _homes(config: RunConfig) -> dict[str, set[str]]:
     from fedjax_layers import algorithms, data  # noqa: PLC0415
-    from fedjax_layers.models.usual import USUAL_MODELS, model_options  # noqa: PLC0415
+    from fedjax_layers.models.registry import USUAL_MODELS, model_options  # noqa: PLC0415
 
     own_data = options_of(data.DATASETS[config.dataset]) if config.dataset in data.DATASETS else set()
     schemes = [config.partition] if config.partition in data.PARTITIONS else list(data.PARTITIONS)

@@ -15,13 +15,14 @@ from fedjax_layers.models.losses import focal_losses, softmax_losses
 from fedjax_layers.models.mlp import MLP, heart_mlp
 from fedjax_layers.models.order import block_order, call_order
 from fedjax_layers.models.pool import max_pool
-from fedjax_layers.models.registry import MODELS, build_model
+from fedjax_layers.models.registry import MODELS, USUAL_MODELS, build_model, model_options
 from fedjax_layers.models.task import as_float, as_stored, classification_task, task_from_functions
 
 __all__ = [
     "CNN",
     "MLP",
     "MODELS",
+    "USUAL_MODELS",
     "LeNet5",
     "LogisticRegression",
     "as_float",
@@ -36,6 +37,7 @@ __all__ = [
     "heart_mlp",
     "kaiming_normal",
     "max_pool",
+    "model_options",
     "patches_conv",
     "player_cifar_cnn",
     "player_fmnist_cnn",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -18,6 +18,7 @@ from fedjax_layers.models.cnn import (
 )
 from fedjax_layers.models.linear import LogisticRegression
 from fedjax_layers.models.mlp import MLP, heart_mlp
+from fedjax_layers.names import unknown_name
 
 MODELS: dict[str, Callable[..., nn.Module]] = {
     "logistic_regression": LogisticRegression,
@@ -31,6 +32,16 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
     "player_isic_cnn": player_isic_cnn,
 }
 """Name -> factory ``(num_classes, **options) -> module``."""
+
+
+USUAL_MODELS = {
+    "digits": "cnn",
+    "mnist": "fedavg_cnn",
+    "fashion_mnist": "player_fmnist_cnn",
+    "heart": "heart_mlp",
+    "synthetic": "logistic_regression",
+}
+"""Data set -> model where a config names none."""
 
 
 def build_model(name: str, num_classes: int, **options: Any) -> nn.Module:
@@ -49,7 +60,12 @@ def build_model(name: str, num_classes: int, **options: Any) -> nn.Module:
       TypeError: an option that the model does not have.
     """
     if name not in MODELS:
-        near = difflib.get_close_matches(name, MODELS, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"model: expected one of {', '.join(MODELS)}, got {name!r}{hint}")
+        raise unknown_name("model", name, MODELS)
     return MODELS[name](num_classes, **options)
+
+
+def model_options(name: str) -> set[str]:
+    """Names of a model's own options; none for an unknown model, which :func:`build_model` refuses."""
+    if name not in MODELS:
+        return set()
+    return set(inspect.signature(MODELS[name]).parameters) - {"num_classes", "parent", "name"}

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from fedjax_layers import algorithms, data, models
-from fedjax_layers.models.usual import USUAL_MODELS
+from fedjax_layers.models.registry import USUAL_MODELS
 from fedjax_layers.names import check_options, options_of, unknown_name
 from fedjax_layers.simulation.conform import conform
 from fedjax_layers.simulation.optimizers import CLIENT_OPTIMIZERS, SERVER_OPTIMIZERS

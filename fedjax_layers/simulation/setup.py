@@ -12,7 +12,7 @@ import numpy as np
 
 from fedjax_layers import algorithms, data, models
 from fedjax_layers.local_training import Trainer
-from fedjax_layers.models.usual import USUAL_MODELS, model_options
+from fedjax_layers.models.registry import USUAL_MODELS, model_options
 from fedjax_layers.names import defaults_of, unknown_name
 from fedjax_layers.ops import ClientAxis
 from fedjax_layers.simulation.config import RunConfig

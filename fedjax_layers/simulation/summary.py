@@ -40,13 +40,14 @@ def exchanged_bytes(history: History, layers: LayerMap) -> tuple[int, int]:
 
     The first hand-out of the common start is not counted; it is the same for every algorithm.
     """
-    rounds = history.rounds
-    size = [int(b) for b in layers.bytes]
-    up, down = (
-        sum(int(n) * b for n, b in zip(rounds[name].sum(0, dtype=np.int64), size, strict=True))
-        for name in ("sent", "received")
-    )
-    return up + _SCALAR_BYTES * int(rounds["sent_scalars"].sum(dtype=np.int64)), down
+    up, down = (sum(layer_bytes(history, layers, name)) for name in ("sent", "received"))
+    return up + _SCALAR_BYTES * int(history.rounds["sent_scalars"].sum(dtype=np.int64)), down
+
+
+def layer_bytes(history: History, layers: LayerMap, name: str) -> list[int]:
+    """Bytes of each layer ``[L]`` that all clients together have ``sent`` or ``received`` in all rounds."""
+    moved = history.rounds[name].sum(0, dtype=np.int64)
+    return [int(n) * int(b) for n, b in zip(moved, layers.bytes, strict=True)]
 
 
 def summarise_run(
@@ -96,6 +97,8 @@ def summarise_run(
         "incentive": None,
         "bytes_up": up,
         "bytes_down": down,
+        "layer_bytes_up": layer_bytes(history, layers, "sent"),
+        "layer_bytes_down": layer_bytes(history, layers, "received"),
         **timing,
     }
 

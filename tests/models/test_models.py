@@ -72,7 +72,7 @@ def test_every_model_is_covered():
 def test_unknown_name_suggests_the_nearest():
     with pytest.raises(ValueError, match=r"got 'lenet'; did you mean 'lenet5'\?"):
         build_model("lenet", 10)
-    with pytest.raises(ValueError, match=r"expected one of logistic_regression, mlp, .*, got 'qqq'$"):
+    with pytest.raises(ValueError, match=r"expected one of cnn, fedavg_cnn, .*, got 'qqq'$"):
         build_model("qqq", 10)
 
 

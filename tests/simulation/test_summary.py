@@ -78,6 +78,9 @@ def test_bytes_by_hand():
     up, down = exchanged_bytes(make_history(), LAYERS)
     assert up == (2 + 2) * 16 + (2 + 0) * 4 + 5 * 4
     assert down == (0 + 1) * 16 + (2 + 0) * 4
+    summary = summary_of(make_history())
+    assert summary["layer_bytes_up"] == [(2 + 2) * 16, (2 + 0) * 4]
+    assert summary["layer_bytes_down"] == [(0 + 1) * 16, (2 + 0) * 4]
 
 
 def test_bytes_do_not_wrap():
