@@ -12,7 +12,7 @@ from rich.console import Console
 from fedjax_layers.algorithms import registry
 from fedjax_layers.cli.arguments import UsageError, config_of
 from fedjax_layers.cli.display import Interrupt, cut_lines, graceful_interrupt, make_console, results_table
-from fedjax_layers.cli.run import describe, out_folder, run_one, stopped, usage_errors
+from fedjax_layers.cli.run import describe, out_folder, remembered_axis, run_one, stopped, usage_errors
 from fedjax_layers.names import options_of
 from fedjax_layers.ops import ClientAxis
 from fedjax_layers.simulation.comparison import compare_runs, statistics_of
@@ -75,6 +75,7 @@ def _run_all(
     for config in configs:
         own = folder / config.algorithm / f"seed-{config.seed}"
         directory = RunDirectory.create(own, config, resume=options.resume)
+        axis = axis or remembered_axis(own)
         if not (own / "summary.json").exists():
             experiment = prepare(config, options.data_dir, axis)
             if axis is None:

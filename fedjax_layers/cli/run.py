@@ -23,6 +23,7 @@ from fedjax_layers.cli.display import (
 )
 from fedjax_layers.simulation.config import RunConfig
 from fedjax_layers.simulation.experiment import execute
+from fedjax_layers.simulation.probe import AxisChoice, recorded_axis
 from fedjax_layers.simulation.records import RunDirectory
 from fedjax_layers.simulation.setup import Experiment, prepare
 
@@ -35,7 +36,7 @@ def command(options: argparse.Namespace) -> int:
     config = config_of(options, options.algorithm)
     folder = out_folder(options, f"{config.algorithm}-{config.dataset}")
     with usage_errors():
-        experiment = prepare(config, options.data_dir)
+        experiment = prepare(config, options.data_dir, remembered_axis(folder) if options.resume else None)
         directory = RunDirectory.create(folder, config, resume=options.resume)
     console.print(describe(experiment), soft_wrap=True)
     with graceful_interrupt() as interrupt:
@@ -57,6 +58,13 @@ def run_one(
     with RoundsProgress(console, label, config.rounds, interrupt) as progress:
         summary, _ = execute(experiment, directory, resume=resume, progress=progress)
     return summary or None
+
+
+def remembered_axis(folder: Path) -> AxisChoice | None:
+    """The client axis of the run in this folder: another one would change the last bits of what follows."""
+    if not (folder / "manifest.json").is_file():
+        return None
+    return recorded_axis(RunDirectory(folder).read("manifest")["client_axis"])
 
 
 def out_folder(options: argparse.Namespace, name: str) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -37,6 +38,20 @@ def device_mesh(num_devices: int | None = None) -> jax.sharding.Mesh | None:
     )
 
 
+def pinned_axis(width: int | None, num_devices: int | None = None) -> AxisChoice:
+    """A choice that is not measured: a width (``None`` is all), on all local devices or the first few."""
+    axis = ClientAxis(width, device_mesh(num_devices))
+    return AxisChoice(axis, {"chosen": _name(axis), "how": "pinned", "width": width, "devices": axis.num_devices})
+
+
+def recorded_axis(record: Mapping[str, Any]) -> AxisChoice | None:
+    """The choice that a run's manifest records; ``None`` where this machine has fewer devices than it used."""
+    if record["devices"] > jax.local_device_count():
+        return None
+    axis = ClientAxis(record["width"], device_mesh(record["devices"]))
+    return AxisChoice(axis, {**record, "how": "taken from the run's manifest"})
+
+
 def choose_axis(trainer: Trainer, key: Key, params: Params, cohort: Cohort) -> AxisChoice:
     """Time two local steps at each candidate width, on one device and on all, and take the fastest.
 
@@ -63,13 +78,15 @@ def choose_axis(trainer: Trainer, key: Key, params: Params, cohort: Cohort) -> A
             if width > 1 and width * model_bytes * 4 > _MEMORY_PER_DEVICE:
                 continue
             axis = ClientAxis(width, mesh)
-            name = f"width {width}, {axis.num_devices} device{'s' if axis.num_devices > 1 else ''}"
+            name = _name(axis)
             seconds[name] = _time_step(trainer, axis, key, params, cohort) * padded_steps(steps, axis)
             axes[name] = axis
     best = min(seconds, key=lambda name: seconds[name])
     record = {
         "chosen": best,
         "how": "measured",
+        "width": axes[best].width,
+        "devices": axes[best].num_devices,
         "predicted_seconds_per_round": {k: round(v, 6) for k, v in seconds.items()},
     }
     return AxisChoice(axes[best], record)
@@ -87,6 +104,10 @@ def padded_steps(steps: np.ndarray, axis: ClientAxis) -> float:
     filled = np.concatenate([own, np.repeat(own[:, :1], -share % width, axis=1)], axis=1)
     chunks = filled.reshape(axis.num_devices, -1, width)
     return float((chunks.max(-1) * width).sum(-1).max())
+
+
+def _name(axis: ClientAxis) -> str:
+    return f"width {axis.width or 'all'}, {axis.num_devices} device{'s' if axis.num_devices > 1 else ''}"
 
 
 def _widths(slots: int, devices: int) -> list[int]:

@@ -14,11 +14,10 @@ from fedjax_layers import algorithms, data, models
 from fedjax_layers.local_training import Trainer
 from fedjax_layers.models.registry import USUAL_MODELS, model_options
 from fedjax_layers.names import defaults_of, unknown_name
-from fedjax_layers.ops import ClientAxis
 from fedjax_layers.simulation.config import RunConfig
 from fedjax_layers.simulation.optimizers import client_optimizer, server_optimizer
 from fedjax_layers.simulation.periods import Inputs, Plan
-from fedjax_layers.simulation.probe import AxisChoice, choose_axis, device_mesh
+from fedjax_layers.simulation.probe import AxisChoice, choose_axis, pinned_axis
 from fedjax_layers.simulation.sampling import Sampling, by_size, draw_cohort, everyone, uniform
 from fedjax_layers.simulation.sharding import replicate
 from fedjax_layers.simulation.simulate import federation, make_inputs
@@ -184,9 +183,7 @@ def make_builder(config: RunConfig, task: Task, clients: data.ClientData, traced
 def pick_axis(config: RunConfig, builder: Builder, inputs: Inputs) -> AxisChoice:
     """The pinned axis, or the fastest of a timed probe."""
     if config.client_width != "auto":
-        width = None if config.client_width == "all" else int(config.client_width)
-        axis = ClientAxis(width, device_mesh())
-        return AxisChoice(axis, {"chosen": f"width {config.client_width}", "how": "pinned"})
+        return pinned_axis(None if config.client_width == "all" else int(config.client_width))
     source = inputs.federation
     cohort = draw_cohort(inputs.sampling, inputs.key, jnp.int32(0), source.train, source.pool, inputs.weights)
     trainer = builder.make_trainer(inputs.hyper)

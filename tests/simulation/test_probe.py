@@ -10,7 +10,7 @@ import pytest
 from fedjax_layers.ops import ClientAxis
 from fedjax_layers.simulation import probe
 from fedjax_layers.simulation.config import RunConfig
-from fedjax_layers.simulation.probe import choose_axis, device_mesh, padded_steps
+from fedjax_layers.simulation.probe import choose_axis, device_mesh, padded_steps, pinned_axis, recorded_axis
 from fedjax_layers.simulation.setup import prepare
 from tests import toy
 
@@ -74,3 +74,15 @@ def test_a_pinned_width_is_taken_and_recorded(given, width):
     choice = prepare(RunConfig(algorithm="fedavg", dataset="heart", client_width=given)).axis
     assert choice.axis.width == width
     assert choice.record == {"chosen": f"width {given}", "how": "pinned"}
+
+
+@pytest.mark.parametrize(("width", "devices"), [(1, 1), (None, 2), (3, 8)])
+def test_a_recorded_choice_comes_back(width, devices):
+    choice = pinned_axis(width, devices)
+    again = recorded_axis(json.loads(json.dumps(choice.record)))
+    assert again.axis == choice.axis
+    assert again.record["chosen"] == choice.record["chosen"]
+
+
+def test_a_choice_for_more_devices_than_there_are_is_not_taken():
+    assert recorded_axis({"width": 1, "devices": 9}) is None
