@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import platform
 import statistics
 import subprocess
 import sys
 from importlib.metadata import version
 from pathlib import Path
+
+import psutil
 
 sys.path.insert(0, str(Path(__file__).parent))
 from workloads import BATCH, WORKLOADS
@@ -135,7 +136,8 @@ def machine() -> dict:
     lines = cpu.read_text().splitlines() if cpu.exists() else []
     return {
         "cpu": next((line.split(":")[1].strip() for line in lines if "model name" in line), platform.processor()),
-        "cores": os.cpu_count(),
+        "cores": psutil.cpu_count(),
+        "memory_bytes": psutil.virtual_memory().total,
         "platform": platform.platform(),
         "python": platform.python_version(),
         **{name: version(name) for name in ("jax", "jaxlib", "flax", "optax", "fedjax-layers")},
