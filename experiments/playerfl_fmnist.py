@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import jax
 import numpy as np
 
 from experiments.harness import Rows, arguments, paper_table
@@ -78,6 +79,8 @@ def main(argv: list[str] | None = None) -> None:
     rows = Rows(options.out)
     skip = LAPTOP_SAME if options.preset != "paper" else {}
     for seed in range(preset["seeds"]):
+        # A partition's sizes are part of its programs; without this, XLA's CPU backend runs out of memory maps.
+        jax.clear_caches()
         for protocol in PROTOCOLS:
             for variant in VARIANTS:
                 if variant not in skip:

@@ -9,6 +9,13 @@ import pytest
 jax.config.update("jax_num_cpu_devices", 8)
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _drop_programs():
+    """XLA's CPU backend maps memory for every program, and a process has only so many maps."""
+    yield
+    jax.clear_caches()
+
+
 @pytest.fixture
 def x64():
     """Double precision inside the test."""

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
 from rich.console import Console
 
 from fedjax_layers.algorithms import registry
@@ -20,6 +21,9 @@ from fedjax_layers.simulation.config import RunConfig
 from fedjax_layers.simulation.probe import AxisChoice
 from fedjax_layers.simulation.records import RunDirectory, to_json
 from fedjax_layers.simulation.setup import assemble, prepare
+
+# Runs after which compiled programs are dropped: on CPU each one maps memory, and a process has only so many maps.
+_KEPT_PROGRAMS = 12
 
 
 def command(options: argparse.Namespace) -> int:
@@ -84,6 +88,8 @@ def _run_all(
             if run_one(console, experiment, directory, interrupt, resume=options.resume) is None:
                 return None
         done.append(directory)
+        if len(done) % _KEPT_PROGRAMS == 0:
+            jax.clear_caches()
     return done
 
 
