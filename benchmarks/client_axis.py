@@ -15,6 +15,7 @@ import platform
 import statistics
 import subprocess
 import sys
+import time
 from importlib.metadata import version
 from pathlib import Path
 
@@ -24,6 +25,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from workloads import BATCH, WORKLOADS
 
 HERE = Path(__file__).parent
+SETTLE_SECONDS = 0.3  # idle threads of the side asked before keep spinning for a while
 GOALS = {"cnn": 1.0, "mlp": 2.5, "logistic": 10.0}  # ours over the PyTorch loop
 
 
@@ -96,6 +98,7 @@ def measure(name: str, sides: dict[int, Side], torch: dict[int, Side], repeats: 
     seconds: dict[str, list[float]] = {variant: [] for variant in asks}
     for _ in range(repeats):
         for variant, (side, request) in asks.items():
+            time.sleep(SETTLE_SECONDS)
             seconds[variant].append(side.ask(request)["seconds"])
     steps = workload.clients * workload.steps * workload.rounds
     return [

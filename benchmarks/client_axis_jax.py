@@ -20,6 +20,7 @@ from fedjax_layers.data import Preprocess  # noqa: E402
 from fedjax_layers.local_training import Trainer  # noqa: E402
 from fedjax_layers.ops import ClientAxis  # noqa: E402
 from fedjax_layers.simulation.probe import device_mesh  # noqa: E402
+from fedjax_layers.simulation.sharding import replicate  # noqa: E402
 from fedjax_layers.types import Cohort, Pool, Ranges  # noqa: E402
 
 MODULES = {
@@ -38,15 +39,15 @@ def make_round(name: str, workload: Workload, width: int | None, conv: str):
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (clients * per_client, 28, 28, 1), np.uint8)
     labels = rng.integers(0, 10, clients * per_client, np.int32)
-    trainer = Trainer(
-        task, optax.sgd(0.01), clients, per_client, BATCH, uniform=True, axis=ClientAxis(width, device_mesh())
-    )
+    axis = ClientAxis(width, device_mesh())
+    trainer = Trainer(task, optax.sgd(0.01), clients, per_client, BATCH, uniform=True, axis=axis)
     algorithm = algorithms.fedavg(trainer)
     start = jnp.arange(clients, dtype=jnp.int32) * per_client
     count = jnp.full(clients, per_client, jnp.int32)
     pool = Pool(jnp.asarray(images), jnp.asarray(labels))
     cohort = Cohort(jnp.arange(clients), count.astype(jnp.float32), Ranges(start, count), pool, everyone=True)
-    state = algorithm.init(jax.random.key(0), task.init(jax.random.key(1)))
+    cohort = replicate(cohort, axis)  # on every device once, as a run has it
+    state = replicate(algorithm.init(jax.random.key(0), task.init(jax.random.key(1))), axis)
 
     def step(state, cohort, t):
         state, info = algorithm.round(jax.random.fold_in(jax.random.key(2), t), state, cohort)
@@ -64,6 +65,7 @@ def main() -> None:
         if key not in ready:
             began = time.perf_counter()
             step, state, cohort = make_round(key[0], WORKLOADS[key[0]], key[1], key[2])
+            state, _ = jax.block_until_ready(step(state, cohort, 0))
             jax.block_until_ready(step(state, cohort, 0))
             ready[key] = (step, state, cohort, time.perf_counter() - began)
         step, state, cohort, compiled = ready[key]
