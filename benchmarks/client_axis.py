@@ -62,7 +62,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2], help="threads of the PyTorch sides")
     parser.add_argument("--workloads", nargs="+", default=list(WORKLOADS), choices=list(WORKLOADS))
     parser.add_argument("--smoke", action="store_true", help="one repeat of the smallest workload")
-    parser.add_argument("--out", type=Path, help="folder for client_axis.json")
+    parser.add_argument("--out", type=Path, help="folder for client_axis_WORKLOAD.json")
     options = parser.parse_args()
     if options.smoke:
         options.repeats, options.workloads, options.devices = 1, ["logistic"], [1]
@@ -70,16 +70,20 @@ def main() -> None:
     torch = {}
     if options.torch_python:
         torch = {t: Side("torch", [options.torch_python, "client_axis_torch.py", str(t)]) for t in options.threads}
-    rows = []
     for name in options.workloads:
-        rows += measure(name, sides, torch, options.repeats)
-        report(name, [r for r in rows if r["workload"] == name])
+        rows = measure(name, sides, torch, options.repeats)
+        report(name, rows)
+        if options.out:
+            store(options.out / f"client_axis_{name}.json", rows, options.repeats)
     for side in (*sides.values(), *torch.values()):
         side.close()
-    if options.out:
-        options.out.mkdir(parents=True, exist_ok=True)
-        text = json.dumps({"machine": machine(), "repeats": options.repeats, "batch": BATCH, "rows": rows}, indent=1)
-        (options.out / "client_axis.json").write_text(text + "\n")
+
+
+def store(path: Path, rows: list[dict], repeats: int) -> None:
+    """Write one workload's figures with what they stand on."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = json.dumps({"machine": machine(), "repeats": repeats, "batch": BATCH, "rows": rows}, indent=1)
+    path.write_text(text + "\n")
 
 
 def measure(name: str, sides: dict[int, Side], torch: dict[int, Side], repeats: int) -> list[dict]:
