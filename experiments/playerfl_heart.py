@@ -29,7 +29,7 @@ from fedjax_layers.simulation.setup import prepare
 from fedjax_layers.simulation.statistics import median_interval, paired_difference
 
 PRESETS: dict[str, dict[str, Any]] = {
-    "smoke": {"seeds": 2, "rounds": {"old": 3, "new": 3}},
+    "smoke": {"seeds": 2, "rounds": {"new": 3}},
     "laptop": {"seeds": 25, "rounds": {"old": 50, "new": 20}},
     "paper": {"seeds": 50, "rounds": {"old": 50, "new": 20}},
 }
@@ -46,13 +46,13 @@ def main(argv: list[str] | None = None) -> None:
     options = arguments("playerfl_heart", __doc__, argv)
     preset = PRESETS[options.preset]
     rows = Rows(options.out)
-    for protocol in PROTOCOLS:
+    for protocol in preset["rounds"]:
         for seed in range(preset["seeds"]):
             for cut in range(LAYERS + 1):
                 key: dict[str, Any] = {"protocol": protocol, "seed": seed, "cut": cut}
                 rows.get(key, functools.partial(_run, preset, **key))
     rows.finish(preset=preset)
-    for protocol in PROTOCOLS:
+    for protocol in preset["rounds"]:
         print(f"\n{protocol} protocol\n{_table([r for r in rows.rows if r['protocol'] == protocol])}")
     _plot(rows.rows, options.out / "threshold.png")
 
@@ -132,7 +132,7 @@ def _plot(rows: list[dict[str, Any]], path: Any) -> None:
     import matplotlib.pyplot as plt  # noqa: PLC0415  (after the backend is chosen)
 
     figure, (top, bottom) = plt.subplots(2, 1, figsize=(6.5, 5), sharex=True, layout="constrained")
-    for protocol in PROTOCOLS:
+    for protocol in dict.fromkeys(r["protocol"] for r in rows):
         cuts, f1 = _by_threshold([r for r in rows if r["protocol"] == protocol])
         top.plot(THRESHOLDS, cuts.mean(0), label=f"{protocol} protocol")
         bottom.plot(THRESHOLDS, 100 * np.median(f1, 0))
