@@ -12,6 +12,7 @@ PACKAGE = "fedjax_layers"
 RANKS = {
     "types": 0,
     "names": 0,
+    "keys": 0,
     "ops": 1,
     "local_training": 2,
     "models": 3,

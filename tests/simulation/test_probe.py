@@ -73,7 +73,9 @@ def test_a_model_too_large_to_be_copied_leaves_the_width_of_one(cohort, monkeypa
 def test_a_pinned_width_is_taken_and_recorded(given, width):
     choice = prepare(RunConfig(algorithm="fedavg", dataset="heart", client_width=given)).axis
     assert choice.axis.width == width
-    assert choice.record == {"chosen": f"width {given}", "how": "pinned"}
+    devices = len(jax.local_devices())
+    named = {"chosen": f"width {given}, {devices} devices", "how": "pinned"}
+    assert choice.record == named | {"width": width, "devices": devices}
 
 
 @pytest.mark.parametrize(("width", "devices"), [(1, 1), (None, 2), (3, 8)])
