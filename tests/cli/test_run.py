@@ -25,7 +25,7 @@ def test_it_ends_well_and_prints_the_table(player):
     assert outcome.code == 0
     assert outcome.err == ""
     assert "heart: 4 clients" in outcome.out
-    assert "client axis: width all (pinned)" in outcome.out
+    assert "client axis: width all, 8 devices (pinned)" in outcome.out
     assert "player_fl, seed 3: round 2 of 2" in outcome.out
     for column in ("algorithm", "macro-F1", "accuracy", "loss", "worst F1", "better off", "MB up", "cut"):
         assert column in outcome.out
@@ -46,7 +46,7 @@ def test_the_run_directory_is_complete(player):
     assert config.model_options == {"hidden": (6, 5, 4)}
     assert (config.seed, config.rounds, config.moments) == (3, 2, "trained")
     manifest = run.read("manifest")
-    assert manifest["client_axis"] == {"chosen": "width all", "how": "pinned"}
+    assert manifest["client_axis"] == {"chosen": "width all, 8 devices", "width": None, "devices": 8, "how": "pinned"}
     assert len(manifest["partition_hash"]) == 64
     assert manifest["devices"]["count"] == 8
     assert [line["round"] for line in run.read_rounds()] == [1, 2]
