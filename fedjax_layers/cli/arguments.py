@@ -125,7 +125,7 @@ def _homes(config: RunConfig) -> dict[str, set[str]]:
     from fedjax_layers import algorithms, data  # noqa: PLC0415
     from fedjax_layers.models.registry import USUAL_MODELS, model_options  # noqa: PLC0415
 
-    own_data = options_of(data.DATASETS[config.dataset]) if config.dataset in data.DATASETS else set()
+    own_data = options_of(data.DATASETS[config.dataset].build) if config.dataset in data.DATASETS else set()
     schemes = [config.partition] if config.partition in data.PARTITIONS else list(data.PARTITIONS)
     split = set().union(*(options_of(data.PARTITIONS[scheme]) for scheme in schemes))
     return {

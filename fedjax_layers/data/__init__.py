@@ -18,11 +18,12 @@ from typing import Any
 import numpy as np
 
 from fedjax_layers.data.client_data import SPLITS, ClientData, assert_no_leak, federate
-from fedjax_layers.data.dataset import Dataset, Preprocess
+from fedjax_layers.data.dataset import Dataset
 from fedjax_layers.data.folder import DATA_DIR_VARIABLE, resolve_data_dir
 from fedjax_layers.data.idx import read_idx
 from fedjax_layers.data.partitions import PARTITIONS, classes_per_client, dirichlet, iid, natural, partition
 from fedjax_layers.data.partitions import partition as make_partition
+from fedjax_layers.data.preprocess import Preprocess
 from fedjax_layers.data.sources import DATASETS, load_dataset
 from fedjax_layers.names import defaults_of, options_of, unknown_name
 
@@ -89,7 +90,7 @@ def load(
         raise unknown_name("data set", name, DATASETS)
     if partition is not None and partition not in PARTITIONS:
         raise unknown_name("partition", partition, PARTITIONS)
-    own = options_of(DATASETS[name])
+    own = options_of(DATASETS[name].build)
     chosen = {k: v for k, v in options.items() if k in own}
     if "seed" in own:
         chosen["seed"] = seed
@@ -118,7 +119,7 @@ def load(
 
 def _partition_options(name: str, scheme: str, asked: bool, options: dict[str, Any]) -> dict[str, Any]:
     """Those of :func:`load`'s options that are the partition's; ``asked`` if the user named it."""
-    own = options_of(DATASETS[name])
+    own = options_of(DATASETS[name].build)
     theirs = options_of(PARTITIONS[scheme]) - {"clients"}  # the natural clients come with the data
     for option in options:
         if option not in own | theirs:
@@ -137,9 +138,9 @@ def _partition(
     """Each example's client ``[N]``, and the clients' names."""
     if scheme != "natural":
         num_clients = DEFAULT_CLIENTS if clients is None else clients
-        return make_partition(scheme, dataset.labels, num_clients, seed, **params), ()
+        return make_partition(scheme, dataset.groups, num_clients, seed, **params), ()
     if dataset.clients is None:
         others = " or ".join(sorted(set(PARTITIONS) - {"natural"}))
         raise ValueError(f"partition: expected {others} for {dataset.name}, got 'natural', which it lacks")
-    owner = make_partition("natural", dataset.labels, clients, seed, clients=dataset.clients, **params)
+    owner = make_partition("natural", dataset.groups, clients, seed, clients=dataset.clients, **params)
     return owner, dataset.client_names

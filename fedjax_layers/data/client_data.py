@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fedjax_layers.data.dataset import Dataset, Preprocess
+from fedjax_layers.data.dataset import Dataset
+from fedjax_layers.data.preprocess import Preprocess
 
 if TYPE_CHECKING:
     from fedjax_layers.types import Pool, Ranges

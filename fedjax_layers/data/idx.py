@@ -48,7 +48,7 @@ def read_idx(path: str | os.PathLike[str], shape: Sequence[int | None] | None = 
     if len(data) != expected:
         fault = "truncated" if len(data) < expected else "trailing bytes"
         raise ValueError(f"{path}: expected {expected} bytes for its dimensions, found {len(data)} ({fault})")
-    return np.frombuffer(data, dtype, offset=header).reshape(found).astype(dtype.newbyteorder("="))
+    return np.frombuffer(data, dtype, offset=header).reshape(found).astype(dtype.newbyteorder("="), copy=False)
 
 
 def _matches(found: Sequence[int], shape: Sequence[int | None]) -> bool:

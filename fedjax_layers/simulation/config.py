@@ -168,6 +168,6 @@ class RunConfig:
 
 def _data_factories(dataset: str, partition: str | None) -> list[Callable[..., Any]]:
     """Whoever may take the data's options; without a named partition, the one that data without clients get."""
-    loaders = [data.DATASETS[dataset]] if dataset in data.DATASETS else []
+    loaders = [data.DATASETS[dataset].build] if dataset in data.DATASETS else []
     scheme = partition or "dirichlet"
     return [data.load, *([data.PARTITIONS[scheme]] if scheme in data.PARTITIONS else []), *loaders]

@@ -1,31 +1,25 @@
 """The data sets, by name.
 
-A new data set is one new file here with a ``load_*`` function that returns a
-:class:`~fedjax_layers.data.dataset.Dataset`, and one line in ``DATASETS``. Its options are its keyword-only
-parameters; if it reads files it takes ``data_dir`` first. Slow imports belong inside the function.
+A new data set is one new file here that ends in a :class:`~fedjax_layers.data.source.Source`, and one entry in
+``SOURCES``. Its options are the keyword-only parameters of the source's ``build``. Slow imports belong inside the
+functions.
 """
 
 from __future__ import annotations
 
-import inspect
 import os
-from collections.abc import Callable
 from typing import Any
 
 from fedjax_layers.data.dataset import Dataset
-from fedjax_layers.data.sources.digits import load_digits
-from fedjax_layers.data.sources.heart import load_heart
-from fedjax_layers.data.sources.mnist import load_fashion_mnist, load_mnist
-from fedjax_layers.data.sources.synthetic import load_synthetic
+from fedjax_layers.data.source import Source
+from fedjax_layers.data.sources.digits import DIGITS
+from fedjax_layers.data.sources.heart import HEART
+from fedjax_layers.data.sources.mnist import FASHION_MNIST, MNIST
+from fedjax_layers.data.sources.synthetic import SYNTHETIC
 from fedjax_layers.names import check_options, unknown_name
 
-DATASETS: dict[str, Callable[..., Dataset]] = {
-    "digits": load_digits,
-    "fashion_mnist": load_fashion_mnist,
-    "heart": load_heart,
-    "mnist": load_mnist,
-    "synthetic": load_synthetic,
-}
+SOURCES = (DIGITS, FASHION_MNIST, HEART, MNIST, SYNTHETIC)
+DATASETS: dict[str, Source] = {source.name: source for source in SOURCES}
 
 
 def load_dataset(name: str, data_dir: str | os.PathLike[str] | None = None, **options: Any) -> Dataset:
@@ -34,7 +28,7 @@ def load_dataset(name: str, data_dir: str | os.PathLike[str] | None = None, **op
     Args:
       name: a key of ``DATASETS``.
       data_dir: folder of the data files, for the sets that read any; see :func:`resolve_data_dir`.
-      **options: keyword-only parameters of the set's loader, e.g. ``limit`` of ``fashion_mnist``.
+      **options: keyword-only parameters of the set's ``build``, e.g. ``limit`` of ``fashion_mnist``.
 
     Returns:
       The data set, on the host.
@@ -45,8 +39,6 @@ def load_dataset(name: str, data_dir: str | os.PathLike[str] | None = None, **op
     """
     if name not in DATASETS:
         raise unknown_name("data set", name, DATASETS)
-    loader = DATASETS[name]
-    check_options(f"data set {name!r}", options, loader)
-    if "data_dir" in inspect.signature(loader).parameters:
-        return loader(data_dir, **options)
-    return loader(**options)
+    source = DATASETS[name]
+    check_options(f"data set {name!r}", options, source.build)
+    return source.load(data_dir, **options)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from fedjax_layers.data.dataset import Dataset, Preprocess
+from fedjax_layers.data.dataset import Dataset
+from fedjax_layers.data.preprocess import Preprocess
+from fedjax_layers.data.source import Source
 
 
-def load_digits() -> Dataset:
+def _digits() -> Dataset:
     """1,797 scans of handwritten digits, ``[1797, 8, 8, 1]`` uint8 in 0..16.
 
     The test part of UCI's Optical Recognition of Handwritten Digits, by 13 writers; who wrote what is not
@@ -26,5 +28,16 @@ def load_digits() -> Dataset:
         client_names=(),
         preprocess=Preprocess(scale=1 / 16, mean=0.3053, std=0.3760),
         source="sklearn.datasets.load_digits (UCI Optical Recognition of Handwritten Digits; Alpaydin, Kaynak, 1998)",
-        licence="CC BY 4.0",
+        licence=DIGITS.licence,
     )
+
+
+DIGITS = Source(
+    name="digits",
+    title="handwritten digits, 8x8 grey",
+    task="classification",
+    licence="CC BY 4.0",
+    citation="E. Alpaydin, C. Kaynak, Optical Recognition of Handwritten Digits (UCI, 1998), inside scikit-learn",
+    build=_digits,
+    classes=10,
+)

@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
-from importlib import resources
+from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 
-from fedjax_layers.data.dataset import Dataset, Preprocess
+from fedjax_layers.data.columns import Tables, label, number
+from fedjax_layers.data.dataset import Dataset
+from fedjax_layers.data.files import SourceFile
+from fedjax_layers.data.parts import take_parts
+from fedjax_layers.data.preprocess import Preprocess
+from fedjax_layers.data.source import Layout, Source
 
 CENTRES = ("cleveland", "hungarian", "switzerland", "va")
 _COLUMNS = 14
 _FEATURES = ("age", "sex", "cp", "trestbps", "chol", "fbs", "restecg", "thalach", "exang", "oldpeak")
 _RAW = {"sex", "fbs", "exang"}  # yes/no columns; left as 0 and 1
 _LABEL = 13  # columns 10 to 12 (slope, ca, thal) are missing nearly everywhere outside Cleveland
+_SHA256 = {
+    "cleveland": "a74b7efa387bc9d108d7d0115d831fe9b414b29ae7124f331b622b4efa0427c8",
+    "hungarian": "d1ad108f785768cd3d7e82dc522e6f5a61eea93cccfb3a46ee8076f73fc3d796",
+    "switzerland": "834a405ccf5b66ab4056bb77794adc8df0b7125186454c0a1d002d33c6c3b314",
+    "va": "e7c93d8d0d2acdadfa4c5e8de768e2191e7f618b952e29623f1f0d5949ff6b8f",
+}
+_URL = "https://archive.ics.uci.edu/ml/machine-learning-databases/heart-disease/"
 
 
-def load_heart() -> Dataset:
+def _heart(tables: Tables, origin: str) -> Dataset:
     """740 patients of four hospitals, ``[740, 10]`` float32, label 0 (no disease) to 4.
 
     Rows with a value missing among the ten features are left out, which keeps 303, 261, 46 and 130 of the
@@ -26,10 +39,8 @@ def load_heart() -> Dataset:
     the mean and population standard deviation of all 740 rows, test rows included: nothing to set, and the
     same numbers for any partition.
     """
-    tables = [_read(centre) for centre in CENTRES]
-    rows = np.concatenate(tables)
-    clients = np.repeat(np.arange(len(CENTRES)), [len(t) for t in tables])
-    inputs = rows[:, : len(_FEATURES)]
+    examples = take_parts(tables)
+    inputs = examples.array("values")[:, : len(_FEATURES)]
     kept = np.flatnonzero(~np.isnan(inputs).any(axis=1))
     inputs = inputs[kept]
     raw = np.array([name in _RAW for name in _FEATURES])
@@ -38,24 +49,51 @@ def load_heart() -> Dataset:
     return Dataset(
         name="heart",
         inputs=inputs.astype(np.float32),
-        labels=rows[kept, _LABEL].astype(np.int32),
+        labels=examples.array("values")[kept, _LABEL].astype(np.int32),
         class_names=("no disease", "disease 1", "disease 2", "disease 3", "disease 4"),
-        clients=clients[kept].astype(np.int32),
+        clients=examples.array("hospital")[kept].astype(np.int32),
         client_names=CENTRES,
         preprocess=Preprocess(mean=tuple(mean.tolist()), std=tuple(std.tolist())),
-        source="UCI Heart Disease (Janosi, Steinbrunn, Pfisterer, Detrano, 1988), inside this package",
-        licence="CC BY 4.0",
+        source=origin,
+        licence=HEART.licence,
         example_ids=kept.astype(np.int64),
     )
 
 
-def _read(centre: str) -> np.ndarray:
-    """All rows of one hospital, ``[n, 14]`` float64 with NaN where the file says ``?``."""
-    name = f"processed.{centre}.data"
-    text = (resources.files("fedjax_layers.data") / "uci_heart" / name).read_text(encoding="ascii")
-    cells = [line.split(",") for line in text.splitlines() if line.strip()]
+def _read(files: Mapping[str, Path]) -> Tables:
+    """All rows of the four hospitals, NaN where a file says ``?``."""
+    tables = [_read_centre(files[f"processed.{centre}.data"]) for centre in CENTRES]
+    hospital = np.repeat(np.arange(len(CENTRES)), [len(t) for t in tables])
+    return {"train": {"values": np.concatenate(tables), "hospital": hospital}}
+
+
+def _read_centre(path: Path) -> np.ndarray:
+    """All rows of one hospital, ``[n, 14]`` float64."""
+    cells = [line.split(",") for line in path.read_text(encoding="ascii").splitlines() if line.strip()]
     wrong = [i for i, row in enumerate(cells, start=1) if len(row) != _COLUMNS]
     if wrong:
         found = len(cells[wrong[0] - 1])
-        raise ValueError(f"{name}: expected {_COLUMNS} columns, found {found} in line {wrong[0]}")
+        raise ValueError(f"{path.name}: expected {_COLUMNS} columns, found {found} in line {wrong[0]}")
     return np.array([[np.nan if cell.strip() == "?" else float(cell) for cell in row] for row in cells])
+
+
+HEART = Source(
+    name="heart",
+    title="heart disease, 10 features",
+    task="classification",
+    licence="CC BY 4.0",
+    citation="A. Janosi, W. Steinbrunn, M. Pfisterer, R. Detrano, Heart Disease (UCI, 1988)",
+    build=_heart,
+    classes=5,
+    clients="hospital",
+    columns={"values": number("float64", _COLUMNS), "hospital": label(CENTRES)},
+    layouts=(
+        Layout(
+            tuple(SourceFile(f"processed.{centre}.data", sha, _URL + f"processed.{centre}.data") for centre, sha in _SHA256.items()),
+            _read,
+            {"train": 920},
+        ),
+    ),
+    folder="uci_heart",
+    embedded=Path(__file__).parents[1] / "uci_heart",
+)

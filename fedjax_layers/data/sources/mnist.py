@@ -1,152 +1,158 @@
-"""MNIST and Fashion-MNIST: 28 x 28 grey images, from IDX files or from what TFDS has prepared."""
+"""MNIST and Fashion-MNIST: 28 x 28 grey images in IDX files."""
 
 from __future__ import annotations
 
-import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from fedjax_layers.data.dataset import Dataset, Preprocess
-from fedjax_layers.data.folder import DATA_DIR_VARIABLE, resolve_data_dir
+from fedjax_layers.data.columns import Tables, image, label
+from fedjax_layers.data.dataset import Dataset
+from fedjax_layers.data.files import SourceFile
 from fedjax_layers.data.idx import read_idx
-from fedjax_layers.names import unknown_name
+from fedjax_layers.data.parts import take_parts
+from fedjax_layers.data.preprocess import Preprocess
+from fedjax_layers.data.source import Layout, Source
 
-# Official split -> stem of its files, its size, and the row number of its first example over both splits.
-_SPLITS = {"train": ("train", 60_000, 0), "test": ("t10k", 10_000, 60_000)}
-_SIDE = 28
+_DIGITS = tuple(str(d) for d in range(10))
 _GARMENTS = (
     "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat",
     "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
 )  # fmt: skip
+_FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
+_COUNTS = {"train": 60_000, "test": 10_000}
 
 
-def load_mnist(
-    data_dir: str | os.PathLike[str] | None = None, *, split: str = "train", limit: int | None = None
-) -> Dataset:
+def read_pairs(files: Mapping[str, Path]) -> Tables:
+    """The four IDX files: images and labels of train, then of test."""
+    train_images, train_labels, test_images, test_labels = (files[name] for name in sorted(files, key=_place))
+    pairs = {"train": (train_images, train_labels), "test": (test_images, test_labels)}
+    return {
+        split: {
+            "image": read_idx(images, (_COUNTS[split], 28, 28))[..., None],
+            "label": read_idx(labels, (_COUNTS[split],)).astype(np.int64),
+        }
+        for split, (images, labels) in pairs.items()
+    }
+
+
+def images_from_stock(splits: Mapping[str, Mapping[str, Any]]) -> Tables:
+    """What a stock TFDS image set yields (``image`` and ``label`` of train and test) as tables."""
+    return {
+        split: {"image": np.stack(splits[split]["image"]), "label": np.array(splits[split]["label"], np.int64)}
+        for split in ("train", "test")
+    }
+
+
+def _mnist(tables: Tables, origin: str, *, split: str = "train", limit: int | None = None) -> Dataset:
     """MNIST, ``[N, 28, 28, 1]`` uint8, ten digits.
 
     Args:
-      data_dir: folder holding ``mnist/*-ubyte.gz`` or data prepared by TFDS; see :func:`resolve_data_dir`.
+      tables: columns ``image`` and ``label``.
+      origin: where they come from. TFDS keeps the images in an order of its own, so the same id is another image
+        there.
       split: official part: ``"train"`` (60,000), ``"test"`` (10,000) or ``"all"`` (train, then test).
       limit: keep the first ``limit`` images only.
 
-    Returns:
-      The data set; ``example_ids`` count over train, then test. TFDS keeps the images in an order of its own,
-      so the same id is another image there, which ``source`` tells.
-
     Raises:
-      FileNotFoundError: neither IDX files nor prepared data are there.
-      ValueError: an unknown split, a limit out of range, or a damaged file.
+      ValueError: an unknown split, or a limit out of range.
     """
-    return _load(
-        "mnist",
-        data_dir,
-        split,
-        limit,
-        class_names=tuple(str(d) for d in range(10)),
-        preprocess=Preprocess(scale=1 / 255, mean=0.1307, std=0.3081),
-        licence="none published; commonly listed as CC BY-SA 3.0 (LeCun, Cortes, Burges)",
-    )
+    return _dataset(MNIST, Preprocess(scale=1 / 255, mean=0.1307, std=0.3081), tables, origin, split, limit)
 
 
-def load_fashion_mnist(
-    data_dir: str | os.PathLike[str] | None = None, *, split: str = "train", limit: int | None = None
-) -> Dataset:
-    """Fashion-MNIST (Xiao et al. 2017), ``[N, 28, 28, 1]`` uint8; arguments as :func:`load_mnist`.
+def _fashion_mnist(tables: Tables, origin: str, *, split: str = "train", limit: int | None = None) -> Dataset:
+    """Fashion-MNIST, arguments as :func:`_mnist`.
 
     PLayer-FL uses the first 10,000 training images: ``limit=10_000``. Mean and standard deviation are that
     paper's.
-
-    Raises:
-      FileNotFoundError: neither IDX files nor prepared data are there.
-      ValueError: an unknown split, a limit out of range, or a damaged file.
     """
-    return _load(
-        "fashion_mnist",
-        data_dir,
-        split,
-        limit,
-        class_names=_GARMENTS,
-        preprocess=Preprocess(scale=1 / 255, mean=0.286, std=0.353),
-        licence="MIT (Zalando Research)",
-    )
+    return _dataset(FASHION_MNIST, Preprocess(scale=1 / 255, mean=0.286, std=0.353), tables, origin, split, limit)
 
 
-def _load(name: str, data_dir: str | os.PathLike[str] | None, split: str, limit: int | None, **fields: Any) -> Dataset:
-    if split not in (*_SPLITS, "all"):
-        raise unknown_name("split", split, (*_SPLITS, "all"))
-    parts = list(_SPLITS) if split == "all" else [split]
-    size = sum(_SPLITS[part][1] for part in parts)
-    if limit is not None and not 1 <= limit <= size:
-        raise ValueError(f"limit: expected 1..{size} for split {split!r} of {name}, got {limit}")
-    images, labels, source = _read(name, resolve_data_dir(data_dir), parts)
-    ids = np.concatenate([_SPLITS[part][2] + np.arange(_SPLITS[part][1], dtype=np.int64) for part in parts])
+def _dataset(
+    source: Source, preprocess: Preprocess, tables: Tables, origin: str, split: str, limit: int | None
+) -> Dataset:
+    examples = take_parts(tables, split, limit)
     return Dataset(
-        name=name,
-        inputs=images[:limit, ..., None],
-        labels=labels[:limit].astype(np.int32),
+        name=source.name,
+        inputs=examples.array("image"),
+        labels=examples.array("label").astype(np.int32),
+        class_names=source.columns["label"].names,
         clients=None,
         client_names=(),
-        source=source,
-        example_ids=ids[:limit],
-        **fields,
+        preprocess=preprocess,
+        source=origin,
+        licence=source.licence,
+        example_ids=examples.ids,
+        official_test=examples.official_test,
     )
 
 
-Arrays = tuple[np.ndarray, np.ndarray, str]  # images [N, 28, 28], labels [N], source
+def _layouts(url: str, gzipped: tuple[str, ...], raw: tuple[str, ...]) -> tuple[Layout, ...]:
+    """The four files as they are distributed, and as other libraries leave them behind."""
+    zipped = tuple(SourceFile(f"{f}.gz", sha, f"{url}{f}.gz") for f, sha in zip(_FILES, gzipped, strict=True))
+    plain = tuple(SourceFile(f, sha) for f, sha in zip(_FILES, raw, strict=True))
+    return Layout(zipped, read_pairs, _COUNTS), Layout(plain, read_pairs, _COUNTS, "unzipped")
 
 
-def _read(name: str, folder: Path, parts: list[str]) -> Arrays:
-    """From IDX files where there are any, else from prepared TFDS data."""
-    if any((folder / name).glob("*-ubyte*")):
-        return _from_idx(folder / name, parts)
-    if (folder / name).is_dir():
-        return _from_tfds(name, folder, parts)
-    raise FileNotFoundError(
-        "data_dir: expected the files (train|t10k)-(images-idx3|labels-idx1)-ubyte.gz in "
-        f"{folder / name}, or {name} prepared by TFDS in {folder}, found neither; put the files there, or "
-        f"name the folder that holds {name}/ by data_dir or {DATA_DIR_VARIABLE}"
-    )
+MNIST = Source(
+    name="mnist",
+    title="handwritten digits, 28x28 grey",
+    task="classification",
+    licence="none published; commonly listed as CC BY-SA 3.0",
+    citation="Y. LeCun, C. Cortes, C. Burges, The MNIST database",
+    build=_mnist,
+    classes=10,
+    columns={"image": image(28, 28), "label": label(_DIGITS)},
+    layouts=_layouts(
+        "https://storage.googleapis.com/cvdf-datasets/mnist/",
+        (
+            "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
+            "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
+            "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
+            "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
+        ),
+        (
+            "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+            "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+            "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+            "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+        ),
+    ),
+    stock="mnist",
+    from_stock=images_from_stock,
+)
+
+FASHION_MNIST = Source(
+    name="fashion_mnist",
+    title="garments, 28x28 grey",
+    task="classification",
+    licence="MIT",
+    citation="H. Xiao, K. Rasul, R. Vollgraf, Fashion-MNIST (2017)",
+    build=_fashion_mnist,
+    classes=10,
+    columns={"image": image(28, 28), "label": label(_GARMENTS)},
+    layouts=_layouts(
+        "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
+        (
+            "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84",
+            "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845",
+            "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073",
+            "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5",
+        ),
+        (
+            "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+            "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
+            "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+            "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
+        ),
+    ),
+    stock="fashion_mnist",
+    from_stock=images_from_stock,
+)
 
 
-def _from_idx(folder: Path, parts: list[str]) -> Arrays:
-    images, labels = [], []
-    for part in parts:
-        stem, size, _ = _SPLITS[part]
-        images.append(read_idx(_file(folder, f"{stem}-images-idx3-ubyte"), (size, _SIDE, _SIDE)))
-        labels.append(read_idx(_file(folder, f"{stem}-labels-idx1-ubyte"), (size,)))
-    return np.concatenate(images), np.concatenate(labels), f"IDX files of {folder.name}"
-
-
-def _file(folder: Path, name: str) -> Path:
-    """The gzipped file, or the raw one where only that exists."""
-    raw = folder / name
-    return raw if raw.is_file() else raw.with_name(f"{name}.gz")
-
-
-def _from_tfds(name: str, folder: Path, parts: list[str]) -> Arrays:
-    import tensorflow_datasets as tfds  # noqa: PLC0415  (slow to import, and rarely the way taken)
-
-    images, labels = [], []
-    try:
-        # A builder's ``as_data_source`` reads what is prepared; ``tfds.data_source`` would download.
-        builder = tfds.builder(name, data_dir=folder)
-        for part in parts:
-            records = builder.as_data_source(split=part)
-            # One call for all: record by record costs three times as much.
-            fetched = records.__getitems__(range(len(records)))
-            images.append(np.stack([record["image"][..., 0] for record in fetched]))
-            labels.append(np.array([record["label"] for record in fetched]))
-    except (AssertionError, AttributeError, NotImplementedError, OSError, ImportError, ValueError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise FileNotFoundError(
-            f"data_dir: expected {name} prepared by TFDS as array_record in {folder}, found none readable "
-            f"({type(error).__name__}: {reason}); or put the four IDX .gz files into {folder / name}"
-        ) from error
-    for part, found in zip(parts, labels, strict=True):
-        if len(found) != _SPLITS[part][1]:
-            expected = f"{_SPLITS[part][1]} images in {name}'s split {part!r}"
-            raise ValueError(f"data_dir: expected {expected}, found {len(found)} in {folder / name}")
-    return np.concatenate(images), np.concatenate(labels), f"TFDS {builder.info.full_name}"
+def _place(name: str) -> int:
+    return _FILES.index(name.removesuffix(".gz"))

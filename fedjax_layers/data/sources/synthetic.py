@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from fedjax_layers.data.dataset import Dataset, Preprocess
+from fedjax_layers.data.dataset import Dataset
+from fedjax_layers.data.preprocess import Preprocess
+from fedjax_layers.data.source import Source
 
 _FEATURES = 60
 _CLASSES = 10
@@ -12,7 +14,7 @@ _CLIENTS_AT_ONCE = 1024  # bounds the weight matrices held at a time: 1024 x 60 
 _ROWS_AT_ONCE = 8192  # bounds the copies of them, one per example
 
 
-def load_synthetic(
+def _synthetic(
     *,
     alpha: float = 1.0,
     beta: float = 1.0,
@@ -72,7 +74,7 @@ def load_synthetic(
         preprocess=Preprocess(),
         source=f"generated: FedProx Synthetic({alpha:g}, {beta:g}), {clients} clients, seed {seed}, "
         f"sizes {min_samples}..{max_samples} x {size_factor}",
-        licence="generated",
+        licence=SYNTHETIC.licence,
     )
 
 
@@ -108,3 +110,15 @@ def _argmax(x: np.ndarray, owner: np.ndarray, weight: np.ndarray, bias: np.ndarr
         logits = np.matmul(x[rows, None, :], weight[who])[:, 0] + bias[who]
         labels[rows] = logits.argmax(axis=1)
     return labels
+
+
+SYNTHETIC = Source(
+    name="synthetic",
+    title="Synthetic(α, β), generated",
+    task="classification",
+    licence="generated",
+    citation="T. Li et al., Federated Optimization in Heterogeneous Networks (MLSys 2020), section 5.1",
+    build=_synthetic,
+    classes=_CLASSES,
+    clients="generated client",
+)

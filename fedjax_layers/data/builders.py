@@ -1,0 +1,148 @@
+"""TFDS builders for the data sets of the registry, which need no TensorFlow; written as array_record."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+from PIL import Image
+
+from fedjax_layers.data.columns import Column, Ragged, Table, Tables
+from fedjax_layers.data.files import verify_files
+from fedjax_layers.data.prepared import PREFIX
+from fedjax_layers.data.source import Layout, Source
+
+
+class FederatedBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+    """Writes the tables of one data set; made by :func:`prepare`.
+
+    Every record has the columns of the set (natural client and group among them) and ``id``, its row in the split.
+    Pictures are handed over as PIL images, as TFDS encodes arrays with TensorFlow alone.
+    """
+
+    VERSION = tfds.core.Version("1.0.0")
+    code_path = None  # else TFDS looks for its own source through importlib_resources, which it does not require
+
+    def __init__(self, source: Source, tables: Tables, data_dir: Path) -> None:
+        self.name = PREFIX + source.name
+        self._source = source
+        self._tables = tables
+        super().__init__(data_dir=data_dir, version=source.version, file_format="array_record")
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        features = {name: _feature(column) for name, column in self._source.columns.items()}
+        return tfds.core.DatasetInfo(
+            builder=self,
+            description=f"{self._source.title}. Licence: {self._source.licence}.",
+            citation=self._source.citation,
+            features=tfds.features.FeaturesDict({"id": tfds.features.Scalar(np.int64), **features}),
+        )
+
+    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
+        del dl_manager  # files are found, fetched and checked before
+        return {split: self._generate_examples(table) for split, table in self._tables.items()}
+
+    def _generate_examples(self, table: Table) -> Iterator[tuple[int, dict[str, Any]]]:
+        columns = self._source.columns
+        for row in range(len(next(iter(table.values())))):
+            entries = {name: _encode(table[name], row, column) for name, column in columns.items()}
+            yield row, {"id": row, **entries}
+
+
+def prepare(source: Source, data_dir: Path, out: Path) -> FederatedBuilder:
+    """Write a data set as TFDS array_record data, unless that is done already.
+
+    Args:
+      source: the data set.
+      data_dir: folder that holds the set's files, see :meth:`Source.tables`.
+      out: folder that TFDS writes to, ``<out>/federated_<name>/<version>``. What is interrupted leaves nothing there.
+
+    Returns:
+      The builder; ``builder.as_data_source(split)`` reads what is written.
+
+    Raises:
+      FileNotFoundError: files are missing.
+      ValueError: a damaged file.
+    """
+    tables, _ = source.tables(data_dir)
+    if not sys.stderr.isatty():
+        tfds.disable_progress_bar()
+    final = out / (PREFIX + source.name) / source.version
+    out.mkdir(parents=True, exist_ok=True)
+    # All of it under another name first, the empty folders that TFDS makes on the way included.
+    with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=out) as unfinished:
+        if not final.is_dir():
+            with contextlib.redirect_stdout(io.StringIO()):  # TFDS prints where the unfinished data lie
+                FederatedBuilder(source, tables, Path(unfinished)).download_and_prepare()
+            final.parent.mkdir(exist_ok=True)
+            (Path(unfinished) / final.relative_to(out)).rename(final)
+    return FederatedBuilder(source, tables, out)
+
+
+def download(source: Source, data_dir: Path) -> Layout:
+    """Fetch the missing files of the first layout whose addresses are known, through TFDS.
+
+    Files appear in ``data_dir`` one by one under their final names, each after its checksum has been compared.
+
+    Raises:
+      FileNotFoundError: no layout has an address for every missing file, or one could not be fetched.
+      ValueError: what was fetched is not what is registered.
+    """
+    folder = data_dir / (source.folder or source.name)
+    layout = next((x for x in source.layouts if all(f.url or (folder / f.name).is_file() for f in x.files)), None)
+    if layout is None:
+        raise FileNotFoundError(source.missing(data_dir))
+    wanted = [file for file in layout.files if not (folder / file.name).is_file()]
+    if not wanted:
+        return layout
+    folder.mkdir(parents=True, exist_ok=True)
+    manager = tfds.download.DownloadManager(download_dir=folder / ".downloads", dataset_name=source.name)
+    for file in wanted:
+        try:
+            fetched = Path(manager.download(file.url))
+        except Exception as error:  # TFDS passes on whatever requests, urllib or a server make of it
+            reason = " ".join(str(error).split())[:200]
+            raise FileNotFoundError(f"{file.url}: expected to download {file.name}, failed ({reason})") from error
+        try:
+            verify_files({file.name: fetched}, [file])
+        except ValueError:
+            fetched.unlink()
+            raise
+        (folder / file.name).parent.mkdir(parents=True, exist_ok=True)
+        fetched.rename(folder / file.name)
+    return layout
+
+
+def _feature(column: Column) -> Any:
+    if column.kind == "image":
+        return tfds.features.Image(shape=column.shape, encoding_format="png")
+    if column.kind == "label":
+        return tfds.features.ClassLabel(names=list(column.names))
+    if column.kind == "text":
+        return tfds.features.Text()
+    if column.kind == "tokens":
+        return tfds.features.Sequence(np.dtype(column.dtype).type)
+    return tfds.features.Tensor(shape=column.shape, dtype=np.dtype(column.dtype).type)
+
+
+def _encode(entries: np.ndarray | Ragged, row: int, column: Column) -> Any:
+    entry = entries[row]
+    if column.kind == "image":
+        return Image.fromarray(entry[..., 0] if column.shape[-1] == 1 else entry)
+    if column.kind == "text":
+        return entry.tobytes().decode()
+    if column.kind == "label":
+        return int(entry)
+    return entry
+
+
+def counts(builder: FederatedBuilder) -> Mapping[str, int]:
+    """Examples of each split of what is prepared."""
+    return {name: info.num_examples for name, info in builder.info.splits.items()}

@@ -1,0 +1,115 @@
+"""Tables as memory-mapped NumPy files: decoded once, read many times.
+
+An entry is a folder ``<cache>/<name>/<key>/`` with one ``.npy`` file per array and an ``index.json`` that gives
+each array's SHA-256. It appears under its final name only when it is complete.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fedjax_layers.data.columns import Ragged, Tables
+from fedjax_layers.data.files import sha256_of
+
+CACHE_VARIABLE = "FEDJAX_LAYERS_CACHE"
+_INDEX = "index.json"
+
+
+def cache_dir() -> Path:
+    """``$FEDJAX_LAYERS_CACHE``, else ``fedjax_layers`` in the user's cache folder."""
+    named = os.environ.get(CACHE_VARIABLE)
+    if named:
+        return Path(named).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "fedjax_layers"
+
+
+def cache_key(**parts: Any) -> str:
+    """Name of the entry for tables that depend on ``parts`` (JSON-able) and on nothing else."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:24]
+
+
+def cached_tables(name: str, key: str, make: Callable[[], tuple[Tables, str]]) -> tuple[Tables, str]:
+    """The tables of a key, from the cache, or else made and stored there.
+
+    A damaged entry is thrown away with a warning and made again. Where nothing can be written (a read-only home)
+    a warning says so and the tables that were made are returned as they are.
+
+    Args:
+      name: the data set's.
+      key: of :func:`cache_key`.
+      make: returns the tables and a line on where they come from.
+
+    Returns:
+      The tables, their arrays memory-mapped and read-only, and that line.
+    """
+    entry = cache_dir() / name / key
+    if (entry / _INDEX).is_file():
+        try:
+            return _read(entry)
+        except ValueError as error:
+            warnings.warn(f"cache: {error}; making the entry again", stacklevel=2)
+            shutil.rmtree(entry, ignore_errors=True)
+    tables, origin = make()
+    try:
+        _write(entry, tables, origin)
+    except OSError as error:
+        warnings.warn(f"cache: expected to write {entry}, could not ({error}); going on without it", stacklevel=2)
+        return tables, origin
+    return _read(entry)
+
+
+def _read(entry: Path) -> tuple[Tables, str]:
+    index = json.loads((entry / _INDEX).read_text(encoding="utf-8"))
+    tables = {
+        split: {column: _load(entry, arrays) for column, arrays in columns.items()}
+        for split, columns in index["tables"].items()
+    }
+    return tables, index["origin"]
+
+
+def _load(entry: Path, arrays: Mapping[str, Mapping[str, str]]) -> np.ndarray | Ragged:
+    loaded = {}
+    for part, stored in arrays.items():
+        path = entry / stored["file"]
+        if not path.is_file() or sha256_of(path) != stored["sha256"]:
+            raise ValueError(f"expected {path} with SHA-256 {stored['sha256']}, found another content or no file")
+        loaded[part] = np.load(path, mmap_mode="r", allow_pickle=False)
+    return loaded["array"] if "array" in loaded else Ragged(**loaded)
+
+
+def _write(entry: Path, tables: Tables, origin: str) -> None:
+    entry.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=entry.parent))
+    try:
+        stored = {
+            split: {column: _store(unfinished, f"{split}.{column}", entries) for column, entries in table.items()}
+            for split, table in tables.items()
+        }
+        index = json.dumps({"origin": origin, "tables": stored}, indent=1)
+        (unfinished / _INDEX).write_text(index, encoding="utf-8")
+        if not (entry / _INDEX).is_file():  # else another process was faster
+            unfinished.rename(entry)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _store(folder: Path, stem: str, entries: np.ndarray | Ragged) -> dict[str, dict[str, str]]:
+    parts = {"array": entries}
+    if isinstance(entries, Ragged):
+        parts = {"values": entries.values, "offsets": entries.offsets}
+    stored = {}
+    for part, array in parts.items():
+        name = f"{stem}.{part}.npy"
+        np.save(folder / name, np.ascontiguousarray(array), allow_pickle=False)
+        stored[part] = {"file": name, "sha256": sha256_of(folder / name)}
+    return stored

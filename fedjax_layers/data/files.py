@@ -1,0 +1,106 @@
+"""The files that a data set is distributed as: found, counted and checked before anything is read."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+import zipfile
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
+
+
+@dataclasses.dataclass(frozen=True)
+class SourceFile:
+    """One file of a data set.
+
+    Attributes:
+      name: its name within the set's folder, or a pattern like ``all_data_*.json`` that one or more files match.
+      sha256: checksum of the content, 64 hexadecimal digits; ``""`` where none is published or a pattern is given.
+      url: where its authors offer these very bytes; ``""`` where that place is not known.
+    """
+
+    name: str
+    sha256: str = ""
+    url: str = ""
+
+    @property
+    def is_pattern(self) -> bool:
+        """Whether the name may stand for several files."""
+        return "*" in self.name
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file's content, in hexadecimal digits."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def find_files(folder: Path, files: Iterable[SourceFile]) -> tuple[dict[str, Path], list[str]]:
+    """Look for files in a folder.
+
+    Returns:
+      The paths found, by name within the folder; and the names of the files (or patterns) that are missing.
+    """
+    found: dict[str, Path] = {}
+    missing = []
+    for file in files:
+        paths = sorted(folder.glob(file.name)) if file.is_pattern else [folder / file.name]
+        paths = [path for path in paths if path.is_file()]
+        found |= {path.relative_to(folder).as_posix(): path for path in paths}
+        if not paths:
+            missing.append(file.name)
+    return found, missing
+
+
+def verify_files(found: dict[str, Path], files: Iterable[SourceFile]) -> None:
+    """Compare contents with the checksums.
+
+    Raises:
+      ValueError: a file is not the one that is registered.
+    """
+    for file in files:
+        if not file.sha256 or file.name not in found:
+            continue
+        digest = sha256_of(found[file.name])
+        if digest != file.sha256:
+            size = found[file.name].stat().st_size
+            raise ValueError(
+                f"{found[file.name]}: expected SHA-256 {file.sha256}, found {digest} ({size} bytes); "
+                "the file is damaged or of another version"
+            )
+
+
+def safe_members(archive: zipfile.ZipFile, path: str | os.PathLike[str]) -> list[zipfile.ZipInfo]:
+    """The files of an archive, none of which may point outside it.
+
+    Raises:
+      ValueError: a member has an absolute name or a ``..`` in it.
+    """
+    members = [member for member in archive.infolist() if not member.is_dir()]
+    for member in members:
+        check_member_name(member.filename, path)
+    return members
+
+
+def check_member_name(name: str, archive: str | os.PathLike[str]) -> None:
+    """Refuse the name of an archive's member that is absolute or climbs with ``..``.
+
+    Raises:
+      ValueError: it does.
+    """
+    parts = PurePosixPath(name.replace("\\", "/"))
+    if parts.is_absolute() or ".." in parts.parts or ":" in name.split("/")[0]:
+        raise ValueError(f"{os.fspath(archive)}: expected members inside the archive, found {name!r}")
+
+
+def resolve_inside(folder: Path, name: str) -> Path:
+    """``folder / name``, which has to lie within the folder once links are followed.
+
+    Raises:
+      ValueError: it does not.
+    """
+    path = (folder / name).resolve()
+    if not path.is_relative_to(folder.resolve()):
+        raise ValueError(f"{name}: expected a path inside {folder}, got one outside it ({path})")
+    return path

@@ -1,0 +1,80 @@
+"""The official parts of a data set, one or all, as one table."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+import numpy as np
+
+from fedjax_layers.data.columns import Ragged, Tables
+from fedjax_layers.names import unknown_name
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Examples:
+    """Rows of one part, or of all parts one after the other.
+
+    Attributes:
+      columns: ``[N, ...]`` entries, by column.
+      ids: ``[N]`` int64, row over all official parts, the same whichever part is taken.
+      official_test: ``[N]`` bool, True in the part called ``test``; ``None`` where one part was taken.
+    """
+
+    columns: Mapping[str, np.ndarray | Ragged]
+    ids: np.ndarray
+    official_test: np.ndarray | None
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def array(self, column: str) -> np.ndarray:
+        """A column of fixed shape, ``[N, ...]``."""
+        entries = self.columns[column]
+        assert isinstance(entries, np.ndarray), column
+        return entries
+
+    def ragged(self, column: str) -> Ragged:
+        """A text or token column."""
+        entries = self.columns[column]
+        assert isinstance(entries, Ragged), column
+        return entries
+
+
+def take_parts(tables: Tables, split: str = "all", limit: int | None = None) -> Examples:
+    """One official part (a single one is not copied), or all.
+
+    Args:
+      tables: by official split, in its order.
+      split: ``"all"`` or the name of a part.
+      limit: keep the first ``limit`` examples only.
+
+    Raises:
+      ValueError: there is no such part, or the limit is out of range.
+    """
+    if split != "all" and split not in tables:
+        raise unknown_name("split", split, (*tables, "all"))
+    names = list(tables) if split == "all" else [split]
+    sizes = {name: len(next(iter(table.values()))) for name, table in tables.items()}
+    total = sum(sizes[name] for name in names)
+    if limit is not None and not 1 <= limit <= total:
+        raise ValueError(f"limit: expected 1..{total} for split {split!r}, got {limit}")
+    starts = dict(zip(sizes, np.cumsum([0, *sizes.values()])[:-1].tolist(), strict=True))
+    columns = {column: join([tables[name][column] for name in names], limit) for column in tables[names[0]]}
+    ids = np.concatenate([starts[name] + np.arange(sizes[name], dtype=np.int64) for name in names])[:limit]
+    test = np.concatenate([np.full(sizes[name], name == "test") for name in names])[:limit]
+    return Examples(columns, ids, test if len(names) > 1 else None)
+
+
+def join(entries: list[np.ndarray | Ragged], limit: int | None = None) -> np.ndarray | Ragged:
+    """Columns of several parts, one after the other; the first ``limit`` entries."""
+    if isinstance(entries[0], np.ndarray):
+        return entries[0][:limit] if len(entries) == 1 else np.concatenate(entries)[:limit]
+    parts = [part for part in entries if isinstance(part, Ragged)]
+    starts = np.cumsum([0, *(len(part.values) for part in parts)])[:-1]
+    offsets = np.concatenate(
+        [np.zeros(1, np.int64), *(part.offsets[1:] + start for part, start in zip(parts, starts, strict=True))]
+    )
+    values = parts[0].values if len(parts) == 1 else np.concatenate([part.values for part in parts])
+    offsets = offsets if limit is None else offsets[: limit + 1]
+    return Ragged(values[: offsets[-1]], offsets)

@@ -1,0 +1,160 @@
+"""What the package knows of a data set: terms, files, columns, how to read them, how to make examples of them."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from fedjax_layers.data.cache import cache_key, cached_tables
+from fedjax_layers.data.columns import Column, Tables, check_tables
+from fedjax_layers.data.dataset import Dataset, Task
+from fedjax_layers.data.files import SourceFile, find_files, verify_files
+from fedjax_layers.data.folder import DATA_DIR_VARIABLE, resolve_data_dir
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """One form in which a data set is distributed.
+
+    Attributes:
+      files: what has to be there.
+      read: from ``{name within the folder: path}`` to the tables, one per official split.
+      counts: examples of each official split; empty where that is not known beforehand.
+      note: what is special about this form, e.g. that it is a subset.
+    """
+
+    files: tuple[SourceFile, ...]
+    read: Callable[[Mapping[str, Path]], Tables]
+    counts: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    note: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """A data set of the registry.
+
+    Attributes:
+      name: registry name.
+      title: what it is, in a few words.
+      task: what is predicted.
+      licence: terms of the data.
+      citation: who made it.
+      build: makes the :class:`~fedjax_layers.data.dataset.Dataset`; its keyword-only parameters are the options.
+        Called ``build(tables, origin, **options)`` where there are layouts, else ``build(**options)``.
+      classes: number of classes, 0 where there are none.
+      clients: what a natural client is (``"hospital"``), empty where there are none.
+      columns: what the tables hold, besides nothing else.
+      layouts: the forms that are read, the preferred first; empty for generated data and a user's own.
+      folder: name of the set's folder in the data folder; the registry name if empty.
+      embedded: the folder inside this package that holds the files, where they are so small.
+      stock: name of the stock TFDS data set that holds the same examples.
+      from_stock: from what that set yields to the tables.
+      obtain: how to get the files, one line.
+      version: raised when ``read`` changes what it returns.
+    """
+
+    name: str
+    title: str
+    task: Task
+    licence: str
+    citation: str
+    build: Callable[..., Dataset]
+    classes: int = 0
+    clients: str = ""
+    columns: Mapping[str, Column] = dataclasses.field(default_factory=dict)
+    layouts: tuple[Layout, ...] = ()
+    folder: str = ""
+    embedded: Path | None = None
+    stock: str = ""
+    from_stock: Callable[[Mapping[str, Any]], Tables] | None = None
+    obtain: str = ""
+    version: str = "1.0.0"
+
+    def load(self, data_dir: str | os.PathLike[str] | None = None, **options: Any) -> Dataset:
+        """The data set.
+
+        Args:
+          data_dir: folder of the data files; see :func:`fedjax_layers.data.resolve_data_dir`.
+          **options: of ``build``.
+
+        Raises:
+          FileNotFoundError: files are missing; the message says which, and where they belong.
+          ValueError: an option out of range, or a damaged file.
+        """
+        if not self.layouts:
+            return self.build(**options)
+        tables, origin = self.tables(resolve_data_dir(data_dir))
+        return self.build(tables, origin, **options)
+
+    def tables(self, data_dir: Path) -> tuple[Tables, str]:
+        """The columns of all official splits, and where they come from; decoded at most once, see ``cache.py``.
+
+        Looked for are, in this order: the files of a layout in ``data_dir``, what TFDS has prepared there, and the
+        files inside this package.
+        """
+        located = self.locate(data_dir / (self.folder or self.name))
+        if located:
+            layout, found = located
+            return cached_tables(self.name, self._key(layout, found), lambda: self.read(layout, found))
+        prepared = self._prepared(data_dir)
+        if prepared:
+            return prepared
+        located = self.locate(self.embedded) if self.embedded else None
+        if located:  # small enough to be read each time
+            return self.read(*located)
+        raise FileNotFoundError(self.missing(data_dir))
+
+    def locate(self, place: Path) -> tuple[Layout, dict[str, Path]] | None:
+        """The first layout whose files are all in a folder, with their paths; ``None`` if there is none."""
+        for layout in self.layouts:
+            found, missing = find_files(place, layout.files)
+            if not missing:
+                return layout, found
+        return None
+
+    def read(self, layout: Layout, found: dict[str, Path]) -> tuple[Tables, str]:
+        """Checksums, content, counts: the tables as the files have them.
+
+        Raises:
+          ValueError: a checksum, a file's form or a number of examples is not what was announced.
+        """
+        verify_files(found, layout.files)
+        tables = layout.read(found)
+        check_tables(tables, self.columns, layout.counts, self.name)
+        note = f" ({layout.note})" if layout.note else ""
+        checked = "official" if all(f.sha256 for f in layout.files) else "unchecked"
+        return tables, f"{checked} files of {self.folder or self.name}{note}"
+
+    def missing(self, data_dir: Path) -> str:
+        """Which files are missing where, and what to do about it: one line."""
+        place = data_dir / (self.folder or self.name)
+        forms = []
+        for layout in self.layouts:
+            names = [f.name for f in layout.files]
+            _, absent = find_files(place, layout.files)
+            some = f"{', '.join(absent)} (the other {len(names) - len(absent)} of its files are there)"
+            forms.append(some if len(absent) < len(names) else ", ".join(names))
+        stock = f"; or {self.stock} prepared by TFDS in {data_dir}" if self.stock else ""
+        remedy = f"; {self.obtain}" if self.obtain else ""
+        return (
+            f"data_dir: expected in {place} the files {' or '.join(forms)}{stock}, found neither{remedy}; "
+            f"--data-dir or {DATA_DIR_VARIABLE} names the folder that holds {self.folder or self.name}/"
+        )
+
+    def _key(self, layout: Layout, found: Mapping[str, Path]) -> str:
+        stats = {name: path.stat() for name, path in found.items()}
+        return cache_key(
+            version=self.version,
+            columns=[[name, *dataclasses.astuple(column)] for name, column in self.columns.items()],
+            counts=dict(layout.counts),
+            checksums=[[f.name, f.sha256] for f in layout.files],
+            files=[[name, s.st_size, s.st_mtime_ns] for name, s in sorted(stats.items())],
+        )
+
+    def _prepared(self, data_dir: Path) -> tuple[Tables, str] | None:
+        from fedjax_layers.data import prepared  # noqa: PLC0415  (imports TFDS only where something is prepared)
+
+        return prepared.tables(self, data_dir)
