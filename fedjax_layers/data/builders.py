@@ -20,7 +20,7 @@ from fedjax_layers.data.prepared import PREFIX
 from fedjax_layers.data.source import Layout, Source
 
 
-class FederatedBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+class FederatedBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
     """Writes the tables of one data set; made by :func:`prepare`.
 
     Every record has the columns of the set (natural client and group among them) and ``id``, its row in the split.
@@ -129,7 +129,10 @@ def _feature(column: Column) -> Any:
         return tfds.features.Text()
     if column.kind == "tokens":
         return tfds.features.Sequence(np.dtype(column.dtype).type)
-    return tfds.features.Tensor(shape=column.shape, dtype=np.dtype(column.dtype).type)
+    # As bytes: TFDS would keep float64 as float32 otherwise.
+    return tfds.features.Tensor(
+        shape=column.shape, dtype=np.dtype(column.dtype).type, encoding=tfds.features.Encoding.BYTES
+    )
 
 
 def _encode(entries: np.ndarray | Ragged, row: int, column: Column) -> Any:

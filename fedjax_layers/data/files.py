@@ -90,7 +90,7 @@ def check_member_name(name: str, archive: str | os.PathLike[str]) -> None:
       ValueError: it does.
     """
     parts = PurePosixPath(name.replace("\\", "/"))
-    if parts.is_absolute() or ".." in parts.parts or ":" in name.split("/")[0]:
+    if parts.is_absolute() or ".." in parts.parts or ":" in name.split("/", maxsplit=1)[0]:
         raise ValueError(f"{os.fspath(archive)}: expected members inside the archive, found {name!r}")
 
 

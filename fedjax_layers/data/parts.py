@@ -68,8 +68,9 @@ def take_parts(tables: Tables, split: str = "all", limit: int | None = None) -> 
 
 def join(entries: list[np.ndarray | Ragged], limit: int | None = None) -> np.ndarray | Ragged:
     """Columns of several parts, one after the other; the first ``limit`` entries."""
-    if isinstance(entries[0], np.ndarray):
-        return entries[0][:limit] if len(entries) == 1 else np.concatenate(entries)[:limit]
+    arrays = [part for part in entries if isinstance(part, np.ndarray)]
+    if arrays:
+        return arrays[0][:limit] if len(arrays) == 1 else np.concatenate(arrays)[:limit]
     parts = [part for part in entries if isinstance(part, Ragged)]
     starts = np.cumsum([0, *(len(part.values) for part in parts)])[:-1]
     offsets = np.concatenate(

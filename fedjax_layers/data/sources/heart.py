@@ -20,10 +20,10 @@ _FEATURES = ("age", "sex", "cp", "trestbps", "chol", "fbs", "restecg", "thalach"
 _RAW = {"sex", "fbs", "exang"}  # yes/no columns; left as 0 and 1
 _LABEL = 13  # columns 10 to 12 (slope, ca, thal) are missing nearly everywhere outside Cleveland
 _SHA256 = {
-    "cleveland": "a74b7efa387bc9d108d7d0115d831fe9b414b29ae7124f331b622b4efa0427c8",
-    "hungarian": "d1ad108f785768cd3d7e82dc522e6f5a61eea93cccfb3a46ee8076f73fc3d796",
-    "switzerland": "834a405ccf5b66ab4056bb77794adc8df0b7125186454c0a1d002d33c6c3b314",
-    "va": "e7c93d8d0d2acdadfa4c5e8de768e2191e7f618b952e29623f1f0d5949ff6b8f",
+    "processed.cleveland.data": "a74b7efa387bc9d108d7d0115d831fe9b414b29ae7124f331b622b4efa0427c8",
+    "processed.hungarian.data": "d1ad108f785768cd3d7e82dc522e6f5a61eea93cccfb3a46ee8076f73fc3d796",
+    "processed.switzerland.data": "834a405ccf5b66ab4056bb77794adc8df0b7125186454c0a1d002d33c6c3b314",
+    "processed.va.data": "e7c93d8d0d2acdadfa4c5e8de768e2191e7f618b952e29623f1f0d5949ff6b8f",
 }
 _URL = "https://archive.ics.uci.edu/ml/machine-learning-databases/heart-disease/"
 
@@ -89,7 +89,7 @@ HEART = Source(
     columns={"values": number("float64", _COLUMNS), "hospital": label(CENTRES)},
     layouts=(
         Layout(
-            tuple(SourceFile(f"processed.{centre}.data", sha, _URL + f"processed.{centre}.data") for centre, sha in _SHA256.items()),
+            tuple(SourceFile(name, sha, _URL + name) for name, sha in _SHA256.items()),
             _read,
             {"train": 920},
         ),
