@@ -5,7 +5,7 @@ Example::
     data = load("fashion_mnist", limit=10_000, partition="dirichlet", alpha=0.5, clients=5)
     pool, train = data.pool(), data.device_ranges("train")
 
-The way is always :func:`load_dataset` (``sources/``) → :func:`partition` (``partitions.py``) →
+The way is always :func:`load_dataset` (``sources/``) → :func:`partition` (``partitions/``) →
 :func:`federate` (``client_data.py``); :func:`load` is the three in one. Slow packages are imported by the
 source that needs them.
 """
@@ -21,7 +21,15 @@ from fedjax_layers.data.client_data import SPLITS, ClientData, assert_no_leak, f
 from fedjax_layers.data.dataset import Dataset
 from fedjax_layers.data.folder import DATA_DIR_VARIABLE, resolve_data_dir
 from fedjax_layers.data.idx import read_idx
-from fedjax_layers.data.partitions import PARTITIONS, classes_per_client, dirichlet, iid, natural, partition
+from fedjax_layers.data.partitions import (
+    PARTITIONS,
+    classes_per_client,
+    consecutive_teams,
+    dirichlet,
+    iid,
+    natural,
+    partition,
+)
 from fedjax_layers.data.partitions import partition as make_partition
 from fedjax_layers.data.preprocess import Preprocess
 from fedjax_layers.data.sources import DATASETS, load_dataset
@@ -37,6 +45,7 @@ __all__ = [
     "Preprocess",
     "assert_no_leak",
     "classes_per_client",
+    "consecutive_teams",
     "dirichlet",
     "federate",
     "iid",
@@ -136,11 +145,11 @@ def _partition(
     dataset: Dataset, scheme: str, clients: int | None, seed: int, params: dict[str, Any]
 ) -> tuple[np.ndarray, tuple[str, ...]]:
     """Each example's client ``[N]``, and the clients' names."""
-    if scheme != "natural":
-        num_clients = DEFAULT_CLIENTS if clients is None else clients
-        return make_partition(scheme, dataset.groups, num_clients, seed, **params), ()
-    if dataset.clients is None:
-        others = " or ".join(sorted(set(PARTITIONS) - {"natural"}))
-        raise ValueError(f"partition: expected {others} for {dataset.name}, got 'natural', which it lacks")
-    owner = make_partition("natural", dataset.groups, clients, seed, clients=dataset.clients, **params)
-    return owner, dataset.client_names
+    from_data = "clients" in options_of(PARTITIONS[scheme])
+    if from_data and dataset.clients is None:
+        others = " or ".join(sorted(name for name, fn in PARTITIONS.items() if "clients" not in options_of(fn)))
+        raise ValueError(f"partition: expected {others} for {dataset.name}, got {scheme!r}, but it has no clients")
+    given = {"clients": dataset.clients} if from_data else {}
+    num_clients = DEFAULT_CLIENTS if clients is None and scheme != "natural" else clients
+    owner = make_partition(scheme, dataset.groups, num_clients, seed, **given, **params)
+    return owner, dataset.client_names if scheme == "natural" else ()

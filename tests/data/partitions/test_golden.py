@@ -9,9 +9,7 @@ from fedjax_layers.data.partitions import partition
 
 LABELS = {
     "balanced": np.repeat(np.arange(10), 600),
-    "uneven": np.random.RandomState(3).permutation(  # noqa: NPY002  (a frozen stream)
-        np.repeat(np.arange(7) * 2 + 1, [400, 120, 250, 90, 310, 60, 170])
-    ),
+    "uneven": np.random.RandomState(3).permutation(np.repeat(np.arange(7) * 2 + 1, [400, 120, 250, 90, 310, 60, 170])),
 }
 GOLDEN = [
     ("iid", "balanced", 20, 0, {}, "8d8a9adea65627e5"),

@@ -1,0 +1,105 @@
+"""Partitions: which client owns which example, from the labels alone.
+
+Every partition is a pure function ``(labels [N], num_clients, seed, *, ...) -> client_of [N] int32`` in which
+each example has one owner ``0 .. C-1`` (or -1: nobody's). A new one is one more such function and one line in
+``PARTITIONS``; its options are its keyword-only parameters. No function here draws until it likes the result:
+what a draw misses is repaired, so the time needed is known beforehand.
+
+================== ==========================================================================================
+``quantity``       labels alike everywhere, sizes equal or skewed
+``label_skew``     each label is cut up among the clients (Dirichlet)
+``client_mixes``   each client has a size and a mix of labels of its own
+``few_classes``    clients that hold a few classes only
+``shards``         the examples sorted by label, dealt in pieces
+``natural``        the clients that the data come with, alone or in groups
+``teams``          clients in teams: skew between teams and within
+``papers``         the exact splits of PLayer-FL and pFedLA; ``permfl`` that of PerMFL
+================== ==========================================================================================
+
+``docs/partitions.md`` has their names in Flower and FedLab.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from fedjax_layers.data.partitions.client_mixes import dirichlet_balanced, dirichlet_lognormal
+from fedjax_layers.data.partitions.few_classes import classes_per_client
+from fedjax_layers.data.partitions.label_skew import dirichlet
+from fedjax_layers.data.partitions.natural import natural, natural_grouped
+from fedjax_layers.data.partitions.papers import pfedla_1, pfedla_2, playerfl
+from fedjax_layers.data.partitions.permfl import permfl
+from fedjax_layers.data.partitions.quantity import iid, quantity_dirichlet, quantity_lognormal, quantity_zipf
+from fedjax_layers.data.partitions.repair import ensure_min_size
+from fedjax_layers.data.partitions.shards import shards
+from fedjax_layers.data.partitions.teams import classes_per_team, consecutive_teams, two_level
+from fedjax_layers.names import check_options, unknown_name
+
+__all__ = [
+    "PARTITIONS",
+    "classes_per_client",
+    "classes_per_team",
+    "consecutive_teams",
+    "dirichlet",
+    "dirichlet_balanced",
+    "dirichlet_lognormal",
+    "ensure_min_size",
+    "iid",
+    "natural",
+    "natural_grouped",
+    "partition",
+    "permfl",
+    "pfedla_1",
+    "pfedla_2",
+    "playerfl",
+    "quantity_dirichlet",
+    "quantity_lognormal",
+    "quantity_zipf",
+    "shards",
+    "two_level",
+]
+
+PARTITIONS: dict[str, Callable[..., np.ndarray]] = {
+    "classes_per_client": classes_per_client,
+    "classes_per_team": classes_per_team,
+    "dirichlet": dirichlet,
+    "dirichlet_balanced": dirichlet_balanced,
+    "dirichlet_lognormal": dirichlet_lognormal,
+    "iid": iid,
+    "natural": natural,
+    "natural_grouped": natural_grouped,
+    "permfl": permfl,
+    "pfedla_1": pfedla_1,
+    "pfedla_2": pfedla_2,
+    "playerfl": playerfl,
+    "quantity_dirichlet": quantity_dirichlet,
+    "quantity_lognormal": quantity_lognormal,
+    "quantity_zipf": quantity_zipf,
+    "shards": shards,
+    "two_level": two_level,
+}
+
+
+def partition(name: str, labels: np.ndarray, num_clients: int | None, seed: int = 0, **params: Any) -> np.ndarray:
+    """Partition by name.
+
+    Args:
+      name: a key of ``PARTITIONS``.
+      labels: ``[N]`` integers.
+      num_clients: C; only ``natural`` accepts ``None``.
+      seed: of everything drawn.
+      **params: keyword-only parameters of that partition.
+
+    Returns:
+      ``[N]`` int32, each example's client.
+
+    Raises:
+      ValueError: an unknown name or parameter (the nearest is suggested), or one out of range.
+    """
+    if name not in PARTITIONS:
+        raise unknown_name("partition", name, PARTITIONS)
+    check_options(f"partition {name!r}", params, PARTITIONS[name])
+    return PARTITIONS[name](labels, num_clients, seed, **params)

@@ -1,0 +1,62 @@
+"""What partitions ask of their arguments: every error is one line with argument, expected and got."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+
+def check_labels(labels: np.ndarray, num_clients: int) -> tuple[np.ndarray, int]:
+    """``labels`` as a ``[N]`` array of integers and ``num_clients`` as an ``int`` in 1..N.
+
+    Raises:
+      ValueError: they are not.
+    """
+    labels = np.asarray(labels)
+    if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
+        raise ValueError(f"labels: expected 1-d integers, got shape {labels.shape} of {labels.dtype}")
+    if not is_integer(num_clients):
+        raise ValueError(f"num_clients: expected an integer, got {num_clients!r}")
+    if not 1 <= num_clients <= len(labels):
+        raise ValueError(f"num_clients: expected 1..{len(labels)}, the number of examples, got {num_clients}")
+    return labels, int(num_clients)
+
+
+def check_min_size(min_size: int, num_clients: int, num_examples: int) -> None:
+    """Refuse a ``min_size`` below 0 or above what there is for each client."""
+    most = num_examples // num_clients
+    if not 0 <= min_size <= most:
+        data = f"{num_examples} examples for {num_clients} clients"
+        raise ValueError(f"min_size: expected 0..{most} with {data}, got {min_size}")
+
+
+def check_sizes(owner: np.ndarray, num_clients: int, min_size: int) -> None:
+    """Refuse a partition ``[N]`` that leaves a client with fewer than ``min_size`` examples."""
+    sizes = np.bincount(owner[owner >= 0], minlength=num_clients)
+    if sizes.min() < min_size:
+        found = f"{sizes.min()} for client {sizes.argmin()}"
+        raise ValueError(f"min_size: expected at least {min_size} examples for each client, got {found}")
+
+
+def check_positive(argument: str, value: float) -> None:
+    """Refuse what is not above 0 and finite."""
+    if not 0 < value < math.inf:
+        raise ValueError(f"{argument}: expected a positive, finite number, got {value}")
+
+
+def check_not_negative(argument: str, value: float) -> None:
+    """Refuse what is below 0 or not finite."""
+    if not 0 <= value < math.inf:
+        raise ValueError(f"{argument}: expected a finite number of at least 0, got {value}")
+
+
+def check_count(argument: str, value: int, most: int, of_what: str) -> None:
+    """Refuse what is not an integer in 1..``most``; ``of_what`` tells where ``most`` comes from."""
+    if not is_integer(value) or not 1 <= value <= most:
+        raise ValueError(f"{argument}: expected 1..{most}, {of_what}, got {value}")
+
+
+def is_integer(value: object) -> bool:
+    """Whether this is an integer, a bool not being one."""
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)

@@ -1,0 +1,122 @@
+"""Clients that hold a few classes and nothing of the others."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import numpy as np
+
+from fedjax_layers.data.partitions.checks import check_count, check_labels, check_min_size, check_sizes
+from fedjax_layers.data.partitions.counting import by_label
+from fedjax_layers.names import unknown_name
+
+ASSIGNMENTS = ("random", "sliding")
+
+
+def classes_per_client(
+    labels: np.ndarray,
+    num_clients: int,
+    seed: int = 0,
+    *,
+    classes: int = 2,
+    assignment: Literal["random", "sliding"] = "random",
+    min_size: int = 10,
+) -> np.ndarray:
+    """Pathological label skew: each client has examples of ``classes`` classes and of no other.
+
+    Random assignment deals classes to clients from shuffled packs that hold each class once, so every class is
+    owned and the numbers of owners differ by at most one. Sliding assignment gives client c the K classes
+    ``(c + j) mod K``, j < classes. A class's shuffled examples are spread evenly over its owners. (Quantity-based
+    label imbalance of NIID-Bench, Li et al. 2022, section IV.A; the sliding window is PerMFL's and pFedMe's.)
+
+    Args:
+      labels: ``[N]`` integers.
+      num_clients: C; ``C * classes`` must reach the number of classes, lest a class be nobody's (sliding:
+        ``C + classes - 1``).
+      seed: of the deal and the shuffles.
+      classes: classes per client.
+      assignment: ``"random"`` or ``"sliding"``.
+      min_size: fewest examples that a client may have. Where an even spread leaves fewer, this is an error:
+        moving examples would give some client a further class.
+
+    Returns:
+      ``[N]`` int32, each example's client.
+
+    Raises:
+      ValueError: as :func:`iid`; or ``classes`` is out of range, ``assignment`` unknown, a class has fewer
+        examples than owners, or a client gets fewer than ``min_size`` examples.
+    """
+    labels, num_clients = check_labels(labels, num_clients)
+    groups = by_label(labels)
+    check_count("classes", classes, len(groups), "the classes that occur")
+    if num_clients * classes < len(groups):
+        found = f"{num_clients} x {classes}"
+        raise ValueError(f"classes: expected num_clients x classes of at least {len(groups)}, got {found}")
+    if assignment not in ASSIGNMENTS:
+        raise unknown_name("assignment", assignment, ASSIGNMENTS)
+    check_min_size(min_size, num_clients, len(labels))
+    rng = np.random.default_rng(seed)
+    if assignment == "random":
+        hands = deal(rng, num_clients, classes, len(groups))
+    else:
+        check_window(num_clients, classes, len(groups))
+        hands = sliding(num_clients, classes, len(groups))
+    owner = spread(labels, groups, owners_of(hands, len(groups)), rng)
+    check_sizes(owner, num_clients, min_size)
+    return owner
+
+
+def sliding(num_clients: int, hand: int, num_classes: int) -> np.ndarray:
+    """Classes ``(c + j) mod num_classes`` of client c, ``[C, hand]``."""
+    return (np.arange(num_clients)[:, None] + np.arange(hand)) % num_classes
+
+
+def check_window(num_clients: int, hand: int, num_classes: int) -> None:
+    """Refuse clients too few for a sliding window to reach every class."""
+    if num_clients + hand - 1 < num_classes:
+        least = f"at least {num_classes - hand + 1} for {num_classes} classes in windows of {hand}"
+        raise ValueError(f"num_clients: expected {least}, got {num_clients}")
+
+
+def deal(rng: np.random.Generator, num_clients: int, hand: int, num_classes: int) -> np.ndarray:
+    """Deal ``hand`` different classes to each client from shuffled packs of all classes, ``[C, hand]``."""
+    packs = -(-num_clients * hand // num_classes)
+    cards = np.stack([rng.permutation(num_classes) for _ in range(packs)])
+    # A client's hand may span two packs: the classes that it holds by then go to the end of the second one. After
+    # ``cycle`` packs a hand is complete with a pack, so all packs of the same place in their cycle go together.
+    cycle = hand // math.gcd(hand, num_classes)
+    for place in range(1, cycle):
+        later = cards[place::cycle]
+        started = place * num_classes % hand
+        held = cards[place - 1 :: cycle][: len(later), -started:]
+        is_held = np.zeros(later.shape, bool)
+        np.put_along_axis(is_held, held, values=True, axis=1)
+        last = np.take_along_axis(is_held, later, axis=1)
+        cards[place::cycle] = np.take_along_axis(later, np.argsort(last, axis=1, kind="stable"), axis=1)
+    return cards.ravel()[: num_clients * hand].reshape(num_clients, hand)
+
+
+def owners_of(hands: np.ndarray, num_classes: int) -> list[np.ndarray]:
+    """For each class the clients, ascending, that hold it; ``hands`` ``[C, hand]`` has no class twice in a row."""
+    clients = np.argsort(hands.ravel(), kind="stable") // hands.shape[1]
+    return np.split(clients, np.cumsum(np.bincount(hands.ravel(), minlength=num_classes))[:-1])
+
+
+def spread(
+    labels: np.ndarray, groups: list[np.ndarray], owners: list[np.ndarray], rng: np.random.Generator
+) -> np.ndarray:
+    """Spread each class's shuffled examples evenly over its owners, ``[N]`` int32; -1 where a class has none.
+
+    Raises:
+      ValueError: a class has fewer examples than owners.
+    """
+    owner = np.full(len(labels), -1, np.int32)
+    for examples, clients in zip(groups, owners, strict=True):
+        if len(clients) > len(examples):
+            label = labels[examples[0]]
+            found = f"{len(clients)} clients but {len(examples)} examples"
+            raise ValueError(f"num_clients: expected no more owners than examples of class {label}, got {found}")
+        if len(clients):
+            owner[rng.permutation(examples)] = clients[np.arange(len(examples)) * len(clients) // len(examples)]
+    return owner

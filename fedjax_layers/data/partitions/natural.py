@@ -1,0 +1,79 @@
+"""The clients that the data come with: hospitals, writers, speakers ..., alone or in groups."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fedjax_layers.data.partitions.checks import check_count, check_labels
+
+
+def natural(labels: np.ndarray, num_clients: int | None = None, seed: int = 0, *, clients: np.ndarray) -> np.ndarray:
+    """The partition that the data come with (hospitals, writers, speakers ...).
+
+    Args:
+      labels: ``[N]`` integers.
+      num_clients: C, checked against ``clients``; ``None`` takes it from there.
+      seed: not used; here so that all partitions are called alike.
+      clients: ``[N]`` integers, each example's client, -1 for nobody's.
+
+    Returns:
+      ``[N]`` int32, each example's client.
+
+    Raises:
+      ValueError: ``clients`` does not fit the labels or ``num_clients``.
+    """
+    del seed
+    clients = _checked(labels, clients)
+    found = int(clients.max(initial=-1)) + 1
+    if num_clients is not None and num_clients != found:
+        raise ValueError(f"num_clients: expected {found}, the natural clients of the data, got {num_clients}")
+    return clients.astype(np.int32)
+
+
+def natural_grouped(labels: np.ndarray, num_clients: int, seed: int = 0, *, clients: np.ndarray) -> np.ndarray:
+    """Natural clients in C groups: as many in each (up to one), with nearly as many examples.
+
+    Flower's ``GroupedNaturalIdPartitioner`` (cross-device data as organisations of users), which groups in the
+    order of the data. Here the shuffled natural clients come in rounds of C, and in each round the largest goes
+    to the group that has fewest examples so far. So two groups differ by no more examples than the largest
+    natural client has.
+
+    Args:
+      labels: ``[N]`` integers.
+      num_clients: C, at most the number of natural clients.
+      seed: of the shuffle.
+      clients: ``[N]`` integers, each example's natural client, -1 for nobody's.
+
+    Returns:
+      ``[N]`` int32, each example's group, -1 where ``clients`` is.
+
+    Raises:
+      ValueError: as :func:`iid`; or ``clients`` does not fit the labels, or has fewer than C values.
+    """
+    labels, num_clients = check_labels(labels, num_clients)
+    clients = _checked(labels, clients)
+    sizes = np.bincount(clients[clients >= 0])
+    ids = np.flatnonzero(sizes)
+    check_count("num_clients", num_clients, len(ids), "the natural clients of the data")
+    ids = np.random.default_rng(seed).permutation(ids)
+    group = np.full(len(sizes) + 1, -1, np.int32)  # the last is that of -1
+    totals = np.zeros(num_clients, np.int64)
+    for first in range(0, len(ids), num_clients):
+        some = ids[first : first + num_clients]
+        some = some[np.argsort(-sizes[some], kind="stable")]
+        fewest = np.argsort(totals, kind="stable")[: len(some)]
+        group[some] = fewest
+        totals[fewest] += sizes[some]
+    return group[clients]
+
+
+def _checked(labels: np.ndarray, clients: np.ndarray) -> np.ndarray:
+    clients = np.asarray(clients)
+    if clients.shape != np.shape(labels) or not np.issubdtype(clients.dtype, np.integer):
+        shape = f"shape {clients.shape} of {clients.dtype}"
+        raise ValueError(f"clients: expected {len(labels)} integers, got {shape}")
+    clients = clients.astype(np.int64)
+    lowest, highest = clients.min(initial=-1), clients.max(initial=-1)
+    if highest < 0 or lowest < -1:
+        raise ValueError(f"clients: expected ids of at least -1, some not -1, got {lowest}..{highest}")
+    return clients

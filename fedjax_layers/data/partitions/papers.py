@@ -1,0 +1,142 @@
+"""The splits of PLayer-FL and pFedLA as their papers make them (PerMFL's is in ``permfl.py``)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fedjax_layers.data.partitions.checks import check_count, check_labels, check_min_size, check_positive
+from fedjax_layers.data.partitions.counting import by_label, hand_out
+from fedjax_layers.data.partitions.few_classes import deal, owners_of, spread
+from fedjax_layers.data.partitions.repair import ensure_min_size
+
+
+def playerfl(
+    labels: np.ndarray, num_clients: int, seed: int = 0, *, alpha: float = 0.5, min_size: int = 0
+) -> np.ndarray:
+    """PLayer-FL's Dirichlet split: slices of each label in the order of the data, remainders to the last client.
+
+    Of a label's n examples client c gets ``floor(p_c * n)``, ``p ~ Dir(alpha * 1_C)``, and the last client what
+    is left; slices are consecutive, not shuffled (PLayer-FL, arXiv 2502.08829, published code; 5 clients, alpha
+    0.5). Nothing is repaired there. Their draws are those of NumPy's global generator after other use, so the
+    very clients of their runs cannot be had.
+
+    Args:
+      labels: ``[N]`` integers.
+      num_clients: C.
+      seed: of the proportions.
+      alpha: concentration, above 0.
+      min_size: fewest examples that a client may have; 0, as published, allows empty clients. Above, clients are
+        topped up by :func:`ensure_min_size`.
+
+    Returns:
+      ``[N]`` int32, each example's client.
+
+    Raises:
+      ValueError: as :func:`dirichlet`.
+    """
+    labels, num_clients = check_labels(labels, num_clients)
+    check_positive("alpha", alpha)
+    check_min_size(min_size, num_clients, len(labels))
+    rng = np.random.default_rng(seed)
+    groups = by_label(labels)
+    amounts = []
+    for examples in groups:
+        counts = np.floor(rng.dirichlet(np.full(num_clients, alpha)) * len(examples)).astype(np.int64)
+        counts[-1] = len(examples) - counts[:-1].sum()
+        amounts.append(counts)
+    owner = hand_out(groups, [np.arange(num_clients)] * len(groups), amounts, len(labels))
+    return ensure_min_size(owner, num_clients, min_size, seed)
+
+
+def pfedla_1(
+    labels: np.ndarray, num_clients: int, seed: int = 0, *, classes: int = 4, use_all: bool = False
+) -> np.ndarray:
+    """Non-IID_1 of pFedLA: each client has ``classes`` classes at random, the same amount of each.
+
+    Ma et al. 2022 (CVPR, arXiv 2205.03993), section 5: 4 of 10 classes, 12 for CIFAR-100. How classes are drawn
+    and what becomes of classes of unequal size is not known from the paper. Chosen here: classes are dealt from
+    shuffled packs, so that every class is used, as the re-implementation KarhouTam/pFedLA does; a class is cut
+    equally among its owners; and a client takes of each of its classes as much as the smallest of these cuts.
+
+    Args:
+      labels: ``[N]`` integers.
+      num_clients: C.
+      seed: of the deal and the shuffles.
+      classes: classes per client.
+      use_all: ``False`` keeps amounts within a client equal and leaves the rest to nobody; ``True`` hands out
+        everything, as the re-implementation does, so amounts differ where classes or their owners do.
+
+    Returns:
+      ``[N]`` int32, each example's client, -1 for nobody's.
+
+    Raises:
+      ValueError: as :func:`iid`; or ``classes`` is out of range, or a class has fewer examples than owners.
+    """
+    labels, num_clients = check_labels(labels, num_clients)
+    groups = by_label(labels)
+    check_count("classes", classes, len(groups), "the classes that occur")
+    rng = np.random.default_rng(seed)
+    hands = deal(rng, num_clients, classes, len(groups))
+    owners = owners_of(hands, len(groups))
+    whole = spread(labels, groups, owners, rng)
+    if use_all:
+        return whole
+    cuts = np.array([len(examples) // max(len(clients), 1) for examples, clients in zip(groups, owners, strict=True)])
+    amount = cuts[hands].min(axis=1)
+    groups = [rng.permutation(examples) for examples in groups]
+    return hand_out(groups, owners, [amount[clients] for clients in owners], len(labels))
+
+
+def pfedla_2(
+    labels: np.ndarray,
+    num_clients: int,
+    seed: int = 0,
+    *,
+    dominant: int = 2,
+    share: float = 0.8,
+    use_all: bool = False,
+) -> np.ndarray:
+    """Non-IID_2 of pFedLA: each client has all classes, of which ``dominant`` make up ``share`` of its examples.
+
+    Ma et al. 2022 (CVPR, arXiv 2205.03993), section 5: 2 of 10 classes with about 80 % of a client's data. The
+    settings for CIFAR-100 (about 20 dominant classes?) and EMNIST are unclear, as are sizes and how dominant
+    classes are drawn. Chosen here: they are dealt from shuffled packs, so that each class dominates equally often
+    up to one; they share alike, as do the others; and all clients are of one size, the largest for which no class
+    runs out.
+
+    Args:
+      labels: ``[N]`` integers.
+      num_clients: C.
+      seed: of the deal and the shuffles.
+      dominant: dominating classes per client, below the number of classes.
+      share: their part of a client's examples, in (0, 1).
+      use_all: ``False`` keeps the shares (each amount within one of its due) and leaves the rest to nobody;
+        ``True`` cuts all of each class up in proportion, so shares differ where classes are of unequal size or
+        do not dominate equally often.
+
+    Returns:
+      ``[N]`` int32, each example's client, -1 for nobody's.
+
+    Raises:
+      ValueError: as :func:`iid`; or ``dominant`` or ``share`` is out of range, or a client would not get an
+        example of each class.
+    """
+    labels, num_clients = check_labels(labels, num_clients)
+    groups = by_label(labels)
+    supply = np.array([len(examples) for examples in groups])
+    check_count("dominant", dominant, len(groups) - 1, "fewer than the classes that occur")
+    if not 0 < share < 1:
+        raise ValueError(f"share: expected a number between 0 and 1, got {share}")
+    rng = np.random.default_rng(seed)
+    weights = np.full((num_clients, len(groups)), (1 - share) / (len(groups) - dominant))
+    np.put_along_axis(weights, deal(rng, num_clients, dominant, len(groups)), share / dominant, axis=1)
+    sums = np.cumsum(weights, axis=0)
+    sizes = supply / sums[-1]
+    ends = np.floor((sizes if use_all else sizes.min()) * sums).astype(np.int64)
+    ends[-1] = supply if use_all else np.minimum(ends[-1], supply)
+    amounts = np.diff(ends, axis=0, prepend=0)
+    if not amounts.all():
+        found = f"none of class {labels[groups[amounts.min(axis=0).argmin()][0]]} for some client"
+        raise ValueError(f"num_clients: expected so few that each gets an example of every class, got {found}")
+    groups = [rng.permutation(examples) for examples in groups]
+    return hand_out(groups, [np.arange(num_clients)] * len(groups), list(amounts.T), len(labels))

@@ -1,0 +1,135 @@
+"""Labels alike everywhere: examples dealt at random, in equal or skewed sizes."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fedjax_layers.data.partitions.checks import check_labels, check_min_size, check_not_negative, check_positive
+from fedjax_layers.data.partitions.counting import round_sizes
+from fedjax_layers.data.partitions.repair import raise_sizes
+
+
+def iid(labels: np.ndarray, num_clients: int, seed: int = 0) -> np.ndarray:
+    """Deal the shuffled examples out in turn: equal sizes up to one.
+
+    Args:
+      labels: ``[N]`` integers.
+      num_clients: C.
+      seed: of the shuffle.
+
+    Returns:
+      ``[N]`` int32, each example's client.
+
+    Raises:
+      ValueError: labels are no 1-d integers, or ``num_clients`` is below 1 or above N.
+    """
+    labels, num_clients = check_labels(labels, num_clients)
+    owner = np.empty(len(labels), np.int32)
+    owner[np.random.default_rng(seed).permutation(len(labels))] = np.arange(len(labels)) % num_clients
+    return owner
+
+
+def quantity_lognormal(
+    labels: np.ndarray, num_clients: int, seed: int = 0, *, sigma: float = 1.0, min_size: int = 10
+) -> np.ndarray:
+    """Quantity skew: sizes in proportion to ``exp(sigma * z)``, z standard normal; labels as in the whole.
+
+    FedLab's unbalanced iid partition (``unbalance_sgm``; Zeng et al. 2023).
+
+    Args:
+      labels: ``[N]`` integers.
+      num_clients: C.
+      seed: of the sizes and the deal.
+      sigma: standard deviation of the log size; 0 makes sizes equal up to one.
+      min_size: fewest examples that a client may have; smaller ones are topped up from the largest.
+
+    Returns:
+      ``[N]`` int32, each example's client.
+
+    Raises:
+      ValueError: as :func:`iid`; or sigma is negative or not finite, or there are not ``min_size`` examples
+        for each client.
+    """
+    labels, num_clients = check_labels(labels, num_clients)
+    rng = np.random.default_rng(seed)
+    return _dealt(lognormal_sizes(rng, num_clients, len(labels), sigma, min_size), rng)
+
+
+def quantity_zipf(
+    labels: np.ndarray, num_clients: int, seed: int = 0, *, exponent: float = 1.0, min_size: int = 10
+) -> np.ndarray:
+    """Quantity skew by a power law: client c has a share in proportion to ``(c + 1) ** -exponent``.
+
+    Client 0 is the largest; sizes are the same for every seed. Labels as in the whole. The power law of client
+    sizes of Li et al. 2020 (FedProx, section 5.1), by rank instead of drawn; Flower's ``LinearPartitioner`` and
+    its relatives fix sizes by client number in the same way.
+
+    Args:
+      labels: ``[N]`` integers.
+      num_clients: C.
+      seed: of the deal.
+      exponent: at least 0; 0 makes sizes equal up to one, 1 is Zipf's law.
+      min_size: fewest examples that a client may have; smaller ones are topped up from the largest.
+
+    Returns:
+      ``[N]`` int32, each example's client.
+
+    Raises:
+      ValueError: as :func:`iid`; or exponent is negative or not finite, or there are not ``min_size`` examples
+        for each client.
+    """
+    labels, num_clients = check_labels(labels, num_clients)
+    check_not_negative("exponent", exponent)
+    check_min_size(min_size, num_clients, len(labels))
+    weights = np.arange(1, num_clients + 1) ** -float(exponent)
+    return _dealt(raise_sizes(round_sizes(weights, len(labels)), min_size), np.random.default_rng(seed))
+
+
+def quantity_dirichlet(
+    labels: np.ndarray, num_clients: int, seed: int = 0, *, alpha: float = 0.5, min_size: int = 10
+) -> np.ndarray:
+    """Quantity skew: sizes in proportions ``Dir(alpha * 1_C)``; labels as in the whole.
+
+    The quantity skew of NIID-Bench (Li et al. 2022, section IV.C, where alpha is beta), FedLab's ``unbalance``.
+
+    Args:
+      labels: ``[N]`` integers.
+      num_clients: C.
+      seed: of the sizes and the deal.
+      alpha: concentration, above 0: towards 0 one client owns everything, towards infinity sizes are equal.
+      min_size: fewest examples that a client may have; smaller ones are topped up from the largest.
+
+    Returns:
+      ``[N]`` int32, each example's client.
+
+    Raises:
+      ValueError: as :func:`iid`; or alpha is not positive and finite, or there are not ``min_size`` examples
+        for each client.
+    """
+    labels, num_clients = check_labels(labels, num_clients)
+    check_positive("alpha", alpha)
+    check_min_size(min_size, num_clients, len(labels))
+    rng = np.random.default_rng(seed)
+    weights = rng.dirichlet(np.full(num_clients, alpha))
+    return _dealt(raise_sizes(round_sizes(weights, len(labels)), min_size), rng)
+
+
+def lognormal_sizes(
+    rng: np.random.Generator, num_clients: int, num_examples: int, sigma: float, min_size: int
+) -> np.ndarray:
+    """Sizes ``[C]`` of sum N in proportion to ``exp(sigma * z)``, at least ``min_size`` each.
+
+    Raises:
+      ValueError: sigma or ``min_size`` is out of range.
+    """
+    check_not_negative("sigma", sigma)
+    check_min_size(min_size, num_clients, num_examples)
+    logs = sigma * rng.standard_normal(num_clients)
+    return raise_sizes(round_sizes(np.exp(logs - logs.max()), num_examples), min_size)
+
+
+def _dealt(sizes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Shuffled examples in hands of these sizes ``[C]``, which sum to N."""
+    owner = np.empty(sizes.sum(), np.int32)
+    owner[rng.permutation(len(owner))] = np.repeat(np.arange(len(sizes)), sizes)
+    return owner

@@ -1,0 +1,161 @@
+"""Clients in teams (PerMFL's middle tier): a team's clients are consecutive, and teams differ in their labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from fedjax_layers.data.partitions.checks import (
+    check_count,
+    check_labels,
+    check_min_size,
+    check_positive,
+    check_sizes,
+    is_integer,
+)
+from fedjax_layers.data.partitions.counting import by_label
+from fedjax_layers.data.partitions.few_classes import check_window, owners_of, sliding, spread
+from fedjax_layers.data.partitions.label_skew import cut_labels
+from fedjax_layers.data.partitions.repair import top_up
+
+
+def consecutive_teams(num_clients: int, teams: int) -> np.ndarray:
+    """Team ``c * teams // C`` of each client c: teams are consecutive and of equal size up to one.
+
+    Args:
+      num_clients: C.
+      teams: how many, 1..C.
+
+    Returns:
+      ``[C]`` int32.
+
+    Raises:
+      ValueError: there are no clients, or ``teams`` is out of range.
+    """
+    if not is_integer(num_clients) or num_clients < 1:
+        raise ValueError(f"num_clients: expected an integer of at least 1, got {num_clients}")
+    check_count("teams", teams, num_clients, "the number of clients")
+    return (np.arange(num_clients) * teams // num_clients).astype(np.int32)
+
+
+def two_level(
+    labels: np.ndarray,
+    num_clients: int,
+    seed: int = 0,
+    *,
+    teams: int = 4,
+    team_alpha: float = 0.5,
+    client_alpha: float = 0.5,
+    min_size: int = 10,
+) -> np.ndarray:
+    """Label skew twice: labels are cut up among teams, then each team's examples among its clients.
+
+    Both cuts are those of :func:`dirichlet`. With ``team_alpha`` small and ``client_alpha`` large, clients of a
+    team are alike and teams differ; the other way round, teams are interchangeable, as PerMFL's published ones.
+    Teams are those of :func:`consecutive_teams`.
+
+    Args:
+      labels: ``[N]`` integers.
+      num_clients: C.
+      seed: of proportions, shuffles and repairs.
+      teams: number of teams, 1..C.
+      team_alpha: concentration between teams, above 0.
+      client_alpha: concentration between the clients of a team, above 0.
+      min_size: fewest examples that a client may have. Teams are topped up first, then clients from their own
+        team, so no client is given examples that its team does not have.
+
+    Returns:
+      ``[N]`` int32, each example's client.
+
+    Raises:
+      ValueError: as :func:`dirichlet`; or ``teams`` is out of range.
+    """
+    labels, num_clients = check_labels(labels, num_clients)
+    team_sizes = np.bincount(consecutive_teams(num_clients, teams))
+    check_positive("team_alpha", team_alpha)
+    check_positive("client_alpha", client_alpha)
+    check_min_size(min_size, num_clients, len(labels))
+    rng, repairs = np.random.default_rng(seed), np.random.default_rng([seed, 1])
+    team_of = top_up(cut_labels(labels, teams, team_alpha, rng), team_sizes * min_size, repairs)
+    order = np.argsort(team_of, kind="stable")
+    owner = np.empty(len(labels), np.int32)
+    first_client = 0
+    parts = np.split(order, np.cumsum(np.bincount(team_of, minlength=teams))[:-1])
+    for clients, examples in zip(team_sizes, parts, strict=True):
+        within = cut_labels(labels[examples], int(clients), client_alpha, rng)
+        owner[examples] = first_client + top_up(within, np.full(clients, min_size), repairs)
+        first_client += clients
+    return owner
+
+
+def classes_per_team(
+    labels: np.ndarray,
+    num_clients: int,
+    seed: int = 0,
+    *,
+    team_classes: tuple[tuple[int, ...], ...] | tuple[str, ...] | str = ("0-4", "5-9"),
+    classes: int = 2,
+    min_size: int = 10,
+) -> np.ndarray:
+    """Teams with given classes; each client holds ``classes`` of its team's, in a sliding window.
+
+    PerMFL's ablation of team formation has two teams, given here as ``team_classes``: the worst case
+    ``("0-4", "5-9")`` shares no class, the average case ``("0-6", "5-9+0-1")`` shares four. How its devices
+    divide a team's classes is not stated; this is the window of its main setting: the u-th client of a team of n
+    classes holds those numbered ``(u + j) mod n``, j < classes. A class's shuffled examples are spread evenly
+    over all its owners, of whichever team.
+
+    Args:
+      labels: ``[N]`` integers.
+      num_clients: C; teams are those of :func:`consecutive_teams`.
+      seed: of the shuffles.
+      team_classes: for each team its labels, as numbers or as text: ``"5-9+0-1"`` is 5, 6, 7, 8, 9, 0, 1. Labels
+        of no team are nobody's.
+      classes: classes per client.
+      min_size: fewest examples that a client may have; an error where there are fewer.
+
+    Returns:
+      ``[N]`` int32, each example's client, -1 for examples of no team's labels.
+
+    Raises:
+      ValueError: as :func:`classes_per_client`; or ``team_classes`` is not as described, or names a label twice
+        in a team or one that does not occur.
+    """
+    labels, num_clients = check_labels(labels, num_clients)
+    groups = by_label(labels)
+    present = np.array([labels[examples[0]] for examples in groups])
+    lists = [_numbers(item) for item in ([team_classes] if isinstance(team_classes, str) else team_classes)]
+    if not 1 <= len(lists) <= num_clients:
+        raise ValueError(f"team_classes: expected 1..{num_clients} teams, the number of clients, got {len(lists)}")
+    for numbers in lists:
+        _check_team(numbers, present)
+        check_count("classes", classes, len(numbers), "the classes of the smallest team")
+    check_min_size(min_size, num_clients, len(labels))
+    hands = []
+    for numbers, clients in zip(lists, np.bincount(consecutive_teams(num_clients, len(lists))), strict=True):
+        check_window(int(clients), classes, len(numbers))
+        hands.append(np.searchsorted(present, numbers)[sliding(int(clients), classes, len(numbers))])
+    owners = owners_of(np.concatenate(hands), len(groups))
+    owner = spread(labels, groups, owners, np.random.default_rng(seed))
+    check_sizes(owner, num_clients, min_size)
+    return owner
+
+
+def _numbers(item: str | Sequence[int]) -> list[int]:
+    """Labels as numbers; text is parts joined by +, each a number or a range ``first-last``."""
+    try:
+        if not isinstance(item, str):
+            return [int(number) for number in item]
+        bounds = [part.split("-") for part in item.split("+")]
+        return [n for ends in bounds for n in range(int(ends[0]), int(ends[-1]) + 1)]
+    except (TypeError, ValueError):
+        raise ValueError(f"team_classes: expected labels as in (0, 1, 2) or '0-2', got {item!r}") from None
+
+
+def _check_team(numbers: list[int], present: np.ndarray) -> None:
+    if not numbers or len(set(numbers)) < len(numbers):
+        raise ValueError(f"team_classes: expected some labels in each team, each once, got {numbers}")
+    absent = sorted(set(numbers) - set(present.tolist()))
+    if absent:
+        raise ValueError(f"team_classes: expected labels that occur in the data, got {absent[0]}")
