@@ -1,4 +1,4 @@
-"""From stored inputs to the numbers a model sees, on the device."""
+"""From stored inputs to the numbers a model sees: applied on the device, found on the host."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import math
 from typing import Any
 
 import numpy as np
+
+_CHUNK = 2**21  # numbers turned into float64 at once
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,6 +22,8 @@ class Preprocess:
       scale: factor on the raw value, e.g. 1/255 for uint8 pixels.
       mean: subtracted after scaling, in scaled units.
       std: divisor, in scaled units.
+      missing: what a NaN input becomes, in units of ``std`` from ``mean``: 0 is the mean. ``None`` leaves it NaN,
+        and costs nothing.
 
     Raises:
       ValueError: a number is not finite, ``std`` is not positive, or tuples differ in length.
@@ -28,11 +32,14 @@ class Preprocess:
     scale: float = 1.0
     mean: float | tuple[float, ...] = 0.0
     std: float | tuple[float, ...] = 1.0
+    missing: float | None = None
 
     def __post_init__(self) -> None:
         lengths = set()
-        for name in ("scale", "mean", "std"):
+        for name in ("scale", "mean", "std", "missing"):
             value = getattr(self, name)
+            if value is None:
+                continue
             numbers = value if isinstance(value, tuple) else (value,)
             if isinstance(value, tuple):
                 lengths.add(len(value))
@@ -49,4 +56,71 @@ class Preprocess:
         """
         factor = np.asarray(np.divide(self.scale, self.std), dtype)
         offset = np.asarray(np.divide(self.mean, self.std), dtype)
-        return raw.astype(dtype) * factor - offset
+        seen = raw.astype(dtype) * factor - offset
+        if self.missing is None or not np.issubdtype(raw.dtype, np.inexact):  # integers have no NaN
+            return seen
+        if isinstance(raw, np.ndarray):
+            return np.where(np.isnan(raw), np.asarray(self.missing, dtype), seen)
+        import jax.numpy as jnp  # noqa: PLC0415  (the rest of this room needs no JAX)
+
+        return jnp.where(jnp.isnan(raw), jnp.asarray(self.missing, dtype), seen)
+
+
+def standardise(inputs: np.ndarray) -> Preprocess:
+    """The preprocessing that gives each entry of the last axis mean 0 and standard deviation 1 over ``inputs``.
+
+    To be called with training examples alone: statistics of validation or test examples would leak into training.
+    NaN stands for a missing value: it does not count, and becomes the mean (``missing`` 0). An entry that is always
+    the same, or always missing, has no spread to divide by: its ``std`` is 1, so that a constant becomes 0.
+
+    Args:
+      inputs: ``[n, ..., D]`` numbers, possibly memory-mapped; read once, in pieces, and summed in float64.
+
+    Returns:
+      Preprocessing with ``D`` means and (population) standard deviations in the inputs' own units; ``missing`` is
+      ``None`` for integers, which have no NaN.
+
+    Raises:
+      ValueError: fewer than two axes, no examples, inputs that are not numbers, or an infinite one (its column named).
+    """
+    inputs = np.asanyarray(inputs)
+    if inputs.ndim < 2 or not len(inputs):
+        raise ValueError(f"inputs: expected [n, ..., D] with n of at least 1, got shape {inputs.shape}")
+    if not (np.issubdtype(inputs.dtype, np.integer) or np.issubdtype(inputs.dtype, np.floating)):
+        raise ValueError(f"inputs: expected numbers, got {inputs.dtype}")
+    mean, std = _mean_and_std(inputs)
+    missing = 0.0 if np.issubdtype(inputs.dtype, np.floating) else None
+    return Preprocess(mean=tuple(mean.tolist()), std=tuple(std.tolist()), missing=missing)
+
+
+def _mean_and_std(inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of each entry of the last axis, ``[D]`` float64 each, NaN left out."""
+    width = inputs.shape[-1]
+    count, mean, squares = (np.zeros(width) for _ in range(3))  # squares: of the deviations from the mean
+    least, most = np.full(width, np.inf), np.full(width, -np.inf)
+    step = max(1, _CHUNK // max(1, inputs[0].size))
+    for start in range(0, len(inputs), step):
+        rows = inputs[start : start + step].reshape(-1, width).astype(np.float64)
+        known = ~np.isnan(rows)
+        least = np.minimum(least, np.where(known, rows, np.inf).min(0))
+        most = np.maximum(most, np.where(known, rows, -np.inf).max(0))
+        _check_finite(rows)
+        # Two means and sums of squares put together (T. Chan, G. Golub, R. LeVeque, 1979).
+        more = known.sum(0)
+        total = np.maximum(count + more, 1)
+        own = np.where(known, rows, 0).sum(0) / np.maximum(more, 1)
+        apart = np.where(known, rows - own, 0)
+        gap = np.where(more > 0, own - mean, 0)
+        squares += (apart * apart).sum(0) + gap * gap * count * more / total
+        mean += gap * more / total
+        count += more
+    varied = most > least  # not squares > 0: the rounding of a mean would make a spread of 1e-17
+    std = np.sqrt(squares / np.maximum(count, 1))
+    constant = np.where(count > 0, least, 0)
+    return np.where(varied, mean, constant), np.where(varied & (std > 0), std, 1)
+
+
+def _check_finite(rows: np.ndarray) -> None:
+    if np.isinf(rows).any():
+        column = int(np.flatnonzero(np.isinf(rows).any(0))[0])
+        raise ValueError(f"inputs: expected finite numbers or NaN, got an infinite one in column {column}")
