@@ -12,13 +12,35 @@ from typing import Any
 
 from fedjax_layers.data.dataset import Dataset
 from fedjax_layers.data.source import Source
+from fedjax_layers.data.sources.cifar10 import CIFAR10
+from fedjax_layers.data.sources.cifar100 import CIFAR100
+from fedjax_layers.data.sources.digit_domains import DIGIT_DOMAINS
 from fedjax_layers.data.sources.digits import DIGITS
+from fedjax_layers.data.sources.fsdd import FSDD
 from fedjax_layers.data.sources.heart import HEART
 from fedjax_layers.data.sources.mnist import FASHION_MNIST, MNIST
+from fedjax_layers.data.sources.office_caltech import OFFICE_CALTECH
+from fedjax_layers.data.sources.omniglot import OMNIGLOT
 from fedjax_layers.data.sources.synthetic import SYNTHETIC
+from fedjax_layers.data.sources.uci_har import UCI_HAR
+from fedjax_layers.data.sources.usps import USPS
 from fedjax_layers.names import check_options, unknown_name
 
-SOURCES = (DIGITS, FASHION_MNIST, HEART, MNIST, SYNTHETIC)
+SOURCES = (
+    CIFAR10,
+    CIFAR100,
+    DIGIT_DOMAINS,
+    DIGITS,
+    FASHION_MNIST,
+    FSDD,
+    HEART,
+    MNIST,
+    OFFICE_CALTECH,
+    OMNIGLOT,
+    SYNTHETIC,
+    UCI_HAR,
+    USPS,
+)
 DATASETS: dict[str, Source] = {source.name: source for source in SOURCES}
 
 

@@ -1,0 +1,40 @@
+"""Pictures in compressed form to arrays, and arrays to another size (with Pillow)."""
+
+from __future__ import annotations
+
+import io
+from typing import Literal
+
+import numpy as np
+
+
+def decode_picture(content: bytes, mode: Literal["L", "RGB"], where: str) -> np.ndarray:
+    """A PNG, WebP or other picture as uint8, ``[H, W]`` for mode ``L`` (grey) and ``[H, W, 3]`` for ``RGB``.
+
+    Args:
+      content: the file's bytes.
+      mode: grey or colour.
+      where: what is read, for the message.
+
+    Raises:
+      ValueError: the bytes are no picture, or only the beginning of one.
+    """
+    from PIL import Image  # noqa: PLC0415  (needed by few sets)
+
+    try:
+        with Image.open(io.BytesIO(content)) as picture:
+            return np.asarray(picture.convert(mode))
+    except (OSError, SyntaxError, ValueError) as error:
+        raise ValueError(f"{where}: expected a picture, found none or a broken one ({error})") from error
+
+
+def resize_grey(images: np.ndarray, size: int, resample: Literal["bilinear", "lanczos"]) -> np.ndarray:
+    """Grey pictures ``[N, H, W, 1]`` uint8 as ``[N, size, size, 1]``, smoothed where they shrink."""
+    from PIL import Image  # noqa: PLC0415
+
+    how = {"bilinear": Image.Resampling.BILINEAR, "lanczos": Image.Resampling.LANCZOS}[resample]
+    resized = np.empty((len(images), size, size, 1), np.uint8)
+    for row, image in enumerate(images):
+        picture = Image.fromarray(np.ascontiguousarray(image[..., 0]))
+        resized[row, ..., 0] = np.asarray(picture.resize((size, size), how))
+    return resized
