@@ -12,34 +12,58 @@ from typing import Any
 
 from fedjax_layers.data.dataset import Dataset
 from fedjax_layers.data.source import Source
+from fedjax_layers.data.sources.beijing_air import BEIJING_AIR
 from fedjax_layers.data.sources.cifar10 import CIFAR10
 from fedjax_layers.data.sources.cifar100 import CIFAR100
 from fedjax_layers.data.sources.digit_domains import DIGIT_DOMAINS
 from fedjax_layers.data.sources.digits import DIGITS
+from fedjax_layers.data.sources.fed_tcga_brca import FED_TCGA_BRCA
 from fedjax_layers.data.sources.fsdd import FSDD
 from fedjax_layers.data.sources.heart import HEART
 from fedjax_layers.data.sources.mnist import FASHION_MNIST, MNIST
 from fedjax_layers.data.sources.office_caltech import OFFICE_CALTECH
 from fedjax_layers.data.sources.omniglot import OMNIGLOT
+from fedjax_layers.data.sources.own.folders import CLIENT_FOLDER, IMAGE_FOLDER
+from fedjax_layers.data.sources.own.npz import NPZ
+from fedjax_layers.data.sources.own.prepared_set import TFDS
+from fedjax_layers.data.sources.own.tables import CSV, PARQUET
+from fedjax_layers.data.sources.parkinsons import PARKINSONS
+from fedjax_layers.data.sources.sentiment import SENTIMENT
 from fedjax_layers.data.sources.synthetic import SYNTHETIC
+from fedjax_layers.data.sources.tiny_shakespeare import TINY_SHAKESPEARE
 from fedjax_layers.data.sources.uci_har import UCI_HAR
+from fedjax_layers.data.sources.ud_english_ewt import UD_ENGLISH_EWT
 from fedjax_layers.data.sources.usps import USPS
+from fedjax_layers.data.sources.wikitext2 import WIKITEXT2
 from fedjax_layers.names import check_options, unknown_name
 
 SOURCES = (
+    BEIJING_AIR,
     CIFAR10,
     CIFAR100,
+    CLIENT_FOLDER,
+    CSV,
     DIGIT_DOMAINS,
     DIGITS,
     FASHION_MNIST,
+    FED_TCGA_BRCA,
     FSDD,
     HEART,
+    IMAGE_FOLDER,
     MNIST,
+    NPZ,
     OFFICE_CALTECH,
     OMNIGLOT,
+    PARKINSONS,
+    PARQUET,
+    SENTIMENT,
     SYNTHETIC,
+    TFDS,
+    TINY_SHAKESPEARE,
     UCI_HAR,
+    UD_ENGLISH_EWT,
     USPS,
+    WIKITEXT2,
 )
 DATASETS: dict[str, Source] = {source.name: source for source in SOURCES}
 

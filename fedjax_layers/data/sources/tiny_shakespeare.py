@@ -1,0 +1,119 @@
+"""Tiny Shakespeare: language modelling of what the characters of several plays say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from fedjax_layers.data.columns import Ragged, Tables, text
+from fedjax_layers.data.dataset import Dataset
+from fedjax_layers.data.files import SourceFile
+from fedjax_layers.data.parts import take_parts
+from fedjax_layers.data.source import Layout, Source
+from fedjax_layers.data.text import encode, number_texts, row_ids, windows
+from fedjax_layers.data.text_files import read_text
+
+
+def _tiny_shakespeare(
+    tables: Tables,
+    origin: str,
+    *,
+    tokens: str = "char",
+    length: int = 80,
+    vocabulary: int | None = None,
+    limit: int | None = None,
+) -> Dataset:
+    """Windows ``[N, length]`` of a speech's characters, and for each the next one.
+
+    A document is one speech: the lines after ``SPEAKER:``, without that header, which would give the client away, and
+    without the blank line after them. Windows lie side by side within a speech, so each character but a speech's first
+    is predicted just once. The natural clients are the 299 speakers, as they are spelled.
+
+    There is no official training part, so the vocabulary is that of all speeches, whatever the ``limit``: the 65
+    characters they hold. With ``tokens="word"``, words that only some client's test speeches hold get numbers as well;
+    a smaller ``vocabulary`` keeps most of them unknown. Bytes have no such question.
+
+    Args:
+      tables: columns ``text`` and ``speaker``, one row per speech.
+      origin: where they come from.
+      tokens: ``"char"``, ``"byte"``, or ``"word"`` for words, punctuation marks and line ends.
+      length: T, tokens of a window; LEAF's windows of Shakespeare have 80.
+      vocabulary: V at most, ``<pad>`` and ``<unk>`` included; ``None`` keeps all.
+      limit: take the first ``limit`` speeches only.
+
+    Raises:
+      ValueError: an unknown kind of token, or a number out of range.
+    """
+    examples = take_parts(tables, limit=limit)
+    encoded, names = encode(examples.ragged("text"), take_parts(tables).ragged("text"), tokens, vocabulary)
+    inputs, targets, rows = windows(encoded, length)
+    clients, client_names = number_texts(examples.ragged("speaker"))
+    return Dataset(
+        name="tiny_shakespeare",
+        inputs=inputs,
+        labels=targets,
+        class_names=names,
+        clients=clients[rows.document],
+        client_names=client_names,
+        preprocess=None,
+        source=origin,
+        licence=TINY_SHAKESPEARE.licence,
+        example_ids=row_ids(examples.ids, rows),
+        task="language_modelling",
+    )
+
+
+def _read(files: Mapping[str, Path]) -> Tables:
+    path = files["input.txt"]
+    return _speeches(read_text(path), str(path))
+
+
+def _from_stock(splits: Mapping[str, Mapping[str, Any]]) -> Tables:
+    """The stock set cuts the file into three after so many characters; together they are the file."""
+    parts = [splits[split]["text"][0] for split in ("train", "validation", "test")]
+    return _speeches(b"".join(parts).decode(), "TFDS tiny_shakespeare")
+
+
+def _speeches(content: str, where: str) -> Tables:
+    """Speeches and speakers. Some 125 headers have nothing after them and are left out."""
+    texts, speakers = [], []
+    line = 1
+    for block in content.split("\n\n"):
+        header, _, speech = block.lstrip("\n").rstrip("\n").partition("\n")
+        if not header.endswith(":"):
+            place = line + len(block) - len(block.lstrip("\n"))
+            raise ValueError(f"{where}, line {place}: expected 'SPEAKER:' after a blank line, found {header[:40]!r}")
+        if speech:
+            texts.append(speech)
+            speakers.append(header[:-1])
+        line += block.count("\n") + 2
+    return {"train": {"text": Ragged.of_texts(texts), "speaker": Ragged.of_texts(speakers)}}
+
+
+TINY_SHAKESPEARE = Source(
+    name="tiny_shakespeare",
+    title="language modelling of Shakespeare's plays",
+    task="language_modelling",
+    licence="public domain",
+    citation="A. Karpathy, char-rnn (2015); W. Shakespeare",
+    build=_tiny_shakespeare,
+    classes=67,
+    clients="speaker",
+    columns={"text": text(), "speaker": text()},
+    layouts=(
+        Layout(
+            (
+                SourceFile(
+                    "input.txt",
+                    "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed",
+                    "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt",
+                ),
+            ),
+            _read,
+            {"train": 7_097},
+        ),
+    ),
+    stock="tiny_shakespeare",
+    from_stock=_from_stock,
+)

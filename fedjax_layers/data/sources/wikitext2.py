@@ -1,0 +1,162 @@
+"""WikiText-2: language modelling of good Wikipedia articles."""
+
+from __future__ import annotations
+
+import collections
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+from fedjax_layers.data.columns import Ragged, Tables, text
+from fedjax_layers.data.dataset import Dataset
+from fedjax_layers.data.files import SourceFile
+from fedjax_layers.data.parts import take_parts
+from fedjax_layers.data.source import Layout, Source
+from fedjax_layers.data.text import encode, number_texts, row_ids, windows
+from fedjax_layers.data.text_files import read_text
+
+END_OF_LINE = "<eos>"
+UNTITLED = "(text that belongs to another article)"
+_HEADING = re.compile(r" = [^=].* = ")
+_SHUFFLED = "wiki.train.shuffled-articles.tokens"
+_PIECES = 29  # of the shuffled file that have no title of their own
+
+
+def _wikitext2(
+    tables: Tables,
+    origin: str,
+    *,
+    split: str = "train",
+    tokens: str = "word",
+    length: int = 64,
+    vocabulary: int | None = None,
+    limit: int | None = None,
+) -> Dataset:
+    """Windows ``[N, length]`` of an article's tokens, and for each token the next one.
+
+    Words are those of the files, which have 33,278 different ones: rare words are ``<unk>`` there already, and every
+    line ends with ``<eos>``. Windows lie side by side within an article, so each token but an article's first is
+    predicted just once. Words and characters get numbers by frequency in the official training part, whichever part is
+    taken. The natural clients are the articles; the shuffled training file adds one, ``UNTITLED``.
+
+    Args:
+      tables: columns ``text`` and ``article``, one row per article.
+      origin: where they come from.
+      split: official part: ``"train"`` (600 articles, 2,088,628 words), ``"val"`` (60, 217,646), ``"test"`` (60,
+        245,569) or ``"all"``.
+      tokens: ``"word"``, ``"char"`` or ``"byte"`` (of UTF-8, lines ending with a line feed).
+      length: T, tokens of a window.
+      vocabulary: V at most, ``<pad>`` and ``<unk>`` included; ``None`` keeps all.
+      limit: take the first ``limit`` articles only.
+
+    Raises:
+      ValueError: an unknown split or kind of token, or a number out of range.
+    """
+    examples = take_parts(tables, split, limit)
+    training = take_parts(tables, "train").ragged("text")
+    encoded, names = encode(examples.ragged("text"), training, tokens, vocabulary, _split_words)
+    inputs, targets, rows = windows(encoded, length)
+    clients, client_names = number_texts(examples.ragged("article"))
+    test = examples.official_test
+    return Dataset(
+        name="wikitext2",
+        inputs=inputs,
+        labels=targets,
+        class_names=names,
+        clients=clients[rows.document],
+        client_names=client_names,
+        preprocess=None,
+        source=origin,
+        licence=WIKITEXT2.licence,
+        example_ids=row_ids(examples.ids, rows),
+        task="language_modelling",
+        official_test=None if test is None else test[rows.document],
+    )
+
+
+def _split_words(article: str) -> list[str]:
+    return article.replace("\n", f" {END_OF_LINE} ").split()
+
+
+def _read(files: Mapping[str, Path]) -> Tables:
+    """The three official files."""
+    return _read_parts(files, "wiki.train.tokens", shuffled=False)
+
+
+def _read_shuffled(files: Mapping[str, Path]) -> Tables:
+    """Training articles in another order, and the two other official files."""
+    return _read_parts(files, _SHUFFLED, shuffled=True)
+
+
+def _read_parts(files: Mapping[str, Path], train: str, shuffled: bool) -> Tables:
+    tables = {"train": _articles(files[train], shuffled)}
+    for split, name in {"val": "wiki.valid.tokens", "test": "wiki.test.tokens"}.items():
+        tables[split] = _articles(files[name], shuffled=False)
+    titles = _distinct(title for table in tables.values() for title in table["article"])
+    for table in tables.values():
+        table["article"] = [next(titles) for _ in table["article"]]
+    return {split: {name: Ragged.of_texts(column) for name, column in table.items()} for split, table in tables.items()}
+
+
+def _articles(path: Path, shuffled: bool) -> dict[str, list[str]]:
+    """Titles and texts of a file's articles.
+
+    An article begins with three lines: blank, `` = Title = ``, blank. Running text that happens to hold `` = ... = ``
+    in a line of its own has no blank lines around it. The shuffled file was cut there too, one line before, and put
+    together in another order, so what follows (14,796 words in all) belongs to an article that cannot be told; it goes
+    by ``UNTITLED``.
+    """
+    content = read_text(path)
+    lines = content.split("\n")
+    if lines.pop():
+        raise ValueError(f"{path}, line {len(lines) + 1}: expected a line feed at the end, found none (truncated)")
+    starts: dict[int, str] = {}
+    for i in range(1, len(lines) - 1):
+        if _HEADING.fullmatch(lines[i]):
+            if not lines[i - 1].strip() and not lines[i + 1].strip():
+                starts[i - 1] = lines[i][3:-3]
+            elif shuffled:
+                starts[i - 1] = UNTITLED
+    if 0 not in starts:
+        raise ValueError(f"{path}, line 2: expected an article's title such as ' = Title = ', found {lines[1:2]}")
+    ends = [*list(starts)[1:], len(lines)]
+    texts = ["".join(f"{line}\n" for line in lines[a:b]) for a, b in zip(starts, ends, strict=True)]
+    return {"text": texts, "article": list(starts.values())}
+
+
+def _distinct(titles: Iterable[str]) -> Iterator[str]:
+    """Titles, of which several are ``<unk>``, as names of one article each."""
+    seen: collections.Counter[str] = collections.Counter()
+    for title in titles:
+        seen[title] += 1
+        yield title if seen[title] == 1 or title == UNTITLED else f"{title} ({seen[title]})"
+
+
+_OTHERS = (
+    SourceFile("wiki.valid.tokens", "f0737ed31fc1329026e95cb8b98e19c2a182c39c240ab909dc31abf2f8af58e8"),
+    SourceFile("wiki.test.tokens", "d790b833ef8cf03a90db7bf1271b7520b83c45ce07ba3c1a9699df81e239eca0"),
+)
+
+WIKITEXT2 = Source(
+    name="wikitext2",
+    title="language modelling of Wikipedia articles",
+    task="language_modelling",
+    licence="CC BY-SA 3.0",
+    citation="S. Merity, C. Xiong, J. Bradbury, R. Socher, Pointer Sentinel Mixture Models (2016)",
+    build=_wikitext2,
+    classes=33_279,
+    clients="article",
+    columns={"text": text(), "article": text()},
+    layouts=(
+        Layout((SourceFile("wiki.train.tokens"), *_OTHERS), _read, {"train": 600, "val": 60, "test": 60}),
+        Layout(
+            (
+                SourceFile(_SHUFFLED, "728c77e87e176af4730f9a80fc6008bcaff421a7202c1c048877c0eec3685f89"),
+                *_OTHERS,
+            ),
+            _read_shuffled,
+            {"train": 600 + _PIECES, "val": 60, "test": 60},
+            f"training articles in another order, {_PIECES} pieces of them apart",
+        ),
+    ),
+)

@@ -1,0 +1,180 @@
+"""From texts to arrays of token numbers: splitting, encoding, and cutting into rows of one length. NumPy only."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from fedjax_layers.data.columns import Ragged
+from fedjax_layers.data.vocabulary import PAD_ID, Vocabulary
+from fedjax_layers.names import unknown_name
+
+TOKENS = ("byte", "char", "word")
+NO_TARGET = -1
+WINDOWS_PER_DOCUMENT = 1_000_000  # the step between the documents' ids in :func:`row_ids`
+_WORDS = re.compile(r"\n|\w+(?:['’]\w+)*|[^\w\s]")
+
+# Bytes are their own numbers. NUL, which texts do not hold, is the padding.
+BYTE_NAMES = tuple(chr(b) if 32 < b < 127 else f"0x{b:02x}" for b in range(256))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Rows:
+    """Sequences of unequal length, cut into R rows of one length T.
+
+    Attributes:
+      document: ``[R]`` int64, which of the sequences a row is from.
+      number: ``[R]`` int64, the how many-th row of that sequence it is, from 0.
+      mask: ``[R, T]`` bool, where a row holds a token. Read row by row, the True entries are the tokens in order.
+    """
+
+    document: np.ndarray
+    number: np.ndarray
+    mask: np.ndarray
+
+    def fill(self, values: np.ndarray, fill: int) -> np.ndarray:
+        """``[R, T]`` of ``values``' type: its entries where the mask is True, ``fill`` elsewhere."""
+        rows = np.full(self.mask.shape, fill, values.dtype)
+        rows[self.mask] = values
+        return rows
+
+
+def words(text: str) -> list[str]:
+    """Words (with inner apostrophes), punctuation marks and line ends of a text, one by one."""
+    return _WORDS.findall(text)
+
+
+def encode(
+    texts: Ragged,
+    training: Ragged,
+    tokens: str,
+    vocabulary: int | None = None,
+    split: Callable[[str], Sequence[str]] = words,
+) -> tuple[Ragged, tuple[str, ...]]:
+    """Texts as token numbers.
+
+    Args:
+      texts: N texts.
+      training: the texts whose words or characters get numbers; in all others ``<unk>`` stands for any further one.
+      tokens: ``"word"``, ``"char"`` or ``"byte"`` (of UTF-8; ``training`` is not looked at).
+      vocabulary: V at most, see :class:`~fedjax_layers.data.vocabulary.Vocabulary`; bytes are always 256.
+      split: from a text to its words.
+
+    Returns:
+      N sequences of numbers in the smallest type that holds them, and the V tokens' names.
+
+    Raises:
+      ValueError: another ``tokens``, a ``vocabulary`` that is too small or meant for bytes, or a NUL byte in a text.
+    """
+    if tokens == "byte":
+        if vocabulary is not None:
+            raise ValueError(f"vocabulary: expected None for tokens='byte', which are 256, got {vocabulary}")
+        zeros = np.flatnonzero(texts.values == PAD_ID)
+        if len(zeros):
+            row = int(np.searchsorted(texts.offsets, zeros[0], side="right")) - 1
+            raise ValueError(f"texts: expected no NUL byte, which is the padding, got one in text {row}")
+        return texts, BYTE_NAMES
+    if tokens == "char":
+        known = Vocabulary.of_code_points(code_points(training).values, vocabulary)
+        points = code_points(texts)
+        return Ragged(known.encode_code_points(points.values), points.offsets), known.names
+    if tokens == "word":
+        known = Vocabulary.of_words(map(split, training.texts()), vocabulary)
+        return Ragged.of((known.encode_words(split(text)) for text in texts.texts()), known.dtype.name), known.names
+    raise unknown_name("tokens", tokens, TOKENS)
+
+
+def code_points(texts: Ragged) -> Ragged:
+    """Texts as code points, uint32."""
+    first_byte = (texts.values & 0xC0) != 0x80  # of a character; the others of UTF-8 are 0b10......
+    before = np.concatenate([np.zeros(1, np.int64), np.cumsum(first_byte, dtype=np.int64)])
+    values = np.frombuffer(texts.values.tobytes().decode().encode("utf-32-le"), "<u4").astype(np.uint32, copy=False)
+    return Ragged(values, before[texts.offsets])
+
+
+def pad_to(ragged: Ragged, length: int, fill: int = PAD_ID) -> np.ndarray:
+    """The first ``length`` entries of each sequence, ``[N, length]``, filled up where a sequence is shorter.
+
+    Raises:
+      ValueError: the length is not positive.
+    """
+    _check_length(length)
+    lengths = ragged.lengths
+    position = np.arange(len(ragged.values)) - np.repeat(ragged.offsets[:-1], lengths)
+    rows = np.full((len(ragged), length), fill, ragged.values.dtype)
+    rows[np.arange(length) < lengths[:, None]] = ragged.values[position < length]
+    return rows
+
+
+def cut(lengths: np.ndarray, length: int) -> Rows:
+    """Sequences cut from their start into rows of T = ``length`` tokens, of which each sequence's last may be shorter.
+
+    Args:
+      lengths: ``[N]`` tokens of each sequence; one without tokens gets no row.
+      length: T.
+
+    Raises:
+      ValueError: the length is not positive.
+    """
+    _check_length(length)
+    count = -(-lengths // length)
+    document = np.repeat(np.arange(len(lengths)), count)
+    number = np.arange(len(document)) - np.repeat(np.cumsum(count) - count, count)
+    mask = np.arange(length) < (lengths[document] - number * length)[:, None]
+    return Rows(document, number, mask)
+
+
+def windows(ragged: Ragged, length: int, fill: int = PAD_ID) -> tuple[np.ndarray, np.ndarray, Rows]:
+    """Examples of a language model: tokens, and for each the token that follows.
+
+    Windows lie side by side within one document, so that each token but the first of a document is predicted just
+    once, and none from another document's. A document of one token gives no window.
+
+    Args:
+      ragged: N documents.
+      length: T, tokens that a window holds.
+      fill: input where a document has ended.
+
+    Returns:
+      Inputs ``[R, T]`` in the documents' type, targets ``[R, T]`` int32 with -1 where a document has ended, and where
+      the rows are from.
+
+    Raises:
+      ValueError: the length is not positive.
+    """
+    lengths = ragged.lengths
+    rows = cut(np.maximum(lengths - 1, 0), length)
+    filled = ragged.offsets[1:][lengths > 0]  # where documents that are not empty end
+    is_input = np.ones(len(ragged.values), bool)
+    is_input[filled - 1] = False
+    is_target = np.ones(len(ragged.values), bool)
+    is_target[ragged.offsets[:-1][lengths > 0]] = False
+    inputs = rows.fill(ragged.values[is_input], fill)
+    return inputs, rows.fill(ragged.values[is_target].astype(np.int32), NO_TARGET), rows
+
+
+def row_ids(document_ids: np.ndarray, rows: Rows) -> np.ndarray:
+    """Ids ``[R]`` int64 of rows: document 12's fourth row is 12,000,003, whichever documents were cut beside it.
+
+    Raises:
+      ValueError: a document has more rows than ids.
+    """
+    most = int(rows.number.max(initial=0))
+    if most >= WINDOWS_PER_DOCUMENT:
+        raise ValueError(f"length: expected fewer than {WINDOWS_PER_DOCUMENT} rows per document, got {most + 1}")
+    return document_ids[rows.document].astype(np.int64) * WINDOWS_PER_DOCUMENT + rows.number
+
+
+def number_texts(texts: Ragged) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Numbers ``[N]`` int32 of texts such as clients' names, and the different ones in order of appearance."""
+    numbers: dict[str, int] = {}
+    found = [numbers.setdefault(text, len(numbers)) for text in texts.texts()]
+    return np.array(found, np.int32), tuple(numbers)
+
+
+def _check_length(length: int) -> None:
+    if length < 1:
+        raise ValueError(f"length: expected at least 1, got {length}")
