@@ -1,0 +1,149 @@
+"""A user's own arrays in one ``.npz`` file."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+
+from fedjax_layers.data.dataset import Dataset
+from fedjax_layers.data.files import safe_members
+from fedjax_layers.data.source import Source
+from fedjax_layers.data.sources.own.arrays import Missing, OwnTask, Scaling, from_arrays
+from fedjax_layers.data.sources.own.names import option_names
+
+_TEST = {"x_test": "x", "y_test": "y", "client_test": "client"}
+
+
+def read_npz(path: Path) -> dict[str, np.ndarray]:
+    """All arrays of an ``.npz`` file; nothing is unpickled.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      ValueError: another, truncated or damaged file, arrays of Python objects, or members that leave the archive.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"path: expected a file, found none at {path}")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = [member.filename for member in safe_members(archive, path)]
+    except zipfile.BadZipFile as error:
+        found = "an empty file" if not path.stat().st_size else f"another or a truncated one ({error})"
+        raise ValueError(f"{path}: expected an npz file, found {found}") from error
+    arrays = {}
+    with np.load(path, allow_pickle=False) as stored:
+        for name in names:
+            array_name = name.removesuffix(".npy")
+            try:
+                arrays[array_name] = stored[name]
+            except (ValueError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
+                objects = "Object arrays" in str(error)
+                found = "Python objects, which only unpickling could read" if objects else f"a damaged one ({error})"
+                raise ValueError(f"{path}, array {array_name}: expected a plain array, found {found}") from error
+            if not isinstance(arrays[array_name], np.ndarray):  # NumPy hands over bytes where a member is no array
+                raise ValueError(f"{path}, array {array_name}: expected a plain array, found a file of another form")
+    return arrays
+
+
+def labelled_arrays(path: Path) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
+    """Arrays ``x``, ``y`` and perhaps ``client`` of a file, a test part after the other examples.
+
+    Returns:
+      The arrays by those names; and flags ``[N]`` of the examples of the test part, ``None`` where there is none.
+
+    Raises:
+      ValueError: an array is missing, or there is one of another name; or see :func:`read_npz`.
+    """
+    arrays = read_npz(path)
+    known = ("x", "y", "client", *_TEST)
+    test = [name for name, of in _TEST.items() if of in arrays and any(n in arrays for n in _TEST)]
+    for name in ("x", "y", *test):
+        if name not in arrays:
+            raise ValueError(f"{path}: expected an array {name!r}, found {', '.join(arrays) or 'none'}")
+    for name in arrays:
+        if name not in known or (name == "client_test" and "client" not in arrays):
+            raise ValueError(f"{path}: expected arrays x, y, client, x_test, y_test, client_test, found {name!r}")
+    for first, *others in (("x", "y", "client"), ("x_test", "y_test", "client_test")):
+        _check_lengths(path, arrays, first, others)
+    if not test:
+        return arrays, None
+    flags = np.repeat([False, True], [len(arrays["x"]), len(arrays["x_test"])])
+    return {of: _joined(path, arrays, of, name) for name, of in _TEST.items() if of in arrays}, flags
+
+
+def _check_lengths(path: Path, arrays: Mapping[str, np.ndarray], first: str, others: list[str]) -> None:
+    for name in (first, *others):
+        if name in arrays and arrays[name].ndim == 0:
+            raise ValueError(f"{path}, array {name}: expected one entry for each example, found a scalar")
+    for name in others:
+        if name in arrays and len(arrays[name]) != len(arrays[first]):
+            expected = f"{len(arrays[first])} entries as in {first}"
+            raise ValueError(f"{path}, array {name}: expected {expected}, found {len(arrays[name])}")
+
+
+def _joined(path: Path, arrays: Mapping[str, np.ndarray], train: str, test: str) -> np.ndarray:
+    parts = [arrays[train], arrays[test]]
+    if parts[0].shape[1:] != parts[1].shape[1:] or parts[0].dtype.kind != parts[1].dtype.kind:
+        found = [f"{part.dtype} {part.shape[1:]}" for part in parts]
+        raise ValueError(f"{path}, array {test}: expected entries like those of {train}, {found[0]}, found {found[1]}")
+    return np.concatenate(parts)
+
+
+def _npz(
+    *,
+    path: str,
+    task: str = "auto",
+    classes: tuple[str, ...] = (),
+    preprocess: str = "auto",
+    missing: str = "error",
+) -> Dataset:
+    """Arrays ``x [N, ...]``, ``y [N]`` and, where there are natural clients, ``client [N]`` of an ``.npz`` file.
+
+    ``x_test``, ``y_test`` and ``client_test`` hold a part that is set apart for testing; its examples come last.
+
+    Args:
+      path: the file.
+      task: ``"auto"`` takes a float ``y`` for a regression and all others for a classification.
+      classes: the classes' names in order; empty takes the sorted distinct labels.
+      preprocess: ``"auto"`` divides uint8 pictures by 255 and standardises the columns of a float table; or one of
+        ``"none"``, ``"scale"`` and ``"standardise"``.
+      missing: what to do about NaN in ``x``: ``"error"``, ``"drop"`` or ``"mean"``.
+
+    Raises:
+      FileNotFoundError: no file at ``path``.
+      ValueError: see :func:`read_npz`, :func:`labelled_arrays` and
+        :func:`~fedjax_layers.data.sources.own.arrays.from_arrays`.
+    """
+    file = Path(str(path)).expanduser()
+    arrays, official_test = labelled_arrays(file)
+    try:
+        return from_arrays(
+            arrays["x"],
+            arrays["y"],
+            arrays.get("client"),
+            name="npz",
+            task=cast(OwnTask, task),
+            classes=option_names(classes),
+            preprocess=cast(Scaling, preprocess),
+            missing=cast(Missing, missing),
+            official_test=official_test,
+            source=str(file),
+        )
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}") from error
+
+
+NPZ = Source(
+    name="npz",
+    title="arrays of your own, npz",
+    task="classification",
+    licence="the user's own",
+    citation="the user's own",
+    build=_npz,
+    clients="array client",
+    obtain="path names a file with the arrays x and y, and perhaps client, x_test, y_test, client_test",
+)

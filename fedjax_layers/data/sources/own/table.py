@@ -1,0 +1,168 @@
+"""CSV and Parquet files as columns of one table, every cell with a place that a message can name."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+# What a CSV cell says where nothing is known; blanks around a cell do not count.
+MISSING = ("", "?", "NA", "N/A", "n/a", "NaN", "nan", "NULL", "null", "None")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Table:
+    """Columns of one or more files.
+
+    Attributes:
+      columns: Arrow arrays ``[N]``, by name in the files' order; a missing cell is null. Those of a CSV are texts.
+      files: the files with their numbers of rows, in order.
+    """
+
+    columns: dict[str, pa.Array]
+    files: tuple[tuple[Path, int], ...]
+
+    def __len__(self) -> int:
+        return sum(rows for _, rows in self.files)
+
+    def where(self, row: int, column: str = "") -> str:
+        """``FILE, row R, column C`` for a message; rows of a file count from 1, its header not among them."""
+        for path, rows in self.files:
+            if row < rows:
+                return f"{path}, row {row + 1}" + (f", column {column}" if column else "")
+            row -= rows
+        raise IndexError(row)
+
+    @property
+    def name(self) -> str:
+        """The file, or the first and how many more."""
+        more = f" and {len(self.files) - 1} more" if len(self.files) > 1 else ""
+        return f"{self.files[0][0]}{more}"
+
+    def column(self, name: str, option: str) -> pa.Array:
+        """The column of a name.
+
+        Raises:
+          ValueError: there is none; the message names the option, the file and the columns there are.
+        """
+        if name not in self.columns:
+            there = ", ".join(self.columns)
+            raise ValueError(f"{option}: expected a column of {self.name}, got {name!r}; its columns are {there}")
+        return self.columns[name]
+
+
+def read_csv(path: Path, separator: str = ",") -> Table:
+    """A CSV file with a header, UTF-8, gzipped or not; every cell as text without the blanks around it.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      ValueError: an empty file, a broken row (named), a repeated column name, or bytes that are not UTF-8.
+    """
+    import pyarrow as pa  # noqa: PLC0415  (slow to import, needed by tables only)
+    import pyarrow.compute as pc  # noqa: PLC0415
+    from pyarrow import csv  # noqa: PLC0415
+
+    _check_file(path)
+    if len(separator) != 1:
+        raise ValueError(f"separator: expected one character, got {separator!r}")
+    parse = csv.ParseOptions(delimiter=separator, newlines_in_values=True, invalid_row_handler=None)
+    try:
+        # Serial reading is what gives the number of a broken row.
+        one = csv.ReadOptions(use_threads=False)
+        with csv.open_csv(path, read_options=one, parse_options=parse) as stream:
+            names = [name.strip() for name in stream.schema.names]
+        _check_names(path, names)
+        read = csv.ReadOptions(use_threads=False, column_names=names, skip_rows=1)
+        texts = csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False)
+        table = csv.read_csv(path, read_options=read, parse_options=parse, convert_options=texts)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise ValueError(f"{path}: expected a CSV file with a header, could not read it ({_line(error)})") from error
+    gaps = pa.array(MISSING)
+    columns = {}
+    for name in names:
+        cells = pc.utf8_trim_whitespace(table.column(name).combine_chunks())
+        columns[name] = pc.if_else(pc.is_in(cells, value_set=gaps), pa.scalar(None, pa.string()), cells)
+    return _table(path, columns, table.num_rows)
+
+
+def read_parquet(path: Path) -> Table:
+    """A Parquet file; null and NaN are missing.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      ValueError: an empty, truncated or damaged file, or a repeated column name.
+    """
+    import pyarrow as pa  # noqa: PLC0415
+    from pyarrow import parquet  # noqa: PLC0415
+
+    _check_file(path)
+    try:
+        # Not ``read_table``, which would take folder names like ``year=2020`` for a column.
+        with parquet.ParquetFile(path, page_checksum_verification=True) as file:
+            table = file.read()
+    except (pa.ArrowException, OSError) as error:
+        raise ValueError(f"{path}: expected a Parquet file, could not read it ({_line(error)})") from error
+    _check_names(path, table.column_names)
+    columns = {}
+    for name in table.column_names:
+        cells = table.column(name).combine_chunks()
+        if pa.types.is_dictionary(cells.type):
+            cells = cells.dictionary_decode()
+        columns[name] = cells.cast(pa.string()) if pa.types.is_large_string(cells.type) else cells
+    return _table(path, columns, table.num_rows)
+
+
+def join_tables(tables: Sequence[Table]) -> Table:
+    """Tables with the same columns, one after the other.
+
+    Raises:
+      ValueError: a table lacks a column of the first one or has another, or has it with another type.
+    """
+    import pyarrow as pa  # noqa: PLC0415
+
+    first = tables[0]
+    for table in tables[1:]:
+        for name in (*first.columns, *table.columns):
+            kinds = [str(t.columns[name].type) if name in t.columns else "none" for t in (first, table)]
+            if kinds[0] != kinds[1]:
+                found = f"{kinds[1]} where {first.name} has {kinds[0]}"
+                raise ValueError(f"{table.name}, column {name}: expected the columns of all files alike, got {found}")
+    columns = {name: pa.concat_arrays([table.columns[name] for table in tables]) for name in first.columns}
+    return Table(columns, tuple(file for table in tables for file in table.files))
+
+
+def _table(path: Path, columns: dict[str, pa.Array], rows: int) -> Table:
+    if not rows:
+        raise ValueError(f"{path}: expected at least one row below the header, found none")
+    return Table(columns, ((path, rows),))
+
+
+def _check_file(path: Path) -> None:
+    if not path.is_file():
+        raise FileNotFoundError(f"path: expected a file, found none at {path}")
+    if not path.stat().st_size:
+        raise ValueError(f"{path}: expected a table, found an empty file")
+
+
+def _check_names(path: Path, names: Sequence[str]) -> None:
+    for name in _repeated(names):
+        raise ValueError(f"{path}: expected distinct column names, found {name!r} more than once")
+
+
+def _repeated(names: Sequence[str]) -> Iterator[str]:
+    seen = set()
+    for name in names:
+        if name in seen:
+            yield name
+        seen.add(name)
+
+
+def _line(error: BaseException) -> str:
+    """Arrow's reason in one line, its rows counted without the header as in all other messages."""
+    reason = " ".join(str(error).split())[:200]
+    return re.sub(r"Row #(\d+)", lambda match: f"row {int(match[1]) - 1}", reason)

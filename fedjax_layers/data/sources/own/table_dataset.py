@@ -1,0 +1,182 @@
+"""From a table to examples: which columns are inputs, label and client, and what becomes of the gaps."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import get_args
+
+import numpy as np
+
+from fedjax_layers.data.dataset import Dataset
+from fedjax_layers.data.sources.own.arrays import Missing, OwnTask, from_arrays
+from fedjax_layers.data.sources.own.kinds import ColumnKind, kind_of, numbers_of, one_hot, parse_kinds, texts_of
+from fedjax_layers.data.sources.own.names import class_numbers
+from fedjax_layers.data.sources.own.table import Table
+from fedjax_layers.names import unknown_name
+
+MAX_CATEGORIES = 100
+MAX_NUMBERED_CLASSES = 20  # a column of whole numbers with more of them is a target of a regression
+
+
+@dataclasses.dataclass(frozen=True)
+class TableOptions:
+    """How a table is to be read; the options of ``csv`` and ``parquet``.
+
+    Attributes:
+      label: column with the class or the target.
+      client: column with the natural client; empty where there is none.
+      features: columns that are inputs; empty takes all others.
+      task: ``classification``, ``regression``, or ``auto``.
+      missing: ``error``, ``drop`` (the row) or ``mean`` (left as NaN for the standardisation).
+      kinds: overrides like ``"age:number"``.
+      classes: the classes in order; empty takes the sorted distinct labels.
+      id: column whose values must not repeat; it is no input.
+      max_categories: most categories of one column.
+    """
+
+    label: str
+    client: str = ""
+    features: tuple[str, ...] = ()
+    task: OwnTask = "auto"
+    missing: Missing = "error"
+    kinds: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ()
+    id: str = ""
+    max_categories: int = MAX_CATEGORIES
+
+
+def table_dataset(name: str, table: Table, options: TableOptions, clients: np.ndarray | None = None) -> Dataset:
+    """The data set of a table.
+
+    Args:
+      name: registry name.
+      table: the rows.
+      options: how to read them.
+      clients: ``[N]`` texts, each row's client, where no column holds them.
+
+    Raises:
+      ValueError: an unknown column, a missing value that is not allowed, a label that is no class, a repeated id, or
+        a column that cannot be read; the message names file, row and column.
+    """
+    for option, value, allowed in (("missing", options.missing, Missing), ("task", options.task, OwnTask)):
+        if value not in get_args(allowed):
+            raise unknown_name(option, value, get_args(allowed))
+    kinds = parse_kinds(options.kinds, table)
+    features = _features(table, options)
+    inputs, gaps = _inputs(table, features, kinds, options.max_categories)
+    gaps[options.label] = _missing(table, options.label, "label")
+    if options.client:
+        gaps[options.client] = _missing(table, options.client, "client")
+        clients, _ = texts_of(table, options.client)
+    if options.id:
+        gaps[options.id] = _missing(table, options.id, "id")
+        _check_ids(table, options.id)
+    needed = {options.label, options.client, options.id} & set(gaps)
+    kept = _kept_rows(table, gaps, needed, options.missing)
+    labels, classes = _labels(table, options, kinds, kept)
+    return from_arrays(
+        inputs[kept],
+        labels,
+        None if clients is None else clients[kept],
+        name=name,
+        task="classification" if classes else "regression",
+        classes=classes,
+        preprocess="standardise",
+        missing="mean",  # the gaps that are not allowed have been refused above, by name
+        example_ids=kept,
+        source=table.name,
+    )
+
+
+def _features(table: Table, options: TableOptions) -> tuple[str, ...]:
+    roles = {"label": options.label, "client": options.client, "id": options.id}
+    for role, name in roles.items():
+        if name:
+            table.column(name, role)
+    named = [name for name in roles.values() if name]
+    if len(set(named)) < len(named):
+        raise ValueError(f"label, client, id: expected different columns, got {', '.join(named)}")
+    features = options.features or tuple(name for name in table.columns if name not in named)
+    for name in features:
+        table.column(name, "features")
+        if name in named:
+            raise ValueError(f"features: expected none of label, client and id, got {name!r}")
+    if not features:
+        raise ValueError(f"features: expected at least one column of {table.name} besides {', '.join(named)}")
+    return features
+
+
+def _inputs(
+    table: Table, features: Sequence[str], kinds: dict[str, ColumnKind], limit: int
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Inputs ``[N, D]`` float64, NaN where a value is missing, and for each column the flags ``[N]`` of its gaps."""
+    columns, gaps = [], {}
+    for name in features:
+        kind = kinds.get(name) or kind_of(table.columns[name])
+        if kind == "unsupported":
+            found = f"{table.columns[name].type}; a list of features can leave it out"
+            raise ValueError(f"{table.name}, column {name}: expected numbers or texts, got {found}")
+        column = one_hot(table, name, limit) if kind == "category" else numbers_of(table, name)[:, None]
+        gaps[name] = np.isnan(column).any(axis=1) if column.shape[1] else np.ones(len(column), bool)
+        if gaps[name].all():
+            raise ValueError(f"{table.name}, column {name}: expected at least one value, found none")
+        columns.append(column)
+    return np.concatenate(columns, axis=1, dtype=np.float64), gaps
+
+
+def _missing(table: Table, name: str, option: str) -> np.ndarray:
+    import pyarrow.compute as pc  # noqa: PLC0415
+
+    return pc.is_null(table.column(name, option), nan_is_null=True).to_numpy(zero_copy_only=False)
+
+
+def _kept_rows(table: Table, gaps: dict[str, np.ndarray], needed: set[str], missing: Missing) -> np.ndarray:
+    """Rows that stay, ``[n]`` int64; a gap that is not allowed is refused by row and column."""
+    if missing == "drop":
+        kept = np.flatnonzero(~np.any(list(gaps.values()), axis=0))
+        if not len(kept):
+            raise ValueError(f"{table.name}: expected at least one row without a missing value, found none")
+        return kept
+    refused = {name: gap for name, gap in gaps.items() if gap.any() and (missing == "error" or name in needed)}
+    if refused:
+        name = min(refused, key=lambda n: int(refused[n].argmax()))
+        raise ValueError(
+            f"{table.where(int(refused[name].argmax()), name)}: expected a value, found none "
+            f"({int(refused[name].sum())} in this column; see missing)"
+        )
+    return np.arange(len(table))
+
+
+def _check_ids(table: Table, name: str) -> None:
+    texts, _ = texts_of(table, name)
+    order = np.argsort(texts, kind="stable")
+    again = np.flatnonzero((texts[order][1:] == texts[order][:-1]) & (texts[order][1:] != ""))
+    if len(again):
+        first, second = order[again[0] : again[0] + 2].tolist()
+        found = f"{str(texts[second])!r} as in {table.where(first)}"
+        raise ValueError(f"{table.where(second, name)}: expected an id of its own, got {found}")
+
+
+def _labels(
+    table: Table, options: TableOptions, kinds: dict[str, ColumnKind], kept: np.ndarray
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Targets of the rows that stay, and the classes; no classes for a regression."""
+    name = options.label
+    kind = kinds.get(name) or kind_of(table.columns[name])
+    texts = kind == "category"
+    if options.task == "regression":
+        return numbers_of(table, name)[kept], ()
+    if not texts:
+        numbers = numbers_of(table, name)[kept]
+        whole = bool((numbers == np.round(numbers)).all())
+        few = whole and len(np.unique(numbers)) <= MAX_NUMBERED_CLASSES
+        if options.task == "auto" and not few and not options.classes:
+            return numbers, ()
+        texts = not whole
+    found = texts_of(table, name)[0][kept] if texts else numbers.astype(np.int64).astype(str)
+
+    def where(row: int) -> str:
+        return table.where(int(kept[row]), name)
+
+    return class_numbers(found, options.classes, f"{table.name}, column {name}", where)

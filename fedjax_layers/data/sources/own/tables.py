@@ -1,0 +1,148 @@
+"""A user's own table: CSV or Parquet, one row per example."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import cast
+
+from fedjax_layers.data.dataset import Dataset
+from fedjax_layers.data.source import Source
+from fedjax_layers.data.sources.own.arrays import Missing, OwnTask
+from fedjax_layers.data.sources.own.kinds import ColumnSummary, parse_kinds, summarise
+from fedjax_layers.data.sources.own.names import option_names
+from fedjax_layers.data.sources.own.table import read_csv, read_parquet
+from fedjax_layers.data.sources.own.table_dataset import MAX_CATEGORIES, TableOptions, table_dataset
+
+
+def describe(path: str | os.PathLike[str], *, kinds: Sequence[str] = (), separator: str = ",") -> list[ColumnSummary]:
+    """What the columns of a CSV or Parquet file would be read as.
+
+    Args:
+      path: the file; one whose name ends in ``.parquet`` or ``.pq`` is Parquet.
+      kinds: overrides like ``"age:category"``.
+      separator: between the cells of a CSV.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      ValueError: it cannot be read, or an override names no column or kind.
+    """
+    file = Path(path).expanduser()
+    table = read_parquet(file) if file.suffix in (".parquet", ".pq") else read_csv(file, separator)
+    return summarise(table, parse_kinds(kinds, table))
+
+
+def _csv(
+    *,
+    path: str,
+    label: str,
+    client: str = "",
+    features: tuple[str, ...] = (),
+    task: str = "auto",
+    missing: str = "error",
+    kinds: tuple[str, ...] = (),
+    classes: tuple[str, ...] = (),
+    id: str = "",  # noqa: A002  (what the users' own files call it)
+    max_categories: int = MAX_CATEGORIES,
+    separator: str = ",",
+) -> Dataset:
+    """A CSV file with a header, one row per example: inputs ``[N, D]`` float32, standardised.
+
+    A column whose cells are all numbers is a number; any other is a category and becomes one input per value, in
+    sorted order. Missing is a cell that is empty or says ``?``, ``NA``, ``N/A``, ``NaN``, ``NULL`` or ``None``.
+    ``example_ids`` are rows counted from 0. :func:`describe` shows what would be read.
+
+    Args:
+      path: the file, gzipped or not.
+      label: column with the class or the target.
+      client: column with the natural client, read as text.
+      features: columns that are inputs; empty takes all but label, client and id.
+      task: ``"auto"`` takes texts and at most 20 different whole numbers for classes, other numbers for a
+        regression.
+      missing: ``"error"``; ``"drop"`` leaves out rows with a missing value; ``"mean"`` puts the training mean in
+        the place of a missing input (a label or client must be there).
+      kinds: overrides like ``"age:number"`` and ``"ward:category"``.
+      classes: the classes in order; a label that is none of them is an error. Empty takes the sorted labels.
+      id: column whose values must not repeat.
+      max_categories: most values of one category column.
+      separator: between cells, one character.
+
+    Raises:
+      FileNotFoundError: no file at ``path``.
+      ValueError: see :func:`table_dataset`, or the file is not a CSV.
+    """
+    table = read_csv(Path(str(path)).expanduser(), separator)
+    options = table_options(label, client, features, task, missing, kinds, classes, id, max_categories)
+    return table_dataset("csv", table, options)
+
+
+def _parquet(
+    *,
+    path: str,
+    label: str,
+    client: str = "",
+    features: tuple[str, ...] = (),
+    task: str = "auto",
+    missing: str = "error",
+    kinds: tuple[str, ...] = (),
+    classes: tuple[str, ...] = (),
+    id: str = "",  # noqa: A002
+    max_categories: int = MAX_CATEGORIES,
+) -> Dataset:
+    """A Parquet file, one row per example; arguments as :func:`_csv`.
+
+    Columns of integers, floats, decimals and flags are numbers, columns of texts whose cells are all numbers as well;
+    other texts are categories. Missing are nulls and NaN.
+    """
+    table = read_parquet(Path(str(path)).expanduser())
+    options = table_options(label, client, features, task, missing, kinds, classes, id, max_categories)
+    return table_dataset("parquet", table, options)
+
+
+def table_options(
+    label: str,
+    client: str,
+    features: object,
+    task: str,
+    missing: str,
+    kinds: object,
+    classes: object,
+    id_column: str,
+    max_categories: int,
+) -> TableOptions:
+    """Options as a command line hands them over: one name without a tuple around it, a column called 7 as a number."""
+    return TableOptions(
+        label=str(label),
+        client=str(client),
+        features=option_names(features),
+        task=cast(OwnTask, task),
+        missing=cast(Missing, missing),
+        kinds=option_names(kinds),
+        classes=option_names(classes),
+        id=str(id_column),
+        max_categories=max_categories,
+    )
+
+
+CSV = Source(
+    name="csv",
+    title="a table of your own, CSV",
+    task="classification",
+    licence="the user's own",
+    citation="the user's own",
+    build=_csv,
+    clients="column",
+    obtain="path names the file, label the column to predict",
+)
+
+PARQUET = Source(
+    name="parquet",
+    title="a table of your own, Parquet",
+    task="classification",
+    licence="the user's own",
+    citation="the user's own",
+    build=_parquet,
+    clients="column",
+    obtain="path names the file, label the column to predict",
+)
