@@ -59,11 +59,12 @@ def read_npz(path: Path, *names: str) -> list[np.ndarray]:
       ValueError: the archive is broken, or lacks one of the arrays.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        # Opened here, as NumPy leaves a file open that it cannot read.
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
             missing = [name for name in names if name not in archive.files]
             if missing:
                 raise ValueError(f"no array {missing[0]!r}")
             return [archive[name] for name in names]
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, TypeError, ValueError) as error:
         expected = f"an npz archive with {', '.join(names)}"
         raise ValueError(f"{path}: expected {expected}, found another or a broken one ({error})") from error

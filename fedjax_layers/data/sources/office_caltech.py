@@ -88,7 +88,7 @@ def _read_site(path: Path, size: int) -> tuple[np.ndarray, np.ndarray]:
     try:
         content = loadmat(path, variable_names=("fts", "labels"))
         counts, labels = content["fts"], content["labels"].ravel()
-    except (matlab.MatReadError, KeyError, NotImplementedError, OSError, TypeError, ValueError, zlib.error) as error:
+    except (matlab.MatReadError, LookupError, NotImplementedError, OSError, TypeError, ValueError, zlib.error) as error:
         expected = "a MATLAB 5 file with fts and labels"
         raise ValueError(f"{path}: expected {expected}, found another or a broken one ({error})") from error
     if counts.shape != (size, _WORDS) or len(labels) != size:
