@@ -121,7 +121,7 @@ def _config(preset: dict[str, Any], protocol: str, seed: int, variant: str) -> R
         algorithm=algorithm,
         algorithm_options=algorithm_options,
         dataset="fashion_mnist",
-        data_options={"limit": preset["limit"], "alpha": 0.5},
+        data_options={"limit": preset["limit"], "alpha": 0.5, "stratified": False},  # as the paper splits
         partition="dirichlet",
         clients=5,
         model_options={"width": preset["width"]},

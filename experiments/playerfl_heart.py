@@ -63,6 +63,7 @@ def _run(preset: dict[str, Any], protocol: str, seed: int, cut: int) -> dict[str
         algorithm="player_fl",
         algorithm_options={"fixed_cut": cut, "gradient": "epoch"},
         dataset="heart",
+        data_options={"stratified": False},  # as the paper splits
         rounds=preset["rounds"][protocol],
         seed=seed,
         client_width="all",

@@ -28,8 +28,7 @@ from fedjax_layers.local_training import LocalOptions, train_cohort
 from fedjax_layers.ops import transition_point
 from fedjax_layers.simulation.config import RunConfig
 from fedjax_layers.simulation.controls import permuted_labels
-from fedjax_layers.simulation.periods import round_keys, start_params
-from fedjax_layers.simulation.sampling import draw_cohort
+from fedjax_layers.simulation.periods import cohort_of, round_keys, start_params
 from fedjax_layers.simulation.setup import Experiment, prepare
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -62,7 +61,7 @@ def _config(preset: dict[str, Any], seed: int) -> RunConfig:
     return RunConfig(
         algorithm="player_fl",
         dataset="fashion_mnist",
-        data_options={"limit": preset["limit"], "alpha": 0.5},
+        data_options={"limit": preset["limit"], "alpha": 0.5, "stratified": False},  # as the paper splits
         partition="dirichlet",
         clients=5,
         model_options={"width": preset["width"]},
@@ -77,10 +76,10 @@ def _config(preset: dict[str, Any], seed: int) -> RunConfig:
 
 def _measure(experiment: Experiment, kind: str) -> dict[str, Any]:
     """Scores of every client by both gradient rules, and the cuts they give."""
-    inputs, source = experiment.inputs, experiment.inputs.federation
+    inputs = experiment.inputs
     trainer = dataclasses.replace(experiment.builder.make_trainer(inputs.hyper), keep_optimizer=False, step_scale=None)
     draw_key, key = round_keys(inputs.key, jnp.int32(0))
-    cohort = draw_cohort(inputs.sampling, draw_key, jnp.int32(0), source.train, source.pool)
+    cohort = cohort_of(inputs, draw_key, jnp.int32(0))
     if kind == "permuted labels":
         labels = jnp.asarray(permuted_labels(experiment.data, experiment.config.seed))
         cohort = dataclasses.replace(cohort, pool=cohort.pool._replace(labels=labels))

@@ -7,3 +7,4 @@ START = 0x8000_0001  # of the run's key: the common start of all models
 STATE = 0x8000_0002  # of the run's key: what an algorithm draws for its own state
 SCORE_BATCH = 0x8000_0003  # of a round's key: the batches that PLayer-FL scores on
 RANDOM_PREFIX = 0x8000_0004  # of a round's key: PLayer-FL's random control
+UNSEEN = 0x8000_0005  # of the run's key: local training of clients that never took part

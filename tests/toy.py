@@ -10,7 +10,7 @@ import optax
 
 from fedjax_layers import ops
 from fedjax_layers.local_training import Trainer, batch_order, batch_rows
-from fedjax_layers.simulation.evaluation import Federation
+from fedjax_layers.simulation.federation import Federation
 from fedjax_layers.types import Cohort, Pool, Ranges, Task
 
 WIDTHS = (4, 6, 7, 3)
@@ -87,7 +87,9 @@ def make_cohort(ids, pool, pad_to=None, weights=None):
 def make_federation(pool):
     """The same clients for ``simulate``; validation and test are the training examples again."""
     ranges = Ranges(jnp.asarray(STARTS, jnp.int32), jnp.asarray(COUNTS, jnp.int32))
-    return Federation(Pool(*map(jnp.asarray, pool)), ranges, ranges, ranges, (int(COUNTS.max()),) * 3)
+    nothing = Ranges(jnp.zeros(1, jnp.int32), jnp.zeros(1, jnp.int32))
+    largest = int(COUNTS.max())
+    return Federation(Pool(*map(jnp.asarray, pool)), ranges, ranges, ranges, nothing, (largest, largest, largest, 0))
 
 
 def make_trainer(task, *, learning_rate=0.1, momentum=0.9, **changes):

@@ -12,6 +12,7 @@ from fedjax_layers.names import options_of, unknown_name
 from fedjax_layers.simulation.config import RunConfig
 
 COMPARED = "player_fl,local,fedavg,fedprox,fedbabu"
+_LOADED_BY_FIELD = {"partition", "clients", "seed", "data_dir"}  # options of the data that are flags already
 _TAKEN_ELSEWHERE = ("algorithm", "algorithm_options", "data_options", "model_options")
 
 
@@ -85,10 +86,16 @@ def _flag_fields() -> list[dataclasses.Field[Any]]:
 
 def _type_of(field: dataclasses.Field[Any]) -> Any:
     hint = typing.get_type_hints(RunConfig)[field.name]
+    if hint == tuple[str, ...]:
+        return _names
     kinds = [k for k in typing.get_args(hint) or (hint,) if k is not type(None)]
     if typing.get_origin(kinds[0]) is tuple:
         return _numbers
     return kinds[0]
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(part for part in text.split(",") if part)
 
 
 def _numbers(text: str) -> tuple[float, ...]:
@@ -128,9 +135,10 @@ def _homes(config: RunConfig) -> dict[str, set[str]]:
     own_data = options_of(data.DATASETS[config.dataset].build) if config.dataset in data.DATASETS else set()
     schemes = [config.partition] if config.partition in data.PARTITIONS else list(data.PARTITIONS)
     split = set().union(*(options_of(data.PARTITIONS[scheme]) for scheme in schemes))
+    shift = set().union(*(options_of(shift) for shift in data.FEATURE_SHIFTS.values()))
     return {
         "algorithm_options": options_of(algorithms.registry[config.algorithm]) - {"server_optimizer"},
-        "data_options": (own_data | split) - {"clients", "seed"},
+        "data_options": (own_data | split | shift | options_of(data.load)) - _LOADED_BY_FIELD,
         "model_options": model_options(config.model or USUAL_MODELS.get(config.dataset, "mlp")) - {"conv"},
     }
 

@@ -10,24 +10,32 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fedjax_layers.data.dataset import Dataset
-from fedjax_layers.data.preprocess import Preprocess
+from fedjax_layers.data.dataset import Dataset, Task
+from fedjax_layers.data.leaks import (
+    Duplicates,
+    assert_disjoint,
+    client_label,
+    content_groups,
+    count_duplicates,
+    range_rows,
+)
+from fedjax_layers.data.preprocess import Preprocess, standardise
+from fedjax_layers.data.splits import SPLITS
 
 if TYPE_CHECKING:
     from fedjax_layers.types import Pool, Ranges
-
-SPLITS = ("train", "val", "test")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ClientData:
     """The examples of all clients, on the host, ordered by client, then split, then example id.
 
-    Made by :func:`federate`. Arrays are read-only.
+    Made by :func:`~fedjax_layers.data.federate`. Arrays are read-only. Examples of a global test set come
+    last and are no client's.
 
     Attributes:
       inputs: ``[N, ...]`` in stored dtype.
-      labels: ``[N]`` int32.
+      labels: ``[N, ...]``, see :class:`~fedjax_layers.data.dataset.Dataset`.
       example_ids: ``[N]`` int64, row of each example in the source data set.
       ranges: for ``"train"``, ``"val"`` and ``"test"`` the pair ``(start [C], count [C])`` int32 of pool
         rows.
@@ -37,6 +45,12 @@ class ClientData:
       name: the data set's registry name.
       preprocess: how a model reads the inputs.
       partition: JSON-able description of data, scheme, parameters, seeds and split.
+      task: what is predicted.
+      strata: ``[N]`` int32, what splits are stratified by: the labels of a classification.
+      strata_names: their names.
+      global_test: number of examples of the global test set, the pool's last rows.
+      unseen: ``[C]`` bool, clients that never take part in training and are only scored.
+      teams: ``[C]`` int32 team of each client, or ``None`` where there are none.
     """
 
     inputs: np.ndarray
@@ -47,8 +61,14 @@ class ClientData:
     class_names: tuple[str, ...]
     client_names: tuple[str, ...]
     name: str
-    preprocess: Preprocess
+    preprocess: Preprocess | None
     partition: dict[str, Any]
+    task: Task
+    strata: np.ndarray
+    strata_names: tuple[str, ...]
+    global_test: int
+    unseen: np.ndarray
+    teams: np.ndarray | None
 
     @property
     def num_clients(self) -> int:
@@ -65,22 +85,40 @@ class ClientData:
         """SHA-256 (hex) of who owns what: equal just when all clients have the same examples in all splits.
 
         Hashed are C, then the counts ``[C, 3]`` (train, val, test), then the example ids ordered by client,
-        split and id, all as little-endian int64; so neither platform, NumPy version nor row order within a
-        split matters.
+        split and id, then those of the global test set, all as little-endian int64; so neither platform, NumPy
+        version nor row order within a split matters.
         """
         starts = np.stack([self.ranges[s][0] for s in SPLITS], axis=1).astype(np.int64).ravel()
         counts = np.stack([self.ranges[s][1] for s in SPLITS], axis=1).astype(np.int64).ravel()
         cells = np.repeat(np.arange(len(counts)), counts)
-        ids = self.example_ids[_rows(starts, counts)]
+        ids = self.example_ids[range_rows(starts, counts)]
         ids = ids[np.lexsort((ids, cells))]
+        apart = np.sort(self.example_ids[len(self.example_ids) - self.global_test :])
         digest = hashlib.sha256()
-        for part in (np.array([self.num_clients]), counts, ids):
+        for part in (np.array([self.num_clients]), counts, ids, apart):
             digest.update(part.astype("<i8").tobytes())
         return digest.hexdigest()
 
+    @functools.cached_property
+    def places(self) -> tuple[np.ndarray, np.ndarray]:
+        """Each example's client (-1 in the global test set) and split (0 train, 1 val, 2 test), ``[N]`` each."""
+        client = np.full(len(self.example_ids), -1, np.int32)
+        split = np.full(len(self.example_ids), SPLITS.index("test"), np.int8)
+        for number, (start, count) in enumerate(self.ranges.values()):
+            rows = range_rows(start.astype(np.int64), count.astype(np.int64))
+            client[rows] = np.repeat(np.arange(self.num_clients), count)
+            split[rows] = number
+        return client, split
+
+    @functools.cached_property
+    def duplicates(self) -> Duplicates:
+        """Where examples of equal content have gone; computed when first asked for."""
+        client, split = self.places
+        return count_duplicates(content_groups(self.inputs, self.labels), self.example_ids, client, split)
+
     def client_name(self, client: int) -> str:
         """Name of a client for people: its own, or its number."""
-        return f"client {client}" + (f" ({self.client_names[client]})" if self.client_names else "")
+        return client_label(client, self.client_names)
 
     def rows(self, client: int, split: str) -> slice:
         """Pool rows of one client's split."""
@@ -111,57 +149,42 @@ class ClientData:
         return Ranges(jnp.asarray(start), jnp.asarray(count))
 
 
-def federate(
+def assemble_clients(
     dataset: Dataset,
-    client_of: np.ndarray,
-    *,
-    test_fraction: float = 0.2,
-    val_fraction: float = 0.2,
-    seed: int = 42,
-    num_clients: int | None = None,
-    client_names: tuple[str, ...] = (),
-    partition: Mapping[str, Any] | None = None,
+    order: np.ndarray,
+    counts: np.ndarray,
+    client_names: tuple[str, ...],
+    unseen: np.ndarray,
+    teams: np.ndarray | None,
+    partition: dict[str, Any],
 ) -> ClientData:
-    """Give each example to its client; split each client's examples, disjointly, into train, val and test.
-
-    Of a client's n examples ``ceil(test_fraction * n)`` are test, then ``ceil(val_fraction * rest)``
-    validation, the rest training: 64/16/20 per cent by default, as PLayer-FL splits. Where nothing would be
-    left for training, one example is taken back from validation, or else from test; so n = 1, 2, 3 give
-    1/0/0, 1/0/1 and 1/1/1.
-
-    Which examples these are depends on ``seed`` and the example ids only: an example's random key is the same
-    in every partition, and a client's split does not depend on the other clients.
+    """The pool from rows of the data set in their final order.
 
     Args:
       dataset: the data.
-      client_of: ``[N]`` integers, each example's client, -1 for an example that is not used.
-      test_fraction: share of a client's examples, in [0, 1).
-      val_fraction: share of what the test split leaves, in [0, 1).
-      seed: of the split; PLayer-FL's 42.
-      num_clients: C; ``None`` is the largest client id plus one.
-      client_names: ``C`` names; empty leaves the clients numbered.
-      partition: JSON-able description of where ``client_of`` comes from, kept with the data.
-
-    Returns:
-      The federated data, checked by :func:`assert_no_leak`.
+      order: ``[n]`` rows: by client and split, then those of the global test set.
+      counts: ``[C, 3]`` examples of each client and split.
+      client_names: ``C`` names or none.
+      unseen: ``[C]`` bool.
+      teams: ``[C]`` integers or ``None``.
+      partition: description, kept with the data.
 
     Raises:
-      ValueError: an argument out of range, a client without a training example (named), or a repeated example
-        id.
+      ValueError: an example is listed twice, or teams do not fit the clients.
     """
-    for argument, value in {"test_fraction": test_fraction, "val_fraction": val_fraction}.items():
-        if not 0 <= value < 1:
-            raise ValueError(f"{argument}: expected a number in [0, 1), got {value}")
-    client_of, num_clients = _check_clients(dataset, client_of, num_clients, client_names)
+    if teams is not None and teams.shape != (len(counts),):
+        raise ValueError(f"teams: expected {len(counts)} integers, got shape {teams.shape}")
     ids = np.arange(len(dataset)) if dataset.example_ids is None else dataset.example_ids.astype(np.int64)
-    sizes = np.bincount(client_of[client_of >= 0], minlength=num_clients)
-    _check_trainable(sizes, client_names)
-    counts = _split_counts(sizes, test_fraction, val_fraction)
-    order = _order(client_of, ids, counts, seed)
     starts = (np.cumsum(counts) - counts.ravel()).reshape(counts.shape)
+    inputs = _frozen(dataset.inputs[order])
+    labels = dataset.labels[order]
+    preprocess = dataset.preprocess
+    if preprocess == "standardise":
+        seen = range_rows(starts[~unseen, 0], counts[~unseen, 0])
+        preprocess = standardise(inputs[seen])
     data = ClientData(
-        inputs=_frozen(dataset.inputs[order]),
-        labels=_frozen(dataset.labels[order].astype(np.int32)),
+        inputs=inputs,
+        labels=_frozen(labels.astype(np.int32) if np.issubdtype(labels.dtype, np.integer) else labels),
         example_ids=_frozen(ids[order]),
         ranges={
             split: (_frozen(starts[:, s].astype(np.int32)), _frozen(counts[:, s].astype(np.int32)))
@@ -171,13 +194,14 @@ def federate(
         class_names=dataset.class_names,
         client_names=tuple(client_names),
         name=dataset.name,
-        preprocess=dataset.preprocess,
-        partition={
-            "source": dataset.source,
-            **(partition or {"scheme": "given"}),
-            "num_clients": num_clients,
-            "split": {"test_fraction": test_fraction, "val_fraction": val_fraction, "seed": seed},
-        },
+        preprocess=preprocess,
+        partition=partition,
+        task=dataset.task,
+        strata=_frozen(dataset.groups[order].astype(np.int32)),
+        strata_names=dataset.group_names,
+        global_test=len(order) - int(counts.sum()),
+        unseen=_frozen(unseen),
+        teams=None if teams is None else _frozen(teams.astype(np.int32)),
     )
     assert_no_leak(data)
     return data
@@ -189,95 +213,11 @@ def assert_no_leak(data: ClientData) -> None:
     Raises:
       ValueError: the first example listed twice, with its id and both places.
     """
-    starts = np.concatenate([data.ranges[split][0] for split in SPLITS]).astype(np.int64)
-    counts = np.concatenate([data.ranges[split][1] for split in SPLITS]).astype(np.int64)
-    rows = _rows(starts, counts)
-    if len(rows) and not 0 <= int(rows.min()) <= int(rows.max()) < len(data.example_ids):
-        found = f"{rows.min()}..{rows.max()}"
-        raise ValueError(f"ranges: expected rows 0..{len(data.example_ids) - 1} of the pool, got {found}")
-    ids = data.example_ids[rows]
-    order = np.argsort(ids, kind="stable")
-    repeated = np.flatnonzero(ids[order][1:] == ids[order][:-1])
-    if not len(repeated):
-        return
-    cell = np.repeat(np.arange(len(starts)), counts)  # cell s * C + c is client c's split s
-    first, second = order[repeated[0] : repeated[0] + 2]
-    places = " and ".join(
-        f"{SPLITS[cell[i] // data.num_clients]} of {data.client_name(int(cell[i] % data.num_clients))}"
-        for i in (first, second)
-    )
-    raise ValueError(f"leak: expected every example in one place, found example id {ids[first]} in {places}")
-
-
-def _check_clients(
-    dataset: Dataset, client_of: np.ndarray, num_clients: int | None, client_names: tuple[str, ...]
-) -> tuple[np.ndarray, int]:
-    client_of = np.asarray(client_of)
-    if client_of.shape != (len(dataset),) or not np.issubdtype(client_of.dtype, np.integer):
-        found = f"shape {client_of.shape} of {client_of.dtype}"
-        raise ValueError(f"client_of: expected {len(dataset)} integers, got {found}")
-    low, high = (int(client_of.min()), int(client_of.max())) if len(client_of) else (-1, -1)
-    total = high + 1 if num_clients is None else int(num_clients)
-    if low < -1 or high >= total or total < 1:
-        expected = f"ids from -1 to {max(total, 1) - 1}, some not -1"
-        raise ValueError(f"client_of: expected {expected}, got {low}..{high}")
-    if len(client_of) > np.iinfo(np.int32).max:
-        raise ValueError(f"client_of: expected at most 2^31 - 1 examples, got {len(client_of)}")
-    if client_names and len(client_names) != total:
-        raise ValueError(f"client_names: expected {total} names, got {len(client_names)}")
-    return client_of, total
-
-
-def _check_trainable(sizes: np.ndarray, client_names: tuple[str, ...]) -> None:
-    empty = np.flatnonzero(sizes == 0)
-    if len(empty):
-        name = f" ({client_names[empty[0]]})" if client_names else ""
-        more = f" (and {len(empty) - 1} more clients)" if len(empty) > 1 else ""
-        found = f"none for client {empty[0]}{name}{more}"
-        raise ValueError(f"client_of: expected a training example for each client, got {found}")
-
-
-def _split_counts(sizes: np.ndarray, test_fraction: float, val_fraction: float) -> np.ndarray:
-    """Examples of each client and split, ``[C, 3]`` int64."""
-    slack = 1e-9  # 0.2 * 35 is a little more than 7 in binary
-    test = np.ceil(sizes * test_fraction - slack).astype(np.int64)
-    val = np.ceil((sizes - test) * val_fraction - slack).astype(np.int64)
-    starved = test + val == sizes
-    from_val = starved & (val > 0)
-    val -= from_val
-    test -= starved & ~from_val
-    return np.stack([sizes - test - val, val, test], axis=1)
-
-
-def _order(client_of: np.ndarray, ids: np.ndarray, counts: np.ndarray, seed: int) -> np.ndarray:
-    """Rows of the data set in pool order: by client, split and example id."""
-    used = np.flatnonzero(client_of >= 0)
-    client = client_of[used]
-    by_key = np.lexsort((ids[used], _keys(ids[used], seed), client))
-    # Sorted by key, a client's first rows are training, the next validation, the last test.
-    split = np.empty(len(used), np.int8)
-    split[by_key] = np.repeat(np.tile(np.arange(3), len(counts)), counts.ravel())
-    return used[np.lexsort((ids[used], split, client))]
-
-
-def _keys(ids: np.ndarray, seed: int) -> np.ndarray:
-    """A random 64-bit key for each example id, ``[n]`` uint64 (the splitmix64 mixer of Steele et al. 2014).
-
-    A hash rather than a generator's stream: it is the same in every NumPy version and needs no other
-    examples.
-    """
-    start = np.random.SeedSequence(seed).generate_state(1, np.uint64)[0]
-    with np.errstate(over="ignore"):  # arithmetic modulo 2^64 is meant
-        x = start + ids.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
-        x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        return x ^ (x >> np.uint64(31))
-
-
-def _rows(starts: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """The row numbers of several ranges, one after the other."""
-    before = np.cumsum(counts) - counts
-    return np.repeat(starts - before, counts) + np.arange(int(counts.sum()))
+    places = {split: data.ranges[split] for split in SPLITS}
+    if data.global_test:
+        first = len(data.example_ids) - data.global_test
+        places["global test set"] = (np.array([first]), np.array([data.global_test]))
+    assert_disjoint(data.example_ids, places, data.client_names)
 
 
 def _frozen(array: np.ndarray) -> np.ndarray:

@@ -98,7 +98,7 @@ class Ragged:
         return [entry.tobytes().decode() for entry in self]
 
 
-Table = Mapping[str, "np.ndarray | Ragged"]  # column name -> entries of one official split
+Table = Mapping[str, np.ndarray | Ragged]  # column name -> entries of one official split
 Tables = Mapping[str, Table]  # official split -> table
 
 

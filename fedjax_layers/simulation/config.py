@@ -61,6 +61,7 @@ class RunConfig:
     partition: str | None = _option(None, "how examples go to clients; natural clients, else dirichlet")
     clients: int | None = _option(None, "number of clients; the natural ones, else 10")
     partition_seed: int | None = _option(None, "seed of the partition; the run's seed")
+    drift: tuple[str, ...] = _option((), "changes of the data: name@round or name@round:share of the clients")
     model: str | None = _option(None, "name of the model; the data set's usual one")
     model_options: Mapping[str, Any] = _options("the model's own parameters")
     conv: str = _option("auto", "convolution: auto, patches or native")
@@ -170,4 +171,5 @@ def _data_factories(dataset: str, partition: str | None) -> list[Callable[..., A
     """Whoever may take the data's options; without a named partition, the one that data without clients get."""
     loaders = [data.DATASETS[dataset].build] if dataset in data.DATASETS else []
     scheme = partition or "dirichlet"
-    return [data.load, *([data.PARTITIONS[scheme]] if scheme in data.PARTITIONS else []), *loaders]
+    partitions = [data.PARTITIONS[scheme]] if scheme in data.PARTITIONS else []
+    return [data.load, *data.FEATURE_SHIFTS.values(), *partitions, *loaders]

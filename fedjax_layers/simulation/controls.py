@@ -11,8 +11,7 @@ import numpy as np
 
 from fedjax_layers import algorithms
 from fedjax_layers.data import ClientData
-from fedjax_layers.simulation.periods import Inputs, round_keys, start_params
-from fedjax_layers.simulation.sampling import draw_cohort
+from fedjax_layers.simulation.periods import Inputs, cohort_of, round_keys, start_params
 from fedjax_layers.simulation.setup import Builder
 
 
@@ -39,8 +38,7 @@ def _cuts(builder: Builder, inputs: Inputs, labels: jax.Array) -> dict[str, jax.
     rule = algorithms.CutRule(**{k: v for k, v in options.items() if k in names})
     trainer = builder.make_trainer(inputs.hyper)
     draw_key, round_key = round_keys(inputs.key, jnp.int32(0))
-    source = inputs.federation
-    cohort = draw_cohort(inputs.sampling, draw_key, jnp.int32(0), source.train, source.pool, inputs.weights)
+    cohort = cohort_of(inputs, draw_key, jnp.int32(0))
     return algorithms.cut_controls(trainer, round_key, start_params(trainer.task, inputs.key), cohort, labels, rule)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import jax
@@ -13,31 +12,6 @@ from fedjax_layers.simulation.scoring import confusion_matrix, scores_from_confu
 from fedjax_layers.types import Array, Batch, Params, Pool, Ranges, Task
 
 SPLITS = ("val", "test")
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class Federation:
-    """All clients' data on the device.
-
-    Attributes:
-      pool: the examples.
-      train: training range of each client ``[C]``.
-      val: validation range of each client.
-      test: test range of each client.
-      largest: static; examples of the largest client in train, val and test.
-    """
-
-    pool: Pool
-    train: Ranges
-    val: Ranges
-    test: Ranges
-    largest: tuple[int, int, int] = dataclasses.field(metadata={"static": True})
-
-    def split(self, name: str) -> tuple[Ranges, int]:
-        """Ranges of a split and the size of its largest client."""
-        index = ("train", "val", "test").index(name)
-        return (self.train, self.val, self.test)[index], self.largest[index]
 
 
 def evaluate(

@@ -18,6 +18,7 @@ from fedjax_layers.simulation.setup import Experiment
 from fedjax_layers.simulation.simulate import finish_run, run_periods, start_state
 from fedjax_layers.simulation.statistics import patience_stop
 from fedjax_layers.simulation.summary import client_arrays, round_record, summarise_run
+from fedjax_layers.simulation.unseen import adapted_scores, unseen_summary
 
 _CHECKPOINT_SECONDS = 20.0
 Progress = Callable[[int, History], bool | None]
@@ -47,8 +48,11 @@ def execute(
         state, history = recorder.restore(start_state(builder, experiment.plan, inputs))
         first_round = history.rounds_done
         recorder.begin(experiment, first_round)
-        if not _run_rounds(experiment, state, history, recorder, progress):
+        state, complete = _run_rounds(experiment, state, history, recorder, progress)
+        if not complete:
             return {}, history
+        unseen = experiment.data.unseen
+        adapted = adapted_scores(builder, experiment.plan, inputs, state, history, unseen)
     seconds = time.perf_counter() - started
     steps = int(history.rounds["steps"][first_round:].sum(dtype=np.int64))
     timing = {
@@ -59,16 +63,17 @@ def execute(
         "peak_memory_bytes": peak_memory_bytes(),
     }
     summary = summary_of(experiment, history, timing)
+    summary["unseen"] = unseen_summary(history, adapted, unseen, experiment.data.sizes["train"])
     if directory is not None:
-        directory.write_clients(client_arrays(history))
+        directory.write_clients(client_arrays(history) | adapted)
         directory.write_summary(summary)
     return summary, history
 
 
 def _run_rounds(
     experiment: Experiment, state: Any, history: History, recorder: _Recorder, progress: Progress | None
-) -> bool:
-    """All rounds and the last local phase; False if ``progress`` stopped them."""
+) -> tuple[Any, bool]:
+    """All rounds and the last local phase: the state, and False if ``progress`` stopped them."""
     config, builder, plan, inputs = experiment.config, experiment.builder, experiment.plan, experiment.inputs
     sizes = experiment.data.sizes["train"]
     # A run resumed after its patience ended has no round left.
@@ -81,9 +86,9 @@ def _run_rounds(
         if last:
             break
         if stopped:
-            return False
+            return state, False
     finish_run(builder, plan, inputs, state, history)
-    return True
+    return state, True
 
 
 class _Recorder:
@@ -135,6 +140,7 @@ def summary_of(experiment: Experiment, history: History, timing: dict[str, float
         moment=config.moment,
         selection=config.selection,
         timing=timing,
+        unseen=experiment.data.unseen,
     )
     if config.algorithm == "player_fl":
         summary["control_cuts"] = control_cuts(experiment.builder, experiment.inputs, experiment.data, config.seed)

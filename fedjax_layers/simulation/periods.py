@@ -12,7 +12,8 @@ import jax.numpy as jnp
 
 from fedjax_layers import keys
 from fedjax_layers.ops import ClientAxis, weighted_mean
-from fedjax_layers.simulation.evaluation import SPLITS, Federation, evaluate
+from fedjax_layers.simulation.evaluation import SPLITS, evaluate
+from fedjax_layers.simulation.federation import Federation
 from fedjax_layers.simulation.sampling import Sampling, draw_cohort, everyone
 from fedjax_layers.simulation.sharding import constrain_state
 from fedjax_layers.types import Algorithm, Array, Cohort, Key, Models, Params, RoundInfo, Task
@@ -74,6 +75,15 @@ def round_keys(key: Key, t: Array) -> tuple[Key, Key]:
     return draw_key, round_key
 
 
+def cohort_of(inputs: Inputs, key: Key, t: Array, sampling: Sampling | None = None) -> Cohort:
+    """The cohort of round ``t``, drawn by the run's rule or another one."""
+    source = inputs.federation.at(t)
+    weights = inputs.weights
+    if weights is not None and not isinstance(inputs.federation.since, tuple):
+        weights = jnp.where(source.train.count > 0, weights, 0)  # who has not joined yet does not count
+    return draw_cohort(sampling or inputs.sampling, key, t, source.train, source.pool, weights)
+
+
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def start(build: Build, plan: Plan, inputs: Inputs) -> Any:
     """The state before the first round, laid out as every period leaves it."""
@@ -101,8 +111,7 @@ def run_period(
 
     def one(t: Array, state: Any) -> tuple[Any, Cohort, RoundInfo]:
         draw_key, round_key = round_keys(inputs.key, t)
-        source = inputs.federation
-        cohort = draw_cohort(inputs.sampling, draw_key, t, source.train, source.pool, inputs.weights)
+        cohort = cohort_of(inputs, draw_key, t)
         state, info = algorithm.round(round_key, state, cohort)
         return state, cohort, info
 
@@ -122,7 +131,8 @@ def run_period(
     # The count is traced, so that a shorter last period, or a resumed one, is the same program.
     state, log, last = jax.lax.fori_loop(0, count, body, (state, empty_log, empty_last))
     state = constrain_state(state, plan.axis)
-    return state, log, _evaluate_all(plan, inputs.federation, algorithm.models(state), last)
+    source = inputs.federation.at(first + count - 1)
+    return state, log, _evaluate_all(plan, source, algorithm.models(state), last)
 
 
 def _round_row(cohort: Cohort, info: RoundInfo) -> dict[str, Array]:
@@ -168,30 +178,54 @@ def _evaluate_all(plan: Plan, source: Federation, models: Models, last: Any) -> 
         add("served", models.personal, stacked=True)
     if "served" in plan.moments and models.global_model is not None:
         add("global", models.global_model, stacked=False, pooled=True)
+        scores |= _global_test_scores(plan, source, models.global_model)
     return scores
+
+
+def _global_test_scores(plan: Plan, source: Federation, params: Params) -> dict[str, Array]:
+    """The global model on the global test set, ``pooled/global_test/{metric}``, ``[]`` each; nothing without one."""
+    largest = source.largest[-1]
+    if not largest:
+        return {}
+    _, total = evaluate(plan.task, params, source.pool, source.global_test, stacked=False, largest=largest, pooled=True)
+    return {f"pooled/global_test/{name}": x for name, x in total.items()}
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def finish_period(build: Build, plan: Plan, state: Any, inputs: Inputs, t: Array) -> dict[str, Array]:
     """The last local phase of all clients, and the scores of its models by ``{split}/{metric}``, ``[C]`` each."""
-    source = inputs.federation
-    num_clients = source.train.count.shape[0]
+    source = inputs.federation.at(t - 1)
     key = jax.random.fold_in(inputs.key, t)
-    cohort = draw_cohort(everyone(num_clients), key, t, source.train, source.pool, inputs.weights)
+    cohort = cohort_of(inputs, key, t - 1, everyone(source.num_clients))
     finish = build(inputs.hyper).finish
     assert finish is not None  # the caller has looked
     final = finish(key, state, cohort)
+    return _score_each(plan, source, final)
+
+
+def _score_each(plan: Plan, source: Federation, stacked: Params, rows: Any = slice(None)) -> dict[str, Array]:
+    """Scores of one model per client on its own examples, by ``{split}/{metric}``, ``[K]`` each."""
     scores: dict[str, Array] = {}
     for split in SPLITS:
         ranges, largest = source.split(split)
-        per_client, _ = evaluate(
-            plan.task,
-            final,
-            source.pool,
-            ranges,
-            stacked=True,
-            largest=largest,
-            axis=plan.axis,
-        )
+        ranges = jax.tree.map(lambda x: x[rows], ranges)
+        per_client, _ = evaluate(plan.task, stacked, source.pool, ranges, stacked=True, largest=largest, axis=plan.axis)
         scores |= {f"{split}/{name}": x for name, x in per_client.items()}
     return scores
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def adapt_period(build: Build, plan: Plan, state: Any, inputs: Inputs, ids: Array, t: Array) -> dict[str, Array]:
+    """Scores of clients that never took part, after one round's local training from what they would be served.
+
+    The server learns nothing from it: the state after the round is dropped.
+
+    Returns:
+      Scores by ``{split}/{metric}``, ``[n]`` each for ``ids [n]``.
+    """
+    source = inputs.federation.at(t - 1)
+    rows = jax.tree.map(lambda x: x[ids], source.train)
+    cohort = Cohort(ids, jnp.maximum(rows.count, 1).astype(jnp.float32), rows, source.pool)
+    key = jax.random.fold_in(inputs.key, keys.UNSEEN)
+    _, info = build(inputs.hyper).round(key, state, cohort)
+    return _score_each(plan, source, info.trained, ids)

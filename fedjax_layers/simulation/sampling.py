@@ -23,7 +23,8 @@ class Sampling:
       scheme: static.
       size: static, K, the slots of every cohort.
       given: client ids, ``[K]`` for ``"fixed"``, ``[R, K]`` for ``"schedule"`` (a row per round, used again from
-        the first when rounds outnumber rows; -1 is an empty slot), else ``()``. Traced: other members, same program.
+        the first when rounds outnumber rows; -1 is an empty slot), for ``"uniform"`` and ``"by_size"`` those that may
+        be drawn, ``()`` meaning all. Traced: other members, same program.
     """
 
     scheme: Scheme = dataclasses.field(metadata={"static": True})
@@ -36,24 +37,32 @@ def everyone(num_clients: int) -> Sampling:
     return Sampling("all", _checked_size(num_clients, num_clients))
 
 
-def uniform(size: int, num_clients: int) -> Sampling:
-    """``size`` different clients, every set equally likely.
+def uniform(size: int, num_clients: int, among: np.ndarray | None = None) -> Sampling:
+    """``size`` different clients, every set equally likely; ``among`` some of them only, ``[n]`` ids.
 
     Raises:
-      ValueError: size below 1 or above the population.
+      ValueError: size below 1 or above the population, or an id out of range or given twice.
     """
-    return Sampling("uniform", _checked_size(size, num_clients))
+    return _drawn("uniform", size, num_clients, among)
 
 
-def by_size(size: int, num_clients: int) -> Sampling:
+def by_size(size: int, num_clients: int, among: np.ndarray | None = None) -> Sampling:
     """``size`` different clients, drawn one after another with chances proportional to their training examples.
 
     Unless weights are given, their models are averaged with equal ones: sizes already decided who is there.
+    ``among``: ``[n]`` ids of those that may be drawn.
 
     Raises:
-      ValueError: size below 1 or above the population.
+      ValueError: size below 1 or above the population, or an id out of range or given twice.
     """
-    return Sampling("by_size", _checked_size(size, num_clients))
+    return _drawn("by_size", size, num_clients, among)
+
+
+def _drawn(scheme: Scheme, size: int, num_clients: int, among: np.ndarray | None) -> Sampling:
+    if among is None:
+        return Sampling(scheme, _checked_size(size, num_clients))
+    among = _checked_ids(np.asarray(among)[None], num_clients)[0]
+    return Sampling(scheme, _checked_size(size, len(among)), jnp.asarray(among, jnp.int32))
 
 
 def fixed(ids: np.ndarray, num_clients: int) -> Sampling:
@@ -98,11 +107,8 @@ def draw_cohort(
         weights = jnp.where(sizes > 0, 1.0, 0.0) if sampling.scheme == "by_size" else sizes
     if sampling.scheme == "all":
         return Cohort(jnp.arange(num, dtype=jnp.int32), weights, train, pool, everyone=True)
-    if sampling.scheme == "uniform":
-        ids = jax.random.permutation(key, num)[: sampling.size].astype(jnp.int32)
-    elif sampling.scheme == "by_size":
-        # Gumbel top-k is sequential drawing without replacement (Kool et al. 2019).
-        ids = jax.lax.top_k(jnp.log(sizes) + jax.random.gumbel(key, (num,)), sampling.size)[1].astype(jnp.int32)
+    if sampling.scheme in ("uniform", "by_size"):
+        ids = _draw(sampling, key, sizes)
     elif sampling.scheme == "fixed":
         ids = jnp.asarray(sampling.given)
     else:
@@ -112,6 +118,17 @@ def draw_cohort(
     safe = jnp.maximum(ids, 0)
     rows = Ranges(train.start[safe], train.count[safe])
     return Cohort(safe, jnp.where(present, weights[safe], 0), rows, pool)
+
+
+def _draw(sampling: Sampling, key: Key, sizes: Array) -> Array:
+    """``[K]`` different ids of those that may be drawn."""
+    among = jnp.arange(len(sizes), dtype=jnp.int32) if isinstance(sampling.given, tuple) else sampling.given
+    if sampling.scheme == "uniform":
+        place = jax.random.permutation(key, len(among))[: sampling.size]
+    else:
+        # Gumbel top-k is sequential drawing without replacement (Kool et al. 2019).
+        place = jax.lax.top_k(jnp.log(sizes[among]) + jax.random.gumbel(key, among.shape), sampling.size)[1]
+    return among[place]
 
 
 def _checked_size(size: int, num_clients: int) -> int:

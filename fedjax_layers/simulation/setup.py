@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 
 from fedjax_layers import algorithms, data, models
+from fedjax_layers.data.drift import Phase, schedule
 from fedjax_layers.local_training import Trainer
 from fedjax_layers.models.registry import USUAL_MODELS, model_options
 from fedjax_layers.names import defaults_of, unknown_name
 from fedjax_layers.simulation.config import RunConfig
+from fedjax_layers.simulation.federation import federation
 from fedjax_layers.simulation.optimizers import client_optimizer, server_optimizer
-from fedjax_layers.simulation.periods import Inputs, Plan
+from fedjax_layers.simulation.periods import Inputs, Plan, cohort_of
 from fedjax_layers.simulation.probe import AxisChoice, choose_axis, pinned_axis
-from fedjax_layers.simulation.sampling import Sampling, by_size, draw_cohort, everyone, uniform
+from fedjax_layers.simulation.sampling import Sampling, by_size, everyone, fixed, uniform
 from fedjax_layers.simulation.sharding import replicate
-from fedjax_layers.simulation.simulate import federation, make_inputs
+from fedjax_layers.simulation.simulate import make_inputs
 from fedjax_layers.types import Algorithm, Task
 
 _COUNTS_LAYERS = ("personal_layers", "head_layers", "fixed_cut")
@@ -95,8 +97,9 @@ def assemble(config: RunConfig, clients: data.ClientData, axis: AxisChoice | Non
     """The config's run on data that are loaded already; see :func:`prepare`."""
     task = make_task(config, clients)
     _check_layers(config, task)
-    source = federation(clients)
-    sampling = make_sampling(config, clients.num_clients)
+    phases = schedule(clients, config.drift, config.seed) if config.drift else [Phase(0, clients)]
+    source = federation(phases)
+    sampling = make_sampling(config, clients)
     weights = np.ones(clients.num_clients) if config.weighting == "uniform" else None
     usual = defaults_of(algorithms.registry[config.algorithm])
     traced = {k: float(v) for k, v in config.algorithm_options.items() if isinstance(usual[k], float)}
@@ -111,7 +114,7 @@ def assemble(config: RunConfig, clients: data.ClientData, axis: AxisChoice | Non
         )
     } | {"options": traced}
     inputs = make_inputs(source, hyper=hyper, seed=config.seed, sampling=sampling, weights=weights)
-    builder = make_builder(config, task, clients, set(traced))
+    builder = make_builder(config, task, phases, set(traced))
     builder(inputs.hyper)  # a wrong option value shows here, before any work
     if axis is None:
         axis = pick_axis(config, builder, inputs)
@@ -157,23 +160,25 @@ def make_task(config: RunConfig, clients: data.ClientData) -> Task:
     )
 
 
-def make_sampling(config: RunConfig, num_clients: int) -> Sampling:
-    """The config's cohort rule."""
-    if config.cohort is None or config.cohort == num_clients:
-        return everyone(num_clients)
-    return {"uniform": uniform, "by_size": by_size}[config.sampling](config.cohort, num_clients)
+def make_sampling(config: RunConfig, clients: data.ClientData) -> Sampling:
+    """The config's cohort rule over the clients that train."""
+    total = clients.num_clients
+    seen = np.flatnonzero(~clients.unseen) if clients.unseen.any() else None
+    if config.cohort is None or config.cohort == (total if seen is None else len(seen)):
+        return everyone(total) if seen is None else fixed(seen, total)
+    return {"uniform": uniform, "by_size": by_size}[config.sampling](config.cohort, total, seen)
 
 
-def make_builder(config: RunConfig, task: Task, clients: data.ClientData, traced: set[str]) -> Builder:
+def make_builder(config: RunConfig, task: Task, phases: Sequence[Phase], traced: set[str]) -> Builder:
     """The static part of the algorithm; floats among its options are traced instead."""
-    counts = clients.sizes["train"]
+    counts = np.stack([phase.data.sizes["train"] for phase in phases])
     trainer = {
-        "num_clients": clients.num_clients,
+        "num_clients": counts.shape[1],
         "max_examples": int(counts.max()),
         "batch_size": config.batch_size,
         "epochs": config.epochs,
         "steps": config.steps,
-        "uniform": bool((counts == counts[0]).all()),
+        "uniform": bool((counts == counts[0, 0]).all()),
         "keep_optimizer": config.keep_optimizer,
     }
     static = {k: v for k, v in config.algorithm_options.items() if k not in traced}
@@ -184,8 +189,7 @@ def pick_axis(config: RunConfig, builder: Builder, inputs: Inputs) -> AxisChoice
     """The pinned axis, or the fastest of a timed probe."""
     if config.client_width != "auto":
         return pinned_axis(None if config.client_width == "all" else int(config.client_width))
-    source = inputs.federation
-    cohort = draw_cohort(inputs.sampling, inputs.key, jnp.int32(0), source.train, source.pool, inputs.weights)
+    cohort = cohort_of(inputs, inputs.key, jnp.int32(0))
     trainer = builder.make_trainer(inputs.hyper)
     return choose_axis(trainer, inputs.key, builder.task.init(inputs.key), cohort)
 

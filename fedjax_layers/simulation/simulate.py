@@ -11,7 +11,7 @@ import numpy as np
 
 from fedjax_layers.data.client_data import ClientData
 from fedjax_layers.ops import ClientAxis
-from fedjax_layers.simulation.evaluation import Federation
+from fedjax_layers.simulation.federation import Federation, federation
 from fedjax_layers.simulation.history import History
 from fedjax_layers.simulation.periods import Build, Inputs, Plan, finish_period, models_of, run_period, start
 from fedjax_layers.simulation.sampling import Sampling, everyone
@@ -25,13 +25,6 @@ class Result(NamedTuple):
     state: Any
     models: Models
     history: History
-
-
-def federation(data: ClientData) -> Federation:
-    """Put the clients' data on the device, once."""
-    train, val, test = (data.device_ranges(split) for split in ("train", "val", "test"))
-    sizes = [int(data.sizes[split].max(initial=0)) for split in ("train", "val", "test")]
-    return Federation(data.pool(), train, val, test, largest=(sizes[0], sizes[1], sizes[2]))
 
 
 def simulate(
@@ -98,7 +91,7 @@ def make_inputs(
     axis: ClientAxis = ClientAxis(),
 ) -> Inputs:
     """Check the traced part of a run, and put it on the devices of ``axis``."""
-    num_clients = source.train.count.shape[0]
+    num_clients = source.num_clients
     if weights is not None:
         weights = check_weights(weights, num_clients)
     inputs = Inputs(
@@ -168,7 +161,7 @@ def _evaluation_row(
     """One evaluation for the history: trained scores moved from slots to clients."""
     host = {name: np.asarray(x) for name, x in scores.items()}
     ids = host.pop("trained/ids", None)
-    num_clients = inputs.federation.train.count.shape[0]
+    num_clients = inputs.federation.num_clients
     row: dict[str, np.ndarray | np.generic] = {"round": np.int64(done), "finished": np.bool_(finished)}
     for name, x in host.items():
         if name.startswith("trained/") and ids is not None:

@@ -17,7 +17,9 @@ SELECTIONS = ("last", "best")
 _SCALAR_BYTES = 4  # layer scores travel as float32
 
 
-def scores_of(history: History, moment: str, selection: str, sizes: np.ndarray) -> dict[str, Any] | None:
+def scores_of(
+    history: History, moment: str, selection: str, sizes: np.ndarray, unseen: np.ndarray | None = None
+) -> dict[str, Any] | None:
     """Each reported metric over clients: mean, example-weighted mean, std, min and 10th percentile.
 
     Args:
@@ -25,6 +27,7 @@ def scores_of(history: History, moment: str, selection: str, sizes: np.ndarray) 
       moment: ``served``, ``trained`` or ``global``.
       selection: ``last`` or ``best``.
       sizes: ``[C]`` weights of the weighted mean, the clients' training examples.
+      unseen: ``[C]`` bool, clients that are left out; ``None`` leaves out none.
 
     Returns:
       Metric to summary, or ``None`` where the run has no such model.
@@ -32,7 +35,8 @@ def scores_of(history: History, moment: str, selection: str, sizes: np.ndarray) 
     per_client = history.scores(moment, selection)
     if per_client is None:
         return None
-    return {metric: summarise(per_client[metric], sizes) for metric in REPORTED}
+    left_out = np.zeros(len(sizes), bool) if unseen is None else unseen
+    return {metric: summarise(np.where(left_out, np.nan, per_client[metric]), sizes) for metric in REPORTED}
 
 
 def exchanged_bytes(history: History, layers: LayerMap) -> tuple[int, int]:
@@ -61,13 +65,16 @@ def summarise_run(
     moment: str,
     selection: str,
     timing: dict[str, float | int],
+    unseen: np.ndarray | None = None,
 ) -> dict[str, Any]:
-    """The content of ``summary.json``.
+    """The content of ``summary.json``. Clients that never took part (``unseen [C]``) count in no summary here.
 
     ``personal`` is scored at ``moment`` and ``selection``, named beside it; ``moments`` holds the means of all four
     combinations. ``fairness_variance`` is the population variance over clients of the personal macro-F1.
     """
     personal = history.scores(moment, selection)
+    if personal is not None and unseen is not None:
+        personal = {metric: np.where(unseen, np.nan, values) for metric, values in personal.items()}
     up, down = exchanged_bytes(history, layers)
     rounds = history.rounds
     last_shared = [name for name, n in zip(layers.names, rounds["sent"][-1], strict=True) if n > 0]
@@ -83,15 +90,16 @@ def summarise_run(
         "layer_scores": rounds["scores"][-1].tolist() if "scores" in rounds else None,
         "moment": moment,
         "selection": selection,
-        "personal": scores_of(history, moment, selection, sizes),
-        "global": scores_of(history, "global", selection, sizes),
-        "pooled": pooled_scores(history),
+        "personal": scores_of(history, moment, selection, sizes, unseen),
+        "global": scores_of(history, "global", selection, sizes, unseen),
+        "pooled": pooled_scores(history, "test"),
+        "global_test": pooled_scores(history, "global_test"),
         "team": None,
         "moments": {
             f"{m}/{s}": {k: v["mean"] for k, v in scores.items()}
             for m in MOMENTS
             for s in SELECTIONS
-            if (scores := scores_of(history, m, s, sizes)) is not None
+            if (scores := scores_of(history, m, s, sizes, unseen)) is not None
         },
         "fairness_variance": None if personal is None else fairness_variance(personal["macro_f1"]),
         "incentive": None,
@@ -103,13 +111,18 @@ def summarise_run(
     }
 
 
-def pooled_scores(history: History) -> dict[str, float] | None:
-    """The global model on all clients' test examples as one set, after the last round."""
+def pooled_scores(history: History, examples: str) -> dict[str, float] | None:
+    """The global model on one set of examples, after the last round.
+
+    Args:
+      history: the run's.
+      examples: ``test``, all clients' test examples together, or ``global_test``, the examples of no client.
+    """
     evaluations = history.evaluations
-    if "pooled/test/loss" not in evaluations:
+    if f"pooled/{examples}/loss" not in evaluations:
         return None
     served = np.flatnonzero(~evaluations["finished"])
-    return {metric: float(evaluations[f"pooled/test/{metric}"][served[-1]]) for metric in REPORTED}
+    return {metric: float(evaluations[f"pooled/{examples}/{metric}"][served[-1]]) for metric in REPORTED}
 
 
 def client_arrays(history: History) -> dict[str, np.ndarray]:

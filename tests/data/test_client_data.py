@@ -97,8 +97,11 @@ def test_hash_is_the_documented_digest():
 
 def test_hash_golden_value():
     # Written down once: a change means that runs of different versions are not on the same split.
-    data = federate(toy(12), np.arange(12) % 2)
-    assert data.partition_hash == "264f5279dc67a0094b7f759d9c573a733692f795a2e1de3d06cc3687bf7e8d25"
+    hashes = [federate(toy(12), np.arange(12) % 2, stratified=s).partition_hash for s in (False, True)]
+    assert hashes == [
+        "264f5279dc67a0094b7f759d9c573a733692f795a2e1de3d06cc3687bf7e8d25",
+        "733625d1b05930c47d88f0c52fccd0758ec290b0de0a7cdbb67f69f589e5eeb1",
+    ]
 
 
 def test_hash_sees_owners_and_splits_only():
@@ -176,7 +179,7 @@ def test_arrays_are_read_only_and_the_partition_is_json():
         data.labels[0] = 1
     again = json.loads(json.dumps(data.partition))
     assert again["scheme"] == "iid"
-    assert again["split"] == {"test_fraction": 0.2, "val_fraction": 0.2, "seed": 42}
+    assert again["split"] == {"test_fraction": 0.2, "val_fraction": 0.2, "stratified": True, "seed": 42}
 
 
 def test_pool_and_ranges_on_the_device():

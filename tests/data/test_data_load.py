@@ -48,7 +48,7 @@ def test_options_reach_the_partition_and_the_split():
         own = np.concatenate([data.labels[data.rows(c, s)] for s in ("train", "val", "test")])
         assert len(np.unique(own)) == 3
     assert data.partition["seed"] == 7
-    assert data.partition["split"] == {"test_fraction": 0.5, "val_fraction": 0.2, "seed": 1}
+    assert data.partition["split"] == {"test_fraction": 0.5, "val_fraction": 0.2, "stratified": True, "seed": 1}
     json.dumps(data.partition)
 
 
@@ -77,7 +77,11 @@ def test_a_generated_set_makes_as_many_clients_as_asked():
             "option of heart with partition 'natural': expected one of nothing, got 'alpha'",
         ),
         ("heart", {"clients": 3}, "num_clients: expected 4, the natural clients of the data, got 3"),
-        ("synthetic", {"partition": "dirichlet", "alpha": 1.0}, "alpha: expected an option of either"),
+        (
+            "synthetic",
+            {"partition": "dirichlet", "alpha": 1.0},
+            "alpha: expected an option of one thing, got one of data set 'synthetic' and",
+        ),
     ],
 )
 def test_load_errors(name, options, message):

@@ -7,7 +7,8 @@ import pytest
 from sklearn import metrics
 
 from fedjax_layers.ops import ClientAxis
-from fedjax_layers.simulation.evaluation import Federation, evaluate
+from fedjax_layers.simulation.evaluation import evaluate
+from fedjax_layers.simulation.federation import Federation
 from fedjax_layers.simulation.scoring import METRICS
 from fedjax_layers.types import Pool, Ranges
 from tests import toy
@@ -136,6 +137,6 @@ def test_losses_are_summed_in_the_models_precision(data, x64):
 def test_splits_are_found_by_name(data):
     pool, ranges = data
     others = [Ranges(ranges.start + i, ranges.count) for i in range(3)]
-    source = Federation(pool, *others, largest=(5, 6, 7))
+    source = Federation(pool, *others, global_test=others[0], largest=(5, 6, 7, 0))
     for name, expected, largest in zip(("train", "val", "test"), others, (5, 6, 7), strict=True):
         assert source.split(name) == (expected, largest)

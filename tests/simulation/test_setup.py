@@ -73,12 +73,12 @@ def test_what_does_not_fit_data_or_model_is_refused_in_one_line(changes, message
     assert "\n" not in str(caught.value)
 
 
-def test_the_sampling_rule_follows_the_config():
-    assert make_sampling(config_of(), 4).scheme == "all"
-    assert make_sampling(config_of(cohort=4), 4).scheme == "all"
-    rule = make_sampling(config_of(cohort=3), 4)
+def test_the_sampling_rule_follows_the_config(clients):
+    assert make_sampling(config_of(), clients).scheme == "all"
+    assert make_sampling(config_of(cohort=4), clients).scheme == "all"
+    rule = make_sampling(config_of(cohort=3), clients)
     assert (rule.scheme, rule.size) == ("uniform", 3)
-    assert make_sampling(config_of(cohort=3, sampling="by_size"), 4).scheme == "by_size"
+    assert make_sampling(config_of(cohort=3, sampling="by_size"), clients).scheme == "by_size"
 
 
 def test_weighting_and_partition_seed_reach_the_data(clients):

@@ -140,7 +140,7 @@ def test_pooled_scores_are_those_before_the_last_phase():
     row = {name: x[-1] for name, x in history.evaluations.items()}
     pooled = {name: np.float32(np.nan) for name in row if name.startswith("pooled/")}
     history.add({}, row | pooled | {"finished": np.bool_(True)})
-    assert pooled_scores(history)["accuracy"] == 1.0
+    assert pooled_scores(history, "test")["accuracy"] == 1.0
 
 
 def test_clients_hold_every_metric_of_every_moment_selection_and_split():

@@ -1,0 +1,164 @@
+"""Data that change during a run: label shift, class swap, covariate shift, clients that join late.
+
+A change starts a new :class:`Phase` at a round. Whatever changes, a training example never becomes a validation or
+test example of anybody, nor the other way round.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from fedjax_layers.data.client_data import ClientData
+from fedjax_layers.data.feature_shift import FEATURE_SHIFTS
+from fedjax_layers.names import unknown_name
+
+_SPEC = re.compile(r"(?P<name>\w+)@(?P<round>\d+)(:(?P<share>\d*\.?\d+))?")
+
+
+class Phase(NamedTuple):
+    """Data from a round on.
+
+    Attributes:
+      since: the first round, counted from 0, in which they hold.
+      data: the clients' data; all phases of a run have the same clients.
+    """
+
+    since: int
+    data: ClientData
+
+
+def exchange_data(data: ClientData, clients: np.ndarray, seed: int = 0) -> ClientData:
+    """Label shift: the given clients pass all their data on, each to the next of them in a random circle.
+
+    Training examples stay training examples of their new owner, so that nobody is tested on what somebody trained on.
+
+    Args:
+      data: the federated data.
+      clients: ``[n]`` different ids.
+      seed: of the circle.
+    """
+    circle = np.random.default_rng(seed).permutation(clients)
+    source = np.arange(data.num_clients)
+    source[circle] = np.roll(circle, 1)
+    ranges = {split: (start[source], count[source]) for split, (start, count) in data.ranges.items()}
+    return dataclasses.replace(data, ranges=ranges)
+
+
+def swap_classes(data: ClientData, clients: np.ndarray, seed: int = 0) -> ClientData:
+    """Concept shift: for the given clients classes 0 and 1 change places, and so on pair by pair, in all splits.
+
+    With an odd number of classes the last one keeps its place. ``seed`` is not used.
+
+    Raises:
+      ValueError: the data are no classification.
+    """
+    del seed
+    if data.task != "classification":
+        raise ValueError(f"drift: expected a classification for class_swap, got {data.name} ({data.task})")
+    partner = np.arange(data.num_classes, dtype=np.int32)
+    paired = data.num_classes - data.num_classes % 2
+    partner[:paired] ^= 1
+    labels = data.labels.copy()
+    rows = np.isin(data.places[0], clients)
+    labels[rows] = partner[labels[rows]]
+    return dataclasses.replace(data, labels=labels, strata=np.where(rows, labels, data.strata))
+
+
+def shift_inputs(data: ClientData, clients: np.ndarray, seed: int = 0, *, kind: str) -> ClientData:
+    """Covariate shift: the inputs of the given clients change, each in its own way; see ``feature_shift``.
+
+    Args:
+      data: the federated data.
+      clients: ``[n]`` different ids.
+      seed: of what the shift draws.
+      kind: a key of ``FEATURE_SHIFTS``.
+    """
+    owner = data.places[0]
+    number = np.full(data.num_clients, -1, np.int32)
+    # Numbered from 1, so that client 0 of the shift, which most shifts leave as it is, is nobody.
+    number[clients] = np.arange(1, len(clients) + 1)
+    client_of = np.where(owner < 0, -1, number[owner])
+    inputs = FEATURE_SHIFTS[kind](data.inputs, client_of, len(clients) + 1, seed)
+    return dataclasses.replace(data, inputs=inputs)
+
+
+def without_clients(data: ClientData, clients: np.ndarray) -> ClientData:
+    """The given clients have no examples (yet): they neither train nor count in any average."""
+    ranges = {}
+    for split, (start, count) in data.ranges.items():
+        left = count.copy()
+        left[clients] = 0
+        ranges[split] = (start, left)
+    return dataclasses.replace(data, ranges=ranges)
+
+
+CHANGES: dict[str, Callable[[ClientData, np.ndarray, int], ClientData]] = {
+    "label_shift": exchange_data,
+    "class_swap": swap_classes,
+}
+
+
+def schedule(data: ClientData, changes: Sequence[str], seed: int = 0) -> list[Phase]:
+    """Phases of a run.
+
+    Args:
+      data: the clients' data before any change.
+      changes: each ``name@round`` or ``name@round:share``, in the order of their rounds: at that round (counted from 0)
+        a share of the clients (default a half, at least one) is changed. Names: ``label_shift``, ``class_swap``, the
+        keys of ``FEATURE_SHIFTS``, and ``new_clients``, who are without data before that round.
+      seed: of who is concerned and of what is drawn.
+
+    Returns:
+      The phases, the first from round 0 on.
+
+    Raises:
+      ValueError: a change cannot be read, is unknown, or does not come after the one before.
+    """
+    rng = np.random.default_rng(seed)
+    phases: list[Phase] = []
+    late: list[tuple[int, np.ndarray]] = []  # since when, who
+    current, since = data, 0
+    for change in changes:
+        name, at, share = _parse(change)
+        if at <= since and (phases or at == 0):
+            raise ValueError(f"drift: expected rounds that go up from 1, got {change!r} after round {since}")
+        some = max(1, round(share * data.num_clients))
+        clients = np.sort(rng.permutation(data.num_clients)[:some])
+        phases.append(Phase(since, current))
+        since = at
+        if name == "new_clients":
+            late.append((at, clients))
+        elif name in CHANGES:
+            current = CHANGES[name](current, clients, seed)
+        else:
+            current = shift_inputs(current, clients, seed, kind=name)
+    phases.append(Phase(since, current))
+    return [Phase(p.since, _before(p, late)) for p in phases]
+
+
+def _before(phase: Phase, late: list[tuple[int, np.ndarray]]) -> ClientData:
+    absent = [clients for at, clients in late if phase.since < at]
+    if not absent:
+        return phase.data
+    clients = np.unique(np.concatenate(absent))
+    if len(clients) == phase.data.num_clients:
+        raise ValueError("drift: expected some clients with data before the new ones come, got none")
+    return without_clients(phase.data, clients)
+
+
+def _parse(change: str) -> tuple[str, int, float]:
+    match = _SPEC.fullmatch(change)
+    if match is None:
+        raise ValueError(f"drift: expected name@round or name@round:share, got {change!r}")
+    name, share = match["name"], float(match["share"] or 0.5)
+    known = ["new_clients", *CHANGES, *FEATURE_SHIFTS]
+    if name not in known:
+        raise unknown_name("drift", name, known)
+    if not 0 < share <= 1:
+        raise ValueError(f"drift: expected a share of clients in (0, 1], got {change!r}")
+    return name, int(match["round"]), share

@@ -1,0 +1,138 @@
+"""From a data set and the owner of each example to the clients' data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from fedjax_layers.data.client_data import ClientData, assemble_clients
+from fedjax_layers.data.dataset import Dataset
+from fedjax_layers.data.splits import assign_splits, random_keys, split_counts
+
+
+def federate(
+    dataset: Dataset,
+    client_of: np.ndarray,
+    *,
+    test_fraction: float = 0.2,
+    val_fraction: float = 0.2,
+    stratified: bool = True,
+    seed: int = 42,
+    num_clients: int | None = None,
+    client_names: tuple[str, ...] = (),
+    global_test: np.ndarray | None = None,
+    unseen: int | Sequence[int] = 0,
+    teams: np.ndarray | None = None,
+    partition: Mapping[str, Any] | None = None,
+) -> ClientData:
+    """Give each example to its client; split each client's examples, disjointly, into train, val and test.
+
+    By default 64/16/20 per cent, as PLayer-FL splits; for the rounding see
+    :func:`~fedjax_layers.data.splits.split_counts`, for the choice :func:`~fedjax_layers.data.splits.assign_splits`.
+
+    Args:
+      dataset: the data.
+      client_of: ``[N]`` integers, each example's client, -1 for an example that is not used.
+      test_fraction: share of a client's examples, in [0, 1).
+      val_fraction: share of what the test split leaves, in [0, 1).
+      stratified: keep the classes' shares in a client's splits.
+      seed: of the split, and of the choice of unseen clients; PLayer-FL's 42.
+      num_clients: C; ``None`` is the largest client id plus one.
+      client_names: ``C`` names; empty leaves the clients numbered.
+      global_test: ``[N]`` bool, examples of the global test set; they must be no client's.
+      unseen: clients that never train: their ids, or how many to draw.
+      teams: ``[C]`` integers, each client's team.
+      partition: JSON-able description of where ``client_of`` comes from, kept with the data.
+
+    Returns:
+      The federated data, checked by :func:`assert_no_leak`.
+
+    Raises:
+      ValueError: an argument out of range, a client without a training example (named), or a repeated example
+        id.
+    """
+    client_of, num_clients = _check_clients(dataset, client_of, num_clients, client_names)
+    apart = _check_global_test(global_test, client_of)
+    ids = np.arange(len(dataset)) if dataset.example_ids is None else dataset.example_ids.astype(np.int64)
+    sizes = np.bincount(client_of[client_of >= 0], minlength=num_clients)
+    _check_trainable(sizes, client_names)
+    counts = split_counts(sizes, test_fraction, val_fraction)
+    used = np.flatnonzero(client_of >= 0)
+    strata = dataset.groups[used] if stratified else None
+    split = assign_splits(client_of[used], ids[used], strata, counts, seed)
+    order = np.concatenate([used[np.lexsort((ids[used], split, client_of[used]))], apart[np.argsort(ids[apart])]])
+    hidden = _unseen(unseen, num_clients, seed)
+    description = {
+        "source": dataset.source,
+        **(partition or {"scheme": "given"}),
+        "num_clients": num_clients,
+        "split": {
+            "test_fraction": test_fraction,
+            "val_fraction": val_fraction,
+            "stratified": stratified,
+            "seed": seed,
+        },
+        "global_test": len(apart),
+        "unseen": np.flatnonzero(hidden).tolist(),
+    }
+    return assemble_clients(dataset, order, counts, client_names, hidden, teams, description)
+
+
+def _check_clients(
+    dataset: Dataset, client_of: np.ndarray, num_clients: int | None, client_names: tuple[str, ...]
+) -> tuple[np.ndarray, int]:
+    client_of = np.asarray(client_of)
+    if client_of.shape != (len(dataset),) or not np.issubdtype(client_of.dtype, np.integer):
+        found = f"shape {client_of.shape} of {client_of.dtype}"
+        raise ValueError(f"client_of: expected {len(dataset)} integers, got {found}")
+    low, high = (int(client_of.min()), int(client_of.max())) if len(client_of) else (-1, -1)
+    total = high + 1 if num_clients is None else int(num_clients)
+    if low < -1 or high >= total or total < 1:
+        expected = f"ids from -1 to {max(total, 1) - 1}, some not -1"
+        raise ValueError(f"client_of: expected {expected}, got {low}..{high}")
+    if len(client_of) > np.iinfo(np.int32).max:
+        raise ValueError(f"client_of: expected at most 2^31 - 1 examples, got {len(client_of)}")
+    if client_names and len(client_names) != total:
+        raise ValueError(f"client_names: expected {total} names, got {len(client_names)}")
+    return client_of, total
+
+
+def _check_trainable(sizes: np.ndarray, client_names: tuple[str, ...]) -> None:
+    empty = np.flatnonzero(sizes == 0)
+    if len(empty):
+        name = f" ({client_names[empty[0]]})" if client_names else ""
+        more = f" (and {len(empty) - 1} more clients)" if len(empty) > 1 else ""
+        found = f"none for client {empty[0]}{name}{more}"
+        raise ValueError(f"client_of: expected a training example for each client, got {found}")
+
+
+def _check_global_test(flags: np.ndarray | None, client_of: np.ndarray) -> np.ndarray:
+    """Rows ``[n]`` of the global test set."""
+    if flags is None:
+        return np.empty(0, np.int64)
+    if flags.shape != client_of.shape or flags.dtype != bool:
+        raise ValueError(f"global_test: expected {len(client_of)} flags, got shape {flags.shape} of {flags.dtype}")
+    owned = np.flatnonzero(flags & (client_of >= 0))
+    if len(owned):
+        found = f"row {owned[0]} of client {client_of[owned[0]]}"
+        raise ValueError(f"global_test: expected examples that are no client's, got {found}")
+    return np.flatnonzero(flags)
+
+
+def _unseen(unseen: int | Sequence[int], num_clients: int, seed: int) -> np.ndarray:
+    """Flags ``[C]``."""
+    flags = np.zeros(num_clients, bool)
+    if isinstance(unseen, int | np.integer):
+        if not 0 <= unseen < num_clients:
+            raise ValueError(f"unseen: expected 0..{num_clients - 1} clients, got {unseen}")
+        flags[np.argsort(random_keys(np.arange(num_clients), seed))[:unseen]] = True
+        return flags
+    ids = np.asarray(unseen)
+    if ids.size and not (np.issubdtype(ids.dtype, np.integer) and 0 <= ids.min() <= ids.max() < num_clients):
+        raise ValueError(f"unseen: expected client ids 0..{num_clients - 1}, got {list(unseen)}")
+    flags[ids.astype(np.int64)] = True
+    if flags.all():
+        raise ValueError("unseen: expected some clients left for training, got all of them")
+    return flags

@@ -1,0 +1,208 @@
+"""A data set, partitioned and split, in one call."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+import numpy as np
+
+from fedjax_layers.data.client_data import ClientData
+from fedjax_layers.data.dataset import Dataset
+from fedjax_layers.data.feature_shift import FEATURE_SHIFTS
+from fedjax_layers.data.federate import federate
+from fedjax_layers.data.leaks import content_groups, later_copies
+from fedjax_layers.data.partition_file import apply_partition
+from fedjax_layers.data.partitions import PARTITIONS, consecutive_teams
+from fedjax_layers.data.partitions import partition as make_partition
+from fedjax_layers.data.sources import DATASETS, load_dataset
+from fedjax_layers.data.splits import set_apart
+from fedjax_layers.names import defaults_of, options_of, unknown_name
+
+DEFAULT_CLIENTS = 10  # where the data have none of their own
+
+
+def load(
+    name: str,
+    *,
+    partition: str | None = None,
+    clients: int | None = None,
+    seed: int = 0,
+    data_dir: str | os.PathLike[str] | None = None,
+    test_fraction: float = 0.2,
+    val_fraction: float = 0.2,
+    stratified: bool = True,
+    split_seed: int = 42,
+    global_test: float | str | None = None,
+    unseen: int | tuple[int, ...] = 0,
+    duplicates: Literal["keep", "drop"] = "keep",
+    feature_shift: str | None = None,
+    partition_file: str | None = None,
+    **options: Any,
+) -> ClientData:
+    """Load, partition and split a data set.
+
+    Args:
+      name: a key of ``DATASETS``.
+      partition: a key of ``PARTITIONS``; ``None`` is ``"natural"`` where the data have natural clients, else
+        ``"dirichlet"`` (alpha 0.5).
+      clients: C; ``None`` is 10, or the number of natural clients. A generated data set makes that many.
+      seed: of the partition, and of a generated data set.
+      data_dir: folder of the data files; see :func:`resolve_data_dir`.
+      test_fraction: share of a client's examples that are test.
+      val_fraction: share of what the test split leaves that is validation.
+      stratified: keep the classes' shares in a client's splits.
+      split_seed: of the split within clients, and of the global test set.
+      global_test: a test set that no client owns: a share of all examples, or the ``"official"`` test part (the data
+        set then has to be loaded with ``split="all"``).
+      unseen: clients that never train: their ids, or how many to draw.
+      duplicates: ``"drop"`` gives examples whose content another one has already to nobody.
+      feature_shift: a key of ``FEATURE_SHIFTS``, which changes each client's inputs in its own way.
+      partition_file: a file of :func:`save_partition`, instead of everything that decides who owns what.
+      **options: further options of the data set (``limit``), of the partition (``alpha``) and of the feature shift,
+        told apart by name.
+
+    Returns:
+      The federated data, on the host.
+
+    Raises:
+      ValueError: an unknown name or option (the nearest is suggested), one out of range, or one that two of data set,
+        partition and feature shift take.
+      FileNotFoundError: data files are missing.
+    """
+    _check_names(name, partition, feature_shift)
+    own = options_of(DATASETS[name].build)
+    chosen = {k: v for k, v in options.items() if k in own}
+    if "seed" in own:
+        chosen["seed"] = seed
+    if "clients" in own and clients is not None and partition in (None, "natural"):
+        chosen["clients"] = clients
+    dataset = load_dataset(name, data_dir, **chosen)
+    scheme = partition or ("dirichlet" if dataset.clients is None else "natural")
+    params, shift_params = _sort_options(name, scheme, partition is not None, feature_shift, options)
+    if partition_file is not None:
+        _check_alone(partition_file, partition, clients, params, feature_shift, global_test, unseen)
+        return apply_partition(dataset, partition_file)
+    free, apart = _free_rows(dataset, duplicates, global_test, split_seed)
+    client_of = np.full(len(dataset), -1, np.int32)
+    client_of[free], client_names = _owners(dataset, free, scheme, clients, seed, params)
+    num_clients = len(client_names) or int(client_of.max()) + 1
+    if feature_shift is not None:
+        shift = FEATURE_SHIFTS[feature_shift]
+        shifted = shift(dataset.inputs, client_of, num_clients, seed, **shift_params)
+        dataset = dataclasses.replace(dataset, inputs=shifted)
+    usual = defaults_of(PARTITIONS[scheme])
+    teams = (usual | params).get("teams")
+    return federate(
+        dataset,
+        client_of,
+        test_fraction=test_fraction,
+        val_fraction=val_fraction,
+        stratified=stratified,
+        seed=split_seed,
+        num_clients=num_clients,
+        client_names=client_names,
+        global_test=apart,
+        unseen=unseen,
+        teams=None if teams is None else consecutive_teams(num_clients, teams),
+        partition={
+            "options": chosen,
+            "scheme": scheme,
+            "params": usual | params,
+            "seed": seed,
+            "duplicates": duplicates,
+            "feature_shift": feature_shift,
+            "feature_shift_params": shift_params,
+        },
+    )
+
+
+def _check_names(name: str, partition: str | None, feature_shift: str | None) -> None:
+    known: Mapping[str, tuple[str | None, Mapping[str, Any]]] = {
+        "data set": (name, DATASETS),
+        "partition": (partition, PARTITIONS),
+        "feature_shift": (feature_shift, FEATURE_SHIFTS),
+    }
+    for argument, (value, registry) in known.items():
+        if value is not None and value not in registry:
+            raise unknown_name(argument, value, registry)
+
+
+def _sort_options(
+    name: str, scheme: str, asked: bool, feature_shift: str | None, options: dict[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Those of :func:`load`'s options that are the partition's, and the feature shift's; ``asked`` if named."""
+    takers: dict[str, Callable[..., Any]] = {f"data set {name!r}": DATASETS[name].build}
+    takers[f"partition {scheme!r}"] = PARTITIONS[scheme]
+    if feature_shift is not None:
+        takers[f"feature shift {feature_shift!r}"] = FEATURE_SHIFTS[feature_shift]
+    taken = {who: options_of(taker) for who, taker in takers.items()}
+    taken[f"partition {scheme!r}"] -= {"clients"}  # the natural clients come with the data
+    known = set().union(*taken.values())
+    for option in options:
+        owners = [who for who, names in taken.items() if option in names]
+        if not owners:
+            raise unknown_name(f"option of {name} with partition {scheme!r}", option, known)
+        if asked and len(owners) > 1:
+            raise ValueError(
+                f"{option}: expected an option of one thing, got one of {' and '.join(owners)}; "
+                "use load_dataset, partition and federate instead"
+            )
+    first = next(iter(taken.values()))
+    rest = {k: v for k, v in options.items() if k not in first}
+    mine = taken[f"partition {scheme!r}"]
+    return {k: v for k, v in rest.items() if k in mine}, {k: v for k, v in rest.items() if k not in mine}
+
+
+def _check_alone(partition_file: Any, partition: str | None, clients: int | None, *rest: Any) -> None:
+    """A partition file decides all of it."""
+    given = [value for value in (partition, clients, *rest) if value]
+    if given:
+        raise ValueError(
+            f"partition_file: expected no other choice of clients or splits beside {partition_file}, got {given[0]!r}"
+        )
+
+
+def _free_rows(
+    dataset: Dataset, duplicates: str, global_test: float | str | None, seed: int
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Rows that clients may own ``[n]``, and flags ``[N]`` on the global test set."""
+    ids = np.arange(len(dataset)) if dataset.example_ids is None else dataset.example_ids
+    if duplicates not in ("keep", "drop"):
+        raise unknown_name("duplicates", duplicates, ("keep", "drop"))
+    dropped = np.zeros(len(dataset), bool)
+    if duplicates == "drop":
+        dropped = later_copies(content_groups(dataset.inputs, dataset.labels), ids)
+    if global_test is None:
+        return np.flatnonzero(~dropped), None
+    if isinstance(global_test, str):
+        if global_test != "official":
+            raise unknown_name("global_test", global_test, ("official",))
+        if dataset.official_test is None:
+            raise ValueError(
+                f"global_test: expected data with an official test part, got {dataset.name} without one; "
+                "where it has one, load it with split='all'"
+            )
+        apart = dataset.official_test & ~dropped
+    else:
+        kept = np.flatnonzero(~dropped)
+        apart = np.zeros(len(dataset), bool)
+        apart[kept] = set_apart(ids[kept], dataset.groups[kept], global_test, seed)
+    return np.flatnonzero(~dropped & ~apart), apart
+
+
+def _owners(
+    dataset: Dataset, free: np.ndarray, scheme: str, clients: int | None, seed: int, params: dict[str, Any]
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """The client of each free row ``[n]``, and the clients' names."""
+    labels = dataset.groups[free]
+    if "clients" not in options_of(PARTITIONS[scheme]):
+        num_clients = DEFAULT_CLIENTS if clients is None else clients
+        return make_partition(scheme, labels, num_clients, seed, **params), ()
+    if dataset.clients is None:
+        others = " or ".join(sorted(k for k, v in PARTITIONS.items() if "clients" not in options_of(v)))
+        raise ValueError(f"partition: expected {others} for {dataset.name}, got {scheme!r}, for natural clients")
+    owner = make_partition(scheme, labels, clients, seed, clients=dataset.clients[free], **params)
+    return owner, dataset.client_names if scheme == "natural" else ()

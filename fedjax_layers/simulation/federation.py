@@ -1,0 +1,102 @@
+"""All clients' data on the device, as they are in each phase of a run."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fedjax_layers.data import SPLITS, ClientData
+from fedjax_layers.data.drift import Phase
+from fedjax_layers.types import Array, Pool, Ranges
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Federation:
+    """The pool of examples, and who owns which of them.
+
+    Attributes:
+      pool: the examples of all phases.
+      train: training range of each client, ``[C]``, or ``[P, C]`` where the data change during the run.
+      val: validation ranges.
+      test: test ranges.
+      global_test: the global test set, one range ``[1]``.
+      largest: static; examples of the largest client in train, val and test, and of the global test set.
+      since: ``[P]`` int32, the round from which each phase holds, the first 0; ``()`` without phases.
+    """
+
+    pool: Pool
+    train: Ranges
+    val: Ranges
+    test: Ranges
+    global_test: Ranges
+    largest: tuple[int, int, int, int] = dataclasses.field(metadata={"static": True})
+    since: Array | tuple[()] = ()
+
+    @property
+    def num_clients(self) -> int:
+        """C."""
+        return self.train.count.shape[-1]
+
+    def split(self, name: str) -> tuple[Ranges, int]:
+        """Ranges of a split and the size of its largest client."""
+        index = SPLITS.index(name)
+        return (self.train, self.val, self.test)[index], self.largest[index]
+
+    def at(self, round_number: Array | int) -> Federation:
+        """The data of one round (counted from 0, traced or not): ranges ``[C]``."""
+        if isinstance(self.since, tuple):
+            return self
+        phase = jnp.sum(self.since <= round_number) - 1
+        train, val, test = jax.tree.map(lambda x: x[phase], (self.train, self.val, self.test))
+        return dataclasses.replace(self, train=train, val=val, test=test, since=())
+
+
+def federation(data: ClientData | Sequence[Phase]) -> Federation:
+    """Put the clients' data on the device, once.
+
+    Args:
+      data: of the whole run, or its phases in order. Every phase keeps its own copy of the examples. The global test
+        set is that of the first.
+
+    Raises:
+      ValueError: phases differ in their number of clients, or do not start at round 0 and go up.
+    """
+    if isinstance(data, ClientData):
+        return _stack([data], ())
+    rounds = [phase.since for phase in data]
+    if not rounds or rounds[0] != 0 or any(b <= a for a, b in itertools.pairwise(rounds)):
+        raise ValueError(f"phases: expected rounds that start at 0 and go up, got {rounds}")
+    clients = sorted({phase.data.num_clients for phase in data})
+    if len(clients) > 1:
+        raise ValueError(f"phases: expected one number of clients, got {clients}")
+    if len(data) == 1:
+        return _stack([data[0].data], ())
+    return _stack([phase.data for phase in data], jnp.asarray(rounds, jnp.int32))
+
+
+def _stack(phases: list[ClientData], since: Array | tuple[()]) -> Federation:
+    offsets = np.cumsum([0, *(len(phase.inputs) for phase in phases)])[:-1]
+    ranges = []
+    for split in SPLITS:
+        start = np.stack([phase.ranges[split][0] + offset for phase, offset in zip(phases, offsets, strict=True)])
+        count = np.stack([phase.ranges[split][1] for phase in phases])
+        if len(phases) == 1:
+            start, count = start[0], count[0]
+        ranges.append(Ranges(jnp.asarray(start, jnp.int32), jnp.asarray(count, jnp.int32)))
+    sizes = [int(max(phase.sizes[split].max(initial=0) for phase in phases)) for split in SPLITS]
+    first = phases[0]
+    apart = Ranges(
+        jnp.asarray([len(first.inputs) - first.global_test], jnp.int32), jnp.asarray([first.global_test], jnp.int32)
+    )
+    pool = first.pool()
+    if len(phases) > 1:
+        pools = [phase.pool() for phase in phases]
+        pool = Pool(*(jnp.concatenate(parts) for parts in zip(*pools, strict=True)))
+    largest = (sizes[0], sizes[1], sizes[2], first.global_test)
+    return Federation(pool, ranges[0], ranges[1], ranges[2], apart, largest, since)

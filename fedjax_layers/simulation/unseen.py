@@ -1,0 +1,61 @@
+"""Clients that never took part: what they would be served, and what one round of local training makes of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from fedjax_layers.simulation.history import History
+from fedjax_layers.simulation.periods import Build, Inputs, Plan, adapt_period
+from fedjax_layers.simulation.scoring import METRICS
+from fedjax_layers.simulation.statistics import summarise
+from fedjax_layers.simulation.summary import REPORTED
+
+
+def adapted_scores(
+    build: Build, plan: Plan, inputs: Inputs, state: Any, history: History, unseen: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Scores after one round's local training, ``adapted/last/{split}/{metric}``, ``[C]`` each, NaN for the seen.
+
+    Args:
+      build: of the run.
+      plan: of the run.
+      inputs: of the run.
+      state: after the last round.
+      history: of the run.
+      unseen: ``[C]`` bool; all False gives nothing.
+    """
+    ids = np.flatnonzero(unseen)
+    if not len(ids):
+        return {}
+    rounds = jnp.int32(history.rounds_done)
+    scores = adapt_period(build, plan, state, inputs, jnp.asarray(ids, jnp.int32), rounds)
+    arrays = {}
+    for name, values in scores.items():
+        if name.split("/")[1] in METRICS:
+            arrays[f"adapted/last/{name}"] = np.full(len(unseen), np.nan)
+            arrays[f"adapted/last/{name}"][ids] = np.asarray(values)
+    return arrays
+
+
+def unseen_summary(
+    history: History, adapted: dict[str, np.ndarray], unseen: np.ndarray, sizes: np.ndarray
+) -> dict[str, Any] | None:
+    """What ``summary.json`` says of the unseen clients, after the last round; ``None`` where there are none.
+
+    ``served``: the model they would be sent; ``global``: the one global model; ``adapted``: after local training.
+    """
+    if not unseen.any():
+        return None
+    found: dict[str, Any] = {"clients": np.flatnonzero(unseen).tolist()}
+    for moment in ("served", "global"):
+        scores = history.scores(moment, "last")
+        found[moment] = None if scores is None else _over(scores, unseen, sizes)
+    found["adapted"] = _over({m: adapted[f"adapted/last/test/{m}"] for m in REPORTED}, unseen, sizes)
+    return found
+
+
+def _over(scores: dict[str, np.ndarray], unseen: np.ndarray, sizes: np.ndarray) -> dict[str, dict[str, float]]:
+    return {metric: summarise(scores[metric][unseen], sizes[unseen]) for metric in REPORTED}
