@@ -30,6 +30,7 @@ from fedjax_layers.data.partition_file import apply_partition, save_partition
 from fedjax_layers.data.partitions import PARTITIONS, classes_per_client, dirichlet, iid, natural, partition
 from fedjax_layers.data.preprocess import Preprocess
 from fedjax_layers.data.sources import DATASETS, load_dataset
+from fedjax_layers.data.sources.own.arrays import from_arrays
 from fedjax_layers.data.splits import SPLITS
 
 __all__ = [
@@ -46,6 +47,7 @@ __all__ = [
     "classes_per_client",
     "dirichlet",
     "federate",
+    "from_arrays",
     "iid",
     "load",
     "load_dataset",

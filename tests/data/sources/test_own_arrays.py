@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from fedjax_layers.data.preprocess import Preprocess
-from fedjax_layers.data.sources.own.arrays import from_arrays
+from fedjax_layers.data import Preprocess, from_arrays
 
 X = np.arange(12, dtype=np.float64).reshape(4, 3)
 
