@@ -95,7 +95,7 @@ def download(source: Source, data_dir: Path) -> Layout:
       FileNotFoundError: no layout has an address for every missing file, or one could not be fetched.
       ValueError: what was fetched is not what is registered.
     """
-    folder = data_dir / (source.folder or source.name)
+    folder = source.place(data_dir)
     layout = next((x for x in source.layouts if all(f.url or (folder / f.name).is_file() for f in x.files)), None)
     if layout is None:
         raise FileNotFoundError(source.missing(data_dir))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,23 +18,25 @@ PREFIX = "federated_"  # of our builders' names, so that none hides a stock one
 _RECORDS_AT_ONCE = 10_000  # bounds the decoded records held beside the arrays
 
 
-def tables(source: Source, data_dir: Path) -> tuple[Tables, str] | None:
-    """A data set's tables from what is prepared in ``data_dir``; ``None`` where nothing is.
-
-    Data of our own builder come before those of the stock set.
+def prepared_tables(source: Source, folder: Path) -> tuple[Tables, str]:
+    """A data set's tables from what is prepared in ``folder``, by our own builder or as the stock set.
 
     Raises:
-      FileNotFoundError: something is prepared but cannot be read, e.g. not as array_record.
+      FileNotFoundError: it cannot be read, e.g. because it is not array_record.
       ValueError: it does not hold what the data set should.
     """
-    ours = newest(data_dir / f"{PREFIX}{source.name}")
-    if ours is not None:
-        return _cached(source, ours, lambda: _read_ours(source, ours))
-    stock = newest(data_dir / source.stock) if source.stock else None
-    if stock is not None and source.from_stock is not None:
+    origin = f"TFDS {'/'.join(folder.parts[-2:])}"
+    ours = any(part == f"{PREFIX}{source.name}" for part in folder.parts)
+
+    def make() -> tuple[Tables, str]:
         convert = source.from_stock
-        return _cached(source, stock, lambda: convert(read_splits(stock)))
-    return None
+        found = _read_ours(source, folder) if ours or convert is None else convert(read_splits(folder))
+        check_tables(found, source.columns, {}, origin)
+        return found, origin
+
+    stat = (folder / "dataset_info.json").stat()
+    key = cache_key(version=source.version, tfds=origin, info=[stat.st_size, stat.st_mtime_ns])
+    return cached_tables(source.name, key, make)
 
 
 def newest(folder: Path) -> Path | None:
@@ -113,19 +115,6 @@ def _in_order(records: Any, columns: Mapping[str, Column]) -> dict[str, np.ndarr
         else:
             table[name] = Ragged.of(sort, columns[name].dtype)
     return table
-
-
-def _cached(source: Source, folder: Path, read: Callable[[], Tables]) -> tuple[Tables, str]:
-    origin = f"TFDS {'/'.join(folder.parts[-2:])}"
-
-    def make() -> tuple[Tables, str]:
-        found = read()
-        check_tables(found, source.columns, {}, origin)
-        return found, origin
-
-    stat = (folder / "dataset_info.json").stat()
-    key = cache_key(version=source.version, tfds=origin, info=[stat.st_size, stat.st_mtime_ns])
-    return cached_tables(source.name, key, make)
 
 
 def _version(info: Path) -> tuple[int, ...]:

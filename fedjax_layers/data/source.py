@@ -13,6 +13,7 @@ from fedjax_layers.data.columns import Column, Tables, check_tables
 from fedjax_layers.data.dataset import Dataset, Task
 from fedjax_layers.data.files import SourceFile, find_files, verify_files
 from fedjax_layers.data.folder import DATA_DIR_VARIABLE, resolve_data_dir
+from fedjax_layers.data.prepared import PREFIX, newest, prepared_tables
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,17 +96,27 @@ class Source:
         Looked for are, in this order: the files of a layout in ``data_dir``, what TFDS has prepared there, and the
         files inside this package.
         """
-        located = self.locate(data_dir / (self.folder or self.name))
+        located = self.locate(self.place(data_dir))
         if located:
             layout, found = located
             return cached_tables(self.name, self._key(layout, found), lambda: self.read(layout, found))
-        prepared = self._prepared(data_dir)
-        if prepared:
-            return prepared
+        prepared = self.prepared_folder(data_dir)
+        if prepared is not None:
+            return prepared_tables(self, prepared)
         located = self.locate(self.embedded) if self.embedded else None
         if located:  # small enough to be read each time
             return self.read(*located)
         raise FileNotFoundError(self.missing(data_dir))
+
+    def place(self, data_dir: Path) -> Path:
+        """The folder of this set's files in a data folder."""
+        return data_dir / (self.folder or self.name)
+
+    def prepared_folder(self, data_dir: Path) -> Path | None:
+        """What TFDS has prepared of this set in a data folder, by our builder or, failing that, by the stock one."""
+        ours = newest(data_dir / f"{PREFIX}{self.name}")
+        stock = newest(data_dir / self.stock) if self.stock and self.from_stock else None
+        return ours or stock
 
     def locate(self, place: Path) -> tuple[Layout, dict[str, Path]] | None:
         """The first layout whose files are all in a folder, with their paths; ``None`` if there is none."""
@@ -125,12 +136,12 @@ class Source:
         tables = layout.read(found)
         check_tables(tables, self.columns, layout.counts, self.name)
         note = f" ({layout.note})" if layout.note else ""
-        checked = "official" if all(f.sha256 for f in layout.files) else "unchecked"
-        return tables, f"{checked} files of {self.folder or self.name}{note}"
+        checked = "checked" if all(f.sha256 for f in layout.files) else "unchecked"
+        return tables, f"{checked} files of {self.name}{note}"
 
     def missing(self, data_dir: Path) -> str:
         """Which files are missing where, and what to do about it: one line."""
-        place = data_dir / (self.folder or self.name)
+        place = self.place(data_dir)
         forms = []
         for layout in self.layouts:
             names = [f.name for f in layout.files]
@@ -141,7 +152,7 @@ class Source:
         remedy = f"; {self.obtain}" if self.obtain else ""
         return (
             f"data_dir: expected in {place} the files {' or '.join(forms)}{stock}, found neither{remedy}; "
-            f"--data-dir or {DATA_DIR_VARIABLE} names the folder that holds {self.folder or self.name}/"
+            f"--data-dir or {DATA_DIR_VARIABLE} names the folder above {place.name}"
         )
 
     def _key(self, layout: Layout, found: Mapping[str, Path]) -> str:
@@ -153,8 +164,3 @@ class Source:
             checksums=[[f.name, f.sha256] for f in layout.files],
             files=[[name, s.st_size, s.st_mtime_ns] for name, s in sorted(stats.items())],
         )
-
-    def _prepared(self, data_dir: Path) -> tuple[Tables, str] | None:
-        from fedjax_layers.data import prepared  # noqa: PLC0415  (imports TFDS only where something is prepared)
-
-        return prepared.tables(self, data_dir)

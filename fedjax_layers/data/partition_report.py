@@ -1,0 +1,102 @@
+"""A split for people: numbers per client, how unlike the clients are, and a picture."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from pathlib import Path
+
+import numpy as np
+
+from fedjax_layers.data.client_data import ClientData
+
+_LABELLED = 40  # clients and strata up to this number get a tick label each
+
+
+@dataclasses.dataclass(frozen=True)
+class Skew:
+    """How unlike the clients are.
+
+    Attributes:
+      smallest: examples of the smallest client.
+      median: of the median client.
+      largest: of the largest.
+      strata_held: mean number of classes (strata) that a client has examples of.
+      distance: mean total variation distance between a client's class shares and those of all clients together,
+        weighted by examples: 0 where all are alike, towards 1 where each has classes of its own.
+    """
+
+    smallest: int
+    median: float
+    largest: int
+    strata_held: float
+    distance: float
+
+
+def stratum_counts(data: ClientData) -> np.ndarray:
+    """Examples of each client and class (stratum), ``[C, S]`` int64, over all its splits."""
+    client, _ = data.places
+    owned = client >= 0
+    classes = max(len(data.strata_names), 1)
+    cells = client[owned].astype(np.int64) * classes + data.strata[owned]
+    return np.bincount(cells, minlength=data.num_clients * classes).reshape(data.num_clients, classes)
+
+
+def skew(counts: np.ndarray) -> Skew:
+    """Numbers on ``counts [C, S]`` of :func:`stratum_counts`."""
+    sizes = counts.sum(1)
+    shares = counts / np.maximum(sizes, 1)[:, None]
+    together = counts.sum(0) / max(counts.sum(), 1)
+    distance = 0.5 * np.abs(shares - together).sum(1)
+    return Skew(
+        smallest=int(sizes.min()),
+        median=float(np.median(sizes)),
+        largest=int(sizes.max()),
+        strata_held=float((counts > 0).sum(1).mean()),
+        distance=float((distance * sizes).sum() / max(sizes.sum(), 1)),
+    )
+
+
+def plot_partition(data: ClientData, path: str | os.PathLike[str]) -> None:
+    """Draw the classes of each client (heat map of examples, a row per client) beside the sizes of its splits.
+
+    Args:
+      data: the federated data.
+      path: of the picture; its ending decides the format.
+
+    Raises:
+      ValueError: matplotlib is not installed, or does not know the ending.
+    """
+    try:
+        from matplotlib.figure import Figure  # noqa: PLC0415  (an extra of the package)
+    except ImportError as error:
+        raise ValueError("plot: expected matplotlib, found none; pip install fedjax-layers[plot]") from error
+    counts = stratum_counts(data)
+    height = float(np.clip(1.5 + 0.22 * data.num_clients, 3, 12))
+    width = float(np.clip(5 + 0.25 * counts.shape[1], 7, 14))
+    figure = Figure(figsize=(width, height), layout="constrained")
+    heat, bars = figure.subplots(1, 2, sharey=True, width_ratios=[2.5, 1])
+    shown = np.ma.masked_equal(counts, 0)  # no example is a colour of its own, not the lowest of the scale
+    picture = heat.imshow(shown, aspect="auto", cmap="viridis", interpolation="nearest", vmin=0)
+    heat.set_facecolor("0.93")
+    figure.colorbar(picture, ax=heat, label="examples", pad=0.01)
+    heat.set(xlabel="class" if data.task == "classification" else "stratum", ylabel="client")
+    if counts.shape[1] <= _LABELLED:
+        heat.set_xticks(np.arange(counts.shape[1]), data.strata_names, rotation=45, ha="right", fontsize=7)
+    if data.num_clients <= _LABELLED:
+        names = data.client_names or tuple(str(c) for c in range(data.num_clients))
+        heat.set_yticks(np.arange(data.num_clients), names, fontsize=7)
+    left = np.zeros(data.num_clients)
+    for split, colour in zip(data.ranges, ("#4c72b0", "#dd8452", "#55a868"), strict=True):
+        bars.barh(np.arange(data.num_clients), data.sizes[split], left=left, label=split, color=colour, height=0.9)
+        left += data.sizes[split]
+    bars.set(xlabel="examples")
+    bars.legend(fontsize=7)
+    scheme = data.partition.get("scheme", "given")
+    figure.suptitle(
+        f"{data.name}, {scheme}, {data.num_clients} clients; partition {data.partition_hash[:12]}", fontsize=9
+    )
+    try:
+        figure.savefig(Path(path), dpi=110)
+    except ValueError as error:
+        raise ValueError(f"plot: {' '.join(str(error).split())[:200]}") from error
