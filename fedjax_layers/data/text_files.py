@@ -34,6 +34,18 @@ def read_text(path: Path) -> str:
         raise ValueError(f"{path}, line {line}: expected UTF-8 text, found byte {data[error.start]:#04x}") from error
 
 
+def read_lines(path: Path) -> list[str]:
+    """The lines of a UTF-8 file, each ended by a line feed and by nothing else (:meth:`str.splitlines` knows ten more).
+
+    Raises:
+      ValueError: the last line does not end, or as :func:`read_text`.
+    """
+    lines = read_text(path).split("\n")
+    if lines.pop():
+        raise ValueError(f"{path}, line {len(lines) + 1}: expected a line feed at the end, found none (truncated)")
+    return lines
+
+
 def read_csv(path: Path, columns: Sequence[str]) -> Cells:
     """A comma-separated file with a header.
 

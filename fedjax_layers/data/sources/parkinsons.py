@@ -28,7 +28,7 @@ def _parkinsons(tables: Tables, origin: str, *, target: str = "total_updrs") -> 
     """5,875 recordings of 42 patients, ``[5875, 19]`` float32, target ``[5875]`` in points of the UPDRS scale.
 
     Inputs are age in years, sex (1 female), days since the trial began, and sixteen measures of the voice. The scores
-    are linear interpolations between three examinations of each patient, as the authors published them. The score that
+    are interpolated between a few examinations of each patient, as the authors published them. The score that
     is not the target is no input. The natural clients are the patients, 101 to 168 recordings each.
 
     Args:

@@ -13,7 +13,7 @@ from fedjax_layers.data.files import SourceFile
 from fedjax_layers.data.parts import take_parts
 from fedjax_layers.data.source import Layout, Source
 from fedjax_layers.data.text import encode, pad_to, words
-from fedjax_layers.data.text_files import read_text
+from fedjax_layers.data.text_files import read_lines
 
 SITES = ("amazon", "imdb", "yelp")
 _LABELS = ("negative", "positive")
@@ -79,10 +79,7 @@ def _read(files: Mapping[str, Path]) -> Tables:
     labels: list[int] = []
     sites: list[int] = []
     for name, site in _FILES.items():
-        lines = read_text(files[name]).split("\n")  # not splitlines: sentences hold U+0085
-        if lines.pop():
-            found = f"{len(lines) + 1}: expected a line feed at the end, found none (truncated)"
-            raise ValueError(f"{files[name]}, line {found}")
+        lines = read_lines(files[name])  # sentences hold U+0085, which is no line end
         for number, line in enumerate(lines, start=1):
             sentence, tab, score = line.rpartition("\t")
             if not tab or score not in ("0", "1"):

@@ -13,7 +13,7 @@ from fedjax_layers.data.files import SourceFile
 from fedjax_layers.data.parts import take_parts
 from fedjax_layers.data.source import Layout, Source
 from fedjax_layers.data.text import NO_TARGET, cut, encode, number_texts, row_ids
-from fedjax_layers.data.text_files import read_text
+from fedjax_layers.data.text_files import read_lines
 from fedjax_layers.data.vocabulary import PAD_ID
 from fedjax_layers.names import unknown_name
 
@@ -115,8 +115,8 @@ def _sentences(path: Path) -> Iterator[tuple[list[str], list[int], str, int]]:
     forms: list[str] = []
     tags: list[int] = []
     document, genre = "", -1
-    line_number = 0
-    for line_number, line in enumerate(read_text(path).split("\n"), start=1):
+    lines = read_lines(path)
+    for line_number, line in enumerate(lines, start=1):
         if line.startswith("#"):
             if line.startswith(_DOCUMENT):
                 document = line.removeprefix(_DOCUMENT)
@@ -132,7 +132,7 @@ def _sentences(path: Path) -> Iterator[tuple[list[str], list[int], str, int]]:
             yield forms, tags, document, genre
             forms, tags = [], []
     if forms:
-        raise ValueError(f"{path}, line {line_number}: expected an empty line after the last sentence (truncated)")
+        raise ValueError(f"{path}, line {len(lines) + 1}: expected an empty line after the last sentence (truncated)")
 
 
 def _word(line: str, expected: int, tag_numbers: Mapping[str, int], place: str) -> tuple[str, int] | None:

@@ -13,7 +13,7 @@ from fedjax_layers.data.files import SourceFile
 from fedjax_layers.data.parts import take_parts
 from fedjax_layers.data.source import Layout, Source
 from fedjax_layers.data.text import encode, number_texts, row_ids, windows
-from fedjax_layers.data.text_files import read_text
+from fedjax_layers.data.text_files import read_lines
 
 END_OF_LINE = "<eos>"
 UNTITLED = "(text that belongs to another article)"
@@ -106,10 +106,7 @@ def _articles(path: Path, shuffled: bool) -> dict[str, list[str]]:
     together in another order, so what follows (14,796 words in all) belongs to an article that cannot be told; it goes
     by ``UNTITLED``.
     """
-    content = read_text(path)
-    lines = content.split("\n")
-    if lines.pop():
-        raise ValueError(f"{path}, line {len(lines) + 1}: expected a line feed at the end, found none (truncated)")
+    lines = read_lines(path)
     starts: dict[int, str] = {}
     for i in range(1, len(lines) - 1):
         if _HEADING.fullmatch(lines[i]):
