@@ -107,6 +107,13 @@ def test_few_devices_get_twice_as_much():
     assert set(np.bincount(permfl(labels, 21, **options) + 1)[1:]) == {1 + 7}
 
 
+def test_a_class_is_never_used_up_by_a_draw():
+    labels = np.zeros(21 + 3 * 5, int)  # after the first chunks there is room for three draws of 5
+    sizes = np.bincount(permfl(labels, 21, classes=1, chunk=1, extra=(5, 5), lognormal=False) + 1)
+    assert sizes[0] == 5  # nobody's: the third draw would have taken the last example
+    assert sizes[1:].tolist() == [6, 6] + [1] * 19
+
+
 def test_the_seed_is_added_to_both():
     labels = np.repeat(np.arange(10), 700)
     expected = permfl(labels, 10, draw_seeds=(12, 2), extra=(10, 60))
