@@ -16,6 +16,7 @@ from fedjax_layers.ops import layer_map
 from fedjax_layers.types import Array, Batch, Key, LayerMap, Params, Task
 
 Preprocess = Callable[[Array, Any], Array]
+Augment = Callable[[Key, Array], Array]
 Numbers = float | Sequence[float]
 Losses = Callable[[Array, Array], Array]
 
@@ -42,6 +43,7 @@ def classification_task(
     gamma: float = 1.0,
     alpha: Sequence[float] | None = None,
     blocks: int | Sequence[Any] | None = None,
+    augment: Augment | None = None,
 ) -> Task:
     """A classifier to learn.
 
@@ -61,13 +63,18 @@ def classification_task(
       alpha: of the focal loss, ``[num_classes]``.
       blocks: a coarser grouping of layers: a number of leading path components that make a block, or what
         :func:`fedjax_layers.ops.layer_map` takes.
+      augment: ``(key, images [B, H, W, C]) -> images``, a :class:`fedjax_layers.data.augmentation.Augmentation`:
+        random changes of training images. It sees the stored pixels as floats, before ``preprocess``, as published
+        recipes do: black is 0, and brightness is a factor. Without a key (evaluation, and PLayer-FL's scores unless
+        they are taken with dropout) nothing is changed; with one, the key is split between it and dropout.
 
     Returns:
       The task.
 
     Raises:
       ValueError: the module's outputs do not end in ``num_classes``, it has state beside parameters (batch
-        statistics), a parameter is never used, or an argument of the loss is out of range.
+        statistics), a parameter is never used, an argument of the loss is out of range, or ``augment`` is given for
+        examples that are no images, or changes their shape.
     """
     prepare = as_float if preprocess is None else preprocess
     stored = jax.ShapeDtypeStruct((1, *sample_shape), sample_dtype)
@@ -77,10 +84,16 @@ def classification_task(
         return module.init(key, sample, **_mode(module, True))["params"]
 
     def apply(params: Params, inputs: Array, key: Key | None) -> Array:
-        x = prepare(inputs, _dtype(params))
+        dtype = _dtype(params)
+        if augment is not None and key is not None:  # else dropout gets the key as it is
+            augment_key, key = jax.random.split(key)
+            inputs = augment(augment_key, inputs.astype(dtype))
+        x = prepare(inputs, dtype)
         rngs = None if key is None else {"dropout": key}
         return module.apply({"params": params}, x, rngs=rngs, **_mode(module, key is None))
 
+    if augment is not None:
+        _check_augment(augment, stored.shape)
     sample = jax.eval_shape(lambda x: prepare(x, jnp.float32), stored)
     _check_module(module, sample, num_classes)
     order = call_order(module, sample, **_mode(module, True))
@@ -147,6 +160,14 @@ def _losses(loss: str | Losses, gamma: float, alpha: Sequence[float] | None, num
     if alpha is not None and len(alpha) != num_classes:
         raise ValueError(f"alpha: expected {num_classes} entries, got {len(alpha)}")
     return softmax_losses if loss == "softmax" else focal_losses(gamma, alpha)
+
+
+def _check_augment(augment: Augment, shape: tuple[int, ...]) -> None:
+    if len(shape) != 4:
+        raise ValueError(f"augment: expected images [H, W, C], got examples of shape {shape[1:]}")
+    changed = jax.eval_shape(augment, jax.random.key(0), jax.ShapeDtypeStruct(shape, jnp.float32)).shape
+    if changed != shape:
+        raise ValueError(f"augment: expected images of shape {shape[1:]} again, got {changed[1:]}")
 
 
 def _check_module(module: nn.Module, sample: jax.ShapeDtypeStruct, num_classes: int) -> None:

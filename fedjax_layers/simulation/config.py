@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from fedjax_layers import algorithms, data, models
+from fedjax_layers.data.augmentation import AUGMENTATIONS
 from fedjax_layers.models.registry import USUAL_MODELS
 from fedjax_layers.names import check_options, options_of, unknown_name
 from fedjax_layers.simulation.conform import conform
@@ -25,6 +26,7 @@ _CHOICES: dict[str, tuple[Any, ...]] = {
     "selection": ("best", "last"),
     "moments": ("both", "trained", "served"),
     "conv": ("auto", "patches", "native"),
+    "augmentation": (None, *AUGMENTATIONS),
 }
 _AT_LEAST_ONE = ("rounds", "batch_size", "epochs", "steps", "clients", "cohort", "eval_every", "patience")
 _POSITIVE = ("learning_rate", "server_learning_rate", "learning_rate_decay")
@@ -62,6 +64,7 @@ class RunConfig:
     clients: int | None = _option(None, "number of clients; the natural ones, else 10")
     partition_seed: int | None = _option(None, "seed of the partition; the run's seed")
     drift: tuple[str, ...] = _option((), "changes of the data: name@round or name@round:share of the clients")
+    augmentation: str | None = _option(None, "random changes of training images: a recipe's name; none")
     model: str | None = _option(None, "name of the model; the data set's usual one")
     model_options: Mapping[str, Any] = _options("the model's own parameters")
     conv: str = _option("auto", "convolution: auto, patches or native")

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fedjax_layers import algorithms, data, models
+from fedjax_layers.data.augmentation import AUGMENTATIONS
 from fedjax_layers.data.drift import Phase, schedule
 from fedjax_layers.local_training import Trainer
 from fedjax_layers.models.registry import USUAL_MODELS, model_options
@@ -157,6 +158,7 @@ def make_task(config: RunConfig, clients: data.ClientData) -> Task:
         clients.preprocess,
         config.conv,
         (config.loss, config.focal_gamma, config.focal_alpha),
+        config.augmentation,
     )
 
 
@@ -207,6 +209,7 @@ def _cached_task(
     preprocess: data.Preprocess,
     conv: str,
     loss: tuple[str, float, tuple[float, ...] | None],
+    augmentation: str | None,
 ) -> Task:
     known = model_options(name)
     for option in dict(options):
@@ -215,4 +218,5 @@ def _cached_task(
     module = models.build_model(name, num_classes, **({"conv": conv} if "conv" in known else {}), **dict(options))
     kind, gamma, alpha = loss
     focal: dict[str, Any] = {"loss": kind} if kind == "softmax" else {"loss": kind, "gamma": gamma, "alpha": alpha}
-    return models.classification_task(module, shape, num_classes, preprocess=preprocess, **focal)
+    augment = None if augmentation is None else AUGMENTATIONS[augmentation]
+    return models.classification_task(module, shape, num_classes, preprocess=preprocess, augment=augment, **focal)

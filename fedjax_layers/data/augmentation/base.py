@@ -1,0 +1,105 @@
+"""What an augmentation is: a value that changes a batch of images, each image by a key of its own."""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+
+from fedjax_layers.types import Array, Key
+
+
+@dataclasses.dataclass(frozen=True)
+class Augmentation(abc.ABC):
+    """A random change of images: frozen and hashable, so that a jitted function can close over it.
+
+    Image i of a batch uses ``fold_in(key, i)`` and nothing else: neither the number of images nor what the others
+    hold matters to it, so rows that pad a batch change no real one. Shapes are static, dtypes are kept; it works
+    under ``jit``, ``vmap`` and ``scan``. Random numbers are drawn in single precision whatever the images have.
+    """
+
+    def __call__(self, key: Key, images: Array) -> Array:
+        """Change each image.
+
+        Args:
+          key: of the batch.
+          images: ``[B, H, W, C]`` floats, grey (C = 1) or RGB (C = 3), in stored units: black is 0.
+
+        Returns:
+          ``[B, H, W, C]`` in the images' dtype.
+
+        Raises:
+          ValueError: no such images.
+        """
+        if images.ndim != 4 or images.shape[-1] not in (1, 3):
+            raise ValueError(f"images: expected [B, H, W, 1 or 3], got shape {images.shape}")
+        if not jnp.issubdtype(images.dtype, jnp.floating):
+            raise ValueError(f"images: expected floats, got {images.dtype}")
+        return _augment(self, key, images)
+
+    @abc.abstractmethod
+    def apply(self, keys: Array, images: Array) -> Array:
+        """Change image i ``[H, W, C]`` of ``images`` by key i of ``keys [B]``."""
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _augment(augmentation: Augmentation, key: Key, images: Array) -> Array:
+    return _apart(augmentation, fold_each(key, len(images)), images)
+
+
+def fold_each(key: Key, number: int) -> Array:
+    """Keys ``[number]``, the i-th ``fold_in(key, i)``."""
+    return jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(number, dtype=jnp.uint32))
+
+
+def _apart(stage: Augmentation, keys: Array, images: Array) -> Array:
+    """One stage as a computation of its own.
+
+    XLA fuses what reads pixels with what made them, and makes each pixel again as often as it is read: on CPU three
+    warps then take six times as long. Its CPU compiler heeds no barrier, but cannot see through a condition whose
+    value lies behind one; the GPU compiler takes the barrier, and drops the condition, which would cost it a wait.
+    """
+    always = jax.lax.platform_dependent(
+        cpu=lambda: jax.lax.optimization_barrier(jnp.bool_(True)), default=lambda: jnp.bool_(True)
+    )
+    changed = jax.lax.cond(always, stage.apply, lambda _, same: same, keys, images)
+    return jax.lax.optimization_barrier(changed)
+
+
+@dataclasses.dataclass(frozen=True)
+class Compose(Augmentation):
+    """Several augmentations in order.
+
+    Attributes:
+      stages: the augmentations; stage s changes an image by ``fold_in`` of the image's key and s.
+    """
+
+    stages: tuple[Augmentation, ...]
+
+    def apply(self, keys: Array, images: Array) -> Array:
+        """See :class:`Augmentation`."""
+        for number, stage in enumerate(self.stages):
+            images = _apart(stage, jax.vmap(jax.random.fold_in, (0, None))(keys, number), images)
+        return images
+
+
+def check_probability(p: float) -> None:
+    """Refuse a ``p`` outside [0, 1]."""
+    if not 0 <= p <= 1:
+        raise ValueError(f"p: expected a probability, got {p}")
+
+
+def check_range(name: str, low: float, high: float, least: float = -math.inf) -> None:
+    """Refuse a range that is not finite, is upside down, or begins below ``least``."""
+    if not (math.isfinite(low) and math.isfinite(high) and least <= low <= high):
+        bound = "" if math.isinf(least) else f" of at least {least:g}"
+        raise ValueError(f"{name}: expected finite numbers{bound}, the lower first, got {low} and {high}")
+
+
+def where_image(chosen: Array, changed: Array, images: Array) -> Array:
+    """``changed`` for the images ``chosen [B]``, the others as they are."""
+    return jnp.where(chosen[:, None, None, None], changed, images)
