@@ -13,7 +13,7 @@ def dirichlet_balanced(labels: np.ndarray, num_clients: int, seed: int = 0, *, a
     """Label skew with clients of equal size (up to one): each draws its mix of the K labels from a Dirichlet.
 
     FedLab's balanced Dirichlet partition and Flower's ``InnerDirichletPartitioner``, after Acar et al. 2021
-    (FedDyn, appendix). Mixes are ``Dir(alpha * K * q)``, q the labels' shares of the data: for balanced labels
+    (FedDyn, arXiv 2111.04263). Mixes are ``Dir(alpha * K * q)``, q the labels' shares of the data: for balanced labels
     the symmetric ``Dir(alpha * 1_K)`` of those, and for others one whose demand meets the supply on average.
     Theirs fills clients one example at a time; here all ask at once: where a label is asked for more often than
     it occurs, every client gives up the same share of its wish, and what is then free in the clients is filled

@@ -28,7 +28,7 @@ def classes_per_client(
     Random assignment deals classes to clients from shuffled packs that hold each class once, so every class is
     owned and the numbers of owners differ by at most one. Sliding assignment gives client c the K classes
     ``(c + j) mod K``, j < classes. A class's shuffled examples are spread evenly over its owners. (Quantity-based
-    label imbalance of NIID-Bench, Li et al. 2022, section IV.A; the sliding window is PerMFL's and pFedMe's.)
+    label imbalance of NIID-Bench, Li et al. 2022, arXiv 2102.02079; the sliding window is PerMFL's and pFedMe's.)
 
     Args:
       labels: ``[N]`` integers.

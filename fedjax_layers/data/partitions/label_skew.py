@@ -14,7 +14,7 @@ def dirichlet(
 ) -> np.ndarray:
     """Label skew: each label is cut up among the clients in proportions ``Dir(alpha * 1_C)``.
 
-    Yurochkin et al. 2019 (arXiv 1905.12022, section 4), but no draw is thrown away: clients under ``min_size``
+    Yurochkin et al. 2019 (arXiv 1905.12022), but no draw is thrown away: clients under ``min_size``
     are topped up from the largest ones, see :func:`ensure_min_size`. A label's examples are shuffled first and
     cut at the floor of the cumulated proportions, so that rounding remainders are not all the last client's;
     :func:`playerfl` keeps PLayer-FL's own way of cutting.

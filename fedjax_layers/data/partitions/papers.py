@@ -17,8 +17,8 @@ def playerfl(
 
     Of a label's n examples client c gets ``floor(p_c * n)``, ``p ~ Dir(alpha * 1_C)``, and the last client what
     is left; slices are consecutive, not shuffled (PLayer-FL, arXiv 2502.08829, published code; 5 clients, alpha
-    0.5). Nothing is repaired there. Their draws are those of NumPy's global generator after other use, so the
-    very clients of their runs cannot be had.
+    0.5). Nothing is repaired there. The rule is theirs, the draws are not: at what place of which generator's
+    stream they draw is not known here.
 
     Args:
       labels: ``[N]`` integers.
@@ -53,7 +53,7 @@ def pfedla_1(
 ) -> np.ndarray:
     """Non-IID_1 of pFedLA: each client has ``classes`` classes at random, the same amount of each.
 
-    Ma et al. 2022 (CVPR, arXiv 2205.03993), section 5: 4 of 10 classes, 12 for CIFAR-100. How classes are drawn
+    Ma et al. 2022 (CVPR, arXiv 2205.03993), experiments: 4 of 10 classes, 12 for CIFAR-100. How classes are drawn
     and what becomes of classes of unequal size is not known from the paper. Chosen here: classes are dealt from
     shuffled packs, so that every class is used, as the re-implementation KarhouTam/pFedLA does; a class is cut
     equally among its owners; and a client takes of each of its classes as much as the smallest of these cuts.
@@ -98,7 +98,7 @@ def pfedla_2(
 ) -> np.ndarray:
     """Non-IID_2 of pFedLA: each client has all classes, of which ``dominant`` make up ``share`` of its examples.
 
-    Ma et al. 2022 (CVPR, arXiv 2205.03993), section 5: 2 of 10 classes with about 80 % of a client's data. The
+    Ma et al. 2022 (CVPR, arXiv 2205.03993), experiments: 2 of 10 classes with about 80 % of a client's data. The
     settings for CIFAR-100 (about 20 dominant classes?) and EMNIST are unclear, as are sizes and how dominant
     classes are drawn. Chosen here: they are dealt from shuffled packs, so that each class dominates equally often
     up to one; they share alike, as do the others; and all clients are of one size, the largest for which no class

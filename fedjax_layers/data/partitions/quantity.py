@@ -61,7 +61,7 @@ def quantity_zipf(
     """Quantity skew by a power law: client c has a share in proportion to ``(c + 1) ** -exponent``.
 
     Client 0 is the largest; sizes are the same for every seed. Labels as in the whole. The power law of client
-    sizes of Li et al. 2020 (FedProx, section 5.1), by rank instead of drawn; Flower's ``LinearPartitioner`` and
+    sizes of Li et al. 2020 (FedProx, experiments), by rank instead of drawn; Flower's ``LinearPartitioner`` and
     its relatives fix sizes by client number in the same way.
 
     Args:
@@ -90,7 +90,7 @@ def quantity_dirichlet(
 ) -> np.ndarray:
     """Quantity skew: sizes in proportions ``Dir(alpha * 1_C)``; labels as in the whole.
 
-    The quantity skew of NIID-Bench (Li et al. 2022, section IV.C, where alpha is beta), FedLab's ``unbalance``.
+    The quantity skew of NIID-Bench (Li et al. 2022, arXiv 2102.02079, where alpha is beta), FedLab's ``unbalance``.
 
     Args:
       labels: ``[N]`` integers.
