@@ -12,6 +12,8 @@ from fedjax_layers.names import options_of, unknown_name
 from fedjax_layers.simulation.config import RunConfig
 
 COMPARED = "player_fl,local,fedavg,fedprox,fedbabu"
+_SHOWN = ("partition", "clients", "partition_seed", "seed")  # fields that decide a split
+_DATA_DIR = "folder of the data files; FEDJAX_LAYERS_DATA, else TFDS's own"
 _LOADED_BY_FIELD = {"partition", "clients", "seed", "data_dir"}  # options of the data that are flags already
 _TAKEN_ELSEWHERE = ("algorithm", "algorithm_options", "data_options", "model_options")
 
@@ -41,7 +43,9 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     for sub in (run, compare):
         _add_common(sub)
     commands.add_parser("doctor", help="check devices, versions and data", allow_abbrev=False)
-    known = {flag for sub in (parser, run, compare) for action in sub._actions for flag in action.option_strings}
+    data_commands = _add_data(commands)
+    subs = (parser, run, compare, *data_commands)
+    known = {flag for sub in subs for action in sub._actions for flag in action.option_strings}
     own, unknown = _split_unknown(arguments, known)
     options = parser.parse_args(own)
     options.unknown = unknown
@@ -56,7 +60,7 @@ def config_of(options: argparse.Namespace, algorithm: str, **changes: Any) -> Ru
     Raises:
       UsageError: an unknown flag or name (the nearest is suggested), or a number out of range.
     """
-    values = {f.name: getattr(options, f.name) for f in _flag_fields()}
+    values = {f.name: getattr(options, f.name) for f in _flag_fields() if hasattr(options, f.name)}
     values |= {"algorithm": algorithm} | changes
     try:
         plain = RunConfig(**values)
@@ -66,18 +70,44 @@ def config_of(options: argparse.Namespace, algorithm: str, **changes: Any) -> Ru
         raise UsageError(str(error)) from error
 
 
+def _add_data(commands: Any) -> list[argparse.ArgumentParser]:
+    """``data list``, ``data prepare`` and ``data show``."""
+    about = commands.add_parser("data", help="list, prepare or show data sets", allow_abbrev=False)
+    actions = about.add_subparsers(dest="action", required=True, parser_class=_Parser)
+    listing = actions.add_parser("list", help="the table of data sets", allow_abbrev=False)
+    listing.add_argument("--markdown", action="store_true", help="the documentation's table, with licences")
+    preparing = actions.add_parser("prepare", help="prepare data sets with TFDS", allow_abbrev=False)
+    preparing.add_argument("names", nargs="+", help="data sets")
+    preparing.add_argument("--out", help="folder that TFDS writes to; TFDS_DATA_DIR, else TFDS's own")
+    preparing.add_argument("--download", action="store_true", help="fetch missing files from their authors")
+    showing = actions.add_parser("show", help="how a data set is split over clients", allow_abbrev=False)
+    showing.add_argument("dataset", nargs="?", default=RunConfig.dataset)
+    showing.add_argument("--plot", help="file for a picture, e.g. split.png")
+    showing.add_argument("--save", help="file for the partition, which a run can be given, e.g. split.npz")
+    for field in _flag_fields():
+        if field.name in _SHOWN:
+            _add_flag(showing, field)
+    for sub in (listing, preparing, showing):
+        sub.add_argument("--data-dir", help=_DATA_DIR)
+    return [about, listing, preparing, showing]
+
+
 def _add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", help="run directory; a new folder under runs/")
     parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
-    parser.add_argument("--data-dir", help="folder of the data files; FEDJAX_LAYERS_DATA, else TFDS's own")
+    parser.add_argument("--data-dir", help=_DATA_DIR)
     for field in _flag_fields():
-        kind = _type_of(field)
-        flag = "--" + field.name.replace("_", "-")
-        text = f"{field.metadata['help']} ({field.default})"
-        if kind is bool:
-            parser.add_argument(flag, action=argparse.BooleanOptionalAction, default=field.default, help=text)
-        else:
-            parser.add_argument(flag, type=kind, default=field.default, help=text)
+        _add_flag(parser, field)
+
+
+def _add_flag(parser: argparse.ArgumentParser, field: dataclasses.Field[Any]) -> None:
+    kind = _type_of(field)
+    flag = "--" + field.name.replace("_", "-")
+    text = f"{field.metadata['help']} ({field.default})"
+    if kind is bool:
+        parser.add_argument(flag, action=argparse.BooleanOptionalAction, default=field.default, help=text)
+    else:
+        parser.add_argument(flag, type=kind, default=field.default, help=text)
 
 
 def _flag_fields() -> list[dataclasses.Field[Any]]:

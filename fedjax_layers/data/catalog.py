@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import NamedTuple
 
 from fedjax_layers.data.source import Source
 from fedjax_layers.data.sources import DATASETS
@@ -42,25 +43,38 @@ def catalog() -> list[Entry]:
     ]
 
 
-def whereabouts(source: Source, data_dir: Path) -> tuple[bool, str]:
-    """Whether a data set can be loaded on this machine, and from where; or else what is missing and how to get it.
+class Whereabouts(NamedTuple):
+    """Where a data set is on this machine.
+
+    Attributes:
+      there: whether it can be loaded.
+      kind: ``files``, ``TFDS``, ``package``, ``generated``, ``yours`` or ``missing``.
+      detail: which form of the files, what an own data set needs, or what is missing and how to get it.
+    """
+
+    there: bool
+    kind: str
+    detail: str
+
+
+def whereabouts(source: Source, data_dir: Path) -> Whereabouts:
+    """Look for a data set; nothing is read.
 
     Args:
       source: the data set.
       data_dir: folder of the data files.
     """
     if not source.layouts:
-        return True, source.obtain or "needs no files"
+        return Whereabouts(True, "yours" if source.obtain else "generated", source.obtain)
     located = source.locate(source.place(data_dir))
     if located:
-        layout, _ = located
-        return True, f"files in {data_dir}" + (f" ({layout.note})" if layout.note else "")
+        return Whereabouts(True, "files", located[0].note)
     prepared = source.prepared_folder(data_dir)
     if prepared is not None:
-        return True, f"prepared by TFDS in {prepared}"
+        return Whereabouts(True, "TFDS", str(prepared))
     if source.embedded:
-        return True, "inside this package"
-    return False, source.missing(data_dir).removeprefix("data_dir: ")
+        return Whereabouts(True, "package", "")
+    return Whereabouts(False, "missing", source.missing(data_dir).removeprefix("data_dir: "))
 
 
 def markdown_table() -> str:
@@ -86,4 +100,4 @@ def _examples(source: Source) -> str:
     for layout in source.layouts:
         if layout.counts:
             forms[" + ".join(f"{n:,}" for n in layout.counts.values())] = None
-    return " or ".join(forms) or "–"
+    return " or ".join(forms) or (f"{source.examples:,}" if source.examples else "–")

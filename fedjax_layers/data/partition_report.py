@@ -58,7 +58,7 @@ def skew(counts: np.ndarray) -> Skew:
 
 
 def plot_partition(data: ClientData, path: str | os.PathLike[str]) -> None:
-    """Draw the classes of each client (heat map of examples, a row per client) beside the sizes of its splits.
+    """Draw the classes of each client (a heat map of shares, a row per client) beside the sizes of its splits.
 
     Args:
       data: the federated data.
@@ -76,10 +76,11 @@ def plot_partition(data: ClientData, path: str | os.PathLike[str]) -> None:
     width = float(np.clip(5 + 0.25 * counts.shape[1], 7, 14))
     figure = Figure(figsize=(width, height), layout="constrained")
     heat, bars = figure.subplots(1, 2, sharey=True, width_ratios=[2.5, 1])
-    shown = np.ma.masked_equal(counts, 0)  # no example is a colour of its own, not the lowest of the scale
-    picture = heat.imshow(shown, aspect="auto", cmap="viridis", interpolation="nearest", vmin=0)
+    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    shown = np.ma.masked_equal(shares, 0)  # no example is a colour of its own, not the lowest of the scale
+    picture = heat.imshow(shown, aspect="auto", cmap="viridis", interpolation="nearest", vmin=0, vmax=1)
     heat.set_facecolor("0.93")
-    figure.colorbar(picture, ax=heat, label="examples", pad=0.01)
+    figure.colorbar(picture, ax=heat, label="share of the client's examples", pad=0.01)
     heat.set(xlabel="class" if data.task == "classification" else "stratum", ylabel="client")
     if counts.shape[1] <= _LABELLED:
         heat.set_xticks(np.arange(counts.shape[1]), data.strata_names, rotation=45, ha="right", fontsize=7)
@@ -91,7 +92,7 @@ def plot_partition(data: ClientData, path: str | os.PathLike[str]) -> None:
         bars.barh(np.arange(data.num_clients), data.sizes[split], left=left, label=split, color=colour, height=0.9)
         left += data.sizes[split]
     bars.set(xlabel="examples")
-    bars.legend(fontsize=7)
+    bars.legend(fontsize=7, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0), frameon=False, columnspacing=1)
     scheme = data.partition.get("scheme", "given")
     figure.suptitle(
         f"{data.name}, {scheme}, {data.num_clients} clients; partition {data.partition_hash[:12]}", fontsize=9

@@ -46,6 +46,7 @@ class Source:
       build: makes the :class:`~fedjax_layers.data.dataset.Dataset`; its keyword-only parameters are the options.
         Called ``build(tables, origin, **options)`` where there are layouts, else ``build(**options)``.
       classes: number of classes, 0 where there are none.
+      examples: how many there are, where no layout tells and there is a fixed number.
       clients: what a natural client is (``"hospital"``), empty where there are none.
       columns: what the tables hold, besides nothing else.
       layouts: the forms that are read, the preferred first; empty for generated data and a user's own.
@@ -64,6 +65,7 @@ class Source:
     citation: str
     build: Callable[..., Dataset]
     classes: int = 0
+    examples: int = 0
     clients: str = ""
     columns: Mapping[str, Column] = dataclasses.field(default_factory=dict)
     layouts: tuple[Layout, ...] = ()

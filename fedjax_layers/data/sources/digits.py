@@ -40,4 +40,5 @@ DIGITS = Source(
     citation="E. Alpaydin, C. Kaynak, Optical Recognition of Handwritten Digits (UCI, 1998), inside scikit-learn",
     build=_digits,
     classes=10,
+    examples=1797,
 )

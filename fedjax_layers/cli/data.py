@@ -1,0 +1,149 @@
+"""``fedjax-layers data``: list the data sets, prepare them, show how one is split."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+import numpy as np
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from fedjax_layers import data
+from fedjax_layers.cli.arguments import UsageError, config_of
+from fedjax_layers.cli.display import make_console
+from fedjax_layers.cli.run import usage_errors
+from fedjax_layers.data.catalog import catalog, markdown_table, whereabouts
+from fedjax_layers.data.partition_report import plot_partition, skew, stratum_counts
+from fedjax_layers.names import unknown_name
+from fedjax_layers.simulation.setup import load_clients
+
+_MOST_ROWS = 40  # clients listed one by one
+
+
+def command(options: argparse.Namespace) -> int:
+    """Run ``list``, ``prepare`` or ``show``; returns 0."""
+    actions = {"list": list_sets, "prepare": prepare, "show": show}
+    console = make_console()
+    with usage_errors():
+        actions[options.action](options, console)
+    return 0
+
+
+def list_sets(options: argparse.Namespace, console: Console) -> None:
+    """The table of data sets, with where each one is on this machine; ``--markdown`` prints that of the docs."""
+    if options.unknown:
+        raise UsageError(f"data list: expected no further arguments, got {options.unknown[0]!r}")
+    if options.markdown:
+        print(markdown_table())  # noqa: T201  (rich would wrap it)
+        return
+    folder = data.resolve_data_dir(options.data_dir)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in ("name", "what", "task", "examples", "classes", "natural clients", "here"):
+        table.add_column(column, justify="right" if column in ("examples", "classes") else "left")
+    details = []
+    for entry in catalog():
+        where = whereabouts(data.DATASETS[entry.name], folder)
+        if where.detail:
+            details.append(f"{entry.name}: {where.detail}")
+        table.add_row(
+            entry.name,
+            entry.title,
+            entry.task.replace("_", " "),
+            entry.examples,
+            str(entry.classes or ""),
+            entry.clients,
+            where.kind,
+        )
+    console.print(table)
+    for line in details:
+        console.print(line, soft_wrap=True, markup=False)
+    console.print(f"Data folder: {folder}. Licences and sources: fedjax-layers data list --markdown", soft_wrap=True)
+
+
+def prepare(options: argparse.Namespace, console: Console) -> None:
+    """Fetch what is missing if asked, write array_record data by TFDS, decode them once into arrays."""
+    from fedjax_layers.data import builders  # noqa: PLC0415  (imports TFDS)
+
+    if options.unknown:
+        raise UsageError(
+            f"data prepare: expected names and --data-dir, --out or --download, got {options.unknown[0]!r}"
+        )
+    for name in options.names:
+        if name not in data.DATASETS:
+            raise unknown_name("data set", name, data.DATASETS)
+        if not data.DATASETS[name].layouts:
+            raise ValueError(f"{name}: expected a data set with files to prepare, got one without")
+    folder = data.resolve_data_dir(options.data_dir)
+    out = Path(options.out or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
+    for number, name in enumerate(options.names, start=1):
+        source = data.DATASETS[name]
+        if options.download and not whereabouts(source, folder).there:
+            console.print(f"[{number}/{len(options.names)}] {name}: downloading", markup=False)
+            builders.download(source, folder)
+        console.print(f"[{number}/{len(options.names)}] {name}: preparing", markup=False)
+        counts = builders.counts(builders.prepare(source, folder, out))
+        source.tables(out)  # decoded here, so that the first run need not
+        numbers = ", ".join(f"{split} {n:,}" for split, n in counts.items())
+        console.print(f"{name}: {numbers} examples in {out / f'federated_{name}'}", soft_wrap=True)
+    console.print(f"Runs find them with --data-dir {out}", soft_wrap=True)
+
+
+def show(options: argparse.Namespace, console: Console) -> None:
+    """Who has how many examples of which class; ``--plot`` draws it, ``--save`` writes the partition file."""
+    clients = load_clients(config_of(options, "local"), options.data_dir)
+    counts = stratum_counts(clients)
+    numbers = skew(counts)
+    strata = "classes" if clients.task == "classification" else "strata"
+    console.print(
+        f"{clients.name}: {clients.num_clients} clients, {int(counts.sum()):,} examples "
+        f"({', '.join(f'{split} {int(n.sum()):,}' for split, n in clients.sizes.items())}"
+        + (f", global test {clients.global_test:,}" if clients.global_test else "")
+        + f"), {counts.shape[1]} {strata}",
+        soft_wrap=True,
+    )
+    scheme = clients.partition
+    console.print(
+        f"Partition: {scheme.get('scheme')} {scheme.get('params', {})}, seed {scheme.get('seed')}", soft_wrap=True
+    )
+    if clients.num_clients <= _MOST_ROWS:
+        console.print(_per_client(clients, counts, strata))
+    console.print(
+        f"Examples per client: {numbers.smallest:,} to {numbers.largest:,}, median {numbers.median:,.0f}; "
+        f"{strata} held: {numbers.strata_held:.1f} on average; distance of a client's {strata} from all clients': "
+        f"{numbers.distance:.3f} (0 alike, 1 apart)",
+        soft_wrap=True,
+    )
+    copies = clients.duplicates
+    console.print(
+        f"Copies (equal content, another id): {copies.copies:,}; in more than one split of a client: "
+        f"{copies.across_splits:,}; with more than one client: {copies.across_clients:,}; both trained and tested on: "
+        f"{copies.train_test:,}",
+        soft_wrap=True,
+    )
+    console.print(f"Partition hash: {clients.partition_hash}", soft_wrap=True)
+    if options.plot:
+        plot_partition(clients, options.plot)
+        console.print(f"Picture: {options.plot}", soft_wrap=True)
+    if options.save:
+        data.save_partition(clients, options.save)
+        console.print(f"Partition file: {options.save} (for a run: --partition-file {options.save})", soft_wrap=True)
+
+
+def _per_client(clients: data.ClientData, counts: np.ndarray, strata: str) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("client", no_wrap=True)
+    for column in (*clients.sizes, strata, "most frequent"):
+        table.add_column(column, justify="right" if column != "most frequent" else "left")
+    for c in range(clients.num_clients):
+        top = int(counts[c].argmax())
+        share = counts[c, top] / max(counts[c].sum(), 1)
+        table.add_row(
+            clients.client_name(c) + (", unseen" if clients.unseen[c] else ""),
+            *(f"{int(n[c]):,}" for n in clients.sizes.values()),
+            str(int((counts[c] > 0).sum())),
+            f"{clients.strata_names[top] if clients.strata_names else top} ({share:.0%})",
+        )
+    return table
