@@ -33,6 +33,19 @@ from fedjax_layers.data.sources.synthetic import SYNTHETIC
 from fedjax_layers.data.sources.tiny_shakespeare import TINY_SHAKESPEARE
 from fedjax_layers.data.sources.uci_har import UCI_HAR
 from fedjax_layers.data.sources.ud_english_ewt import UD_ENGLISH_EWT
+from fedjax_layers.data.sources.unshipped.emnist import (
+    EMNIST_BALANCED,
+    EMNIST_BYCLASS,
+    EMNIST_BYMERGE,
+    EMNIST_DIGITS,
+    EMNIST_LETTERS,
+    EMNIST_MNIST,
+)
+from fedjax_layers.data.sources.unshipped.fed_isic2019 import FED_ISIC2019
+from fedjax_layers.data.sources.unshipped.femnist import FEMNIST
+from fedjax_layers.data.sources.unshipped.mimic3_mortality import MIMIC3_MORTALITY
+from fedjax_layers.data.sources.unshipped.penn_treebank import PENN_TREEBANK
+from fedjax_layers.data.sources.unshipped.sent140 import SENT140
 from fedjax_layers.data.sources.usps import USPS
 from fedjax_layers.data.sources.wikitext2 import WIKITEXT2
 from fedjax_layers.names import check_options, unknown_name
@@ -45,17 +58,28 @@ SOURCES = (
     CSV,
     DIGIT_DOMAINS,
     DIGITS,
+    EMNIST_BALANCED,
+    EMNIST_BYCLASS,
+    EMNIST_BYMERGE,
+    EMNIST_DIGITS,
+    EMNIST_LETTERS,
+    EMNIST_MNIST,
     FASHION_MNIST,
+    FED_ISIC2019,
     FED_TCGA_BRCA,
+    FEMNIST,
     FSDD,
     HEART,
     IMAGE_FOLDER,
+    MIMIC3_MORTALITY,
     MNIST,
     NPZ,
     OFFICE_CALTECH,
     OMNIGLOT,
     PARKINSONS,
     PARQUET,
+    PENN_TREEBANK,
+    SENT140,
     SENTIMENT,
     SYNTHETIC,
     TFDS,
