@@ -19,6 +19,7 @@ def federate(
     test_fraction: float = 0.2,
     val_fraction: float = 0.2,
     stratified: bool = True,
+    in_order: bool = False,
     seed: int = 42,
     num_clients: int | None = None,
     client_names: tuple[str, ...] = (),
@@ -38,6 +39,7 @@ def federate(
       test_fraction: share of a client's examples, in [0, 1).
       val_fraction: share of what the test split leaves, in [0, 1).
       stratified: keep the classes' shares in a client's splits.
+      in_order: the last examples by id are test, the first training: for windows of a series, which overlap.
       seed: of the split, and of the choice of unseen clients; PLayer-FL's 42.
       num_clients: C; ``None`` is the largest client id plus one.
       client_names: ``C`` names; empty leaves the clients numbered.
@@ -61,7 +63,7 @@ def federate(
     counts = split_counts(sizes, test_fraction, val_fraction)
     used = np.flatnonzero(client_of >= 0)
     strata = dataset.groups[used] if stratified else None
-    split = assign_splits(client_of[used], ids[used], strata, counts, seed)
+    split = assign_splits(client_of[used], ids[used], strata, counts, seed, in_order)
     order = np.concatenate([used[np.lexsort((ids[used], split, client_of[used]))], apart[np.argsort(ids[apart])]])
     hidden = _unseen(unseen, num_clients, seed)
     description = {
@@ -71,7 +73,8 @@ def federate(
         "split": {
             "test_fraction": test_fraction,
             "val_fraction": val_fraction,
-            "stratified": stratified,
+            "stratified": stratified and not in_order,
+            "in_order": in_order,
             "seed": seed,
         },
         "global_test": len(apart),

@@ -34,6 +34,7 @@ def load(
     test_fraction: float = 0.2,
     val_fraction: float = 0.2,
     stratified: bool = True,
+    in_order: bool = False,
     split_seed: int = 42,
     global_test: float | str | None = None,
     unseen: int | tuple[int, ...] = 0,
@@ -54,6 +55,7 @@ def load(
       test_fraction: share of a client's examples that are test.
       val_fraction: share of what the test split leaves that is validation.
       stratified: keep the classes' shares in a client's splits.
+      in_order: the last examples by id are test, the first training: for windows of a series, which overlap.
       split_seed: of the split within clients, and of the global test set.
       global_test: a test set that no client owns: a share of all examples, or the ``"official"`` test part (the data
         set then has to be loaded with ``split="all"``).
@@ -101,6 +103,7 @@ def load(
         test_fraction=test_fraction,
         val_fraction=val_fraction,
         stratified=stratified,
+        in_order=in_order,
         seed=split_seed,
         num_clients=num_clients,
         client_names=client_names,

@@ -78,9 +78,11 @@ def plot_partition(data: ClientData, path: str | os.PathLike[str]) -> None:
     heat, bars = figure.subplots(1, 2, sharey=True, width_ratios=[2.5, 1])
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     shown = np.ma.masked_equal(shares, 0)  # no example is a colour of its own, not the lowest of the scale
-    picture = heat.imshow(shown, aspect="auto", cmap="viridis", interpolation="nearest", vmin=0, vmax=1)
+    picture = heat.imshow(shown, aspect="auto", cmap="viridis", interpolation="nearest", vmin=0)
     heat.set_facecolor("0.93")
-    figure.colorbar(picture, ax=heat, label="share of the client's examples", pad=0.01)
+    scale = figure.colorbar(picture, ax=heat, location="top", pad=0.01, fraction=0.3 / height, aspect=40)
+    scale.set_label("share of the client's examples", fontsize=8)
+    scale.ax.tick_params(labelsize=7)
     heat.set(xlabel="class" if data.task == "classification" else "stratum", ylabel="client")
     if counts.shape[1] <= _LABELLED:
         heat.set_xticks(np.arange(counts.shape[1]), data.strata_names, rotation=45, ha="right", fontsize=7)

@@ -39,7 +39,12 @@ def split_counts(sizes: np.ndarray, test_fraction: float, val_fraction: float) -
 
 
 def assign_splits(
-    client_of: np.ndarray, ids: np.ndarray, strata: np.ndarray | None, counts: np.ndarray, seed: int
+    client_of: np.ndarray,
+    ids: np.ndarray,
+    strata: np.ndarray | None,
+    counts: np.ndarray,
+    seed: int,
+    in_order: bool = False,
 ) -> np.ndarray:
     """Choose each client's training, validation and test examples.
 
@@ -53,13 +58,15 @@ def assign_splits(
         proportional number, rounded up or down. ``None`` ignores classes.
       counts: ``[C, 3]`` as :func:`split_counts` gives them.
       seed: of the random keys.
+      in_order: a client's first examples by id are training, the last are test, whatever seed and strata: for series,
+        whose neighbours overlap or resemble each other.
 
     Returns:
       ``[n]`` int8: 0 train, 1 validation, 2 test.
     """
-    keys = random_keys(ids, seed)
+    keys = ids if in_order else random_keys(ids, seed)
     split = np.empty(len(ids), np.int8)
-    if strata is None:
+    if strata is None or in_order:
         # Sorted by key, a client's first rows are training, the next validation, the last test.
         order = np.lexsort((ids, keys, client_of))
         split[order] = np.repeat(np.tile(np.arange(3, dtype=np.int8), len(counts)), counts.ravel())

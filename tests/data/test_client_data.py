@@ -179,7 +179,13 @@ def test_arrays_are_read_only_and_the_partition_is_json():
         data.labels[0] = 1
     again = json.loads(json.dumps(data.partition))
     assert again["scheme"] == "iid"
-    assert again["split"] == {"test_fraction": 0.2, "val_fraction": 0.2, "stratified": True, "seed": 42}
+    assert again["split"] == {
+        "test_fraction": 0.2,
+        "val_fraction": 0.2,
+        "stratified": True,
+        "in_order": False,
+        "seed": 42,
+    }
 
 
 def test_pool_and_ranges_on_the_device():

@@ -48,7 +48,13 @@ def test_options_reach_the_partition_and_the_split():
         own = np.concatenate([data.labels[data.rows(c, s)] for s in ("train", "val", "test")])
         assert len(np.unique(own)) == 3
     assert data.partition["seed"] == 7
-    assert data.partition["split"] == {"test_fraction": 0.5, "val_fraction": 0.2, "stratified": True, "seed": 1}
+    assert data.partition["split"] == {
+        "test_fraction": 0.5,
+        "val_fraction": 0.2,
+        "stratified": True,
+        "in_order": False,
+        "seed": 1,
+    }
     json.dumps(data.partition)
 
 
