@@ -3,6 +3,7 @@
 import datetime
 import gzip
 import re
+from importlib import resources
 from pathlib import Path
 
 import numpy as np
@@ -47,8 +48,24 @@ def test_columns_become_inputs_categories_one_each(write):
     assert data.example_ids.tolist() == [0, 1, 2, 3]
 
 
+def test_the_heart_files_as_one_csv_are_the_built_in_set(write):
+    heart = load_dataset("heart")
+    columns = ["age", "sex", "cp", "trestbps", "chol", "fbs", "restecg", "thalach", "exang", "oldpeak"]
+    lines = [",".join([*columns, "slope,ca,thal,num,hospital"])]
+    for hospital in heart.client_names:
+        text = (resources.files("fedjax_layers.data") / f"uci_heart/processed.{hospital}.data").read_text()
+        lines += [f"{line},{hospital}" for line in text.splitlines()]
+    path = write("\n".join(lines))
+    data = load_dataset("csv", path=path, label="num", client="hospital", features=columns, missing="drop")
+    for field in ("inputs", "labels", "clients", "example_ids"):
+        np.testing.assert_array_equal(getattr(data, field), getattr(heart, field))
+    assert data.client_names == heart.client_names
+    gaps = {s.name: s.missing for s in describe(path)}
+    assert (gaps["trestbps"], gaps["thalach"], gaps["ca"]) == (59, 55, 611)
+
+
 def test_describe_shows_kind_gaps_and_distinct_values(write):
-    path = write("a,b,c\n1,x,?\n2,,3\n2,y, NA \n")
+    path = write("a,b,c\n1,x,?\n2,,3\n2.0,y, NA \n")
     found = [(s.name, s.kind, s.missing, s.distinct) for s in describe(path)]
     assert found == [("a", "number", 0, 2), ("b", "category", 1, 2), ("c", "number", 2, 1)]
     assert describe(path, kinds=("a:category",))[0].kind == "category"

@@ -144,11 +144,17 @@ def summarise(table: Table, overrides: Mapping[str, ColumnKind]) -> list[ColumnS
 
 
 def _summary(name: str, cells: pa.Array, kind: ColumnKind) -> ColumnSummary:
+    import pyarrow as pa  # noqa: PLC0415
     import pyarrow.compute as pc  # noqa: PLC0415
 
-    missing = int(pc.sum(pc.is_null(cells, nan_is_null=True)).as_py() or 0)
+    present = cells.filter(pc.invert(pc.is_null(cells, nan_is_null=True)))
+    missing = len(cells) - len(present)
     try:
-        distinct = len(pc.unique(cells.filter(pc.invert(pc.is_null(cells, nan_is_null=True)))))
+        if kind == "number":  # 1 and 1.0 are one value
+            present = pc.cast(present, pa.float64(), safe=False)
+        distinct = len(pc.unique(present))
+    except pa.ArrowInvalid:  # an override that the cells do not bear out
+        distinct = len(pc.unique(present))
     except NotImplementedError:  # lists and the like
         distinct = 0
     return ColumnSummary(name, kind, missing, distinct)
