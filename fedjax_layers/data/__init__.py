@@ -24,7 +24,7 @@ from fedjax_layers.data.dataset import Dataset
 from fedjax_layers.data.feature_shift import FEATURE_SHIFTS
 from fedjax_layers.data.federate import federate
 from fedjax_layers.data.folder import DATA_DIR_VARIABLE, resolve_data_dir
-from fedjax_layers.data.idx import read_idx
+from fedjax_layers.data.formats.idx import read_idx
 from fedjax_layers.data.loading import load
 from fedjax_layers.data.partition_file import apply_partition, save_partition
 from fedjax_layers.data.partitions import PARTITIONS, classes_per_client, dirichlet, iid, natural, partition

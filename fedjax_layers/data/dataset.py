@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -132,3 +133,17 @@ def _check_named(field: str, numbers: np.ndarray | None, names: tuple[str, ...],
     last = -1 if numbers is None else int(numbers.max(initial=-1))
     if names and last >= len(names):
         raise ValueError(f"{field}: expected ids below {len(names)} for {name}, got {last}")
+
+
+def present_clients(numbers: np.ndarray, names: Sequence[str]) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Number the clients anew, without those that have no example.
+
+    Args:
+      numbers: ``[N]`` client of each example, by its place in ``names``.
+      names: of all clients.
+
+    Returns:
+      ``[N]`` int32 numbers ``0 .. C-1``, and the C names, in their old order.
+    """
+    present, clients = np.unique(numbers, return_inverse=True)
+    return clients.astype(np.int32), tuple(names[i] for i in present)

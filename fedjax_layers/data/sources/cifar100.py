@@ -7,11 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from fedjax_layers.data.cifar import SIDE, from_stock, read_binary, read_tiled
 from fedjax_layers.data.columns import Tables, image, label
-from fedjax_layers.data.dataset import Dataset
+from fedjax_layers.data.dataset import Dataset, present_clients
 from fedjax_layers.data.files import SourceFile
-from fedjax_layers.data.natural import present_clients
+from fedjax_layers.data.formats.cifar import SIDE, from_stock, read_binary, read_tiled
 from fedjax_layers.data.parts import take_parts
 from fedjax_layers.data.preprocess import Preprocess
 from fedjax_layers.data.source import Layout, Source

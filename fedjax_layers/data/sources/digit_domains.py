@@ -11,8 +11,8 @@ import numpy as np
 from fedjax_layers.data.columns import Tables, image, label
 from fedjax_layers.data.dataset import Dataset
 from fedjax_layers.data.files import SourceFile
+from fedjax_layers.data.formats.pictures import resize_grey
 from fedjax_layers.data.parts import Examples, take_parts
-from fedjax_layers.data.pictures import resize_grey
 from fedjax_layers.data.preprocess import Preprocess
 from fedjax_layers.data.source import Layout, Source
 from fedjax_layers.data.sources.mnist import MNIST

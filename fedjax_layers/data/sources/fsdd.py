@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-from fedjax_layers.data.archives import read_zip
 from fedjax_layers.data.columns import Ragged, Tables, label, number, tokens
 from fedjax_layers.data.dataset import Dataset
 from fedjax_layers.data.files import SourceFile
-from fedjax_layers.data.logmel import WINDOW, log_mel
+from fedjax_layers.data.formats.archives import read_zip
+from fedjax_layers.data.formats.logmel import WINDOW, log_mel
 from fedjax_layers.data.parts import take_parts
 from fedjax_layers.data.preprocess import Preprocess
 from fedjax_layers.data.source import Layout, Source
@@ -39,7 +39,7 @@ def _fsdd(
     """Spoken digits, ten classes; the natural clients are the six speakers.
 
     Recordings last about half a second; they are cut, or continued with silence, to one length. Inputs are log-mel
-    energies ``[N, 1 + (samples - 200) // 80, bands]`` float32, see :func:`fedjax_layers.data.logmel.log_mel`, or
+    energies ``[N, 1 + (samples - 200) // 80, bands]`` float32, see :mod:`fedjax_layers.data.formats.logmel`, or
     waveforms ``[N, samples, 1]`` int16, which a model sees in -1..1.
 
     Args:

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
-from fedjax_layers.data.archives import read_zip
 from fedjax_layers.data.columns import Tables, image, label
 from fedjax_layers.data.dataset import Dataset
 from fedjax_layers.data.files import SourceFile
+from fedjax_layers.data.formats.archives import read_zip
+from fedjax_layers.data.formats.pictures import decode_picture, resize_grey
 from fedjax_layers.data.parts import take_parts
-from fedjax_layers.data.pictures import decode_picture, resize_grey
 from fedjax_layers.data.preprocess import Preprocess
 from fedjax_layers.data.source import Layout, Source
 

@@ -10,10 +10,10 @@ import numpy as np
 from fedjax_layers.data.columns import Ragged, Tables, label, text
 from fedjax_layers.data.dataset import Dataset
 from fedjax_layers.data.files import SourceFile
+from fedjax_layers.data.formats.text_files import read_lines
 from fedjax_layers.data.parts import take_parts
 from fedjax_layers.data.source import Layout, Source
 from fedjax_layers.data.text import encode, pad_to, words
-from fedjax_layers.data.text_files import read_lines
 
 SITES = ("amazon", "imdb", "yelp")
 _LABELS = ("negative", "positive")

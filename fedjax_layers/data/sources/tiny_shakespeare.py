@@ -9,10 +9,10 @@ from typing import Any
 from fedjax_layers.data.columns import Ragged, Tables, text
 from fedjax_layers.data.dataset import Dataset
 from fedjax_layers.data.files import SourceFile
+from fedjax_layers.data.formats.text_files import read_text
 from fedjax_layers.data.parts import take_parts
 from fedjax_layers.data.source import Layout, Source
 from fedjax_layers.data.text import encode, number_texts, row_ids, windows
-from fedjax_layers.data.text_files import read_text
 
 
 def _tiny_shakespeare(

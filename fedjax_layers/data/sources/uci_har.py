@@ -8,11 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from fedjax_layers.data.archives import read_npz, read_zip
 from fedjax_layers.data.columns import Tables, label, number
-from fedjax_layers.data.dataset import Dataset
+from fedjax_layers.data.dataset import Dataset, present_clients
 from fedjax_layers.data.files import SourceFile
-from fedjax_layers.data.natural import present_clients
+from fedjax_layers.data.formats.archives import read_npz, read_zip
 from fedjax_layers.data.parts import take_parts
 from fedjax_layers.data.source import Layout, Source
 

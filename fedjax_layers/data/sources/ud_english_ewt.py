@@ -10,10 +10,10 @@ import numpy as np
 from fedjax_layers.data.columns import Ragged, Table, Tables, label, text, tokens
 from fedjax_layers.data.dataset import Dataset
 from fedjax_layers.data.files import SourceFile
+from fedjax_layers.data.formats.text_files import read_lines
 from fedjax_layers.data.parts import take_parts
 from fedjax_layers.data.source import Layout, Source
 from fedjax_layers.data.text import NO_TARGET, cut, encode, number_texts, row_ids
-from fedjax_layers.data.text_files import read_lines
 from fedjax_layers.data.vocabulary import PAD_ID
 from fedjax_layers.names import unknown_name
 

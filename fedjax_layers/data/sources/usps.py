@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from fedjax_layers.data.archives import read_npz
 from fedjax_layers.data.columns import Tables, label, number
 from fedjax_layers.data.dataset import Dataset
 from fedjax_layers.data.files import SourceFile
+from fedjax_layers.data.formats.archives import read_npz
 from fedjax_layers.data.parts import take_parts
 from fedjax_layers.data.preprocess import Preprocess
 from fedjax_layers.data.source import Layout, Source

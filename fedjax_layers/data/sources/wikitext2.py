@@ -10,10 +10,10 @@ from pathlib import Path
 from fedjax_layers.data.columns import Ragged, Tables, text
 from fedjax_layers.data.dataset import Dataset
 from fedjax_layers.data.files import SourceFile
+from fedjax_layers.data.formats.text_files import read_lines
 from fedjax_layers.data.parts import take_parts
 from fedjax_layers.data.source import Layout, Source
 from fedjax_layers.data.text import encode, number_texts, row_ids, windows
-from fedjax_layers.data.text_files import read_lines
 
 END_OF_LINE = "<eos>"
 UNTITLED = "(text that belongs to another article)"

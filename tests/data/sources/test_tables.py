@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 
 from fedjax_layers.data import federate, load_dataset
+from fedjax_layers.data.formats.text_files import numbers, read_csv, read_text
 from fedjax_layers.data.sources.beijing_air import BEIJING_AIR, MEASURES, STATIONS, WINDS
 from fedjax_layers.data.sources.fed_tcga_brca import FEATURES as TCGA_FEATURES
 from fedjax_layers.data.sources.fed_tcga_brca import FED_TCGA_BRCA
 from fedjax_layers.data.sources.parkinsons import FEATURES as VOICE_FEATURES
 from fedjax_layers.data.sources.parkinsons import PARKINSONS
-from fedjax_layers.data.text_files import numbers, read_csv, read_text
 
 # --- the real files
 

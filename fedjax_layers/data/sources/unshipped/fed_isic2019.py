@@ -9,11 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from fedjax_layers.data.columns import Ragged, Tables, label, tokens
-from fedjax_layers.data.dataset import Dataset
+from fedjax_layers.data.dataset import Dataset, present_clients
 from fedjax_layers.data.files import SourceFile
-from fedjax_layers.data.natural import present_clients
+from fedjax_layers.data.formats.pictures import decode_picture
 from fedjax_layers.data.parts import Examples, take_parts
-from fedjax_layers.data.pictures import decode_picture
 from fedjax_layers.data.preprocess import Preprocess
 from fedjax_layers.data.source import Layout, Source
 from fedjax_layers.data.sources.own.names import option_names

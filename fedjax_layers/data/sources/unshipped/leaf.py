@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from fedjax_layers.data.columns import Table, Tables
+from fedjax_layers.data.dataset import present_clients
 from fedjax_layers.data.files import SourceFile
-from fedjax_layers.data.natural import present_clients
 from fedjax_layers.data.parts import Examples
 from fedjax_layers.data.source import Layout
 from fedjax_layers.data.text import number_texts

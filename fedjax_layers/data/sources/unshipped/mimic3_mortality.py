@@ -9,9 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from fedjax_layers.data.columns import Ragged, Tables, label, number, text
-from fedjax_layers.data.dataset import Dataset
+from fedjax_layers.data.dataset import Dataset, present_clients
 from fedjax_layers.data.files import SourceFile
-from fedjax_layers.data.natural import present_clients
 from fedjax_layers.data.parts import Examples, take_parts
 from fedjax_layers.data.source import Layout, Source
 from fedjax_layers.data.sources.unshipped.mimic3_files import GROUPS, read_notes

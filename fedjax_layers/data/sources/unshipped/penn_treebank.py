@@ -10,10 +10,10 @@ import numpy as np
 from fedjax_layers.data.columns import Ragged, Tables, text
 from fedjax_layers.data.dataset import Dataset
 from fedjax_layers.data.files import SourceFile
+from fedjax_layers.data.formats.text_files import read_text
 from fedjax_layers.data.parts import take_parts
 from fedjax_layers.data.source import Layout, Source
 from fedjax_layers.data.text import encode, row_ids, windows
-from fedjax_layers.data.text_files import read_text
 
 END_OF_LINE = "<eos>"
 _FILES = {"train": "ptb.train.txt", "val": "ptb.valid.txt", "test": "ptb.test.txt"}

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fedjax_layers.data.logmel import log_mel, mel_filters
+from fedjax_layers.data.formats.logmel import log_mel, mel_filters
 
 RATE = 8000
 

@@ -7,8 +7,8 @@ import zipfile
 import numpy as np
 import pytest
 
-from fedjax_layers.data.archives import read_npz, read_tar, read_zip
-from fedjax_layers.data.pictures import decode_picture, resize_grey
+from fedjax_layers.data.formats.archives import read_npz, read_tar, read_zip
+from fedjax_layers.data.formats.pictures import decode_picture, resize_grey
 
 
 def write_zip(path, members):
