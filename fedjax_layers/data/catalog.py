@@ -74,7 +74,10 @@ def whereabouts(source: Source, data_dir: Path) -> Whereabouts:
         return Whereabouts(True, "TFDS", str(prepared))
     if source.embedded:
         return Whereabouts(True, "package", "")
-    return Whereabouts(False, "missing", source.missing(data_dir).removeprefix("data_dir: "))
+    names = ", ".join(file.name for file in source.layouts[0].files)
+    download = "fedjax-layers data prepare --download fetches them"
+    remedy = download if all(file.url for file in source.layouts[0].files) else source.obtain
+    return Whereabouts(False, "missing", f"needs {names} in {source.place(data_dir)}" + (remedy and f"; {remedy}"))
 
 
 def markdown_table() -> str:

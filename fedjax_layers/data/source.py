@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -44,7 +45,8 @@ class Source:
       licence: terms of the data.
       citation: who made it.
       build: makes the :class:`~fedjax_layers.data.dataset.Dataset`; its keyword-only parameters are the options.
-        Called ``build(tables, origin, **options)`` where there are layouts, else ``build(**options)``.
+        Called ``build(tables, origin, **options)`` where there are layouts, else ``build(**options)``, with
+        ``data_dir`` in front if it takes that.
       classes: number of classes, 0 where there are none.
       examples: how many there are, where no layout tells and there is a fixed number.
       clients: what a natural client is (``"hospital"``), empty where there are none.
@@ -88,7 +90,8 @@ class Source:
           ValueError: an option out of range, or a damaged file.
         """
         if not self.layouts:
-            return self.build(**options)
+            takes_folder = "data_dir" in inspect.signature(self.build).parameters
+            return self.build(data_dir, **options) if takes_folder else self.build(**options)
         tables, origin = self.tables(resolve_data_dir(data_dir))
         return self.build(tables, origin, **options)
 

@@ -49,7 +49,7 @@ def prepared(tmp_path_factory):
 
 
 def test_pictures(prepared):
-    data = load_dataset("tfds", path=str(prepared), dataset="shades")
+    data = load_dataset("tfds", data_dir=prepared, prepared="shades")
     assert data.inputs.shape == (4, 4, 5, 1)
     assert data.class_names == NAMES
     # TFDS shuffles what it writes, so label and picture are compared with each other.
@@ -61,14 +61,14 @@ def test_pictures(prepared):
 
 
 def test_a_regression_target_and_a_version(prepared):
-    data = load_dataset("tfds", path=str(prepared), dataset="shades/1.0.0", label="grade")
+    data = load_dataset("tfds", data_dir=prepared, prepared="shades/1.0.0", label="grade")
     assert data.task == "regression"
     np.testing.assert_allclose(data.labels, data.inputs[:, 0, 0, 0] / 40)
 
 
 def test_texts_are_bytes_and_clients_a_feature(prepared):
     data = load_dataset(
-        "tfds", path=str(prepared), dataset="remarks", input="text", client="author", split="all", length=10
+        "tfds", data_dir=prepared, prepared="remarks", input="text", client="author", split="all", length=10
     )
     assert data.inputs.shape == (3, 10)
     assert data.official_test.tolist() == [False, False, True]
@@ -76,12 +76,12 @@ def test_texts_are_bytes_and_clients_a_feature(prepared):
     assert found == {"good", "très bad", "fine"}
     assert data.client_names == ("author 0", "author 1")
     assert data.preprocess is None
-    assert load_dataset("tfds", path=str(prepared), dataset="remarks", input="text", length=3).inputs.shape == (2, 3)
+    assert load_dataset("tfds", data_dir=prepared, prepared="remarks", input="text", length=3).inputs.shape == (2, 3)
 
 
 def test_the_data_folder_is_the_default(prepared, monkeypatch):
     monkeypatch.setenv("FEDJAX_LAYERS_DATA", str(prepared))
-    assert len(load_dataset("tfds", dataset="shades", limit=3)) == 3
+    assert len(load_dataset("tfds", prepared="shades", limit=3)) == 3
 
 
 @pytest.mark.parametrize(
@@ -97,9 +97,9 @@ def test_the_data_folder_is_the_default(prepared, monkeypatch):
 )
 def test_wrong_names_are_answered_with_those_there_are(prepared, options, message):
     with pytest.raises(ValueError, match=message):
-        load_dataset("tfds", path=str(prepared), dataset="shades", **options)
+        load_dataset("tfds", data_dir=prepared, prepared="shades", **options)
 
 
 def test_what_is_not_prepared_is_said(prepared):
     with pytest.raises(FileNotFoundError, match="found no 'kmnist'; prepared there: remarks, shades"):
-        load_dataset("tfds", path=str(prepared), dataset="kmnist")
+        load_dataset("tfds", data_dir=prepared, prepared="kmnist")

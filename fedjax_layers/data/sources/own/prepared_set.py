@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -20,9 +21,9 @@ from fedjax_layers.names import unknown_name
 
 
 def _tfds(
+    data_dir: str | os.PathLike[str] | None = None,
     *,
-    dataset: str,
-    path: str = "",
+    prepared: str,
     split: str = "train",
     input: str = "image",  # noqa: A002  (what TFDS calls the first of its supervised keys)
     label: str = "label",
@@ -34,15 +35,14 @@ def _tfds(
     vocabulary: int | None = None,
     limit: int | None = None,
 ) -> Dataset:
-    """A data set prepared by TFDS as array_record, e.g. ``dataset="kmnist"`` or ``dataset="emnist/balanced"``.
+    """A data set prepared by TFDS as array_record, e.g. ``prepared="kmnist"`` or ``prepared="emnist/balanced"``.
 
     Pictures of one size are ``[N, H, W, C]`` uint8, texts ``[N, length]`` tokens, tensors as they are. TFDS shuffles
     what it writes: ``example_ids`` count its order. Nothing is downloaded.
 
     Args:
-      dataset: name, configuration and version as in TFDS, the last two optional; the newest version is taken.
-      path: folder that TFDS has written to; empty takes the data folder, see
-        :func:`~fedjax_layers.data.resolve_data_dir`.
+      data_dir: folder that TFDS has written to; see :func:`~fedjax_layers.data.resolve_data_dir`.
+      prepared: name, configuration and version as in TFDS, the last two optional; the newest version is taken.
       split: official part, or ``"all"``.
       input: feature that a model reads.
       label: feature to predict.
@@ -58,8 +58,8 @@ def _tfds(
       FileNotFoundError: nothing is prepared there, or not as array_record.
       ValueError: no such split or feature (the message names those there are), or pictures of several sizes.
     """
-    folder = _prepared_folder(resolve_data_dir(path or None), str(dataset))
-    where = f"TFDS {dataset}"
+    folder = _prepared_folder(resolve_data_dir(data_dir), str(prepared))
+    where = f"TFDS {prepared}"
     tables, names = _tables(folder, {"input": input, "label": label, "client": client}, where)
     examples = take_parts(tables, split, limit)
     inputs = examples.columns["input"]
@@ -84,13 +84,13 @@ def _tfds(
     )
 
 
-def _prepared_folder(data_dir: Path, dataset: str) -> Path:
-    folder = data_dir / dataset
+def _prepared_folder(data_dir: Path, name: str) -> Path:
+    folder = data_dir / name
     found = folder if (folder / "dataset_info.json").is_file() else newest(folder)
     if found is None:
         there = ", ".join(sorted(p.name for p in data_dir.iterdir() if newest(p))) if data_dir.is_dir() else ""
         raise FileNotFoundError(
-            f"dataset: expected a data set prepared by TFDS in {data_dir}, found no {dataset!r}; "
+            f"prepared: expected a data set prepared by TFDS in {data_dir}, found no {name!r}; "
             f"prepared there: {there or 'none'}"
         )
     return found
@@ -146,5 +146,5 @@ TFDS = Source(
     citation="that of the data set",
     build=_tfds,
     clients="feature",
-    obtain="prepare it with TFDS, file_format='array_record'; dataset names it, path the folder it was written to",
+    obtain="prepared names what TFDS has written to the data folder with file_format='array_record'",
 )
