@@ -19,7 +19,8 @@ class Duplicates:
       copies: examples that equal one with a smaller id.
       across_splits: groups of equal examples that one client has in more than one split.
       across_clients: groups of equal examples that more than one client has.
-      train_test: groups of equal examples of which some client trains on one and some client tests on another.
+      train_test: groups of equal examples of which some client trains on one, and another one is in a client's test
+        split or in the global test set.
     """
 
     copies: int
@@ -109,10 +110,11 @@ def count_duplicates(groups: np.ndarray, ids: np.ndarray, client: np.ndarray, sp
       client: ``[n]`` each example's client, -1 in a global test set.
       split: ``[n]`` 0 train, 1 validation, 2 test.
     """
+    owned = client >= 0
 
     def groups_with_several(*columns: np.ndarray) -> np.ndarray:
-        """Groups, repeated as often as their examples differ in the last column and agree in the others."""
-        cells = np.unique(np.stack([groups, *columns]), axis=1)
+        """Groups in which examples of clients differ in the last column and agree in the others."""
+        cells = np.unique(np.stack([groups, *columns])[:, owned], axis=1)
         same = (cells[:-1, 1:] == cells[:-1, :-1]).all(axis=0)
         return np.unique(cells[0, 1:][same])
 
