@@ -53,28 +53,31 @@ def cached_tables(name: str, key: str, make: Callable[[], tuple[Tables, str]]) -
       The tables, their arrays memory-mapped and read-only, and that line.
     """
     entry = cache_dir() / name / key
-    if (entry / _INDEX).is_file():
-        try:
+    try:
+        if entry.is_dir():
             return _read(entry)
-        except ValueError as error:
-            warnings.warn(f"cache: {error}; making the entry again", stacklevel=2)
-            shutil.rmtree(entry, ignore_errors=True)
+    except (OSError, ValueError) as error:
+        warnings.warn(f"cache: {error}; making the entry again", stacklevel=2)
+        shutil.rmtree(entry, ignore_errors=True)
     tables, origin = make()
     try:
         _write(entry, tables, origin)
-    except OSError as error:
+        return _read(entry)
+    except (OSError, ValueError) as error:
         warnings.warn(f"cache: expected to write {entry}, could not ({error}); going on without it", stacklevel=2)
         return tables, origin
-    return _read(entry)
 
 
 def _read(entry: Path) -> tuple[Tables, str]:
     index = json.loads((entry / _INDEX).read_text(encoding="utf-8"))
-    tables = {
-        split: {column: _load(entry, arrays) for column, arrays in columns.items()}
-        for split, columns in index["tables"].items()
-    }
-    return tables, index["origin"]
+    try:
+        tables = {
+            split: {column: _load(entry, arrays) for column, arrays in columns.items()}
+            for split, columns in index["tables"].items()
+        }
+        return tables, index["origin"]
+    except (AttributeError, KeyError, TypeError) as error:
+        raise ValueError(f"expected {entry / _INDEX} to list arrays by split and column, found {error!r}") from error
 
 
 def _load(entry: Path, arrays: Mapping[str, Mapping[str, str]]) -> np.ndarray | Ragged:
@@ -89,18 +92,20 @@ def _load(entry: Path, arrays: Mapping[str, Mapping[str, str]]) -> np.ndarray | 
 
 def _write(entry: Path, tables: Tables, origin: str) -> None:
     entry.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = Path(tempfile.mkdtemp(prefix=".unfinished-", dir=entry.parent))
-    try:
+    with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=entry.parent, ignore_cleanup_errors=True) as private:
+        unfinished = Path(private) / entry.name  # inside, as a temporary folder itself is readable by its owner alone
+        unfinished.mkdir()
         stored = {
             split: {column: _store(unfinished, f"{split}.{column}", entries) for column, entries in table.items()}
             for split, table in tables.items()
         }
         index = json.dumps({"origin": origin, "tables": stored}, indent=1)
         (unfinished / _INDEX).write_text(index, encoding="utf-8")
-        if not (entry / _INDEX).is_file():  # else another process was faster
+        try:
             unfinished.rename(entry)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+        except OSError:
+            if not (entry / _INDEX).is_file():  # else another process was faster
+                raise
 
 
 def _store(folder: Path, stem: str, entries: np.ndarray | Ragged) -> dict[str, dict[str, str]]:

@@ -112,7 +112,8 @@ def check_tables(tables: Tables, columns: Mapping[str, Column], counts: Mapping[
       where: what was read, for the message.
 
     Raises:
-      ValueError: other splits, columns, shapes, types or numbers of examples, or a label outside its classes.
+      ValueError: other splits, columns, shapes, types or numbers of examples, a label outside its classes, or offsets
+        that do not cut the values of a ragged column into entries.
     """
     if counts and set(tables) != set(counts):
         raise ValueError(f"{where}: expected splits {', '.join(sorted(counts))}, found {', '.join(sorted(tables))}")
@@ -133,7 +134,12 @@ def _check_column(entries: np.ndarray | Ragged, column: Column, where: str) -> N
     if isinstance(entries, Ragged) != (column.kind in ("text", "tokens")) or values.dtype != column.dtype:
         found = f"{'ragged ' if isinstance(entries, Ragged) else ''}{values.dtype}"
         raise ValueError(f"{where}: expected {column.kind} of {column.dtype}, found {found}")
-    if not isinstance(entries, Ragged) and entries.shape[1:] != column.shape:
+    if isinstance(entries, Ragged):
+        ends = entries.offsets[[0, -1]].tolist()
+        if ends != [0, len(values)] or (entries.lengths < 0).any():
+            found = f"{ends[0]} to {ends[1]}" + (", falling" if (entries.lengths < 0).any() else "")
+            raise ValueError(f"{where}: expected offsets that rise from 0 to {len(values)}, found {found}")
+    elif entries.shape[1:] != column.shape:
         raise ValueError(f"{where}: expected entries of shape {column.shape}, found {entries.shape[1:]}")
     if column.kind == "label" and len(values):
         wrong = np.flatnonzero((values < 0) | (values >= len(column.names)))
