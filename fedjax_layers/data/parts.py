@@ -67,15 +67,23 @@ def take_parts(tables: Tables, split: str = "all", limit: int | None = None) -> 
 
 
 def join(entries: list[np.ndarray | Ragged], limit: int | None = None) -> np.ndarray | Ragged:
-    """Columns of several parts, one after the other; the first ``limit`` entries."""
+    """Columns of several parts, one after the other; the first ``limit`` entries, and no more are copied."""
+    starts = np.cumsum([0, *(len(part) for part in entries)])[:-1].tolist()
+    if limit is not None:
+        entries = [_first(part, limit - start) for part, start in zip(entries, starts, strict=True) if start < limit]
+    if len(entries) == 1:
+        return entries[0]
     arrays = [part for part in entries if isinstance(part, np.ndarray)]
+    ragged = [part for part in entries if isinstance(part, Ragged)]
     if arrays:
-        return arrays[0][:limit] if len(arrays) == 1 else np.concatenate(arrays)[:limit]
-    parts = [part for part in entries if isinstance(part, Ragged)]
-    starts = np.cumsum([0, *(len(part.values) for part in parts)])[:-1]
-    offsets = np.concatenate(
-        [np.zeros(1, np.int64), *(part.offsets[1:] + start for part, start in zip(parts, starts, strict=True))]
-    )
-    values = parts[0].values if len(parts) == 1 else np.concatenate([part.values for part in parts])
-    offsets = offsets if limit is None else offsets[: limit + 1]
-    return Ragged(values[: offsets[-1]], offsets)
+        return np.concatenate(arrays)
+    before = np.cumsum([0, *(len(part.values) for part in ragged)])[:-1]
+    offsets = [part.offsets[1:] + start for part, start in zip(ragged, before, strict=True)]
+    return Ragged(np.concatenate([part.values for part in ragged]), np.concatenate([np.zeros(1, np.int64), *offsets]))
+
+
+def _first(entries: np.ndarray | Ragged, number: int) -> np.ndarray | Ragged:
+    if isinstance(entries, Ragged):
+        offsets = entries.offsets[: number + 1]
+        return Ragged(entries.values[: offsets[-1]], offsets)
+    return entries[:number]
