@@ -6,7 +6,9 @@ Importing this package loads JAX, chex and optax only: neither Flax nor anything
 from fedjax_layers.ops.average import masked_mean, weighted_mean
 from fedjax_layers.ops.clients import ClientAxis, map_clients
 from fedjax_layers.ops.layers import layer_map, layer_sums, select
+from fedjax_layers.ops.permfl import permfl_device_step, permfl_server_step, permfl_team_step
 from fedjax_layers.ops.prox import proximal_pull
+from fedjax_layers.ops.segment import segment_mean
 from fedjax_layers.ops.sensitivity import federation_sensitivity, prefix_mask, transition_point
 
 __all__ = [
@@ -16,8 +18,12 @@ __all__ = [
     "layer_sums",
     "map_clients",
     "masked_mean",
+    "permfl_device_step",
+    "permfl_server_step",
+    "permfl_team_step",
     "prefix_mask",
     "proximal_pull",
+    "segment_mean",
     "select",
     "transition_point",
     "weighted_mean",

@@ -1,0 +1,87 @@
+"""PerMFL's three updates (arXiv 2407.14251): a device is tethered to its team, a team to the server."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from fedjax_layers.types import Array, Params
+
+Coefficient = float | Array
+
+
+def permfl_device_step(theta: Params, grads: Params, team: Params, *, alpha: Coefficient, lam: Coefficient) -> Params:
+    """One step of a device: ``theta - alpha * (grads + lam * (theta - team))``.
+
+    The gradient step on ``f(theta) + lam/2 * ||theta - team||^2``, whose minimum over theta is the device's Moreau
+    envelope at its team's model.
+
+    Args:
+      theta: the device's params, any pytree.
+      grads: gradient of the device's loss at ``theta``, the same tree.
+      team: params of the device's team, the same tree.
+      alpha: step size; may be traced, like all coefficients here.
+      lam: pull towards the team, per unit of squared distance.
+
+    Returns:
+      The device's next params.
+
+    Source: PerMFL, Algorithm 1, device update.
+    """
+
+    def step(t: Array, g: Array, w: Array) -> Array:
+        a, pull = (jnp.asarray(c, t.dtype) for c in (alpha, lam))
+        return t - a * (g + pull * (t - w))
+
+    return jax.tree.map(step, theta, grads, team)
+
+
+def permfl_team_step(
+    team: Params, server: Params, device_mean: Params, *, eta: Coefficient, lam: Coefficient, gamma: Coefficient
+) -> Params:
+    """One step of a team: ``(1 - eta*lam - eta*gamma) * team + eta*gamma * server + eta*lam * device_mean``.
+
+    The gradient step on the mean of its devices' envelopes plus ``gamma/2 * ||team - server||^2``; a convex
+    combination where ``eta * (lam + gamma) <= 1``.
+
+    Args:
+      team: the team's params, any pytree.
+      server: the global params, the same tree.
+      device_mean: mean of the team's devices' params, the same tree.
+      eta: step size.
+      lam: pull between devices and team.
+      gamma: pull between team and server.
+
+    Returns:
+      The team's next params.
+
+    Source: PerMFL, Algorithm 1, team update.
+    """
+
+    def step(w: Array, x: Array, theta: Array) -> Array:
+        to_devices, to_server = (jnp.asarray(eta * c, w.dtype) for c in (lam, gamma))
+        return (1 - to_devices - to_server) * w + to_server * x + to_devices * theta
+
+    return jax.tree.map(step, team, server, device_mean)
+
+
+def permfl_server_step(server: Params, team_mean: Params, *, beta: Coefficient, gamma: Coefficient) -> Params:
+    """One step of the server: ``(1 - beta*gamma) * server + beta*gamma * team_mean``.
+
+    Args:
+      server: the global params, any pytree.
+      team_mean: mean of the teams' params, the same tree.
+      beta: step size; a convex combination where ``beta * gamma <= 1``, divergent from ``|1 - beta * gamma| >= 1`` on.
+      gamma: pull between teams and server.
+
+    Returns:
+      The next global params.
+
+    Source: PerMFL, Algorithm 1, server update.
+    """
+
+    def step(x: Array, w: Array) -> Array:
+        pull = jnp.asarray(beta * gamma, x.dtype)
+        return (1 - pull) * x + pull * w
+
+    return jax.tree.map(step, server, team_mean)
