@@ -208,6 +208,7 @@ def train_cohort(
     server: Params | None = None,
     own: Params | None = None,
     shared: Array | None = None,
+    origin: Array | None = None,
     opt_state: Any = (),
     anchor: Params | None = None,
     options: LocalOptions = LocalOptions(),
@@ -215,16 +216,17 @@ def train_cohort(
     """Train every slot of the cohort, each from its own start.
 
     A slot begins at ``server`` where ``own`` is ``None``, at ``own`` where ``server`` is ``None``, and with both at
-    the server's layers where ``shared`` is true and its own elsewhere. The start is put together client by client
-    inside the map, so that K copies of it are never held at once.
+    the server's layers where ``shared`` is true and its own elsewhere. With ``origin`` there are several servers
+    (teams). The start is put together client by client inside the map, so that K copies of it are never held at once.
 
     Args:
       trainer: how.
       key: the round's key; slot k uses ``fold_in(key, ids[k])``, so a client's result does not depend on its slot.
       cohort: who, with which examples. What slots of weight 0 compute is for nobody.
-      server: params of one model.
+      server: params of one model, or of several, ``[T, ...]``, with ``origin``.
       own: params stacked ``[K, ...]``.
       shared: bool ``[L]``.
+      origin: ``[K]`` integers, which of the servers is each slot's.
       opt_state: kept optimiser states ``[K, ...]``, or ``()``.
       anchor: stacked ``[K, ...]``; ``None`` is where each slot began.
       options: what the algorithm changes.
@@ -240,12 +242,14 @@ def train_cohort(
     if server is not None and own is not None and shared is None:
         raise ValueError("shared: expected a mask [L] beside server and own, found None")
     slots = cohort.ids.shape[0]
-    chex.assert_tree_shape_prefix((cohort.weight, cohort.train, own, opt_state, anchor), (slots,))
+    chex.assert_tree_shape_prefix((cohort.weight, cohort.train, origin, own, opt_state, anchor), (slots,))
     count = jnp.where(cohort.weight > 0, cohort.train.count, 0)
 
     def one(row: Any, common: Any) -> LocalResult:
-        ident, start, count, own, opt_state, anchor = row
+        ident, start, count, origin, own, opt_state, anchor = row
         server, shared, pool, round_key = common
+        if origin is not None:
+            server = jax.tree.map(lambda x: x[origin], server)
         if server is None:
             params = own
         elif own is None:
@@ -256,5 +260,5 @@ def train_cohort(
         pulled_to = params if anchor is None else anchor
         return train_client(trainer, client_key, params, opt_state, pulled_to, (start, count, pool), options)
 
-    rows = (cohort.ids, cohort.train.start, count, own, opt_state, anchor)
+    rows = (cohort.ids, cohort.train.start, count, origin, own, opt_state, anchor)
     return map_clients(one, rows, shared=((server, shared, cohort.pool, key),), axis=trainer.axis)
