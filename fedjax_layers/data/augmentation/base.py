@@ -59,9 +59,9 @@ def fold_each(key: Key, number: int) -> Array:
 def _apart(stage: Augmentation, keys: Array, images: Array) -> Array:
     """One stage as a computation of its own.
 
-    XLA fuses what reads pixels with what made them, and makes each pixel again as often as it is read: on CPU three
-    warps then take six times as long. Its CPU compiler heeds no barrier, but cannot see through a condition whose
-    value lies behind one; the GPU compiler takes the barrier, and drops the condition, which would cost it a wait.
+    XLA's CPU compiler fuses what reads pixels with what made them, and makes each pixel again as often as it is read:
+    three warps then take six times as long. It heeds no barrier between them, but it does not see through a condition
+    whose value lies behind one. Elsewhere the condition, which would cost a wait for its value, is a constant.
     """
     always = jax.lax.platform_dependent(
         cpu=lambda: jax.lax.optimization_barrier(jnp.bool_(True)), default=lambda: jnp.bool_(True)

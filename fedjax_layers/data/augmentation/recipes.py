@@ -41,9 +41,9 @@ AUGMENTATIONS: dict[str, Augmentation] = {
 with its defaults (rotation and affine map read the nearest pixel, perspective is bilinear). Pixels are not rounded to
 whole numbers between the stages.
 
-``isic`` is FLamby's and PLayer-FL's recipe as far as static shapes allow. It cuts 200 of at least 224 pixels there;
+``isic`` is FLamby's and PLayer-FL's recipe as far as static shapes allow. There it cuts 200 of at least 224 pixels;
 here the stored images have their final size, and the window moves by up to 12 pixels into the mirror image. The number
-of covered squares is drawn for each image there once for all; shapes need at least 16 pixels.
+of covered squares is drawn for each image; there, once for all of them. Images need at least 16 pixels a side.
 
 ``crop_flip`` is the usual recipe for CIFAR: black padding of 4, then a mirror image half the time.
 """
