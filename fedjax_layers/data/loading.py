@@ -40,7 +40,7 @@ def load(
     unseen: int | tuple[int, ...] = 0,
     duplicates: Literal["keep", "drop"] = "keep",
     feature_shift: str | None = None,
-    partition_file: str | None = None,
+    partition_file: str | os.PathLike[str] | None = None,
     **options: Any,
 ) -> ClientData:
     """Load, partition and split a data set.
@@ -58,11 +58,13 @@ def load(
       in_order: the last examples by id are test, the first training: for windows of a series, which overlap.
       split_seed: of the split within clients, and of the global test set.
       global_test: a test set that no client owns: a share of all examples, or the ``"official"`` test part (the data
-        set then has to be loaded with ``split="all"``).
+        set then has to be loaded with ``split="all"``). A natural client that it leaves without examples, as where
+        the official part is one of other people, is no client.
       unseen: clients that never train: their ids, or how many to draw.
       duplicates: ``"drop"`` gives examples whose content another one has already to nobody.
       feature_shift: a key of ``FEATURE_SHIFTS``, which changes each client's inputs in its own way.
-      partition_file: a file of :func:`save_partition`, instead of everything that decides who owns what.
+      partition_file: a file of :func:`save_partition`, instead of everything that decides who owns what; a feature
+        shift is made again as the file says.
       **options: further options of the data set (``limit``), of the partition (``alpha``) and of the feature shift,
         told apart by name.
 
@@ -85,8 +87,20 @@ def load(
     scheme = partition or ("dirichlet" if dataset.clients is None else "natural")
     params, shift_params = _sort_options(name, scheme, partition is not None, feature_shift, options)
     if partition_file is not None:
-        _check_alone(partition_file, partition, clients, params, feature_shift, global_test, unseen)
-        return apply_partition(dataset, partition_file)
+        choices = {
+            "partition": partition,
+            "clients": None if "clients" in chosen else clients,
+            "test_fraction": test_fraction,
+            "val_fraction": val_fraction,
+            "stratified": stratified,
+            "in_order": in_order,
+            "split_seed": split_seed,
+            "global_test": global_test,
+            "unseen": unseen,
+            "duplicates": duplicates,
+            "feature_shift": feature_shift,
+        }
+        return _from_file(dataset, partition_file, chosen, choices | params)
     free, apart = _free_rows(dataset, duplicates, global_test, split_seed)
     client_of = np.full(len(dataset), -1, np.int32)
     client_of[free], client_names = _owners(dataset, free, scheme, clients, seed, params)
@@ -95,8 +109,7 @@ def load(
         shift = FEATURE_SHIFTS[feature_shift]
         shifted = shift(dataset.inputs, client_of, num_clients, seed, **shift_params)
         dataset = dataclasses.replace(dataset, inputs=shifted)
-    usual = defaults_of(PARTITIONS[scheme])
-    teams = (usual | params).get("teams")
+    params = defaults_of(PARTITIONS[scheme]) | params
     return federate(
         dataset,
         client_of,
@@ -109,11 +122,11 @@ def load(
         client_names=client_names,
         global_test=apart,
         unseen=unseen,
-        teams=None if teams is None else consecutive_teams(num_clients, teams),
+        teams=_teams(params, num_clients),
         partition={
             "options": chosen,
             "scheme": scheme,
-            "params": usual | params,
+            "params": params,
             "seed": seed,
             "duplicates": duplicates,
             "feature_shift": feature_shift,
@@ -159,13 +172,25 @@ def _sort_options(
     return {k: v for k, v in rest.items() if k in mine}, {k: v for k, v in rest.items() if k not in mine}
 
 
-def _check_alone(partition_file: Any, partition: str | None, clients: int | None, *rest: Any) -> None:
-    """A partition file decides all of it."""
-    given = [value for value in (partition, clients, *rest) if value]
-    if given:
-        raise ValueError(
-            f"partition_file: expected no other choice of clients or splits beside {partition_file}, got {given[0]!r}"
-        )
+def _from_file(
+    dataset: Dataset, path: str | os.PathLike[str], chosen: dict[str, Any], choices: dict[str, Any]
+) -> ClientData:
+    """A partition file decides everything in ``choices``; generated data have to be those it was written for."""
+    usual = defaults_of(load)
+    for argument, value in choices.items():
+        if argument not in usual or value != usual[argument]:
+            expected = f"no other choice of clients or splits beside {path}"
+            raise ValueError(f"partition_file: expected {expected}, got {argument}={value!r}")
+    data = apply_partition(dataset, path)
+    recorded = data.partition.get("options")
+    if "seed" in chosen and isinstance(recorded, dict):  # other examples would have the same ids
+        made = defaults_of(DATASETS[dataset.name].build)
+        written, now = made | recorded, made | chosen
+        for argument, value in written.items():
+            if value != now.get(argument):
+                expected = f"{dataset.name} generated with {argument}={value!r}"
+                raise ValueError(f"{path}: expected {expected}, got {argument}={now.get(argument)!r}")
+    return data
 
 
 def _free_rows(
@@ -189,6 +214,8 @@ def _free_rows(
                 "where it has one, load it with split='all'"
             )
         apart = dataset.official_test & ~dropped
+        if not apart.any():
+            raise ValueError(f"global_test: expected examples of the official test part, got none of {dataset.name}")
     else:
         kept = np.flatnonzero(~dropped)
         apart = np.zeros(len(dataset), bool)
@@ -207,5 +234,28 @@ def _owners(
     if dataset.clients is None:
         others = " or ".join(sorted(k for k, v in PARTITIONS.items() if "clients" not in options_of(v)))
         raise ValueError(f"partition: expected {others} for {dataset.name}, got {scheme!r}, for natural clients")
-    owner = make_partition(scheme, labels, clients, seed, clients=dataset.clients[free], **params)
-    return owner, dataset.client_names if scheme == "natural" else ()
+    owner = dataset.clients[free]
+    if scheme != "natural":
+        return make_partition(scheme, labels, clients, seed, clients=owner, **params), ()
+    owner, names = _clients_left(dataset, owner)
+    return make_partition(scheme, labels, clients, seed, clients=owner, **params), names
+
+
+def _clients_left(dataset: Dataset, owner: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Natural clients numbered without those that have no example left, and the names; or the old numbers as such."""
+    assert dataset.clients is not None  # the caller has looked
+    left = np.unique(owner[owner >= 0])
+    total = len(dataset.client_names) or int(dataset.clients.max(initial=-1)) + 1
+    if len(left) == total:
+        return owner, dataset.client_names
+    names = dataset.client_names or tuple(str(client) for client in range(total))
+    return np.where(owner < 0, -1, np.searchsorted(left, owner)), tuple(names[client] for client in left)
+
+
+def _teams(params: Mapping[str, Any], num_clients: int) -> np.ndarray | None:
+    """The team of each client ``[C]``, of a scheme that makes teams."""
+    teams = params.get("teams")
+    if "team_classes" in params:
+        lists = params["team_classes"]
+        teams = 1 if isinstance(lists, str) else len(lists)
+    return None if teams is None else consecutive_teams(num_clients, teams)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
+import tokenize
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +15,25 @@ import numpy as np
 
 from fedjax_layers.data.client_data import ClientData, assemble_clients
 from fedjax_layers.data.dataset import Dataset
+from fedjax_layers.data.feature_shift import FEATURE_SHIFTS
 from fedjax_layers.data.splits import SPLITS
+from fedjax_layers.names import check_options, unknown_name
 
-_ARRAYS = ("example_ids", "client", "split", "unseen", "teams")
+_ARRAYS = {"example_ids": "iu", "client": "i", "split": "i", "unseen": "b", "teams": "i"}  # kinds of numbers
+_TEXTS = {"dataset": str, "client_names": list, "partition": dict, "partition_hash": str}
+# What NumPy, zipfile and json raise on bytes that are not what they should be.
+_DAMAGE = (
+    ValueError,
+    KeyError,
+    OSError,
+    EOFError,
+    RuntimeError,
+    MemoryError,
+    SyntaxError,
+    tokenize.TokenError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 def save_partition(data: ClientData, path: str | os.PathLike[str]) -> str:
@@ -30,7 +49,13 @@ def save_partition(data: ClientData, path: str | os.PathLike[str]) -> str:
 
     Returns:
       The partition's hash.
+
+    Raises:
+      FileNotFoundError: the folder is not there.
     """
+    path = Path(path)
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"save: expected a folder {path.parent}, found none")
     client, split = data.places
     about = {
         "dataset": data.name,
@@ -38,7 +63,6 @@ def save_partition(data: ClientData, path: str | os.PathLike[str]) -> str:
         "partition": data.partition,
         "partition_hash": data.partition_hash,
     }
-    path = Path(path)
     unfinished = path.with_name(f".{path.name}.unfinished")
     with unfinished.open("wb") as file:
         np.savez_compressed(
@@ -55,7 +79,7 @@ def save_partition(data: ClientData, path: str | os.PathLike[str]) -> str:
 
 
 def apply_partition(dataset: Dataset, path: str | os.PathLike[str]) -> ClientData:
-    """The clients' data as a partition file has them.
+    """The clients' data as a partition file has them, the feature shift that it describes made again.
 
     Args:
       dataset: the data set that the file was written for; it may hold more examples, which are not used.
@@ -68,45 +92,94 @@ def apply_partition(dataset: Dataset, path: str | os.PathLike[str]) -> ClientDat
     arrays, about = _read(Path(path))
     if about["dataset"] != dataset.name:
         raise ValueError(f"{path}: expected a partition of {dataset.name}, found one of {about['dataset']}")
-    own = np.arange(len(dataset)) if dataset.example_ids is None else dataset.example_ids
-    by_id = np.argsort(own, kind="stable")
-    place = np.searchsorted(own, arrays["example_ids"], sorter=by_id)
-    rows = by_id[np.minimum(place, len(own) - 1)]
-    missing = np.flatnonzero(own[rows] != arrays["example_ids"])
-    if len(missing):
-        found = f"id {arrays['example_ids'][missing[0]]}, which it lacks (and {len(missing) - 1} more)"
-        raise ValueError(f"{path}: expected example ids of {dataset.name}, found {found}")
-    client, split = arrays["client"], arrays["split"]
-    order = np.lexsort((arrays["example_ids"], split, np.where(client < 0, len(arrays["unseen"]), client)))
-    owned = client >= 0
-    cells = client[owned].astype(np.int64) * len(SPLITS) + split[owned]
-    counts = np.bincount(cells, minlength=len(arrays["unseen"]) * len(SPLITS)).reshape(-1, len(SPLITS))
-    teams = arrays["teams"] if len(arrays["teams"]) else None
+    client, split, unseen = arrays["client"], arrays["split"], arrays["unseen"]
+    order = np.lexsort((arrays["example_ids"], split, np.where(client < 0, len(unseen), client)))
+    counts = _counts(arrays)
     names = tuple(about["client_names"])
-    data = assemble_clients(dataset, rows[order], counts, names, arrays["unseen"], teams, about["partition"])
+    teams = arrays["teams"] if len(arrays["teams"]) else None
+    try:
+        rows = _rows(dataset, arrays["example_ids"])
+        dataset = _shifted(dataset, rows, client, len(unseen), about["partition"])
+        data = assemble_clients(dataset, rows[order], counts, names, unseen, teams, about["partition"])
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
     if data.partition_hash != about["partition_hash"]:
         expected = f"a partition with hash {about['partition_hash']}"
         raise ValueError(f"{path}: expected {expected}, found {data.partition_hash}; the file is damaged")
     return data
 
 
+def _rows(dataset: Dataset, ids: np.ndarray) -> np.ndarray:
+    """Rows ``[n]`` of the data set that have these ids."""
+    own = np.arange(len(dataset)) if dataset.example_ids is None else dataset.example_ids
+    by_id = np.argsort(own, kind="stable")
+    rows = by_id[np.minimum(np.searchsorted(own, ids, sorter=by_id), len(own) - 1)]
+    missing = np.flatnonzero(own[rows] != ids)
+    if len(missing):
+        found = f"id {ids[missing[0]]}, which it lacks (and {len(missing) - 1} more)"
+        raise ValueError(f"expected example ids of {dataset.name}, found {found}")
+    return rows
+
+
+def _counts(arrays: dict[str, np.ndarray]) -> np.ndarray:
+    """Examples ``[C, 3]`` of each client and split."""
+    owned = arrays["client"] >= 0
+    cells = arrays["client"][owned].astype(np.int64) * len(SPLITS) + arrays["split"][owned]
+    return np.bincount(cells, minlength=len(arrays["unseen"]) * len(SPLITS)).reshape(-1, len(SPLITS))
+
+
+def _shifted(
+    dataset: Dataset, rows: np.ndarray, client: np.ndarray, clients: int, partition: dict[str, Any]
+) -> Dataset:
+    """The inputs as :func:`~fedjax_layers.data.load` shifted them when it made the partition."""
+    name, params = partition.get("feature_shift"), partition.get("feature_shift_params", {})
+    if name is None:
+        return dataset
+    if name not in FEATURE_SHIFTS:
+        raise unknown_name("feature_shift", name, FEATURE_SHIFTS)
+    client_of = np.full(len(dataset), -1, np.int32)
+    client_of[rows] = client
+    try:
+        check_options(f"feature shift {name!r}", params, FEATURE_SHIFTS[name])
+        inputs = FEATURE_SHIFTS[name](dataset.inputs, client_of, clients, partition.get("seed", 0), **params)
+    except TypeError as error:  # values of another kind, which only a damaged file can hold
+        raise ValueError(f"feature_shift_params: expected options of {name}, got {params!r} ({error})") from error
+    return dataclasses.replace(dataset, inputs=inputs)
+
+
 def _read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """The arrays and texts, checked as far as they can be without the data set."""
     if not path.is_file():
         raise FileNotFoundError(f"partition_file: expected a file, found none at {path}")
     try:
-        with np.load(path, allow_pickle=False) as box:
+        if not zipfile.is_zipfile(path):  # NumPy would read a single array too
+            raise ValueError("no zip archive")
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as box:
             arrays = {name: box[name] for name in _ARRAYS}
             about = json.loads(box["about"].tobytes().decode())
-    except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
+    except _DAMAGE as error:
         reason = " ".join(str(error).split())[:200]
         raise ValueError(f"{path}: expected a partition file, could not read one ({reason})") from error
-    expected = {"dataset", "client_names", "partition", "partition_hash"}
-    n = len(arrays["example_ids"])
-    if not isinstance(about, dict) or set(about) != expected or any(len(arrays[k]) != n for k in ("client", "split")):
-        raise ValueError(f"{path}: expected the arrays and texts of a partition file, found others")
-    clients, splits = arrays["client"], arrays["split"]
-    if n and not (
-        -1 <= clients.min() <= clients.max() < len(arrays["unseen"]) and 0 <= splits.min() <= splits.max() < 3
-    ):
-        raise ValueError(f"{path}: expected clients -1..{len(arrays['unseen']) - 1} and splits 0..2, found others")
+    _check_form(path, arrays, about)
+    clients, splits, unseen, total = arrays["client"], arrays["split"], arrays["unseen"], len(arrays["unseen"])
+    if not (-1 <= clients.min() <= clients.max() < total and 0 <= splits.min() <= splits.max() < len(SPLITS)):
+        raise ValueError(f"{path}: expected clients -1..{total - 1} and splits 0..2, found others")
+    idle = np.flatnonzero(_counts(arrays)[:, 0] == 0)
+    if len(idle):
+        raise ValueError(f"{path}: expected a training example for each client, found none for client {idle[0]}")
+    if unseen.all():
+        raise ValueError(f"{path}: expected some clients that train, found all of them unseen")
+    for argument, given in {"names": about["client_names"], "teams": arrays["teams"]}.items():
+        if len(given) not in (0, total):
+            raise ValueError(f"{path}: expected {argument} of {total} clients, or none, found {len(given)}")
     return arrays, about
+
+
+def _check_form(path: Path, arrays: dict[str, np.ndarray], about: Any) -> None:
+    """Kinds, axes and lengths of the arrays, names and types of the texts."""
+    fits = all(array.ndim == 1 and array.dtype.kind in _ARRAYS[name] for name, array in arrays.items())
+    fits = fits and len(arrays["example_ids"]) == len(arrays["client"]) == len(arrays["split"]) > 0
+    fits = fits and isinstance(about, dict) and set(about) == set(_TEXTS)
+    fits = fits and all(isinstance(about[name], kind) for name, kind in _TEXTS.items())
+    if not fits or not all(isinstance(name, str) for name in about["client_names"]):
+        raise ValueError(f"{path}: expected the arrays and texts of a partition file, found others")

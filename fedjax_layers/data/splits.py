@@ -105,7 +105,12 @@ def random_keys(ids: np.ndarray, seed: int) -> np.ndarray:
 
     A hash rather than a generator's stream: it is the same in every NumPy version and needs no other
     examples.
+
+    Raises:
+      ValueError: a negative seed.
     """
+    if seed < 0:
+        raise ValueError(f"seed: expected an integer of at least 0, got {seed}")
     start = np.random.SeedSequence(seed).generate_state(1, np.uint64)[0]
     with np.errstate(over="ignore"):  # arithmetic modulo 2^64 is meant
         x = start + ids.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
