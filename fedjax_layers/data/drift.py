@@ -39,9 +39,14 @@ def exchange_data(data: ClientData, clients: np.ndarray, seed: int = 0) -> Clien
 
     Args:
       data: the federated data.
-      clients: ``[n]`` different ids.
+      clients: ``[n]`` different ids, at least two.
       seed: of the circle.
+
+    Raises:
+      ValueError: fewer than two clients, who would keep their data.
     """
+    if len(clients) < 2:
+        raise ValueError(f"drift: expected at least 2 clients for label_shift, got {len(clients)}")
     circle = np.random.default_rng(seed).permutation(clients)
     source = np.arange(data.num_clients)
     source[circle] = np.roll(circle, 1)
@@ -52,7 +57,8 @@ def exchange_data(data: ClientData, clients: np.ndarray, seed: int = 0) -> Clien
 def swap_classes(data: ClientData, clients: np.ndarray, seed: int = 0) -> ClientData:
     """Concept shift: for the given clients classes 0 and 1 change places, and so on pair by pair, in all splits.
 
-    With an odd number of classes the last one keeps its place. ``seed`` is not used.
+    With an odd number of classes the last one keeps its place. Strata that are not the classes stay as they are.
+    ``seed`` is not used.
 
     Raises:
       ValueError: the data are no classification.
@@ -66,7 +72,8 @@ def swap_classes(data: ClientData, clients: np.ndarray, seed: int = 0) -> Client
     labels = data.labels.copy()
     rows = np.isin(data.places[0], clients)
     labels[rows] = partner[labels[rows]]
-    return dataclasses.replace(data, labels=labels, strata=np.where(rows, labels, data.strata))
+    by_class = np.array_equal(data.strata, data.labels)
+    return dataclasses.replace(data, labels=labels, strata=labels if by_class else data.strata)
 
 
 def shift_inputs(data: ClientData, clients: np.ndarray, seed: int = 0, *, kind: str) -> ClientData:
@@ -109,8 +116,9 @@ def schedule(data: ClientData, changes: Sequence[str], seed: int = 0) -> list[Ph
     Args:
       data: the clients' data before any change.
       changes: each ``name@round`` or ``name@round:share``, in the order of their rounds: at that round (counted from 0)
-        a share of the clients (default a half, at least one) is changed. Names: ``label_shift``, ``class_swap``, the
-        keys of ``FEATURE_SHIFTS``, and ``new_clients``, who are without data before that round.
+        a share of the clients (default a half, at least one; ``label_shift`` needs two) is changed. Names:
+        ``label_shift``, ``class_swap``, the keys of ``FEATURE_SHIFTS``, and ``new_clients``, who are without data
+        before that round.
       seed: of who is concerned and of what is drawn.
 
     Returns:
