@@ -65,12 +65,16 @@ def plot_partition(data: ClientData, path: str | os.PathLike[str]) -> None:
       path: of the picture; its ending decides the format.
 
     Raises:
+      FileNotFoundError: the folder is not there.
       ValueError: matplotlib is not installed, or does not know the ending.
     """
     try:
         from matplotlib.figure import Figure  # noqa: PLC0415  (an extra of the package)
     except ImportError as error:
         raise ValueError("plot: expected matplotlib, found none; pip install fedjax-layers[plot]") from error
+    path = Path(path)
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"plot: expected a folder {path.parent}, found none")
     counts = stratum_counts(data)
     height = float(np.clip(1.5 + 0.22 * data.num_clients, 3, 12))
     width = float(np.clip(5 + 0.25 * counts.shape[1], 7, 14))
@@ -100,6 +104,6 @@ def plot_partition(data: ClientData, path: str | os.PathLike[str]) -> None:
         f"{data.name}, {scheme}, {data.num_clients} clients; partition {data.partition_hash[:12]}", fontsize=9
     )
     try:
-        figure.savefig(Path(path), dpi=110)
+        figure.savefig(path, dpi=110)
     except ValueError as error:
         raise ValueError(f"plot: {' '.join(str(error).split())[:200]}") from error
