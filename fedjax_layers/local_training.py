@@ -85,12 +85,30 @@ class LocalResult(NamedTuple):
       opt_state: optimiser state, ``()`` unless it is kept.
       loss: mean training loss over the steps; 0 for a client without steps.
       gradient: mean of the steps' gradients where asked for, else ``()``.
+      memory: what a :class:`StepGradient` remembers after the last step, else ``()``.
     """
 
     params: Params
     opt_state: Any
     loss: Array
     gradient: Any
+    memory: Any = ()
+
+
+class StepGradient(NamedTuple):
+    """A local step's gradient where it is not that of the loss on one batch: meta-gradients, inner solves.
+
+    Attributes:
+      compute: ``(params, batches, key, memory) -> (loss [], grads, memory)`` of one step: ``batches`` is a tuple,
+        ``loss`` what is reported, ``grads`` goes to the optimiser, ``memory`` keeps its tree, shapes and dtypes.
+      batches: batches per step, each from a shuffled order of its own, so that they are independent of each other.
+        The first is the one that a plain step would see, and ``key`` is the plain step's.
+      begin: ``params -> memory`` before a round's first step; a client without steps returns it.
+    """
+
+    compute: Callable[[Params, tuple[Batch, ...], Key, Any], tuple[Array, Params, Any]]
+    batches: int = 1
+    begin: Callable[[Params], Any] = lambda _: ()
 
 
 class LocalOptions(NamedTuple):
@@ -101,11 +119,14 @@ class LocalOptions(NamedTuple):
         decay would move a layer whose gradient alone is zero. ``None`` trains all.
       scale: factor on every update.
       with_gradient: also return the mean gradient.
+      step_gradient: where a step's gradient comes from; ``None`` is the loss on the step's batch. Its functions are
+        static (no argument of a jitted function), but may close over arrays.
     """
 
     trainable: Array | None = None
     scale: Array | None = None
     with_gradient: bool = False
+    step_gradient: StepGradient | None = None
 
 
 def batch_order(key: Key, count: Array, trainer: Trainer) -> Array:
@@ -147,6 +168,15 @@ def take_batch(pool: Pool, start: Array, rows: Array, mask: Array) -> Batch:
     )
 
 
+def plain_gradient(task: Task) -> StepGradient:
+    """The gradient of the loss on the step's batch."""
+
+    def compute(params: Params, batches: tuple[Batch, ...], key: Key, memory: Any) -> tuple[Array, Params, Any]:
+        return *jax.value_and_grad(task.loss)(params, batches[0], key), memory
+
+    return StepGradient(compute)
+
+
 def train_client(
     trainer: Trainer,
     key: Key,
@@ -173,13 +203,15 @@ def train_client(
     start, count, pool = data
     optimizer = optax.with_extra_args_support(trainer.optimizer)
     order_key, step_key = jax.random.split(key)
-    order = batch_order(order_key, count, trainer)
+    source = options.step_gradient or plain_gradient(trainer.task)
+    order_keys = [order_key, *(jax.random.fold_in(order_key, j) for j in range(1, source.batches))]
+    orders = [batch_order(k, count, trainer) for k in order_keys]
     layers = trainer.task.layers
 
     def step(i: Array, carry: Any) -> Any:
-        params, state, loss_sum, grad_sum = carry
-        batch = take_batch(pool, start, *batch_rows(order, i, count, trainer))
-        loss, grads = jax.value_and_grad(trainer.task.loss)(params, batch, jax.random.fold_in(step_key, i))
+        params, state, loss_sum, grad_sum, memory = carry
+        batches = tuple(take_batch(pool, start, *batch_rows(order, i, count, trainer)) for order in orders)
+        loss, grads, memory = source.compute(params, batches, jax.random.fold_in(step_key, i), memory)
         updates, state = optimizer.update(grads, state, params, anchor=anchor)
         if options.scale is not None:
             updates = jax.tree.map(lambda u: u * options.scale.astype(u.dtype), updates)  # type: ignore[union-attr]
@@ -187,17 +219,17 @@ def train_client(
             updates = select(options.trainable, layers, updates, jax.tree.map(jnp.zeros_like, updates))
         if options.with_gradient:
             grad_sum = jax.tree.map(jnp.add, grad_sum, grads)
-        return optax.apply_updates(params, updates), state, loss_sum + loss.astype(dtype), grad_sum
+        return optax.apply_updates(params, updates), state, loss_sum + loss.astype(dtype), grad_sum, memory
 
     state = opt_state if trainer.keep_optimizer else optimizer.init(params)
     zero_grad = jax.tree.map(jnp.zeros_like, params) if options.with_gradient else ()
     dtype = jnp.result_type(*jax.tree.leaves(params))
     num_steps = trainer.num_steps(trainer.max_examples if trainer.uniform else count)
-    carry = (params, state, jnp.zeros((), dtype), zero_grad)
-    params, state, loss_sum, grad_sum = jax.lax.fori_loop(0, num_steps, step, carry)
+    carry = (params, state, jnp.zeros((), dtype), zero_grad, source.begin(params))
+    params, state, loss_sum, grad_sum, memory = jax.lax.fori_loop(0, num_steps, step, carry)
     mean = 1 / jnp.maximum(jnp.asarray(num_steps, loss_sum.dtype), 1)
     gradient = jax.tree.map(lambda g: g * mean.astype(g.dtype), grad_sum)
-    return LocalResult(params, state if trainer.keep_optimizer else (), loss_sum * mean, gradient)
+    return LocalResult(params, state if trainer.keep_optimizer else (), loss_sum * mean, gradient, memory)
 
 
 def train_cohort(
