@@ -15,9 +15,13 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from fedjax_layers.data.columns import Column, Ragged, Table, Tables
-from fedjax_layers.data.files import verify_files
+from fedjax_layers.data.files import SourceFile, find_files, sha256_of
 from fedjax_layers.data.prepared import PREFIX
 from fedjax_layers.data.source import Layout, Source
+
+# TFDS has checksums of its own for some addresses, but for none with a fragment, which no server sees: what is fetched
+# is compared with our checksum alone, and refused in our words.
+_FRAGMENT = "#ours"
 
 
 class FederatedBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
@@ -72,17 +76,20 @@ def prepare(source: Source, data_dir: Path, out: Path) -> FederatedBuilder:
       ValueError: a damaged file.
     """
     tables, _ = source.tables(data_dir)
-    if not sys.stderr.isatty():
-        tfds.disable_progress_bar()
     final = out / (PREFIX + source.name) / source.version
-    out.mkdir(parents=True, exist_ok=True)
-    # All of it under another name first, the empty folders that TFDS makes on the way included.
-    with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=out) as unfinished:
-        if not final.is_dir():
+    if not final.is_dir():
+        _no_progress_bar_in_files()
+        out.mkdir(parents=True, exist_ok=True)
+        # All of it under another name first, the empty folders that TFDS makes on the way included.
+        with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=out) as unfinished:
             with contextlib.redirect_stdout(io.StringIO()):  # TFDS prints where the unfinished data lie
                 FederatedBuilder(source, tables, Path(unfinished)).download_and_prepare()
             final.parent.mkdir(exist_ok=True)
-            (Path(unfinished) / final.relative_to(out)).rename(final)
+            try:
+                (Path(unfinished) / final.relative_to(out)).rename(final)
+            except OSError:
+                if not final.is_dir():  # else another process was faster
+                    raise
     return FederatedBuilder(source, tables, out)
 
 
@@ -96,28 +103,42 @@ def download(source: Source, data_dir: Path) -> Layout:
       ValueError: what was fetched is not what is registered.
     """
     folder = source.place(data_dir)
-    layout = next((x for x in source.layouts if all(f.url or (folder / f.name).is_file() for f in x.files)), None)
-    if layout is None:
+    for layout in source.layouts:
+        missing = set(find_files(folder, layout.files)[1])
+        wanted = [file for file in layout.files if file.name in missing]
+        if all(file.url for file in wanted):
+            break
+    else:
         raise FileNotFoundError(source.missing(data_dir))
-    wanted = [file for file in layout.files if not (folder / file.name).is_file()]
-    if not wanted:
-        return layout
-    folder.mkdir(parents=True, exist_ok=True)
-    manager = tfds.download.DownloadManager(download_dir=folder / ".downloads", dataset_name=source.name)
-    for file in wanted:
-        try:
-            fetched = Path(manager.download(file.url))
-        except Exception as error:  # TFDS passes on whatever requests, urllib or a server make of it
-            reason = " ".join(str(error).split())[:200]
-            raise FileNotFoundError(f"{file.url}: expected to download {file.name}, failed ({reason})") from error
-        try:
-            verify_files({file.name: fetched}, [file])
-        except ValueError:
-            fetched.unlink()
-            raise
-        (folder / file.name).parent.mkdir(parents=True, exist_ok=True)
-        fetched.rename(folder / file.name)
+    if wanted:
+        _no_progress_bar_in_files()
+        data_dir.mkdir(parents=True, exist_ok=True)
+        beside = folder if folder.is_dir() else data_dir  # a folder that would stay empty is not made
+        with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=beside) as unfinished:
+            manager = tfds.download.DownloadManager(download_dir=unfinished, dataset_name=source.name)
+            for file in wanted:
+                fetched = _fetch(manager, file)
+                (folder / file.name).parent.mkdir(parents=True, exist_ok=True)
+                fetched.rename(folder / file.name)
     return layout
+
+
+def _fetch(manager: tfds.download.DownloadManager, file: SourceFile) -> Path:
+    try:
+        fetched = Path(manager.download(file.url + _FRAGMENT))
+    except Exception as error:  # TFDS passes on whatever requests, urllib or a server make of it
+        reason = " ".join(str(error).replace(_FRAGMENT, "").split())[:200]
+        raise FileNotFoundError(f"{file.url}: expected to download {file.name}, failed ({reason})") from error
+    digest = sha256_of(fetched)
+    if digest != file.sha256:
+        size = fetched.stat().st_size
+        raise ValueError(f"{file.url}: expected SHA-256 {file.sha256}, found {digest} ({size} bytes)")
+    return fetched
+
+
+def _no_progress_bar_in_files() -> None:
+    if not sys.stderr.isatty():
+        tfds.disable_progress_bar()
 
 
 def _feature(column: Column) -> Any:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import dataclasses
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from fedjax_layers.data.source import Source
 
 PREFIX = "federated_"  # of our builders' names, so that none hides a stock one
+_RAGGED = ("text", "tokens")
 _RECORDS_AT_ONCE = 10_000  # bounds the decoded records held beside the arrays
 
 
@@ -22,8 +24,8 @@ def prepared_tables(source: Source, folder: Path) -> tuple[Tables, str]:
     """A data set's tables from what is prepared in ``folder``, by our own builder or as the stock set.
 
     Raises:
-      FileNotFoundError: it cannot be read, e.g. because it is not array_record.
-      ValueError: it does not hold what the data set should.
+      FileNotFoundError: it cannot be read, e.g. because it is not array_record, or is damaged.
+      ValueError: it does not hold what the data set should, e.g. because an older builder wrote it.
     """
     origin = f"TFDS {'/'.join(folder.parts[-2:])}"
     ours = any(part == f"{PREFIX}{source.name}" for part in folder.parts)
@@ -35,14 +37,16 @@ def prepared_tables(source: Source, folder: Path) -> tuple[Tables, str]:
         return found, origin
 
     stat = (folder / "dataset_info.json").stat()
-    key = cache_key(version=source.version, tfds=origin, info=[stat.st_size, stat.st_mtime_ns])
+    columns = [[name, *dataclasses.astuple(column)] for name, column in source.columns.items()]
+    key = cache_key(version=source.version, columns=columns, tfds=origin, info=[stat.st_size, stat.st_mtime_ns])
     return cached_tables(source.name, key, make)
 
 
 def newest(folder: Path) -> Path | None:
     """The folder of the newest prepared version (of the first configuration) of a TFDS data set."""
-    infos = sorted([*folder.glob("*/dataset_info.json"), *folder.glob("*/*/dataset_info.json")], key=_version)
-    return infos[-1].parent if infos else None
+    infos = sorted([*folder.glob("*/dataset_info.json"), *folder.glob("*/*/dataset_info.json")])
+    complete = [info for info in infos if _version(info)]
+    return max(complete, key=_version).parent if complete else None
 
 
 def read_splits(folder: Path) -> dict[str, dict[str, Any]]:
@@ -51,33 +55,47 @@ def read_splits(folder: Path) -> dict[str, dict[str, Any]]:
     Raises:
       FileNotFoundError: the data cannot be read without TensorFlow, or are damaged.
     """
-    return {split: _columns(records) for split, records in _splits(folder)}
+    _, splits = _open(folder)
+    return {split: _columns(batches(records, folder)) for split, records in splits.items()}
 
 
-def _splits(folder: Path) -> Iterator[tuple[str, Any]]:
+def _open(folder: Path) -> tuple[Mapping[str, Any], dict[str, Any]]:
+    """Features and splits of what is prepared in a folder."""
     import tensorflow_datasets as tfds  # noqa: PLC0415  (slow to import, and rarely the way taken)
 
     try:
         builder = tfds.builder_from_directory(folder)
         # ``as_data_source`` reads what is prepared; ``tfds.data_source`` would download.
-        yield from ((split, builder.as_data_source(split=split)) for split in builder.info.splits)
-    except (AssertionError, AttributeError, NotImplementedError, OSError, ImportError, ValueError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise FileNotFoundError(
-            f"data_dir: expected data prepared by TFDS as array_record in {folder}, found none readable "
-            f"({type(error).__name__}: {reason})"
-        ) from error
+        return builder.info.features, {split: builder.as_data_source(split=split) for split in builder.info.splits}
+    except Exception as error:  # TFDS passes on whatever protobuf, array_record and Python make of it
+        raise _unreadable(folder, error) from error
 
 
-def batches(records: Any) -> Iterator[list[dict[str, Any]]]:
-    """All records of a split, some thousands at a time: one by one costs three times as much."""
+def batches(records: Any, folder: Path) -> Iterator[list[dict[str, Any]]]:
+    """All records of a split, some thousands at a time: one by one costs three times as much.
+
+    Raises:
+      FileNotFoundError: the files in ``folder`` are damaged.
+    """
     for first in range(0, len(records), _RECORDS_AT_ONCE):
-        yield records.__getitems__(range(first, min(first + _RECORDS_AT_ONCE, len(records))))
+        try:
+            batch = records.__getitems__(range(first, min(first + _RECORDS_AT_ONCE, len(records))))
+        except Exception as error:  # as in _open
+            raise _unreadable(folder, error) from error
+        yield batch
 
 
-def _columns(records: Any) -> dict[str, Any]:
+def _unreadable(folder: Path, error: Exception) -> FileNotFoundError:
+    reason = " ".join(str(error).split())[:200]
+    return FileNotFoundError(
+        f"data_dir: expected data prepared by TFDS as array_record in {folder}, found none readable "
+        f"({type(error).__name__}: {reason})"
+    )
+
+
+def _columns(batches_of_split: Iterable[list[dict[str, Any]]]) -> dict[str, Any]:
     columns: dict[str, list[Any]] = {}
-    for batch in batches(records):
+    for batch in batches_of_split:
         for record in batch:
             for name, entry in record.items():
                 columns.setdefault(name, []).append(entry)
@@ -85,20 +103,46 @@ def _columns(records: Any) -> dict[str, Any]:
 
 
 def _read_ours(source: Source, folder: Path) -> Tables:
-    return {split: _in_order(records, source.columns) for split, records in _splits(folder)}
-
-
-def _in_order(records: Any, columns: Mapping[str, Column]) -> dict[str, np.ndarray | Ragged]:
-    """The columns in the order of the files: TFDS shuffles what it writes, and the ids undo it."""
-    ids = np.empty(len(records), np.int64)
-    fixed = {
-        name: np.empty((len(records), *column.shape), column.dtype)
-        for name, column in columns.items()
-        if column.kind not in ("text", "tokens")
+    features, splits = _open(folder)
+    _check_features(features, source.columns, folder)
+    return {
+        split: _in_order(len(records), batches(records, folder), source.columns) for split, records in splits.items()
     }
-    ragged: dict[str, list[Any]] = {name: [None] * len(records) for name in columns if name not in fixed}
+
+
+def _check_features(features: Mapping[str, Any], columns: Mapping[str, Column], folder: Path) -> None:
+    """Refuse what another builder wrote: NumPy would fit other shapes and types to ours without a word."""
+    if set(features) != {"id", *columns}:
+        expected, found = (", ".join(sorted(names)) for names in (["id", *columns], features))
+        raise ValueError(f"{folder}: expected columns {expected}, found {found}; prepare it again")
+    for name, column in columns.items():
+        expected = _described({"tokens": (None,)}.get(column.kind, column.shape), column.dtype, column.names)
+        if column.kind == "text":
+            expected = _described((), "object", ())
+        feature = features[name]
+        found = _described(feature.shape, np.dtype(feature.np_dtype).name, getattr(feature, "names", None) or ())
+        if found != expected:
+            raise ValueError(f"{folder}, column {name}: expected {expected}, found {found}; prepare it again")
+
+
+def _described(shape: Iterable[int | None], dtype: str, names: Iterable[str]) -> str:
+    classes = ", ".join(names)
+    return f"{dtype} of shape {tuple(shape)}" + (f", classes {classes}" if classes else "")
+
+
+def _in_order(
+    size: int, batches_of_split: Iterable[list[dict[str, Any]]], columns: Mapping[str, Column]
+) -> dict[str, np.ndarray | Ragged]:
+    """The columns in the order of the files: TFDS shuffles what it writes, and the ids undo it."""
+    ids = np.empty(size, np.int64)
+    fixed = {
+        name: np.empty((size, *column.shape), column.dtype)
+        for name, column in columns.items()
+        if column.kind not in _RAGGED
+    }
+    ragged: dict[str, list[Any]] = {name: [None] * size for name in columns if name not in fixed}
     row = 0
-    for batch in batches(records):
+    for batch in batches_of_split:
         for record in batch:
             ids[row] = record["id"]
             for name, array in fixed.items():
@@ -118,4 +162,6 @@ def _in_order(records: Any, columns: Mapping[str, Column]) -> dict[str, np.ndarr
 
 
 def _version(info: Path) -> tuple[int, ...]:
-    return tuple(int(part) if part.isdecimal() else -1 for part in info.parent.name.split("."))
+    """Of a folder named ``1.0.0``; empty for any other name, such as that of an unfinished folder."""
+    parts = info.parent.name.split(".")
+    return tuple(int(part) for part in parts) if all(part.isdecimal() for part in parts) else ()

@@ -155,9 +155,10 @@ class Source:
             forms.append(some if len(absent) < len(names) else ", ".join(names))
         stock = f"; or {self.stock} prepared by TFDS in {data_dir}" if self.stock else ""
         remedy = f"; {self.obtain}" if self.obtain else ""
+        named = "that folder" if self.folder == "." else f"the folder above {place.name}"
         return (
             f"data_dir: expected in {place} the files {' or '.join(forms)}{stock}, found neither{remedy}; "
-            f"--data-dir or {DATA_DIR_VARIABLE} names the folder above {place.name}"
+            f"--data-dir or {DATA_DIR_VARIABLE} names {named}"
         )
 
     def _key(self, layout: Layout, found: Mapping[str, Path]) -> str:

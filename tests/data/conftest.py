@@ -5,6 +5,10 @@ import numpy as np
 import pytest
 
 from fedjax_layers.data import DATA_DIR_VARIABLE, Dataset, Preprocess
+from fedjax_layers.data.cache import CACHE_VARIABLE
+from fedjax_layers.data.columns import Ragged, image, label, number, text, tokens
+from fedjax_layers.data.files import SourceFile
+from fedjax_layers.data.source import Layout, Source
 
 
 @pytest.fixture
@@ -36,3 +40,71 @@ def make_dataset():
         )
 
     return make
+
+
+def _toy_tables(files):
+    """What the one file's number makes: every kind of column, NaN of several bit patterns, empty and foreign texts."""
+    (path,) = files.values()
+    rng = np.random.default_rng(int(path.read_text()))
+
+    def table(n):
+        bits = np.array([0x7FF8000000000000, 0x7FF8000000000001, 0xFFF8000000000000, 0x8000000000000000], np.uint64)
+        return {
+            "grey": rng.integers(0, 256, (n, 4, 5, 1), np.uint8),
+            "colour": rng.integers(0, 256, (n, 2, 3, 3), np.uint8),
+            "class": rng.integers(0, 3, n),
+            "dose": np.where(rng.random(n) < 0.5, rng.normal(size=n), bits[rng.integers(0, 4, n)].view(np.float64)),
+            "signal": rng.integers(-999, 999, (n, 2, 3)).astype(np.int16),
+            "note": Ragged.of_texts(["", "naïve\r\n", "北京 🙂", "<nul>"][i % 4] + "x" * (i % 3) for i in range(n)),
+            "codes": Ragged.of((rng.integers(0, 60_000, i % 4) for i in range(n)), "uint16"),
+        }
+
+    return {"train": table(50), "val": table(3), "test": table(9)}
+
+
+@pytest.fixture
+def toy_source(tmp_path, monkeypatch):
+    """A data set with every kind of column, of one file ``toy.txt`` that holds a number; the cache is the test's own.
+
+    ``tmp_path/raw`` is a data folder with it.
+    """
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
+    (tmp_path / "raw" / "toy").mkdir(parents=True)
+    (tmp_path / "raw" / "toy" / "toy.txt").write_text("7")
+    return Source(
+        name="toy",
+        title="numbers from a number",
+        task="classification",
+        licence="none",
+        citation="made up",
+        build=lambda tables, origin: (tables, origin),
+        columns={
+            "grey": image(4, 5),
+            "colour": image(2, 3, 3),
+            "class": label(["no", "yes, but", "perhaps"]),
+            "dose": number("float64"),
+            "signal": number("int16", 2, 3),
+            "note": text(),
+            "codes": tokens("uint16"),
+        },
+        layouts=(Layout((SourceFile("toy.txt"),), _toy_tables, {"train": 50, "val": 3, "test": 9}),),
+    )
+
+
+@pytest.fixture
+def assert_identical():
+    """A function that compares the tables of two readers bit for bit, in the order of their splits."""
+
+    def check(one, other):
+        assert list(one) == list(other)
+        for split in one:
+            assert set(one[split]) == set(other[split])
+            for name, column in one[split].items():
+                pairs = [(column, other[split][name])]
+                if isinstance(column, Ragged):
+                    pairs = [(getattr(column, part), getattr(pairs[0][1], part)) for part in ("values", "offsets")]
+                for a, b in pairs:
+                    assert (a.dtype, a.shape) == (b.dtype, b.shape), (split, name)
+                    assert a.tobytes() == b.tobytes(), (split, name)
+
+    return check

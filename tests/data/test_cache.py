@@ -36,30 +36,16 @@ def unmade():
     raise AssertionError("made again")
 
 
-def identical(tables, others):
-    assert {split: list(table) for split, table in tables.items()} == {s: list(t) for s, t in others.items()}
-    for split, table in tables.items():
-        for name, column in table.items():
-            other = others[split][name]
-            assert isinstance(column, Ragged) == isinstance(other, Ragged)
-            pairs = [(column, other)]
-            if isinstance(column, Ragged):
-                pairs = [(column.values, other.values), (column.offsets, other.offsets)]
-            for one, two in pairs:
-                assert (one.dtype, one.shape, one.tobytes()) == (two.dtype, two.shape, two.tobytes())
-    return True
-
-
 def files(folder):
     return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*"))
 
 
-def test_the_second_read_is_memory_mapped_and_makes_nothing(cache):
+def test_the_second_read_is_memory_mapped_and_makes_nothing(cache, assert_identical):
     first, _ = cached_tables("toy", "key", make)
     second, origin = cached_tables("toy", "key", unmade)
     assert origin == "made up"
     for tables in (first, second):
-        assert identical(tables, make()[0])
+        assert_identical(tables, make()[0])
         for array in (tables["train"]["x"], tables["train"]["text"].values, tables["train"]["text"].offsets):
             assert isinstance(array, np.memmap)
             assert not array.flags.writeable
@@ -100,14 +86,14 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize("kind", DAMAGE)
-def test_a_damaged_entry_is_made_again_with_a_warning(cache, kind):
+def test_a_damaged_entry_is_made_again_with_a_warning(cache, kind, assert_identical):
     cached_tables("toy", "key", make)
     DAMAGE[kind](cache / "toy" / "key")
     with pytest.warns(UserWarning, match="^cache: .*; making the entry again$") as warned:
         tables, _ = cached_tables("toy", "key", make)
     assert "\n" not in str(warned[0].message)
-    assert identical(tables, make()[0])
-    assert identical(cached_tables("toy", "key", unmade)[0], make()[0])
+    assert_identical(tables, make()[0])
+    assert_identical(cached_tables("toy", "key", unmade)[0], make()[0])
 
 
 def test_the_warning_names_the_file_and_its_sum(cache):
@@ -117,7 +103,7 @@ def test_the_warning_names_the_file_and_its_sum(cache):
         cached_tables("toy", "key", make)
 
 
-def test_pickled_objects_are_not_read(cache, tmp_path):
+def test_pickled_objects_are_not_read(cache, tmp_path, assert_identical):
     """Not even with a checksum that fits."""
     cached_tables("toy", "key", make)
     entry = cache / "toy" / "key"
@@ -127,11 +113,11 @@ def test_pickled_objects_are_not_read(cache, tmp_path):
     listed["tables"]["train"]["x"]["array"]["sha256"] = sha256_of(entry / "train.x.array.npy")
     index(entry).write_text(json.dumps(listed))
     with pytest.warns(UserWarning, match="cache: .*; making the entry again"):
-        assert identical(cached_tables("toy", "key", make)[0], make()[0])
+        assert_identical(cached_tables("toy", "key", make)[0], make()[0])
 
 
 @pytest.mark.parametrize("stop", [RuntimeError("out of paper"), KeyboardInterrupt()])
-def test_what_is_interrupted_leaves_nothing(cache, monkeypatch, stop):
+def test_what_is_interrupted_leaves_nothing(cache, monkeypatch, stop, assert_identical):
     saved = []
 
     def save(path, array, **options):
@@ -149,7 +135,7 @@ def test_what_is_interrupted_leaves_nothing(cache, monkeypatch, stop):
     monkeypatch.setenv(CACHE_VARIABLE, str(cache))
     assert len(saved) == 3
     assert files(cache) == ["toy"]
-    assert identical(cached_tables("toy", "key", make)[0], make()[0])
+    assert_identical(cached_tables("toy", "key", make)[0], make()[0])
 
 
 def test_what_cannot_be_made_leaves_nothing(cache):
@@ -158,18 +144,18 @@ def test_what_cannot_be_made_leaves_nothing(cache):
     assert not cache.exists()
 
 
-def test_a_folder_that_cannot_be_written_is_a_warning(cache):
+def test_a_folder_that_cannot_be_written_is_a_warning(cache, assert_identical):
     cache.write_text("a file where the folder should be")
     for _ in range(2):
         with pytest.warns(UserWarning, match=r"^cache: expected to write .*cache/toy/key, could not .*; going on") as w:
             tables, origin = cached_tables("toy", "key", make)
-        assert identical(tables, make()[0])
+        assert_identical(tables, make()[0])
         assert origin == "made up"
         assert "\n" not in str(w[0].message)
     assert cache.read_text() == "a file where the folder should be"
 
 
-def test_a_damaged_entry_that_cannot_be_removed_is_done_without(cache, monkeypatch):
+def test_a_damaged_entry_that_cannot_be_removed_is_done_without(cache, monkeypatch, assert_identical):
     cached_tables("toy", "key", make)
     flip_last_byte(cache / "toy" / "key")
     monkeypatch.setattr("shutil.rmtree", lambda *args, **options: None)
@@ -177,17 +163,17 @@ def test_a_damaged_entry_that_cannot_be_removed_is_done_without(cache, monkeypat
         pytest.warns(UserWarning, match="making the entry again"),
         pytest.warns(UserWarning, match="expected to write .*, could not .*; going on without it"),
     ):
-        assert identical(cached_tables("toy", "key", make)[0], make()[0])
+        assert_identical(cached_tables("toy", "key", make)[0], make()[0])
 
 
-def test_another_process_that_is_done_while_ours_makes_the_tables_wins(cache):
+def test_another_process_that_is_done_while_ours_makes_the_tables_wins(cache, assert_identical):
     def slow():
         cached_tables("toy", "key", make)
         return make()[0], "ours"
 
     tables, origin = cached_tables("toy", "key", slow)  # without a warning
     assert origin == "made up"
-    assert identical(tables, make()[0])
+    assert_identical(tables, make()[0])
     assert os.listdir(cache / "toy") == ["key"]
 
 
