@@ -65,7 +65,7 @@ def federation(data: ClientData | Sequence[Phase]) -> Federation:
         set is that of the first.
 
     Raises:
-      ValueError: phases differ in their number of clients, or do not start at round 0 and go up.
+      ValueError: phases differ in their number of clients or in what an input is, or do not start at round 0 and go up.
     """
     if isinstance(data, ClientData):
         return _stack([data], ())
@@ -75,6 +75,9 @@ def federation(data: ClientData | Sequence[Phase]) -> Federation:
     clients = sorted({phase.data.num_clients for phase in data})
     if len(clients) > 1:
         raise ValueError(f"phases: expected one number of clients, got {clients}")
+    kinds = {f"{phase.data.inputs.dtype} {phase.data.inputs.shape[1:]}": None for phase in data}
+    if len(kinds) > 1:
+        raise ValueError(f"phases: expected inputs of one shape and type, got {' and '.join(kinds)}")
     if len(data) == 1:
         return _stack([data[0].data], ())
     return _stack([phase.data for phase in data], jnp.asarray(rounds, jnp.int32))

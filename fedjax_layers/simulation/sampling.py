@@ -61,7 +61,7 @@ def by_size(size: int, num_clients: int, among: np.ndarray | None = None) -> Sam
 def _drawn(scheme: Scheme, size: int, num_clients: int, among: np.ndarray | None) -> Sampling:
     if among is None:
         return Sampling(scheme, _checked_size(size, num_clients))
-    among = _checked_ids(np.asarray(among)[None], num_clients)[0]
+    among = _checked_ids(np.asarray(among)[None], num_clients, lowest=0)[0]
     return Sampling(scheme, _checked_size(size, len(among)), jnp.asarray(among, jnp.int32))
 
 
@@ -137,10 +137,10 @@ def _checked_size(size: int, num_clients: int) -> int:
     return int(size)
 
 
-def _checked_ids(ids: np.ndarray, num_clients: int) -> np.ndarray:
+def _checked_ids(ids: np.ndarray, num_clients: int, lowest: int = -1) -> np.ndarray:
     if ids.ndim != 2 or ids.size == 0 or not np.issubdtype(ids.dtype, np.integer):
         raise ValueError(f"cohort: expected integer ids [rounds, slots], got shape {ids.shape} of {ids.dtype}")
-    if ids.min() < -1 or ids.max() >= num_clients:
+    if ids.min() < lowest or ids.max() >= num_clients:
         raise ValueError(f"cohort: expected ids 0 to {num_clients - 1}, got {ids.min()} to {ids.max()}")
     for row in ids:
         real = row[row >= 0]

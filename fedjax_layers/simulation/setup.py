@@ -98,7 +98,7 @@ def assemble(config: RunConfig, clients: data.ClientData, axis: AxisChoice | Non
     """The config's run on data that are loaded already; see :func:`prepare`."""
     task = make_task(config, clients)
     _check_layers(config, task)
-    phases = schedule(clients, config.drift, config.seed) if config.drift else [Phase(0, clients)]
+    phases = make_phases(config, clients)
     source = federation(phases)
     sampling = make_sampling(config, clients)
     weights = np.ones(clients.num_clients) if config.weighting == "uniform" else None
@@ -148,7 +148,14 @@ def load_clients(config: RunConfig, data_dir: str | None = None) -> data.ClientD
 
 
 def make_task(config: RunConfig, clients: data.ClientData) -> Task:
-    """The config's model and loss on these data; equal arguments give the same task object."""
+    """The config's model and loss on these data; equal arguments give the same task object.
+
+    Raises:
+      ValueError: the data are no classification, or a model option is unknown.
+    """
+    if clients.task != "classification":
+        found = f"{clients.name} ({clients.task.replace('_', ' ')})"
+        raise ValueError(f"dataset: expected a classification data set for run, got {found}")
     name = config.model or USUAL_MODELS.get(clients.name, "mlp")
     return _cached_task(
         name,
@@ -160,6 +167,18 @@ def make_task(config: RunConfig, clients: data.ClientData) -> Task:
         (config.loss, config.focal_gamma, config.focal_alpha),
         config.augmentation,
     )
+
+
+def make_phases(config: RunConfig, clients: data.ClientData) -> list[Phase]:
+    """The config's data as they change during its rounds.
+
+    Raises:
+      ValueError: a change makes no sense, or comes after the last round.
+    """
+    phases = schedule(clients, config.drift, config.seed)
+    if phases[-1].since >= config.rounds:
+        raise ValueError(f"drift: expected rounds below the run's {config.rounds}, got {config.drift[-1]!r}")
+    return phases
 
 
 def make_sampling(config: RunConfig, clients: data.ClientData) -> Sampling:

@@ -76,6 +76,47 @@ def test_by_size_draws_in_proportion_to_size():
     assert (np.diff(pairs[np.argsort(SIZES)]) > 0).all()
 
 
+def test_uniform_among_some_draws_them_alone_and_equally_often():
+    among = np.array([5, 0, 3])
+    ids = many_ids(sampling.uniform(2, C, among))
+    assert (ids[:, 0] != ids[:, 1]).all()
+    share = (ids[:, :, None] == np.arange(C)).any(1).mean(0)
+    assert share[[1, 2, 4]].tolist() == [0, 0, 0]
+    np.testing.assert_allclose(share[among], 2 / 3, atol=4.5 * np.sqrt(2 / 9 / DRAWS))
+
+
+def test_by_size_among_some_draws_them_alone_in_proportion():
+    among = np.array([4, 2, 5])  # of 2, 4 and 5 examples
+    ids = many_ids(sampling.by_size(1, C, among))[:, 0]
+    share = np.bincount(ids, minlength=C) / DRAWS
+    assert share[[0, 1, 3]].tolist() == [0, 0, 0]
+    np.testing.assert_allclose(share[among], np.array([2, 4, 5]) / 11, atol=4.5 * np.sqrt(0.25 / DRAWS))
+    assert set(many_ids(sampling.by_size(3, C, among)).ravel().tolist()) == {2, 4, 5}
+
+
+def test_who_may_be_drawn_is_traced():
+    """Other unseen clients, same program."""
+    leaves = [jax.tree.leaves(sampling.uniform(2, C, np.array(ids))) for ids in ([1, 2, 3], [0, 4, 5])]
+    assert [x.shape for x in leaves[0]] == [x.shape for x in leaves[1]] == [(3,)]
+
+
+@pytest.mark.parametrize("make", [sampling.uniform, sampling.by_size])
+@pytest.mark.parametrize(
+    ("size", "among", "message"),
+    [
+        (3, [0, 1], "expected 1 to 2 clients, the population, got 3"),
+        (1, [0, 6], "expected ids 0 to 5"),
+        (1, [0, -1], "expected ids 0 to 5, got -1 to 0"),
+        (1, [2, 2], r"different clients in a round, got \[2, 2\]"),
+        (1, [], "expected integer ids"),
+        (1, [0.5], "expected integer ids"),
+    ],
+)
+def test_those_that_may_be_drawn_have_to_make_sense(make, size, among, message):
+    with pytest.raises(ValueError, match=f"cohort: .*{message}"):
+        make(size, C, np.array(among))
+
+
 def test_weights_are_sizes_or_those_given_and_equal_where_size_decided():
     uniform = draw(sampling.uniform(C, C))
     np.testing.assert_array_equal(uniform.weight, SIZES[uniform.ids])

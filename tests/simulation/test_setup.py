@@ -4,8 +4,10 @@ import jax
 import numpy as np
 import pytest
 
+from fedjax_layers.data import federate, from_arrays
+from fedjax_layers.data.dataset import Dataset
 from fedjax_layers.simulation.config import RunConfig
-from fedjax_layers.simulation.setup import assemble, load_clients, make_sampling, prepare
+from fedjax_layers.simulation.setup import assemble, load_clients, make_sampling, make_task, prepare
 
 
 def config_of(algorithm="fedavg", **values):
@@ -79,6 +81,63 @@ def test_the_sampling_rule_follows_the_config(clients):
     rule = make_sampling(config_of(cohort=3), clients)
     assert (rule.scheme, rule.size) == ("uniform", 3)
     assert make_sampling(config_of(cohort=3, sampling="by_size"), clients).scheme == "by_size"
+
+
+@pytest.mark.parametrize("cohort", [None, 3])
+def test_unseen_clients_are_not_in_the_cohort_of_everybody(cohort):
+    config = config_of(cohort=cohort, data_options={"unseen": (1,)})
+    rule = make_sampling(config, load_clients(config))
+    assert (rule.scheme, rule.size, rule.given.tolist()) == ("fixed", 3, [0, 2, 3])
+
+
+@pytest.mark.parametrize("sampling", ["uniform", "by_size"])
+def test_cohorts_are_drawn_among_the_seen_clients(sampling):
+    config = config_of(cohort=2, sampling=sampling, data_options={"unseen": (0,)})
+    rule = make_sampling(config, load_clients(config))
+    assert (rule.scheme, rule.size, rule.given.tolist()) == (sampling, 2, [1, 2, 3])
+    with pytest.raises(ValueError, match="cohort: expected 1 to 3 clients, the population, got 4"):
+        make_sampling(config_of(cohort=4, sampling=sampling), load_clients(config))
+
+
+def tokens(task):
+    """Twelve sentences of five tokens, a label for each."""
+    inputs = np.arange(60, dtype=np.int32).reshape(12, 5) % 7
+    names = tuple(str(n) for n in range(7))
+    return Dataset("words", inputs, inputs, names, None, (), None, "made up", "none", task=task)
+
+
+NUMBERS = np.linspace(0, 1, 12, dtype=np.float32)[:, None]
+OTHER_TASKS = {
+    "regression": from_arrays(NUMBERS, NUMBERS[:, 0], name="line"),
+    "survival": Dataset(
+        "lives", NUMBERS, np.repeat(NUMBERS, 2, 1), (), None, (), None, "made up", "none", task="survival"
+    ),
+    "tagging": tokens("tagging"),
+    "language_modelling": tokens("language_modelling"),
+}
+
+
+@pytest.mark.parametrize("task", OTHER_TASKS)
+def test_only_classifications_are_run(task):
+    clients = federate(OTHER_TASKS[task], np.arange(12) % 2)
+    spoken = f"{clients.name} ({task.replace('_', ' ')})"
+    with pytest.raises(ValueError, match="dataset: expected a classification data set for run, got") as caught:
+        make_task(config_of(), clients)
+    assert str(caught.value).endswith(f"got {spoken}")
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("name", ["parkinsons", "ud_english_ewt", "wikitext2", "fed_tcga_brca"])
+def test_real_sets_of_other_tasks_are_refused(data_dir, name):
+    with pytest.raises(ValueError, match=rf"expected a classification data set for run, got {name} \("):
+        prepare(RunConfig(algorithm="fedavg", dataset=name, client_width="all"), data_dir)
+
+
+@pytest.mark.parametrize("change", ["class_swap@3", "new_clients@7"])
+def test_a_change_after_the_last_round_is_refused(clients, change):
+    with pytest.raises(ValueError, match=f"drift: expected rounds below the run's 3, got '{change}'"):
+        assemble(config_of(rounds=3, drift=("class_swap@2", change)), clients)
+    assert assemble(config_of(rounds=3, drift=("class_swap@2",)), clients).inputs.federation.since.tolist() == [0, 2]
 
 
 def test_weighting_and_partition_seed_reach_the_data(clients):
