@@ -98,9 +98,10 @@ def make_trainer(task, *, learning_rate=0.1, momentum=0.9, **changes):
     return dataclasses.replace(trainer, **changes)
 
 
-def drawn_batches(trainer, round_key, client):
-    """The pool rows of each local step of a client, as the package draws them."""
+def drawn_batches(trainer, round_key, client, role=0):
+    """The pool rows of each local step of a client, as the package draws them; role j is a step's j-th batch."""
     order_key, _ = jax.random.split(jax.random.fold_in(round_key, client))
+    order_key = jax.random.fold_in(order_key, role) if role else order_key
     count = jnp.int32(COUNTS[client])
     order = batch_order(order_key, count, trainer)
     batches = []
