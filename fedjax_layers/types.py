@@ -171,11 +171,13 @@ class Models(NamedTuple):
       personal: what client c would use, leaves ``[C, ...]``; ``None`` means that it would use the global model.
       global_model: the server's one model, leaves ``[...]``.
       team: leaves ``[T, ...]``.
+      team_of: ``[C]`` int32, each client's team, beside ``team``.
     """
 
     personal: Params | None = None
     global_model: Params | None = None
     team: Params | None = None
+    team_of: Array | None = None
 
 
 @jax.tree_util.register_dataclass

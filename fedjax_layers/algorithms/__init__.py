@@ -6,12 +6,17 @@
 
 from collections.abc import Callable
 
+from fedjax_layers.algorithms.ditto import ditto
 from fedjax_layers.algorithms.fedavg import fedavg
 from fedjax_layers.algorithms.fedbabu import fedbabu
 from fedjax_layers.algorithms.fedper import fedper, fixed_sharing
 from fedjax_layers.algorithms.fedprox import fedprox
+from fedjax_layers.algorithms.hsgd import hsgd
 from fedjax_layers.algorithms.local import local
 from fedjax_layers.algorithms.local_adaptation import local_adaptation
+from fedjax_layers.algorithms.per_fedavg import per_fedavg
+from fedjax_layers.algorithms.permfl import permfl, unstable
+from fedjax_layers.algorithms.pfedme import pfedme
 from fedjax_layers.algorithms.player_fl import player_fl
 from fedjax_layers.algorithms.sensitivity_cut import CutRule, cut_controls
 from fedjax_layers.types import Algorithm
@@ -24,18 +29,29 @@ registry: dict[str, Callable[..., Algorithm]] = {
     "fedper": fedper,
     "fedbabu": fedbabu,
     "player_fl": player_fl,
+    "per_fedavg": per_fedavg,
+    "pfedme": pfedme,
+    "ditto": ditto,
+    "permfl": permfl,
+    "hsgd": hsgd,
 }
 
 __all__ = [
     "CutRule",
     "cut_controls",
+    "ditto",
     "fedavg",
     "fedbabu",
     "fedper",
     "fedprox",
     "fixed_sharing",
+    "hsgd",
     "local",
     "local_adaptation",
+    "per_fedavg",
+    "permfl",
+    "pfedme",
     "player_fl",
     "registry",
+    "unstable",
 ]

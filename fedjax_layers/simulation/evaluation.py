@@ -25,12 +25,13 @@ def evaluate(
     axis: ClientAxis = ClientAxis(),
     batch_size: int = 256,
     pooled: bool = False,
+    which: Array | None = None,
 ) -> tuple[dict[str, Array], dict[str, Array]]:
     """Score each client's model, or one model for all, on each client's examples.
 
     Args:
       task: gives outputs and losses; dropout is off.
-      params: leaves ``[K, ...]`` if ``stacked``, else one model.
+      params: leaves ``[K, ...]`` if ``stacked``, else one model, or with ``which`` several, ``[T, ...]``.
       pool: the examples.
       ranges: ``[K]``, each client's rows.
       stacked: see ``params``.
@@ -38,6 +39,7 @@ def evaluate(
       axis: how the clients are mapped.
       batch_size: examples scored at once per client.
       pooled: also score all clients' examples as one set.
+      which: ``[K]`` integers, each client's model among several (its team's).
 
     Returns:
       Metrics of :data:`fedjax_layers.simulation.scoring.METRICS`: each ``[K]``, NaN for a client without examples;
@@ -46,11 +48,13 @@ def evaluate(
     batch_size = max(1, min(batch_size, largest))
 
     def one(row: Any, common: Any) -> tuple[Array, Array]:
-        own, start, count = row
+        own, place, start, count = row
         model, pool = common
+        if place is not None:
+            model = jax.tree.map(lambda x: x[place], model)
         return _tally(task, own if stacked else model, pool, start, count, batch_size)
 
-    rows = (params if stacked else (), ranges.start, ranges.count)
+    rows = (params if stacked else (), which, ranges.start, ranges.count)
     shared = (() if stacked else params, pool)
     confusion, loss_sum = map_clients(one, rows, shared=(shared,), axis=axis)
     total = scores_from_confusion(confusion.sum(0), loss_sum.sum(0)) if pooled else {}

@@ -152,7 +152,9 @@ def _evaluate_all(plan: Plan, source: Federation, models: Models, last: Any) -> 
     """Scores by name: ``{moment}/{split}/{metric}``, ``[C]``, or ``[K]`` for ``trained`` with its ``trained/ids``."""
     scores: dict[str, Array] = {}
 
-    def add(prefix: str, params: Any, stacked: bool, rows: Any = slice(None), pooled: bool = False) -> None:
+    def add(
+        prefix: str, params: Any, stacked: bool, rows: Any = slice(None), pooled: bool = False, which: Any = None
+    ) -> None:
         for split in SPLITS:
             ranges, largest = source.split(split)
             ranges = jax.tree.map(lambda x: x[rows], ranges)
@@ -165,6 +167,7 @@ def _evaluate_all(plan: Plan, source: Federation, models: Models, last: Any) -> 
                 largest=largest,
                 axis=plan.axis,
                 pooled=pooled,
+                which=which,
             )
             scores.update({f"{prefix}/{split}/{name}": x for name, x in per_client.items()})
             if split == "test":
@@ -176,6 +179,8 @@ def _evaluate_all(plan: Plan, source: Federation, models: Models, last: Any) -> 
         scores["trained/ids"] = jnp.where(weight > 0, ids, -1)
     if "served" in plan.moments and models.personal is not None:
         add("served", models.personal, stacked=True)
+    if "served" in plan.moments and models.team is not None:
+        add("team", models.team, stacked=False, which=models.team_of)
     if "served" in plan.moments and models.global_model is not None:
         add("global", models.global_model, stacked=False, pooled=True)
         scores |= _global_test_scores(plan, source, models.global_model)

@@ -24,7 +24,7 @@ def scores_of(
 
     Args:
       history: the run's.
-      moment: ``served``, ``trained`` or ``global``.
+      moment: ``served``, ``trained``, ``team`` or ``global``.
       selection: ``last`` or ``best``.
       sizes: ``[C]`` weights of the weighted mean, the clients' training examples.
       unseen: ``[C]`` bool, clients that are left out; ``None`` leaves out none.
@@ -94,7 +94,7 @@ def summarise_run(
         "global": scores_of(history, "global", selection, sizes, unseen),
         "pooled": pooled_scores(history, "test"),
         "global_test": pooled_scores(history, "global_test"),
-        "team": None,
+        "team": scores_of(history, "team", selection, sizes, unseen),
         "moments": {
             f"{m}/{s}": {k: v["mean"] for k, v in scores.items()}
             for m in MOMENTS
@@ -128,7 +128,7 @@ def pooled_scores(history: History, examples: str) -> dict[str, float] | None:
 def client_arrays(history: History) -> dict[str, np.ndarray]:
     """The content of ``clients.npz``: every metric of every moment, selection and split, ``[C]``."""
     arrays: dict[str, np.ndarray] = {}
-    for moment in (*MOMENTS, "global"):
+    for moment in (*MOMENTS, "team", "global"):
         for selection in SELECTIONS:
             for split in ("val", "test"):
                 scores = history.scores(moment, selection, split)

@@ -13,8 +13,22 @@ from fedjax_layers.ops import ClientAxis
 from tests import toy
 
 ROUNDS = ([0, 2, 4], [3, 1], [2, 3, 0])
-TRACED = {"fedprox": "mu", "player_fl": "threshold", "fedper": "personal_layers", "fedbabu": "head_layers"}
-VALUES = {"mu": (0.0, 1.0), "threshold": (0.5, 0.9, 50.0), "personal_layers": (0, 1, 3), "head_layers": (1, 2)}
+TRACED = {
+    "fedprox": "mu",
+    "player_fl": "threshold",
+    "fedper": "personal_layers",
+    "fedbabu": "head_layers",
+    "permfl": "gamma",
+    "hsgd": "team_rounds",
+}
+VALUES = {
+    "mu": (0.0, 1.0),
+    "threshold": (0.5, 0.9, 50.0),
+    "personal_layers": (0, 1, 3),
+    "head_layers": (1, 2),
+    "gamma": (0.5, 1.5),
+    "team_rounds": (1, 3),
+}
 
 everything = pytest.mark.parametrize("name", algorithms.registry)
 

@@ -36,8 +36,16 @@ def cohort_for_oracle(trainer, key, ids):
     return [(c, float(toy.COUNTS[c]), toy.drawn_batches(trainer, key, c)) for c in ids]
 
 
+ELSEWHERE = {"permfl", "hsgd"}  # tests/algorithms/test_tiers.py: a round of theirs is several cohorts
+
+
+def test_every_algorithm_has_an_oracle():
+    assert set(ORACLES) | ELSEWHERE == set(algorithms.registry)
+    assert not set(ORACLES) & ELSEWHERE
+
+
 @pytest.mark.parametrize("keep", [False, True])
-@pytest.mark.parametrize("name", algorithms.registry)
+@pytest.mark.parametrize("name", ORACLES)
 def test_registry_agrees_with_its_oracle(name, keep, x64):
     make_oracle, oracle_args, args = ORACLES[name]
     task, pool = toy.make_task(), toy.make_pool()
