@@ -1,0 +1,111 @@
+"""Ditto (Li et al. 2021): FedAvg, and beside it a personal model of each client that is tethered to the global one."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import struct
+
+from fedjax_layers.algorithms.sharing import (
+    SharingState,
+    init_sharing,
+    put_clients,
+    round_info,
+    server_phase,
+    take_clients,
+)
+from fedjax_layers.local_training import LocalOptions, StepGradient, Trainer, train_cohort
+from fedjax_layers.types import Algorithm, Array, Batch, Cohort, Key, Models, Params, RoundInfo, Task, per_client
+
+
+@struct.dataclass
+class DittoState:
+    """State between rounds.
+
+    Attributes:
+      sharing: the global model, the optimiser states of its training, and as ``clients`` the personal models.
+      personal_opt: optimiser states of the personal models ``[C, ...]``, or ``()``.
+    """
+
+    sharing: SharingState
+    personal_opt: Any = per_client()
+
+
+def ditto(
+    trainer: Trainer,
+    *,
+    lam: float | Array = 0.1,
+    personal_epochs: int | None = None,
+    personal_steps: int | None = None,
+    server_optimizer: optax.GradientTransformation | None = None,
+) -> Algorithm:
+    """FedAvg for the global ``w``, and for each client ``v_c <- v_c - lr * [grad f_c(v_c) + lam * (v_c - w)]``.
+
+    In a round every client of the cohort trains a copy of w, which is averaged, and its own v_c, which never leaves
+    it, tethered to the w that it received. Both go over the same batches, as in the authors' code. What is reported as
+    ``trained`` and as the loss (without the pull) is v_c; a client that never took part has the common start.
+
+    Args:
+      trainer: how each client trains both of them; kept optimiser states are one for w and one for v_c.
+      lam: pull of v_c towards w, per unit of squared distance; may be traced. 0 is local training beside FedAvg.
+      personal_epochs: epochs of v_c in a round, if not the trainer's epochs or steps.
+      personal_steps: steps of v_c in a round instead.
+      server_optimizer: of the global model, as in :func:`fedavg`.
+
+    Returns:
+      The algorithm; it offers personal models and the global one.
+
+    Raises:
+      ValueError: both personal epochs and steps, or one of them below 1.
+    """
+    everything = jnp.ones(trainer.task.layers.num_layers, bool)
+    own = trainer
+    if personal_epochs is not None or personal_steps is not None:
+        own = dataclasses.replace(trainer, epochs=personal_epochs, steps=personal_steps)
+
+    def init(key: Key, params: Params) -> DittoState:
+        del key
+        sharing = init_sharing(trainer, params, personal=True, server_optimizer=server_optimizer)
+        return DittoState(sharing, own.init_optimizer(params))
+
+    def round_(key: Key, state: DittoState, cohort: Cohort) -> tuple[DittoState, RoundInfo]:
+        old = state.sharing
+        plain = LocalOptions(scale=None if trainer.step_scale is None else trainer.step_scale(old.round))
+        tethered = plain._replace(step_gradient=tethered_gradient(trainer.task, old.server, lam))
+        opt_state, personal_opt, personal = take_clients((old.client_opt, state.personal_opt, old.clients), cohort)
+        result = train_cohort(trainer, key, cohort, server=old.server, opt_state=opt_state, options=plain)
+        local = train_cohort(own, key, cohort, own=personal, opt_state=personal_opt, options=tethered)
+        new = server_phase(trainer, old, cohort, result, everything, server_optimizer)
+        new = dataclasses.replace(new, clients=put_clients(old.clients, cohort, local.params))
+        info = round_info(own, local, cohort, everything)
+        steps = info.steps + round_info(trainer, result, cohort, everything).steps
+        personal_opt = put_clients(state.personal_opt, cohort, local.opt_state)
+        return DittoState(new, personal_opt), dataclasses.replace(info, steps=steps)
+
+    def models(state: DittoState) -> Models:
+        return Models(personal=state.sharing.clients, global_model=state.sharing.server)
+
+    return Algorithm(init, round_, models)
+
+
+def tethered_gradient(task: Task, centre: Params, lam: float | Array) -> StepGradient:
+    """Gradient of ``f(v) + lam/2 * ||v - centre||^2``, one centre for all clients; the loss is f alone.
+
+    Args:
+      task: holds the loss f.
+      centre: params of one model.
+      lam: strength of the pull.
+
+    Source: Li et al. 2021, Algorithm 1.
+    """
+
+    def compute(params: Params, batches: tuple[Batch, ...], key: Key, memory: Any) -> tuple[Array, Params, Any]:
+        loss, grads = jax.value_and_grad(task.loss)(params, batches[0], key)
+        pulled = jax.tree.map(lambda g, v, w: g + jnp.asarray(lam, g.dtype) * (v - w), grads, params, centre)
+        return loss, pulled, memory
+
+    return StepGradient(compute)

@@ -1,0 +1,106 @@
+"""pFedMe (Dinh et al. 2020): a global model learnt through Moreau envelopes, a personal one beside it."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from fedjax_layers.algorithms.sharing import (
+    SharingState,
+    init_sharing,
+    put_clients,
+    round_info,
+    server_phase,
+    take_clients,
+)
+from fedjax_layers.local_training import LocalOptions, StepGradient, Trainer, train_cohort
+from fedjax_layers.ops import permfl_device_step
+from fedjax_layers.types import Algorithm, Array, Batch, Cohort, Key, Models, Params, RoundInfo, Task
+
+
+def pfedme(
+    trainer: Trainer,
+    *,
+    lam: float | Array = 15.0,
+    inner_steps: int = 5,
+    inner_learning_rate: float | Array = 0.05,
+    beta: float | Array = 1.0,
+    published_local_model: bool = False,
+) -> Algorithm:
+    """Each client solves for ``theta``, near its local ``w``, and moves ``w`` towards it; the server mixes the w's.
+
+    Minimises the mean of ``F_c(w) = min_theta f_c(theta) + lam/2 * ||theta - w||^2``. On each step's batch the inner
+    solver takes ``inner_steps`` steps of that minimum, from where the step before ended (from w in a round's first
+    step), as the authors' code does; then ``w`` takes a step of the trainer's optimiser, plain SGD in the paper, on
+    the envelope's gradient ``lam * (w - theta)``. The server mixes ``x <- (1 - beta) * x + beta * mean w``, where all
+    clients of the cohort count by their weight.
+
+    The personal model is ``theta`` of a client's last step, both ``trained`` and served; a client that never took part
+    has the common start. The authors' code means to evaluate theta, but its list of personal parameters is another
+    name of the model that w is copied into before the evaluation, so that its personal scores are those of the local
+    w. It also adds a decay of 0.001 * theta to the inner steps, which the paper does not have and this does not.
+    The loss reported is f(theta) where the inner solver meets a batch.
+
+    Args:
+      trainer: how each client trains; its optimiser steps the local w.
+      lam: pull of theta towards w, per unit of squared distance; may be traced, like all numbers but the next.
+      inner_steps: steps of the inner solver on each batch.
+      inner_learning_rate: their size, stable below ``2 / (lam + curvature)``.
+      beta: the server's mixing; 1 is the mean, and above 1 it extrapolates.
+      published_local_model: keep and serve the local w instead of theta; the training is the same.
+
+    Returns:
+      The algorithm; it offers personal models and the global one.
+
+    Raises:
+      ValueError: ``inner_steps`` below 1.
+    """
+    if inner_steps < 1:
+        raise ValueError(f"inner_steps: expected an integer of at least 1, got {inner_steps}")
+    everything = jnp.ones(trainer.task.layers.num_layers, bool)
+    envelope = envelope_gradient(trainer.task, lam, inner_steps, inner_learning_rate)
+    mixing = optax.sgd(beta)  # on the pseudo-gradient x - mean w
+
+    def init(key: Key, params: Params) -> SharingState:
+        del key
+        return init_sharing(trainer, params, personal=True, server_optimizer=mixing)
+
+    def round_(key: Key, state: SharingState, cohort: Cohort) -> tuple[SharingState, RoundInfo]:
+        scale = None if trainer.step_scale is None else trainer.step_scale(state.round)
+        opt_state = take_clients(state.client_opt, cohort)
+        options = LocalOptions(scale=scale, step_gradient=envelope)
+        result = train_cohort(trainer, key, cohort, server=state.server, opt_state=opt_state, options=options)
+        personal = result.params if published_local_model else result.memory
+        mixed = server_phase(trainer, state, cohort, result, everything, mixing)
+        info = round_info(trainer, result, cohort, everything)
+        clients = put_clients(state.clients, cohort, personal)
+        return dataclasses.replace(mixed, clients=clients), dataclasses.replace(info, trained=personal)
+
+    return Algorithm(init, round_, lambda state: Models(personal=state.clients, global_model=state.server))
+
+
+def envelope_gradient(task: Task, lam: float | Array, steps: int, rate: float | Array) -> StepGradient:
+    """Gradient ``lam * (w - theta)`` of the loss's Moreau envelope at w; what is remembered is theta.
+
+    Args:
+      task: holds the loss f.
+      lam: the envelope's pull.
+      steps: gradient steps on ``f(theta) + lam/2 * ||theta - w||^2`` per batch.
+      rate: their size.
+
+    Source: Dinh et al. 2020, Algorithm 1.
+    """
+
+    def compute(params: Params, batches: tuple[Batch, ...], key: Key, theta: Params) -> tuple[Array, Params, Params]:
+        def step(theta: Params, _: None) -> tuple[Params, Array]:
+            # One key for all steps: with dropout, too, they minimise one function.
+            loss, grads = jax.value_and_grad(task.loss)(theta, batches[0], key)
+            return permfl_device_step(theta, grads, params, alpha=rate, lam=lam), loss
+
+        theta, losses = jax.lax.scan(step, theta, None, length=steps)
+        return losses[0], jax.tree.map(lambda w, t: jnp.asarray(lam, w.dtype) * (w - t), params, theta), theta
+
+    return StepGradient(compute, begin=lambda params: params)
