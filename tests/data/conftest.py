@@ -1,4 +1,8 @@
+import importlib
 import os
+import socket
+import sys
+from importlib.machinery import PathFinder
 from pathlib import Path
 
 import numpy as np
@@ -108,3 +112,24 @@ def assert_identical():
                     assert a.tobytes() == b.tobytes(), (split, name)
 
     return check
+
+
+@pytest.fixture
+def offline(monkeypatch):
+    """No connection, no name lookup, and no TensorFlow, be it installed or not."""
+    real = PathFinder.find_spec
+
+    def find(name, path=None, target=None):
+        return None if name.partition(".")[0] == "tensorflow" else real(name, path, target)
+
+    def refuse(*args, **options):
+        raise OSError("the network is off")
+
+    for method in ("connect", "connect_ex", "sendto"):
+        monkeypatch.setattr(socket.socket, method, refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    monkeypatch.setattr(PathFinder, "find_spec", find)
+    yield
+    assert "tensorflow" not in sys.modules
+    with pytest.raises(ModuleNotFoundError):
+        importlib.import_module("tensorflow")
