@@ -20,12 +20,17 @@ TRACED = {
     "fedbabu": "head_layers",
     "permfl": "gamma",
     "hsgd": "team_rounds",
+    "per_fedavg": "adaptation_rate",
+    "pfedme": "lam",
+    "ditto": "lam",
 }
 VALUES = {
     "mu": (0.0, 1.0),
     "threshold": (0.5, 0.9, 50.0),
     "personal_layers": (0, 1, 3),
     "head_layers": (1, 2),
+    "adaptation_rate": (0.0, 0.3),
+    "lam": (0.0, 2.0),
     "gamma": (0.5, 1.5),
     "team_rounds": (1, 3),
 }
@@ -219,13 +224,17 @@ def served(name, **kw):
         ("player_fl", {"threshold": 1e9}),
         ("player_fl", {"fixed_cut": 3}),
         ("local_adaptation", {}),
+        ("per_fedavg", {"adaptation_rate": 0.0}),
+        ("per_fedavg", {"adaptation_rate": 0.0, "variant": "hf"}),
     ],
 )
 def test_sharing_all_layers_is_fedavg(name, args, x64):
     assert_close(served(name, args=args), served("fedavg"))
 
 
-@pytest.mark.parametrize(("name", "args"), [("fedper", {"personal_layers": 3}), ("player_fl", {"fixed_cut": 0})])
+@pytest.mark.parametrize(
+    ("name", "args"), [("fedper", {"personal_layers": 3}), ("player_fl", {"fixed_cut": 0}), ("ditto", {"lam": 0.0})]
+)
 def test_sharing_no_layer_is_local(name, args, x64):
     assert_close(served(name, args=args), served("local"))
 

@@ -8,7 +8,7 @@ import pytest
 
 from fedjax_layers import algorithms
 from tests import toy
-from tests.reference import oracles
+from tests.reference import oracles, two_tier
 from tests.reference.network import zeros_like
 
 ROUNDS = ([0, 2, 4], [3, 1], [2, 3, 0], [1, 2])  # partial, of unequal size: padded to three slots
@@ -21,7 +21,28 @@ ORACLES = {
     "fedbabu": (oracles.FedBabu, {"head_layers": 2}, {"head_layers": 2}),
     # Over 1.5 nothing jumps on this fixture; 0.9 cuts in the middle, so that both kinds of layer are at work.
     "player_fl": (oracles.PLayerFL, {"threshold": 0.9}, {"threshold": 0.9, "gradient": "epoch"}),
+    "per_fedavg": (two_tier.PerFedAvg, {"rate": 0.3}, {"adaptation_rate": 0.3}),
+    "pfedme": (
+        two_tier.PFedMe,
+        {"lam": 2.0, "inner_steps": 3, "inner_lr": 0.2, "mixing": 0.7},
+        {"lam": 2.0, "inner_steps": 3, "inner_learning_rate": 0.2, "beta": 0.7},
+    ),
+    "ditto": (two_tier.Ditto, {"lam": 0.6}, {"lam": 0.6}),
 }
+VARIANTS = [
+    (
+        "per_fedavg",
+        two_tier.PerFedAvg,
+        {"rate": 0.3, "delta": 0.05},
+        {"adaptation_rate": 0.3, "delta": 0.05, "variant": "hf"},
+    ),
+    (
+        "pfedme",
+        two_tier.PFedMe,
+        {"lam": 2.0, "inner_steps": 3, "inner_lr": 0.2, "local_model": True},
+        {"lam": 2.0, "inner_steps": 3, "inner_learning_rate": 0.2, "published_local_model": True},
+    ),
+]
 
 
 def close(found, expected):
@@ -32,8 +53,11 @@ def round_keys():
     return [jax.random.fold_in(jax.random.key(7), t) for t in range(len(ROUNDS))]
 
 
-def cohort_for_oracle(trainer, key, ids):
-    return [(c, float(toy.COUNTS[c]), toy.drawn_batches(trainer, key, c)) for c in ids]
+def cohort_for_oracle(trainer, key, ids, roles=1):
+    """Who trains on what; where a step draws several batches, each of its entries is a tuple of them."""
+    drawn = {c: [toy.drawn_batches(trainer, key, c, role) for role in range(roles)] for c in ids}
+    steps = {c: d[0] if roles == 1 else list(zip(*d, strict=True)) for c, d in drawn.items()}
+    return [(c, float(toy.COUNTS[c]), steps[c]) for c in ids]
 
 
 ELSEWHERE = {"permfl", "hsgd"}  # tests/algorithms/test_tiers.py: a round of theirs is several cohorts
@@ -47,7 +71,16 @@ def test_every_algorithm_has_an_oracle():
 @pytest.mark.parametrize("keep", [False, True])
 @pytest.mark.parametrize("name", ORACLES)
 def test_registry_agrees_with_its_oracle(name, keep, x64):
-    make_oracle, oracle_args, args = ORACLES[name]
+    agree(name, keep, *ORACLES[name])
+
+
+@pytest.mark.parametrize("keep", [False, True])
+@pytest.mark.parametrize(("name", "make_oracle", "oracle_args", "args"), VARIANTS)
+def test_variants_agree_with_their_oracles(name, make_oracle, oracle_args, args, keep, x64):
+    agree(name, keep, make_oracle, oracle_args, args)
+
+
+def agree(name, keep, make_oracle, oracle_args, args):
     task, pool = toy.make_task(), toy.make_pool()
     trainer = toy.make_trainer(task, keep_optimizer=keep)
     algorithm = algorithms.registry[name](trainer, **args)
@@ -57,7 +90,7 @@ def test_registry_agrees_with_its_oracle(name, keep, x64):
     step = jax.jit(algorithm.round)
     for key, ids in zip(round_keys(), ROUNDS, strict=True):
         state, info = step(key, state, toy.make_cohort(ids, pool, pad_to=3))
-        results = oracle.round(cohort_for_oracle(trainer, key, ids))
+        results = oracle.round(cohort_for_oracle(trainer, key, ids, getattr(oracle, "roles", 1)))
         for slot, (_, _, trained, loss, *_) in enumerate(results):
             close(jax.tree.map(lambda x, slot=slot: x[slot], info.trained), trained)
             np.testing.assert_allclose(info.loss[slot], loss, rtol=1e-10)

@@ -36,7 +36,7 @@ class TwoTier(Oracle):
         """Loss and gradient on rows of the pool."""
         return loss_and_gradient(model, self.x[rows], self.y[rows])
 
-    def train(self, client, start, batches, gradient, kept):
+    def fit(self, client, start, batches, gradient, kept):
         """Descend from ``start``; ``kept`` holds each client's momentum."""
         velocity = kept[client] if self.keep else None
         sgd = {name: self.sgd[name] for name in ("lr", "beta")}
@@ -69,7 +69,7 @@ class PerFedAvg(TwoTier):
 
     def local(self, client, batches):
         """The local phase from the global model."""
-        return self.train(client, self.server, batches, self.meta, self.velocity)
+        return self.fit(client, self.server, batches, self.meta, self.velocity)
 
     def finish(self, client, batches):
         """Plain SGD from the global model."""
@@ -96,7 +96,7 @@ class PFedMe(TwoTier):
                 theta = combine(lambda t, g, c: t - self.inner_lr * (g + self.lam * (t - c)), theta, grads, w)
             return first, combine(lambda c, t: self.lam * (c - t), w, theta)
 
-        w, loss = self.train(client, self.server, batches, gradient, self.velocity)
+        w, loss = self.fit(client, self.server, batches, gradient, self.velocity)
         return w, loss, theta
 
     def round(self, cohort):
@@ -128,8 +128,8 @@ class Ditto(TwoTier):
             return loss, combine(lambda g, a, w: g + self.lam * (a - w), grads, v, centre)
 
         for client, weight, batches in cohort:
-            copies.append(self.train(client, centre, batches, self.slope, self.velocity)[0])
-            v, loss = self.train(client, self.own[client], batches, tethered, self.personal_velocity)
+            copies.append(self.fit(client, centre, batches, self.slope, self.velocity)[0])
+            v, loss = self.fit(client, self.own[client], batches, tethered, self.personal_velocity)
             self.own[client] = v
             results.append((client, weight, v, loss))
         self.server = average(copies, [weight for _, weight, _ in cohort], centre)
