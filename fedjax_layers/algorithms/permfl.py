@@ -147,12 +147,12 @@ def unstable(
     the server diverges from ``|1 - beta * gamma| >= 1`` on, a device from ``alpha * (lambda + L_f) >= 2`` on.
     """
     lines = []
-    if _known(beta, gamma) and abs(1 - beta * gamma) >= 1 and beta * gamma != 0:
+    if _known(beta, gamma) and abs(1 - float(beta * gamma)) >= 1 and float(beta * gamma) != 0:
         lines.append(f"the server diverges: expected |1 - beta * gamma| below 1, got {abs(1 - beta * gamma):.4g}")
     if _known(eta, team_lambda, gamma) and float(eta * (team_lambda + gamma)) > 1 + 1e-9:  # equality is fine
         found = f"{eta * (team_lambda + gamma):.4g}"
         lines.append(f"a team overshoots: expected eta * (team_lambda + gamma) of at most 1, got {found}")
-    if alpha is not None and _known(alpha, device_lambda) and alpha * (device_lambda + smoothness) >= 2:
+    if alpha is not None and _known(alpha, device_lambda) and float(alpha * (device_lambda + smoothness)) >= 2:
         found = f"{alpha * (device_lambda + smoothness):.4g}"
         lines.append(f"a device diverges: expected alpha * (device_lambda + smoothness) below 2, got {found}")
     return lines
