@@ -75,7 +75,7 @@ def _run_rounds(
 ) -> tuple[Any, bool]:
     """All rounds and the last local phase: the state, and False if ``progress`` stopped them."""
     config, builder, plan, inputs = experiment.config, experiment.builder, experiment.plan, experiment.inputs
-    sizes = experiment.data.sizes["train"]
+    sizes = np.where(experiment.data.unseen, 0, experiment.data.sizes["train"])  # nobody else decides when to stop
     # A run resumed after its patience ended has no round left.
     rounds = history.rounds_done if _out_of_patience(config, history, sizes) else config.rounds
     for done, current, _ in run_periods(builder, plan, inputs, state, history, rounds):
@@ -98,6 +98,7 @@ class _Recorder:
         self._directory, self._resume = directory, resume
         self._checkpoints = None if directory is None else Checkpoints(directory.checkpoints)
         self._saved = time.perf_counter()
+        self._unseen: np.ndarray | None = None
 
     def __enter__(self) -> _Recorder:
         return self
@@ -113,6 +114,7 @@ class _Recorder:
 
     def begin(self, experiment: Experiment, first_round: int) -> None:
         """Drop lines past the checkpoint, write the manifest."""
+        self._unseen = experiment.data.unseen
         if self._directory is not None:
             self._directory.keep_rounds(first_round)
             self._directory.write_manifest(experiment.axis.record, experiment.data.partition_hash)
@@ -121,7 +123,7 @@ class _Recorder:
         """A line per evaluation; a checkpoint every so many seconds and whenever it must be."""
         if self._directory is None or self._checkpoints is None:
             return
-        self._directory.append_round(round_record(history, -1))
+        self._directory.append_round(round_record(history, -1, self._unseen))
         if must_save or time.perf_counter() - self._saved > _CHECKPOINT_SECONDS:
             self._checkpoints.save(done, state, history)
             self._saved = time.perf_counter()

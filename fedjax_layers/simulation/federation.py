@@ -28,6 +28,7 @@ class Federation:
       global_test: the global test set, one range ``[1]``.
       largest: static; examples of the largest client in train, val and test, and of the global test set.
       since: ``[P]`` int32, the round from which each phase holds, the first 0; ``()`` without phases.
+      unseen: ``[U]`` int32, clients that never take part in training; ``()`` where all do.
     """
 
     pool: Pool
@@ -37,6 +38,7 @@ class Federation:
     global_test: Ranges
     largest: tuple[int, int, int, int] = dataclasses.field(metadata={"static": True})
     since: Array | tuple[()] = ()
+    unseen: Array | tuple[()] = ()
 
     @property
     def num_clients(self) -> int:
@@ -62,7 +64,7 @@ def federation(data: ClientData | Sequence[Phase]) -> Federation:
 
     Args:
       data: of the whole run, or its phases in order. Every phase keeps its own copy of the examples. The global test
-        set is that of the first.
+        set and the unseen clients are those of the first.
 
     Raises:
       ValueError: phases differ in their number of clients or in what an input is, or do not start at round 0 and go up.
@@ -102,4 +104,5 @@ def _stack(phases: list[ClientData], since: Array | tuple[()]) -> Federation:
         pools = [phase.pool() for phase in phases]
         pool = Pool(*(jnp.concatenate(parts) for parts in zip(*pools, strict=True)))
     largest = (sizes[0], sizes[1], sizes[2], first.global_test)
-    return Federation(pool, ranges[0], ranges[1], ranges[2], apart, largest, since)
+    unseen = jnp.asarray(np.flatnonzero(first.unseen), jnp.int32) if first.unseen.any() else ()
+    return Federation(pool, ranges[0], ranges[1], ranges[2], apart, largest, since, unseen)

@@ -16,7 +16,7 @@ from fedjax_layers.simulation.evaluation import SPLITS, evaluate
 from fedjax_layers.simulation.federation import Federation
 from fedjax_layers.simulation.sampling import Sampling, draw_cohort, everyone
 from fedjax_layers.simulation.sharding import constrain_state
-from fedjax_layers.types import Algorithm, Array, Cohort, Key, Models, Params, RoundInfo, Task
+from fedjax_layers.types import Algorithm, Array, Cohort, Key, Models, Params, Ranges, RoundInfo, Task
 
 Build = Callable[[Any], Algorithm]
 
@@ -152,13 +152,11 @@ def _evaluate_all(plan: Plan, source: Federation, models: Models, last: Any) -> 
     """Scores by name: ``{moment}/{split}/{metric}``, ``[C]``, or ``[K]`` for ``trained`` with its ``trained/ids``."""
     scores: dict[str, Array] = {}
 
-    def add(
-        prefix: str, params: Any, stacked: bool, rows: Any = slice(None), pooled: bool = False, which: Any = None
-    ) -> None:
+    def add(prefix: str, params: Any, stacked: bool, rows: Any = slice(None), which: Any = None) -> None:
         for split in SPLITS:
             ranges, largest = source.split(split)
             ranges = jax.tree.map(lambda x: x[rows], ranges)
-            per_client, total = evaluate(
+            per_client, _ = evaluate(
                 plan.task,
                 params,
                 source.pool,
@@ -166,12 +164,9 @@ def _evaluate_all(plan: Plan, source: Federation, models: Models, last: Any) -> 
                 stacked=stacked,
                 largest=largest,
                 axis=plan.axis,
-                pooled=pooled,
                 which=which,
             )
             scores.update({f"{prefix}/{split}/{name}": x for name, x in per_client.items()})
-            if split == "test":
-                scores.update({f"pooled/test/{name}": x for name, x in total.items()})
 
     if last:
         ids, weight, trained = last
@@ -182,8 +177,32 @@ def _evaluate_all(plan: Plan, source: Federation, models: Models, last: Any) -> 
     if "served" in plan.moments and models.team is not None:
         add("team", models.team, stacked=False, which=models.team_of)
     if "served" in plan.moments and models.global_model is not None:
-        add("global", models.global_model, stacked=False, pooled=True)
+        scores |= _global_scores(plan, source, models.global_model)
         scores |= _global_test_scores(plan, source, models.global_model)
+    return scores
+
+
+def _global_scores(plan: Plan, source: Federation, params: Params) -> dict[str, Array]:
+    """The global model on each client's examples, ``global/{split}/{metric}`` ``[C]``, and on all together.
+
+    The latter, ``pooled/test/{metric}`` ``[]``, leaves out clients that never take part: they are scored apart.
+    """
+    scores: dict[str, Array] = {}
+    unseen = source.unseen
+    for split in SPLITS:
+        ranges, largest = source.split(split)
+        score = functools.partial(
+            evaluate, plan.task, params, source.pool, stacked=False, largest=largest, axis=plan.axis
+        )
+        if isinstance(unseen, tuple):
+            per_client, total = score(ranges, pooled=True)
+        else:
+            per_client, total = score(Ranges(ranges.start, ranges.count.at[unseen].set(0)), pooled=True)
+            apart, _ = score(jax.tree.map(lambda x: x[unseen], ranges))
+            per_client = {name: x.at[unseen].set(apart[name]) for name, x in per_client.items()}
+        scores |= {f"global/{split}/{name}": x for name, x in per_client.items()}
+        if split == "test":
+            scores |= {f"pooled/test/{name}": x for name, x in total.items()}
     return scores
 
 

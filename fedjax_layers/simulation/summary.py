@@ -116,7 +116,8 @@ def pooled_scores(history: History, examples: str) -> dict[str, float] | None:
 
     Args:
       history: the run's.
-      examples: ``test``, all clients' test examples together, or ``global_test``, the examples of no client.
+      examples: ``test``, the test examples of all clients that took part together, or ``global_test``, the examples
+        of no client.
     """
     evaluations = history.evaluations
     if f"pooled/{examples}/loss" not in evaluations:
@@ -137,14 +138,19 @@ def client_arrays(history: History) -> dict[str, np.ndarray]:
     return arrays
 
 
-def round_record(history: History, index: int) -> dict[str, Any]:
-    """A line of ``rounds.jsonl``: evaluation ``index``, means over clients, and the training loss of its round."""
+def round_record(history: History, index: int, unseen: np.ndarray | None = None) -> dict[str, Any]:
+    """A line of ``rounds.jsonl``: evaluation ``index``, means over clients, and the training loss of its round.
+
+    Clients that never took part (``unseen [C]``) are left out.
+    """
     evaluation = {name: x[index] for name, x in history.evaluations.items()}
     done = int(evaluation["round"])
     record: dict[str, Any] = {"round": done, "train_loss": float(history.rounds["loss"][done - 1])}
     for moment in MOMENTS:
         for name in ("val/loss", "test/loss", "test/accuracy", "test/macro_f1"):
             values = evaluation.get(f"{moment}/{name}")
+            if values is not None and unseen is not None:
+                values = np.where(unseen, np.nan, values)
             if values is not None and np.isfinite(values).any():
                 record[f"{moment}/{name}"] = float(np.nanmean(values))
     if "cut" in history.rounds:

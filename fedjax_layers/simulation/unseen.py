@@ -45,14 +45,19 @@ def unseen_summary(
 ) -> dict[str, Any] | None:
     """What ``summary.json`` says of the unseen clients, after the last round; ``None`` where there are none.
 
-    ``served``: the model they would be sent; ``global``: the one global model; ``adapted``: after local training.
+    ``served``: the model they would be sent; ``global``: the one global model; ``adapted``: after local training. The
+    first two are scored before an algorithm's last local phase, which trains.
     """
     if not unseen.any():
         return None
     found: dict[str, Any] = {"clients": np.flatnonzero(unseen).tolist()}
+    evaluations = history.evaluations
+    last = np.flatnonzero(~evaluations["finished"])[-1]
     for moment in ("served", "global"):
-        scores = history.scores(moment, "last")
-        found[moment] = None if scores is None else _over(scores, unseen, sizes)
+        found[moment] = None
+        if f"{moment}/test/loss" in evaluations:
+            scores = {metric: evaluations[f"{moment}/test/{metric}"][last] for metric in REPORTED}
+            found[moment] = _over(scores, unseen, sizes)
     found["adapted"] = _over({m: adapted[f"adapted/last/test/{m}"] for m in REPORTED}, unseen, sizes)
     return found
 
