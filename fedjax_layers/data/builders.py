@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import io
+import socket
 import sys
 import tempfile
+import urllib.parse
+import urllib.request
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -22,6 +25,7 @@ from fedjax_layers.data.source import Layout, Source
 # TFDS has checksums of its own for some addresses, but for none with a fragment, which no server sees: what is fetched
 # is compared with our checksum alone, and refused in our words.
 _FRAGMENT = "#ours"
+_PATIENCE = 20.0  # seconds to wait for a server to take a call
 
 
 class FederatedBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
@@ -125,6 +129,7 @@ def download(source: Source, data_dir: Path) -> Layout:
 
 def _fetch(manager: tfds.download.DownloadManager, file: SourceFile) -> Path:
     try:
+        _check_reachable(file.url)
         fetched = Path(manager.download(file.url + _FRAGMENT))
     except Exception as error:  # TFDS passes on whatever requests, urllib or a server make of it
         reason = " ".join(str(error).replace(_FRAGMENT, "").split())[:200]
@@ -134,6 +139,14 @@ def _fetch(manager: tfds.download.DownloadManager, file: SourceFile) -> Path:
         size = fetched.stat().st_size
         raise ValueError(f"{file.url}: expected SHA-256 {file.sha256}, found {digest} ({size} bytes)")
     return fetched
+
+
+def _check_reachable(url: str) -> None:
+    """Without a network TFDS would try again for three minutes before it says so."""
+    parts = urllib.parse.urlsplit(url)
+    if not {parts.scheme, "all"} & urllib.request.getproxies().keys():  # a proxy finds the server by itself
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        socket.create_connection((parts.hostname or "", port), timeout=_PATIENCE).close()
 
 
 def _no_progress_bar_in_files() -> None:

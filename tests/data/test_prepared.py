@@ -56,9 +56,7 @@ DAMAGE = {
 @pytest.mark.parametrize("kind", DAMAGE)
 def test_what_cannot_be_read_is_told_in_one_line(toy_source, prepared, kind):
     DAMAGE[kind](prepared)
-    with pytest.raises(
-        FileNotFoundError, match="^data_dir: expected data prepared by TFDS as array_record in "
-    ) as error:
+    with pytest.raises(FileNotFoundError, match=r"^data_dir: expected data prepared by TFDS as array_record") as error:
         toy_source.tables(prepared.parents[1])
     assert f" in {prepared}, found none readable (" in str(error.value)
     assert "\n" not in str(error.value)
