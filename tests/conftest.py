@@ -1,12 +1,25 @@
-"""Eight CPU devices, and the folder of real data; strict promotion is set in tests/ops alone (optax is not strict)."""
+"""Eight CPU devices, the folders of real data and of decoded ones; strict promotion is set in tests/ops alone."""
 
 import os
 import pathlib
+import tempfile
 
 import jax
 import pytest
 
 jax.config.update("jax_num_cpu_devices", 8)
+
+
+def pytest_configure(config):
+    """Decode real data once per run, into a folder that all workers share and that goes with the run.
+
+    Workers are started later and inherit the variable. One that is set already is left alone.
+    """
+    if not os.environ.get("FEDJAX_LAYERS_CACHE"):
+        folder = tempfile.TemporaryDirectory(prefix="fedjax_layers-tests-", ignore_cleanup_errors=True)
+        os.environ["FEDJAX_LAYERS_CACHE"] = folder.name
+        config.add_cleanup(lambda: os.environ.pop("FEDJAX_LAYERS_CACHE"))
+        config.add_cleanup(folder.cleanup)
 
 
 @pytest.fixture(autouse=True, scope="module")
