@@ -93,7 +93,25 @@ def prepare(options: argparse.Namespace, console: Console) -> None:
 
 def show(options: argparse.Namespace, console: Console) -> None:
     """Who has how many examples of which class; ``--plot`` draws it, ``--save`` writes the partition file."""
-    clients = load_clients(config_of(options, "local"), options.data_dir)
+    config = config_of(options, "local")
+    if config.model_options:
+        flag = "--" + next(iter(config.model_options)).replace("_", "-")
+        raise UsageError(f"data show: expected flags of the data and their split, got {flag}")
+    clients = load_clients(config, options.data_dir)
+    # Written before anything is printed: what goes wrong is then the only line.
+    if options.plot:
+        plot_partition(clients, options.plot)
+    if options.save:
+        data.save_partition(clients, options.save)
+    _report(clients, console)
+    if options.plot:
+        console.print(f"Picture: {options.plot}", soft_wrap=True)
+    if options.save:
+        console.print(f"Partition file: {options.save} (for a run: --partition-file {options.save})", soft_wrap=True)
+
+
+def _report(clients: data.ClientData, console: Console) -> None:
+    """Sizes, a row per client, how unlike they are, copies, the hash."""
     counts = stratum_counts(clients)
     numbers = skew(counts)
     strata = "classes" if clients.task == "classification" else "strata"
@@ -124,12 +142,6 @@ def show(options: argparse.Namespace, console: Console) -> None:
         soft_wrap=True,
     )
     console.print(f"Partition hash: {clients.partition_hash}", soft_wrap=True)
-    if options.plot:
-        plot_partition(clients, options.plot)
-        console.print(f"Picture: {options.plot}", soft_wrap=True)
-    if options.save:
-        data.save_partition(clients, options.save)
-        console.print(f"Partition file: {options.save} (for a run: --partition-file {options.save})", soft_wrap=True)
 
 
 def _per_client(clients: data.ClientData, counts: np.ndarray, strata: str) -> Table:

@@ -28,6 +28,16 @@ def cli(*arguments):
     return Outcome(code, out.getvalue(), err.getvalue())
 
 
+def assert_refused(outcome, *parts):
+    """Exit code 2, nothing but one line on the error output, and these parts in it."""
+    assert outcome.code == 2
+    assert outcome.out == ""
+    (line,) = outcome.err.splitlines()
+    assert line.startswith("fedjax-layers: ")
+    for part in parts:
+        assert part in line
+
+
 def contents(folder):
     """Every file under a folder, by path."""
     return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}

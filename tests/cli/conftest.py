@@ -1,6 +1,19 @@
+import os
+from pathlib import Path
+
 import pytest
 
 from fedjax_layers.data import DATA_DIR_VARIABLE
+
+DATA = os.environ.get(DATA_DIR_VARIABLE)  # read before the tests lose it
+
+
+@pytest.fixture
+def data_dir():
+    """The folder of real data sets, to be named by a flag."""
+    if not DATA:
+        pytest.skip(f"{DATA_DIR_VARIABLE} names no data folder")
+    return Path(DATA)
 
 
 @pytest.fixture(autouse=True)
