@@ -142,6 +142,15 @@ def batch_order(key: Key, count: Array, trainer: Trainer) -> Array:
     return jnp.argsort(noise, axis=-1).astype(jnp.int32)
 
 
+def draw_orders(trainer: Trainer, key: Key, cohort: Cohort) -> Array:
+    """The orders ``[K, orders, M]`` that :func:`train_cohort` would draw with this key, to walk through in parts."""
+
+    def one(ident: Array, count: Array, key: Key) -> Array:
+        return batch_order(jax.random.split(jax.random.fold_in(key, ident))[0], count, trainer)
+
+    return map_clients(one, cohort.ids, cohort.train.count, shared=(key,), axis=trainer.axis)
+
+
 def batch_rows(order: Array, step: Array, count: Array, trainer: Trainer) -> tuple[Array, Array]:
     """Positions ``[B]`` of one step's batch within the client's examples, and which are real."""
     slots = jnp.arange(trainer.batch_size, dtype=jnp.int32)
@@ -185,6 +194,7 @@ def train_client(
     anchor: Params,
     data: tuple[Array, Array, Pool],
     options: LocalOptions = LocalOptions(),
+    walk: tuple[Array, Array] | None = None,
 ) -> LocalResult:
     """Train one client for one round.
 
@@ -196,6 +206,8 @@ def train_client(
       anchor: what a proximal term pulls to.
       data: first row of the client's range in the pool, number of its training examples, and the pool.
       options: what the algorithm changes.
+      walk: a shuffled order ``[orders, M]`` of :func:`draw_orders`, and the step at which to go on in it; ``None``
+        shuffles afresh.
 
     Returns:
       The trained parameters and so on. A client without examples returns what it was given.
@@ -205,12 +217,14 @@ def train_client(
     order_key, step_key = jax.random.split(key)
     source = options.step_gradient or plain_gradient(trainer.task)
     order_keys = [order_key, *(jax.random.fold_in(order_key, j) for j in range(1, source.batches))]
-    orders = [batch_order(k, count, trainer) for k in order_keys]
+    first, orders = jnp.int32(0), [batch_order(k, count, trainer) for k in order_keys]
+    if walk is not None:
+        orders[0], first = walk
     layers = trainer.task.layers
 
     def step(i: Array, carry: Any) -> Any:
         params, state, loss_sum, grad_sum, memory = carry
-        batches = tuple(take_batch(pool, start, *batch_rows(order, i, count, trainer)) for order in orders)
+        batches = tuple(take_batch(pool, start, *batch_rows(order, first + i, count, trainer)) for order in orders)
         loss, grads, memory = source.compute(params, batches, jax.random.fold_in(step_key, i), memory)
         updates, state = optimizer.update(grads, state, params, anchor=anchor)
         if options.scale is not None:
@@ -244,6 +258,7 @@ def train_cohort(
     opt_state: Any = (),
     anchor: Params | None = None,
     options: LocalOptions = LocalOptions(),
+    walk: tuple[Array, Array] | None = None,
 ) -> LocalResult:
     """Train every slot of the cohort, each from its own start.
 
@@ -262,6 +277,8 @@ def train_cohort(
       opt_state: kept optimiser states ``[K, ...]``, or ``()``.
       anchor: stacked ``[K, ...]``; ``None`` is where each slot began.
       options: what the algorithm changes.
+      walk: the slots' shuffled orders ``[K, orders, M]`` of :func:`draw_orders`, and the step ``[]`` at which to go on
+        in them; ``None`` shuffles afresh.
 
     Returns:
       Stacked results ``[K, ...]``.
@@ -278,8 +295,8 @@ def train_cohort(
     count = jnp.where(cohort.weight > 0, cohort.train.count, 0)
 
     def one(row: Any, common: Any) -> LocalResult:
-        ident, start, count, origin, own, opt_state, anchor = row
-        server, shared, pool, round_key = common
+        ident, start, count, origin, own, opt_state, anchor, order = row
+        server, shared, pool, round_key, first = common
         if origin is not None:
             server = jax.tree.map(lambda x: x[origin], server)
         if server is None:
@@ -290,7 +307,9 @@ def train_cohort(
             params = select(shared, trainer.task.layers, server, own)
         client_key = jax.random.fold_in(round_key, ident)
         pulled_to = params if anchor is None else anchor
-        return train_client(trainer, client_key, params, opt_state, pulled_to, (start, count, pool), options)
+        data, going_on = (start, count, pool), None if walk is None else (order, first)
+        return train_client(trainer, client_key, params, opt_state, pulled_to, data, options, going_on)
 
-    rows = (cohort.ids, cohort.train.start, count, origin, own, opt_state, anchor)
-    return map_clients(one, rows, shared=((server, shared, cohort.pool, key),), axis=trainer.axis)
+    orders, first = (None, None) if walk is None else walk
+    rows = (cohort.ids, cohort.train.start, count, origin, own, opt_state, anchor, orders)
+    return map_clients(one, rows, shared=((server, shared, cohort.pool, key, first),), axis=trainer.axis)

@@ -15,8 +15,8 @@ import numpy as np
 from flax import struct
 
 from fedjax_layers.algorithms.sharing import put_clients, take_clients
-from fedjax_layers.local_training import LocalResult, Trainer, train_cohort
-from fedjax_layers.ops import segment_mean
+from fedjax_layers.local_training import LocalResult, Trainer, draw_orders, train_cohort
+from fedjax_layers.ops import ClientAxis, segment_mean
 from fedjax_layers.types import Array, Cohort, Key, Params, RoundInfo, per_client
 
 TeamStep = Callable[[Params, Params, Params], Params]  # (team, server, mean of its devices) -> team
@@ -158,7 +158,8 @@ def tiered_round(
 
     Args:
       trainer: how devices train in one team round.
-      key: the round's; team round k uses ``fold_in(key, k)``.
+      key: the round's; team round k uses ``fold_in(key, k)``, and the key itself draws the devices' shuffles where
+        they train by steps.
       state: before the round.
       cohort: the devices that are present.
       tiers: teams and participation.
@@ -177,12 +178,18 @@ def tiered_round(
     fresh = met & (state.round % tiers.global_every == 0)
     teams = _where(fresh, _copies(state.server, tiers.num_teams), state.teams)
 
+    # By steps, a device walks on through one shuffle of its examples; by epochs, each team round shuffles anew.
+    orders = None if trainer.steps is None else draw_orders(trainer, key, cohort)
+
     def team_round(k: Array, carry: _Carry) -> _Carry:
         round_key = jax.random.fold_in(key, k)
         active = _devices_that_take_part(round_key, tiers, origin, present & met[origin], cohort.ids, k)
         here = dataclasses.replace(cohort, weight=jnp.where(active, cohort.weight, 0))
-        result = train_cohort(trainer, round_key, here, server=carry.teams, origin=origin, opt_state=carry.opt_state)
-        return _team_update(carry, result, active, origin, weights, state.server, tiers, team)
+        walk = None if orders is None else (orders, k * (trainer.steps or 0))
+        result = train_cohort(
+            trainer, round_key, here, server=carry.teams, origin=origin, opt_state=carry.opt_state, walk=walk
+        )
+        return _team_update(carry, result, active, origin, weights, state.server, tiers, team, trainer.axis)
 
     first = _Carry(
         teams,
@@ -205,9 +212,10 @@ def _team_update(
     server: Params,
     tiers: Tiers,
     team: TeamStep,
+    axis: ClientAxis,
 ) -> _Carry:
     counted = jnp.where(active, weights, 0)
-    mean = segment_mean(result.params, origin, tiers.num_teams, counted, fallback=carry.teams)
+    mean = segment_mean(result.params, origin, tiers.num_teams, counted, carry.teams, axis)
     some = jnp.zeros(tiers.num_teams, bool).at[origin].max(counted > 0)
     stepped = jax.vmap(lambda w, m: team(w, server, m))(carry.teams, mean)
     trained, opt_state = result.params, result.opt_state

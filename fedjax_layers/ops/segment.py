@@ -6,8 +6,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import PartitionSpec as P
 
 from fedjax_layers.ops.checks import at_least_float32, client_count, expect_shape, leaf_path, same_tree
+from fedjax_layers.ops.clients import ClientAxis
 from fedjax_layers.types import Array, Params
 
 
@@ -17,6 +19,7 @@ def segment_mean(
     num_segments: int,
     weights: Array | None = None,
     fallback: Params | None = None,
+    axis: ClientAxis = ClientAxis(),
 ) -> Params:
     """Mean over the clients of each segment, ``sum_k w_k x_k / sum_k w_k`` over the k with ``segment_ids[k] == t``.
 
@@ -28,6 +31,7 @@ def segment_mean(
         NaN included.
       fallback: the same tree with leaves ``[T, ...]``, the result for a segment whose weights are all 0. ``None``
         gives NaN there (0 for integer leaves), as a mean over nobody should.
+      axis: where the clients are: each device of its mesh adds up its own, and only sums ``[T, ...]`` travel.
 
     Returns:
       The same tree with leaves ``[T, ...]``, in the leaves' dtypes.
@@ -53,24 +57,51 @@ def segment_mean(
         others = same_tree(fallback, treedef, paths, "fallback")
         for path, (_, x), other in zip(paths, flat, others, strict=True):
             expect_shape(other, (num_segments, *x.shape[1:]), f"fallback at {path!r}")
-    means = [_segment_mean(x, ids, num_segments, share, other) for (_, x), other in zip(flat, others, strict=True)]
+    sums, totals = _sums([x for _, x in flat], ids, num_segments, share, axis)
+    means = [_mean(s, t, x, other) for s, t, (_, x), other in zip(sums, totals, flat, others, strict=True)]
     return jax.tree.unflatten(treedef, means)
 
 
-def _segment_mean(x: Array, ids: Array, num: int, weights: Array, fallback: Array | None) -> Array:
-    dtype = at_least_float32(x.dtype)
-    weights = weights.astype(dtype)
+def _sums(
+    leaves: list[Array], ids: Array, num: int, weights: Array, axis: ClientAxis
+) -> tuple[list[Array], list[Array]]:
+    """Weighted sums ``[T, P]`` and total weights ``[T]`` of each leaf, in its accumulation dtype."""
+    rows = [x.reshape(x.shape[0], -1) for x in leaves]
     safe = jnp.where(weights > 0, ids, 0).astype(jnp.int32)
-    total = jnp.zeros(num, dtype).at[safe].add(weights)
-    sums = _segment_sum(x.reshape(x.shape[0], -1), safe, num, weights)
-    sums = (sums / jnp.where(total > 0, total, jnp.ones((), dtype))[:, None]).reshape(num, *x.shape[1:])
+
+    def local(rows: list[Array], ids: Array, weights: Array) -> tuple[list[Array], list[Array]]:
+        sums, totals = [], []
+        for x in rows:
+            w = weights.astype(at_least_float32(x.dtype))
+            sums.append(_segment_sum(x, ids, num, w))
+            totals.append(jnp.zeros(num, w.dtype).at[ids].add(w))
+        return sums, totals
+
+    if axis.mesh is None:
+        return local(rows, safe, weights)
+    extra = -weights.shape[0] % axis.num_devices
+    rows, safe, weights = jax.tree.map(
+        lambda x: jnp.pad(x, ((0, extra), *((0, 0),) * (x.ndim - 1))), (rows, safe, weights)
+    )
+    return jax.shard_map(
+        lambda *args: jax.lax.psum(local(*args), axis.name),
+        mesh=axis.mesh,
+        in_specs=P(axis.name),
+        out_specs=P(),
+        check_vma=False,
+    )(rows, safe, weights)
+
+
+def _mean(sums: Array, total: Array, x: Array, fallback: Array | None) -> Array:
+    """One leaf's means ``[T, ...]`` in the dtype of ``x [K, ...]``, the fallback where nobody counts."""
+    num = len(total)
+    mean = (sums / jnp.where(total > 0, total, jnp.ones((), total.dtype))[:, None]).reshape(num, *x.shape[1:])
     if not jnp.issubdtype(x.dtype, jnp.inexact):
-        sums = jnp.round(sums)  # a cast alone would cut 2.9999998, the mean of threes, to 2
-    empty = fallback
-    if empty is None:
-        empty = jnp.full(sums.shape, jnp.nan if jnp.issubdtype(x.dtype, jnp.inexact) else 0, x.dtype)
+        mean = jnp.round(mean)  # a cast alone would cut 2.9999998, the mean of threes, to 2
+    if fallback is None:
+        fallback = jnp.full(mean.shape, jnp.nan if jnp.issubdtype(x.dtype, jnp.inexact) else 0, x.dtype)
     some = (total > 0).reshape(num, *(1,) * (x.ndim - 1))
-    return jnp.where(jnp.broadcast_to(some, sums.shape), sums.astype(x.dtype), empty)
+    return jnp.where(jnp.broadcast_to(some, mean.shape), mean.astype(x.dtype), fallback)
 
 
 def _segment_sum(rows: Array, ids: Array, num: int, weights: Array) -> Array:

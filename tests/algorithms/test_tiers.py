@@ -39,11 +39,19 @@ def run(name, rounds=ROUNDS, *, task=None, trainer=None, pad_to=5, weights=None,
     return state, infos, algorithm
 
 
-@pytest.mark.parametrize("keep", [False, True])
+def team_round_batches(trainer, key, client, rounds):
+    """The batches of each team round: shuffled anew for epochs, one walk through one shuffle for steps."""
+    if trainer.steps is None:
+        return [toy.drawn_batches(trainer, jax.random.fold_in(key, k), client) for k in range(rounds)]
+    walk = toy.drawn_batches(dataclasses.replace(trainer, steps=rounds * trainer.steps), key, client)
+    return [walk[k * trainer.steps : (k + 1) * trainer.steps] for k in range(rounds)]
+
+
+@pytest.mark.parametrize(("keep", "steps"), [(False, None), (True, None), (False, 2)])
 @pytest.mark.parametrize("name", ["permfl", "hsgd"])
-def test_agrees_with_its_oracle(name, keep, x64):
+def test_agrees_with_its_oracle(name, keep, steps, x64):
     task, pool = toy.make_task(), toy.make_pool()
-    trainer = toy.make_trainer(task, keep_optimizer=keep)
+    trainer = toy.make_trainer(task, keep_optimizer=keep, epochs=None if steps else 1, steps=steps)
     args = PERMFL if name == "permfl" else {}
     state, infos, algorithm = run(name, task=task, trainer=trainer, team_rounds=3, **args)
     start = toy.to_numpy(task.init(jax.random.key(1)))
@@ -55,7 +63,7 @@ def test_agrees_with_its_oracle(name, keep, x64):
         oracle = oracles.HSgd(start, TEAM_OF, 3, *pool, **common)
     for t, ids in enumerate(ROUNDS):
         key = jax.random.fold_in(jax.random.key(7), t)
-        drawn = [[(c, toy.drawn_batches(trainer, jax.random.fold_in(key, k), c)) for c in ids] for k in range(3)]
+        drawn = [[(c, team_round_batches(trainer, key, c, 3)[k]) for c in ids] for k in range(3)]
         losses = oracle.round(drawn)
         np.testing.assert_allclose(infos[t].loss[: len(ids)], [np.mean(losses[c]) for c in ids], rtol=1e-10)
     models = algorithm.models(state)
