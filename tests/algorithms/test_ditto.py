@@ -6,18 +6,18 @@ import numpy as np
 import pytest
 
 from fedjax_layers import algorithms
-from tests import quadratic, toy
-from tests.quadratic import MEANS, SHARES, START, A
+from tests import toy, two_quadratics
+from tests.two_quadratics import MEANS, SHARES, START, A
 
 LR, LAM = 0.2, 1.5
 
 
 def after_rounds(rounds, **args):
-    task = quadratic.make_task()
-    algorithm = algorithms.ditto(quadratic.make_trainer(task, learning_rate=LR), lam=LAM, **args)
+    task = two_quadratics.make_task()
+    algorithm = algorithms.ditto(two_quadratics.make_trainer(task, learning_rate=LR), lam=LAM, **args)
     state = algorithm.init(jax.random.key(0), task.init(jax.random.key(1)))
     for t in range(rounds):
-        state, info = jax.jit(algorithm.round)(jax.random.key(t), state, quadratic.make_cohort())
+        state, info = jax.jit(algorithm.round)(jax.random.key(t), state, two_quadratics.make_cohort())
     models = algorithm.models(state)
     return np.asarray(models.global_model[0]["w"]), np.asarray(models.personal[0]["w"]), info
 

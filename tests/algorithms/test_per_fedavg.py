@@ -9,19 +9,19 @@ from fedjax_layers import algorithms
 from fedjax_layers.algorithms.per_fedavg import meta_gradient
 from fedjax_layers.local_training import take_batch
 from fedjax_layers.types import Pool
-from tests import quadratic, toy
-from tests.quadratic import EYE, MEANS, SHARES, START, A
+from tests import toy, two_quadratics
+from tests.two_quadratics import EYE, MEANS, SHARES, START, A
 
 RATE = 0.3
 
 
 def after_rounds(rounds, **args):
-    task = quadratic.make_task()
-    trainer = quadratic.make_trainer(task, learning_rate=0.2, epochs=4)
+    task = two_quadratics.make_task()
+    trainer = two_quadratics.make_trainer(task, learning_rate=0.2, epochs=4)
     algorithm = algorithms.per_fedavg(trainer, adaptation_rate=RATE, **args)
     state = algorithm.init(jax.random.key(0), task.init(jax.random.key(1)))
     for t in range(rounds):
-        state, _ = jax.jit(algorithm.round)(jax.random.key(t), state, quadratic.make_cohort())
+        state, _ = jax.jit(algorithm.round)(jax.random.key(t), state, two_quadratics.make_cohort())
     return algorithm, state
 
 
@@ -45,7 +45,7 @@ def test_rounds_on_quadratics_are_powers_of_the_meta_gradients_matrix(variant, g
 @pytest.mark.parametrize("delta", [1e-3, 10.0])
 def test_the_hessian_free_gradient_is_the_exact_one_on_a_quadratic(delta, x64):
     """A central difference of a linear gradient has no error, however large its step."""
-    task, pool = quadratic.make_task(), quadratic.make_cohort().pool
+    task, pool = two_quadratics.make_task(), two_quadratics.make_cohort().pool
     params = task.init(jax.random.key(0))
     batches = [
         take_batch(pool, jnp.int32(0), jnp.asarray(rows), jnp.ones(2, bool)) for rows in ([0, 1], [2, 3], [3, 6])
@@ -89,7 +89,7 @@ def test_on_a_network_the_hessian_free_gradient_comes_near_the_exact_one_and_the
 def test_the_personal_model_is_the_global_one_after_plain_steps_at_the_adaptation_rate(args, steps, x64):
     algorithm, state = after_rounds(1, **args)
     assert algorithm.models(state).personal is None
-    final = algorithm.finish(jax.random.key(9), state, quadratic.make_cohort())
+    final = algorithm.finish(jax.random.key(9), state, two_quadratics.make_cohort())
     shrink = np.linalg.matrix_power(EYE - RATE * A, steps)
     for c, m in enumerate(MEANS):
         np.testing.assert_allclose(final[0]["w"][c], m + shrink @ (state.server[0]["w"] - m), rtol=1e-10)

@@ -6,20 +6,20 @@ import numpy as np
 import pytest
 
 from fedjax_layers import algorithms
-from tests import quadratic, toy
-from tests.quadratic import EYE, MEANS, SHARES, START, A
+from tests import toy, two_quadratics
+from tests.two_quadratics import EYE, MEANS, SHARES, START, A
 
 LAM, RATE, LR, BETA = 2.0, 0.1, 0.15, 1.4
 
 
 def after_rounds(rounds, *, epochs=1, **args):
     """Model and both clients' personal ones on the quadratics."""
-    task = quadratic.make_task()
-    trainer = quadratic.make_trainer(task, learning_rate=LR, epochs=epochs)
+    task = two_quadratics.make_task()
+    trainer = two_quadratics.make_trainer(task, learning_rate=LR, epochs=epochs)
     algorithm = algorithms.pfedme(trainer, **{"lam": LAM, "inner_learning_rate": RATE} | args)
     state = algorithm.init(jax.random.key(0), task.init(jax.random.key(1)))
     for t in range(rounds):
-        state, info = jax.jit(algorithm.round)(jax.random.key(t), state, quadratic.make_cohort())
+        state, info = jax.jit(algorithm.round)(jax.random.key(t), state, two_quadratics.make_cohort())
     models = algorithm.models(state)
     np.testing.assert_array_equal(info.trained[0]["w"], models.personal[0]["w"])
     return np.asarray(models.global_model[0]["w"]), np.asarray(models.personal[0]["w"])
