@@ -188,6 +188,39 @@ def test_arrays_are_read_only_and_the_partition_is_json():
     }
 
 
+def test_the_global_test_set_is_hashed_placed_and_nobodys():
+    owner = np.array([0, 1, 0, 1, 0, 1, -1, -1, -1, -1])
+    without = federate(toy(10), owner)
+    hashes = {without.partition_hash}
+    for apart in ([6, 7], [6, 8], [6, 7, 8, 9]):
+        flags = np.isin(np.arange(10), apart)
+        data = federate(toy(10), owner, global_test=flags)
+        assert data.example_ids[-len(apart) :].tolist() == apart
+        assert members(data) == members(without)
+        client, split = data.places
+        assert client.tolist() == [0] * 3 + [1] * 3 + [-1] * len(apart)
+        assert (split[-len(apart) :] == 2).all()
+        hashes.add(data.partition_hash)
+    assert len(hashes) == 4
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"global_test": np.ones(5, bool)}, r"global_test: expected 6 flags, got shape \(5,\) of bool"),
+        ({"global_test": np.ones(6, int)}, r"global_test: expected 6 flags, got shape \(6,\) of int64"),
+        (
+            {"global_test": np.arange(6) > 3},
+            "global_test: expected examples that are no client's, got row 4 of client 1",
+        ),
+        ({"teams": np.zeros(3, int)}, r"teams: expected 2 integers, got shape \(3,\)"),
+    ],
+)
+def test_what_does_not_fit_the_clients_is_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        federate(toy(6), np.array([0, 0, 0, 1, 1, -1]), **options)
+
+
 def test_pool_and_ranges_on_the_device():
     data = federate(toy(20), np.arange(20) % 2)
     pool, ranges = data.pool(), data.device_ranges("val")

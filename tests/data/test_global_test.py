@@ -70,6 +70,19 @@ def test_the_official_part_is_the_global_test_set(own):
     assert sum(data.sizes.values()).tolist() == [6, 6]
 
 
+def test_an_official_test_example_that_is_also_trained_on_can_be_dropped(own, tmp_path):
+    where = own(MIXED)
+    with np.load(tmp_path / "data.npz", allow_pickle=False) as box:
+        arrays = dict(box)
+    arrays["x_test"][0], arrays["y_test"][0] = arrays["x"][3], arrays["y"][3]
+    np.savez(tmp_path / "data.npz", **arrays)
+    kept = load(**where, global_test="official", test_fraction=0, val_fraction=0)
+    assert (kept.global_test, kept.duplicates.train_test, kept.duplicates.across_clients) == (5, 1, 0)
+    dropped = load(**where, global_test="official", test_fraction=0, val_fraction=0, duplicates="drop")
+    assert (dropped.global_test, dropped.duplicates.copies) == (4, 0)
+    assert sum(dropped.sizes.values()).tolist() == [6, 6]
+
+
 def test_an_official_part_that_is_not_asked_for_belongs_to_the_clients(own):
     data = load(**own(MIXED))
     assert data.global_test == 0
