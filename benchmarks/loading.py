@@ -3,9 +3,9 @@
     python benchmarks/loading.py --data-dir DATA --out loading.json
 
 Goal: Fashion-MNIST for the second time in less than 1 s, with no more memory than its arrays (10 % are allowed for).
-Every load is a process of its own that has imported the package; a new cache folder makes the first one decode. Memory is
-the peak of what the process holds (VmHWM) beyond what it held before the load, every array having been read once, so that
-mapped pages count. Figures are medians over ``--repeats``. Linux only.
+Every load is a process of its own that has imported the package; a new cache folder makes the first one decode. Memory
+is the peak of what the process holds (VmHWM) beyond what it held before the load, every array having been read once, so
+that mapped pages count. Figures are medians over ``--repeats``. Linux only.
 """
 
 from __future__ import annotations
