@@ -51,10 +51,6 @@ def rounds_of(losses, pulls, share=1.0, *, beta=None, **counts):
     )
 
 
-def exact(one):
-    return dataclasses.replace(one, team_rounds=np.inf, steps=np.inf)
-
-
 def path(one, rounds, start=START):
     """The server's models ``[rounds + 1, d]``."""
     models = [np.asarray(start)]
@@ -70,7 +66,7 @@ def norm(x):
 @pytest.mark.parametrize("pulls", PULLS)
 def test_the_closed_forms_minimise_the_nested_problem(pulls, x64):
     """All three tiers are stationary for the joint objective, written out; the devices' count for lambda alike."""
-    one = exact(rounds_of(random_quadratics(0), pulls))
+    one = rounds_of(random_quadratics(0), pulls).exact
     losses, (device_lambda, team_lambda, gamma) = one.losses, pulls
 
     def objective(x, w, theta):
@@ -105,7 +101,7 @@ def test_a_round_is_the_affine_map_of_its_closed_form(steps, x64):
 @pytest.mark.parametrize("pulls", PULLS)
 def test_the_minimiser_stays_and_is_reached(pulls, x64):
     one = rounds_of(random_quadratics(0), pulls, **SOLVED)
-    best = exact(one).fixed_point
+    best = one.exact.fixed_point
     error = one.inner_error(best)
     assert error < 1e-13
     state = permfl_round(one, best)
@@ -115,7 +111,7 @@ def test_the_minimiser_stays_and_is_reached(pulls, x64):
     np.testing.assert_allclose(state.clients["x"], one.devices(teams[one.losses.team_of]), rtol=0, atol=ROUNDING)
 
     # From afar: the finite loops' own fixed point is within gamma * error / m_2 of x*, and beta does not move it.
-    one = dataclasses.replace(one, beta=1 / exact(one).curvature[1])
+    one = dataclasses.replace(one, beta=1 / one.exact.curvature[1])
     low = one.curvature[0]
     rounds = int(np.ceil(np.log(ROUNDING / norm(START - one.fixed_point)) / np.log(1 - one.beta * low)))
     last = path(one, rounds)[-1]
@@ -125,11 +121,11 @@ def test_the_minimiser_stays_and_is_reached(pulls, x64):
 @pytest.mark.parametrize("pulls", PULLS)
 def test_exact_solves_contract_at_the_rate_of_gradient_descent(pulls, x64):
     losses = random_quadratics(1)
-    low, high = exact(rounds_of(losses, pulls)).curvature
+    low, high = rounds_of(losses, pulls).exact.curvature
     for beta in (0.2 / pulls[2], 1 / pulls[2], 1 / high):
         one = rounds_of(losses, pulls, beta=beta, **SOLVED)
         models = path(one, 8)
-        away = norm(models - exact(one).fixed_point)
+        away = norm(models - one.exact.fixed_point)
         errors = np.array([one.inner_error(x) for x in models[:-1]])
         assert errors.max() < 1e-12
         assert (away[1:] <= (1 - beta * low) * away[:-1] + beta * one.gamma * errors + ROUNDING).all()
@@ -149,7 +145,7 @@ def test_finite_inner_loops_contract_by_their_own_rate_and_leave_their_own_error
             own = norm(models - one.fixed_point)
             assert (own[1:] <= (1 - one.beta * low) * own[:-1] + ROUNDING).all()
             assert (own[1:] >= (1 - one.beta * high) * own[:-1] - ROUNDING).all()
-            best = exact(one).fixed_point
+            best = one.exact.fixed_point
             left = one.beta * one.gamma * one.inner_error(best)
             away = norm(models - best)
             assert (away[1:] <= (1 - one.beta * low) * away[:-1] + left + ROUNDING).all()

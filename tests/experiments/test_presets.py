@@ -6,15 +6,17 @@ import json
 import pytest
 
 CASES = [
+    "permfl_theory",
     pytest.param("playerfl_heart", marks=pytest.mark.slow),
     pytest.param("playerfl_metric", marks=[pytest.mark.slow, pytest.mark.data]),
     pytest.param("playerfl_fmnist", marks=[pytest.mark.slow, pytest.mark.data]),
 ]
+WITHOUT_DATA = ("permfl_theory", "playerfl_heart")
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_smoke_preset(name, tmp_path, capsys, request):
-    if name != "playerfl_heart":
+    if name not in WITHOUT_DATA:
         request.getfixturevalue("data_dir")
     experiment = importlib.import_module(f"experiments.{name}")
     experiment.main(["--preset", "smoke", "--out", str(tmp_path)])

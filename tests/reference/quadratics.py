@@ -73,6 +73,11 @@ class Round:
     team_rounds: float = np.inf
     steps: float = np.inf
 
+    @property
+    def exact(self) -> Round:
+        """The same round with exact inner solves."""
+        return dataclasses.replace(self, team_rounds=np.inf, steps=np.inf)
+
     def envelope(self, a: float | np.ndarray) -> float | np.ndarray:
         """Curvature of a device's envelope, as its team sees it, where the loss has curvature ``a``."""
         error = _left(1 - self.alpha * (a + self.device_lambda), self.steps)
