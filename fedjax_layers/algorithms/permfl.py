@@ -144,11 +144,12 @@ def unstable(
       smoothness: L_f, the Lipschitz constant of the devices' gradients, if known.
 
     Source: PerMFL note, section 2: convex combinations need ``beta * gamma <= 1`` and ``eta * (lambda + gamma) <= 1``;
-    the server diverges from ``|1 - beta * gamma| >= 1`` on, a device from ``alpha * (lambda + L_f) >= 2`` on.
+    with stiff devices the server diverges from ``|1 - beta * gamma| >= 1`` on (teams that follow it push that limit
+    out: docs/permfl.md), a device from ``alpha * (lambda + L_f) >= 2`` on.
     """
     lines = []
     if _known(beta, gamma) and abs(1 - float(beta * gamma)) >= 1 and float(beta * gamma) != 0:
-        lines.append(f"the server diverges: expected |1 - beta * gamma| below 1, got {abs(1 - beta * gamma):.4g}")
+        lines.append(f"the server may diverge: expected |1 - beta * gamma| below 1, got {abs(1 - beta * gamma):.4g}")
     if _known(eta, team_lambda, gamma) and float(eta * (team_lambda + gamma)) > 1 + 1e-9:  # equality is fine
         found = f"{eta * (team_lambda + gamma):.4g}"
         lines.append(f"a team overshoots: expected eta * (team_lambda + gamma) of at most 1, got {found}")

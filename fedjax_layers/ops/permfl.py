@@ -71,7 +71,8 @@ def permfl_server_step(server: Params, team_mean: Params, *, beta: Coefficient, 
     Args:
       server: the global params, any pytree.
       team_mean: mean of the teams' params, the same tree.
-      beta: step size; a convex combination where ``beta * gamma <= 1``, divergent from ``|1 - beta * gamma| >= 1`` on.
+      beta: step size; a convex combination where ``beta * gamma <= 1``; may diverge from
+        ``|1 - beta * gamma| >= 1`` on.
       gamma: pull between teams and server.
 
     Returns:
