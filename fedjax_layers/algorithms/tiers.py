@@ -93,8 +93,8 @@ def make_tiers(trainer: Trainer, team_of: Any, num_teams: int, **options: Any) -
         at_least_one(name, getattr(tiers, name))
     for name in ("device_participation", "team_participation"):
         share = getattr(tiers, name)
-        if isinstance(share, int | float) and not 0 < share <= 1:
-            raise ValueError(f"{name}: expected a share in (0, 1], got {share}")
+        if share is not None and not isinstance(share, jax.core.Tracer) and not 0 < float(share) <= 1:
+            raise ValueError(f"{name}: expected a share in (0, 1], got {float(share)}")
     if tiers.weighting not in ("uniform", "examples"):
         raise ValueError(f"weighting: expected 'uniform' or 'examples', got {tiers.weighting!r}")
     return tiers

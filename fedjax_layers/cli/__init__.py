@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -17,13 +19,32 @@ def main(argv: Sequence[str] | None = None) -> int:
     commands = {"run": run.command, "compare": compare.command, "doctor": doctor.command, "data": data.command}
     try:
         options = parse(arguments)
-        return commands[options.command](options)
+        with _warnings_in_a_line():
+            return commands[options.command](options)
     except UsageError as error:
         print(f"fedjax-layers: {error}", file=sys.stderr)  # noqa: T201
         return 2
     except KeyboardInterrupt:  # before the first round, or the second Ctrl-C of a run
         print("fedjax-layers: interrupted", file=sys.stderr)  # noqa: T201
         return run.INTERRUPTED
+
+
+@contextlib.contextmanager
+def _warnings_in_a_line() -> Iterator[None]:
+    """A warning is one line on stderr, once, and no place in the source; this package's own are always shown."""
+    shown: set[str] = set()
+
+    def show(message: Warning | str, *_: object, **__: object) -> None:
+        text = " ".join(str(message).split())
+        if text not in shown:
+            shown.add(text)
+            print(f"warning: {text}", file=sys.stderr)  # noqa: T201
+
+    with warnings.catch_warnings():
+        warnings.showwarning = show
+        if not sys.warnoptions:
+            warnings.filterwarnings("always", category=UserWarning, module=r"fedjax_layers\.")
+        yield
 
 
 def _one_device_per_core() -> None:

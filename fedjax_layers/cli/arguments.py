@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
 import typing
 from collections.abc import Sequence
 from typing import Any, NoReturn
@@ -15,7 +16,7 @@ COMPARED = "player_fl,local,fedavg,fedprox,fedbabu"
 _SHOWN = ("partition", "clients", "partition_seed", "seed")  # fields that decide a split
 _DATA_DIR = "folder of the data files; FEDJAX_LAYERS_DATA, else TFDS's own"
 _LOADED_BY_FIELD = {"partition", "clients", "seed", "data_dir"}  # options of the data that are flags already
-_TAKEN_ELSEWHERE = ("algorithm", "algorithm_options", "data_options", "model_options")
+_TAKEN_ELSEWHERE = ("algorithm", "algorithm_options", "data_options", "model_options", "team_options")
 
 
 class UsageError(Exception):
@@ -64,7 +65,9 @@ def config_of(options: argparse.Namespace, algorithm: str, **changes: Any) -> Ru
     values |= {"algorithm": algorithm} | changes
     try:
         plain = RunConfig(**values)
-        routed: dict[str, Any] = dict(_routed(options.unknown, plain))
+        routed: dict[str, Any] = dict(_routed(options.unknown, plain, getattr(options, "team_formation", None)))
+        if plain.team_formation is None:  # this one of several algorithms has no teams
+            del routed["team_options"]
         return dataclasses.replace(plain, **routed)
     except ValueError as error:
         raise UsageError(str(error)) from error
@@ -120,7 +123,7 @@ def _type_of(field: dataclasses.Field[Any]) -> Any:
         return _names
     kinds = [k for k in typing.get_args(hint) or (hint,) if k is not type(None)]
     if typing.get_origin(kinds[0]) is tuple:
-        return _numbers
+        return functools.partial(_numbers, kind=typing.get_args(kinds[0])[0])
     return kinds[0]
 
 
@@ -128,16 +131,17 @@ def _names(text: str) -> tuple[str, ...]:
     return tuple(part for part in text.split(",") if part)
 
 
-def _numbers(text: str) -> tuple[float, ...]:
+def _numbers(text: str, kind: type[int] | type[float]) -> tuple[float, ...]:
     try:
-        return tuple(float(part) for part in text.split(","))
+        return tuple(kind(part) for part in text.split(","))
     except ValueError:
-        raise argparse.ArgumentTypeError(f"expected numbers separated by commas, got {text!r}") from None
+        spoken = "whole numbers" if kind is int else "numbers"
+        raise argparse.ArgumentTypeError(f"expected {spoken} separated by commas, got {text!r}") from None
 
 
-def _routed(unknown: Sequence[str], config: RunConfig) -> dict[str, dict[str, Any]]:
-    """Flags that are no field, sorted into algorithm, data and model options."""
-    homes = _homes(config)
+def _routed(unknown: Sequence[str], config: RunConfig, team_formation: str | None) -> dict[str, dict[str, Any]]:
+    """Flags that are no field, sorted into the options of algorithm, data, model and team formation."""
+    homes = _homes(config, team_formation)
     routed: dict[str, dict[str, Any]] = {home: {} for home in homes}
     for flag, value in _pairs(unknown):
         name = flag.lstrip("-")
@@ -158,18 +162,21 @@ def _routed(unknown: Sequence[str], config: RunConfig) -> dict[str, dict[str, An
     return routed
 
 
-def _homes(config: RunConfig) -> dict[str, set[str]]:
+def _homes(config: RunConfig, team_formation: str | None) -> dict[str, set[str]]:
     from fedjax_layers import algorithms, data  # noqa: PLC0415
+    from fedjax_layers.data.team_formation import TEAM_FORMATIONS  # noqa: PLC0415
     from fedjax_layers.models.registry import USUAL_MODELS, model_options  # noqa: PLC0415
 
     own_data = options_of(data.DATASETS[config.dataset].build) if config.dataset in data.DATASETS else set()
     schemes = [config.partition] if config.partition in data.PARTITIONS else list(data.PARTITIONS)
     split = set().union(*(options_of(data.PARTITIONS[scheme]) for scheme in schemes))
     shift = set().union(*(options_of(shift) for shift in data.FEATURE_SHIFTS.values()))
+    formation = TEAM_FORMATIONS.get(team_formation) if team_formation else None
     return {
-        "algorithm_options": options_of(algorithms.registry[config.algorithm]) - {"server_optimizer"},
+        "algorithm_options": options_of(algorithms.registry[config.algorithm]) - {"server_optimizer", "team_of"},
         "data_options": (own_data | split | shift | options_of(data.load)) - _LOADED_BY_FIELD,
         "model_options": model_options(config.model or USUAL_MODELS.get(config.dataset, "mlp")) - {"conv"},
+        "team_options": options_of(formation) - {"team_of"} if formation else set(),
     }
 
 

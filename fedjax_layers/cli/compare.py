@@ -12,12 +12,19 @@ from rich.console import Console
 
 from fedjax_layers.algorithms import registry
 from fedjax_layers.cli.arguments import UsageError, config_of
-from fedjax_layers.cli.display import Interrupt, cut_lines, graceful_interrupt, make_console, results_table
+from fedjax_layers.cli.display import (
+    Interrupt,
+    cut_lines,
+    graceful_interrupt,
+    make_console,
+    results_table,
+    team_lines,
+)
 from fedjax_layers.cli.run import describe, out_folder, remembered_axis, run_one, stopped, usage_errors
 from fedjax_layers.names import options_of
 from fedjax_layers.ops import ClientAxis
 from fedjax_layers.simulation.comparison import compare_runs, statistics_of
-from fedjax_layers.simulation.config import RunConfig
+from fedjax_layers.simulation.config import RunConfig, has_teams
 from fedjax_layers.simulation.probe import AxisChoice
 from fedjax_layers.simulation.records import RunDirectory, to_json
 from fedjax_layers.simulation.setup import assemble, prepare
@@ -54,16 +61,22 @@ def _configs(options: argparse.Namespace) -> list[RunConfig]:
     if options.seeds < 1:
         raise UsageError(f"--seeds: expected at least 1, got {options.seeds}")
     return [
-        config_of(options, name, seed=options.seed + i, **_without_server(name))
+        config_of(options, name, seed=options.seed + i, **_left_out(name, names))
         for i in range(options.seeds)
         for name in names
     ]
 
 
-def _without_server(name: str) -> dict[str, Any]:
-    """The server's optimiser is left out for an algorithm that has no server, such as the bar ``local``."""
-    factory = registry.get(name)
-    return {} if factory is None or "server_optimizer" in options_of(factory) else {"server_optimizer": None}
+def _left_out(name: str, names: Sequence[str]) -> dict[str, Any]:
+    """Fields that this algorithm has no use for: the server's optimiser, as for ``local``, and teams, as for FedAvg.
+
+    Where no algorithm of the comparison has teams, asking for some stays an error.
+    """
+    if name not in registry:
+        return {}
+    server = {} if "server_optimizer" in options_of(registry[name]) else {"server_optimizer": None}
+    beside = any(has_teams(other) for other in names if other in registry)
+    return server | ({"team_formation": None, "team_of": None} if beside and not has_teams(name) else {})
 
 
 def _run_all(
@@ -103,6 +116,8 @@ def _report(console: Console, done: Sequence[RunDirectory], folder: Path, config
     seeds = len(done) // len(rows)
     title = f"{config.dataset}, {clients} clients, {rounds} rounds, {seeds} seed{'s' if seeds > 1 else ''}; "
     console.print(results_table(rows, title + f"personal models, {config.moment}, {config.selection} round"))
+    for line in (line for row in rows for line in team_lines(row)):
+        console.print(line, soft_wrap=True)
     if tests["friedman"] is not None:
         ranks = ", ".join(f"{k} {v:.1f}" for k, v in sorted(tests["mean_ranks"].items(), key=lambda kv: kv[1]))
         console.print(

@@ -130,6 +130,16 @@ def _number(value: float | None, spec: str) -> str:
     return "–" if value is None else format(value, spec)
 
 
+def team_lines(summary: Mapping[str, Any]) -> list[str]:
+    """The scores of the teams' models, each on its own clients, as a plain sentence."""
+    scores = summary["team"]
+    if scores is None:
+        return []
+    f1, accuracy = scores["macro_f1"], scores["accuracy"]["mean"]
+    who = f"Team models of {summary['algorithm']}, {summary['teams']:g} team{'s' if summary['teams'] > 1 else ''}"
+    return [f"{who}: macro-F1 {f1['mean']:.3f} ± {f1['std']:.3f} over clients, accuracy {accuracy:.3f}"]
+
+
 def cut_lines(summary: Mapping[str, Any]) -> list[str]:
     """PLayer-FL's cut with the cuts that no learning explains, as plain sentences."""
     controls = summary.get("control_cuts")

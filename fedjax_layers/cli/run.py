@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 
 from fedjax_layers.cli.arguments import UsageError, config_of
@@ -20,6 +21,7 @@ from fedjax_layers.cli.display import (
     graceful_interrupt,
     make_console,
     results_table,
+    team_lines,
 )
 from fedjax_layers.simulation.config import RunConfig
 from fedjax_layers.simulation.experiment import execute
@@ -44,7 +46,7 @@ def command(options: argparse.Namespace) -> int:
     if summary is None:
         return stopped(console, folder)
     console.print(results_table([summary], f"{config.dataset}, {summary['clients']} clients, {config.rounds} rounds"))
-    for line in (*cut_lines(summary), f"Run directory: {folder}"):
+    for line in (*team_lines(summary), *cut_lines(summary), f"Run directory: {folder}"):
         console.print(line, soft_wrap=True)
     return 0
 
@@ -96,10 +98,19 @@ def describe(experiment: Experiment) -> str:
     config: RunConfig = experiment.config
     data, layers = experiment.data, experiment.builder.task.layers
     return (
-        f"{data.name}: {data.num_clients} clients, {int(data.sizes['train'].sum())} training examples; "
+        f"{data.name}: {data.num_clients} clients{_in_teams(experiment)}, "
+        f"{int(data.sizes['train'].sum())} training examples; "
         f"{layers.num_layers} layers, {sum(layers.sizes):,} parameters; {config.rounds} rounds; "
         f"client axis: {experiment.axis.record['chosen']} ({experiment.axis.record['how']})"
     )
+
+
+def _in_teams(experiment: Experiment) -> str:
+    if experiment.team_of is None:
+        return ""
+    sizes = np.bincount(experiment.team_of)
+    span = f"{sizes.min()}" if sizes.min() == sizes.max() else f"{sizes.min()} to {sizes.max()}"
+    return f" in {len(sizes)} team{'s' if len(sizes) > 1 else ''} of {span}"
 
 
 def stopped(console: Console, folder: Path) -> int:

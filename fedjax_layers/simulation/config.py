@@ -11,6 +11,7 @@ from typing import Any
 
 from fedjax_layers import algorithms, data, models
 from fedjax_layers.data.augmentation import AUGMENTATIONS
+from fedjax_layers.data.team_formation import TEAM_FORMATIONS
 from fedjax_layers.models.registry import USUAL_MODELS
 from fedjax_layers.names import check_options, options_of, unknown_name
 from fedjax_layers.simulation.conform import conform
@@ -27,6 +28,7 @@ _CHOICES: dict[str, tuple[Any, ...]] = {
     "moments": ("both", "trained", "served"),
     "conv": ("auto", "patches", "native"),
     "augmentation": (None, *AUGMENTATIONS),
+    "team_formation": (None, *TEAM_FORMATIONS),
 }
 _AT_LEAST_ONE = ("rounds", "batch_size", "epochs", "steps", "clients", "cohort", "eval_every", "patience")
 _POSITIVE = ("learning_rate", "server_learning_rate", "learning_rate_decay")
@@ -64,6 +66,9 @@ class RunConfig:
     clients: int | None = _option(None, "number of clients; the natural ones, else 10")
     partition_seed: int | None = _option(None, "seed of the partition; the run's seed")
     drift: tuple[str, ...] = _option((), "changes of the data: name@round or name@round:share of the clients")
+    team_formation: str | None = _option(None, "who is in whose team; as the partition has it, else sequential")
+    team_options: Mapping[str, Any] = _options("the team formation's own parameters")
+    team_of: tuple[int, ...] | None = _option(None, "each client's team, in the order of the clients; none")
     augmentation: str | None = _option(None, "random changes of training images: a recipe's name; none")
     model: str | None = _option(None, "name of the model; the data set's usual one")
     model_options: Mapping[str, Any] = _options("the model's own parameters")
@@ -109,6 +114,7 @@ class RunConfig:
             raise ValueError(f"moments: expected both or the scored {self.moment!r}, got {self.moments!r}")
         self._check_numbers()
         self._check_algorithm()
+        self._check_teams()
         self._conform_options("algorithm_options", [algorithms.registry[self.algorithm]])
         self._conform_options("data_options", _data_factories(self.dataset, self.partition))
         model = self.model or USUAL_MODELS.get(self.dataset, "mlp")
@@ -119,8 +125,29 @@ class RunConfig:
         check_options(f"algorithm {self.algorithm!r}", self.algorithm_options, factory)
         if "server_optimizer" in self.algorithm_options:
             raise ValueError("algorithm_options: expected the server's optimiser in the field server_optimizer")
+        if "team_of" in self.algorithm_options:
+            raise ValueError("algorithm_options: expected the clients' teams in the field team_of")
         if self.server_optimizer is not None and "server_optimizer" not in options_of(factory):
             raise ValueError(f"server_optimizer: expected none for {self.algorithm}, got {self.server_optimizer!r}")
+
+    def _check_teams(self) -> None:
+        for name in ("team_formation", "team_of", "team_options"):
+            value = getattr(self, name)
+            if value not in (None, {}) and not has_teams(self.algorithm):
+                raise ValueError(f"{name}: expected none for {self.algorithm}, which has no teams, got {value!r}")
+        listed = {} if self.team_of is None else {"team_of": self.team_of}
+        name = self.team_formation or ("given" if listed else "")
+        if not name:
+            if self.team_options:
+                raise ValueError(f"team_options: expected none without a team_formation, got {self.team_options!r}")
+            return
+        if listed and name != "given":
+            raise ValueError(f"team_of: expected none with team_formation {name!r}, got {self.team_of}")
+        if "team_of" in self.team_options:
+            raise ValueError("team_options: expected the clients' teams in the field team_of")
+        formation = TEAM_FORMATIONS[name]
+        check_options(f"team formation {name!r}", {**self.team_options, **listed}, formation)
+        self._conform_options("team_options", [formation])
 
     def _conform_options(self, field: str, factories: list[Callable[..., Any]]) -> None:
         """Options as the annotations of those who take them have it; names they do not take are refused later."""
@@ -168,6 +195,11 @@ class RunConfig:
             if name not in known:
                 raise unknown_name("config field", name, known)
         return cls(**values)
+
+
+def has_teams(algorithm: str) -> bool:
+    """Whether an algorithm of the registry puts clients into teams."""
+    return "team_of" in options_of(algorithms.registry[algorithm])
 
 
 def _data_factories(dataset: str, partition: str | None) -> list[Callable[..., Any]]:

@@ -64,8 +64,9 @@ def execute(
     }
     summary = summary_of(experiment, history, timing)
     summary["unseen"] = unseen_summary(history, adapted, unseen, experiment.data.sizes["train"])
+    teams = experiment.team_of
     if directory is not None:
-        directory.write_clients(client_arrays(history) | adapted)
+        directory.write_clients(client_arrays(history) | adapted | ({} if teams is None else {"team_of": teams}))
         directory.write_summary(summary)
     return summary, history
 
@@ -143,6 +144,7 @@ def summary_of(experiment: Experiment, history: History, timing: dict[str, float
         selection=config.selection,
         timing=timing,
         unseen=experiment.data.unseen,
+        team_of=experiment.team_of,
     )
     if config.algorithm == "player_fl":
         summary["control_cuts"] = control_cuts(experiment.builder, experiment.inputs, experiment.data, config.seed)

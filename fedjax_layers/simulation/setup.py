@@ -24,8 +24,10 @@ from fedjax_layers.simulation.probe import AxisChoice, choose_axis, pinned_axis
 from fedjax_layers.simulation.sampling import Sampling, by_size, everyone, fixed, uniform
 from fedjax_layers.simulation.sharding import replicate
 from fedjax_layers.simulation.simulate import make_inputs
+from fedjax_layers.simulation.team_formation import count_teams, local_updates, run_teams
 from fedjax_layers.types import Algorithm, Task
 
+_TRACED = ("learning_rate", "momentum", "weight_decay", "learning_rate_decay", "server_learning_rate")
 _COUNTS_LAYERS = ("personal_layers", "head_layers", "fixed_cut")
 
 
@@ -63,6 +65,8 @@ class Builder:
     def __call__(self, hyper: Mapping[str, Any]) -> Algorithm:
         """The algorithm with the numbers of ``hyper``."""
         options = dict(self.options) | dict(hyper["options"])
+        if "team_of" in hyper:
+            options["team_of"] = hyper["team_of"]
         if self.server is not None:
             options["server_optimizer"] = server_optimizer(self.server, hyper["server_learning_rate"])
         return algorithms.registry[self.algorithm](self.make_trainer(hyper), **options)
@@ -77,6 +81,11 @@ class Experiment(NamedTuple):
     plan: Plan
     inputs: Inputs
     axis: AxisChoice
+
+    @property
+    def team_of(self) -> np.ndarray | None:
+        """Each client's team ``[C]``; ``None`` for an algorithm without teams."""
+        return np.asarray(self.inputs.hyper["team_of"]) if "team_of" in self.inputs.hyper else None
 
 
 def prepare(config: RunConfig, data_dir: str | None = None, axis: AxisChoice | None = None) -> Experiment:
@@ -102,28 +111,30 @@ def assemble(config: RunConfig, clients: data.ClientData, axis: AxisChoice | Non
     source = federation(phases)
     sampling = make_sampling(config, clients)
     weights = np.ones(clients.num_clients) if config.weighting == "uniform" else None
-    usual = defaults_of(algorithms.registry[config.algorithm])
-    traced = {k: float(v) for k, v in config.algorithm_options.items() if isinstance(usual[k], float)}
-    hyper = {
-        name: getattr(config, name)
-        for name in (
-            "learning_rate",
-            "momentum",
-            "weight_decay",
-            "learning_rate_decay",
-            "server_learning_rate",
-        )
-    } | {"options": traced}
+    hyper = traced_numbers(config)
+    num_teams = count_teams(config, clients)
+    if num_teams is not None and config.team_formation != "by_updates":
+        hyper["team_of"] = run_teams(config, clients, num_teams)
     inputs = make_inputs(source, hyper=hyper, seed=config.seed, sampling=sampling, weights=weights)
-    builder = make_builder(config, task, phases, set(traced))
+    builder = make_builder(config, task, phases, set(hyper["options"]), num_teams)
     builder(inputs.hyper)  # a wrong option value shows here, before any work
     if axis is None:
         axis = pick_axis(config, builder, inputs)
     builder = dataclasses.replace(builder, trainer=_items(dict(builder.trainer) | {"axis": axis.axis}))
     moments = ("trained", "served") if config.moments == "both" else (config.moments,)
     inputs = replicate(inputs, axis.axis)
+    if num_teams is not None and "team_of" not in hyper:  # it takes training to know
+        team_of = run_teams(config, clients, num_teams, local_updates(builder, inputs, clients))
+        inputs = replicate(inputs._replace(hyper=inputs.hyper | {"team_of": jnp.asarray(team_of)}), axis.axis)
     plan = Plan(task, config.eval_every, axis.axis, moments)
     return Experiment(config, clients, builder, plan, inputs, axis)
+
+
+def traced_numbers(config: RunConfig) -> dict[str, Any]:
+    """Numbers of the config that are traced: those of training, and the floats among the algorithm's options."""
+    usual = defaults_of(algorithms.registry[config.algorithm])
+    options = {k: float(v) for k, v in config.algorithm_options.items() if float in (type(usual[k]), type(v))}
+    return {name: getattr(config, name) for name in _TRACED} | {"options": options}
 
 
 def _check_layers(config: RunConfig, task: Task) -> None:
@@ -190,8 +201,10 @@ def make_sampling(config: RunConfig, clients: data.ClientData) -> Sampling:
     return {"uniform": uniform, "by_size": by_size}[config.sampling](config.cohort, total, seen)
 
 
-def make_builder(config: RunConfig, task: Task, phases: Sequence[Phase], traced: set[str]) -> Builder:
-    """The static part of the algorithm; floats among its options are traced instead."""
+def make_builder(
+    config: RunConfig, task: Task, phases: Sequence[Phase], traced: set[str], num_teams: int | None = None
+) -> Builder:
+    """The static part of the algorithm; floats among its options, and who is in which team, are traced instead."""
     counts = np.stack([phase.data.sizes["train"] for phase in phases])
     trainer = {
         "num_clients": counts.shape[1],
@@ -203,6 +216,8 @@ def make_builder(config: RunConfig, task: Task, phases: Sequence[Phase], traced:
         "keep_optimizer": config.keep_optimizer,
     }
     static = {k: v for k, v in config.algorithm_options.items() if k not in traced}
+    if num_teams is not None:
+        static["num_teams"] = num_teams
     return Builder(task, config.algorithm, _items(static), config.optimizer, config.server_optimizer, _items(trainer))
 
 

@@ -66,8 +66,11 @@ def summarise_run(
     selection: str,
     timing: dict[str, float | int],
     unseen: np.ndarray | None = None,
+    team_of: np.ndarray | None = None,
 ) -> dict[str, Any]:
     """The content of ``summary.json``. Clients that never took part (``unseen [C]``) count in no summary here.
+
+    ``team_of [C]`` is each client's team, for an algorithm with teams.
 
     ``personal`` is scored at ``moment`` and ``selection``, named beside it; ``moments`` holds the means of all four
     combinations. ``fairness_variance`` is the population variance over clients of the personal macro-F1.
@@ -95,6 +98,8 @@ def summarise_run(
         "pooled": pooled_scores(history, "test"),
         "global_test": pooled_scores(history, "global_test"),
         "team": scores_of(history, "team", selection, sizes, unseen),
+        "teams": None if team_of is None else int(team_of.max()) + 1,
+        "team_sizes": None if team_of is None else np.bincount(team_of).tolist(),
         "moments": {
             f"{m}/{s}": {k: v["mean"] for k, v in scores.items()}
             for m in MOMENTS
