@@ -9,4 +9,4 @@ SCORE_BATCH = 0x8000_0003  # of a round's key: the batches that PLayer-FL scores
 RANDOM_PREFIX = 0x8000_0004  # of a round's key: PLayer-FL's random control
 UNSEEN = 0x8000_0005  # of the run's key: local training of clients that never took part
 TEAMS = 0x8000_0006  # of the run's key: the local phase whose updates decide on teams
-COINS = 0x8000_0006  # of a round's key: whether L2GD trains or mixes
+COINS = 0x8000_0007  # of a round's key: whether L2GD trains or mixes
