@@ -6,12 +6,14 @@
 
 from collections.abc import Callable
 
+from fedjax_layers.algorithms.demlearn import demlearn
 from fedjax_layers.algorithms.ditto import ditto
 from fedjax_layers.algorithms.fedavg import fedavg
 from fedjax_layers.algorithms.fedbabu import fedbabu
 from fedjax_layers.algorithms.fedper import fedper, fixed_sharing
 from fedjax_layers.algorithms.fedprox import fedprox
 from fedjax_layers.algorithms.hsgd import hsgd
+from fedjax_layers.algorithms.l2gd import al2gd, l2gd
 from fedjax_layers.algorithms.local import local
 from fedjax_layers.algorithms.local_adaptation import local_adaptation
 from fedjax_layers.algorithms.per_fedavg import per_fedavg
@@ -34,11 +36,16 @@ registry: dict[str, Callable[..., Algorithm]] = {
     "ditto": ditto,
     "permfl": permfl,
     "hsgd": hsgd,
+    "l2gd": l2gd,
+    "al2gd": al2gd,
+    "demlearn": demlearn,
 }
 
 __all__ = [
     "CutRule",
+    "al2gd",
     "cut_controls",
+    "demlearn",
     "ditto",
     "fedavg",
     "fedbabu",
@@ -46,6 +53,7 @@ __all__ = [
     "fedprox",
     "fixed_sharing",
     "hsgd",
+    "l2gd",
     "local",
     "local_adaptation",
     "per_fedavg",

@@ -23,6 +23,9 @@ TRACED = {
     "per_fedavg": "adaptation_rate",
     "pfedme": "lam",
     "ditto": "lam",
+    "l2gd": "probability",
+    "al2gd": "probability",
+    "demlearn": "mixing",
 }
 VALUES = {
     "mu": (0.0, 1.0),
@@ -33,6 +36,8 @@ VALUES = {
     "lam": (0.0, 2.0),
     "gamma": (0.5, 1.5),
     "team_rounds": (1, 3),
+    "probability": (0.3, 0.6),
+    "mixing": (0.3, 1.0),
 }
 
 everything = pytest.mark.parametrize("name", algorithms.registry)

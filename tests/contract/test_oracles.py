@@ -8,7 +8,7 @@ import pytest
 
 from fedjax_layers import algorithms
 from tests import toy
-from tests.reference import oracles, two_tier
+from tests.reference import clusters, oracles, two_tier
 from tests.reference.network import zeros_like
 
 ROUNDS = ([0, 2, 4], [3, 1], [2, 3, 0], [1, 2])  # partial, of unequal size: padded to three slots
@@ -28,6 +28,11 @@ ORACLES = {
         {"lam": 2.0, "inner_steps": 3, "inner_learning_rate": 0.2, "beta": 0.7},
     ),
     "ditto": (two_tier.Ditto, {"lam": 0.6}, {"lam": 0.6}),
+    "demlearn": (
+        clusters.DemLearn,
+        {"levels": 2, "pull": 0.4, "mixing": 0.7, "factor": 1.15, "rounds": 2},
+        {"levels": 2, "mu": 0.4, "mixing": 0.7, "amplification": 1.15, "amplified_rounds": 2},
+    ),
 }
 VARIANTS = [
     (
@@ -61,6 +66,7 @@ def cohort_for_oracle(trainer, key, ids, roles=1):
 
 
 ELSEWHERE = {"permfl", "hsgd"}  # tests/algorithms/test_tiers.py: a round of theirs is several cohorts
+ELSEWHERE |= {"l2gd", "al2gd"}  # tests/algorithms/test_l2gd.py: a round of theirs is given its coins
 
 
 def test_every_algorithm_has_an_oracle():
