@@ -8,5 +8,5 @@ STATE = 0x8000_0002  # of the run's key: what an algorithm draws for its own sta
 SCORE_BATCH = 0x8000_0003  # of a round's key: the batches that PLayer-FL scores on
 RANDOM_PREFIX = 0x8000_0004  # of a round's key: PLayer-FL's random control
 UNSEEN = 0x8000_0005  # of the run's key: local training of clients that never took part
+TEAMS = 0x8000_0006  # of the run's key: the local phase whose updates decide on teams
 COINS = 0x8000_0007  # of a round's key: whether L2GD trains or mixes
-TEAMS = 0x8000_0007  # of the run's key: the local phase whose updates decide on teams
