@@ -14,6 +14,7 @@ The laptop preset has fewer rounds, batches of 20 and for images the published 7
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import jax
@@ -91,7 +92,7 @@ def main(argv: list[str] | None = None) -> None:
                             "setting": setting,
                             "steps": steps,
                         }
-                        rows.get(key, lambda key=key: _run(preset, options.data_dir, key))
+                        rows.get(key, functools.partial(_run, preset, options.data_dir, key))
     rows.finish(preset=preset)
     for data, model in preset["cells"]:
         print(f"\n{data}, {model}\n\n{_table(rows.rows, preset, data, model)}")

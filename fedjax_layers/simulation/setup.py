@@ -162,11 +162,14 @@ def make_task(config: RunConfig, clients: data.ClientData) -> Task:
     """The config's model and loss on these data; equal arguments give the same task object.
 
     Raises:
-      ValueError: the data are no classification, or a model option is unknown.
+      ValueError: the data are no classification, or texts as tokens, for which there is no model yet; or a model
+        option is unknown.
     """
     if clients.task != "classification":
         found = f"{clients.name} ({clients.task.replace('_', ' ')})"
         raise ValueError(f"dataset: expected a classification data set for run, got {found}")
+    if clients.preprocess is None and np.issubdtype(clients.inputs.dtype, np.integer):
+        raise ValueError(f"dataset: expected inputs that are quantities, got the tokens of {clients.name}")
     name = config.model or USUAL_MODELS.get(clients.name, "mlp")
     return _cached_task(
         name,

@@ -161,3 +161,10 @@ def test_the_learning_rate_decays_by_round(clients):
     built = assemble(config_of(learning_rate_decay=0.5), clients)
     scale = built.builder.make_trainer(built.inputs.hyper).step_scale
     assert [float(scale(np.int32(t))) for t in range(3)] == [1.0, 0.5, 0.25]
+
+
+@pytest.mark.data
+def test_tokens_are_not_taken_for_quantities(data_dir):
+    config = RunConfig(algorithm="fedavg", dataset="sentiment", client_width="all")
+    with pytest.raises(ValueError, match="dataset: expected inputs that are quantities, got the tokens of sentiment"):
+        prepare(config, data_dir)
