@@ -52,6 +52,13 @@ def test_flags_set_fields_in_their_type():
         ("run fedavg --channels 4,8 --hidden 16", "model_options", {"channels": (4, 8), "hidden": (16,)}),
         ("run fedavg --dataset fashion_mnist --width 0.5", "model_options", {"width": 0.5}),
         ("run fedavg --model mlp --hidden 9,9", "model_options", {"hidden": (9, 9)}),
+        ("run permfl --num-teams 3 --gamma 2", "algorithm_options", {"num_teams": 3, "gamma": 2.0}),
+        ("run permfl --device-participation 1", "algorithm_options", {"device_participation": 1.0}),
+        ("run permfl --partition two_level --teams 4", "data_options", {"teams": 4}),
+        ("run permfl --team-of 0,1,0", "team_of", (0, 1, 0)),
+        ("run hsgd --team-formation by_labels", "team_formation", "by_labels"),
+        ("run hsgd --team-formation by_labels --size-ratio 1", "team_options", {"size_ratio": 1.0}),
+        ("run hsgd --team-formation hierarchical --branching 2,3", "team_options", {"branching": (2, 3)}),
     ],
 )
 def test_other_flags_go_to_who_takes_them(line, field, expected):
@@ -84,6 +91,7 @@ def test_the_algorithm_may_follow_its_flags():
         ("", "required: command"),
         ("rnu", "invalid choice: 'rnu'"),
         ("run fedavg --rounds many", "argument --rounds: invalid int value: 'many'"),
+        ("run permfl --team-of 0,1.5", "argument --team-of: expected whole numbers separated by commas, got '0,1.5'"),
         ("run fedavg --focal-alpha 1,x", "argument --focal-alpha: expected numbers separated by commas, got '1,x'"),
         ("run fedavg extra", "unrecognized arguments: extra"),
         ("doctor --fast", "doctor: expected no arguments, got '--fast'"),
