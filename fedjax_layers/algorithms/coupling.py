@@ -76,8 +76,8 @@ def make_coupling(
             raise ValueError(f"{name}: expected numbers of at least 0, got {value}")
     pulls = {"pull": (pull, trainer.num_clients), "cluster_pull": (cluster_pull, num_teams)}
     for name, (value, length) in pulls.items():
-        if jnp.shape(value) not in ((), (length,)):
-            raise ValueError(f"{name}: expected a number or {length} of them, got shape {jnp.shape(value)}")
+        if np.shape(value) not in ((), (length,)):
+            raise ValueError(f"{name}: expected a number or {length} of them, got shape {np.shape(value)}")
     if not _holds(lambda s, g, p: (p == 0) | (s * g <= p * (1 + 1e-6)), step_size, pull, probability):
         largest = float(np.max(step_size * np.asarray(pull)))
         found = f"got {largest:.4g} / {float(probability):.4g}"

@@ -180,7 +180,7 @@ def _round(
     present = cohort.weight > 0
     meets = present & (network | clusters[coupling.team_of[cohort.ids]])
     trains = present & ~meets
-    decay = jnp.ones(()) if trainer.step_scale is None else trainer.step_scale(state.round)
+    decay = jnp.asarray(1.0 if trainer.step_scale is None else trainer.step_scale(state.round), float)
     result = _local_steps(trainer, coupling, key, state, cohort, trains, decay)
     trained = _where(trains, result.params, take_clients(state.clients, cohort))
     moved, server, teams = jax.lax.cond(
