@@ -130,5 +130,6 @@ def test_a_client_without_steps_remembers_what_it_began_with():
     halves = StepGradient(lambda p, b, k, memory: (jnp.float32(0), p, memory), begin=lambda p: p[0]["w"] / 2)
     nobody = toy.make_cohort([2, 0], toy.make_pool(dtype=np.float32), weights=[0, 0])
     options = LocalOptions(step_gradient=halves)
-    found = train_cohort(trainer, jax.random.key(0), nobody, server=params, options=options)
+    elsewhere = jax.tree.map(lambda x: jnp.zeros((2, *x.shape)), params)
+    found = train_cohort(trainer, jax.random.key(0), nobody, server=params, anchor=elsewhere, options=options)
     np.testing.assert_array_equal(found.memory, np.stack([params[0]["w"] / 2] * 2))
