@@ -11,6 +11,7 @@ import pytest
 from fedjax_layers import algorithms
 from fedjax_layers.ops import ClientAxis
 from tests import toy
+from tests.registry import cases
 
 ROUNDS = ([0, 2, 4], [3, 1], [2, 3, 0])
 TRACED = {
@@ -40,7 +41,7 @@ VALUES = {
     "mixing": (0.3, 1.0),
 }
 
-everything = pytest.mark.parametrize("name", algorithms.registry)
+everything = pytest.mark.parametrize("name", cases(algorithms.registry))
 
 
 def run(name, *, task=None, pool=None, cohorts=None, key=3, args=None, state=None, first=0, **changes):
@@ -176,7 +177,7 @@ def test_two_rounds_and_two_more_equal_four_bit_for_bit(name):
     chex.assert_trees_all_equal(four, again)
 
 
-@pytest.mark.parametrize("name", TRACED)
+@pytest.mark.parametrize("name", cases(TRACED))
 def test_vmapped_numbers_equal_separate_runs(name, x64):
     task, pool = toy.make_task(), toy.make_pool()
     cohorts = [toy.make_cohort(ids, pool, pad_to=3) for ids in ROUNDS]

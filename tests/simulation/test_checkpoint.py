@@ -20,6 +20,7 @@ from fedjax_layers.simulation.history import History
 from fedjax_layers.simulation.records import RunDirectory
 from fedjax_layers.simulation.setup import prepare
 from tests import toy
+from tests.registry import cases
 
 TIMING = {"client_steps_per_second", "compile_seconds", "compilations", "wall_seconds", "peak_memory_bytes"}
 
@@ -44,7 +45,7 @@ def random_like(state):
 
 
 @pytest.mark.parametrize("full", [False, True], ids=["empty parts", "all parts"])
-@pytest.mark.parametrize("name", algorithms.registry)
+@pytest.mark.parametrize("name", cases(algorithms.registry))
 def test_every_state_comes_back_bit_for_bit(tmp_path, name, full):
     task = toy.make_task(jnp.float32)
     options = {}

@@ -1,0 +1,10 @@
+"""The registry's algorithms as test parameters: a few run by default, the others in the slow suite."""
+
+import pytest
+
+QUICK = ("local", "fedavg", "fedbabu", "player_fl", "permfl")  # a state of each kind
+
+
+def cases(names):
+    """Parameters for some algorithms, those that are not quick marked as slow."""
+    return [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in names]
