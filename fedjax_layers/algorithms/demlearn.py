@@ -12,6 +12,7 @@ import optax
 from flax import struct
 
 from fedjax_layers.algorithms.sharing import put_clients, round_info, take_clients
+from fedjax_layers.algorithms.stacked import copies, where_rows
 from fedjax_layers.local_training import LocalOptions, Trainer, train_cohort
 from fedjax_layers.ops import proximal_pull, segment_mean
 from fedjax_layers.ops.cluster import clusters_at_depth, dendrogram, pairwise_distances
@@ -96,8 +97,8 @@ def demlearn(
 
     def init(key: Key, params: Params) -> DemLearnState:
         del key
-        copies = jax.tree.map(lambda x: jnp.broadcast_to(x, (trainer.num_clients, *x.shape)), params)
-        return DemLearnState(jnp.int32(0), params, copies, copies, trainer.init_optimizer(params))
+        stacked = copies(params, trainer.num_clients)
+        return DemLearnState(jnp.int32(0), params, stacked, stacked, trainer.init_optimizer(params))
 
     def round_(key: Key, state: DemLearnState, cohort: Cohort) -> tuple[DemLearnState, RoundInfo]:
         own, parents, opt_state = take_clients((state.clients, state.parents, state.client_opt), cohort)
@@ -178,11 +179,11 @@ def mix(
     first = jnp.argmax(weights > 0)
     some = (weights > 0).any()
     root = jax.tree.map(lambda x, old: jnp.where(some, x[first], old), averages(0), fallback)
-    parents = jax.tree.map(lambda x: jnp.broadcast_to(x, (slots, *x.shape)), root)
+    parents = copies(root, slots)
     for depth in range(1, len(nested)):
         groups = jax.tree.map(lambda x, d=depth: x[nested[d]], averages(depth))
         lower = share(groups, parents)
-        parents = jax.tree.map(lambda a, b, d=depth: jnp.where(_beside(inside[d], a), a, b), lower, parents)
+        parents = where_rows(inside[depth], lower, parents)
     return Mixed(share(stacked, parents), parents, root)
 
 

@@ -6,7 +6,8 @@ from typing import Any, Literal
 
 import jax
 
-from fedjax_layers.algorithms.tiers import TierState, init_tiers, make_tiers, tiered_round
+from fedjax_layers.algorithms.tiered_round import TierState, init_tiers, tiered_round
+from fedjax_layers.algorithms.tiers import make_tiers
 from fedjax_layers.local_training import Trainer
 from fedjax_layers.types import Algorithm, Array, Cohort, Key, Models, Params, RoundInfo
 

@@ -12,6 +12,7 @@ from flax import struct
 from fedjax_layers import keys
 from fedjax_layers.algorithms.coupling import Coupling, Number, make_coupling
 from fedjax_layers.algorithms.sharing import put_clients, take_clients
+from fedjax_layers.algorithms.stacked import copies, where_rows
 from fedjax_layers.local_training import LocalOptions, LocalResult, Trainer, train_cohort
 from fedjax_layers.ops import segment_mean, weighted_mean
 from fedjax_layers.types import Algorithm, Array, Cohort, Key, Models, Params, RoundInfo, per_client
@@ -154,15 +155,11 @@ def draw_coins(key: Key, num_teams: int, probability: Number, cluster_probabilit
 def _algorithm(trainer: Trainer, coupling: Coupling) -> Algorithm:
     def init(key: Key, params: Params) -> L2gdState:
         del key
-        copies = {
-            num: jax.tree.map(lambda x, n=num: jnp.broadcast_to(x, (n, *x.shape)), params)
-            for num in (coupling.num_teams, trainer.num_clients)
-        }
         return L2gdState(
             round=jnp.int32(0),
             server=params,
-            teams=copies[coupling.num_teams],
-            clients=copies[trainer.num_clients],
+            teams=copies(params, coupling.num_teams),
+            clients=copies(params, trainer.num_clients),
             client_opt=trainer.init_optimizer(params),
         )
 
@@ -182,7 +179,7 @@ def _round(
     trains = present & ~meets
     decay = jnp.asarray(1.0 if trainer.step_scale is None else trainer.step_scale(state.round), float)
     result = _local_steps(trainer, coupling, key, state, cohort, trains, decay)
-    trained = _where(trains, result.params, take_clients(state.clients, cohort))
+    trained = where_rows(trains, result.params, take_clients(state.clients, cohort))
     moved, server, teams = jax.lax.cond(
         meets.any(),
         lambda: _mix(coupling, state, cohort, trained, meets, network, clusters, coupling.step_size * decay),
@@ -258,10 +255,5 @@ def _mix(
         a = a.astype(old.dtype)
         return jnp.where(computed, a * mean + (1 - a) * means, old)
 
-    moved = _where(meets, jax.tree.map(move, own, server, means), own)
+    moved = where_rows(meets, jax.tree.map(move, own, server, means), own)
     return moved, server, jax.tree.map(model, state.teams, server, means)
-
-
-def _where(flags: Array, on: Params, off: Params) -> Params:
-    """Rows of ``on`` where flagged, else of ``off``; leaves ``[K, ...]``."""
-    return jax.tree.map(lambda a, b: jnp.where(flags.reshape(-1, *(1,) * (a.ndim - 1)), a, b), on, off)

@@ -10,7 +10,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from fedjax_layers.algorithms.tiers import TierState, init_tiers, make_tiers, tiered_round
+from fedjax_layers.algorithms.tiered_round import TierState, init_tiers, tiered_round
+from fedjax_layers.algorithms.tiers import make_tiers
 from fedjax_layers.local_training import Trainer
 from fedjax_layers.ops import permfl_server_step, permfl_team_step, proximal_pull
 from fedjax_layers.types import Algorithm, Array, Cohort, Key, Models, Params, RoundInfo

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
+from fedjax_layers.algorithms.stacked import copies, where_rows
 from fedjax_layers.local_training import LocalOptions, LocalResult, Trainer, train_cohort
 from fedjax_layers.ops import masked_mean, select
 from fedjax_layers.types import Array, Cohort, Key, Params, RoundInfo, per_client
@@ -45,7 +46,7 @@ def init_sharing(
     server_optimizer: optax.GradientTransformation | None = None,
 ) -> SharingState:
     """The state before the first round: every model is ``params``."""
-    stacked = jax.tree.map(lambda x: jnp.broadcast_to(x, (trainer.num_clients, *x.shape)), params)
+    stacked = copies(params, trainer.num_clients)
     return SharingState(
         round=jnp.int32(0),
         server=params,
@@ -69,7 +70,7 @@ def put_clients(store: Any, cohort: Cohort, rows: Any) -> Any:
         return store
     if cohort.everyone:
         keep = cohort.weight > 0
-        return jax.tree.map(lambda s, r: jnp.where(keep.reshape(-1, *(1,) * (r.ndim - 1)), r, s), store, rows)
+        return where_rows(keep, rows, store)
     # Padding is sent past the end, where the scatter drops it.
     target = jnp.where(cohort.weight > 0, cohort.ids, leaves[0].shape[0])
     return jax.tree.map(lambda s, r: s.at[target].set(r, mode="drop"), store, rows)
