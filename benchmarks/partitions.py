@@ -28,6 +28,7 @@ PARAMS: dict[str, dict] = {  # what lets a scheme run at every size
     "classes_per_team": LEAST,
     "dirichlet": LEAST,
     "dirichlet_lognormal": LEAST,
+    "natural_teams": LEAST,
     "permfl": {"chunk": 2, "extra": (3, 6)},
     "pfedla_1": {"classes": 2},
     "pfedla_2": {"share": 0.3},
@@ -47,13 +48,17 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def natural_clients(name: str, examples: int, clients: int) -> np.ndarray:
+    """Natural clients ``[N]`` that suit a scheme."""
+    rows = np.arange(examples)
+    return {"natural": rows % clients, "natural_grouped": rows // 2, "natural_teams": rows % 100}[name]
+
+
 def seconds(name: str, labels: np.ndarray, clients: int, repeats: int) -> list[float]:
     """Measured calls of one scheme, after one that is not."""
     params = dict(PARAMS.get(name, {}))
     if name.startswith("natural"):
-        params["clients"] = (
-            np.arange(len(labels)) // 2 if name == "natural_grouped" else np.arange(len(labels)) % clients
-        )
+        params["clients"] = natural_clients(name, len(labels), clients)
     times = []
     for seed in range(repeats + 1):
         began = time.perf_counter()

@@ -9,7 +9,9 @@ table; and what remains of it at equal gradient steps?
 single-tier method makes L steps per round, as in the paper, or K times L ("equal steps"). Seeds change the start, the
 split within devices, the partition's draw and every batch. Personal accuracy is on a device's own test examples (two
 classes), global accuracy pools all test examples: they are not comparable with each other (note section 4).
-The laptop preset has fewer rounds, batches of 20 and for images the published 784-100-10 network in place of the CNN.
+The released code reports the round with the highest test accuracy ("highest on test"): a choice on the test split, here
+beside the published numbers only. The laptop preset has fewer rounds, batches of 20 and for images the published
+784-100-10 network in place of the CNN.
 """
 
 from __future__ import annotations
@@ -35,6 +37,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "settings": ["paper text", "released code"],
         "seeds": 1,
         "rounds": {"mclr": 2},
+        "fewer_rounds": {},
         "batch_size": 20,
         "team_rounds": 2,
         "steps": 3,
@@ -52,7 +55,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         "methods": list(METHODS),
         "settings": list(SETTINGS),
         "seeds": 3,
-        "rounds": {"mclr": 60, "dnn": 20},
+        "rounds": {"mclr": 150, "dnn": 150},
+        "fewer_rounds": {"mnist dnn": 20},
         "batch_size": 20,
         "team_rounds": 10,
         "steps": 20,
@@ -64,6 +68,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "settings": list(SETTINGS),
         "seeds": 10,
         "rounds": {"mclr": 400, "dnn": 400},
+        "fewer_rounds": {},
         "batch_size": 124,
         "team_rounds": 10,
         "steps": 20,
@@ -115,14 +120,15 @@ def _run(preset: dict[str, Any], data_dir: str | None, key: dict[str, Any]) -> d
     model = MODELS[key["model"]]
     if key["model"] == "dnn" and key["data"] in HIDDEN:
         model = model | {"model_options": {"hidden": HIDDEN[key["data"]]}}
+    rounds = preset["fewer_rounds"].get(f"{key['data']} {key['model']}", preset["rounds"][key["model"]])
     config = RunConfig(
         algorithm=algorithm,
         algorithm_options=algorithm_options,
         **(where | {"data_options": where["data_options"] | SPLIT | {"split_seed": key["seed"]}}),
         **model,
         clients=40,
-        rounds=preset["rounds"][key["model"]],
-        eval_every=max(1, preset["rounds"][key["model"]] // 10),
+        rounds=rounds,
+        eval_every=max(1, rounds // 15),
         learning_rate=0.01,
         momentum=0.0,
         batch_size=preset["batch_size"],
@@ -144,21 +150,26 @@ def _run(preset: dict[str, Any], data_dir: str | None, key: dict[str, Any]) -> d
 
 
 def _accuracies(history: History, kind: str, sizes: np.ndarray) -> dict[str, float | None]:
-    """Pooled test accuracy after the last round, and at each device's best round by validation loss."""
+    """Pooled test accuracy after the last round, at each device's best round by validation loss, and at its highest.
+
+    The last is what the released code reports: the round is picked by the score itself, on the test examples.
+    """
     moment = "served" if kind == "personal" else kind
     found: dict[str, float | None] = {}
     for selection in ("last", "best"):
         scores = scores_of(history, moment, selection, sizes)
         found[selection] = None if scores is None else scores["accuracy"]["weighted"]
+    clients = history.evaluations[f"{moment}/test/accuracy"]
+    found["highest"] = float(np.average(clients, axis=1, weights=sizes).max())
     return found
 
 
 def _table(rows: list[dict[str, Any]], preset: dict[str, Any], data: str, model: str) -> str:
-    """Mean and standard deviation over seeds, last and best round, beside the published number."""
+    """Mean and standard deviation over seeds, by selection of the round, beside the published number."""
     published = PUBLISHED.get((data, model), {})
     lines = [
-        "| method | model | accuracy %, last round | best round by validation | device steps | published |",
-        "|---|---|---|---|---|---|",
+        "| method | model | accuracy %, last round | best by validation | highest on test | published | device steps |",
+        "|---|---|---|---|---|---|---|",
     ]
     for method in preset["methods"]:
         own = [r for r in rows if (r["data"], r["model"], r["method"]) == (data, model, method)]
@@ -167,9 +178,9 @@ def _table(rows: list[dict[str, Any]], preset: dict[str, Any], data: str, model:
             name = f"{method}, {setting}" if method == "PerMFL" else method
             name += ", equal steps" if steps == "equal" else ""
             for kind in METHODS[method][2]:
-                last, best = (_spread([r["accuracy"][kind][s] for r in some]) for s in ("last", "best"))
+                found = " | ".join(_spread([r["accuracy"][kind][s] for r in some]) for s in ("last", "best", "highest"))
                 known = published.get((method, kind), "–")
-                lines.append(f"| {name} | {kind} | {last} | {best} | {some[0]['device_steps']:,} | {known} |")
+                lines.append(f"| {name} | {kind} | {found} | {known} | {some[0]['device_steps']:,} |")
     return "\n".join(lines)
 
 

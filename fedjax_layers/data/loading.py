@@ -122,7 +122,7 @@ def load(
         client_names=client_names,
         global_test=apart,
         unseen=unseen,
-        teams=_teams(params, num_clients),
+        teams=_teams(scheme, params, num_clients, dataset.clients, free),
         partition={
             "options": chosen,
             "scheme": scheme,
@@ -252,9 +252,15 @@ def _clients_left(dataset: Dataset, owner: np.ndarray) -> tuple[np.ndarray, tupl
     return np.where(owner < 0, -1, np.searchsorted(left, owner)), tuple(names[client] for client in left)
 
 
-def _teams(params: Mapping[str, Any], num_clients: int) -> np.ndarray | None:
+def _teams(
+    scheme: str, params: Mapping[str, Any], num_clients: int, natural: np.ndarray | None, free: np.ndarray
+) -> np.ndarray | None:
     """The team of each client ``[C]``, of a scheme that makes teams."""
     teams = params.get("teams")
+    if scheme == "natural_teams":
+        assert natural is not None  # the partition needed them
+        owners = natural[free]
+        teams = len(np.unique(owners[owners >= 0]))
     if "team_classes" in params:
         lists = params["team_classes"]
         teams = 1 if isinstance(lists, str) else len(lists)

@@ -138,6 +138,15 @@ def test_schemes_with_teams_give_every_client_its_team(options, teams):
     assert (data.teams if teams is None else data.teams.tolist()) == teams
 
 
+def test_hospitals_become_teams():
+    data = load("heart", partition="natural_teams", clients=9)
+    hospitals = load("heart")
+    client, _ = data.places
+    hospital, _ = hospitals.places
+    team_of_example = dict(zip(data.example_ids.tolist(), data.teams[client].tolist(), strict=True))
+    assert [team_of_example[i] for i in hospitals.example_ids.tolist()] == hospital.tolist()
+
+
 def test_the_classes_of_a_team_are_its_clients():
     data = load("digits", partition="classes_per_team", clients=10, team_classes=("0-3", "4-9"))
     client, _ = data.places

@@ -11,7 +11,7 @@ what a draw misses is repaired, so the time needed is known beforehand.
 ``client_mixes``   each client has a size and a mix of labels of its own
 ``few_classes``    clients that hold a few classes only
 ``shards``         the examples sorted by label, dealt in pieces
-``natural``        the clients that the data come with, alone or in groups
+``natural``        the clients that the data come with, alone or in groups (as teams: ``teams``)
 ``teams``          clients in teams: skew between teams and within
 ``papers``         the exact splits of PLayer-FL and pFedLA; ``permfl`` that of PerMFL
 ================== ==========================================================================================
@@ -35,7 +35,7 @@ from fedjax_layers.data.partitions.permfl import permfl
 from fedjax_layers.data.partitions.quantity import iid, quantity_dirichlet, quantity_lognormal, quantity_zipf
 from fedjax_layers.data.partitions.repair import ensure_min_size
 from fedjax_layers.data.partitions.shards import shards
-from fedjax_layers.data.partitions.teams import classes_per_team, consecutive_teams, two_level
+from fedjax_layers.data.partitions.teams import classes_per_team, consecutive_teams, natural_teams, two_level
 from fedjax_layers.names import check_options, unknown_name
 
 __all__ = [
@@ -50,6 +50,7 @@ __all__ = [
     "iid",
     "natural",
     "natural_grouped",
+    "natural_teams",
     "partition",
     "permfl",
     "pfedla_1",
@@ -71,6 +72,7 @@ PARTITIONS: dict[str, Callable[..., np.ndarray]] = {
     "iid": iid,
     "natural": natural,
     "natural_grouped": natural_grouped,
+    "natural_teams": natural_teams,
     "permfl": permfl,
     "pfedla_1": pfedla_1,
     "pfedla_2": pfedla_2,

@@ -60,3 +60,16 @@ def check_count(argument: str, value: int, most: int, of_what: str) -> None:
 def is_integer(value: object) -> bool:
     """Whether this is an integer, a bool not being one."""
     return isinstance(value, int | np.integer) and not isinstance(value, bool)
+
+
+def check_natural(labels: np.ndarray, clients: np.ndarray) -> np.ndarray:
+    """Natural clients ``[N]`` as int64: an id for each label, -1 for nobody's, and not all of them."""
+    clients = np.asarray(clients)
+    if clients.shape != np.shape(labels) or not np.issubdtype(clients.dtype, np.integer):
+        shape = f"shape {clients.shape} of {clients.dtype}"
+        raise ValueError(f"clients: expected {len(labels)} integers, got {shape}")
+    clients = clients.astype(np.int64)
+    lowest, highest = clients.min(initial=-1), clients.max(initial=-1)
+    if highest < 0 or lowest < -1:
+        raise ValueError(f"clients: expected ids of at least -1, some not -1, got {lowest}..{highest}")
+    return clients

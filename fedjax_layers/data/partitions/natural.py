@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fedjax_layers.data.partitions.checks import check_count, check_labels
+from fedjax_layers.data.partitions.checks import check_count, check_labels, check_natural
 
 
 def natural(labels: np.ndarray, num_clients: int | None = None, seed: int = 0, *, clients: np.ndarray) -> np.ndarray:
@@ -23,7 +23,7 @@ def natural(labels: np.ndarray, num_clients: int | None = None, seed: int = 0, *
       ValueError: ``clients`` does not fit the labels or ``num_clients``.
     """
     del seed
-    clients = _checked(labels, clients)
+    clients = check_natural(labels, clients)
     found = int(clients.max(initial=-1)) + 1
     if num_clients is not None and num_clients != found:
         raise ValueError(f"num_clients: expected {found}, the natural clients of the data, got {num_clients}")
@@ -51,7 +51,7 @@ def natural_grouped(labels: np.ndarray, num_clients: int, seed: int = 0, *, clie
       ValueError: as :func:`iid`; or ``clients`` does not fit the labels, or has fewer than C values.
     """
     labels, num_clients = check_labels(labels, num_clients)
-    clients = _checked(labels, clients)
+    clients = check_natural(labels, clients)
     sizes = np.bincount(clients[clients >= 0])
     ids = np.flatnonzero(sizes)
     check_count("num_clients", num_clients, len(ids), "the natural clients of the data")
@@ -65,15 +65,3 @@ def natural_grouped(labels: np.ndarray, num_clients: int, seed: int = 0, *, clie
         group[some] = fewest
         totals[fewest] += sizes[some]
     return group[clients]
-
-
-def _checked(labels: np.ndarray, clients: np.ndarray) -> np.ndarray:
-    clients = np.asarray(clients)
-    if clients.shape != np.shape(labels) or not np.issubdtype(clients.dtype, np.integer):
-        shape = f"shape {clients.shape} of {clients.dtype}"
-        raise ValueError(f"clients: expected {len(labels)} integers, got {shape}")
-    clients = clients.astype(np.int64)
-    lowest, highest = clients.min(initial=-1), clients.max(initial=-1)
-    if highest < 0 or lowest < -1:
-        raise ValueError(f"clients: expected ids of at least -1, some not -1, got {lowest}..{highest}")
-    return clients

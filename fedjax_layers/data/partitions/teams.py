@@ -10,6 +10,7 @@ from fedjax_layers.data.partitions.checks import (
     check_count,
     check_labels,
     check_min_size,
+    check_natural,
     check_positive,
     check_sizes,
     is_integer,
@@ -78,12 +79,76 @@ def two_level(
     check_min_size(min_size, num_clients, len(labels))
     rng, repairs = np.random.default_rng(seed), np.random.default_rng([seed, 1])
     team_of = top_up(cut_labels(labels, teams, team_alpha, rng), team_sizes * min_size, repairs)
+    return _within_teams(labels, team_of, team_sizes, client_alpha, min_size, rng, repairs)
+
+
+def natural_teams(
+    labels: np.ndarray,
+    num_clients: int,
+    seed: int = 0,
+    *,
+    clients: np.ndarray,
+    client_alpha: float = 0.5,
+    min_size: int = 10,
+) -> np.ndarray:
+    """Natural clients as teams: the examples of each are cut up among the clients of its team.
+
+    Hospitals with several wards, sites with several users: what differs between teams is given, and
+    ``client_alpha`` says how labels differ within (:func:`dirichlet`). Teams are those of
+    :func:`consecutive_teams`, in the order of the natural clients that have examples.
+
+    Args:
+      labels: ``[N]`` integers.
+      num_clients: C, at least the number of natural clients.
+      seed: of proportions, shuffles and repairs.
+      clients: ``[N]`` integers, each example's natural client, -1 for nobody's.
+      client_alpha: concentration between the clients of a team, above 0.
+      min_size: fewest examples that a client may have, topped up from its own team.
+
+    Returns:
+      ``[N]`` int32, each example's client, -1 where ``clients`` is.
+
+    Raises:
+      ValueError: as :func:`dirichlet`; ``clients`` does not fit the labels; there are more natural clients than
+        ``num_clients``; or a natural client has too few examples for ``min_size`` in each of its team.
+    """
+    labels, num_clients = check_labels(labels, num_clients)
+    natural = check_natural(labels, clients)
+    check_positive("client_alpha", client_alpha)
+    check_min_size(min_size, num_clients, len(labels))
+    owned = natural >= 0
+    teams, team_of = np.unique(natural[owned], return_inverse=True)
+    if len(teams) > num_clients:
+        expected = f"at least {len(teams)}, the natural clients of the data"
+        raise ValueError(f"num_clients: expected {expected}, got {num_clients}")
+    team_sizes = np.bincount(consecutive_teams(num_clients, len(teams)))
+    examples = np.bincount(team_of)
+    short = np.flatnonzero(examples < team_sizes * max(min_size, 1))
+    if len(short):
+        found = f"{examples[short[0]]} for {team_sizes[short[0]]} in team {short[0]}"
+        raise ValueError(f"min_size: expected natural clients with {max(min_size, 1)} examples a client, got {found}")
+    rng, repairs = np.random.default_rng(seed), np.random.default_rng([seed, 1])
+    owner = np.full(len(labels), -1, np.int32)
+    owner[owned] = _within_teams(labels[owned], team_of, team_sizes, client_alpha, min_size, rng, repairs)
+    return owner
+
+
+def _within_teams(
+    labels: np.ndarray,
+    team_of: np.ndarray,
+    team_sizes: np.ndarray,
+    alpha: float,
+    min_size: int,
+    rng: np.random.Generator,
+    repairs: np.random.Generator,
+) -> np.ndarray:
+    """The client ``[N]`` of each example of a team ``[N]``: labels cut up among the team's clients, then topped up."""
     order = np.argsort(team_of, kind="stable")
     owner = np.empty(len(labels), np.int32)
     first_client = 0
-    parts = np.split(order, np.cumsum(np.bincount(team_of, minlength=teams))[:-1])
+    parts = np.split(order, np.cumsum(np.bincount(team_of, minlength=len(team_sizes)))[:-1])
     for clients, examples in zip(team_sizes, parts, strict=True):
-        within = cut_labels(labels[examples], int(clients), client_alpha, rng)
+        within = cut_labels(labels[examples], int(clients), alpha, rng)
         owner[examples] = first_client + top_up(within, np.full(clients, min_size), repairs)
         first_client += clients
     return owner

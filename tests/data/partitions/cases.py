@@ -8,7 +8,15 @@ from fedjax_layers.data.partitions import PARTITIONS
 BALANCED = np.repeat(np.arange(10), 600)
 NATURAL = np.arange(6000) // 150  # natural clients of BALANCED, 40 of them
 NOT_DRAWN = {"natural"}  # nothing is random
-LEAVE_SOME_OUT = {"classes_per_team", "natural", "natural_grouped", "permfl", "pfedla_1", "pfedla_2"}
+LEAVE_SOME_OUT = {
+    "classes_per_team",
+    "natural",
+    "natural_grouped",
+    "natural_teams",
+    "permfl",
+    "pfedla_1",
+    "pfedla_2",
+}
 
 _alphas = st.floats(1e-3, 1e3)
 
@@ -60,6 +68,11 @@ def options(draw, name, labels, clients, least):  # noqa: C901, PLR0911, PLR0912
         case "natural_grouped":
             several = draw(st.integers(clients, 50))
             return {"clients": np.arange(len(labels)) % (several + 1) - 1}
+        case "natural_teams":
+            teams = draw(st.integers(1, clients))
+            natural = np.arange(len(labels)) % (teams + 1) - 1  # as large as can be, up to one
+            smallest = np.bincount(natural[natural >= 0]).min() // -(-clients // teams)
+            return {"clients": natural, "client_alpha": draw(_alphas), "min_size": min(least, int(smallest))}
         case "permfl":
             low = draw(st.integers(0, 40))
             seeds = (draw(st.integers(0, 99)), draw(st.integers(0, 99)))
@@ -90,6 +103,8 @@ def cases(draw, name):
 
 def usual(name):
     """Options with which a scheme runs on BALANCED."""
+    if name == "natural_teams":
+        return {"clients": NATURAL // 10}
     return {"clients": NATURAL} if name.startswith("natural") else {}
 
 

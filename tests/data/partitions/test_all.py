@@ -12,7 +12,7 @@ import fedjax_layers.data
 from fedjax_layers.data import partitions
 from fedjax_layers.data.partitions import PARTITIONS, iid, partition
 from fedjax_layers.names import options_of
-from tests.data.partitions.cases import BALANCED, LEAVE_SOME_OUT, NATURAL, NOT_DRAWN, cases, usual
+from tests.data.partitions.cases import BALANCED, LEAVE_SOME_OUT, NOT_DRAWN, cases, usual
 
 
 @pytest.mark.parametrize("name", PARTITIONS)
@@ -59,7 +59,7 @@ def test_same_seed_same_clients_other_seed_others(name):
 @pytest.mark.parametrize("name", PARTITIONS)
 def test_one_class_is_enough_unless_classes_are_told_apart(name):
     labels = np.full(600, 7)
-    params = {"clients": NATURAL[:600]} if name.startswith("natural") else {}
+    params = {option: values[:600] for option, values in usual(name).items()}
     few = {option: 1 for option in ("classes", "min_size") if option in options_of(PARTITIONS[name])}
     match name:
         case "pfedla_2":
@@ -91,7 +91,7 @@ def test_one_class_is_enough_unless_classes_are_told_apart(name):
     ],
 )
 def test_labels_and_clients_are_checked(name, labels, clients, message):
-    params = {"clients": np.zeros(len(labels), int)} if name == "natural_grouped" else {}
+    params = {"clients": np.zeros(len(labels), int)} if name.startswith("natural") else {}
     with pytest.raises(ValueError, match=message) as error:
         partition(name, labels, clients, **params)
     assert "\n" not in str(error.value)
@@ -101,7 +101,7 @@ def test_labels_and_clients_are_checked(name, labels, clients, message):
 @pytest.mark.parametrize("min_size", [-1, 151, float("nan")])
 def test_a_least_size_is_refused_where_there_is_not_so_much(name, min_size):
     with pytest.raises(ValueError, match=r"min_size: expected 0\.\.150 with 6000 examples for 40 clients, got"):
-        partition(name, BALANCED, 40, min_size=min_size)
+        partition(name, BALANCED, 40, **usual(name) | {"min_size": min_size})
 
 
 ALPHAS = [(name, o) for name in PARTITIONS for o in sorted(options_of(PARTITIONS[name])) if o.endswith("alpha")]
@@ -111,13 +111,13 @@ ALPHAS = [(name, o) for name in PARTITIONS for o in sorted(options_of(PARTITIONS
 @pytest.mark.parametrize("value", [0, -1.0, float("nan"), float("inf")])
 def test_concentrations_are_positive_and_finite(name, option, value):
     with pytest.raises(ValueError, match=f"{option}: expected a positive, finite number, got {value}"):
-        partition(name, BALANCED, 20, **{option: value})
+        partition(name, BALANCED, 20, **usual(name) | {option: value})
 
 
 @pytest.mark.parametrize(("name", "option"), ALPHAS)
 @pytest.mark.parametrize("value", [1e-9, 1e9])
 def test_concentrations_may_be_extreme(name, option, value):
-    owner = partition(name, BALANCED, 20, **{option: value})
+    owner = partition(name, BALANCED, 20, **usual(name) | {option: value})
     assert np.bincount(owner, minlength=20).shape == (20,)
 
 
@@ -127,7 +127,7 @@ def test_unknown_names_are_refused_with_the_nearest():
     message = "'dirichlet': expected one of alpha, min_size, got 'alhpa'; .* 'alpha'"
     with pytest.raises(ValueError, match=message):
         partition("dirichlet", BALANCED, 5, alhpa=1)
-    for name in ("natural", "natural_grouped"):
+    for name in ("natural", "natural_grouped", "natural_teams"):
         with pytest.raises(ValueError, match=f"partition '{name}': expected a value for 'clients', got none"):
             partition(name, BALANCED, 5)
 

@@ -34,6 +34,8 @@ GOLDEN = [
     ("dirichlet_lognormal", "uneven", 33, 7, {"alpha": 5.0, "sigma": 0.3}, "2bce5af52357f230"),
     ("natural_grouped", "balanced", 7, 0, {"clients": 40}, "2bf340f5aef1bd23"),
     ("natural_grouped", "uneven", 33, 7, {"clients": 90}, "8961ec2fcfeebb4d"),
+    ("natural_teams", "balanced", 20, 0, {"clients": 4}, "56eaad8871cc306f"),
+    ("natural_teams", "uneven", 33, 7, {"clients": 5, "client_alpha": 0.1}, "955bf09faeb7bc64"),
     ("permfl", "balanced", 40, 0, {"extra": (30, 60)}, "2c6d8c5630ece9a8"),
     (
         "permfl",

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedjax_layers.data.partitions import classes_per_team, consecutive_teams, partition, two_level
+from fedjax_layers.data.partitions import classes_per_team, consecutive_teams, natural_teams, partition, two_level
 from tests.data.partitions.cases import BALANCED
 
 
@@ -146,3 +146,32 @@ def test_teams_out_of_range_of_two_level():
     for teams in (0, 21, 2.5):
         with pytest.raises(ValueError, match=r"teams: expected 1\.\.20, the number of clients, got"):
             two_level(BALANCED, 20, teams=teams)
+
+
+def test_natural_clients_become_the_teams():
+    natural = np.repeat([5, 1, -1, 3], [2000, 1000, 500, 2500])  # nobody is 0, 2 or 4
+    owner = natural_teams(BALANCED, 8, 1, clients=natural)
+    assert (owner[natural < 0] == -1).all()
+    team_of = consecutive_teams(8, 3)  # sizes 3, 3, 2
+    for team, name in enumerate([1, 3, 5]):
+        assert set(team_of[owner[natural == name]]) == {team}
+    assert np.bincount(owner[owner >= 0], minlength=8).min() >= 10
+
+
+def test_labels_differ_within_natural_teams_as_concentrated():
+    natural = np.arange(len(BALANCED)) % 2
+    alike = natural_teams(BALANCED, 8, 0, clients=natural, client_alpha=1e6)
+    assert abs(shares_of(alike, BALANCED, 8) - 1 / 8).max() < 0.01
+    apart = natural_teams(BALANCED, 8, 0, clients=natural, client_alpha=0.01)
+    assert np.median(shares_of(apart, BALANCED, 8).max(axis=1)) > 0.45  # nearly all of a team's half
+
+
+def test_what_natural_teams_refuse():
+    natural = np.repeat([0, 1], [30, 5970])
+    with pytest.raises(ValueError, match="num_clients: expected at least 2, the natural clients of the data, got 1"):
+        natural_teams(BALANCED, 1, clients=natural)
+    message = "min_size: expected natural clients with 10 examples a client, got 30 for 4 in team 0"
+    with pytest.raises(ValueError, match=message):
+        natural_teams(BALANCED, 8, clients=natural)
+    with pytest.raises(ValueError, match=r"clients: expected 6000 integers, got shape \(3,\)"):
+        natural_teams(BALANCED, 8, clients=np.arange(3))
