@@ -9,20 +9,23 @@ from fedjax_layers.models.cnn import (
     player_isic_cnn,
 )
 from fedjax_layers.models.conv import client_conv, patches_conv
+from fedjax_layers.models.embedding_bag import EmbeddingBag
 from fedjax_layers.models.initializers import kaiming_normal
 from fedjax_layers.models.linear import LogisticRegression
 from fedjax_layers.models.losses import focal_losses, softmax_losses
 from fedjax_layers.models.mlp import MLP, heart_mlp
 from fedjax_layers.models.order import block_order, call_order
 from fedjax_layers.models.pool import max_pool
-from fedjax_layers.models.registry import MODELS, USUAL_MODELS, build_model, model_options
+from fedjax_layers.models.registry import MODELS, TOKEN_MODELS, USUAL_MODELS, build_model, model_options
 from fedjax_layers.models.task import as_float, as_stored, classification_task, task_from_functions
 
 __all__ = [
     "CNN",
     "MLP",
     "MODELS",
+    "TOKEN_MODELS",
     "USUAL_MODELS",
+    "EmbeddingBag",
     "LeNet5",
     "LogisticRegression",
     "as_float",

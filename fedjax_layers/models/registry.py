@@ -16,6 +16,7 @@ from fedjax_layers.models.cnn import (
     player_fmnist_cnn,
     player_isic_cnn,
 )
+from fedjax_layers.models.embedding_bag import EmbeddingBag
 from fedjax_layers.models.linear import LogisticRegression
 from fedjax_layers.models.mlp import MLP, heart_mlp
 from fedjax_layers.names import unknown_name
@@ -30,6 +31,7 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
     "player_fmnist_cnn": player_fmnist_cnn,
     "player_cifar_cnn": player_cifar_cnn,
     "player_isic_cnn": player_isic_cnn,
+    "embedding_bag": EmbeddingBag,
 }
 """Name -> factory ``(num_classes, **options) -> module``."""
 
@@ -40,8 +42,14 @@ USUAL_MODELS = {
     "fashion_mnist": "player_fmnist_cnn",
     "heart": "heart_mlp",
     "synthetic": "logistic_regression",
+    "sentiment": "embedding_bag",
+    "sent140": "embedding_bag",
+    "mimic3_mortality": "embedding_bag",
 }
 """Data set -> model where a config names none."""
+
+TOKEN_MODELS = ("embedding_bag",)
+"""Models that read token ids, and have an option ``num_embeddings``; all others read quantities."""
 
 
 def build_model(name: str, num_classes: int, **options: Any) -> nn.Module:

@@ -14,7 +14,7 @@ from fedjax_layers import algorithms, data, models
 from fedjax_layers.data.augmentation import AUGMENTATIONS
 from fedjax_layers.data.drift import Phase, schedule
 from fedjax_layers.local_training import Trainer
-from fedjax_layers.models.registry import USUAL_MODELS, model_options
+from fedjax_layers.models.registry import TOKEN_MODELS, USUAL_MODELS, model_options
 from fedjax_layers.names import defaults_of, unknown_name
 from fedjax_layers.simulation.config import RunConfig
 from fedjax_layers.simulation.federation import federation
@@ -162,25 +162,45 @@ def make_task(config: RunConfig, clients: data.ClientData) -> Task:
     """The config's model and loss on these data; equal arguments give the same task object.
 
     Raises:
-      ValueError: the data are no classification, or texts as tokens, for which there is no model yet; or a model
-        option is unknown.
+      ValueError: the data are no classification; the model reads quantities and the data hold tokens, or the other
+        way round; or a model option is unknown, or out of range.
     """
     if clients.task != "classification":
         found = f"{clients.name} ({clients.task.replace('_', ' ')})"
         raise ValueError(f"dataset: expected a classification data set for run, got {found}")
-    if clients.preprocess is None and np.issubdtype(clients.inputs.dtype, np.integer):
-        raise ValueError(f"dataset: expected inputs that are quantities, got the tokens of {clients.name}")
-    name = config.model or USUAL_MODELS.get(clients.name, "mlp")
+    tokens = holds_tokens(clients)
+    name = config.model or USUAL_MODELS.get(clients.name, TOKEN_MODELS[0] if tokens else "mlp")
+    if tokens != (name in TOKEN_MODELS):
+        kind = "the tokens" if tokens else "the quantities"
+        fitting = [model for model in models.MODELS if (model in TOKEN_MODELS) == tokens]
+        raise ValueError(f"model: expected one of {', '.join(fitting)} for {kind} of {clients.name}, got {name!r}")
+    options = dict(config.model_options)
+    if tokens:
+        options["num_embeddings"] = _num_embeddings(clients, options.get("num_embeddings"))
     return _cached_task(
         name,
-        _items(config.model_options),
+        _items(options),
         clients.inputs.shape[1:],
         clients.num_classes,
-        clients.preprocess,
+        models.as_stored if tokens else clients.preprocess,
+        clients.inputs.dtype if tokens else None,
         config.conv,
         (config.loss, config.focal_gamma, config.focal_alpha),
         config.augmentation,
     )
+
+
+def holds_tokens(clients: data.ClientData) -> bool:
+    """Whether the inputs are token ids, which no preprocessing turns into quantities."""
+    return clients.preprocess is None and bool(np.issubdtype(clients.inputs.dtype, np.integer))
+
+
+def _num_embeddings(clients: data.ClientData, asked: int | None) -> int:
+    """V, of which every token id of the data is below."""
+    least = int(clients.inputs.max(initial=0)) + 1
+    if asked is not None and asked < least:
+        raise ValueError(f"option num_embeddings: expected at least {least}, the tokens of {clients.name}, got {asked}")
+    return asked or least
 
 
 def make_phases(config: RunConfig, clients: data.ClientData) -> list[Phase]:
@@ -243,7 +263,8 @@ def _cached_task(
     options: tuple[tuple[str, Any], ...],
     shape: tuple[int, ...],
     num_classes: int,
-    preprocess: data.Preprocess,
+    preprocess: Any,
+    sample_dtype: Any,
     conv: str,
     loss: tuple[str, float, tuple[float, ...] | None],
     augmentation: str | None,
@@ -256,4 +277,7 @@ def _cached_task(
     kind, gamma, alpha = loss
     focal: dict[str, Any] = {"loss": kind} if kind == "softmax" else {"loss": kind, "gamma": gamma, "alpha": alpha}
     augment = None if augmentation is None else AUGMENTATIONS[augmentation]
-    return models.classification_task(module, shape, num_classes, preprocess=preprocess, augment=augment, **focal)
+    stored = {} if sample_dtype is None else {"sample_dtype": sample_dtype}
+    return models.classification_task(
+        module, shape, num_classes, preprocess=preprocess, augment=augment, **stored, **focal
+    )

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fedjax_layers.models import CNN, MODELS, build_model, classification_task, kaiming_normal
+from fedjax_layers.models import CNN, MODELS, TOKEN_MODELS, as_stored, build_model, classification_task, kaiming_normal
 from fedjax_layers.models.cnn import scaled
 
 
@@ -52,12 +52,15 @@ CASES = [
         {},
         [896, 18_496, 73_856, 295_168, 1_180_160, 131_328, 1_028],
     ),
+    ("embedding_bag", (7,), 2, {"num_embeddings": 100}, [1_600, 34]),
+    ("embedding_bag", (7,), 3, {"num_embeddings": 100, "width": None}, [303]),
 ]
 
 
 @pytest.mark.parametrize(("name", "shape", "classes", "options", "counts"), CASES)
 def test_shapes_and_parameter_counts(name, shape, classes, options, counts):
-    task = classification_task(build_model(name, classes, **options), shape, classes)
+    tokens = {"preprocess": as_stored, "sample_dtype": jnp.int32} if name in TOKEN_MODELS else {}
+    task = classification_task(build_model(name, classes, **options), shape, classes, **tokens)
     assert list(task.layers.sizes) == counts
     params = jax.eval_shape(task.init, jax.random.key(0))
     outputs = jax.eval_shape(task.apply, params, jnp.zeros((3, *shape), jnp.uint8), None)
@@ -72,7 +75,7 @@ def test_every_model_is_covered():
 def test_unknown_name_suggests_the_nearest():
     with pytest.raises(ValueError, match=r"got 'lenet'; did you mean 'lenet5'\?"):
         build_model("lenet", 10)
-    with pytest.raises(ValueError, match=r"expected one of cnn, fedavg_cnn, .*, got 'qqq'$"):
+    with pytest.raises(ValueError, match=r"expected one of cnn, embedding_bag, .*, got 'qqq'$"):
         build_model("qqq", 10)
 
 
@@ -123,6 +126,21 @@ def test_player_fmnist_is_the_papers_network():
     y = y.mean((1, 2))
     y = jnp.maximum(y @ params["Dense_0"]["kernel"], 0) @ params["Dense_1"]["kernel"]
     np.testing.assert_allclose(module.apply({"params": params}, x), y, rtol=1e-4, atol=1e-5)
+
+
+def test_an_embedding_bag_is_the_mean_of_the_real_tokens_whatever_their_order():
+    texts = jnp.array([[3, 1, 3, 0, 0], [0, 3, 3, 0, 1], [0, 0, 0, 0, 0]])
+    module = build_model("embedding_bag", 2, num_embeddings=5, width=4)
+    params = module.init(jax.random.key(0), texts)["params"]
+    vectors, dense = params["Embed_0"]["embedding"], params["Dense_0"]
+    mean = (2 * vectors[3] + vectors[1]) / 3
+    logits = module.apply({"params": params}, texts)
+    np.testing.assert_allclose(logits[0], mean @ dense["kernel"] + dense["bias"], rtol=1e-5)
+    np.testing.assert_allclose(logits[1], logits[0], rtol=1e-5)
+    np.testing.assert_array_equal(logits[2], dense["bias"])
+    linear = build_model("embedding_bag", 2, num_embeddings=5, width=None)
+    weights = {"embedding": jnp.arange(10.0).reshape(5, 2), "bias": jnp.array([1.0, -1.0])}
+    np.testing.assert_allclose(linear.apply({"params": weights}, texts)[0], [1 + 14 / 3, -1 + 17 / 3], rtol=1e-6)
 
 
 def test_refusals():

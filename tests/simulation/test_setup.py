@@ -1,5 +1,7 @@
 """From config to experiment: what is traced, what is cached, what is refused beside the model and the data."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
@@ -163,8 +165,24 @@ def test_the_learning_rate_decays_by_round(clients):
     assert [float(scale(np.int32(t))) for t in range(3)] == [1.0, 0.5, 0.25]
 
 
+TOKENS = RunConfig(algorithm="fedavg", dataset="sentiment", model_options={"width": 4}, client_width="all")
+
+
 @pytest.mark.data
-def test_tokens_are_not_taken_for_quantities(data_dir):
-    config = RunConfig(algorithm="fedavg", dataset="sentiment", client_width="all")
-    with pytest.raises(ValueError, match="dataset: expected inputs that are quantities, got the tokens of sentiment"):
-        prepare(config, data_dir)
+def test_tokens_reach_the_model_as_numbers_and_each_has_its_vector(data_dir):
+    task = prepare(TOKENS, data_dir).builder.task
+    assert dict(zip(task.layers.names, task.layers.sizes, strict=True)) == {"Embed_0": 2000 * 4, "Dense_0": 10}
+
+
+@pytest.mark.data
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model": "mlp", "model_options": {}}, "model: expected one of embedding_bag for the tokens of sentiment"),
+        ({"model_options": {"num_embeddings": 5}}, "option num_embeddings: expected at least 2000, the tokens of"),
+        ({"dataset": "heart", "model": "embedding_bag"}, "model: expected one of .* for the quantities of heart"),
+    ],
+)
+def test_tokens_are_not_taken_for_quantities_nor_the_other_way_round(data_dir, changes, message):
+    with pytest.raises(ValueError, match=message):
+        prepare(dataclasses.replace(TOKENS, **changes), data_dir)

@@ -1,0 +1,38 @@
+"""The mean of a text's word vectors, classified."""
+
+from __future__ import annotations
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from fedjax_layers.types import Array
+
+
+class EmbeddingBag(nn.Module):
+    """Mean of the tokens' vectors, then a dense layer; fastText's classifier without n-grams (Joulin et al. 2017).
+
+    Without ``width`` it is logistic regression on the shares of the words in a text, which is convex: one layer.
+
+    Attributes:
+      num_classes: number of classes.
+      num_embeddings: V, the number of tokens; ids are ``0 .. V-1``.
+      width: length of a token's vector; ``None`` gives each token a logit per class, and there is no dense layer.
+      padding: the id that fills texts up, and counts for nothing.
+    """
+
+    num_classes: int
+    num_embeddings: int
+    width: int | None = 16
+    padding: int = 0
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        """Token ids ``x [B, T]`` -> logits ``[B, num_classes]``; a text of padding alone has those of the bias."""
+        real = (x != self.padding)[..., None]
+        share = real / jnp.maximum(real.sum(1, keepdims=True), 1)
+        if self.width is None:
+            table = self.param("embedding", nn.initializers.zeros_init(), (self.num_embeddings, self.num_classes))
+            bias = self.param("bias", nn.initializers.zeros_init(), (self.num_classes,))
+            return (table[x] * share.astype(table.dtype)).sum(1) + bias[None]
+        vectors = nn.Embed(self.num_embeddings, self.width, embedding_init=nn.initializers.normal(1.0))(x)
+        return nn.Dense(self.num_classes)((vectors * share.astype(vectors.dtype)).sum(1))
