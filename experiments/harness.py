@@ -50,11 +50,18 @@ class Rows:
         self._path = folder / "rows.jsonl"
         self.rows = [json.loads(line) for line in self._path.read_text().splitlines()] if self._path.exists() else []
 
+    def has(self, key: Mapping[str, Any]) -> bool:
+        """Whether the row with this key is there."""
+        return self._find(key) is not None
+
+    def _find(self, key: Mapping[str, Any]) -> dict[str, Any] | None:
+        return next((row for row in self.rows if all(row[k] == v for k, v in key.items())), None)
+
     def get(self, key: Mapping[str, Any], compute: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:
         """The row with this key, computed and stored if it is missing."""
-        for row in self.rows:
-            if all(row[k] == v for k, v in key.items()):
-                return row
+        found = self._find(key)
+        if found is not None:
+            return found
         row = to_json({**key, **compute()})
         with self._path.open("a") as file:
             file.write(json.dumps(row) + "\n")

@@ -21,6 +21,12 @@ DATASETS: dict[str, dict[str, Any]] = {
         "partition": "permfl",
         "data_options": {"split": "all", "extra": (30, 90), "lognormal": False},
     },
+    # Three sites as teams; labels differ among a site's devices.
+    "sentiment": {
+        "dataset": "sentiment",
+        "partition": "natural_teams",
+        "data_options": {"client_alpha": 0.5, "min_size": 20},
+    },
     "synthetic": {"dataset": "synthetic", "data_options": {"alpha": 0.5, "beta": 0.5, "size_factor": 5}},
 }
 SPLIT = {"test_fraction": 0.25, "val_fraction": 0.1}  # a quarter for testing, as the paper; validation is ours
@@ -28,6 +34,7 @@ SPLIT = {"test_fraction": 0.25, "val_fraction": 0.1}  # a quarter for testing, a
 MODELS: dict[str, dict[str, Any]] = {
     "mclr": {"model": "logistic_regression"},
     "dnn": {"model": "mlp", "model_options": {"hidden": (100,)}},
+    "text": {"model": "embedding_bag"},
 }
 HIDDEN = {"synthetic": (20,)}  # the released code's network there
 

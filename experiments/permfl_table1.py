@@ -16,20 +16,13 @@ beside the published numbers only. The laptop preset has fewer rounds, batches o
 
 from __future__ import annotations
 
-import functools
+from collections.abc import Iterator
 from typing import Any
 
-import jax
-import numpy as np
+from experiments.permfl_methods import METHODS, PUBLISHED, SETTINGS, TIERED
+from experiments.permfl_runs import run_cells, spread
 
-from experiments.harness import Rows, arguments
-from experiments.permfl_methods import DATASETS, HIDDEN, METHODS, MODELS, PUBLISHED, SETTINGS, SPLIT, TIERED
-from fedjax_layers.simulation.config import RunConfig
-from fedjax_layers.simulation.experiment import execute
-from fedjax_layers.simulation.history import History
-from fedjax_layers.simulation.setup import prepare
-from fedjax_layers.simulation.summary import scores_of
-
+PAPER_CELLS = [(data, model) for data in ("mnist", "fashion_mnist", "usps", "synthetic") for model in ("mclr", "dnn")]
 PRESETS: dict[str, dict[str, Any]] = {
     "smoke": {
         "cells": [("usps", "mclr")],
@@ -63,7 +56,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "equal_steps": [("mnist", "mclr")],
     },
     "paper": {
-        "cells": [(data, model) for data in DATASETS for model in MODELS],
+        "cells": PAPER_CELLS,
         "methods": list(METHODS),
         "settings": list(SETTINGS),
         "seeds": 10,
@@ -72,7 +65,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "batch_size": 124,
         "team_rounds": 10,
         "steps": 20,
-        "equal_steps": [(data, model) for data in DATASETS for model in MODELS],
+        "equal_steps": PAPER_CELLS,
     },
 }
 SINGLE = tuple(m for m in METHODS if m not in (*TIERED, "AL2GD"))  # whose steps per round may be made equal
@@ -80,88 +73,36 @@ SINGLE = tuple(m for m in METHODS if m not in (*TIERED, "AL2GD"))  # whose steps
 
 def main(argv: list[str] | None = None) -> None:
     """Run the preset, write rows, print a table per data set and model."""
-    options = arguments("permfl_table1", __doc__, argv)
-    preset = PRESETS[options.preset]
-    rows = Rows(options.out)
+    run_cells("permfl_table1", __doc__, argv, PRESETS, _cells, _tables)
+
+
+def _cells(preset: dict[str, Any]) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
     for data, model in preset["cells"]:
-        for seed in range(preset["seeds"]):
-            jax.clear_caches()  # sizes are part of the programs; XLA's CPU backend has only so many memory maps
-            for method in preset["methods"]:
-                for setting in preset["settings"] if method == "PerMFL" else ["–"]:
-                    for steps in _budgets(preset, data, model, method):
-                        key = {
+        rounds = preset["fewer_rounds"].get(f"{data} {model}", preset["rounds"][model])
+        for method in preset["methods"]:
+            algorithm, options, kinds = METHODS[method]
+            if method in TIERED:
+                options = options | {"team_rounds": preset["team_rounds"]}
+            equal = method in SINGLE and (data, model) in preset["equal_steps"]
+            for setting in preset["settings"] if method == "PerMFL" else ["–"]:
+                for steps in ["paper", "equal"] if equal else ["paper"]:
+                    yield (
+                        {"data": data, "model": model, "method": method, "setting": setting, "steps": steps},
+                        {
                             "data": data,
                             "model": model,
-                            "seed": seed,
-                            "method": method,
-                            "setting": setting,
-                            "steps": steps,
-                        }
-                        rows.get(key, functools.partial(_run, preset, options.data_dir, key))
-    rows.finish(preset=preset)
-    for data, model in preset["cells"]:
-        print(f"\n{data}, {model}\n\n{_table(rows.rows, preset, data, model)}")
+                            "algorithm": algorithm,
+                            "options": options | SETTINGS.get(setting, {}),
+                            "kinds": kinds,
+                            "rounds": rounds,
+                            "steps": preset["steps"] * (preset["team_rounds"] if steps == "equal" else 1),
+                        },
+                    )
 
 
-def _budgets(preset: dict[str, Any], data: str, model: str, method: str) -> list[str]:
-    equal = method in SINGLE and (data, model) in preset["equal_steps"]
-    return ["paper", "equal"] if equal else ["paper"]
-
-
-def _run(preset: dict[str, Any], data_dir: str | None, key: dict[str, Any]) -> dict[str, Any]:
-    """One run's accuracies by kind of model and selection, and what it cost."""
-    algorithm, algorithm_options, kinds = METHODS[key["method"]]
-    steps = preset["steps"] * (preset["team_rounds"] if key["steps"] == "equal" else 1)
-    if key["method"] in TIERED:
-        algorithm_options = algorithm_options | {"team_rounds": preset["team_rounds"]}
-    if key["method"] == "PerMFL":
-        algorithm_options = algorithm_options | SETTINGS[key["setting"]]
-    where = DATASETS[key["data"]]
-    model = MODELS[key["model"]]
-    if key["model"] == "dnn" and key["data"] in HIDDEN:
-        model = model | {"model_options": {"hidden": HIDDEN[key["data"]]}}
-    rounds = preset["fewer_rounds"].get(f"{key['data']} {key['model']}", preset["rounds"][key["model"]])
-    config = RunConfig(
-        algorithm=algorithm,
-        algorithm_options=algorithm_options,
-        **(where | {"data_options": where["data_options"] | SPLIT | {"split_seed": key["seed"]}}),
-        **model,
-        clients=40,
-        rounds=rounds,
-        eval_every=max(1, rounds // 15),
-        learning_rate=0.01,
-        momentum=0.0,
-        batch_size=preset["batch_size"],
-        steps=steps,
-        weighting="uniform",
-        seed=key["seed"],
-        client_width="10",
-    )
-    experiment = prepare(config, data_dir)
-    summary, history = execute(experiment)
-    sizes = experiment.data.sizes["test"]  # PM and GM pool the test examples of all devices
-    accuracies = {kind: _accuracies(history, kind, sizes) for kind in kinds}
-    return {
-        "accuracy": accuracies,
-        "device_steps": int(history.rounds["steps"].sum(dtype=np.int64)),
-        "seconds": summary["wall_seconds"],
-        "devices": int(experiment.data.num_clients),
-    }
-
-
-def _accuracies(history: History, kind: str, sizes: np.ndarray) -> dict[str, float | None]:
-    """Pooled test accuracy after the last round, at each device's best round by validation loss, and at its highest.
-
-    The last is what the released code reports: the round is picked by the score itself, on the test examples.
-    """
-    moment = "served" if kind == "personal" else kind
-    found: dict[str, float | None] = {}
-    for selection in ("last", "best"):
-        scores = scores_of(history, moment, selection, sizes)
-        found[selection] = None if scores is None else scores["accuracy"]["weighted"]
-    clients = history.evaluations[f"{moment}/test/accuracy"]
-    found["highest"] = float(np.average(clients, axis=1, weights=sizes).max())
-    return found
+def _tables(rows: list[dict[str, Any]], preset: dict[str, Any]) -> str:
+    cells = preset["cells"]
+    return "\n".join(f"\n{data}, {model}\n\n{_table(rows, preset, data, model)}" for data, model in cells)
 
 
 def _table(rows: list[dict[str, Any]], preset: dict[str, Any], data: str, model: str) -> str:
@@ -178,17 +119,10 @@ def _table(rows: list[dict[str, Any]], preset: dict[str, Any], data: str, model:
             name = f"{method}, {setting}" if method == "PerMFL" else method
             name += ", equal steps" if steps == "equal" else ""
             for kind in METHODS[method][2]:
-                found = " | ".join(_spread([r["accuracy"][kind][s] for r in some]) for s in ("last", "best", "highest"))
+                found = " | ".join(spread([r["accuracy"][kind][s] for r in some]) for s in ("last", "best", "highest"))
                 known = published.get((method, kind), "–")
                 lines.append(f"| {name} | {kind} | {found} | {known} | {some[0]['device_steps']:,} |")
     return "\n".join(lines)
-
-
-def _spread(values: list[float | None]) -> str:
-    there = [100 * v for v in values if v is not None]
-    if not there:
-        return "–"
-    return f"{np.mean(there):.1f} ± {np.std(there, ddof=1):.1f}" if len(there) > 1 else f"{there[0]:.1f}"
 
 
 if __name__ == "__main__":

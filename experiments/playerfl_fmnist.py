@@ -106,7 +106,7 @@ def _store(rows: Rows, preset: dict[str, Any], data_dir: str | None, key: dict[s
     """Run one variant unless its row is there; LocalAdaptation's run also gives FedAvg's row."""
     variants = ["fedavg", "local_adaptation"] if key["variant"] == "local_adaptation" else [key["variant"]]
     needed = [key | {"variant": v} for v in variants]
-    if all(any(all(r[k] == v for k, v in n.items()) for r in rows.rows) for n in needed):
+    if all(rows.has(key) for key in needed):
         return
     experiment = prepare(_config(preset, **key), data_dir)
     summary, history = execute(experiment)

@@ -23,7 +23,7 @@ def hsgd(
     team_participation: float | jax.Array | None = None,
     stale_teams: bool = False,
     global_every: int | jax.Array = 1,
-    pace: Array | None = None,
+    pace: tuple[int, ...] | Array | None = None,
 ) -> Algorithm:
     """Devices train from their team's model, the team takes their mean, K times; the server takes the teams' mean.
 

@@ -38,7 +38,7 @@ def permfl(
     team_participation: Coefficient | None = None,
     stale_teams: bool = False,
     global_every: int | jax.Array = 1,
-    pace: Array | None = None,
+    pace: tuple[int, ...] | Array | None = None,
     published_device_lambda: bool = False,
 ) -> Algorithm:
     """Nested proximal updates: L device steps in K team rounds in one global round.

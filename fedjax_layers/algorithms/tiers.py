@@ -38,7 +38,7 @@ class Tiers:
     team_participation: float | Array | None = None
     stale_teams: bool = False
     global_every: int | Array = 1
-    pace: Array | None = None
+    pace: tuple[int, ...] | Array | None = None
 
     @property
     def everyone(self) -> bool:
@@ -59,6 +59,8 @@ def make_tiers(trainer: Trainer, team_of: Any, num_teams: int, **options: Any) -
         pace = jnp.asarray(tiers.pace, jnp.int32)
         if pace.shape != (num_teams,):
             raise ValueError(f"pace: expected an integer for each of {num_teams} teams, got shape {pace.shape}")
+        if not isinstance(pace, jax.core.Tracer) and int(pace.min()) < 0:
+            raise ValueError(f"pace: expected team rounds of at least 0, got {int(pace.min())}")
         tiers = dataclasses.replace(tiers, pace=pace)
     for name in ("team_rounds", "global_every"):
         at_least_one(name, getattr(tiers, name))

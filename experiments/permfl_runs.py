@@ -1,0 +1,158 @@
+"""What PerMFL's experiments do: from a cell of a table to pooled accuracies of personal, team and global models."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from experiments.harness import Rows, arguments
+from experiments.permfl_methods import DATASETS, HIDDEN, MODELS, SPLIT
+from fedjax_layers.simulation.config import RunConfig
+from fedjax_layers.simulation.experiment import execute
+from fedjax_layers.simulation.history import History
+from fedjax_layers.simulation.setup import prepare
+from fedjax_layers.simulation.summary import scores_of
+
+EVALUATIONS = 15  # per run
+Cells = Callable[[dict[str, Any]], Iterable[tuple[dict[str, Any], dict[str, Any]]]]
+
+
+def run_cells(
+    name: str,
+    doc: str | None,
+    argv: Sequence[str] | None,
+    presets: Mapping[str, dict[str, Any]],
+    cells: Cells,
+    tables: Callable[[list[dict[str, Any]], dict[str, Any]], str],
+) -> None:
+    """The command of an experiment: every cell with every seed, a row each, and the tables at the end.
+
+    Args:
+      name: of the experiment.
+      doc: its text.
+      argv: its arguments.
+      presets: name -> numbers; ``seeds``, and what :func:`run` needs of ``rounds``, ``steps`` and ``batch_size``.
+      cells: ``preset -> (key of the row, arguments of run)``.
+      tables: ``(rows, preset) -> text``.
+    """
+    options = arguments(name, doc, argv)
+    preset = presets[options.preset]
+    rows = Rows(options.out)
+    usual = {field: preset[field] for field in ("rounds", "steps", "batch_size") if field in preset}
+    for seed in range(preset["seeds"]):
+        jax.clear_caches()  # sizes are part of the programs; XLA's CPU backend has only so many memory maps
+        for key, how in cells(preset):
+            rows.get({**key, "seed": seed}, functools.partial(run, options.data_dir, **{**usual, **how, "seed": seed}))
+    rows.finish(preset=preset)
+    print(tables(rows.rows, preset))
+
+
+def run(
+    data_dir: str | None,
+    *,
+    data: str,
+    model: str,
+    seed: int,
+    algorithm: str,
+    options: dict[str, Any],
+    kinds: Sequence[str],
+    rounds: int,
+    steps: int,
+    batch_size: int,
+    **changes: Any,
+) -> dict[str, Any]:
+    """Train as PerMFL's experiments do (plain SGD at 0.01, all devices, uniform means) and score.
+
+    Args:
+      data_dir: folder of the data files.
+      data: a key of ``DATASETS``.
+      model: a key of ``MODELS``.
+      seed: of start, partition, split and batches.
+      algorithm: registry name.
+      options: its options.
+      kinds: which models are scored: ``"personal"`` (the device's last, PM), ``"team"``, ``"global"`` (GM).
+      rounds: T.
+      steps: L.
+      batch_size: examples per step.
+      **changes: other fields of the config; ``data_options`` are added to those of the data set.
+
+    Returns:
+      ``accuracy`` (kind -> selection -> pooled over devices), ``validation`` (kind -> the last round's), ``curve``
+      (kind -> one number per evaluation), ``device_steps``, ``team_sent`` (team-to-server messages, 0 without teams),
+      ``seconds``, ``devices``, ``teams`` (their sizes).
+    """
+    where = DATASETS[data]
+    network = MODELS[model]
+    if model == "dnn" and data in HIDDEN:
+        network = network | {"model_options": {"hidden": HIDDEN[data]}}
+    data_options = where["data_options"] | SPLIT | {"split_seed": seed} | changes.pop("data_options", {})
+    fields = {
+        **where,
+        **network,
+        "clients": 40,
+        "learning_rate": 0.01,
+        "momentum": 0.0,
+        "weighting": "uniform",
+        "client_width": "10",
+        "eval_every": max(1, rounds // EVALUATIONS),
+        **changes,
+    }
+    config = RunConfig(
+        algorithm=algorithm,
+        algorithm_options=options,
+        rounds=rounds,
+        steps=steps,
+        batch_size=batch_size,
+        seed=seed,
+        **fields | {"data_options": data_options},
+    )
+    experiment = prepare(config, data_dir)
+    summary, history = execute(experiment)
+    sizes = experiment.data.sizes["test"]  # PM and GM pool the test examples of all devices
+    return {
+        "accuracy": {kind: accuracies(history, kind, sizes) for kind in kinds},
+        "validation": {kind: curve(history, kind, experiment.data.sizes["val"], "val")[-1] for kind in kinds},
+        "curve": {kind: curve(history, kind, sizes) for kind in kinds},
+        "device_steps": int(history.rounds["steps"].sum(dtype=np.int64)),
+        "team_sent": int(history.rounds.get("team_sent", np.zeros(1, int)).sum(dtype=np.int64)),
+        "seconds": summary["wall_seconds"],
+        "devices": int(experiment.data.num_clients),
+        "teams": [] if experiment.team_of is None else np.bincount(experiment.team_of).tolist(),
+    }
+
+
+def curve(history: History, kind: str, sizes: np.ndarray, split: str = "test") -> list[float]:
+    """Accuracy pooled over devices ``[C]`` with so many examples of the split, at each evaluation."""
+    per_device = history.evaluations[f"{_moment(kind)}/{split}/accuracy"]
+    scored = np.isfinite(per_device)
+    weights = np.where(scored, sizes, 0)
+    return ((np.where(scored, per_device, 0) * weights).sum(1) / np.maximum(weights.sum(1), 1)).tolist()
+
+
+def accuracies(history: History, kind: str, sizes: np.ndarray) -> dict[str, float | None]:
+    """Pooled test accuracy after the last round, at each device's best round by validation loss, and at its highest.
+
+    The last is what the released code reports: the round is picked by the score itself, on the test examples.
+    """
+    found: dict[str, float | None] = {}
+    for selection in ("last", "best"):
+        scores = scores_of(history, _moment(kind), selection, sizes)
+        found[selection] = None if scores is None else scores["accuracy"]["weighted"]
+    found["highest"] = max(curve(history, kind, sizes))
+    return found
+
+
+def spread(values: Sequence[float | None]) -> str:
+    """Mean and standard deviation in per cent."""
+    there = [100 * v for v in values if v is not None]
+    if not there:
+        return "–"
+    return f"{np.mean(there):.1f} ± {np.std(there, ddof=1):.1f}" if len(there) > 1 else f"{there[0]:.1f}"
+
+
+def _moment(kind: str) -> str:
+    return "served" if kind == "personal" else kind

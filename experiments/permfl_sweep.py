@@ -1,0 +1,168 @@
+"""PerMFL's sensitivity to its pulls and the server's step: a grid of lambda, gamma and beta as one program.
+
+Question: which coefficients help whom? Published: lambda, gamma and beta are inter-dependent; grids unknown. The
+numbers are traced, so that all settings are one compilation: a loop over the grid around whole runs.
+
+    python -m experiments.permfl_sweep --preset laptop --data-dir DATA
+
+MNIST in the paper's split, 4 consecutive teams of 10 devices, logistic regression; device and team pull are one lambda.
+Scores are the last round's, on test examples; ``beta gamma > 2`` overshoots (docs/permfl.md) and is kept to show it.
+"""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import chex
+import jax
+import jax.numpy as jnp
+import matplotlib as mpl
+import numpy as np
+
+from experiments.harness import Rows, arguments
+from experiments.permfl_methods import DATASETS, MODELS, PAPER, SPLIT
+from fedjax_layers.simulation.config import RunConfig
+from fedjax_layers.simulation.periods import run_period, start
+from fedjax_layers.simulation.setup import Experiment, prepare
+from fedjax_layers.types import Array
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "smoke": {
+        "seeds": 1,
+        "rounds": 2,
+        "steps": 2,
+        "team_rounds": 2,
+        "lambda": [0.5],
+        "gamma": [1.5, 5.0],
+        "beta": [0.2],
+    },
+    "laptop": {
+        "seeds": 2,
+        "rounds": 40,
+        "steps": 20,
+        "team_rounds": 10,
+        "lambda": [0.1, 0.5, 2.0, 8.0],
+        "gamma": [0.5, 1.5, 5.0, 15.0],
+        "beta": [0.05, 0.2, 0.6],
+    },
+    "paper": {
+        "seeds": 5,
+        "rounds": 400,
+        "steps": 20,
+        "team_rounds": 10,
+        "lambda": np.geomspace(0.05, 20, 8).tolist(),
+        "gamma": np.geomspace(0.1, 25, 8).tolist(),
+        "beta": np.geomspace(0.02, 1.6, 8).tolist(),
+    },
+}
+NAMES = ("lambda", "gamma", "beta")
+KINDS = {"personal": "served", "team": "team", "global": "global"}  # kind -> moment
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run the preset, write rows and the heat map, print the best settings."""
+    options = arguments("permfl_sweep", __doc__, argv)
+    preset = PRESETS[options.preset]
+    rows = Rows(options.out)
+    grid = list(itertools.product(*(preset[name] for name in NAMES)))
+    for seed in range(preset["seeds"]):
+        keys = [{"seed": seed, **dict(zip(NAMES, setting, strict=True))} for setting in grid]
+        if all(rows.has(key) for key in keys):
+            continue
+        experiment = prepare(_config(preset, seed), options.data_dir)
+        for key, scores in zip(keys, _run_grid(experiment, grid), strict=True):
+            rows.get(key, lambda scores=scores: scores)
+    rows.finish(preset=preset)
+    print(_table(rows.rows, preset))
+    _plot(rows.rows, preset, options.out / "grid.png")
+
+
+def _config(preset: dict[str, Any], seed: int) -> RunConfig:
+    where = DATASETS["mnist"]
+    return RunConfig(
+        algorithm="permfl",
+        algorithm_options=PAPER | {"team_rounds": preset["team_rounds"]},
+        **where | {"data_options": where["data_options"] | SPLIT | {"split_seed": seed}},
+        **MODELS["mclr"],
+        clients=40,
+        rounds=preset["rounds"],
+        eval_every=preset["rounds"],
+        learning_rate=0.01,
+        momentum=0.0,
+        batch_size=20,
+        steps=preset["steps"],
+        weighting="uniform",
+        moments="served",
+        moment="served",
+        seed=seed,
+        client_width="10",
+    )
+
+
+def _run_grid(experiment: Experiment, grid: list[tuple[float, ...]]) -> list[dict[str, float]]:
+    """Scores of every setting, by kind of model; the program is traced once."""
+    builder, plan, inputs = experiment.builder, experiment.plan, experiment.inputs
+    sizes = jnp.asarray(experiment.data.sizes["test"])
+
+    @chex.assert_max_traces(n=1)
+    def one(setting: Array) -> dict[str, Array]:
+        lam, gamma, beta = setting
+        numbers = {"device_lambda": lam, "team_lambda": lam, "gamma": gamma, "beta": beta}
+        hyper = inputs.hyper | {"options": inputs.hyper["options"] | numbers}
+        state = start(builder, plan, inputs._replace(hyper=hyper))
+        rounds = jnp.int32(plan.eval_every)
+        _, _, scores = run_period(builder, plan, state, inputs._replace(hyper=hyper), jnp.int32(0), rounds)
+        # Pooled over devices, as the paper reports.
+        return {kind: (scores[f"{moment}/test/accuracy"] * sizes).sum() / sizes.sum() for kind, moment in KINDS.items()}
+
+    found = jax.jit(lambda settings: jax.lax.map(one, settings))(jnp.asarray(grid, jnp.float32))
+    return [{kind: float(found[kind][i]) for kind in KINDS} for i in range(len(grid))]
+
+
+def _mean(rows: list[dict[str, Any]], kind: str, setting: tuple[float, ...]) -> float:
+    own = [r[kind] for r in rows if tuple(r[name] for name in NAMES) == setting]
+    return 100 * float(np.mean(own))
+
+
+def _table(rows: list[dict[str, Any]], preset: dict[str, Any]) -> str:
+    """The best and the worst settings for each kind of model, and the paper's."""
+    grid = list(itertools.product(*(preset[name] for name in NAMES)))
+    lines = ["| best for | λ | γ | β | βγ | personal % | team % | global % |", "|---|---|---|---|---|---|---|---|"]
+
+    def line(what: str, setting: tuple[float, ...]) -> str:
+        numbers = [f"{x:g}" for x in (*setting, setting[1] * setting[2])]
+        return f"| {' | '.join([what, *numbers, *(f'{_mean(rows, kind, setting):.1f}' for kind in KINDS)])} |"
+
+    for kind in KINDS:
+        ordered = sorted(grid, key=lambda setting: _mean(rows, kind, setting))
+        lines += [line(kind, ordered[-1]), line(f"(worst) {kind}", ordered[0])]
+    paper = (PAPER["team_lambda"], PAPER["gamma"], PAPER["beta"])
+    return "\n".join([*lines, line("the paper's", paper)] if paper in grid else lines)
+
+
+def _plot(rows: list[dict[str, Any]], preset: dict[str, Any], path: Any) -> None:
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt  # noqa: PLC0415  (after the backend is chosen)
+
+    lambdas, gammas, betas = (preset[name] for name in NAMES)
+    size = (1 + 2.4 * len(betas), 7.5)
+    figure, axes = plt.subplots(len(KINDS), len(betas), figsize=size, layout="constrained", squeeze=False)
+    for (row, kind), (column, beta) in itertools.product(enumerate(KINDS), enumerate(betas)):
+        image = [[_mean(rows, kind, (lam, gamma, beta)) for gamma in gammas] for lam in lambdas]
+        low = min(_mean(rows, kind, s) for s in itertools.product(lambdas, gammas, betas))
+        high = max(_mean(rows, kind, s) for s in itertools.product(lambdas, gammas, betas))
+        ax = axes[row, column]
+        ax.imshow(image, vmin=low, vmax=high, cmap="viridis", origin="lower", aspect="auto")
+        for (i, lam), (j, gamma) in itertools.product(enumerate(lambdas), enumerate(gammas)):
+            colour = "w" if image[i][j] < (low + high) / 2 else "k"
+            ax.text(j, i, f"{_mean(rows, kind, (lam, gamma, beta)):.0f}", ha="center", va="center", color=colour)
+        ax.set_xticks(range(len(gammas)), [f"{g:g}" for g in gammas])
+        ax.set_yticks(range(len(lambdas)), [f"{x:g}" for x in lambdas])
+        ax.set(title=f"{kind}, β = {beta:g}", xlabel="γ", ylabel="λ")
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+if __name__ == "__main__":
+    main()
