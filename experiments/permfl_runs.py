@@ -42,11 +42,11 @@ def run_cells(
     options = arguments(name, doc, argv)
     preset = presets[options.preset]
     rows = Rows(options.out)
-    usual = {field: preset[field] for field in ("rounds", "steps", "batch_size") if field in preset}
+    usual: dict[str, Any] = {field: preset[field] for field in ("rounds", "steps", "batch_size") if field in preset}
     for seed in range(preset["seeds"]):
         jax.clear_caches()  # sizes are part of the programs; XLA's CPU backend has only so many memory maps
         for key, how in cells(preset):
-            rows.get({**key, "seed": seed}, functools.partial(run, options.data_dir, **{**usual, **how, "seed": seed}))
+            rows.get(key | {"seed": seed}, functools.partial(run, options.data_dir, **(usual | how | {"seed": seed})))
     rows.finish(preset=preset)
     print(tables(rows.rows, preset))
 

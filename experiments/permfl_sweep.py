@@ -11,6 +11,7 @@ Scores are the last round's, on test examples; ``beta gamma > 2`` overshoots (do
 
 from __future__ import annotations
 
+import functools
 import itertools
 from typing import Any
 
@@ -72,7 +73,7 @@ def main(argv: list[str] | None = None) -> None:
             continue
         experiment = prepare(_config(preset, seed), options.data_dir)
         for key, scores in zip(keys, _run_grid(experiment, grid), strict=True):
-            rows.get(key, lambda scores=scores: scores)
+            rows.get(key, functools.partial(dict, scores))
     rows.finish(preset=preset)
     print(_table(rows.rows, preset))
     _plot(rows.rows, preset, options.out / "grid.png")

@@ -5,7 +5,9 @@ Importing this package loads JAX, chex and optax only: neither Flax nor anything
 
 from fedjax_layers.ops.average import masked_mean, weighted_mean
 from fedjax_layers.ops.clients import ClientAxis, map_clients
-from fedjax_layers.ops.layers import layer_map, layer_sums, select
+from fedjax_layers.ops.hyper import Hypernetwork, hypernetwork
+from fedjax_layers.ops.layers import layer_map, layer_sums, regroup, select
+from fedjax_layers.ops.mix import SparseWeights, mix_layers, mix_pullback, top_weights
 from fedjax_layers.ops.permfl import permfl_device_step, permfl_server_step, permfl_team_step
 from fedjax_layers.ops.prox import proximal_pull
 from fedjax_layers.ops.segment import segment_mean
@@ -13,18 +15,25 @@ from fedjax_layers.ops.sensitivity import federation_sensitivity, prefix_mask, t
 
 __all__ = [
     "ClientAxis",
+    "Hypernetwork",
+    "SparseWeights",
     "federation_sensitivity",
+    "hypernetwork",
     "layer_map",
     "layer_sums",
     "map_clients",
     "masked_mean",
+    "mix_layers",
+    "mix_pullback",
     "permfl_device_step",
     "permfl_server_step",
     "permfl_team_step",
     "prefix_mask",
     "proximal_pull",
+    "regroup",
     "segment_mean",
     "select",
+    "top_weights",
     "transition_point",
     "weighted_mean",
 ]

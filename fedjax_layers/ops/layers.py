@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -62,6 +63,37 @@ def layer_map(params: Params, order: Sequence[Patterns] | None = None, blocks: S
         blocks=block_numbers,
         block_names=block_names,
     )
+
+
+def regroup(layers: LayerMap, by: Literal["tensor", "layer", "block", "model"]) -> LayerMap:
+    """The same parameters under a finer or coarser numbering, for ops that work per layer.
+
+    Args:
+      layers: the layer map.
+      by: ``"tensor"`` makes each leaf a layer (in call order of its layer), ``"block"`` each block, ``"model"`` one
+        layer of everything; ``"layer"`` is the map itself.
+
+    Returns:
+      A map whose layers are those groups, and its blocks too.
+
+    Raises:
+      ValueError: an unknown grouping.
+    """
+    if by == "layer":
+        return layers
+    if by == "tensor":
+        order = sorted(range(len(layers.leaf_layers)), key=lambda leaf: layers.leaf_layers[leaf])
+        place = {leaf: i for i, leaf in enumerate(order)}
+        numbers = tuple(place[leaf] for leaf in range(len(order)))
+        names = tuple(layers.leaf_paths[leaf] for leaf in order)
+    elif by == "block":
+        numbers, names = tuple(layers.blocks[i] for i in layers.leaf_layers), layers.block_names
+    elif by == "model":
+        numbers, names = (0,) * len(layers.leaf_layers), ("model",)
+    else:
+        raise ValueError(f"by: expected tensor, layer, block or model, got {by!r}")
+    groups = tuple(range(len(names)))
+    return dataclasses.replace(layers, leaf_layers=numbers, names=names, blocks=groups, block_names=names)
 
 
 def select(mask: Array, layers: LayerMap, on: Params, off: Params) -> Params:
