@@ -14,6 +14,7 @@ from fedjax_layers.algorithms.fedper import fedper, fixed_sharing
 from fedjax_layers.algorithms.fedprox import fedprox
 from fedjax_layers.algorithms.hsgd import hsgd
 from fedjax_layers.algorithms.l2gd import al2gd, l2gd
+from fedjax_layers.algorithms.lg_fedavg import lg_fedavg
 from fedjax_layers.algorithms.local import local
 from fedjax_layers.algorithms.local_adaptation import local_adaptation
 from fedjax_layers.algorithms.per_fedavg import per_fedavg
@@ -29,6 +30,7 @@ registry: dict[str, Callable[..., Algorithm]] = {
     "fedprox": fedprox,
     "local_adaptation": local_adaptation,
     "fedper": fedper,
+    "lg_fedavg": lg_fedavg,
     "fedbabu": fedbabu,
     "player_fl": player_fl,
     "per_fedavg": per_fedavg,
@@ -54,6 +56,7 @@ __all__ = [
     "fixed_sharing",
     "hsgd",
     "l2gd",
+    "lg_fedavg",
     "local",
     "local_adaptation",
     "per_fedavg",

@@ -8,7 +8,7 @@ import pytest
 
 from fedjax_layers import algorithms
 from tests import toy
-from tests.reference import clusters, oracles, two_tier
+from tests.reference import clusters, oracles, personal, two_tier
 from tests.reference.network import zeros_like
 
 ROUNDS = ([0, 2, 4], [3, 1], [2, 3, 0], [1, 2])  # partial, of unequal size: padded to three slots
@@ -18,6 +18,7 @@ ORACLES = {
     "fedprox": (oracles.Oracle, {"mu": 0.3}, {"mu": 0.3}),
     "local_adaptation": (oracles.LocalAdaptation, {}, {}),
     "fedper": (oracles.FedPer, {"personal_layers": 2}, {"personal_layers": 2}),
+    "lg_fedavg": (personal.LgFedAvg, {"local_layers": 2}, {"local_layers": 2}),
     "fedbabu": (oracles.FedBabu, {"head_layers": 2}, {"head_layers": 2}),
     # Over 1.5 nothing jumps on this fixture; 0.9 cuts in the middle, so that both kinds of layer are at work.
     "player_fl": (oracles.PLayerFL, {"threshold": 0.9}, {"threshold": 0.9, "gradient": "epoch"}),
