@@ -11,7 +11,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from fedjax_layers.batches import batch_order, batch_rows, take_batch
 from fedjax_layers.ops import ClientAxis, map_clients, select
+from fedjax_layers.running_statistics import after_step, weights_only
 from fedjax_layers.types import Array, Batch, Cohort, Key, Params, Pool, Task
 
 
@@ -73,7 +75,7 @@ class Trainer:
         """Optimiser states of all clients ``[C, ...]`` if they are kept from round to round, else ``()``."""
         if not self.keep_optimizer:
             return ()
-        one = self.optimizer.init(params)
+        one = self.optimizer.init(weights_only(self.task, params))
         return jax.tree.map(lambda x: jnp.broadcast_to(x, (self.num_clients, *jnp.shape(x))), one)
 
 
@@ -100,13 +102,15 @@ class StepGradient(NamedTuple):
 
     Attributes:
       compute: ``(params, batches, key, memory) -> (loss [], grads, memory)`` of one step: ``batches`` is a tuple,
-        ``loss`` what is reported, ``grads`` goes to the optimiser, ``memory`` keeps its tree, shapes and dtypes.
+        ``loss`` what is reported, ``grads`` goes to the optimiser, ``memory`` keeps its tree, shapes and dtypes. For a
+        task with batch normalisation it returns a fourth value, the params that
+        :class:`fedjax_layers.types.BatchNorm` gives; one that does not is refused there.
       batches: batches per step, each from a shuffled order of its own, so that they are independent of each other.
         The first is the one that a plain step would see, and ``key`` is the plain step's.
       begin: ``params -> memory`` before a round's first step; a client without steps returns it.
     """
 
-    compute: Callable[[Params, tuple[Batch, ...], Key, Any], tuple[Array, Params, Any]]
+    compute: Callable[[Params, tuple[Batch, ...], Key, Any], tuple[Any, ...]]
     batches: int = 1
     begin: Callable[[Params], Any] = lambda _: ()
 
@@ -116,8 +120,9 @@ class LocalOptions(NamedTuple):
 
     Attributes:
       trainable: ``[L]`` bool; updates of other layers are dropped *after* the optimiser, since momentum or weight
-        decay would move a layer whose gradient alone is zero. ``None`` trains all.
-      scale: factor on every update.
+        decay would move a layer whose gradient alone is zero. Running statistics of other layers stand still as
+        well. ``None`` trains all.
+      scale: factor on every update; not on the running statistics.
       with_gradient: also return the mean gradient.
       step_gradient: where a step's gradient comes from; ``None`` is the loss on the step's batch. Its functions are
         static (no argument of a jitted function), but may close over arrays.
@@ -129,19 +134,6 @@ class LocalOptions(NamedTuple):
     step_gradient: StepGradient | None = None
 
 
-def batch_order(key: Key, count: Array, trainer: Trainer) -> Array:
-    """Shuffled positions ``[orders, M]`` within a client's examples; the first ``count`` of each row are valid.
-
-    ``M`` is ``max_examples``. One sort of random numbers with the invalid positions last: no loop over clients
-    and no shape that depends on ``count``.
-    """
-    shape = (trainer.orders, trainer.max_examples)
-    noise = jax.random.bits(key, shape, jnp.uint32)
-    if not trainer.uniform:
-        noise = jnp.where(jnp.arange(trainer.max_examples) < count, noise >> 1, jnp.uint32(2**32 - 1))
-    return jnp.argsort(noise, axis=-1).astype(jnp.int32)
-
-
 def draw_orders(trainer: Trainer, key: Key, cohort: Cohort) -> Array:
     """The orders ``[K, orders, M]`` that :func:`train_cohort` would draw with this key, to walk through in parts."""
 
@@ -151,37 +143,14 @@ def draw_orders(trainer: Trainer, key: Key, cohort: Cohort) -> Array:
     return map_clients(one, cohort.ids, cohort.train.count, shared=(key,), axis=trainer.axis)
 
 
-def batch_rows(order: Array, step: Array, count: Array, trainer: Trainer) -> tuple[Array, Array]:
-    """Positions ``[B]`` of one step's batch within the client's examples, and which are real."""
-    slots = jnp.arange(trainer.batch_size, dtype=jnp.int32)
-    safe = jnp.maximum(count, 1)
-    if trainer.steps is not None:
-        within = jnp.minimum(trainer.batch_size, safe)
-        return order[0, (step * within + slots) % safe], slots < jnp.minimum(trainer.batch_size, count)
-    if trainer.uniform and trainer.max_examples % trainer.batch_size == 0:  # every batch is full: nothing to mask
-        full = trainer.max_examples // trainer.batch_size
-        place = (step % full) * trainer.batch_size + slots
-        return order[step // full, place], jnp.ones(trainer.batch_size, bool)
-    per_epoch = jnp.maximum(-(-count // trainer.batch_size), 1)
-    place = (step % per_epoch) * trainer.batch_size + slots
-    return order[step // per_epoch, jnp.minimum(place, trainer.max_examples - 1)], place < count
-
-
-def take_batch(pool: Pool, start: Array, rows: Array, mask: Array) -> Batch:
-    """Gather a client's batch from the pool; padding rows repeat the client's first example."""
-    index = start + jnp.where(mask, rows, 0)
-    return Batch(
-        pool.inputs.at[index].get(mode="promise_in_bounds"),
-        pool.labels.at[index].get(mode="promise_in_bounds"),
-        mask,
-    )
-
-
 def plain_gradient(task: Task) -> StepGradient:
     """The gradient of the loss on the step's batch."""
 
-    def compute(params: Params, batches: tuple[Batch, ...], key: Key, memory: Any) -> tuple[Array, Params, Any]:
-        return *jax.value_and_grad(task.loss)(params, batches[0], key), memory
+    def compute(params: Params, batches: tuple[Batch, ...], key: Key, memory: Any) -> tuple[Any, ...]:
+        if task.batch_norm is None:
+            return *jax.value_and_grad(task.loss)(params, batches[0], key), memory
+        (loss, seen), grads = jax.value_and_grad(task.batch_norm.loss, has_aux=True)(params, batches[0], key)
+        return loss, grads, memory, seen
 
     return StepGradient(compute)
 
@@ -211,31 +180,36 @@ def train_client(
 
     Returns:
       The trained parameters and so on. A client without examples returns what it was given.
+
+    Raises:
+      ValueError: a step's gradient of the algorithm's own leaves out the running statistics of the task.
     """
     start, count, pool = data
+    task = trainer.task
     optimizer = optax.with_extra_args_support(trainer.optimizer)
     order_key, step_key = jax.random.split(key)
-    source = options.step_gradient or plain_gradient(trainer.task)
+    source = options.step_gradient or plain_gradient(task)
     order_keys = [order_key, *(jax.random.fold_in(order_key, j) for j in range(1, source.batches))]
     first, orders = jnp.int32(0), [batch_order(k, count, trainer) for k in order_keys]
     if walk is not None:
         orders[0], first = walk
-    layers = trainer.task.layers
 
     def step(i: Array, carry: Any) -> Any:
         params, state, loss_sum, grad_sum, memory = carry
         batches = tuple(take_batch(pool, start, *batch_rows(order, first + i, count, trainer)) for order in orders)
-        loss, grads, memory = source.compute(params, batches, jax.random.fold_in(step_key, i), memory)
-        updates, state = optimizer.update(grads, state, params, anchor=anchor)
+        loss, grads, memory, *seen = source.compute(params, batches, jax.random.fold_in(step_key, i), memory)
+        grads, shown, pulled_to = (weights_only(task, tree) for tree in (grads, params, anchor))
+        updates, state = optimizer.update(grads, state, shown, anchor=pulled_to)
         if options.scale is not None:
             updates = jax.tree.map(lambda u: u * options.scale.astype(u.dtype), updates)  # type: ignore[union-attr]
         if options.trainable is not None:
-            updates = select(options.trainable, layers, updates, jax.tree.map(jnp.zeros_like, updates))
+            updates = select(options.trainable, task.layers, updates, jax.tree.map(jnp.zeros_like, updates))
         if options.with_gradient:
             grad_sum = jax.tree.map(jnp.add, grad_sum, grads)
-        return optax.apply_updates(params, updates), state, loss_sum + loss.astype(dtype), grad_sum, memory
+        params = after_step(task, optax.apply_updates(params, updates), params, seen, options.trainable)
+        return params, state, loss_sum + loss.astype(dtype), grad_sum, memory
 
-    state = opt_state if trainer.keep_optimizer else optimizer.init(params)
+    state = opt_state if trainer.keep_optimizer else optimizer.init(weights_only(task, params))
     zero_grad = jax.tree.map(jnp.zeros_like, params) if options.with_gradient else ()
     dtype = jnp.result_type(*jax.tree.leaves(params))
     num_steps = trainer.num_steps(trainer.max_examples if trainer.uniform else count)

@@ -144,6 +144,24 @@ class Cohort:
     everyone: bool = dataclasses.field(default=False, metadata={"static": True})
 
 
+class BatchNorm(NamedTuple):
+    """What a model with batch normalisation has beside weights: running statistics, leaves of the same tree.
+
+    So clients stack, send, average, mix and checkpoint them as they do weights, each with the layer that its norm
+    follows. No optimiser sees them: a local step leaves them as the forward pass on its batch does.
+
+    Attributes:
+      statistics: which leaves are running means and variances, in flatten order.
+      affine: which leaves are scales and offsets of the same norms.
+      loss: ``(params, batch, key) -> (loss [], params)``: :attr:`Task.loss` with the batch's own statistics, and the
+        params with the running ones moved towards these; padding rows count in neither.
+    """
+
+    statistics: tuple[bool, ...]
+    affine: tuple[bool, ...]
+    loss: Callable[[Params, Batch, Key], tuple[Array, Params]]
+
+
 class Task(NamedTuple):
     """What is learnt: a model, its loss and its layers, as pure functions.
 
@@ -154,6 +172,8 @@ class Task(NamedTuple):
       loss: ``(params, batch, key | None) -> []``, the mean of ``losses`` over the rows of the batch that are real.
       layers: the model's :class:`LayerMap`.
       num_classes: number of classes of the outputs' last axis.
+      batch_norm: the running statistics among the params, which ``apply`` and ``loss`` use where ``key=None``;
+        ``None`` for a model without.
     """
 
     init: Callable[[Key], Params]
@@ -162,6 +182,7 @@ class Task(NamedTuple):
     loss: Callable[[Params, Batch, Key | None], Array]
     layers: LayerMap
     num_classes: int
+    batch_norm: BatchNorm | None = None
 
 
 class Models(NamedTuple):

@@ -14,14 +14,16 @@ RANKS = {
     "names": 0,
     "keys": 0,
     "ops": 1,
-    "local_training": 2,
-    "models": 3,
-    "data": 3,
-    "algorithms": 4,
-    "simulation": 5,
-    "__init__": 6,  # the package's own names: offered to users, not used below the command line
-    "cli": 7,
-    "experiments": 8,
+    "batches": 2,
+    "running_statistics": 2,
+    "local_training": 3,
+    "models": 4,
+    "data": 4,
+    "algorithms": 5,
+    "simulation": 6,
+    "__init__": 7,  # the package's own names: offered to users, not used below the command line
+    "cli": 8,
+    "experiments": 9,
 }
 
 

@@ -9,14 +9,8 @@ import numpy as np
 import optax
 import pytest
 
-from fedjax_layers.local_training import (
-    LocalOptions,
-    batch_order,
-    batch_rows,
-    take_batch,
-    train_client,
-    train_cohort,
-)
+from fedjax_layers.batches import batch_order, batch_rows, take_batch
+from fedjax_layers.local_training import LocalOptions, train_client, train_cohort
 from fedjax_layers.types import Pool
 from tests import toy
 

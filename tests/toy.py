@@ -9,7 +9,8 @@ import numpy as np
 import optax
 
 from fedjax_layers import ops
-from fedjax_layers.local_training import Trainer, batch_order, batch_rows
+from fedjax_layers.batches import batch_order, batch_rows
+from fedjax_layers.local_training import Trainer
 from fedjax_layers.simulation.federation import Federation
 from fedjax_layers.types import Cohort, Pool, Ranges, Task
 

@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 
 from fedjax_layers import keys
-from fedjax_layers.local_training import LocalOptions, LocalResult, Trainer, take_batch, train_cohort
+from fedjax_layers.batches import take_batch
+from fedjax_layers.local_training import LocalOptions, LocalResult, Trainer, train_cohort
 from fedjax_layers.ops import federation_sensitivity, map_clients, transition_point
 from fedjax_layers.types import Array, Cohort, Key, Params, Pool
 

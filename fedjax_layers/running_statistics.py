@@ -1,0 +1,46 @@
+"""Running statistics of batch normalisation among the parameters: what optimisers see, and what a step leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+
+from fedjax_layers.ops import select
+from fedjax_layers.types import Array, Params, Task
+
+
+def with_statistics(task: Task, tree: Params, source: Params) -> Params:
+    """A params-shaped tree with the running statistics of another; as it is for a model without any."""
+    if task.batch_norm is None:
+        return tree
+    flags = jax.tree.unflatten(jax.tree.structure(tree), task.batch_norm.statistics)
+    return jax.tree.map(lambda flag, a, b: a if flag else b, flags, source, tree)
+
+
+def weights_only(task: Task, tree: Params) -> Params:
+    """What an optimiser sees: zeros for the running statistics, so that no norm, decay or pull knows of them."""
+    return tree if task.batch_norm is None else with_statistics(task, tree, jax.tree.map(jnp.zeros_like, tree))
+
+
+def after_step(task: Task, moved: Params, before: Params, seen: Sequence[Params], trainable: Array | None) -> Params:
+    """The params after a local step.
+
+    Args:
+      task: holds the model.
+      moved: where the optimiser put them.
+      before: where they were.
+      seen: what the step's gradient returned beside the rest: the params with the statistics after the forward pass
+        on the step's batch, alone in a sequence, or nothing.
+      trainable: ``[L]`` bool; in other layers the statistics stand still. ``None`` is all.
+
+    Raises:
+      ValueError: the model has statistics and the step's gradient left them out.
+    """
+    if task.batch_norm is None:
+        return moved
+    if not seen:
+        raise ValueError("task: expected a model without batch normalisation for this algorithm's own steps, got one")
+    statistics = seen[0] if trainable is None else select(trainable, task.layers, seen[0], before)
+    return with_statistics(task, moved, statistics)
