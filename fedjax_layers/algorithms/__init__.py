@@ -12,13 +12,17 @@ from fedjax_layers.algorithms.fedavg import fedavg
 from fedjax_layers.algorithms.fedbabu import fedbabu
 from fedjax_layers.algorithms.fedper import fedper, fixed_sharing
 from fedjax_layers.algorithms.fedprox import fedprox
+from fedjax_layers.algorithms.fedrep import fedrep
+from fedjax_layers.algorithms.heurpfedla import heurpfedla
 from fedjax_layers.algorithms.hsgd import hsgd
 from fedjax_layers.algorithms.l2gd import al2gd, l2gd
+from fedjax_layers.algorithms.layer_mix import layer_mix
 from fedjax_layers.algorithms.lg_fedavg import lg_fedavg
 from fedjax_layers.algorithms.local import local
 from fedjax_layers.algorithms.local_adaptation import local_adaptation
 from fedjax_layers.algorithms.per_fedavg import per_fedavg
 from fedjax_layers.algorithms.permfl import permfl, unstable
+from fedjax_layers.algorithms.pfedla import pfedla
 from fedjax_layers.algorithms.pfedme import pfedme
 from fedjax_layers.algorithms.player_fl import player_fl
 from fedjax_layers.algorithms.sensitivity_cut import CutRule, cut_controls
@@ -31,6 +35,7 @@ registry: dict[str, Callable[..., Algorithm]] = {
     "local_adaptation": local_adaptation,
     "fedper": fedper,
     "lg_fedavg": lg_fedavg,
+    "fedrep": fedrep,
     "fedbabu": fedbabu,
     "player_fl": player_fl,
     "per_fedavg": per_fedavg,
@@ -41,6 +46,9 @@ registry: dict[str, Callable[..., Algorithm]] = {
     "l2gd": l2gd,
     "al2gd": al2gd,
     "demlearn": demlearn,
+    "pfedla": pfedla,
+    "heurpfedla": heurpfedla,
+    "layer_mix": layer_mix,
 }
 
 __all__ = [
@@ -53,14 +61,18 @@ __all__ = [
     "fedbabu",
     "fedper",
     "fedprox",
+    "fedrep",
     "fixed_sharing",
+    "heurpfedla",
     "hsgd",
     "l2gd",
+    "layer_mix",
     "lg_fedavg",
     "local",
     "local_adaptation",
     "per_fedavg",
     "permfl",
+    "pfedla",
     "pfedme",
     "player_fl",
     "registry",
