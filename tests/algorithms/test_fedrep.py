@@ -1,4 +1,4 @@
-"""FedRep against its oracle: two phases, each with its own optimiser state; special cases, traced numbers, bad input."""
+"""FedRep against its oracle: two phases with an optimiser state each; special cases, traced numbers, bad input."""
 
 import dataclasses
 
