@@ -3,6 +3,7 @@
 from fedjax_layers.models.cnn import (
     CNN,
     LeNet5,
+    bn_cnn,
     fedavg_cnn,
     player_cifar_cnn,
     player_fmnist_cnn,
@@ -31,6 +32,7 @@ __all__ = [
     "as_float",
     "as_stored",
     "block_order",
+    "bn_cnn",
     "build_model",
     "call_order",
     "classification_task",

@@ -1,4 +1,4 @@
-"""Convolutional networks for images, without batch statistics."""
+"""Convolutional networks for images."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fedjax_layers.types import Array
 
 
 class CNN(nn.Module):
-    """Convolutions with ReLU, some followed by 2×2 max pooling and dropout; then dense layers.
+    """Convolutions with ReLU, some followed by 2×2 max pooling and dropout; then dense layers; batch norms if asked.
 
     Kaiming-normal weights and zero biases. Any image size works: an axis of one pixel is not pooled.
 
@@ -27,6 +27,10 @@ class CNN(nn.Module):
       dropout: rate after each convolution (and its pooling); ``None`` is none.
       global_pool: average over all positions before the dense layers instead of flattening.
       hidden: width of each hidden dense layer.
+      conv_norm: batch normalisation between each convolution and its ReLU, with running averages that keep 0.9 of
+        their value in each step, which PyTorch calls a momentum of 0.1. Unlike PyTorch's they are of the population
+        variance, as the batch is normalised with.
+      dense_norm: the same after each hidden dense layer.
       conv: how the convolutions are computed, see :func:`fedjax_layers.models.client_conv`.
     """
 
@@ -38,6 +42,8 @@ class CNN(nn.Module):
     dropout: tuple[float, ...] | None = None
     global_pool: bool = False
     hidden: tuple[int, ...] = (64,)
+    conv_norm: bool = False
+    dense_norm: bool = False
     conv: Method = "auto"
 
     @nn.compact
@@ -46,7 +52,8 @@ class CNN(nn.Module):
 
         Args:
           x: ``[B, H, W, C]`` or, with one channel, ``[B, H, W]``.
-          deterministic: dropout off; if False, ``apply`` needs a key named ``dropout``.
+          deterministic: dropout off and running averages in the norms; if False, ``apply`` needs a key named
+            ``dropout`` and, with norms, the collection ``batch_stats`` to be mutable.
 
         Returns:
           ``[B, num_classes]``.
@@ -61,13 +68,18 @@ class CNN(nn.Module):
         layer = conv_layer(self.conv, self.kernel_size, self.padding)
         for width, pooled, rate in zip(self.channels, pool, rates, strict=True):
             x = layer(width)(x)
+            x = self._norm(deterministic)(x) if self.conv_norm else x
             # ReLU commutes with the maximum, in value and in gradient, and has a quarter of the pixels to do.
             x = nn.relu(shrink(x) if pooled else x)
             x = nn.Dropout(rate, deterministic=deterministic)(x) if rate else x
         x = x.mean(axis=(1, 2)) if self.global_pool else x.reshape(x.shape[0], -1)
         for width in self.hidden:
-            x = nn.relu(nn.Dense(width, kernel_init=kaiming_normal)(x))
+            x = nn.Dense(width, kernel_init=kaiming_normal)(x)
+            x = nn.relu(self._norm(deterministic)(x) if self.dense_norm else x)
         return nn.Dense(self.num_classes, kernel_init=kaiming_normal)(x)
+
+    def _norm(self, deterministic: bool) -> nn.BatchNorm:
+        return nn.BatchNorm(use_running_average=deterministic, momentum=0.9)
 
     def _per_conv(self, name: str, given: Sequence[Any] | None, default: Sequence[Any]) -> Sequence[Any]:
         if given is not None and len(given) != len(default):
@@ -149,6 +161,32 @@ def player_isic_cnn(num_classes: int, width: float = 1.0, conv: Method = "auto")
         dropout=(0.0, 0.0, 0.2, 0.2, 0.2),
         global_pool=True,
         hidden=(256,),
+        conv=conv,
+    )
+
+
+def bn_cnn(num_classes: int, width: float = 1.0, dense_norm: bool = False, conv: Method = "auto") -> CNN:
+    """FedBN's network for digits (Li et al. 2021, arXiv 2102.07623), with batch normalisation.
+
+    Args:
+      num_classes: number of classes.
+      width: factor on the channels of each convolution and the width of each hidden layer.
+      dense_norm: also normalise after both hidden dense layers, as FedBN's code does; pFedLA's reimplementation
+        normalises after the three convolutions alone.
+      conv: how the convolutions are computed.
+
+    Returns:
+      The module.
+    """
+    return CNN(
+        num_classes,
+        channels=scaled((64, 64, 128), width),
+        kernel_size=5,
+        padding=2,
+        pool=(True, True, False),
+        hidden=scaled((2048, 512), width),
+        conv_norm=True,
+        dense_norm=dense_norm,
         conv=conv,
     )
 

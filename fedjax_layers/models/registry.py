@@ -11,6 +11,7 @@ import flax.linen as nn
 from fedjax_layers.models.cnn import (
     CNN,
     LeNet5,
+    bn_cnn,
     fedavg_cnn,
     player_cifar_cnn,
     player_fmnist_cnn,
@@ -28,6 +29,7 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
     "cnn": CNN,
     "lenet5": LeNet5,
     "fedavg_cnn": fedavg_cnn,
+    "bn_cnn": bn_cnn,
     "player_fmnist_cnn": player_fmnist_cnn,
     "player_cifar_cnn": player_cifar_cnn,
     "player_isic_cnn": player_isic_cnn,

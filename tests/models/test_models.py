@@ -36,6 +36,21 @@ CASES = [
     ("lenet5", (8, 8), 10, {}, [156, 2416, 48_120, 10_164, 850]),
     ("fedavg_cnn", (28, 28, 1), 10, {}, [832, 51_264, 1_606_144, 5_130]),
     ("fedavg_cnn", (28, 28, 1), 62, {}, [832, 51_264, 1_606_144, dense(512, 62)]),
+    # each norm's scale, bias, mean and variance count in the layer that it follows
+    (
+        "bn_cnn",
+        (28, 28, 1),
+        10,
+        {},
+        [1_664 + 256, conv(5, 64, 64) + 256, conv(5, 64, 128) + 512, dense(6272, 2048), dense(2048, 512), 5_130],
+    ),
+    (
+        "bn_cnn",
+        (32, 32, 3),
+        10,
+        {"width": 0.125, "dense_norm": True},
+        [608 + 32, conv(5, 8, 8) + 32, conv(5, 8, 16) + 64, dense(1024, 256) + 1024, dense(256, 64) + 256, 650],
+    ),
     ("player_fmnist_cnn", (28, 28, 1), 10, {}, [1_664, 204_928, 819_456, 25_700, 1_010]),
     ("player_fmnist_cnn", (28, 28, 1), 62, {"width": 0.25}, [416, 12_832, 51_264, 6_500, 6_262]),
     (
@@ -75,7 +90,7 @@ def test_every_model_is_covered():
 def test_unknown_name_suggests_the_nearest():
     with pytest.raises(ValueError, match=r"got 'lenet'; did you mean 'lenet5'\?"):
         build_model("lenet", 10)
-    with pytest.raises(ValueError, match=r"expected one of cnn, embedding_bag, .*, got 'qqq'$"):
+    with pytest.raises(ValueError, match=r"expected one of bn_cnn, cnn, embedding_bag, .*, got 'qqq'$"):
         build_model("qqq", 10)
 
 

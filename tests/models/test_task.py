@@ -229,17 +229,10 @@ def test_vmapped_over_clients_equals_a_loop():
             np.testing.assert_allclose(got[i], expected, rtol=2e-4, atol=2e-5)
 
 
-class Statistics(nn.Module):
-    @nn.compact
-    def __call__(self, x, train: bool = False):
-        return nn.BatchNorm(use_running_average=not train)(nn.Dense(3)(x))
-
-
 @pytest.mark.parametrize(
     ("module", "changes", "message"),
     [
         (MLP(4), {}, "num_classes: expected the outputs' last axis, 4, got 3"),
-        (Statistics(), {}, "found batch_stats; GroupNorm"),
         (MLP(3), {"loss": "hinge"}, "loss: expected 'softmax', 'focal' or a function, got 'hinge'"),
         (MLP(3), {"loss": "focal", "alpha": (0.1,)}, "alpha: expected 3 entries, got 1"),
         (MLP(3), {"loss": "focal", "alpha": (0.1, 0.2, 2)}, r"alpha: expected numbers in \[0, 1\]"),

@@ -1,0 +1,40 @@
+"""The toy federation's network with batch normalisation, and the fixture that gives it to those that need it."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import pytest
+
+from fedjax_layers.models import classification_task
+from tests import toy
+
+MOMENTUM = 0.8
+EPSILON = 1e-3
+NEED_NORMS = ("fedbn",)
+
+
+class Network(nn.Module):
+    """The widths of the toy; a norm and a tanh after each hidden layer."""
+
+    @nn.compact
+    def __call__(self, x, train: bool = False):
+        for width in toy.WIDTHS[1:-1]:
+            x = nn.Dense(width, bias_init=nn.initializers.normal(0.1))(x)
+            norm = nn.BatchNorm(not train, momentum=MOMENTUM, epsilon=EPSILON, scale_init=nn.initializers.normal(1.0))
+            x = jnp.tanh(norm(x))
+        return nn.Dense(toy.WIDTHS[-1])(x)
+
+
+def make_task(dtype=jnp.float64):
+    """The network as a task, in single or double precision."""
+    task = classification_task(Network(), toy.WIDTHS[:1], toy.WIDTHS[-1])
+    single = task.init
+    return task._replace(init=lambda key: jax.tree.map(lambda x: x.astype(dtype), single(key)))
+
+
+@pytest.fixture(autouse=True)
+def _norms_where_they_are_needed(request, monkeypatch):
+    """Tests over the registry make the toy task; an algorithm of batch normalisation gets the one that has some."""
+    callspec = getattr(request.node, "callspec", None)
+    if callspec is not None and callspec.params.get("name") in NEED_NORMS:
+        monkeypatch.setattr(toy, "make_task", make_task)
