@@ -69,6 +69,7 @@ def cohort_for_oracle(trainer, key, ids, roles=1):
 ELSEWHERE = {"permfl", "hsgd"}  # tests/algorithms/test_tiers.py: a round of theirs is several cohorts
 ELSEWHERE |= {"fedrep"}  # tests/algorithms/test_fedrep.py: each phase draws batches of its own
 ELSEWHERE |= {"l2gd", "al2gd"}  # tests/algorithms/test_l2gd.py: a round of theirs is given its coins
+ELSEWHERE |= {"pfedla", "heurpfedla", "layer_mix"}  # tests/algorithms/test_pfedla.py: handed its hypernetworks
 
 
 def test_every_algorithm_has_an_oracle():

@@ -1,0 +1,271 @@
+"""One round in which every client starts from its own layer-wise mix of everybody's models.
+
+The frame of every algorithm that weighs clients against each other, layer by layer; how weights come about, and whether
+they are learnt, is handed in as a :class:`Rule`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import struct
+
+from fedjax_layers.algorithms.rule_learning import learn, learn_common, pulled_back_update
+from fedjax_layers.algorithms.sharing import put_clients, take_clients
+from fedjax_layers.algorithms.stacked import copies
+from fedjax_layers.local_training import LocalOptions, LocalResult, Trainer, train_cohort
+from fedjax_layers.ops import map_clients, mix_layers, regroup, select
+from fedjax_layers.types import Algorithm, Array, Cohort, Key, LayerMap, Models, Params, RoundInfo, per_client
+
+Granularity = Literal["tensor", "layer", "block", "model"]
+Retain = Literal["largest", "smallest", "last", "random"]
+
+
+class Rule(NamedTuple):
+    """Where mixing weights come from.
+
+    Attributes:
+      init: ``key -> params`` of one client's weights, or of all clients' if ``shared``; ``()`` learns nothing.
+      weights: ``(params, client [], features) -> alpha [G, C]`` of that client, sums over C of 1.
+      features: ``pool -> features``, what weights take from the models themselves, computed once per round.
+      shared: one set of params for all clients instead of one for each.
+    """
+
+    init: Callable[[Key], Any]
+    weights: Callable[[Any, Array, Any], Array]
+    features: Callable[[Params], Any] = lambda _: ()
+    shared: bool = False
+
+
+@struct.dataclass
+class MixingState:
+    """State between rounds.
+
+    Attributes:
+      round: ``[]`` int32, rounds with a client.
+      common: params of a shared rule and its optimiser's state, or ``()``.
+      pool: the models that are mixed, leaves ``[C, ...]``.
+      own: each client's latest model ``[C, ...]`` where the pool may be behind it, else ``()``.
+      rules: params of the clients' rules, leaves ``[C, ...]``, or ``()``.
+      rules_opt: states of their optimisers ``[C, ...]``, or ``()``.
+      client_opt: clients' optimiser states ``[C, ...]``, or ``()``.
+    """
+
+    round: Array
+    common: Any
+    pool: Params = per_client()
+    own: Any = per_client()
+    rules: Any = per_client()
+    rules_opt: Any = per_client()
+    client_opt: Any = per_client()
+
+
+@dataclasses.dataclass(frozen=True)
+class Mixing:
+    """How a round goes; see :func:`fedjax_layers.algorithms.pfedla.pfedla` for what the fields are for."""
+
+    trainer: Trainer
+    rule: Rule
+    optimizer: optax.GradientTransformation
+    groups: LayerMap
+    sign: float = 1.0  # -1 climbs the clients' losses
+    normalise_update: bool = False
+    order: Literal["together", "one_by_one"] = "together"
+    pool_update: Literal["trained", "added"] = "trained"
+    same_start: bool = True
+    retained: int | Array = 0
+    retain: Retain = "largest"
+    upload_retained: bool = True
+    record_weights: bool = False
+
+    def __post_init__(self) -> None:
+        choices = {
+            "order": ("together", "one_by_one"),
+            "pool_update": ("trained", "added"),
+            "retain": ("largest", "smallest", "last", "random"),
+        }
+        for name, allowed in choices.items():
+            value = getattr(self, name)
+            if value not in allowed:
+                raise ValueError(f"{name}: expected one of {', '.join(allowed)}, got {value!r}")
+
+    def algorithm(self) -> Algorithm:
+        """The pure functions."""
+        return Algorithm(self.init, self.round, lambda state: Models(personal=self.served(state)))
+
+    @property
+    def retains(self) -> bool:
+        """Static: layers may stay with their client."""
+        return not (isinstance(self.retained, int) and self.retained == 0)
+
+    def init(self, key: Key, params: Params) -> MixingState:
+        """Everybody's model and everybody's rule before the first round."""
+        num = self.trainer.num_clients
+        model_key, rule_key = jax.random.split(key)
+        pool = copies(params, num)
+        if not self.same_start:
+            pool = jax.vmap(lambda c: self.trainer.task.init(jax.random.fold_in(model_key, c)))(jnp.arange(num))
+        common: Any = ()
+        rules: Any = ()
+        rules_opt: Any = ()
+        if self.rule.shared:
+            learnt = self.rule.init(rule_key)
+            common = (learnt, self.optimizer.init(learnt))
+        else:
+            rules = jax.vmap(lambda c: self.rule.init(jax.random.fold_in(rule_key, c)))(jnp.arange(num))
+            rules_opt = jax.vmap(self.optimizer.init)(rules) if jax.tree.leaves(rules) else ()
+        return MixingState(
+            round=jnp.int32(0),
+            common=common,
+            pool=pool,
+            own=pool if self.retains and not self.upload_retained else (),
+            rules=rules,
+            rules_opt=rules_opt,
+            client_opt=self.trainer.init_optimizer(params),
+        )
+
+    def weights(self, state: MixingState, ids: Array, rules: Any) -> Array:
+        """``alpha [K, G, C]`` of the clients ``ids [K]``, whose rules' params are ``rules``."""
+        features = self.rule.features(state.pool)
+        if self.rule.shared:
+            return map_clients(
+                lambda c, common, f: self.rule.weights(common, c, f),
+                ids,
+                shared=(state.common[0], features),
+                axis=self.trainer.axis,
+            )
+        return map_clients(
+            lambda c, row, f: self.rule.weights(row, c, f), ids, rules, shared=(features,), axis=self.trainer.axis
+        )
+
+    def kept(self, state: MixingState, ids: Array, alpha: Array) -> Array:
+        """Bool ``[K, G]``: which groups of layers stay with their client in this round."""
+        num = alpha.shape[1]
+        place = jnp.arange(num, dtype=alpha.dtype)
+        if self.retain == "last":
+            scores = jnp.broadcast_to(place[None], alpha.shape[:2])
+        elif self.retain == "random":  # by round and client alone, so that what is served is what the next round does
+            key = jax.random.fold_in(jax.random.key(0), state.round)
+            scores = jax.vmap(lambda c: jax.random.uniform(jax.random.fold_in(key, c), (num,), alpha.dtype))(ids)
+        else:
+            own = jnp.take_along_axis(alpha, ids[:, None, None], axis=2)[..., 0]
+            scores = own if self.retain == "largest" else -own
+        rank = jnp.argsort(jnp.argsort(-scores, axis=1), axis=1)
+        return rank < self.retained
+
+    def start(self, state: MixingState, ids: Array, rules: Any, own: Params) -> tuple[Params, Array, Array]:
+        """The mixed models ``[K, ...]``, the weights ``[K, G, C]`` behind them and what was kept ``[K, G]``."""
+        alpha = self.weights(state, ids, rules)
+        kept = jnp.zeros(alpha.shape[:2], bool)
+        if self.retains:
+            kept = self.kept(state, ids, alpha)
+            alone = (jnp.arange(alpha.shape[2]) == ids[:, None]).astype(alpha.dtype)
+            alpha = jnp.where(kept[..., None], alone[:, None], alpha)
+        mixed = mix_layers(state.pool, alpha, self.groups, self.trainer.axis)
+        return (select(kept, self.groups, own, mixed) if self.retains else mixed), alpha, kept
+
+    def served(self, state: MixingState) -> Params:
+        """Each client's mix ``[C, ...]`` from the pool as it stands: what the next round would start from."""
+        everybody = jnp.arange(self.trainer.num_clients, dtype=jnp.int32)
+        return self.start(state, everybody, state.rules, self.latest(state))[0]
+
+    def latest(self, state: MixingState) -> Params:
+        """Each client's own latest model ``[C, ...]``."""
+        return state.own if jax.tree.leaves(state.own) else state.pool
+
+    def round(self, key: Key, state: MixingState, cohort: Cohort) -> tuple[MixingState, RoundInfo]:
+        """All clients from one pool, or one after the other, each from what those before it left."""
+        if self.order == "together":
+            state, visit = self.visit(key, state, cohort)
+        else:
+            state, visit = self.one_by_one(key, state, cohort)
+        state = dataclasses.replace(state, round=state.round + (cohort.weight > 0).any())
+        return state, self.report(state, cohort, visit)
+
+    def one_by_one(self, key: Key, state: MixingState, cohort: Cohort) -> tuple[MixingState, Visit]:
+        """Slot after slot, as re-implementations process them."""
+
+        def one(state: MixingState, slot: Any) -> tuple[MixingState, Visit]:
+            ident, weight, train = jax.tree.map(lambda x: x[None], slot)
+            alone = dataclasses.replace(cohort, ids=ident, weight=weight, train=train, everyone=False)
+            state, visit = self.visit(key, state, alone)
+            return state, jax.tree.map(lambda x: x[0], visit)
+
+        return jax.lax.scan(one, state, (cohort.ids, cohort.weight, cohort.train))
+
+    def visit(self, key: Key, state: MixingState, cohort: Cohort) -> tuple[MixingState, Visit]:
+        """Mix, train, learn the weights, renew the pool."""
+        rules, own, opt_state = take_clients((state.rules, self.latest(state), state.client_opt), cohort)
+        start, alpha, kept = self.start(state, cohort.ids, rules, own)
+        scale = None if self.trainer.step_scale is None else self.trainer.step_scale(state.round)
+        options = LocalOptions(scale=scale)
+        result = train_cohort(self.trainer, key, cohort, own=start, opt_state=opt_state, options=options)
+        learnt = state
+        if jax.tree.leaves((state.rules, state.common)):
+            update = pulled_back_update(self, state, cohort, start, result, kept)
+            learnt = (learn_common if self.rule.shared else learn)(self, state, cohort, update)
+        pool, old = result.params, take_clients(state.pool, cohort)
+        if self.pool_update == "added":
+            pool = jax.tree.map(lambda o, t, s: o + (t - s), old, result.params, start)
+        if self.retains and not self.upload_retained:
+            pool = select(kept, self.groups, old, pool)
+        state = dataclasses.replace(
+            learnt,
+            pool=put_clients(state.pool, cohort, pool),
+            own=put_clients(state.own, cohort, result.params),
+            client_opt=put_clients(state.client_opt, cohort, result.opt_state),
+        )
+        return state, Visit(result, kept, alpha)
+
+    def report(self, state: MixingState, cohort: Cohort, visit: Visit) -> RoundInfo:
+        """Transfers by layer, and what the weights look like, by group and averaged over the present clients."""
+        present, layers = cohort.weight > 0, self.trainer.task.layers
+        group_of = dict(zip(layers.leaf_layers, self.groups.leaf_layers, strict=True))  # groups do not cut layers
+        kept = visit.kept[:, jnp.asarray([group_of[i] for i in range(layers.num_layers)])]
+        all_of = jnp.full(layers.num_layers, present.sum(dtype=jnp.int32))
+        moved = (present[:, None] & ~kept).sum(0, dtype=jnp.int32)
+        steps = jnp.where(present, self.trainer.num_steps(cohort.train.count), 0)
+        count = jnp.maximum(present.sum(), 1).astype(visit.alpha.dtype)
+        num = visit.alpha.shape[2]
+
+        def mean(values: Array) -> Array:
+            return jnp.where(present[:, None], values, 0).sum(0) / count
+
+        own = jnp.take_along_axis(visit.alpha, cohort.ids[:, None, None], axis=2)[..., 0]
+        extra = {
+            "self_weight": mean(own),
+            "from_uniform": mean(jnp.abs(visit.alpha - 1 / num).sum(-1) / 2),  # total variation
+        }
+        if self.record_weights:
+            everybody = jnp.arange(self.trainer.num_clients, dtype=jnp.int32)
+            extra["alpha"] = self.start(state, everybody, state.rules, self.latest(state))[1]
+        return RoundInfo(
+            trained=visit.result.params,
+            loss=visit.result.loss,
+            steps=steps.sum(dtype=jnp.int32),
+            sent=all_of if self.upload_retained else moved,
+            received=moved,
+            sent_scalars=jnp.int32(0),
+            extra=extra,
+        )
+
+
+class Visit(NamedTuple):
+    """What a round is reported from, by slot ``[K, ...]``: local training, groups kept, weights used."""
+
+    result: LocalResult
+    kept: Array
+    alpha: Array
+
+
+def grouping(trainer: Trainer, granularity: Granularity) -> LayerMap:
+    """The layer map by which models are mixed."""
+    try:
+        return regroup(trainer.task.layers, granularity)
+    except ValueError as error:
+        raise ValueError(f"granularity{str(error).removeprefix('by')}") from None

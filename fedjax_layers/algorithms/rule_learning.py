@@ -1,0 +1,65 @@
+"""How a rule of mixing weights learns from what local training did to the mix."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from fedjax_layers.algorithms.sharing import put_clients, take_clients
+from fedjax_layers.algorithms.stacked import where_rows
+from fedjax_layers.local_training import LocalResult
+from fedjax_layers.ops import layer_sums, map_clients, mix_pullback
+from fedjax_layers.types import Array, Cohort, Params
+
+if TYPE_CHECKING:
+    from fedjax_layers.algorithms.mixing import Mixing, MixingState
+
+
+def pulled_back_update(
+    mixing: Mixing, state: MixingState, cohort: Cohort, start: Params, result: LocalResult, kept: Array
+) -> Array:
+    """What stands for the derivative of each client's loss by its weights, ``[K, G, C]``; 0 for padding.
+
+    Training moves against the gradient, so that ``start - trained`` takes its place. Groups that a client kept were no
+    mix, and say nothing.
+    """
+    update = jax.tree.map(lambda s, t: s - t, start, result.params)
+    update = where_rows(cohort.weight > 0, update, jax.tree.map(jnp.zeros_like, update))
+    products = mix_pullback(state.pool, update, mixing.groups, mixing.trainer.axis, relative=True)
+    if mixing.normalise_update:
+        squares = jax.vmap(lambda u: layer_sums(jax.tree.map(jnp.square, u), mixing.groups))(update)
+        norm = jnp.sqrt(squares)[..., None]
+        products = products / jnp.where(norm > 0, norm, jnp.ones_like(norm))
+    return jnp.where(kept[..., None], jnp.zeros_like(products), mixing.sign * products)
+
+
+def learn(mixing: Mixing, state: MixingState, cohort: Cohort, products: Array) -> MixingState:
+    """One optimiser step of every present client's own rule."""
+    features = mixing.rule.features(state.pool)
+
+    def step(client: Array, products: Array, row: Any, opt_row: Any, features: Any) -> tuple[Any, Any]:
+        _, back = jax.vjp(lambda p: mixing.rule.weights(p, client, features), row)
+        updates, opt_row = mixing.optimizer.update(back(products)[0], opt_row, row)
+        return optax.apply_updates(row, updates), opt_row
+
+    rows = (cohort.ids, products, *take_clients((state.rules, state.rules_opt), cohort))
+    new, new_opt = map_clients(step, *rows, shared=(features,), axis=mixing.trainer.axis)
+    return dataclasses.replace(
+        state, rules=put_clients(state.rules, cohort, new), rules_opt=put_clients(state.rules_opt, cohort, new_opt)
+    )
+
+
+def learn_common(mixing: Mixing, state: MixingState, cohort: Cohort, products: Array) -> MixingState:
+    """One optimiser step of the one rule, down the mean over the present clients; nobody leaves it still."""
+    params, opt_state = state.common
+    features, present = mixing.rule.features(state.pool), cohort.weight > 0
+    _, back = jax.vjp(lambda p: jax.vmap(lambda c: mixing.rule.weights(p, c, features))(cohort.ids), params)
+    (grads,) = back(products / jnp.maximum(present.sum(), 1).astype(products.dtype))
+    updates, new_opt = mixing.optimizer.update(grads, opt_state, params)
+    new, old = (optax.apply_updates(params, updates), new_opt), (params, opt_state)
+    common = jax.tree.map(lambda a, b: jnp.where(present.any(), a, b), new, old)
+    return dataclasses.replace(state, common=common)

@@ -1,0 +1,272 @@
+"""pFedLA and HeurpFedLA: oracle, reductions, the sign on two clusters, transfers, bad input."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from fedjax_layers import algorithms
+from fedjax_layers.algorithms.mixing import Mixing
+from fedjax_layers.algorithms.pfedla import hyper_rule
+from tests import toy, two_clusters
+from tests.reference.mixing import LayerMix, PFedLA
+
+ROUNDS = ([0, 2, 4], [3, 1], [2, 3, 0], [4, 1, 2])  # partial: padded to three slots
+NET = {"hyper_embedding": 4, "hyper_hidden": (5, 3)}
+EVERYONE = [range(toy.CLIENTS)]
+
+
+def close(found, expected):
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12), toy.to_numpy(found), expected)
+
+
+def row(tree, i):
+    return jax.tree.map(lambda x: np.asarray(x[i]), tree)
+
+
+def run(name, rounds=ROUNDS, *, pad_to=3, trainer=None, seed=2, weights=None, **args):
+    """State, reports and the algorithm after some rounds of the toy federation."""
+    task, pool = toy.make_task(), toy.make_pool()
+    trainer = trainer or toy.make_trainer(task, momentum=0.0)
+    algorithm = algorithms.registry[name](trainer, **args)
+    state = algorithm.init(jax.random.key(seed), task.init(jax.random.key(1)))
+    step, infos = jax.jit(algorithm.round), []
+    for t, ids in enumerate(rounds):
+        cohort = toy.make_cohort(ids, pool, pad_to=pad_to, weights=weights)
+        state, info = step(jax.random.fold_in(jax.random.key(7), t), state, cohort)
+        infos.append(info)
+    return state, infos, algorithm
+
+
+CASES = [  # options of the package, of the oracle
+    ({}, {}),
+    ({"published_sign": True, "self_bias": 0.7}, {"sign": -1, "bias": 0.7}),
+    ({"normalise": "relu", "hyper_heads": "uniform"}, {"relu": True}),
+    ({"order": "one_by_one", "hyper_heads": "normal"}, {"sequential": True}),
+    ({"pool_update": "added", "hyper_heads": "normal"}, {"added": True}),
+    ({"retained": 1, "hyper_heads": "normal"}, {"retained": 1}),
+    ({"retained": 2, "hyper_heads": "normal", "upload_retained": False}, {"retained": 2, "upload": False}),
+]
+
+
+@pytest.mark.parametrize(("args", "oracle_args"), CASES)
+def test_agrees_with_its_oracle(args, oracle_args, x64):
+    name = "heurpfedla" if "retained" in args else "pfedla"
+    args = {"hyper_heads": "normal"} | NET | args | {"hyper_learning_rate": 0.5}
+    task, pool = toy.make_task(), toy.make_pool()
+    trainer = toy.make_trainer(task, momentum=0.0)
+    algorithm = algorithms.registry[name](trainer, **args)
+    params = task.init(jax.random.key(1))
+    state = algorithm.init(jax.random.key(2), params)
+    nets = [row(state.rules, c) for c in range(toy.CLIENTS)]
+    sgd = {"lr": 0.1, "beta": 0.0}
+    oracle = PFedLA(toy.to_numpy(params), toy.CLIENTS, nets, *pool, rate=0.5, **oracle_args, **sgd)
+    step = jax.jit(algorithm.round)
+    for t, ids in enumerate(ROUNDS):
+        key = jax.random.fold_in(jax.random.key(7), t)
+        state, info = step(key, state, toy.make_cohort(ids, pool, pad_to=3))
+        trained, losses = oracle.round([(c, 1.0, toy.drawn_batches(trainer, key, c)) for c in ids])
+        for slot, client in enumerate(ids):
+            close(row(info.trained, slot), trained[client])
+            np.testing.assert_allclose(info.loss[slot], losses[client], rtol=1e-10)
+        for client, expected in enumerate(oracle.served()):
+            close(row(algorithm.models(state).personal, client), expected)
+            close(row(state.rules, client), oracle.nets[client])
+
+
+@pytest.mark.parametrize("kind", ["self", "cosine", "distance", "logits"])
+def test_rules_agree_with_their_oracle(kind, x64):
+    task, pool = toy.make_task(), toy.make_pool()
+    trainer = toy.make_trainer(task, momentum=0.0)
+    numbers = {"self_weight": 0.3, "temperature": 0.7}
+    algorithm = algorithms.layer_mix(trainer, rule=kind, logits_learning_rate=2.0, **numbers)
+    params = task.init(jax.random.key(1))
+    state = algorithm.init(jax.random.key(2), params)
+    logits = [np.zeros((3, toy.CLIENTS))] * toy.CLIENTS
+    start = toy.to_numpy(params)
+    oracle = LayerMix(start, toy.CLIENTS, logits, *pool, kind=kind, rate=2.0, lr=0.1, beta=0.0, **numbers)
+    step = jax.jit(algorithm.round)
+    for t, ids in enumerate(ROUNDS):
+        key = jax.random.fold_in(jax.random.key(7), t)
+        state, info = step(key, state, toy.make_cohort(ids, pool, pad_to=3))
+        trained, _ = oracle.round([(c, 1.0, toy.drawn_batches(trainer, key, c)) for c in ids])
+        for slot, client in enumerate(ids):
+            close(row(info.trained, slot), trained[client])
+        for client, expected in enumerate(oracle.served()):
+            close(row(algorithm.models(state).personal, client), expected)
+
+
+def test_the_learnt_numbers_matter(x64):
+    """The oracle test would not see a step size of 0 on both sides."""
+    moved = run("pfedla", **NET, hyper_heads="normal", hyper_learning_rate=0.5)
+    still = run("pfedla", **NET, hyper_heads="normal", hyper_learning_rate=0.0)
+    gap = jax.tree.map(lambda a, b: float(jnp.abs(a - b).max()), moved[0].pool, still[0].pool)
+    assert max(jax.tree.leaves(gap)) > 1e-4
+
+
+def test_hearing_oneself_alone_is_local_training(x64):
+    alone = run("layer_mix", rule="self", self_weight=1.0)
+    local = run("local")
+    for a, b in zip(alone[1], local[1], strict=True):
+        jax.tree.map(np.testing.assert_array_equal, a.trained, b.trained)
+    jax.tree.map(np.testing.assert_array_equal, alone[2].models(alone[0]).personal, local[0].clients)
+
+
+@pytest.mark.parametrize("args", [{"retained": 3}, {"retained": 3, "upload_retained": False}])
+def test_keeping_all_layers_is_local_training(args, x64):
+    kept, local = run("heurpfedla", **NET, **args), run("local")
+    jax.tree.map(np.testing.assert_array_equal, kept[2].models(kept[0]).personal, local[0].clients)
+    assert all(not info.received.any() for info in kept[1])
+
+
+def test_keeping_nothing_is_pfedla(x64):
+    args = NET | {"hyper_heads": "normal", "hyper_learning_rate": 0.5}
+    one, other = run("heurpfedla", retained=0, **args), run("pfedla", **args)
+    jax.tree.map(np.testing.assert_array_equal, one[0].pool, other[0].pool)
+    traced = jax.jit(lambda k: run("heurpfedla", retained=k, **args)[0].pool)(0)
+    close(traced, toy.to_numpy(other[0].pool))
+
+
+@pytest.mark.parametrize(("name", "args"), [("layer_mix", {"rule": "uniform"}), ("pfedla", NET)])
+def test_uniform_weights_and_full_participation_are_fedavg(name, args, x64):
+    """One round from one start; the first step of zero heads is none, since all models are equal."""
+    mixed = run(name, EVERYONE, pad_to=None, **args)
+    fedavg = run("fedavg", EVERYONE, pad_to=None, weights=np.ones(toy.CLIENTS))
+    for client in range(toy.CLIENTS):
+        close(row(mixed[2].models(mixed[0]).personal, client), toy.to_numpy(fedavg[0].server))
+
+
+def test_slots_in_another_order_change_nothing_together_and_something_one_by_one(x64):
+    args = NET | {"hyper_heads": "normal", "hyper_learning_rate": 0.5}
+    for order, same in (("together", True), ("one_by_one", False)):
+        pools = [run("pfedla", r, order=order, **args)[0].pool for r in ([[0, 2, 4]] * 2, [[4, 0, 2]] * 2)]
+        gap = max(jax.tree.leaves(jax.tree.map(lambda a, b: float(jnp.abs(a - b).max()), *pools)))
+        assert (gap < 1e-12) == same
+
+
+def test_seeds_change_hypernetworks_and_starts(x64):
+    args = NET | {"hyper_heads": "normal", "same_start": False}
+    one, two, again = (run("pfedla", seed=s, **args)[0] for s in (2, 3, 2))
+    jax.tree.map(np.testing.assert_array_equal, one, again)
+    assert not np.array_equal(one.rules["embedding"], two.rules["embedding"])
+    task = toy.make_task()
+    fresh = algorithms.pfedla(toy.make_trainer(task), **args).init(jax.random.key(0), task.init(jax.random.key(1)))
+    assert not np.array_equal(fresh.pool[0]["w"][0], fresh.pool[0]["w"][1])
+
+
+def test_one_hypernetwork_for_all_learns_from_all(x64):
+    args = NET | {"hyper_heads": "normal", "hyper_learning_rate": 0.5, "shared_hypernetwork": True}
+    state, _, _ = run("pfedla", **args)
+    before, _, _ = run("pfedla", [], **args)
+    assert state.common[0]["embedding"].shape == (toy.CLIENTS, 4)
+    assert not np.array_equal(state.common[0]["heads"]["kernel"], before.common[0]["heads"]["kernel"])
+    nobody, _, _ = run("pfedla", [[]], **args)
+    jax.tree.map(np.testing.assert_array_equal, nobody.common, before.common)
+
+
+def test_transfers_are_counted_both_ways(x64):
+    args = NET | {"hyper_heads": "normal", "retained": 1}
+    for upload in (True, False):
+        _, infos, _ = run("heurpfedla", upload_retained=upload, **args)
+        for ids, info in zip(ROUNDS, infos, strict=True):
+            assert int(info.received.sum()) == 2 * len(ids)  # three layers, one stays
+            assert int(info.sent.sum()) == (3 if upload else 2) * len(ids)
+
+
+@pytest.mark.parametrize("retain", ["largest", "smallest", "last", "random"])
+def test_which_layers_stay(retain, x64):
+    args = NET | {"hyper_heads": "normal", "retain": retain, "retained": 1}
+    _, infos, _ = run("heurpfedla", [[0, 1, 2, 3, 4]], pad_to=None, **args)
+    assert int(infos[0].received.sum()) == 2 * 5
+    if retain == "last":
+        np.testing.assert_array_equal(infos[0].received, [5, 5, 0])
+    elif retain != "random":
+        _, free, _ = run("pfedla", [[0]], pad_to=None, **NET, hyper_heads="normal")
+        own = np.asarray(free[0].extra["self_weight"])
+        _, kept, _ = run("heurpfedla", [[0]], pad_to=None, **args)
+        chosen = own.argmax() if retain == "largest" else own.argmin()
+        assert np.flatnonzero(np.asarray(kept[0].received) == 0).tolist() == [chosen]
+
+
+def test_weights_are_recorded_where_asked_for(x64):
+    _, infos, _ = run("pfedla", **NET, record_weights=True, granularity="model")
+    assert infos[0].extra["alpha"].shape == (toy.CLIENTS, 1, toy.CLIENTS)
+    np.testing.assert_allclose(infos[0].extra["self_weight"], 1 / toy.CLIENTS)
+    np.testing.assert_allclose(infos[0].extra["from_uniform"], 0, atol=1e-12)
+
+
+def test_any_optimiser_may_move_the_hypernetwork(x64):
+    state, _, _ = run("pfedla", **NET, hyper_optimizer=optax.adam(0.1))
+    assert state.rules_opt[0].count.tolist() == [2, 2, 3, 2, 2]  # rounds that each client took part in
+
+
+CHANCE = 3 / 7  # of the others, three are of one's own cluster
+
+
+@pytest.mark.parametrize("granularity", ["layer", "model"])
+def test_descent_finds_the_clusters_and_ascent_flees_them(granularity, x64):
+    def shares(**args):
+        options = {"record_weights": True, "granularity": granularity, "hyper_learning_rate": 0.05}
+        return two_clusters.within_weights(lambda trainer: algorithms.pfedla(trainer, **options, **args), 25)
+
+    down, up = shares(), shares(published_sign=True)
+    assert abs(down[0] - CHANCE) < 1e-9, "uniform at first"
+    assert down[-1] > 0.9
+    assert up[-1] < 0.2
+
+
+@pytest.mark.parametrize("rule", ["cosine", "distance", "logits"])
+def test_rules_without_a_hypernetwork_find_them_too(rule, x64):
+    found = two_clusters.within_weights(
+        lambda trainer: algorithms.layer_mix(trainer, rule=rule, record_weights=True, temperature=0.2), 50
+    )
+    assert found[-1] > 0.9
+
+
+def test_one_step_of_the_hypernetworks_lowers_the_loss_of_what_is_served(x64):
+    """The sum of all clients' losses, before and after the rules' step, the pool being the same."""
+    task = two_clusters.make_task()
+    mixing = Mixing(
+        trainer := two_clusters.make_trainer(task),
+        hyper_rule(trainer, 2, hidden=(8,), heads="normal"),
+        optax.sgd(0.01),
+        task.layers,
+    )
+    state = mixing.init(jax.random.key(0), task.init(jax.random.key(1)))
+    pool = jax.tree.map(lambda x: jax.random.normal(jax.random.key(3), x.shape), state.pool)
+    state = dataclasses.replace(state, pool=pool)
+    after, _ = mixing.round(jax.random.key(2), state, two_clusters.make_cohort())
+
+    def loss(rules):
+        served = mixing.served(dataclasses.replace(state, rules=rules))
+        means = jnp.asarray(two_clusters.MEANS)
+        return sum(float(jnp.square(x["w"] - m).sum()) for x, m in zip(served, jnp.split(means, 2, 1), strict=True))
+
+    assert loss(after.rules) < loss(state.rules) - 1e-3
+
+
+@pytest.mark.parametrize(
+    ("name", "args", "message"),
+    [
+        ("heurpfedla", {"retained": 4}, "retained: expected 0 to 3, the model's layers, got 4"),
+        ("heurpfedla", {"retained": -1}, "retained: expected 0 to 3, .* got -1"),
+        ("heurpfedla", {"granularity": "tensor"}, "granularity: expected layer, block or model, .* got 'tensor'"),
+        ("heurpfedla", {"retain": "most"}, "retain: expected one of largest, smallest, last, random, got 'most'"),
+        ("pfedla", {"granularity": "leaf"}, "granularity: expected tensor, layer, block or model, got 'leaf'"),
+        ("pfedla", {"order": "random"}, "order: expected one of together, one_by_one, got 'random'"),
+        ("pfedla", {"pool_update": "x"}, "pool_update: expected one of trained, added, got 'x'"),
+        ("pfedla", {"normalise": "sum"}, "normalise: expected one of softmax, relu, got 'sum'"),
+        ("pfedla", {"hyper_embedding": 0}, "embedding: expected at least 1, got 0"),
+        ("layer_mix", {"rule": "best"}, "rule: expected one of uniform, self, .* got 'best'"),
+        ("layer_mix", {"self_weight": 1.5}, "self_weight: expected 0 to 1, got 1.5"),
+        ("layer_mix", {"temperature": 0.0}, "temperature: expected a positive number, got 0.0"),
+    ],
+)
+def test_bad_input(name, args, message):
+    trainer = toy.make_trainer(toy.make_task(jnp.float32))
+    with pytest.raises(ValueError, match=message) as error:
+        algorithms.registry[name](trainer, **args)
+    assert "\n" not in str(error.value)
