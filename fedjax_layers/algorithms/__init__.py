@@ -6,11 +6,11 @@
 
 from collections.abc import Callable
 
-from fedjax_layers.algorithms.apfl import apfl
 from fedjax_layers.algorithms.demlearn import demlearn
 from fedjax_layers.algorithms.ditto import ditto
 from fedjax_layers.algorithms.fedavg import fedavg
 from fedjax_layers.algorithms.fedbabu import fedbabu
+from fedjax_layers.algorithms.fedbn import fedbn
 from fedjax_layers.algorithms.fedper import fedper, fixed_sharing
 from fedjax_layers.algorithms.fedprox import fedprox
 from fedjax_layers.algorithms.fedrep import fedrep
@@ -38,11 +38,11 @@ registry: dict[str, Callable[..., Algorithm]] = {
     "lg_fedavg": lg_fedavg,
     "fedrep": fedrep,
     "fedbabu": fedbabu,
+    "fedbn": fedbn,
     "player_fl": player_fl,
     "per_fedavg": per_fedavg,
     "pfedme": pfedme,
     "ditto": ditto,
-    "apfl": apfl,
     "permfl": permfl,
     "hsgd": hsgd,
     "l2gd": l2gd,
@@ -56,12 +56,12 @@ registry: dict[str, Callable[..., Algorithm]] = {
 __all__ = [
     "CutRule",
     "al2gd",
-    "apfl",
     "cut_controls",
     "demlearn",
     "ditto",
     "fedavg",
     "fedbabu",
+    "fedbn",
     "fedper",
     "fedprox",
     "fedrep",

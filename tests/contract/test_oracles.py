@@ -28,7 +28,6 @@ ORACLES = {
         {"lam": 2.0, "inner_steps": 3, "inner_lr": 0.2, "mixing": 0.7},
         {"lam": 2.0, "inner_steps": 3, "inner_learning_rate": 0.2, "beta": 0.7},
     ),
-    "apfl": (personal.Apfl, {"mixing": 0.4}, {"mixing": 0.4}),
     "ditto": (two_tier.Ditto, {"lam": 0.6}, {"lam": 0.6}),
     "demlearn": (
         clusters.DemLearn,
@@ -37,7 +36,6 @@ ORACLES = {
     ),
 }
 VARIANTS = [
-    ("apfl", personal.Apfl, {"mixing": 0.4, "rate": 0.7}, {"mixing": 0.4, "adaptive": True, "mixing_rate": 0.7}),
     (
         "per_fedavg",
         two_tier.PerFedAvg,
@@ -70,6 +68,7 @@ def cohort_for_oracle(trainer, key, ids, roles=1):
 
 ELSEWHERE = {"permfl", "hsgd"}  # tests/algorithms/test_tiers.py: a round of theirs is several cohorts
 ELSEWHERE |= {"fedrep"}  # tests/algorithms/test_fedrep.py: each phase draws batches of its own
+ELSEWHERE |= {"fedbn"}  # tests/algorithms/test_fedbn.py: its network has norms
 ELSEWHERE |= {"l2gd", "al2gd"}  # tests/algorithms/test_l2gd.py: a round of theirs is given its coins
 ELSEWHERE |= {"pfedla", "heurpfedla", "layer_mix"}  # tests/algorithms/test_pfedla.py: handed its hypernetworks
 
