@@ -6,6 +6,7 @@
 
 from collections.abc import Callable
 
+from fedjax_layers.algorithms.apfl import apfl
 from fedjax_layers.algorithms.demlearn import demlearn
 from fedjax_layers.algorithms.ditto import ditto
 from fedjax_layers.algorithms.fedavg import fedavg
@@ -43,6 +44,7 @@ registry: dict[str, Callable[..., Algorithm]] = {
     "per_fedavg": per_fedavg,
     "pfedme": pfedme,
     "ditto": ditto,
+    "apfl": apfl,
     "permfl": permfl,
     "hsgd": hsgd,
     "l2gd": l2gd,
@@ -56,6 +58,7 @@ registry: dict[str, Callable[..., Algorithm]] = {
 __all__ = [
     "CutRule",
     "al2gd",
+    "apfl",
     "cut_controls",
     "demlearn",
     "ditto",

@@ -28,6 +28,7 @@ ORACLES = {
         {"lam": 2.0, "inner_steps": 3, "inner_lr": 0.2, "mixing": 0.7},
         {"lam": 2.0, "inner_steps": 3, "inner_learning_rate": 0.2, "beta": 0.7},
     ),
+    "apfl": (personal.Apfl, {"mixing": 0.4}, {"mixing": 0.4}),
     "ditto": (two_tier.Ditto, {"lam": 0.6}, {"lam": 0.6}),
     "demlearn": (
         clusters.DemLearn,
@@ -36,6 +37,7 @@ ORACLES = {
     ),
 }
 VARIANTS = [
+    ("apfl", personal.Apfl, {"mixing": 0.4, "rate": 0.7}, {"mixing": 0.4, "adaptive": True, "mixing_rate": 0.7}),
     (
         "per_fedavg",
         two_tier.PerFedAvg,
