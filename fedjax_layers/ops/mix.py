@@ -184,19 +184,19 @@ def _chunked_dot(alpha: Array, rows: Array) -> Array:
 
 def _products(rows: Array, cotangent: Array, axis: ClientAxis, relative: bool) -> Array:
     """``[K, C]`` inner products of ``cotangent [K, P]`` with ``rows [C, P]``."""
-    dtype = at_least_float32(rows.dtype)
-    first = rows[:1]
+    cotangent = cotangent.astype(at_least_float32(rows.dtype))
     if axis.mesh is None:
-        return _chunked_products(rows, first, cotangent.astype(dtype), relative)
+        return _chunked_products(rows, rows[:1], cotangent, relative)
     num = rows.shape[0]
-    padded = jnp.pad(rows, ((0, -num % axis.num_devices), (0, 0)))
+
+    def local(rows: Array, cotangent: Array) -> Array:
+        # Row 0 of all is the first device's; sliced outside, XLA's partitioner loses its shape (JAX 0.10).
+        first = jnp.where(jax.lax.axis_index(axis.name) == 0, rows[:1], jnp.zeros_like(rows[:1]))
+        return _chunked_products(rows, jax.lax.psum(first, axis.name), cotangent, relative)
+
     return jax.shard_map(
-        lambda x, f, g: _chunked_products(x, f, g, relative),
-        mesh=axis.mesh,
-        in_specs=(P(axis.name), P(), P()),
-        out_specs=P(None, axis.name),
-        check_vma=False,
-    )(padded, first, cotangent.astype(dtype))[:, :num]
+        local, mesh=axis.mesh, in_specs=(P(axis.name), P()), out_specs=P(None, axis.name), check_vma=False
+    )(jnp.pad(rows, ((0, -num % axis.num_devices), (0, 0))), cotangent)[:, :num]
 
 
 def _chunked_products(rows: Array, first: Array, cotangent: Array, relative: bool) -> Array:

@@ -142,7 +142,9 @@ def test_a_sharded_pool_gives_the_same(num):
     axis = ClientAxis(mesh=mesh)
     stacked, alpha, cotangent = pool(num), jnp.asarray(weights(3, 2, num)), pool(3, seed=7)
     close(mix_layers(stacked, alpha, LAYERS, axis), mix_layers(stacked, alpha, LAYERS))
-    close(mix_pullback(stacked, cotangent, LAYERS, axis), mix_pullback(stacked, cotangent, LAYERS))
+    for relative in (False, True):
+        sharded = jax.jit(lambda p, g, r=relative: mix_pullback(p, g, LAYERS, axis, relative=r))(stacked, cotangent)
+        close(sharded, mix_pullback(stacked, cotangent, LAYERS, relative=relative))
 
 
 def test_jit_vmap_and_gradient_by_the_pool():
