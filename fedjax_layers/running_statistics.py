@@ -24,6 +24,12 @@ def weights_only(task: Task, tree: Params) -> Params:
     return tree if task.batch_norm is None else with_statistics(task, tree, jax.tree.map(jnp.zeros_like, tree))
 
 
+def refuse_statistics(task: Task, algorithm: str) -> None:
+    """Raise ``ValueError`` for an algorithm whose own steps would leave running statistics where they are."""
+    if task.batch_norm is not None:
+        raise ValueError(f"task: expected a model without batch normalisation for {algorithm}, got one")
+
+
 def after_step(task: Task, moved: Params, before: Params, seen: Sequence[Params], trainable: Array | None) -> Params:
     """The params after a local step.
 

@@ -20,6 +20,7 @@ from fedjax_layers.algorithms.sharing import (
 )
 from fedjax_layers.local_training import LocalOptions, StepGradient, Trainer, train_cohort
 from fedjax_layers.ops import layer_map
+from fedjax_layers.running_statistics import refuse_statistics
 from fedjax_layers.types import Algorithm, Array, Batch, Cohort, Key, Models, Params, RoundInfo, Task, per_client
 
 
@@ -182,5 +183,4 @@ def _check(task: Task, mixing: float | Array, mixing_rate: float | Array) -> Non
         raise ValueError(f"mixing: expected a number in [0, 1], got {mixing}")
     if not isinstance(mixing_rate, jax.core.Tracer) and not mixing_rate >= 0:
         raise ValueError(f"mixing_rate: expected a number of at least 0, got {mixing_rate}")
-    if task.batch_norm is not None:
-        raise ValueError("task: expected a model without batch normalisation for apfl, got one")
+    refuse_statistics(task, "apfl")

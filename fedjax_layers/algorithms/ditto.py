@@ -19,6 +19,7 @@ from fedjax_layers.algorithms.sharing import (
     take_clients,
 )
 from fedjax_layers.local_training import LocalOptions, StepGradient, Trainer, train_cohort
+from fedjax_layers.running_statistics import refuse_statistics
 from fedjax_layers.types import Algorithm, Array, Batch, Cohort, Key, Models, Params, RoundInfo, Task, per_client
 
 
@@ -60,9 +61,10 @@ def ditto(
       The algorithm; it offers personal models and the global one.
 
     Raises:
-      ValueError: both personal epochs and steps, or one of them below 1.
+      ValueError: a model with batch normalisation; both personal epochs and steps, or one of them below 1.
     """
     everything = jnp.ones(trainer.task.layers.num_layers, bool)
+    refuse_statistics(trainer.task, "ditto")
     own = trainer
     if personal_epochs is not None or personal_steps is not None:
         own = dataclasses.replace(trainer, epochs=personal_epochs, steps=personal_steps)

@@ -20,6 +20,7 @@ from fedjax_layers.algorithms.sharing import put_clients, take_clients
 from fedjax_layers.algorithms.stacked import copies
 from fedjax_layers.local_training import LocalOptions, LocalResult, Trainer, train_cohort
 from fedjax_layers.ops import map_clients, mix_layers, regroup, select
+from fedjax_layers.running_statistics import with_statistics
 from fedjax_layers.types import Algorithm, Array, Cohort, Key, LayerMap, Models, Params, RoundInfo, per_client
 
 Granularity = Literal["tensor", "layer", "block", "model"]
@@ -167,6 +168,7 @@ class Mixing:
             alone = (jnp.arange(alpha.shape[2]) == ids[:, None]).astype(alpha.dtype)
             alpha = jnp.where(kept[..., None], alone[:, None], alpha)
         mixed = mix_layers(state.pool, alpha, self.groups, self.trainer.axis)
+        mixed = with_statistics(self.trainer.task, mixed, own)  # batch norms' running statistics are the client's own
         return (select(kept, self.groups, own, mixed) if self.retains else mixed), alpha, kept
 
     def served(self, state: MixingState) -> Params:

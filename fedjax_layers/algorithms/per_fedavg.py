@@ -12,6 +12,7 @@ import optax
 from fedjax_layers.algorithms.fedavg import fedavg
 from fedjax_layers.algorithms.sharing import SharingState, round_info, server_phase, take_clients
 from fedjax_layers.local_training import LocalOptions, StepGradient, Trainer, train_cohort
+from fedjax_layers.running_statistics import refuse_statistics
 from fedjax_layers.types import Algorithm, Array, Batch, Cohort, Key, Params, RoundInfo, Task
 
 _VARIANTS = ("fo", "hf")
@@ -53,11 +54,12 @@ def per_fedavg(
       The algorithm; ``finish`` gives the personal models.
 
     Raises:
-      ValueError: an unknown variant, or epochs or steps below 1.
+      ValueError: a model with batch normalisation; an unknown variant, or epochs or steps below 1.
     """
     if variant not in _VARIANTS:
         raise ValueError(f"variant: expected one of {_VARIANTS}, got {variant!r}")
     everything = jnp.ones(trainer.task.layers.num_layers, bool)
+    refuse_statistics(trainer.task, "per_fedavg")
     meta = meta_gradient(trainer.task, adaptation_rate, delta if variant == "hf" else None)
     tuner = dataclasses.replace(
         trainer,

@@ -44,7 +44,8 @@ def pfedla(
 
     The personal model served is the mix from the pool as it stands; the one trained is what came of it. Sizes and start
     of the hypernetwork are those of re-implementations, since the paper gives none; a zero start and softmax, so that
-    round one is plain averaging (note sections 5 and 13).
+    round one is plain averaging (note sections 5 and 13). Running statistics of batch norms are never mixed, as in
+    re-implementations; scales and offsets are.
 
     Args:
       trainer: how each client trains.

@@ -18,6 +18,7 @@ from fedjax_layers.algorithms.sharing import (
 )
 from fedjax_layers.local_training import LocalOptions, StepGradient, Trainer, train_cohort
 from fedjax_layers.ops import permfl_device_step
+from fedjax_layers.running_statistics import refuse_statistics
 from fedjax_layers.types import Algorithm, Array, Batch, Cohort, Key, Models, Params, RoundInfo, Task
 
 
@@ -56,10 +57,11 @@ def pfedme(
       The algorithm; it offers personal models and the global one.
 
     Raises:
-      ValueError: ``inner_steps`` below 1.
+      ValueError: a model with batch normalisation; ``inner_steps`` below 1.
     """
     if inner_steps < 1:
         raise ValueError(f"inner_steps: expected an integer of at least 1, got {inner_steps}")
+    refuse_statistics(trainer.task, "pfedme")
     everything = jnp.ones(trainer.task.layers.num_layers, bool)
     envelope = envelope_gradient(trainer.task, lam, inner_steps, inner_learning_rate)
     mixing = optax.sgd(beta)  # on the pseudo-gradient x - mean w

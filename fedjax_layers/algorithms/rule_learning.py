@@ -13,6 +13,7 @@ from fedjax_layers.algorithms.sharing import put_clients, take_clients
 from fedjax_layers.algorithms.stacked import where_rows
 from fedjax_layers.local_training import LocalResult
 from fedjax_layers.ops import layer_sums, map_clients, mix_pullback
+from fedjax_layers.running_statistics import weights_only
 from fedjax_layers.types import Array, Cohort, Params
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ def pulled_back_update(
     mix, and say nothing.
     """
     update = jax.tree.map(lambda s, t: s - t, start, result.params)
+    update = weights_only(mixing.trainer.task, update)
     update = where_rows(cohort.weight > 0, update, jax.tree.map(jnp.zeros_like, update))
     products = mix_pullback(state.pool, update, mixing.groups, mixing.trainer.axis, relative=True)
     if mixing.normalise_update:

@@ -16,6 +16,7 @@ from flax import struct
 from fedjax_layers.algorithms.stacked import copies, where_rows
 from fedjax_layers.local_training import LocalOptions, LocalResult, Trainer, train_cohort
 from fedjax_layers.ops import masked_mean, select
+from fedjax_layers.running_statistics import weights_only, with_statistics
 from fedjax_layers.types import Array, Cohort, Key, Params, RoundInfo, per_client
 
 
@@ -117,9 +118,12 @@ def server_phase(
     mean = masked_mean(result.params, cohort.weight, shared, layers, state.server)
     server, server_opt = mean, state.server_opt
     if server_optimizer is not None:
-        pseudo = jax.tree.map(jnp.subtract, state.server, mean)
-        updates, server_opt = server_optimizer.update(pseudo, state.server_opt, state.server)
-        server = select(shared, layers, optax.apply_updates(state.server, updates), state.server)
+        pseudo = weights_only(trainer.task, jax.tree.map(jnp.subtract, state.server, mean))
+        updates, server_opt = server_optimizer.update(
+            pseudo, state.server_opt, weights_only(trainer.task, state.server)
+        )
+        moved = with_statistics(trainer.task, optax.apply_updates(state.server, updates), mean)
+        server = select(shared, layers, moved, state.server)
         some = cohort.weight.sum() > 0
         server, server_opt = jax.tree.map(
             lambda new, old: jnp.where(some, new, old), (server, server_opt), (state.server, state.server_opt)

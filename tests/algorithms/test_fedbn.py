@@ -8,7 +8,9 @@ import optax
 import pytest
 
 from fedjax_layers import algorithms
+from fedjax_layers.algorithms.ditto import tethered_gradient
 from fedjax_layers.algorithms.fedbn import norm_layers
+from fedjax_layers.local_training import LocalOptions, train_cohort
 from fedjax_layers.ops import proximal_pull
 from fedjax_layers.simulation.checkpoint import Checkpoints
 from fedjax_layers.simulation.history import History
@@ -178,14 +180,48 @@ def test_a_model_without_norms_is_refused_in_one_line():
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["ditto", "pfedme", "per_fedavg"])
-def test_algorithms_with_steps_of_their_own_refuse_statistics_in_one_line(name):
+@pytest.mark.parametrize("name", ["ditto", "pfedme", "per_fedavg", "apfl"])
+def test_algorithms_with_steps_of_their_own_refuse_statistics_before_any_work(name):
+    trainer = toy.make_trainer(batch_norm_toy.make_task(jnp.float32))
+    with pytest.raises(ValueError, match=rf"^task: expected a model without batch normalisation for {name}, got one$"):
+        algorithms.registry[name](trainer)
+
+
+def test_steps_that_forget_the_statistics_are_refused():
     task, pool = batch_norm_toy.make_task(jnp.float32), toy.make_pool(dtype=np.float32)
-    algorithm = algorithms.registry[name](toy.make_trainer(task))
-    state = algorithm.init(jax.random.key(0), task.init(jax.random.key(1)))
-    with pytest.raises(ValueError, match=r"^task: expected a model without batch normalisation") as caught:
-        jax.eval_shape(algorithm.round, jax.random.key(0), state, toy.make_cohort([0, 1], pool))
-    assert "\n" not in str(caught.value)
+    trainer, cohort = toy.make_trainer(task), toy.make_cohort([0, 1], pool)
+    forgets = LocalOptions(step_gradient=tethered_gradient(task, task.init(jax.random.key(1)), 0.1))
+    with pytest.raises(ValueError, match=r"^task: expected a model without batch normalisation"):
+        train_cohort(trainer, jax.random.key(0), cohort, server=task.init(jax.random.key(1)), options=forgets)
+
+
+def test_a_server_optimizer_does_not_step_statistics(x64):
+    """Adam's step of 1 would throw a running variance below 0; they are the clients' mean instead."""
+    plain, _, _ = run(algorithms.fedavg, cohorts=ROUNDS[:1])
+    adam, _, _ = run(lambda t: algorithms.fedavg(t, server_optimizer=optax.adam(1.0)), cohorts=ROUNDS[:1])
+    for norm in NORMS:
+        for name in ("mean", "var"):
+            np.testing.assert_array_equal(adam[-1][0].server[norm][name], plain[-1][0].server[norm][name])
+        assert not np.array_equal(adam[-1][0].server[norm]["scale"], plain[-1][0].server[norm]["scale"])
+
+
+def test_mixing_leaves_statistics_with_their_client(x64):
+    """And they say nothing about weights: with the model's weights frozen, the rule does not move."""
+
+    def final(**changes):
+        seen, _, algorithm = run(
+            lambda t: algorithms.pfedla(t, hyper_hidden=(4,), hyper_heads="normal", hyper_learning_rate=1.0), **changes
+        )
+        return seen[-1][0], algorithm
+
+    state, algorithm = final(cohorts=ROUNDS[:2])
+    served = algorithm.models(state).personal
+    for norm in NORMS:
+        np.testing.assert_array_equal(served[norm]["var"], state.pool[norm]["var"])
+    assert not np.array_equal(served["Dense_0"]["kernel"], state.pool["Dense_0"]["kernel"])
+    before, _ = final(cohorts=ROUNDS[:1], optimizer=optax.sgd(0.0))
+    after, _ = final(cohorts=ROUNDS, optimizer=optax.sgd(0.0))
+    jax.tree.map(np.testing.assert_array_equal, before.rules, after.rules)
 
 
 @pytest.mark.parametrize("name", ["fedprox", "player_fl", "permfl"])
