@@ -82,7 +82,8 @@ def _add_data(commands: Any) -> list[argparse.ArgumentParser]:
     preparing = actions.add_parser("prepare", help="prepare data sets with TFDS", allow_abbrev=False)
     preparing.add_argument("names", nargs="+", help="data sets")
     preparing.add_argument("--out", help="folder that TFDS writes to; TFDS_DATA_DIR, else TFDS's own")
-    preparing.add_argument("--download", action="store_true", help="fetch missing files from their authors")
+    fetch = "fetch missing files from their authors where the address is known (yes)"
+    preparing.add_argument("--download", action=argparse.BooleanOptionalAction, default=True, help=fetch)
     showing = actions.add_parser("show", help="how a data set is split over clients", allow_abbrev=False)
     showing.add_argument("dataset", nargs="?", default=RunConfig.dataset)
     showing.add_argument("--plot", help="file for a picture, e.g. split.png")

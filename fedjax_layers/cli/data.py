@@ -64,12 +64,12 @@ def list_sets(options: argparse.Namespace, console: Console) -> None:
 
 
 def prepare(options: argparse.Namespace, console: Console) -> None:
-    """Fetch what is missing if asked, write array_record data by TFDS, decode them once into arrays."""
+    """Fetch what is missing, write array_record data by TFDS, decode them once into arrays."""
     from fedjax_layers.data import builders  # noqa: PLC0415  (imports TFDS)
 
     if options.unknown:
         raise UsageError(
-            f"data prepare: expected names and --data-dir, --out or --download, got {options.unknown[0]!r}"
+            f"data prepare: expected names and --data-dir, --out or --no-download, got {options.unknown[0]!r}"
         )
     for name in options.names:
         if name not in data.DATASETS:

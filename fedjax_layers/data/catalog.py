@@ -75,7 +75,7 @@ def whereabouts(source: Source, data_dir: Path) -> Whereabouts:
     if source.embedded:
         return Whereabouts(True, "package", "")
     names = ", ".join(file.name for file in source.layouts[0].files)
-    download = "fedjax-layers data prepare --download fetches them"
+    download = "fedjax-layers data prepare NAME fetches them"
     remedy = download if all(file.url for file in source.layouts[0].files) else source.obtain
     return Whereabouts(False, "missing", f"needs {names} in {source.place(data_dir)}" + (remedy and f"; {remedy}"))
 

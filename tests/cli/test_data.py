@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from fedjax_layers.data import DATASETS, load
+from fedjax_layers.data import DATASETS, builders, load
 from fedjax_layers.data.catalog import markdown_table
 from fedjax_layers.simulation.records import RunDirectory
 from tests.cli.command import assert_refused, cli
@@ -173,6 +173,16 @@ def test_what_is_prepared_is_found_and_split_alike(data_dir, tmp_path):
     assert table_row(cli("data", "list", "--data-dir", tmp_path / "out"), "sentiment ")[-1] == "TFDS"
     first, second = (told(cli("data", "show", "sentiment", "--data-dir", d)) for d in (data_dir, tmp_path / "out"))
     assert first == second
+
+
+def test_missing_files_are_fetched_unless_told_otherwise(monkeypatch, tmp_path):
+    asked = []
+    monkeypatch.setattr(builders, "download", lambda source, folder: asked.append((source.name, folder)))
+    for flags in ([], ["--no-download"]):
+        outcome = cli("data", "prepare", "cifar10", "--data-dir", tmp_path, "--out", tmp_path / "out", *flags)
+        assert (outcome.code, outcome.err.count("\n")) == (2, 1)
+        assert "cifar-10-binary.tar.gz" in outcome.err
+        assert asked == [("cifar10", tmp_path)], "the first call asks, the second does not"
 
 
 BAD = [

@@ -26,7 +26,7 @@ def test_what_is_missing_is_said_with_a_remedy(tmp_path):
     where = whereabouts(DATASETS["cifar10"], tmp_path)
     assert (where.there, where.kind) == (False, "missing")
     assert "cifar-10-binary.tar.gz" in where.detail
-    assert "--download" in where.detail
+    assert "data prepare NAME fetches them" in where.detail
     assert "physionet.org" in whereabouts(DATASETS["mimic3_mortality"], tmp_path).detail
     assert whereabouts(DATASETS["heart"], tmp_path).kind == "package"
     assert whereabouts(DATASETS["digits"], tmp_path).kind == "generated"
