@@ -24,6 +24,7 @@ from fedjax_layers.algorithms.local import local
 from fedjax_layers.algorithms.local_adaptation import local_adaptation
 from fedjax_layers.algorithms.per_fedavg import per_fedavg
 from fedjax_layers.algorithms.permfl import permfl, unstable
+from fedjax_layers.algorithms.pfedhn import pfedhn
 from fedjax_layers.algorithms.pfedla import pfedla
 from fedjax_layers.algorithms.pfedme import pfedme
 from fedjax_layers.algorithms.player_fl import player_fl
@@ -50,6 +51,7 @@ registry: dict[str, Callable[..., Algorithm]] = {
     "l2gd": l2gd,
     "al2gd": al2gd,
     "demlearn": demlearn,
+    "pfedhn": pfedhn,
     "pfedla": pfedla,
     "heurpfedla": heurpfedla,
     "layer_mix": layer_mix,
@@ -78,6 +80,7 @@ __all__ = [
     "local_adaptation",
     "per_fedavg",
     "permfl",
+    "pfedhn",
     "pfedla",
     "pfedme",
     "player_fl",

@@ -27,6 +27,7 @@ TRACED = {
     "l2gd": "probability",
     "al2gd": "probability",
     "demlearn": "mixing",
+    "pfedhn": "hyper_learning_rate",
     "pfedla": "hyper_learning_rate",
     "heurpfedla": "retained",
     "layer_mix": "self_weight",
