@@ -10,3 +10,4 @@ RANDOM_PREFIX = 0x8000_0004  # of a round's key: PLayer-FL's random control
 UNSEEN = 0x8000_0005  # of the run's key: local training of clients that never took part
 TEAMS = 0x8000_0006  # of the run's key: the local phase whose updates decide on teams
 COINS = 0x8000_0007  # of a round's key: whether L2GD trains or mixes
+NEIGHBOURS = 0x8000_0008  # of a round's key: the models that FedFomo sends to a client

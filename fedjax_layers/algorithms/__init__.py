@@ -12,6 +12,7 @@ from fedjax_layers.algorithms.ditto import ditto
 from fedjax_layers.algorithms.fedavg import fedavg
 from fedjax_layers.algorithms.fedbabu import fedbabu
 from fedjax_layers.algorithms.fedbn import fedbn
+from fedjax_layers.algorithms.fedfomo import fedfomo
 from fedjax_layers.algorithms.fedper import fedper, fixed_sharing
 from fedjax_layers.algorithms.fedprox import fedprox
 from fedjax_layers.algorithms.fedrep import fedrep
@@ -55,6 +56,7 @@ registry: dict[str, Callable[..., Algorithm]] = {
     "pfedla": pfedla,
     "heurpfedla": heurpfedla,
     "layer_mix": layer_mix,
+    "fedfomo": fedfomo,
 }
 
 __all__ = [
@@ -67,6 +69,7 @@ __all__ = [
     "fedavg",
     "fedbabu",
     "fedbn",
+    "fedfomo",
     "fedper",
     "fedprox",
     "fedrep",

@@ -31,6 +31,7 @@ TRACED = {
     "pfedla": "hyper_learning_rate",
     "heurpfedla": "retained",
     "layer_mix": "self_weight",
+    "fedfomo": "exploration",
 }
 VALUES = {
     "mu": (0.0, 1.0),
@@ -46,6 +47,7 @@ VALUES = {
     "hyper_learning_rate": (0.0, 0.5),
     "retained": (0, 2, 3),
     "self_weight": (0.2, 1.0),
+    "exploration": (0.0, 1.0, 0.5),
 }
 
 everything = pytest.mark.parametrize("name", cases(algorithms.registry))
@@ -147,7 +149,7 @@ def test_the_promise_of_everyone_changes_nothing(name, keep, x64):
     assert_close(toy.to_numpy(general), toy.to_numpy(short))
 
 
-HEARD = ("pfedla", "heurpfedla", "layer_mix")  # an absent client's model is in the pool all the same
+HEARD = ("pfedla", "heurpfedla", "layer_mix", "fedfomo")  # an absent client's model is in the pool all the same
 
 
 @everything

@@ -74,6 +74,7 @@ ELSEWHERE |= {"fedbn"}  # tests/algorithms/test_fedbn.py: its network has norms
 ELSEWHERE |= {"l2gd", "al2gd"}  # tests/algorithms/test_l2gd.py: a round of theirs is given its coins
 ELSEWHERE |= {"pfedla", "heurpfedla", "layer_mix"}  # tests/algorithms/test_pfedla.py: handed its hypernetworks
 ELSEWHERE |= {"pfedhn"}  # tests/algorithms/test_pfedhn.py: handed its hypernetwork
+ELSEWHERE |= {"fedfomo"}  # tests/algorithms/test_fedfomo.py: handed its coins; some examples are held back
 
 
 def test_every_algorithm_has_an_oracle():

@@ -1,0 +1,69 @@
+"""NumPy: FedFomo, one client at a time, from the paper's equation for w; coins and tie-breakers are handed in."""
+
+import numpy as np
+
+from tests.reference.network import combine, local_run, loss_and_gradient
+
+
+def held_back(count, share):
+    """How many of a client's last examples it does not train on."""
+    return min(max(int(share * count + 0.5), 1), count - 1)
+
+
+def distance(a, b):
+    """Euclidean, over all arrays of two networks."""
+    return np.sqrt(sum(((x[k] - y[k]) ** 2).sum() for x, y in zip(a, b, strict=True) for k in x))
+
+
+class FedFomo:
+    """Everybody's latest model, and the affinities."""
+
+    def __init__(self, start, x, y, starts, counts, *, num, share, chance, decay, raw=False, keep=False, **sgd):
+        clients = len(counts)
+        self.models, self.affinity = [start] * clients, np.zeros((clients, clients))
+        self.x, self.y, self.starts, self.counts, self.sgd = x, y, starts, counts, sgd
+        self.num, self.share, self.chance, self.decay, self.raw = num, share, chance, decay, raw
+        self.keep, self.velocity, self.turn = keep, [None] * clients, 0
+
+    def loss(self, client, model):
+        """Mean loss on what the client holds back; ``None`` if that is nothing."""
+        held, end = held_back(self.counts[client], self.share), self.starts[client] + self.counts[client]
+        rows = np.arange(end - held, end)
+        return loss_and_gradient(model, self.x[rows], self.y[rows])[0] if held else None
+
+    def choice(self, client, coin, ties):
+        """Whose models come."""
+        explore = coin < self.chance * self.decay**self.turn
+        others = [c for c in range(len(self.models)) if c != client]
+        key = (lambda c: (0, ties[c])) if explore else (lambda c: (-self.affinity[client, c], ties[c]))
+        return sorted(others, key=key)[: self.num]
+
+    def mix(self, client, chosen, pool):
+        """The client's start, and the weights as they count for P."""
+        own, before = pool[client], self.loss(client, pool[client])
+        weights = {}
+        for n in chosen:
+            if before is not None and (d := distance(pool[n], own)) > 0:
+                weights[n] = max(0.0, (before - self.loss(client, pool[n])) / d)
+        total = sum(weights.values())
+        if total == 0:
+            return own, {}
+        start = own
+        for n, w in weights.items():
+            start = combine(lambda s, o, t, a=w / total: s + a * (t - o), start, own, pool[n])
+        return start, {n: w if self.raw else w / total for n, w in weights.items()}
+
+    def round(self, cohort):
+        """One round over ``(client, coin, ties, batches)``; trained models, losses and weights by client."""
+        pool, trained, losses, heard = list(self.models), {}, {}, {}
+        for client, coin, ties, batches in cohort:
+            start, heard[client] = self.mix(client, self.choice(client, coin, ties), pool)
+            for n, w in heard[client].items():
+                self.affinity[client, n] += w
+            speed = self.velocity[client] if self.keep else None
+            model, self.velocity[client], losses[client], _ = local_run(
+                start, batches, self.x, self.y, velocity=speed, **self.sgd
+            )  # fmt: skip
+            self.models[client] = trained[client] = model
+        self.turn += bool(cohort)
+        return trained, losses, heard
