@@ -105,6 +105,7 @@ def _run_grid(experiment: Experiment, grid: list[tuple[float, ...]]) -> list[dic
     """Scores of every setting, by kind of model; the program is traced once."""
     builder, plan, inputs = experiment.builder, experiment.plan, experiment.inputs
     sizes = jnp.asarray(experiment.data.sizes["test"])
+    chex.clear_trace_counter()  # another seed has other shapes, and is a program of its own
 
     @chex.assert_max_traces(n=1)
     def one(setting: Array) -> dict[str, Array]:
