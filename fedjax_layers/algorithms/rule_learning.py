@@ -9,10 +9,10 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from fedjax_layers.algorithms.sharing import put_clients, take_clients
+from fedjax_layers.algorithms.sharing import renew_clients
 from fedjax_layers.algorithms.stacked import where_rows
 from fedjax_layers.local_training import LocalResult
-from fedjax_layers.ops import layer_sums, map_clients, mix_pullback
+from fedjax_layers.ops import layer_sums, mix_pullback
 from fedjax_layers.running_statistics import weights_only
 from fedjax_layers.types import Array, Cohort, Params
 
@@ -43,16 +43,17 @@ def learn(mixing: Mixing, state: MixingState, cohort: Cohort, products: Array) -
     """One optimiser step of every present client's own rule."""
     features = mixing.rule.features(state.pool)
 
-    def step(client: Array, products: Array, row: Any, opt_row: Any, features: Any) -> tuple[Any, Any]:
+    def step(own: Any, client: Array, products: Array, features: Any) -> tuple[Any, Any]:
+        row, opt_row = own
         _, back = jax.vjp(lambda p: mixing.rule.weights(p, client, features), row)
         updates, opt_row = mixing.optimizer.update(back(products)[0], opt_row, row)
         return optax.apply_updates(row, updates), opt_row
 
-    rows = (cohort.ids, products, *take_clients((state.rules, state.rules_opt), cohort))
-    new, new_opt = map_clients(step, *rows, shared=(features,), axis=mixing.trainer.axis)
-    return dataclasses.replace(
-        state, rules=put_clients(state.rules, cohort, new), rules_opt=put_clients(state.rules_opt, cohort, new_opt)
+    own = (state.rules, state.rules_opt)
+    rules, rules_opt = renew_clients(
+        step, own, cohort, cohort.ids, products, shared=(features,), axis=mixing.trainer.axis
     )
+    return dataclasses.replace(state, rules=rules, rules_opt=rules_opt)
 
 
 def learn_common(mixing: Mixing, state: MixingState, cohort: Cohort, products: Array) -> MixingState:

@@ -6,6 +6,7 @@ The frame of every algorithm that decides per layer what is shared: all layers i
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -15,9 +16,11 @@ from flax import struct
 
 from fedjax_layers.algorithms.stacked import copies, where_rows
 from fedjax_layers.local_training import LocalOptions, LocalResult, Trainer, train_cohort
-from fedjax_layers.ops import masked_mean, select
+from fedjax_layers.ops import ClientAxis, map_clients, masked_mean, select
 from fedjax_layers.running_statistics import weights_only, with_statistics
 from fedjax_layers.types import Array, Cohort, Key, Params, RoundInfo, per_client
+
+_PARTS = 8  # in which large rows of all clients are renewed
 
 
 @struct.dataclass
@@ -75,6 +78,43 @@ def put_clients(store: Any, cohort: Cohort, rows: Any) -> Any:
     # Padding is sent past the end, where the scatter drops it.
     target = jnp.where(cohort.weight > 0, cohort.ids, leaves[0].shape[0])
     return jax.tree.map(lambda s, r: s.at[target].set(r, mode="drop"), store, rows)
+
+
+def renew_clients(
+    fn: Callable[..., Any], store: Any, cohort: Cohort, *rows: Any, axis: ClientAxis, shared: tuple[Any, ...] = ()
+) -> Any:
+    """The store with ``fn(its row, *row, *shared)`` in place of each present client's row.
+
+    Where everybody takes part, an eighth of the rows after the other, so that a store of large rows is not held twice.
+
+    Args:
+      fn: of one client; its result has the tree, shapes and dtypes of the store's row.
+      store: leaves ``[C, ...]``.
+      cohort: whose rows are renewed; slots of weight 0 renew nothing.
+      *rows: pytrees with leaves ``[K, ...]``.
+      axis: width and devices.
+      shared: pytrees handed to every client whole.
+
+    Returns:
+      The store, leaves ``[C, ...]``.
+    """
+    num = cohort.ids.shape[0]
+    size = max(axis.width or num, -(-num // _PARTS))
+    if not cohort.everyone or axis.mesh is not None or size >= num:
+        new = map_clients(fn, take_clients(store, cohort), *rows, shared=shared, axis=axis)
+        return put_clients(store, cohort, new)
+    everything = (cohort.weight > 0, rows)
+
+    def part(i: Array, store: Any) -> Any:
+        start = jnp.minimum(i * size, num - size)  # the last part reaches back over rows that are renewed already
+        old, (present, others) = jax.tree.map(
+            lambda x: jax.lax.dynamic_slice_in_dim(x, start, size), (store, everything)
+        )
+        present = present & (jnp.arange(size) + start >= i * size)
+        new = where_rows(present, map_clients(fn, old, *others, shared=shared, axis=axis), old)
+        return jax.tree.map(lambda s, r: jax.lax.dynamic_update_slice_in_dim(s, r, start, 0), store, new)
+
+    return jax.lax.fori_loop(0, -(-num // size), part, store)
 
 
 def local_phase(
