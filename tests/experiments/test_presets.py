@@ -27,6 +27,7 @@ def test_smoke_preset(name, tmp_path, capsys, request):
     rows = (tmp_path / "rows.jsonl").read_text().splitlines()
     table = capsys.readouterr().out
     assert "|" in table
-    assert json.loads((tmp_path / "environment.json").read_text())["preset"] == experiment.PRESETS["smoke"]
+    stored = json.loads((tmp_path / "environment.json").read_text())["preset"]
+    assert stored == json.loads(json.dumps(experiment.PRESETS["smoke"])), "tuples are lists in JSON"
     experiment.main(["--preset", "smoke", "--out", str(tmp_path)])
     assert (tmp_path / "rows.jsonl").read_text().splitlines() == rows
