@@ -188,6 +188,7 @@ def test_where_everybody_is_received_exploration_changes_nothing(x64):
     close(one.affinity, toy.to_numpy(other.affinity))
 
 
+@pytest.mark.slow
 def test_the_decay_counts_attended_rounds(x64):
     """In the first round all models are equal: exploring there alone changes nothing. An empty round does not count."""
     args = {"num_models": 1, "validation_share": 0.5, "rounds": [EVERYONE, []] + [EVERYONE] * 4}

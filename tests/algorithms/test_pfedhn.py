@@ -68,6 +68,7 @@ def test_agrees_with_its_oracle(order, keep, x64):
     assert min(norms) < 0.7 < max(norms)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("limit", [None, 1.0])
 def test_the_gradient_is_autodiffs(limit, x64):
     state, _, _ = run(rounds=[[0, 1]], **NET)

@@ -162,6 +162,7 @@ def test_shares_of_devices_and_teams_take_part(x64):
     assert [int(i.sent[0]) for i in infos] == [6, 6]  # a half of two is one, of one is one
 
 
+@pytest.mark.slow
 def test_who_takes_part_changes_from_team_round_to_team_round_and_round_to_round(x64):
     kw = {"team_of": np.zeros(5, int), "num_teams": 1, "team_rounds": 1, "device_participation": 0.2}
     seen = set()

@@ -10,6 +10,7 @@ from fedjax_layers import algorithms
 from tests import toy
 from tests.reference import clusters, oracles, personal, two_tier
 from tests.reference.network import zeros_like
+from tests.registry import QUICK
 
 ROUNDS = ([0, 2, 4], [3, 1], [2, 3, 0], [1, 2])  # partial, of unequal size: padded to three slots
 ORACLES = {
@@ -82,8 +83,10 @@ def test_every_algorithm_has_an_oracle():
     assert not set(ORACLES) & ELSEWHERE
 
 
-@pytest.mark.parametrize("keep", [False, True])
-@pytest.mark.parametrize("name", ORACLES)
+KEPT = [pytest.param(name, True, marks=[] if name in QUICK else pytest.mark.slow) for name in ORACLES]
+
+
+@pytest.mark.parametrize(("name", "keep"), [(name, False) for name in ORACLES] + KEPT)
 def test_registry_agrees_with_its_oracle(name, keep, x64):
     agree(name, keep, *ORACLES[name])
 

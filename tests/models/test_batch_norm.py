@@ -157,6 +157,7 @@ def test_kept_optimiser_states_know_nothing_of_statistics():
         assert bool((tree["BatchNorm_0"]["scale"] != 0).all())
 
 
+@pytest.mark.slow
 def test_the_digit_network_layer_by_layer():
     """conv, norm, ReLU, pool twice; conv, norm, ReLU; dense, norm, ReLU twice; dense; padding of two."""
     module = build_model("bn_cnn", 5, width=0.05, dense_norm=True, conv="native")
