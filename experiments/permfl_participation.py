@@ -15,34 +15,22 @@ from collections.abc import Iterator
 from typing import Any
 
 from experiments.permfl_methods import PAPER
-from experiments.permfl_runs import run_cells, spread
+from experiments.permfl_runs import SIZES, run_cells, spread
 
 SHARES = [0.02, 0.05, 0.1, 0.25, 0.5, 1.0]
 PRESETS: dict[str, dict[str, Any]] = {
     "smoke": {
-        "seeds": 1,
-        "rounds": 2,
-        "steps": 2,
-        "batch_size": 20,
-        "team_rounds": 2,
+        **SIZES["smoke"],
         "shares": [0.1],
         "present": [0.5],
     },
     "laptop": {
-        "seeds": 3,
-        "rounds": 60,
-        "steps": 20,
-        "batch_size": 20,
-        "team_rounds": 10,
+        **SIZES["laptop"],
         "shares": SHARES,
         "present": [0.25, 0.5],
     },
     "paper": {
-        "seeds": 10,
-        "rounds": 400,
-        "steps": 20,
-        "batch_size": 124,
-        "team_rounds": 10,
+        **SIZES["paper"],
         "shares": SHARES,
         "present": [0.25, 0.5, 0.75],
     },

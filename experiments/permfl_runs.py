@@ -18,6 +18,11 @@ from fedjax_layers.simulation.setup import prepare
 from fedjax_layers.simulation.summary import scores_of
 
 EVALUATIONS = 15  # per run
+SIZES: dict[str, dict[str, int]] = {  # what the presets of several experiments have in common
+    "smoke": {"seeds": 1, "rounds": 2, "steps": 2, "batch_size": 20, "team_rounds": 2},
+    "laptop": {"seeds": 3, "rounds": 60, "steps": 20, "batch_size": 20, "team_rounds": 10},
+    "paper": {"seeds": 10, "rounds": 400, "steps": 20, "batch_size": 124, "team_rounds": 10},
+}
 Cells = Callable[[dict[str, Any]], Iterable[tuple[dict[str, Any], dict[str, Any]]]]
 
 

@@ -15,33 +15,22 @@ from collections.abc import Iterator
 from typing import Any
 
 from experiments.permfl_methods import PAPER
-from experiments.permfl_runs import run_cells, spread
+from experiments.permfl_runs import SIZES, run_cells, spread
 
 PRESETS: dict[str, dict[str, Any]] = {
     "smoke": {
-        "seeds": 1,
-        "rounds": 2,
-        "steps": 2,
-        "batch_size": 20,
+        **SIZES["smoke"],
         "team_rounds": 10,
         "every": [2],
         "formations": ["by_labels"],
     },
     "laptop": {
-        "seeds": 3,
-        "rounds": 60,
-        "steps": 20,
-        "batch_size": 20,
-        "team_rounds": 10,
+        **SIZES["laptop"],
         "every": [1, 2, 5, 10, 20],
         "formations": ["sequential", "by_labels"],
     },
     "paper": {
-        "seeds": 10,
-        "rounds": 400,
-        "steps": 20,
-        "batch_size": 124,
-        "team_rounds": 10,
+        **SIZES["paper"],
         "every": [1, 2, 5, 10, 20, 50],
         "formations": ["sequential", "random_teams", "by_labels"],
     },

@@ -17,35 +17,23 @@ from collections.abc import Iterator
 from typing import Any
 
 from experiments.permfl_methods import PAPER
-from experiments.permfl_runs import run_cells, spread
+from experiments.permfl_runs import SIZES, run_cells, spread
 
 PRESETS: dict[str, dict[str, Any]] = {
     "smoke": {
-        "seeds": 1,
-        "rounds": 2,
-        "steps": 2,
-        "batch_size": 20,
-        "team_rounds": 2,
+        **SIZES["smoke"],
         "data": ["mnist"],
         "numbers": [],
         "formations": ["by_labels"],
     },
     "laptop": {
-        "seeds": 3,
-        "rounds": 60,
-        "steps": 20,
-        "batch_size": 20,
-        "team_rounds": 10,
+        **SIZES["laptop"],
         "data": ["mnist", "fashion_mnist"],
         "numbers": [1, 2, 5, 10, 20],
         "formations": ["sequential", "by_labels", "worst_case", "halving sizes"],
     },
     "paper": {
-        "seeds": 10,
-        "rounds": 400,
-        "steps": 20,
-        "batch_size": 124,
-        "team_rounds": 10,
+        **SIZES["paper"],
         "data": ["mnist", "fashion_mnist"],
         "numbers": [1, 2, 5, 10, 20],
         "formations": ["sequential", "random_teams", "mixed_labels", "by_labels", "worst_case", "halving sizes"],
@@ -74,8 +62,8 @@ def main(argv: list[str] | None = None) -> None:
 def _cells(preset: dict[str, Any]) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
     for (part, case), where in _settings(preset):
         for method, (algorithm, options) in METHODS.items():
-            given = {"team_rounds": preset["team_rounds"], **where.pop("options", {})}
-            how = {"algorithm": algorithm, "options": options | given, "kinds": KINDS, "model": "mclr", **where}
+            given = {"team_rounds": preset["team_rounds"], **where.get("options", {})}
+            how = {**where, "algorithm": algorithm, "options": options | given, "kinds": KINDS, "model": "mclr"}
             yield {"part": part, "data": where["data"], "case": case, "method": method}, how
 
 
