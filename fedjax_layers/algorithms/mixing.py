@@ -16,7 +16,7 @@ import optax
 from flax import struct
 
 from fedjax_layers.algorithms.rule_learning import learn, learn_common, pulled_back_update
-from fedjax_layers.algorithms.sharing import put_clients, take_clients
+from fedjax_layers.algorithms.sharing import one_by_one, put_clients, take_clients
 from fedjax_layers.algorithms.stacked import copies
 from fedjax_layers.local_training import LocalOptions, LocalResult, Trainer, train_cohort
 from fedjax_layers.ops import map_clients, mix_layers, regroup, select
@@ -185,20 +185,9 @@ class Mixing:
         if self.order == "together":
             state, visit = self.visit(key, state, cohort)
         else:
-            state, visit = self.one_by_one(key, state, cohort)
+            state, visit = one_by_one(self.visit, key, state, cohort)
         state = dataclasses.replace(state, round=state.round + (cohort.weight > 0).any())
         return state, self.report(state, cohort, visit)
-
-    def one_by_one(self, key: Key, state: MixingState, cohort: Cohort) -> tuple[MixingState, Visit]:
-        """Slot after slot, as re-implementations process them."""
-
-        def one(state: MixingState, slot: Any) -> tuple[MixingState, Visit]:
-            ident, weight, train = jax.tree.map(lambda x: x[None], slot)
-            alone = dataclasses.replace(cohort, ids=ident, weight=weight, train=train, everyone=False)
-            state, visit = self.visit(key, state, alone)
-            return state, jax.tree.map(lambda x: x[0], visit)
-
-        return jax.lax.scan(one, state, (cohort.ids, cohort.weight, cohort.train))
 
     def visit(self, key: Key, state: MixingState, cohort: Cohort) -> tuple[MixingState, Visit]:
         """Mix, train, learn the weights, renew the pool."""

@@ -12,9 +12,10 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
-from fedjax_layers.algorithms.sharing import put_clients, round_info, take_clients
+from fedjax_layers.algorithms.sharing import one_by_one, put_clients, round_info, take_clients
 from fedjax_layers.algorithms.stacked import where_rows
 from fedjax_layers.local_training import LocalOptions, LocalResult, Trainer, train_cohort
+from fedjax_layers.running_statistics import refuse_statistics
 from fedjax_layers.types import Algorithm, Array, Cohort, Key, Models, Params, RoundInfo, per_client
 
 Number = float | jax.Array
@@ -130,17 +131,10 @@ def pfedhn(
         client_opt = put_clients(state.client_opt, cohort, result.opt_state)
         return PFedHNState(state.round, net, net_opt, client_opt), (result, norms)
 
-    def one_by_one(key: Key, state: PFedHNState, cohort: Cohort) -> tuple[PFedHNState, tuple[LocalResult, Array]]:
-        def one(state: PFedHNState, slot: Any) -> tuple[PFedHNState, Any]:
-            ident, weight, train = jax.tree.map(lambda x: x[None], slot)
-            alone = dataclasses.replace(cohort, ids=ident, weight=weight, train=train, everyone=False)
-            state, seen = visit(key, state, alone)
-            return state, jax.tree.map(lambda x: x[0], seen)
-
-        return jax.lax.scan(one, state, (cohort.ids, cohort.weight, cohort.train))
-
     def round_(key: Key, state: PFedHNState, cohort: Cohort) -> tuple[PFedHNState, RoundInfo]:
-        state, (result, norms) = (visit if order == "together" else one_by_one)(key, state, cohort)
+        state, (result, norms) = (
+            visit(key, state, cohort) if order == "together" else one_by_one(visit, key, state, cohort)
+        )
         present = cohort.weight > 0
         norm = norms.sum() / jnp.maximum(present.sum(), 1).astype(norms.dtype)
         state = dataclasses.replace(state, round=state.round + present.any())
@@ -268,5 +262,4 @@ def _check(trainer: Trainer, sizes: Sizes, order: str, hyper_clip: Number | None
             raise ValueError(f"{name}: expected a number of at least 0, got {value}")
     if hyper_clip is not None and not isinstance(hyper_clip, jax.core.Tracer) and not hyper_clip > 0:
         raise ValueError(f"hyper_clip: expected a positive number or None, got {hyper_clip}")
-    if trainer.task.batch_norm is not None:
-        raise ValueError("task: expected a model without batch normalisation for pfedhn, got one")
+    refuse_statistics(trainer.task, "pfedhn")

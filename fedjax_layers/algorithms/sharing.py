@@ -80,6 +80,28 @@ def put_clients(store: Any, cohort: Cohort, rows: Any) -> Any:
     return jax.tree.map(lambda s, r: s.at[target].set(r, mode="drop"), store, rows)
 
 
+def one_by_one(visit: Callable[[Key, Any, Cohort], tuple[Any, Any]], key: Key, state: Any, cohort: Cohort) -> Any:
+    """A round slot after slot, each from the state that the last one left.
+
+    Args:
+      visit: ``(key, state, cohort) -> (state, seen)``, what a round does with a cohort; ``seen`` is ``[K, ...]``.
+      key: the round's, handed to every visit.
+      state: before the round.
+      cohort: whose slots are visited in turn, as cohorts of one.
+
+    Returns:
+      The state after the last slot, and ``seen`` of all slots ``[K, ...]``.
+    """
+
+    def one(state: Any, slot: Any) -> tuple[Any, Any]:
+        ident, weight, train = jax.tree.map(lambda x: x[None], slot)
+        alone = dataclasses.replace(cohort, ids=ident, weight=weight, train=train, everyone=False)
+        state, seen = visit(key, state, alone)
+        return state, jax.tree.map(lambda x: x[0], seen)
+
+    return jax.lax.scan(one, state, (cohort.ids, cohort.weight, cohort.train))
+
+
 def renew_clients(
     fn: Callable[..., Any], store: Any, cohort: Cohort, *rows: Any, axis: ClientAxis, shared: tuple[Any, ...] = ()
 ) -> Any:
