@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
+from fedjax_layers.simulation.history import History
 from fedjax_layers.simulation.records import environment, to_json
 from fedjax_layers.simulation.statistics import (
     critical_difference,
@@ -23,6 +25,7 @@ from fedjax_layers.simulation.statistics import (
 
 PRESETS = ("smoke", "laptop", "paper")
 RESULTS = Path(__file__).parent / "results"
+Cells = Callable[[dict[str, Any]], Iterable[tuple[dict[str, Any], dict[str, Any]]]]
 
 
 def arguments(name: str, doc: str | None, argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -62,6 +65,8 @@ class Rows:
         found = self._find(key)
         if found is not None:
             return found
+        if len(self.rows) % 20 == 0:
+            jax.clear_caches()  # XLA's CPU backend has only so many memory maps for programs
         row = to_json({**key, **compute()})
         with self._path.open("a") as file:
             file.write(json.dumps(row) + "\n")
@@ -72,6 +77,37 @@ class Rows:
     def finish(self, **more: Any) -> None:
         """Write what the rows stand on."""
         (self.folder / "environment.json").write_text(json.dumps({**environment(), **more}, indent=2) + "\n")
+
+
+def run_cells(
+    name: str,
+    doc: str | None,
+    argv: Sequence[str] | None,
+    presets: Mapping[str, dict[str, Any]],
+    cells: Cells,
+    run: Callable[..., Mapping[str, Any]],
+    tables: Callable[[list[dict[str, Any]], dict[str, Any]], str],
+) -> None:
+    """The command of an experiment: every cell with every seed, a row each, and the tables at the end.
+
+    Args:
+      name: of the experiment.
+      doc: its text.
+      argv: its arguments.
+      presets: name -> numbers; ``seeds``, and what ``run`` needs of ``rounds``, ``steps`` and ``batch_size``.
+      cells: ``preset -> (key of the row, arguments of run)``; among the arguments, ``seeds`` in place of the preset's.
+      run: ``(data_dir, *, seed, ...) -> what the row holds``.
+      tables: ``(rows, preset) -> text``.
+    """
+    options = arguments(name, doc, argv)
+    preset = presets[options.preset]
+    rows = Rows(options.out)
+    usual: dict[str, Any] = {field: preset[field] for field in ("rounds", "steps", "batch_size") if field in preset}
+    for key, how in cells(preset):  # seeds inside: where the sizes are the same, they share the compiled programs
+        for seed in how.pop("seeds", range(preset["seeds"])):
+            rows.get(key | {"seed": seed}, functools.partial(run, options.data_dir, **(usual | how | {"seed": seed})))
+    rows.finish(preset=preset)
+    print(tables(rows.rows, preset))
 
 
 def paper_table(rows: Sequence[Mapping[str, Any]], variants: Sequence[str], published: Mapping[str, Any]) -> str:
@@ -107,6 +143,20 @@ def paper_table(rows: Sequence[Mapping[str, Any]], variants: Sequence[str], publ
             f"\nFriedman over {len(table)} seeds: p = {test.p_value:.3f}; Nemenyi critical difference {gap:.2f} ranks."
         )
     return "\n".join(lines)
+
+
+def before_finish(history: History) -> History:
+    """The same run without its last local phase."""
+    arrays = history.to_arrays()
+    return History.from_arrays(arrays | {"evaluations": {k: x[:-1] for k, x in arrays["evaluations"].items()}})
+
+
+def spread(values: Sequence[float | None]) -> str:
+    """Mean and standard deviation in per cent."""
+    there = [100 * v for v in values if v is not None]
+    if not there:
+        return "–"
+    return f"{np.mean(there):.1f} ± {np.std(there, ddof=1):.1f}" if len(there) > 1 else f"{there[0]:.1f}"
 
 
 def _percent(interval: tuple[float, float]) -> str:

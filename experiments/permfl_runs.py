@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-import jax
 import numpy as np
 
-from experiments.harness import Rows, arguments
 from experiments.permfl_methods import DATASETS, HIDDEN, MODELS, SPLIT
 from fedjax_layers.simulation.config import RunConfig
 from fedjax_layers.simulation.experiment import execute
@@ -23,37 +20,6 @@ SIZES: dict[str, dict[str, int]] = {  # what the presets of several experiments 
     "laptop": {"seeds": 3, "rounds": 60, "steps": 20, "batch_size": 20, "team_rounds": 10},
     "paper": {"seeds": 10, "rounds": 400, "steps": 20, "batch_size": 124, "team_rounds": 10},
 }
-Cells = Callable[[dict[str, Any]], Iterable[tuple[dict[str, Any], dict[str, Any]]]]
-
-
-def run_cells(
-    name: str,
-    doc: str | None,
-    argv: Sequence[str] | None,
-    presets: Mapping[str, dict[str, Any]],
-    cells: Cells,
-    tables: Callable[[list[dict[str, Any]], dict[str, Any]], str],
-) -> None:
-    """The command of an experiment: every cell with every seed, a row each, and the tables at the end.
-
-    Args:
-      name: of the experiment.
-      doc: its text.
-      argv: its arguments.
-      presets: name -> numbers; ``seeds``, and what :func:`run` needs of ``rounds``, ``steps`` and ``batch_size``.
-      cells: ``preset -> (key of the row, arguments of run)``.
-      tables: ``(rows, preset) -> text``.
-    """
-    options = arguments(name, doc, argv)
-    preset = presets[options.preset]
-    rows = Rows(options.out)
-    usual: dict[str, Any] = {field: preset[field] for field in ("rounds", "steps", "batch_size") if field in preset}
-    for seed in range(preset["seeds"]):
-        jax.clear_caches()  # sizes are part of the programs; XLA's CPU backend has only so many memory maps
-        for key, how in cells(preset):
-            rows.get(key | {"seed": seed}, functools.partial(run, options.data_dir, **(usual | how | {"seed": seed})))
-    rows.finish(preset=preset)
-    print(tables(rows.rows, preset))
 
 
 def run(
@@ -149,14 +115,6 @@ def accuracies(history: History, kind: str, sizes: np.ndarray) -> dict[str, floa
         found[selection] = None if scores is None else scores["accuracy"]["weighted"]
     found["highest"] = max(curve(history, kind, sizes))
     return found
-
-
-def spread(values: Sequence[float | None]) -> str:
-    """Mean and standard deviation in per cent."""
-    there = [100 * v for v in values if v is not None]
-    if not there:
-        return "–"
-    return f"{np.mean(there):.1f} ± {np.std(there, ddof=1):.1f}" if len(there) > 1 else f"{there[0]:.1f}"
 
 
 def _moment(kind: str) -> str:

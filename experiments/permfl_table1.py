@@ -19,8 +19,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from experiments.harness import run_cells, spread
 from experiments.permfl_methods import METHODS, PUBLISHED, SETTINGS, TIERED
-from experiments.permfl_runs import run_cells, spread
+from experiments.permfl_runs import run
 
 PAPER_CELLS = [(data, model) for data in ("mnist", "fashion_mnist", "usps", "synthetic") for model in ("mclr", "dnn")]
 PRESETS: dict[str, dict[str, Any]] = {
@@ -73,7 +74,7 @@ SINGLE = tuple(m for m in METHODS if m not in (*TIERED, "AL2GD"))  # whose steps
 
 def main(argv: list[str] | None = None) -> None:
     """Run the preset, write rows, print a table per data set and model."""
-    run_cells("permfl_table1", __doc__, argv, PRESETS, _cells, _tables)
+    run_cells("permfl_table1", __doc__, argv, PRESETS, _cells, run, _tables)
 
 
 def _cells(preset: dict[str, Any]) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:

@@ -16,8 +16,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from experiments.harness import run_cells, spread
 from experiments.permfl_methods import PAPER
-from experiments.permfl_runs import SIZES, run_cells, spread
+from experiments.permfl_runs import SIZES, run
 
 PRESETS: dict[str, dict[str, Any]] = {
     "smoke": {
@@ -56,7 +57,7 @@ KINDS = ("personal", "team", "global")
 
 def main(argv: list[str] | None = None) -> None:
     """Run the preset, write rows, print a table per part."""
-    run_cells("permfl_teams", __doc__, argv, PRESETS, _cells, _tables)
+    run_cells("permfl_teams", __doc__, argv, PRESETS, _cells, run, _tables)
 
 
 def _cells(preset: dict[str, Any]) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:

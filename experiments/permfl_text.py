@@ -18,8 +18,9 @@ from typing import Any
 
 import numpy as np
 
+from experiments.harness import run_cells, spread
 from experiments.permfl_methods import METHODS, SETTINGS, TIERED
-from experiments.permfl_runs import run_cells, spread
+from experiments.permfl_runs import run
 
 PRESETS: dict[str, dict[str, Any]] = {
     "smoke": {
@@ -62,7 +63,7 @@ TEAMS, DEVICES = 3, 30
 
 def main(argv: list[str] | None = None) -> None:
     """Run the preset, write rows, print a table per model."""
-    run_cells("permfl_text", __doc__, argv, PRESETS, _cells, _tables)
+    run_cells("permfl_text", __doc__, argv, PRESETS, _cells, run, _tables)
 
 
 def _cells(preset: dict[str, Any]) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:

@@ -29,6 +29,7 @@ def heurpfedla(
     hyper_heads: Literal["zeros", "uniform", "normal"] = "zeros",
     normalise: Literal["softmax", "relu"] = "softmax",
     self_bias: Number = 0.0,
+    fresh_rounds: int | jax.Array | None = None,
     published_sign: bool = False,
     record_weights: bool = False,
 ) -> Algorithm:
@@ -53,6 +54,7 @@ def heurpfedla(
       hyper_heads: start of the heads.
       normalise: how outputs become weights.
       self_bias: head start of the client's own model.
+      fresh_rounds: how old a mixed entry may be.
       published_sign: ascent, as public re-implementations do.
       record_weights: every round reports ``alpha`` ``[C, G, C]``.
 
@@ -60,7 +62,8 @@ def heurpfedla(
       The algorithm; it offers personal models only, and reports what :func:`pfedla` does.
 
     Raises:
-      ValueError: k below 0 or above the number of layers, ``granularity`` of tensors, or an unknown choice.
+      ValueError: k below 0 or above the number of layers, ``granularity`` of tensors, ``fresh_rounds`` below 0,
+        or an unknown choice.
     """
     if granularity == "tensor":
         raise ValueError("granularity: expected layer, block or model, whose transfers are counted, got 'tensor'")
@@ -77,5 +80,6 @@ def heurpfedla(
         retained=retained,
         retain=retain,
         upload_retained=upload_retained,
+        fresh_rounds=fresh_rounds,
         record_weights=record_weights,
     ).algorithm()

@@ -26,6 +26,7 @@ def layer_mix(
     logits_learning_rate: Number = 1.0,
     granularity: Granularity = "layer",
     same_start: bool = True,
+    fresh_rounds: int | jax.Array | None = None,
     record_weights: bool = False,
 ) -> Algorithm:
     """The rounds of :func:`pfedla` with weights that no hypernetwork makes.
@@ -44,6 +45,7 @@ def layer_mix(
       logits_learning_rate: of ``"logits"``, plain SGD.
       granularity: what has a row of weights: each ``"tensor"``, ``"layer"``, ``"block"``, or the ``"model"``.
       same_start: all models begin as one; else each has its own.
+      fresh_rounds: as in :func:`pfedla`.
       record_weights: every round reports ``alpha`` ``[C, G, C]``.
 
     Returns:
@@ -61,7 +63,8 @@ def layer_mix(
         raise ValueError(f"temperature: expected a positive number, got {float(temperature)}")
     made = _rule(rule, trainer.num_clients, groups, self_weight, temperature)
     optimizer = optax.sgd(logits_learning_rate)
-    return Mixing(trainer, made, optimizer, groups, same_start=same_start, record_weights=record_weights).algorithm()
+    options: dict[str, Any] = {"same_start": same_start, "fresh_rounds": fresh_rounds, "record_weights": record_weights}
+    return Mixing(trainer, made, optimizer, groups, **options).algorithm()
 
 
 def _rule(name: str, num: int, groups: LayerMap, self_weight: Number, temperature: Number) -> Rule:

@@ -23,6 +23,7 @@ from fedjax_layers.ops import map_clients, mix_layers, regroup, select
 from fedjax_layers.running_statistics import with_statistics
 from fedjax_layers.types import Algorithm, Array, Cohort, Key, LayerMap, Models, Params, RoundInfo, per_client
 
+NEVER = -(2**30)  # a round long before the first
 Granularity = Literal["tensor", "layer", "block", "model"]
 Retain = Literal["largest", "smallest", "last", "random"]
 
@@ -55,6 +56,7 @@ class MixingState:
       rules: params of the clients' rules, leaves ``[C, ...]``, or ``()``.
       rules_opt: states of their optimisers ``[C, ...]``, or ``()``.
       client_opt: clients' optimiser states ``[C, ...]``, or ``()``.
+      renewed: ``[C]`` int32, the round in which each client's entry was last renewed, or ``()`` where nobody asks.
     """
 
     round: Array
@@ -64,6 +66,7 @@ class MixingState:
     rules: Any = per_client()
     rules_opt: Any = per_client()
     client_opt: Any = per_client()
+    renewed: Any = per_client()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,6 +85,7 @@ class Mixing:
     retained: int | Array = 0
     retain: Retain = "largest"
     upload_retained: bool = True
+    fresh_rounds: int | Array | None = None
     record_weights: bool = False
 
     def __post_init__(self) -> None:
@@ -94,6 +98,8 @@ class Mixing:
             value = getattr(self, name)
             if value not in allowed:
                 raise ValueError(f"{name}: expected one of {', '.join(allowed)}, got {value!r}")
+        if isinstance(self.fresh_rounds, int) and self.fresh_rounds < 0:
+            raise ValueError(f"fresh_rounds: expected at least 0, got {self.fresh_rounds}")
 
     def algorithm(self) -> Algorithm:
         """The pure functions."""
@@ -128,21 +134,32 @@ class Mixing:
             rules=rules,
             rules_opt=rules_opt,
             client_opt=self.trainer.init_optimizer(params),
+            renewed=() if self.fresh_rounds is None else jnp.full(num, NEVER, jnp.int32),
         )
+
+    def features(self, state: MixingState) -> tuple[Any, Array | None]:
+        """What weights take from the state: the rule's features, and whose entries are fresh ``[C]``."""
+        fresh = None if self.fresh_rounds is None else state.round - state.renewed <= self.fresh_rounds
+        return self.rule.features(state.pool), fresh
+
+    def row(self, params: Any, client: Array, features: tuple[Any, Array | None]) -> Array:
+        """``alpha [G, C]`` of one client: the rule's, of which stale entries get nothing."""
+        found, fresh = features
+        alpha = self.rule.weights(params, client, found)
+        if fresh is None:
+            return alpha
+        own = jnp.arange(alpha.shape[1]) == client
+        heard = jnp.where(fresh | own, alpha, 0)
+        total = heard.sum(1, keepdims=True)
+        return jnp.where(total > 0, heard / jnp.where(total > 0, total, 1), own.astype(alpha.dtype))
 
     def weights(self, state: MixingState, ids: Array, rules: Any) -> Array:
         """``alpha [K, G, C]`` of the clients ``ids [K]``, whose rules' params are ``rules``."""
-        features = self.rule.features(state.pool)
+        features, axis = self.features(state), self.trainer.axis
         if self.rule.shared:
-            return map_clients(
-                lambda c, common, f: self.rule.weights(common, c, f),
-                ids,
-                shared=(state.common[0], features),
-                axis=self.trainer.axis,
-            )
-        return map_clients(
-            lambda c, row, f: self.rule.weights(row, c, f), ids, rules, shared=(features,), axis=self.trainer.axis
-        )
+            shared = (state.common[0], features)
+            return map_clients(lambda c, common, f: self.row(common, c, f), ids, shared=shared, axis=axis)
+        return map_clients(lambda c, own, f: self.row(own, c, f), ids, rules, shared=(features,), axis=axis)
 
     def kept(self, state: MixingState, ids: Array, alpha: Array) -> Array:
         """Bool ``[K, G]``: which groups of layers stay with their client in this round."""
@@ -210,6 +227,7 @@ class Mixing:
             pool=put_clients(state.pool, cohort, pool),
             own=put_clients(state.own, cohort, result.params),
             client_opt=put_clients(state.client_opt, cohort, result.opt_state),
+            renewed=put_clients(state.renewed, cohort, jnp.full_like(cohort.ids, state.round)),
         )
         return state, Visit(result, kept, alpha)
 

@@ -32,6 +32,7 @@ def pfedla(
     order: Literal["together", "one_by_one"] = "together",
     pool_update: Literal["trained", "added"] = "trained",
     same_start: bool = True,
+    fresh_rounds: int | jax.Array | None = None,
     published_sign: bool = False,
     record_weights: bool = False,
 ) -> Algorithm:
@@ -63,6 +64,8 @@ def pfedla(
       pool_update: a client's entry becomes its ``"trained"`` model; ``"added"`` adds the update to the entry as it was,
         as one re-implementation does.
       same_start: all models begin as one; else each has its own, as in one re-implementation.
+      fresh_rounds: only entries renewed in the last so many rounds are mixed, beside the client's own; ``None``: all.
+        With few clients per round most of the pool is old, and holds back all who hear it (note section 11.12).
       published_sign: adds the update's pull-back where descent subtracts it, as public re-implementations do: ascent
         on the clients' losses.
       record_weights: every round reports ``alpha`` ``[C, G, C]`` of all clients, for small federations.
@@ -72,7 +75,7 @@ def pfedla(
       the client's own share and the total variation from uniform weights, means over the cohort.
 
     Raises:
-      ValueError: an unknown choice, or a size below 1.
+      ValueError: an unknown choice, a size below 1, or ``fresh_rounds`` below 0.
     """
     groups = grouping(trainer, granularity)
     net = {"embedding": hyper_embedding, "hidden": hyper_hidden, "heads": hyper_heads, "normalise": normalise}
@@ -87,6 +90,7 @@ def pfedla(
         order=order,
         pool_update=pool_update,
         same_start=same_start,
+        fresh_rounds=fresh_rounds,
         record_weights=record_weights,
     ).algorithm()
 

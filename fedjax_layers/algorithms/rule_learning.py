@@ -41,11 +41,11 @@ def pulled_back_update(
 
 def learn(mixing: Mixing, state: MixingState, cohort: Cohort, products: Array) -> MixingState:
     """One optimiser step of every present client's own rule."""
-    features = mixing.rule.features(state.pool)
+    features = mixing.features(state)
 
     def step(own: Any, client: Array, products: Array, features: Any) -> tuple[Any, Any]:
         row, opt_row = own
-        _, back = jax.vjp(lambda p: mixing.rule.weights(p, client, features), row)
+        _, back = jax.vjp(lambda p: mixing.row(p, client, features), row)
         updates, opt_row = mixing.optimizer.update(back(products)[0], opt_row, row)
         return optax.apply_updates(row, updates), opt_row
 
@@ -59,8 +59,8 @@ def learn(mixing: Mixing, state: MixingState, cohort: Cohort, products: Array) -
 def learn_common(mixing: Mixing, state: MixingState, cohort: Cohort, products: Array) -> MixingState:
     """One optimiser step of the one rule, down the mean over the present clients; nobody leaves it still."""
     params, opt_state = state.common
-    features, present = mixing.rule.features(state.pool), cohort.weight > 0
-    _, back = jax.vjp(lambda p: jax.vmap(lambda c: mixing.rule.weights(p, c, features))(cohort.ids), params)
+    features, present = mixing.features(state), cohort.weight > 0
+    _, back = jax.vjp(lambda p: jax.vmap(lambda c: mixing.row(p, c, features))(cohort.ids), params)
     (grads,) = back(products / jnp.maximum(present.sum(), 1).astype(products.dtype))
     updates, new_opt = mixing.optimizer.update(grads, opt_state, params)
     new, old = (optax.apply_updates(params, updates), new_opt), (params, opt_state)

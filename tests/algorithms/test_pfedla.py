@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -49,6 +50,8 @@ CASES = [  # options of the package, of the oracle
     ({"pool_update": "added", "hyper_heads": "normal"}, {"added": True}),
     ({"retained": 1, "hyper_heads": "normal"}, {"retained": 1}),
     ({"retained": 2, "hyper_heads": "normal", "upload_retained": False}, {"retained": 2, "upload": False}),
+    ({"fresh_rounds": 1, "hyper_heads": "normal"}, {"fresh": 1}),
+    ({"fresh_rounds": 2, "normalise": "relu", "hyper_heads": "uniform"}, {"relu": True, "fresh": 2}),
 ]
 
 
@@ -198,6 +201,22 @@ def test_weights_are_recorded_where_asked_for(x64):
     np.testing.assert_allclose(infos[0].extra["from_uniform"], 0, atol=1e-12)
 
 
+def test_a_long_memory_hears_all_who_ever_took_part(x64):
+    """And nobody else: the others' entries are the common start, which a pool without ages would mix in."""
+    options = NET | {"hyper_heads": "normal", "record_weights": True}
+    heard = [[0, 2, 4], [0, 2], [4]]
+    rounds = jax.jit(lambda age: run("pfedla", heard, fresh_rounds=age, **options)[1][-1].extra["alpha"])
+    expected = [(100, [0, 2, 4]), (1, [4]), (0, [])]  # weights are reported as the next round would have them
+    for age, clients in expected:
+        alpha = np.asarray(rounds(age))
+        np.testing.assert_allclose(alpha.sum(-1), 1, rtol=1e-12)
+        for c in range(toy.CLIENTS):
+            assert set(np.flatnonzero(alpha[c, 0])) == {c, *clients}
+    everybody = [list(EVERYONE[0]), [0, 2]]
+    one, all_of = (run("pfedla", everybody, pad_to=5, fresh_rounds=age, **options)[0].pool for age in (1, None))
+    chex.assert_trees_all_equal(one, all_of)
+
+
 def test_any_optimiser_may_move_the_hypernetwork(x64):
     state, _, _ = run("pfedla", **NET, hyper_optimizer=optax.adam(0.1))
     assert state.rules_opt[0].count.tolist() == [2, 2, 3, 2, 2]  # rounds that each client took part in
@@ -257,6 +276,7 @@ def test_one_step_of_the_hypernetworks_lowers_the_loss_of_what_is_served(x64):
         ("heurpfedla", {"retain": "most"}, "retain: expected one of largest, smallest, last, random, got 'most'"),
         ("pfedla", {"granularity": "leaf"}, "granularity: expected tensor, layer, block or model, got 'leaf'"),
         ("pfedla", {"order": "random"}, "order: expected one of together, one_by_one, got 'random'"),
+        ("pfedla", {"fresh_rounds": -1}, "fresh_rounds: expected at least 0, got -1"),
         ("pfedla", {"pool_update": "x"}, "pool_update: expected one of trained, added, got 'x'"),
         ("pfedla", {"normalise": "sum"}, "normalise: expected one of softmax, relu, got 'sum'"),
         ("pfedla", {"hyper_embedding": 0}, "embedding: expected at least 1, got 0"),

@@ -11,6 +11,10 @@ CASES = [
         pytest.param(f"permfl_{name}", marks=[pytest.mark.slow, pytest.mark.data])
         for name in ("table1", "teams", "participation", "sweep", "text", "schedule")
     ),
+    *(
+        pytest.param(f"pfedla_{name}", marks=[pytest.mark.slow, pytest.mark.data])
+        for name in ("table", "ablation", "scale", "weights")
+    ),
     pytest.param("playerfl_heart", marks=pytest.mark.slow),
     pytest.param("playerfl_metric", marks=[pytest.mark.slow, pytest.mark.data]),
     pytest.param("playerfl_fmnist", marks=[pytest.mark.slow, pytest.mark.data]),

@@ -57,30 +57,42 @@ def step(tree, grads, rate):
 class PFedLA:
     """Pool and hypernetworks of all clients; ``nets`` is one nested dictionary for each.
 
-    ``retained`` is HeurpFedLA's k. With ``upload=False`` kept layers do not reach the pool.
+    ``retained`` is HeurpFedLA's k. With ``upload=False`` kept layers do not reach the pool. With ``fresh`` only entries
+    at most so many rounds old are heard.
     """
 
     def __init__(self, start, clients, nets, x, y, *, rate, sign=1, relu=False, bias=0.0, sequential=False,
-                 retained=0, upload=True, added=False, **sgd):  # fmt: skip
+                 retained=0, upload=True, added=False, fresh=None, **sgd):  # fmt: skip
         self.pool = [start] * clients
         self.own = [start] * clients
         self.nets = nets
         self.x, self.y, self.sgd = x, y, sgd
         self.rate, self.sign, self.relu, self.bias = rate, sign, relu, bias
         self.sequential, self.retained, self.upload, self.added = sequential, retained, upload, added
+        self.fresh, self.rounds, self.renewed = fresh, 0, [-np.inf] * clients
+
+    def heard(self, client):
+        """Whose entries may be mixed, 0 or 1 for each client."""
+        if self.fresh is None:
+            return np.ones(len(self.pool))
+        return np.array([self.rounds - t <= self.fresh or c == client for c, t in enumerate(self.renewed)], float)
 
     def weights(self, client):
         """Alpha with kept rows as one-hot, the kept layers, and what the way back needs."""
-        alpha, acts, outputs = forward(self.nets[client], client, relu=self.relu, bias=self.bias)
+        raw, acts, outputs = forward(self.nets[client], client, relu=self.relu, bias=self.bias)
+        alpha = raw * self.heard(client)
+        alpha = alpha / alpha.sum(1, keepdims=True)
         order = sorted(range(len(alpha)), key=lambda layer: (-alpha[layer, client], layer))
         kept = set(order[: self.retained])
         used = np.array([np.arange(alpha.shape[1]) == client if i in kept else alpha[i] for i in range(len(alpha))])
-        return used.astype(float), kept, (acts, outputs, alpha)
+        return used.astype(float), kept, (acts, outputs, raw, alpha)
 
     def learn(self, client, slopes):
         """One step of the client's hypernetwork."""
-        _, _, (acts, outputs, alpha) = self.weights(client)
-        grads = backward(self.nets[client], acts, outputs, alpha, slopes, relu=self.relu)
+        _, _, (acts, outputs, raw, alpha) = self.weights(client)
+        heard = self.heard(client)
+        slopes = heard * (slopes - (alpha * slopes).sum(1, keepdims=True)) / (raw * heard).sum(1, keepdims=True)
+        grads = backward(self.nets[client], acts, outputs, raw, slopes, relu=self.relu)
         self.nets[client] = step(self.nets[client], grads, self.rate * self.sign)
 
     def mix(self, client, pool):
@@ -119,6 +131,9 @@ class PFedLA:
             self.pool[client] = entry
             self.own[client] = model
             trained[client], losses[client] = model, loss
+        for client in trained:
+            self.renewed[client] = self.rounds
+        self.rounds += 1
         return trained, losses
 
 

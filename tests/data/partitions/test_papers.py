@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fedjax_layers.data import load
 from fedjax_layers.data.partitions import partition, pfedla_1, pfedla_2, playerfl
 from tests.data.partitions.cases import BALANCED
 
@@ -65,6 +66,21 @@ def test_pfedla_1_in_the_paper_s_settings():
     fine = np.repeat(np.arange(100), 600)
     owner = pfedla_1(fine, 100, classes=12)
     assert all(len(np.unique(fine[owner == c])) == 12 for c in range(100))
+
+
+def test_a_client_trains_and_is_tested_on_the_same_four_classes_for_good():
+    """One public code splits anew whenever a client is loaded, so that test examples are trained on."""
+
+    def made():
+        return load("digits", partition="pfedla_1", clients=10, seed=1, test_fraction=0.3, val_fraction=0.0)
+
+    one, again = made(), made()
+    seen = [[set(one.example_ids[one.rows(c, s)]) for s in ("train", "test")] for c in range(10)]
+    assert all(train and test and not train & test for train, test in seen)
+    held = [[set(one.labels[one.rows(c, s)]) for s in ("train", "test")] for c in range(10)]
+    assert all(len(train) == 4 and train == test for train, test in held)
+    assert set.union(*(train for train, _ in held)) == set(range(10))
+    assert one.partition_hash == again.partition_hash
 
 
 def test_pfedla_1_hands_out_everything_if_asked():

@@ -1,0 +1,167 @@
+"""pFedLA, one choice at a time: what the paper leaves open, and what re-implementations do differently.
+
+Questions (note section 11): does the sign of the hypernetworks' step show at their usual rate? What do normalisation,
+granularity, start, order, participation, retained layers and the rate do?
+
+    python -m experiments.pfedla_ablation --preset laptop --data-dir DATA
+
+Fashion-MNIST, both splits, 10 clients, as in ``pfedla_table``; every variant changes "pFedLA, fast" in what its name
+says. Part "rate" is run on seed 100 alone and read on validation examples: it is where the fast rate comes from.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from experiments.harness import run_cells, spread
+from experiments.pfedla_methods import AS_REIMPLEMENTED, BOTH, FAST
+from experiments.pfedla_runs import points_against, run
+
+TUNING_SEED = 100
+RATES = (0.005, 0.05, 0.5, 5.0)
+BASE = "pFedLA, fast"
+PRESETS: dict[str, dict[str, Any]] = {
+    "smoke": {
+        "seeds": 1,
+        "rounds": 2,
+        "batch_size": 16,
+        "model": "lenet5",
+        "clients": 4,
+        "limit": 300,
+        "splits": ["non-IID_1"],
+        "parts": ["sign"],
+    },
+    "laptop": {
+        "seeds": 3,
+        "rounds": 30,
+        "batch_size": 16,
+        "model": "lenet5",
+        "clients": 10,
+        "limit": 4_000,
+        "splits": list(BOTH),
+        "parts": None,
+    },
+    "paper": {
+        "seeds": 5,
+        "rounds": 100,
+        "batch_size": 32,
+        "model": "fedbn",
+        "clients": 10,
+        "limit": None,
+        "splits": list(BOTH),
+        "parts": None,
+        "epochs": 10,
+    },
+}
+
+
+def _parts() -> dict[str, dict[str, tuple[str, dict[str, Any], dict[str, Any]]]]:
+    """Part -> variant -> algorithm, its options (beside the fast rate), changes of the run."""
+    slow = {"hyper_learning_rate": 0.005}
+
+    def la(**options: Any) -> tuple[str, dict[str, Any], dict[str, Any]]:
+        return "pfedla", FAST | options, {}
+
+    def heur(**options: Any) -> tuple[str, dict[str, Any], dict[str, Any]]:
+        return "heurpfedla", FAST | options, {}
+
+    def share(cohort: int, **options: Any) -> tuple[str, dict[str, Any], dict[str, Any]]:
+        return "pfedla", FAST | options, {"cohort": cohort}
+
+    rates = {
+        f"{rate:g}{', by norm' if norm else ''}": la(hyper_learning_rate=rate, normalise_update=norm)
+        for norm, rate in itertools.product((False, True), RATES)
+    }
+    return {
+        "rate": rates,
+        "base": {BASE: la(), "Local": ("local", {}, {}), "FedAvg": ("fedavg", {}, {})},
+        "sign": {
+            "descent, rate 0.005": la(**slow),
+            "ascent, rate 0.005": la(**slow, published_sign=True),
+            "ascent": la(published_sign=True),
+        },
+        "normalisation": {
+            "ReLU, heads U(0, 1)": la(normalise="relu", hyper_heads="uniform"),
+            "softmax, heads normal": la(hyper_heads="normal"),
+            "softmax, update by its norm": la(normalise_update=True),
+        },
+        "granularity": {name: la(granularity=name) for name in ("tensor", "block", "model")},
+        "retained": {
+            **{f"largest, k = {k}": heur(retained=k) for k in range(1, 5)},
+            **{f"{which}, k = 1": heur(retained=1, retain=which) for which in ("smallest", "random", "last")},
+            **{f"{which}, k = 3": heur(retained=3, retain=which) for which in ("smallest", "random", "last")},
+            "largest, k = 1, not uploaded": heur(retained=1, upload_retained=False),
+        },
+        "start": {
+            "different models": la(same_start=False),
+            "self bias 2": la(self_bias=2.0),
+            "self bias 4": la(self_bias=4.0),
+            "one hypernetwork for all": la(shared_hypernetwork=True),
+        },
+        "order": {"one by one": la(order="one_by_one"), "pool: old entry plus update": la(pool_update="added")},
+        "participation": {
+            "5 of 10": share(5),
+            "2 of 10": share(2),
+            "2 of 10, fresh entries": share(2, fresh_rounds=2),
+            "2 of 10, FedAvg": ("fedavg", {}, {"cohort": 2}),
+        },
+        "as re-implemented": {"all at once": ("pfedla", AS_REIMPLEMENTED, {})},
+    }
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run the preset, write rows, print a table per split."""
+    run_cells("pfedla_ablation", __doc__, argv, PRESETS, _cells, run, _tables)
+
+
+def _cells(preset: dict[str, Any]) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    same = {field: preset[field] for field in ("clients", "limit", "model")} | {"epochs": preset.get("epochs", 1)}
+    for (part, variants), split in itertools.product(_parts().items(), preset["splits"]):
+        if preset["parts"] is not None and part not in ("base", *preset["parts"]):
+            continue
+        for method, (algorithm, options, changes) in variants.items():
+            yield (
+                {"split": split, "part": part, "method": method},
+                {
+                    "data": "fashion_mnist",
+                    "split": split,
+                    "algorithm": algorithm,
+                    "options": options,
+                    **({"seeds": [TUNING_SEED]} if part == "rate" else {}),
+                    **same,
+                    **changes,
+                },
+            )
+
+
+def _tables(rows: list[dict[str, Any]], preset: dict[str, Any]) -> str:
+    return "\n".join(f"\n{split}\n\n{_table([r for r in rows if r['split'] == split])}" for split in preset["splits"])
+
+
+def _table(rows: list[dict[str, Any]]) -> str:
+    lines = [
+        f"| part | variant | served % | trained % | {BASE} minus it, trained | validation % "
+        "| self weight, first to last layer | from uniform |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for part, method in dict.fromkeys((r["part"], r["method"]) for r in rows):
+        some = [r for r in rows if (r["part"], r["method"]) == (part, method)]
+        found = [spread([r["accuracy"][m]["last"] for r in some]) for m in ("served", "trained")]
+        validation = spread([r["validation"]["served"] for r in some])
+        against = "–" if part == "rate" else points_against(rows, BASE, method, "trained")
+        weights = [_layers([r[k][1] for r in some if k in r]) for k in ("self_weight", "from_uniform")]
+        lines.append(f"| {part} | {method} | {' | '.join(found)} | {against} | {validation} | {' | '.join(weights)} |")
+    return "\n".join(lines)
+
+
+def _layers(values: list[list[float]]) -> str:
+    """Means over seeds, by group of layers."""
+    return " ".join(f"{v:.2f}" for v in np.mean(values, axis=0)) if values else "–"
+
+
+if __name__ == "__main__":
+    main()

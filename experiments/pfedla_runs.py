@@ -1,0 +1,136 @@
+"""What pFedLA's experiments do: from a cell of a table to clients' mean accuracy before and after local training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from experiments.harness import before_finish
+from experiments.pfedla_methods import DATASETS, MODELS, OF_CIFAR100, SPLITS, WITHIN
+from fedjax_layers.simulation.config import RunConfig
+from fedjax_layers.simulation.experiment import execute
+from fedjax_layers.simulation.history import History
+from fedjax_layers.simulation.setup import Experiment, prepare
+from fedjax_layers.simulation.statistics import paired_difference
+from fedjax_layers.simulation.summary import exchanged_bytes, scores_of
+
+EVALUATIONS = 10  # per run
+MOMENTS = ("served", "trained")
+
+
+def run(data_dir: str | None, *, unfinished: bool = False, **how: Any) -> dict[str, Any]:
+    """Train and score.
+
+    Args:
+      data_dir: folder of the data files.
+      unfinished: score without the phase after the last round.
+      **how: as :func:`train`.
+
+    Returns:
+      ``accuracy`` (moment -> selection -> mean over clients), ``validation`` (moment -> the last round's mean),
+      ``curve`` (moment -> one number per evaluation), ``steps``, ``bytes`` (up, down), ``seconds``, ``examples``
+      (training, of all clients), and of methods that mix ``self_weight`` and ``from_uniform`` (the first and the last
+      round's, by group of layers).
+    """
+    experiment, history, seconds = train(data_dir, **how)
+    return {**_scores(experiment, before_finish(history) if unfinished else history), "seconds": seconds}
+
+
+def train(
+    data_dir: str | None,
+    *,
+    data: str,
+    split: str,
+    clients: int,
+    seed: int,
+    algorithm: str,
+    options: Mapping[str, Any],
+    model: str,
+    limit: int | None,
+    rounds: int,
+    **changes: Any,
+) -> tuple[Experiment, History, float]:
+    """Train as pFedLA's experiments do: plain SGD at 0.01, one common start.
+
+    Args:
+      data_dir: folder of the data files.
+      data: a key of ``DATASETS``.
+      split: a key of ``SPLITS``.
+      clients: C.
+      seed: of start, partition, split and batches.
+      algorithm: registry name.
+      options: its options.
+      model: a key of ``MODELS``.
+      limit: examples that are dealt out; ``None``: all.
+      rounds: T.
+      **changes: other fields of the config, such as ``batch_size``.
+
+    Returns:
+      The run, its history and its seconds.
+    """
+    partition, dealt = SPLITS[split]
+    dealt = OF_CIFAR100[split] if data == "cifar100" else dealt
+    some = {} if limit is None else {"limit": limit}
+    fields = {
+        **DATASETS[data],
+        **MODELS[model],
+        "learning_rate": 0.01,
+        "momentum": 0.0,
+        "eval_every": max(1, rounds // EVALUATIONS),
+        "client_width": "1",
+        **changes,
+    }
+    config = RunConfig(
+        algorithm=algorithm,
+        algorithm_options=options,
+        partition=partition,
+        clients=clients,
+        data_options={**dealt, **some, **WITHIN, "split_seed": seed},
+        rounds=rounds,
+        seed=seed,
+        **fields,
+    )
+    experiment = prepare(config, data_dir)
+    summary, history = execute(experiment)
+    return experiment, history, summary["wall_seconds"]
+
+
+def _scores(experiment: Experiment, history: History) -> dict[str, Any]:
+    ones = np.ones(experiment.data.num_clients)
+    accuracy = {m: {s: _mean(scores_of(history, m, s, ones)) for s in ("last", "best")} for m in MOMENTS}
+    scored = {
+        split: {m: np.nanmean(history.evaluations[f"{m}/{split}/accuracy"], axis=1).tolist() for m in MOMENTS}
+        for split in ("val", "test")
+    }
+    weights = {k: history.rounds[k].tolist() for k in ("self_weight", "from_uniform") if k in history.rounds}
+    return {
+        "accuracy": accuracy,
+        "validation": {m: curve[-1] for m, curve in scored["val"].items()},
+        "curve": scored["test"],
+        "steps": int(history.rounds["steps"].sum(dtype=np.int64)),
+        "bytes": exchanged_bytes(history, experiment.builder.task.layers),
+        "examples": int(experiment.data.sizes["train"].sum()),
+        **{k: [v[0], v[-1]] for k, v in weights.items()},
+    }
+
+
+def _mean(scores: Mapping[str, Any] | None) -> float | None:
+    return None if scores is None else scores["accuracy"]["mean"]
+
+
+def points_against(rows: Sequence[Mapping[str, Any]], ours: str, other: str, moment: str) -> str:
+    """Paired difference in accuracy points over the seeds that both methods have, with its 95 % interval."""
+
+    def of(method: str) -> dict[int, float]:
+        return {r["seed"]: r["accuracy"][moment]["last"] for r in rows if r["method"] == method}
+
+    a, b = of(ours), of(other)
+    seeds = sorted(a.keys() & b.keys())
+    if not seeds:
+        return "–"
+    d = paired_difference(np.array([a[s] for s in seeds]), np.array([b[s] for s in seeds]))
+    if len(seeds) == 1:
+        return f"{100 * d.mean:+.1f}"
+    return f"{100 * d.mean:+.1f} [{100 * d.low:+.1f}, {100 * d.high:+.1f}]"
