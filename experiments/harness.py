@@ -25,6 +25,7 @@ from fedjax_layers.simulation.statistics import (
 
 PRESETS = ("smoke", "laptop", "paper")
 RESULTS = Path(__file__).parent / "results"
+USUAL = ("rounds", "steps", "epochs", "batch_size", "learning_rate", "model", "client_size")  # of every run of a preset
 Cells = Callable[[dict[str, Any]], Iterable[tuple[dict[str, Any], dict[str, Any]]]]
 
 
@@ -94,7 +95,7 @@ def run_cells(
       name: of the experiment.
       doc: its text.
       argv: its arguments.
-      presets: name -> numbers; ``seeds``, and what ``run`` needs of ``rounds``, ``steps`` and ``batch_size``.
+      presets: name -> numbers; ``seeds``, and of ``USUAL`` what ``run`` needs.
       cells: ``preset -> (key of the row, arguments of run)``; among the arguments, ``seeds`` in place of the preset's.
       run: ``(data_dir, *, seed, ...) -> what the row holds``.
       tables: ``(rows, preset) -> text``.
@@ -102,7 +103,7 @@ def run_cells(
     options = arguments(name, doc, argv)
     preset = presets[options.preset]
     rows = Rows(options.out)
-    usual: dict[str, Any] = {field: preset[field] for field in ("rounds", "steps", "batch_size") if field in preset}
+    usual: dict[str, Any] = {field: preset[field] for field in USUAL if field in preset}
     for key, how in cells(preset):  # seeds inside: where the sizes are the same, they share the compiled programs
         for seed in how.pop("seeds", range(preset["seeds"])):
             rows.get(key | {"seed": seed}, functools.partial(run, options.data_dir, **(usual | how | {"seed": seed})))

@@ -19,42 +19,32 @@ import numpy as np
 
 from experiments.harness import run_cells, spread
 from experiments.pfedla_methods import AS_REIMPLEMENTED, BOTH, FAST
-from experiments.pfedla_runs import points_against, run
+from experiments.pfedla_runs import SIZES, points_against, run
 
-TUNING_SEED = 100
+TUNING_SEEDS = (100, 101, 102)
 RATES = (0.005, 0.05, 0.5, 5.0)
 BASE = "pFedLA, fast"
 PRESETS: dict[str, dict[str, Any]] = {
     "smoke": {
-        "seeds": 1,
-        "rounds": 2,
-        "batch_size": 16,
+        **SIZES["smoke"],
         "model": "lenet5",
         "clients": 4,
-        "limit": 300,
         "splits": ["non-IID_1"],
         "parts": ["sign"],
     },
     "laptop": {
-        "seeds": 3,
-        "rounds": 30,
-        "batch_size": 16,
+        **SIZES["laptop"],
         "model": "lenet5",
         "clients": 10,
-        "limit": 4_000,
         "splits": list(BOTH),
         "parts": None,
     },
     "paper": {
-        "seeds": 5,
-        "rounds": 100,
-        "batch_size": 32,
+        **SIZES["paper"],
         "model": "fedbn",
         "clients": 10,
-        "limit": None,
         "splits": list(BOTH),
         "parts": None,
-        "epochs": 10,
     },
 }
 
@@ -119,7 +109,6 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _cells(preset: dict[str, Any]) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
-    same = {field: preset[field] for field in ("clients", "limit", "model")} | {"epochs": preset.get("epochs", 1)}
     for (part, variants), split in itertools.product(_parts().items(), preset["splits"]):
         if preset["parts"] is not None and part not in ("base", *preset["parts"]):
             continue
@@ -131,8 +120,8 @@ def _cells(preset: dict[str, Any]) -> Iterator[tuple[dict[str, Any], dict[str, A
                     "split": split,
                     "algorithm": algorithm,
                     "options": options,
-                    **({"seeds": [TUNING_SEED]} if part == "rate" else {}),
-                    **same,
+                    **({"seeds": TUNING_SEEDS} if part == "rate" else {}),
+                    "clients": preset["clients"],
                     **changes,
                 },
             )

@@ -11,10 +11,11 @@ DATASETS: dict[str, dict[str, Any]] = {
     "cifar10": {"dataset": "cifar10"},
     "cifar100": {"dataset": "cifar100"},
 }
+CLUSTERS = "two clusters"
 SPLITS: dict[str, tuple[str, dict[str, Any]]] = {
     "non-IID_1": ("pfedla_1", {"classes": 4}),  # the same amount of each of four classes
     "non-IID_2": ("pfedla_2", {"dominant": 2, "share": 0.8}),  # all classes, two of them four fifths
-    "two clusters": ("classes_per_team", {"team_classes": ("0-4", "5-9"), "classes": 5}),  # first half, second half
+    CLUSTERS: ("classes_per_team", {"team_classes": ("0-4", "5-9"), "classes": 5}),  # first half, second half
 }
 BOTH = ("non-IID_1", "non-IID_2")  # the paper's
 OF_CIFAR100: dict[str, dict[str, Any]] = {"non-IID_1": {"classes": 12}, "non-IID_2": {"dominant": 20, "share": 0.8}}

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from experiments.harness import before_finish
-from experiments.pfedla_methods import DATASETS, MODELS, OF_CIFAR100, SPLITS, WITHIN
+from experiments.pfedla_methods import CLUSTERS, DATASETS, MODELS, OF_CIFAR100, SPLITS, WITHIN
 from fedjax_layers.simulation.config import RunConfig
 from fedjax_layers.simulation.experiment import execute
 from fedjax_layers.simulation.history import History
@@ -17,6 +17,11 @@ from fedjax_layers.simulation.statistics import paired_difference
 from fedjax_layers.simulation.summary import exchanged_bytes, scores_of
 
 EVALUATIONS = 10  # per run
+SIZES: dict[str, dict[str, Any]] = {  # what the presets of several experiments have in common
+    "smoke": {"seeds": 1, "rounds": 2, "epochs": 1, "batch_size": 16, "learning_rate": 0.05, "client_size": 60},
+    "laptop": {"seeds": 3, "rounds": 30, "epochs": 1, "batch_size": 16, "learning_rate": 0.05, "client_size": 400},
+    "paper": {"seeds": 5, "rounds": 100, "epochs": 10, "batch_size": 32, "learning_rate": 0.01, "client_size": None},
+}
 MOMENTS = ("served", "trained")
 
 
@@ -48,11 +53,11 @@ def train(
     algorithm: str,
     options: Mapping[str, Any],
     model: str,
-    limit: int | None,
+    client_size: int | None,
     rounds: int,
     **changes: Any,
 ) -> tuple[Experiment, History, float]:
-    """Train as pFedLA's experiments do: plain SGD at 0.01, one common start.
+    """Train as pFedLA's experiments do: plain SGD, one common start.
 
     Args:
       data_dir: folder of the data files.
@@ -63,20 +68,20 @@ def train(
       algorithm: registry name.
       options: its options.
       model: a key of ``MODELS``.
-      limit: examples that are dealt out; ``None``: all.
+      client_size: examples per client; ``None``: as many as there are.
       rounds: T.
-      **changes: other fields of the config, such as ``batch_size``.
+      **changes: other fields of the config: ``learning_rate``, ``batch_size``, ``epochs``, ``cohort``.
 
     Returns:
       The run, its history and its seconds.
     """
     partition, dealt = SPLITS[split]
     dealt = OF_CIFAR100[split] if data == "cifar100" else dealt
-    some = {} if limit is None else {"limit": limit}
+    if client_size is not None:
+        dealt = dealt | ({"limit": clients * client_size} if split == CLUSTERS else {"client_size": client_size})
     fields = {
         **DATASETS[data],
         **MODELS[model],
-        "learning_rate": 0.01,
         "momentum": 0.0,
         "eval_every": max(1, rounds // EVALUATIONS),
         "client_width": "1",
@@ -87,7 +92,7 @@ def train(
         algorithm_options=options,
         partition=partition,
         clients=clients,
-        data_options={**dealt, **some, **WITHIN, "split_seed": seed},
+        data_options={**dealt, **WITHIN, "split_seed": seed},
         rounds=rounds,
         seed=seed,
         **fields,

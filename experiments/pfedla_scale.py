@@ -18,34 +18,31 @@ from typing import Any
 
 from experiments.harness import run_cells, spread
 from experiments.pfedla_methods import FAST
-from experiments.pfedla_runs import run
+from experiments.pfedla_runs import SIZES, run
 
 PRESETS: dict[str, dict[str, Any]] = {
     "smoke": {
-        "seeds": 1,
+        **SIZES["smoke"],
         "rounds": 2,
-        "batch_size": 16,
         "model": "lenet5",
         "clients": [5, 10],
-        "examples": 60,
+        "client_size": 48,
         "methods": ["FedAvg", "pFedLA", "self bias 4"],
     },
     "laptop": {
-        "seeds": 3,
+        **SIZES["laptop"],
         "rounds": 100,
-        "batch_size": 16,
         "model": "lenet5",
         "clients": [10, 30, 100, 300, 1000],
-        "examples": 60,
+        "client_size": 48,
         "methods": None,
     },
     "paper": {
-        "seeds": 5,
+        **SIZES["paper"],
         "rounds": 250,
-        "batch_size": 16,
         "model": "lenet5",
         "clients": [10, 30, 100, 300, 1000],
-        "examples": 60,
+        "client_size": 48,
         "methods": None,
     },
 }
@@ -81,8 +78,6 @@ def _cells(preset: dict[str, Any]) -> Iterator[tuple[dict[str, Any], dict[str, A
                     "split": "non-IID_1",
                     "clients": clients,
                     "cohort": max(clients // 10, min(5, clients)),
-                    "limit": clients * preset["examples"],
-                    "model": preset["model"],
                     "algorithm": algorithm,
                     "options": options,
                     "unfinished": method == "FedAvg",

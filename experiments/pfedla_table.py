@@ -22,36 +22,29 @@ import numpy as np
 
 from experiments.harness import run_cells, spread
 from experiments.pfedla_methods import AS_REIMPLEMENTED, BOTH, FAST
-from experiments.pfedla_runs import MOMENTS, points_against, run
+from experiments.pfedla_runs import MOMENTS, SIZES, points_against, run
 from fedjax_layers.simulation.statistics import ranks
 
 FOUR = ("mnist", "fashion_mnist", "cifar10", "cifar100")
 PRESETS: dict[str, dict[str, Any]] = {
     "smoke": {
-        "seeds": 1,
-        "rounds": 1,
-        "batch_size": 32,
+        **SIZES["smoke"],
         "models": ("lenet5", "small, batch norm"),
-        "cells": [("mnist", "non-IID_1", 4, 300, None)],
+        "cells": [("mnist", "non-IID_1", 4, 60, None)],
         "methods": ["FedAvg", "FedBN", "pFedLA", "whole model, fast"],
     },
     "laptop": {
-        "seeds": 3,
-        "rounds": 30,
-        "batch_size": 16,
+        **SIZES["laptop"],
         "models": ("lenet5", "small, batch norm"),
         "cells": [
-            *((data, split, 10, 4_000, None) for data in FOUR for split in BOTH),
-            *((data, "non-IID_1", 100, 10_000, 10) for data in ("fashion_mnist", "cifar10")),
+            *((data, split, 10, 300 if data == "cifar100" else 400, None) for data in FOUR for split in BOTH),
+            *((data, "non-IID_1", 100, 80, 10) for data in ("fashion_mnist", "cifar10")),
         ],
         "methods": None,
     },
     "paper": {
-        "seeds": 5,
-        "rounds": 250,
-        "batch_size": 32,
+        **SIZES["paper"],
         "models": ("fedbn", "fedbn, batch norm"),
-        "epochs": 10,
         "cells": [
             (data, split, clients, None, cohort)
             for clients, cohort in ((10, None), (100, 10))
@@ -99,7 +92,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _cells(preset: dict[str, Any]) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
-    for data, split, clients, limit, cohort in preset["cells"]:
+    for data, split, clients, size, cohort in preset["cells"]:
         for method in preset["methods"] or METHODS:
             if method == "uniform" and cohort is None:
                 continue  # clients of one size who all take part: FedAvg
@@ -111,12 +104,11 @@ def _cells(preset: dict[str, Any]) -> Iterator[tuple[dict[str, Any], dict[str, A
                     "split": split,
                     "clients": clients,
                     "cohort": cohort,
-                    "limit": limit,
+                    "client_size": size,
                     "model": preset["models"][method in WITH_BATCH_NORM],
                     "algorithm": algorithm,
                     "options": options,
                     "unfinished": method == "FedAvg",
-                    "epochs": preset.get("epochs", 1),
                 },
             )
 

@@ -18,27 +18,25 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 
-from experiments.harness import Rows, arguments
+from experiments.harness import USUAL, Rows, arguments
 from experiments.pfedla_methods import FAST
-from experiments.pfedla_runs import train
+from experiments.pfedla_runs import SIZES, train
 from fedjax_layers.data.team_formation import label_counts
 
 PRESETS: dict[str, dict[str, Any]] = {
-    "smoke": {"seeds": 1, "rounds": 2, "batch_size": 16, "clients": 4, "limit": 300, "data": ["mnist"]},
+    "smoke": {
+        **SIZES["smoke"],
+        "clients": 4,
+        "data": ["mnist"],
+    },
     "laptop": {
-        "seeds": 3,
-        "rounds": 60,
-        "batch_size": 16,
+        **SIZES["laptop"],
         "clients": 10,
-        "limit": 4_000,
         "data": ["mnist", "fashion_mnist"],
     },
     "paper": {
-        "seeds": 5,
-        "rounds": 250,
-        "batch_size": 32,
+        **SIZES["paper"],
         "clients": 20,
-        "limit": None,
         "data": ["mnist", "fashion_mnist", "cifar10"],
     },
 }
@@ -68,11 +66,9 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _row(preset: Mapping[str, Any], data_dir: str | None, *, variant: str, **where: Any) -> dict[str, Any]:
-    same = {field: preset[field] for field in ("rounds", "batch_size", "clients", "limit")}
+    same = {field: preset[field] for field in (*USUAL, "clients") if field in preset}
     options = VARIANTS[variant] | {"record_weights": True}
-    experiment, history, _ = train(
-        data_dir, algorithm="pfedla", options=options, model="lenet5", epochs=1, **same, **where
-    )
+    experiment, history, _ = train(data_dir, algorithm="pfedla", options=options, model="lenet5", **same, **where)
     alpha = history.rounds["alpha"]  # [R, C, L, C]
     near = _likeness(label_counts(experiment.data)) if where["split"] != "two clusters" else _halves(alpha.shape[1])
     return {

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from fedjax_layers.data.partitions.checks import check_count, check_labels, check_min_size, check_positive
+from fedjax_layers.data.partitions.checks import (
+    check_count,
+    check_labels,
+    check_min_size,
+    check_positive,
+    is_integer,
+)
 from fedjax_layers.data.partitions.counting import by_label, hand_out
 from fedjax_layers.data.partitions.few_classes import deal, owners_of, spread
 from fedjax_layers.data.partitions.repair import ensure_min_size
@@ -49,7 +55,13 @@ def playerfl(
 
 
 def pfedla_1(
-    labels: np.ndarray, num_clients: int, seed: int = 0, *, classes: int = 4, use_all: bool = False
+    labels: np.ndarray,
+    num_clients: int,
+    seed: int = 0,
+    *,
+    classes: int = 4,
+    use_all: bool = False,
+    client_size: int | None = None,
 ) -> np.ndarray:
     """Non-IID_1 of pFedLA: each client has ``classes`` classes at random, the same amount of each.
 
@@ -65,16 +77,19 @@ def pfedla_1(
       classes: classes per client.
       use_all: ``False`` keeps amounts within a client equal and leaves the rest to nobody; ``True`` hands out
         everything, as the re-implementation does, so amounts differ where classes or their owners do.
+      client_size: examples per client, at most; so that clients of all seeds and data sets may be of one size.
 
     Returns:
       ``[N]`` int32, each example's client, -1 for nobody's.
 
     Raises:
-      ValueError: as :func:`iid`; or ``classes`` is out of range, or a class has fewer examples than owners.
+      ValueError: as :func:`iid`; or ``classes`` is out of range, a class has fewer examples than owners, or
+        ``client_size`` is below ``classes`` or given with ``use_all``.
     """
     labels, num_clients = check_labels(labels, num_clients)
     groups = by_label(labels)
     check_count("classes", classes, len(groups), "the classes that occur")
+    _check_client_size(client_size, classes, use_all)
     rng = np.random.default_rng(seed)
     hands = deal(rng, num_clients, classes, len(groups))
     owners = owners_of(hands, len(groups))
@@ -82,7 +97,7 @@ def pfedla_1(
     if use_all:
         return whole
     cuts = np.array([len(examples) // max(len(clients), 1) for examples, clients in zip(groups, owners, strict=True)])
-    amount = cuts[hands].min(axis=1)
+    amount = np.minimum(cuts[hands].min(axis=1), len(labels) if client_size is None else client_size // classes)
     groups = [rng.permutation(examples) for examples in groups]
     return hand_out(groups, owners, [amount[clients] for clients in owners], len(labels))
 
@@ -95,6 +110,7 @@ def pfedla_2(
     dominant: int = 2,
     share: float = 0.8,
     use_all: bool = False,
+    client_size: int | None = None,
 ) -> np.ndarray:
     """Non-IID_2 of pFedLA: each client has all classes, of which ``dominant`` make up ``share`` of its examples.
 
@@ -113,13 +129,14 @@ def pfedla_2(
       use_all: ``False`` keeps the shares (each amount within one of its due) and leaves the rest to nobody;
         ``True`` cuts all of each class up in proportion, so shares differ where classes are of unequal size or
         do not dominate equally often.
+      client_size: examples per client, at most; as in :func:`pfedla_1`.
 
     Returns:
       ``[N]`` int32, each example's client, -1 for nobody's.
 
     Raises:
       ValueError: as :func:`iid`; or ``dominant`` or ``share`` is out of range, or a client would not get an
-        example of each class.
+        example of each class, or ``client_size`` is below the number of classes or given with ``use_all``.
     """
     labels, num_clients = check_labels(labels, num_clients)
     groups = by_label(labels)
@@ -127,12 +144,14 @@ def pfedla_2(
     check_count("dominant", dominant, len(groups) - 1, "fewer than the classes that occur")
     if not 0 < share < 1:
         raise ValueError(f"share: expected a number between 0 and 1, got {share}")
+    _check_client_size(client_size, len(groups), use_all)
     rng = np.random.default_rng(seed)
     weights = np.full((num_clients, len(groups)), (1 - share) / (len(groups) - dominant))
     np.put_along_axis(weights, deal(rng, num_clients, dominant, len(groups)), share / dominant, axis=1)
     sums = np.cumsum(weights, axis=0)
     sizes = supply / sums[-1]
-    ends = np.floor((sizes if use_all else sizes.min()) * sums).astype(np.int64)
+    size = sizes if use_all else min(sizes.min(), np.inf if client_size is None else client_size)
+    ends = np.floor(size * sums + 1e-9).astype(np.int64)  # amounts that are whole numbers stay so
     ends[-1] = supply if use_all else np.minimum(ends[-1], supply)
     amounts = np.diff(ends, axis=0, prepend=0)
     if not amounts.all():
@@ -140,3 +159,14 @@ def pfedla_2(
         raise ValueError(f"num_clients: expected so few that each gets an example of every class, got {found}")
     groups = [rng.permutation(examples) for examples in groups]
     return hand_out(groups, [np.arange(num_clients)] * len(groups), list(amounts.T), len(labels))
+
+
+def _check_client_size(client_size: int | None, least: int, use_all: bool) -> None:
+    """Refuse a size that leaves a class without an example, and one beside ``use_all``."""
+    if client_size is None:
+        return
+    if use_all:
+        raise ValueError(f"client_size: expected none with use_all, got {client_size}")
+    if not is_integer(client_size) or client_size < least:
+        expected = f"an integer of at least {least}, the classes per client"
+        raise ValueError(f"client_size: expected {expected}, got {client_size}")

@@ -132,6 +132,30 @@ def test_pfedla_2_in_the_paper_s_setting(clients):
     assert (abs(ordered[:, :-2] - 0.025 * 60_000 / clients) <= 1).all()
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_clients_may_be_of_one_size_whatever_there_is(seed):
+    labels = np.repeat(np.arange(10), np.random.default_rng(seed).integers(700, 800, 10))
+    one, two = pfedla_1(labels, 10, seed, client_size=402), pfedla_2(labels, 10, seed, client_size=400)
+    for owner, amounts in ((one, [0] * 6 + [100] * 4), (two, [10] * 8 + [160] * 2)):
+        table = np.zeros((10, 10), int)
+        np.add.at(table, (owner[owner >= 0], labels[owner >= 0]), 1)
+        np.testing.assert_array_equal(np.sort(table, axis=1), [amounts] * 10)
+    np.testing.assert_array_equal(pfedla_2(labels, 10, seed, client_size=10**6), pfedla_2(labels, 10, seed))
+
+
+@pytest.mark.parametrize(
+    ("make", "options", "message"),
+    [
+        (pfedla_1, {"client_size": 3}, "client_size: expected an integer of at least 4, .* got 3"),
+        (pfedla_2, {"client_size": 9}, "client_size: expected an integer of at least 10, .* got 9"),
+        (pfedla_1, {"client_size": 40, "use_all": True}, "client_size: expected none with use_all, got 40"),
+    ],
+)
+def test_sizes_that_cannot_be_are_refused(make, options, message):
+    with pytest.raises(ValueError, match=message):
+        make(BALANCED, 10, **options)
+
+
 def test_pfedla_2_hands_out_everything_if_asked():
     labels = np.repeat(np.arange(5), [1000, 400, 700, 900, 330])
     assert (pfedla_2(labels, 7, dominant=2) < 0).any()
