@@ -6,7 +6,8 @@ granularity, start, order, participation, retained layers and the rate do?
     python -m experiments.pfedla_ablation --preset laptop --data-dir DATA
 
 Fashion-MNIST, both splits, 10 clients, as in ``pfedla_table``; every variant changes "pFedLA, fast" in what its name
-says. Part "rate" is run on seed 100 alone and read on validation examples: it is where the fast rate comes from.
+says. Part "tuning" is run on other seeds and read on validation examples: it is where the fast
+rate and the numbers of the fixed rules come from.
 """
 
 from __future__ import annotations
@@ -62,12 +63,21 @@ def _parts() -> dict[str, dict[str, tuple[str, dict[str, Any], dict[str, Any]]]]
     def share(cohort: int, **options: Any) -> tuple[str, dict[str, Any], dict[str, Any]]:
         return "pfedla", FAST | options, {"cohort": cohort}
 
-    rates = {
-        f"{rate:g}{', by norm' if norm else ''}": la(hyper_learning_rate=rate, normalise_update=norm)
+    def rule(name: str, **options: Any) -> tuple[str, dict[str, Any], dict[str, Any]]:
+        return "layer_mix", {"rule": name} | options, {}
+
+    tuning = {
+        f"rate {rate:g}{', by norm' if norm else ''}": la(hyper_learning_rate=rate, normalise_update=norm)
         for norm, rate in itertools.product((False, True), RATES)
     }
+    for number in (0.1, 1.0, 10.0):
+        tuning[f"free logits {number:g}"] = rule("logits", logits_learning_rate=number)
+    for number in (0.3, 0.5, 0.7, 0.9):
+        tuning[f"self weight {number:g}"] = rule("self", self_weight=number)
+    for name, number in itertools.product(("cosine", "distance"), (0.05, 0.2, 0.5)):
+        tuning[f"{name} {number:g}"] = rule(name, temperature=number)
     return {
-        "rate": rates,
+        "tuning": tuning,
         "base": {BASE: la(), "Local": ("local", {}, {}), "FedAvg": ("fedavg", {}, {})},
         "sign": {
             "descent, rate 0.005": la(**slow),
@@ -120,7 +130,7 @@ def _cells(preset: dict[str, Any]) -> Iterator[tuple[dict[str, Any], dict[str, A
                     "split": split,
                     "algorithm": algorithm,
                     "options": options,
-                    **({"seeds": TUNING_SEEDS} if part == "rate" else {}),
+                    **({"seeds": TUNING_SEEDS} if part == "tuning" else {}),
                     "clients": preset["clients"],
                     **changes,
                 },
@@ -141,7 +151,7 @@ def _table(rows: list[dict[str, Any]]) -> str:
         some = [r for r in rows if (r["part"], r["method"]) == (part, method)]
         found = [spread([r["accuracy"][m]["last"] for r in some]) for m in ("served", "trained")]
         validation = spread([r["validation"]["served"] for r in some])
-        against = "–" if part == "rate" else points_against(rows, BASE, method, "trained")
+        against = "–" if part == "tuning" else points_against(rows, BASE, method, "trained")
         weights = [_layers([r[k][1] for r in some if k in r]) for k in ("self_weight", "from_uniform")]
         lines.append(f"| {part} | {method} | {' | '.join(found)} | {against} | {validation} | {' | '.join(weights)} |")
     return "\n".join(lines)
