@@ -60,6 +60,17 @@ class Trainer:
             if value is not None and value < 1:
                 raise ValueError(f"{name}: expected an integer of at least 1, got {value}")
 
+    def phase(self, name: str, *, epochs: int | None, steps: int | None = None, **changes: Any) -> Trainer:
+        """The trainer of another phase of the round, of so many epochs, or steps if given.
+
+        Raises:
+          ValueError: ``{name}_epochs`` or ``{name}_steps`` is below 1.
+        """
+        for kind, value in (("epochs", epochs), ("steps", steps)):
+            if value is not None and value < 1:
+                raise ValueError(f"{name}_{kind}: expected an integer of at least 1, got {value}")
+        return dataclasses.replace(self, epochs=epochs if steps is None else None, steps=steps, **changes)
+
     @property
     def orders(self) -> int:
         """Shuffled orders drawn per round."""

@@ -67,7 +67,10 @@ def ditto(
     refuse_statistics(trainer.task, "ditto")
     own = trainer
     if personal_epochs is not None or personal_steps is not None:
-        own = dataclasses.replace(trainer, epochs=personal_epochs, steps=personal_steps)
+        if personal_epochs is not None and personal_steps is not None:
+            found = f"{personal_epochs} and {personal_steps}"
+            raise ValueError(f"personal_epochs, personal_steps: expected one of them, got {found}")
+        own = trainer.phase("personal", epochs=personal_epochs, steps=personal_steps)
 
     def init(key: Key, params: Params) -> DittoState:
         del key

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 import optax
@@ -35,7 +33,7 @@ def fedbabu(
     """
     num_layers = trainer.task.layers.num_layers
     body = prefix_mask(num_layers - head_layers, num_layers)
-    tuner = dataclasses.replace(trainer, epochs=finish_epochs, steps=None, keep_optimizer=False)
+    tuner = trainer.phase("finish", epochs=finish_epochs, keep_optimizer=False)
 
     def init(key: Key, params: Params) -> SharingState:
         del key

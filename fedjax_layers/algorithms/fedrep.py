@@ -70,12 +70,9 @@ def fedrep(
 
     Source: Collins et al. 2021, Algorithm 1, with local epochs of SGD for both parts as in its experiments.
     """
-    for name, value in (("head_epochs", head_epochs), ("head_steps", head_steps)):
-        if value is not None and value < 1:
-            raise ValueError(f"{name}: expected an integer of at least 1, got {value}")
     num_layers = trainer.task.layers.num_layers
     body = prefix_mask(num_layers - head_layers, num_layers)
-    tuner = dataclasses.replace(trainer, epochs=head_epochs if head_steps is None else None, steps=head_steps)
+    tuner = trainer.phase("head", epochs=head_epochs, steps=head_steps)
 
     def init(key: Key, params: Params) -> FedRepState:
         del key

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import optax
 
 from fedjax_layers.algorithms.fedavg import fedavg
@@ -28,7 +26,7 @@ def local_adaptation(
     Returns:
       The algorithm; ``finish`` gives the personal models.
     """
-    tuner = dataclasses.replace(trainer, epochs=finish_epochs, steps=None)
+    tuner = trainer.phase("finish", epochs=finish_epochs)
 
     def finish(key: Key, state: SharingState, cohort: Cohort) -> Params:
         scale = None if trainer.step_scale is None else trainer.step_scale(state.round)

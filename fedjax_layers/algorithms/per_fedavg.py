@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import jax
@@ -61,13 +60,8 @@ def per_fedavg(
     everything = jnp.ones(trainer.task.layers.num_layers, bool)
     refuse_statistics(trainer.task, "per_fedavg")
     meta = meta_gradient(trainer.task, adaptation_rate, delta if variant == "hf" else None)
-    tuner = dataclasses.replace(
-        trainer,
-        optimizer=optax.sgd(adaptation_rate),
-        epochs=finish_epochs if finish_steps is None else None,
-        steps=finish_steps,
-        keep_optimizer=False,
-    )
+    once = optax.sgd(adaptation_rate)
+    tuner = trainer.phase("finish", epochs=finish_epochs, steps=finish_steps, optimizer=once, keep_optimizer=False)
 
     def round_(key: Key, state: SharingState, cohort: Cohort) -> tuple[SharingState, RoundInfo]:
         scale = None if trainer.step_scale is None else trainer.step_scale(state.round)

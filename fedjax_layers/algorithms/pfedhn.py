@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Sequence
 from typing import Any, Literal
 
 import jax
@@ -58,7 +57,7 @@ def pfedhn(
     hyper_clip: Number | None = 50.0,
     hyper_optimizer: optax.GradientTransformation | None = None,
     hyper_embedding: int | None = None,
-    hyper_hidden: Sequence[int] = (100, 100, 100),
+    hyper_hidden: tuple[int, ...] = (100, 100, 100),
     head_scale: Number = 0.0,
     order: Literal["together", "one_by_one"] = "together",
 ) -> Algorithm:
@@ -102,7 +101,7 @@ def pfedhn(
     Source: Shamsian et al. 2021, Algorithm 1 and equation 3; numbers from the published code (pFedLA note, section 8).
     """
     width = 1 + trainer.num_clients // 4 if hyper_embedding is None else hyper_embedding
-    sizes = Sizes(trainer.num_clients, width, tuple(hyper_hidden), head_scale)
+    sizes = Sizes(trainer.num_clients, width, hyper_hidden, head_scale)
     numbers = {"hyper_learning_rate": hyper_learning_rate, "hyper_momentum": hyper_momentum}
     _check(trainer, sizes, order, hyper_clip, **numbers, hyper_weight_decay=hyper_weight_decay)
     shapes = jax.eval_shape(trainer.task.init, jax.random.key(0))

@@ -38,7 +38,9 @@ _LARGEST_SEED = 2**32 - 1  # JAX drops higher bits without x64: two seeds would 
 _LEAST = {
     "mu": 0, "threshold": 0, "repeat_every": 0, "finish_epochs": 1,
     "personal_layers": 0, "head_layers": 0, "fixed_cut": 0,
-    "lam": 0, "inner_learning_rate": 0, "adaptation_rate": 0, "delta": 0, "step_size": 0,
+    "lam": 0, "inner_learning_rate": 0, "adaptation_rate": 0, "delta": 0, "step_size": 0, "beta": 0,
+    "lambda_decay": 0, "gamma_decay": 0, "beta_decay": 0, "amplified_rounds": 0,
+    "hyper_learning_rate": 0, "logits_learning_rate": 0, "fresh_rounds": 0,
     "hidden": 1, "channels": 1, "kernel_size": 1, "dropout": 0, "padding": 0,
 }  # fmt: skip
 

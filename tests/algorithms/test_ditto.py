@@ -68,5 +68,5 @@ def test_the_tether_moves_personal_models_and_not_the_global_one(x64):
 
 def test_both_personal_epochs_and_steps_are_refused():
     trainer = toy.make_trainer(toy.make_task(jnp.float32))
-    with pytest.raises(ValueError, match="epochs, steps: expected exactly one of them, got 2 and 3"):
+    with pytest.raises(ValueError, match="personal_epochs, personal_steps: expected one of them, got 2 and 3"):
         algorithms.ditto(trainer, personal_epochs=2, personal_steps=3)

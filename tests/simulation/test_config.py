@@ -1,15 +1,18 @@
 """Configs: every bad value is one line that names it, and a config read from a file repeats its run."""
 
 import dataclasses
+import inspect
 import json
 
 import numpy as np
 import pytest
 
+from fedjax_layers import algorithms
 from fedjax_layers.simulation.config import RunConfig
 from fedjax_layers.simulation.experiment import execute
 from fedjax_layers.simulation.records import RunDirectory, to_json
 from fedjax_layers.simulation.setup import prepare
+from tests import toy
 
 NAN, INF = float("nan"), float("inf")
 
@@ -57,6 +60,27 @@ BAD_OPTIONS = [
     ("fedper", {"personal_layers": 1.5}, "a whole number"),
     ("fedbabu", {"finish_epochs": 0}, "finish_epochs: expected at least 1"),
 ]
+
+
+MAY_BE_NEGATIVE = {"cut_offset", "self_bias"}
+NUMBERS = [
+    (name, option.name)
+    for name, factory in algorithms.registry.items()
+    for option in inspect.signature(factory).parameters.values()
+    if any(kind in str(option.annotation) for kind in ("int", "float", "Number")) and option.name not in MAY_BE_NEGATIVE
+]
+
+
+@pytest.mark.parametrize(("algorithm", "option"), NUMBERS)
+def test_no_number_of_an_algorithm_is_silently_negative(algorithm, option, x64):
+    """Config or factory refuses it: a negative rate would climb, and a negative count do nothing."""
+
+    def build():
+        config = RunConfig(algorithm=algorithm, algorithm_options={option: -1})
+        algorithms.registry[algorithm](toy.make_trainer(toy.make_task()), **config.algorithm_options)
+
+    with pytest.raises(ValueError, match=option.removeprefix("hyper_")):
+        build()
 
 
 @pytest.mark.parametrize(("field", "value", "message"), BAD_FIELDS)
