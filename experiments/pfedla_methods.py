@@ -48,5 +48,11 @@ AS_REIMPLEMENTED: dict[str, Any] = {  # every departure at once: ascent, one aft
     "hyper_heads": "uniform",
     "hyper_learning_rate": 0.005,
 }
-# The hypernetworks' rate with the best validation accuracy on seed 100 of Fashion-MNIST (``pfedla_ablation``, "rate").
+# What did best on validation examples of Fashion-MNIST, mean over both splits (``pfedla_ablation``, part "tuning").
 FAST: dict[str, Any] = {"hyper_learning_rate": 0.5}
+RULES: dict[str, dict[str, Any]] = {
+    "self weight": {"rule": "self", "self_weight": 0.7},
+    "cosine": {"rule": "cosine", "temperature": 0.5},
+    "distance": {"rule": "distance", "temperature": 0.05},
+    "free logits": {"rule": "logits", "logits_learning_rate": 10.0},
+}

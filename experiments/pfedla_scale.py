@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from experiments.harness import run_cells, spread
-from experiments.pfedla_methods import FAST
+from experiments.pfedla_methods import FAST, RULES
 from experiments.pfedla_runs import SIZES, run
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -57,8 +57,8 @@ METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "fast, fresh entries": ("pfedla", FAST | {"fresh_rounds": 1}),
     "rule: uniform": ("layer_mix", {"rule": "uniform"}),
     "rule: uniform, fresh entries": ("layer_mix", {"rule": "uniform", "fresh_rounds": 1}),
-    "rule: self weight 0.5": ("layer_mix", {"rule": "self"}),
-    "rule: self weight 0.5, fresh entries": ("layer_mix", {"rule": "self", "fresh_rounds": 1}),
+    "rule: self weight": ("layer_mix", RULES["self weight"]),
+    "rule: self weight, fresh entries": ("layer_mix", RULES["self weight"] | {"fresh_rounds": 1}),
 }
 
 
