@@ -95,9 +95,9 @@ def _tables(rows: list[dict[str, Any]], preset: dict[str, Any]) -> str:
             some = [r for r in own if (r["data"], r["case"], r["method"]) == (data, case, method)]
             found = " | ".join(spread([r["accuracy"][kind]["last"] for r in some]) for kind in KINDS)
             known = PUBLISHED.get((data, case), ()) if method == "PerMFL" else ()
-            sizes = (
-                "/".join(map(str, some[0]["teams"])) if len(some[0]["teams"]) < 9 else f"{len(some[0]['teams'])} of 2"
-            )
+            sizes = "/".join(map(str, some[0]["teams"]))
+            if len(set(some[0]["teams"])) == 1:
+                sizes = f"{len(some[0]['teams'])} × {some[0]['teams'][0]}"
             lines.append(f"| {data} | {case} | {sizes} | {method} | {found} | {', '.join(map(str, known)) or '–'} |")
     return "\n".join(lines)
 
