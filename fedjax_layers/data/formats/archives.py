@@ -5,7 +5,7 @@ from __future__ import annotations
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -52,19 +52,36 @@ def read_tar(path: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str, b
         raise ValueError(f"{path}: expected a complete tar.gz archive, found a broken one ({error})") from error
 
 
-def read_npz(path: Path, *names: str) -> list[np.ndarray]:
-    """The named arrays of an npz archive; pickled objects are refused.
+def read_npz(path: Path, *names: str) -> dict[str, np.ndarray]:
+    """Arrays of an npz file: the named ones in that order, or all of them. Nothing is unpickled.
 
     Raises:
-      ValueError: the archive is broken, or lacks one of the arrays.
+      FileNotFoundError: there is no such file.
+      ValueError: another, truncated or damaged file, one that lacks an array, arrays of Python objects, or members
+        that leave the archive.
     """
+    if not path.is_file():
+        raise FileNotFoundError(f"path: expected a file, found none at {path}")
     try:
-        # Opened here, as NumPy leaves a file open that it cannot read.
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
-            missing = [name for name in names if name not in archive.files]
-            if missing:
-                raise ValueError(f"no array {missing[0]!r}")
-            return [archive[name] for name in names]
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, TypeError, ValueError) as error:
-        expected = f"an npz archive with {', '.join(names)}"
-        raise ValueError(f"{path}: expected {expected}, found another or a broken one ({error})") from error
+        with zipfile.ZipFile(path) as archive:
+            held = [member.filename.removesuffix(".npy") for member in safe_members(archive, path)]
+    except zipfile.BadZipFile as error:
+        found = "an empty file" if not path.stat().st_size else f"another or a truncated one ({error})"
+        raise ValueError(f"{path}: expected an npz file, found {found}") from error
+    for name in names:
+        if name not in held:
+            raise ValueError(f"{path}: expected an array {name!r}, found {', '.join(held) or 'none'}")
+    with np.load(path, allow_pickle=False) as stored:
+        return {name: _array(path, stored, name) for name in names or held}
+
+
+def _array(path: Path, stored: Mapping[str, np.ndarray], name: str) -> np.ndarray:
+    try:
+        array = stored[name]
+    except (ValueError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
+        objects = "Object arrays" in str(error)
+        found = "Python objects, which only unpickling could read" if objects else f"a damaged one ({error})"
+        raise ValueError(f"{path}, array {name}: expected a plain array, found {found}") from error
+    if not isinstance(array, np.ndarray):  # NumPy hands over bytes where a member is no array
+        raise ValueError(f"{path}, array {name}: expected a plain array, found a file of another form")
+    return array

@@ -70,7 +70,7 @@ def read_tiled(files: Mapping[str, Path], arrays: Mapping[str, Mapping[str, str]
     """
     tables = {}
     for split, by_column in arrays.items():
-        labels = read_npz(files["labels.npz"], *by_column.values())
+        labels = read_npz(files["labels.npz"], *by_column.values()).values()
         pictures = [path for name, path in sorted(files.items()) if name.startswith(f"{split}_")]
         columns = {name: column.astype(np.int64) for name, column in zip(by_column, labels, strict=True)}
         tables[split] = {"image": np.concatenate([_tiles(path) for path in pictures]), **columns}

@@ -57,7 +57,7 @@ def _uci_har(tables: Tables, origin: str, *, split: str = "all") -> Dataset:
 def _read_arrays(files: Mapping[str, Path]) -> Tables:
     """``har_inertial.npz``: all windows, the training ones first; ``y`` from 0, ``subject`` from 1."""
     path = files["har_inertial.npz"]
-    signals, activity, subject, is_test = read_npz(path, "X", "y", "subject", "is_test")
+    signals, activity, subject, is_test = read_npz(path, "X", "y", "subject", "is_test").values()
     first = len(is_test) - np.count_nonzero(is_test)
     if is_test[:first].any():
         raise ValueError(f"{path}: expected all training windows before the test windows, found them mixed")

@@ -53,7 +53,7 @@ def read_arrays(files: Mapping[str, Path]) -> Tables:
     """``usps.npz``: ``x_train`` and ``x_test`` ``[N, 256]`` int16, ``y_train`` and ``y_test`` ``[N]``."""
     tables = {}
     for split in ("train", "test"):
-        pixels, digits = read_npz(files["usps.npz"], f"x_{split}", f"y_{split}")
+        pixels, digits = read_npz(files["usps.npz"], f"x_{split}", f"y_{split}").values()
         tables[split] = {"pixels": pixels.reshape(-1, SIDE, SIDE, 1), "label": digits.astype(np.int64)}
     return tables
 

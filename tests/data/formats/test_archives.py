@@ -69,23 +69,23 @@ def test_a_link_in_a_tar_archive_is_not_followed(tmp_path):
 def test_arrays_of_an_npz_archive(tmp_path):
     path = tmp_path / "a.npz"
     np.savez_compressed(path, x=np.arange(3), y=np.eye(2))
-    y, x = read_npz(path, "y", "x")
+    y, x = read_npz(path, "y", "x").values()
     np.testing.assert_array_equal(x, [0, 1, 2])
     np.testing.assert_array_equal(y, np.eye(2))
-    with pytest.raises(ValueError, match=r"a\.npz: expected an npz archive with x, z, .*no array 'z'"):
+    with pytest.raises(ValueError, match=r"a\.npz: expected an array 'z', found x, y"):
         read_npz(path, "x", "z")
     path.write_bytes(path.read_bytes()[:-30])
-    with pytest.raises(ValueError, match=r"a\.npz: expected an npz archive with x"):
+    with pytest.raises(ValueError, match=r"a\.npz: expected an npz file, found another or a truncated one"):
         read_npz(path, "x")
     with path.open("wb") as stream:
         np.save(stream, np.arange(3))
-    with pytest.raises(ValueError, match=r"a\.npz: expected an npz archive with x"):
+    with pytest.raises(ValueError, match=r"a\.npz: expected an npz file, found another or a truncated one"):
         read_npz(path, "x")
 
 
 def test_pickled_objects_are_refused(tmp_path):
     np.savez(tmp_path / "a.npz", x=np.array([{"an": "object"}], object))
-    with pytest.raises(ValueError, match=r"a\.npz: .*allow_pickle"):
+    with pytest.raises(ValueError, match=r"a\.npz, array x: expected a plain array, found Python objects"):
         read_npz(tmp_path / "a.npz", "x")
 
 

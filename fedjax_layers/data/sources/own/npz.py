@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import cast
@@ -11,42 +9,12 @@ from typing import cast
 import numpy as np
 
 from fedjax_layers.data.dataset import Dataset
-from fedjax_layers.data.files import safe_members
+from fedjax_layers.data.formats.archives import read_npz
 from fedjax_layers.data.source import Source
 from fedjax_layers.data.sources.own.arrays import Missing, OwnTask, Scaling, from_arrays
 from fedjax_layers.data.sources.own.names import option_names
 
 _TEST = {"x_test": "x", "y_test": "y", "client_test": "client"}
-
-
-def read_npz(path: Path) -> dict[str, np.ndarray]:
-    """All arrays of an ``.npz`` file; nothing is unpickled.
-
-    Raises:
-      FileNotFoundError: there is no such file.
-      ValueError: another, truncated or damaged file, arrays of Python objects, or members that leave the archive.
-    """
-    if not path.is_file():
-        raise FileNotFoundError(f"path: expected a file, found none at {path}")
-    try:
-        with zipfile.ZipFile(path) as archive:
-            names = [member.filename for member in safe_members(archive, path)]
-    except zipfile.BadZipFile as error:
-        found = "an empty file" if not path.stat().st_size else f"another or a truncated one ({error})"
-        raise ValueError(f"{path}: expected an npz file, found {found}") from error
-    arrays = {}
-    with np.load(path, allow_pickle=False) as stored:
-        for name in names:
-            array_name = name.removesuffix(".npy")
-            try:
-                arrays[array_name] = stored[name]
-            except (ValueError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
-                objects = "Object arrays" in str(error)
-                found = "Python objects, which only unpickling could read" if objects else f"a damaged one ({error})"
-                raise ValueError(f"{path}, array {array_name}: expected a plain array, found {found}") from error
-            if not isinstance(arrays[array_name], np.ndarray):  # NumPy hands over bytes where a member is no array
-                raise ValueError(f"{path}, array {array_name}: expected a plain array, found a file of another form")
-    return arrays
 
 
 def labelled_arrays(path: Path) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
@@ -56,7 +24,7 @@ def labelled_arrays(path: Path) -> tuple[dict[str, np.ndarray], np.ndarray | Non
       The arrays by those names; and flags ``[N]`` of the examples of the test part, ``None`` where there is none.
 
     Raises:
-      ValueError: an array is missing, or there is one of another name; or see :func:`read_npz`.
+      ValueError: an array is missing, or there is one of another name; or as :func:`read_npz`.
     """
     arrays = read_npz(path)
     known = ("x", "y", "client", *_TEST)
