@@ -154,11 +154,12 @@ def _plot(rows: list[dict[str, Any]], preset: dict[str, Any], path: Any) -> None
         image = [[_mean(rows, kind, (lam, gamma, beta)) for gamma in gammas] for lam in lambdas]
         low = min(_mean(rows, kind, s) for s in itertools.product(lambdas, gammas, betas))
         high = max(_mean(rows, kind, s) for s in itertools.product(lambdas, gammas, betas))
+        digits = 1 if high - low < 10 else 0
         ax = axes[row, column]
         ax.imshow(image, vmin=low, vmax=high, cmap="viridis", origin="lower", aspect="auto")
-        for (i, lam), (j, gamma) in itertools.product(enumerate(lambdas), enumerate(gammas)):
+        for i, j in itertools.product(range(len(lambdas)), range(len(gammas))):
             colour = "w" if image[i][j] < (low + high) / 2 else "k"
-            ax.text(j, i, f"{_mean(rows, kind, (lam, gamma, beta)):.0f}", ha="center", va="center", color=colour)
+            ax.text(j, i, f"{image[i][j]:.{digits}f}", ha="center", va="center", color=colour)
         ax.set_xticks(range(len(gammas)), [f"{g:g}" for g in gammas])
         ax.set_yticks(range(len(lambdas)), [f"{x:g}" for x in lambdas])
         ax.set(title=f"{kind}, β = {beta:g}", xlabel="γ", ylabel="λ")
