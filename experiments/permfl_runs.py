@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from experiments.permfl_methods import DATASETS, HIDDEN, MODELS, SPLIT
+from fedjax_layers.data.team_formation import label_counts
 from fedjax_layers.simulation.config import RunConfig
 from fedjax_layers.simulation.experiment import execute
 from fedjax_layers.simulation.history import History
@@ -22,39 +23,73 @@ SIZES: dict[str, dict[str, int]] = {  # what the presets of several experiments 
 }
 
 
-def run(
-    data_dir: str | None,
+def run(data_dir: str | None, *, kinds: Sequence[str], **how: Any) -> dict[str, Any]:
+    """Train as PerMFL's experiments do, and score.
+
+    Args:
+      data_dir: folder of the data files.
+      kinds: which models are scored: ``"personal"`` (the device's last, PM), ``"team"``, ``"global"`` (GM).
+      **how: as :func:`configure`.
+
+    Returns:
+      ``accuracy`` (kind -> selection -> pooled over devices), ``validation`` (kind -> the last round's), ``curve``
+      (kind -> one number per evaluation), ``device_steps``, ``team_sent`` (team-to-server messages, 0 without teams),
+      ``seconds``, ``devices``, ``teams`` (their sizes).
+    """
+    experiment = prepare(configure(**how), data_dir)
+    summary, history = execute(experiment)
+    sizes = experiment.data.sizes["test"]  # PM and GM pool the test examples of all devices
+    return {
+        "accuracy": {kind: accuracies(history, kind, sizes) for kind in kinds},
+        "validation": {kind: curve(history, kind, experiment.data.sizes["val"], "val")[-1] for kind in kinds},
+        "curve": {kind: curve(history, kind, sizes) for kind in kinds},
+        "device_steps": int(history.rounds["steps"].sum(dtype=np.int64)),
+        "team_sent": int(history.rounds.get("team_sent", np.zeros(1, int)).sum(dtype=np.int64)),
+        "seconds": summary["wall_seconds"],
+        "devices": int(experiment.data.num_clients),
+        "teams": [] if experiment.team_of is None else np.bincount(experiment.team_of).tolist(),
+    }
+
+
+def majority(data_dir: str | None, *, kinds: Sequence[str], **how: Any) -> dict[str, Any]:
+    """As :func:`run`, of the rule that says each device's most frequent training label, whatever the input."""
+    data = prepare(configure(**how), data_dir).data
+    usual = label_counts(data).argmax(1)
+    share = {}
+    for split in ("val", "test"):
+        hits = [(data.labels[data.rows(c, split)] == label).sum() for c, label in enumerate(usual)]
+        share[split] = float(sum(hits) / data.sizes[split].sum())
+    return {
+        "accuracy": {kind: {"last": share["test"]} for kind in kinds},
+        "validation": dict.fromkeys(kinds, share["val"]),
+        "device_steps": 0,
+    }
+
+
+def configure(
     *,
     data: str,
     model: str,
     seed: int,
     algorithm: str,
     options: dict[str, Any],
-    kinds: Sequence[str],
     rounds: int,
     steps: int,
     batch_size: int,
     **changes: Any,
-) -> dict[str, Any]:
-    """Train as PerMFL's experiments do (plain SGD at 0.01, all devices, uniform means) and score.
+) -> RunConfig:
+    """A run of PerMFL's experiments: plain SGD at 0.01, all devices, uniform means.
 
     Args:
-      data_dir: folder of the data files.
       data: a key of ``DATASETS``.
       model: a key of ``MODELS``.
       seed: of start, partition, split and batches.
       algorithm: registry name.
       options: its options.
-      kinds: which models are scored: ``"personal"`` (the device's last, PM), ``"team"``, ``"global"`` (GM).
       rounds: T.
       steps: L.
       batch_size: examples per step.
       **changes: other fields of the config; ``data_options`` are added to those of the data set.
-
-    Returns:
-      ``accuracy`` (kind -> selection -> pooled over devices), ``validation`` (kind -> the last round's), ``curve``
-      (kind -> one number per evaluation), ``device_steps``, ``team_sent`` (team-to-server messages, 0 without teams),
-      ``seconds``, ``devices``, ``teams`` (their sizes).
     """
     where = DATASETS[data]
     network = MODELS[model]
@@ -72,7 +107,7 @@ def run(
         "eval_every": max(1, rounds // EVALUATIONS),
         **changes,
     }
-    config = RunConfig(
+    return RunConfig(
         algorithm=algorithm,
         algorithm_options=options,
         rounds=rounds,
@@ -81,19 +116,6 @@ def run(
         seed=seed,
         **fields | {"data_options": data_options},
     )
-    experiment = prepare(config, data_dir)
-    summary, history = execute(experiment)
-    sizes = experiment.data.sizes["test"]  # PM and GM pool the test examples of all devices
-    return {
-        "accuracy": {kind: accuracies(history, kind, sizes) for kind in kinds},
-        "validation": {kind: curve(history, kind, experiment.data.sizes["val"], "val")[-1] for kind in kinds},
-        "curve": {kind: curve(history, kind, sizes) for kind in kinds},
-        "device_steps": int(history.rounds["steps"].sum(dtype=np.int64)),
-        "team_sent": int(history.rounds.get("team_sent", np.zeros(1, int)).sum(dtype=np.int64)),
-        "seconds": summary["wall_seconds"],
-        "devices": int(experiment.data.num_clients),
-        "teams": [] if experiment.team_of is None else np.bincount(experiment.team_of).tolist(),
-    }
 
 
 def curve(history: History, kind: str, sizes: np.ndarray, split: str = "test") -> list[float]:

@@ -20,7 +20,7 @@ import numpy as np
 
 from experiments.harness import run_cells, spread
 from experiments.permfl_methods import METHODS, SETTINGS, TIERED
-from experiments.permfl_runs import run
+from experiments.permfl_runs import majority, run
 
 PRESETS: dict[str, dict[str, Any]] = {
     "smoke": {
@@ -59,21 +59,30 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 MODELS: dict[str, dict[str, Any]] = {"bag": {"width": None}, "vectors": {"width": 16}}
 TEAMS, DEVICES = 3, 30
+CONSTANT = (
+    "most frequent label"  # of the device's training examples, whatever the text: what personal models start from
+)
+ALL = METHODS | {CONSTANT: ("local", {}, ("personal",))}
 
 
 def main(argv: list[str] | None = None) -> None:
     """Run the preset, write rows, print a table per model."""
-    run_cells("permfl_text", __doc__, argv, PRESETS, _cells, run, _tables)
+    run_cells("permfl_text", __doc__, argv, PRESETS, _cells, _run, _tables)
+
+
+def _run(data_dir: str | None, *, constant: bool = False, **how: Any) -> dict[str, Any]:
+    """A method, or the rule that looks at no text."""
+    return (majority if constant else run)(data_dir, **how)
 
 
 def _cells(preset: dict[str, Any]) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
     for model in preset["models"]:
-        for method in preset["methods"]:
-            algorithm, options, kinds = METHODS[method]
+        for method in (CONSTANT, *preset["methods"]):
+            algorithm, options, kinds = ALL[method]
             if method in TIERED:
                 options = options | {"team_rounds": preset["team_rounds"]}
             for setting in preset["settings"] if method == "PerMFL" else ["–"]:
-                for rate in preset["rates"]:
+                for rate in preset["rates"] if method != CONSTANT else [0.0]:
                     how = {
                         "data": "sentiment",
                         "model": "text",
@@ -82,7 +91,8 @@ def _cells(preset: dict[str, Any]) -> Iterator[tuple[dict[str, Any], dict[str, A
                         "options": options | SETTINGS.get(setting, {}),
                         "kinds": kinds,
                         "clients": DEVICES,
-                        "learning_rate": rate,
+                        "constant": method == CONSTANT,
+                        "learning_rate": rate or 1.0,
                     }
                     yield {"model": model, "method": method, "setting": setting, "rate": rate}, how
 
@@ -99,7 +109,7 @@ def _tables(rows: list[dict[str, Any]], preset: dict[str, Any]) -> str:
         for method, setting in dict.fromkeys((r["method"], r["setting"]) for r in rows if r["model"] == model):
             own = [r for r in rows if (r["model"], r["method"], r["setting"]) == (model, method, setting)]
             name = f"{method}, {setting}" if method == "PerMFL" else method
-            lines += [_line(name, kind, own) for kind in METHODS[method][2]]
+            lines += [_line(name, kind, own) for kind in ALL[method][2]]
     return "\n".join(lines)
 
 
@@ -113,7 +123,7 @@ def _line(name: str, kind: str, rows: list[dict[str, Any]]) -> str:
     best = max(rates, key=validation)
     some = [r for r in rows if r["rate"] == best]
     found = [spread([r["accuracy"][kind]["last"] for r in some]), spread([r["validation"][kind] for r in some])]
-    return f"| {name} | {kind} | {best:g} | {' | '.join(found)} | {some[0]['device_steps']:,} |"
+    return f"| {name} | {kind} | {f'{best:g}' if best else '–'} | {' | '.join(found)} | {some[0]['device_steps']:,} |"
 
 
 if __name__ == "__main__":
