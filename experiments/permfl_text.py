@@ -58,10 +58,8 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
 }
 MODELS: dict[str, dict[str, Any]] = {"bag": {"width": None}, "vectors": {"width": 16}}
-TEAMS, DEVICES = 3, 30
-CONSTANT = (
-    "most frequent label"  # of the device's training examples, whatever the text: what personal models start from
-)
+DEVICES = 30
+CONSTANT = "most frequent label"  # of the device's training examples, whatever the text
 ALL = METHODS | {CONSTANT: ("local", {}, ("personal",))}
 
 
