@@ -73,11 +73,11 @@ def _row(preset: Mapping[str, Any], data_dir: str | None, *, variant: str, **whe
     near = _likeness(label_counts(experiment.data)) if where["split"] != "two clusters" else _halves(alpha.shape[1])
     return {
         "layers": list(experiment.builder.task.layers.names),
-        "near": near.tolist(),
-        "within": np.stack([_within(a, near) for a in alpha]).tolist(),
+        "near": near.round(4).tolist(),
+        "within": np.stack([_within(a, near) for a in alpha]).round(4).tolist(),
         "chance": _within(np.ones_like(alpha[0]), near)[0],
-        "self_weight": history.rounds["self_weight"].tolist(),
-        "alpha": alpha[-1].round(5).tolist(),
+        "self_weight": history.rounds["self_weight"].round(4).tolist(),
+        "alpha": alpha[-1].round(4).tolist(),
     }
 
 
