@@ -119,6 +119,7 @@ def assert_close(a, b):
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-10, atol=1e-12), a, b)
 
 
+@pytest.mark.slow
 def test_weight_zero_serves_fedavg_and_weight_one_local_training(x64):
     expected = run("fedavg", dtype=jnp.float64)[1].global_model
     everyone = jax.tree.map(lambda x: jnp.broadcast_to(x, (toy.CLIENTS, *x.shape)), expected)

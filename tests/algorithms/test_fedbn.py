@@ -205,6 +205,7 @@ def test_a_server_optimizer_does_not_step_statistics(x64):
         assert not np.array_equal(adam[-1][0].server[norm]["scale"], plain[-1][0].server[norm]["scale"])
 
 
+@pytest.mark.slow
 def test_mixing_leaves_statistics_with_their_client(x64):
     """And they say nothing about weights: with the model's weights frozen, the rule does not move."""
 

@@ -216,6 +216,7 @@ def test_strong_cluster_pulls_make_al2gd_l2gd_and_none_leaves_clusters_alone(x64
         close(row(loose.clients, c), row(alone.clients, c))
 
 
+@pytest.mark.slow
 def test_without_coin_or_pull_it_is_local_training(x64):
     local, _, _ = run("local")
     never, infos, _ = run("l2gd", probability=0.0)

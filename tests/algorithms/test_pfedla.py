@@ -55,7 +55,9 @@ CASES = [  # options of the package, of the oracle
 ]
 
 
-@pytest.mark.parametrize(("args", "oracle_args"), CASES)
+@pytest.mark.parametrize(
+    ("args", "oracle_args"), [*CASES[:3], *(pytest.param(*case, marks=pytest.mark.slow) for case in CASES[3:])]
+)
 def test_agrees_with_its_oracle(args, oracle_args, x64):
     name = "heurpfedla" if "retained" in args else "pfedla"
     args = {"hyper_heads": "normal"} | NET | args | {"hyper_learning_rate": 0.5}
@@ -125,6 +127,7 @@ def test_keeping_all_layers_is_local_training(args, x64):
     assert all(not info.received.any() for info in kept[1])
 
 
+@pytest.mark.slow
 def test_keeping_nothing_is_pfedla(x64):
     args = NET | {"hyper_heads": "normal", "hyper_learning_rate": 0.5}
     one, other = run("heurpfedla", retained=0, **args), run("pfedla", **args)
@@ -150,6 +153,7 @@ def test_slots_in_another_order_change_nothing_together_and_something_one_by_one
         assert (gap < 1e-12) == same
 
 
+@pytest.mark.slow
 def test_seeds_change_hypernetworks_and_starts(x64):
     args = NET | {"hyper_heads": "normal", "same_start": False}
     one, two, again = (run("pfedla", seed=s, **args)[0] for s in (2, 3, 2))
@@ -179,7 +183,9 @@ def test_transfers_are_counted_both_ways(x64):
             assert int(info.sent.sum()) == (3 if upload else 2) * len(ids)
 
 
-@pytest.mark.parametrize("retain", ["largest", "smallest", "last", "random"])
+@pytest.mark.parametrize(
+    "retain", ["largest", *(pytest.param(r, marks=pytest.mark.slow) for r in ("smallest", "last", "random"))]
+)
 def test_which_layers_stay(retain, x64):
     args = NET | {"hyper_heads": "normal", "retain": retain, "retained": 1}
     _, infos, _ = run("heurpfedla", [[0, 1, 2, 3, 4]], pad_to=None, **args)
@@ -201,6 +207,7 @@ def test_weights_are_recorded_where_asked_for(x64):
     np.testing.assert_allclose(infos[0].extra["from_uniform"], 0, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_a_long_memory_hears_all_who_ever_took_part(x64):
     """And nobody else: the others' entries are the common start, which a pool without ages would mix in."""
     options = NET | {"hyper_heads": "normal", "record_weights": True}
@@ -245,6 +252,7 @@ def test_rules_without_a_hypernetwork_find_them_too(rule, x64):
     assert found[-1] > 0.9
 
 
+@pytest.mark.slow
 def test_one_step_of_the_hypernetworks_lowers_the_loss_of_what_is_served(x64):
     """The sum of all clients' losses, before and after the rules' step, the pool being the same."""
     task = two_clusters.make_task()

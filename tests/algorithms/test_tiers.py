@@ -205,6 +205,7 @@ def test_teams_keep_their_own_pace(x64):
         close(*(jax.tree.map(lambda x, t=t: x[t], s.teams) for s in (paced, alone)))
 
 
+@pytest.mark.slow
 def test_coefficients_decay_by_their_factor(x64):
     decayed, _, _ = run("permfl", lambda_decay=0.5, gamma_decay=0.8, beta_decay=0.9, **PERMFL)
     task, pool = toy.make_task(), toy.make_pool()

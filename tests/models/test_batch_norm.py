@@ -61,7 +61,7 @@ def test_statistics_after_some_steps_are_the_exponential_average_of_the_batches(
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x[0], y, rtol=1e-12, atol=1e-14), result.params, expected)
 
 
-@pytest.mark.parametrize("model", ["dense", "bn_cnn"])
+@pytest.mark.parametrize("model", ["dense", pytest.param("bn_cnn", marks=pytest.mark.slow)])
 def test_padding_rows_are_inert_whatever_they_hold(model):
     """In loss, gradient and statistics; and what is left is what the real rows alone give."""
     if model == "dense":

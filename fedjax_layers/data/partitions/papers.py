@@ -150,8 +150,11 @@ def pfedla_2(
     np.put_along_axis(weights, deal(rng, num_clients, dominant, len(groups)), share / dominant, axis=1)
     sums = np.cumsum(weights, axis=0)
     sizes = supply / sums[-1]
-    size = sizes if use_all else min(sizes.min(), np.inf if client_size is None else client_size)
-    ends = np.floor(size * sums + 1e-9).astype(np.int64)  # amounts that are whole numbers stay so
+    size = sizes if use_all else sizes.min()
+    slack = 0.0
+    if client_size is not None and client_size <= sizes.min():
+        size, slack = client_size, 1e-9  # amounts that are whole numbers stay so
+    ends = np.floor(size * sums + slack).astype(np.int64)
     ends[-1] = supply if use_all else np.minimum(ends[-1], supply)
     amounts = np.diff(ends, axis=0, prepend=0)
     if not amounts.all():
