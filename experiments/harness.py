@@ -12,7 +12,6 @@ from typing import Any
 import jax
 import numpy as np
 
-from fedjax_layers.simulation.history import History
 from fedjax_layers.simulation.records import environment, to_json
 from fedjax_layers.simulation.statistics import (
     critical_difference,
@@ -144,12 +143,6 @@ def paper_table(rows: Sequence[Mapping[str, Any]], variants: Sequence[str], publ
             f"\nFriedman over {len(table)} seeds: p = {test.p_value:.3f}; Nemenyi critical difference {gap:.2f} ranks."
         )
     return "\n".join(lines)
-
-
-def before_finish(history: History) -> History:
-    """The same run without its last local phase."""
-    arrays = history.to_arrays()
-    return History.from_arrays(arrays | {"evaluations": {k: x[:-1] for k, x in arrays["evaluations"].items()}})
 
 
 def spread(values: Sequence[float | None]) -> str:

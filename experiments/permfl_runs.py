@@ -12,7 +12,7 @@ from fedjax_layers.data.team_formation import label_counts
 from fedjax_layers.simulation.config import RunConfig
 from fedjax_layers.simulation.experiment import execute
 from fedjax_layers.simulation.history import History
-from fedjax_layers.simulation.setup import prepare
+from fedjax_layers.simulation.setup import load_clients, prepare
 from fedjax_layers.simulation.summary import scores_of
 
 EVALUATIONS = 15  # per run
@@ -53,7 +53,7 @@ def run(data_dir: str | None, *, kinds: Sequence[str], **how: Any) -> dict[str, 
 
 def majority(data_dir: str | None, *, kinds: Sequence[str], **how: Any) -> dict[str, Any]:
     """As :func:`run`, of the rule that says each device's most frequent training label, whatever the input."""
-    data = prepare(configure(**how), data_dir).data
+    data = load_clients(configure(**how), data_dir)
     usual = label_counts(data).argmax(1)
     share = {}
     for split in ("val", "test"):

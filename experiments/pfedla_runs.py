@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from experiments.harness import before_finish
 from experiments.pfedla_methods import CLUSTERS, DATASETS, MODELS, OF_CIFAR100, SPLITS, WITHIN
 from fedjax_layers.simulation.config import RunConfig
 from fedjax_layers.simulation.experiment import execute
@@ -25,12 +24,11 @@ SIZES: dict[str, dict[str, Any]] = {  # what the presets of several experiments 
 MOMENTS = ("served", "trained")
 
 
-def run(data_dir: str | None, *, unfinished: bool = False, **how: Any) -> dict[str, Any]:
+def run(data_dir: str | None, **how: Any) -> dict[str, Any]:
     """Train and score.
 
     Args:
       data_dir: folder of the data files.
-      unfinished: score without the phase after the last round.
       **how: as :func:`train`.
 
     Returns:
@@ -40,7 +38,7 @@ def run(data_dir: str | None, *, unfinished: bool = False, **how: Any) -> dict[s
       round's, by group of layers).
     """
     experiment, history, seconds = train(data_dir, **how)
-    return {**_scores(experiment, before_finish(history) if unfinished else history), "seconds": seconds}
+    return {**_scores(experiment, history), "seconds": seconds}
 
 
 def train(

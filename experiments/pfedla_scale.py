@@ -48,7 +48,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "Local": ("local", {}),
-    "FedAvg": ("local_adaptation", {}),  # scored before its last phase
+    "FedAvg": ("fedavg", {}),
     "FedAvg + fine-tuning": ("local_adaptation", {}),
     "pFedLA": ("pfedla", {}),
     "fast": ("pfedla", FAST),
@@ -80,7 +80,6 @@ def _cells(preset: dict[str, Any]) -> Iterator[tuple[dict[str, Any], dict[str, A
                     "cohort": max(clients // 10, min(5, clients)),
                     "algorithm": algorithm,
                     "options": options,
-                    "unfinished": method == "FedAvg",
                 },
             )
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.harness import Rows, arguments, before_finish, paper_table
+from experiments.harness import Rows, arguments, paper_table
 from experiments.playerfl_protocols import PROTOCOLS
 from fedjax_layers.simulation.config import RunConfig
 from fedjax_layers.simulation.experiment import execute
@@ -107,7 +107,7 @@ def _store(rows: Rows, preset: dict[str, Any], data_dir: str | None, key: dict[s
     experiment = prepare(_config(preset, **key), data_dir)
     summary, history = execute(experiment)
     if len(needed) == 2:
-        rows.get(needed[0], lambda: _row(experiment, before_finish(history), {}))
+        rows.get(needed[0], lambda: _row(experiment, _before_finish(history), {}))
     rows.get(needed[-1], lambda: _row(experiment, history, summary))
 
 
@@ -130,6 +130,12 @@ def _config(preset: dict[str, Any], protocol: str, seed: int, variant: str) -> R
         moments="trained",
         **PROTOCOLS[protocol],
     )
+
+
+def _before_finish(history: History) -> History:
+    """The same run without its last local phase."""
+    arrays = history.to_arrays()
+    return History.from_arrays(arrays | {"evaluations": {k: x[:-1] for k, x in arrays["evaluations"].items()}})
 
 
 def _row(experiment: Experiment, history: History, summary: dict[str, Any]) -> dict[str, Any]:
