@@ -176,8 +176,21 @@ def server_phase(
     With a server optimiser the pseudo-gradient is ``server - mean`` (Reddi et al. 2021, Algorithm 2); layers that
     are not shared do not move whatever the optimiser remembers, and an empty cohort leaves its state alone.
     """
+    mean = masked_mean(result.params, cohort.weight, shared, trainer.task.layers, state.server)
+    return server_step(trainer, state, cohort, result, mean, shared, server_optimizer)
+
+
+def server_step(
+    trainer: Trainer,
+    state: SharingState,
+    cohort: Cohort,
+    result: LocalResult,
+    mean: Params,
+    shared: Array,
+    server_optimizer: optax.GradientTransformation | None = None,
+) -> SharingState:
+    """As :func:`server_phase`, from a mean that is there already, the server's own where a layer is not shared."""
     layers = trainer.task.layers
-    mean = masked_mean(result.params, cohort.weight, shared, layers, state.server)
     server, server_opt = mean, state.server_opt
     if server_optimizer is not None:
         pseudo = weights_only(trainer.task, jax.tree.map(jnp.subtract, state.server, mean))

@@ -21,9 +21,9 @@ def call_order(module: nn.Module, *args: Any, **kwargs: Any) -> tuple[tuple[str,
     of its methods is first called, so ``Dense_10`` comes after ``Dense_9``, and a module used twice, or an
     embedding that is tied to the output, stands at its first use. Norms (Flax's own, and any module without
     children whose class name ends in "Norm") belong to the layer that they follow; those before the first
-    layer belong to it. ``WeightNorm`` belongs to the layer that it wraps. Parameters that a module with
-    children owns itself (a class token, a table of positions) are one layer, which stands where that module
-    is entered.
+    layer of their parent belong to it, so that the norm that a transformer block begins with is that block's.
+    ``WeightNorm`` belongs to the layer that it wraps. Parameters that a module with children owns itself (a
+    class token, a table of positions) are one layer, which stands where that module is entered.
 
     Args:
       module: the unbound module.
@@ -103,19 +103,21 @@ def _owned(leaves: Sequence[Path], called: dict[Path, nn.Module], known: set[Pat
 def _layers(called: dict[Path, nn.Module], owned: dict[Path, list[Path]]) -> tuple[tuple[str, ...], ...]:
     layers: list[list[str]] = []
     waiting: list[str] = []
+    last: Path | None = None
     for path, module in called.items():
         if path not in owned:
             continue
         has_children = any(len(other) > len(path) and other[: len(path)] == path for other in owned)
         exact = has_children or not path
         patterns = ["/".join(map(re.escape, p)) for p in (owned[path] if exact else [path])]
-        if isinstance(module, nn.WeightNorm) or (_is_norm(module) and not has_children and not layers):
+        before = last is not None and last[: len(path) - 1] == path[:-1]  # a layer of the same parent came before
+        if isinstance(module, nn.WeightNorm) or (_is_norm(module) and not has_children and not before):
             waiting += patterns
         elif _is_norm(module) and not has_children and not waiting:
             layers[-1] += patterns
         else:
             layers.append(patterns + waiting)
-            waiting = []
+            waiting, last = [], path
     if waiting:
         layers.append(waiting)
     return tuple(tuple(entry) for entry in layers)

@@ -1,0 +1,127 @@
+"""Transformers on token numbers: causal language models, taggers and classifiers, the architecture of GPT-2."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from fedjax_layers.types import Array
+
+_START = nn.initializers.normal(0.02)  # GPT-2's
+_ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
+    "gelu": lambda x: nn.gelu(x, approximate=True),  # GPT-2's "gelu_new"
+    "relu": nn.relu,
+}
+
+
+class TransformerBlock(nn.Module):
+    """Attention and two dense layers, each behind a norm and beside a shortcut (pre-norm, as GPT-2).
+
+    Attributes:
+      heads: attention heads; they share the width.
+      hidden: width of the inner dense layer.
+      activation: ``"gelu"`` or ``"relu"``.
+      dropout: on attention weights and on both branches.
+      residual_scale: factor on the start of the two layers that write to the shortcut.
+    """
+
+    heads: int
+    hidden: int
+    activation: str = "gelu"
+    dropout: float = 0.0
+    residual_scale: float = 1.0
+
+    @nn.compact
+    def __call__(self, x: Array, mask: Array, deterministic: bool = True) -> Array:
+        """``x [B, T, D]``, ``mask [B, 1, T, T]`` bool -> ``[B, T, D]``."""
+        width = x.shape[-1]
+        onto_shortcut = nn.initializers.normal(0.02 * self.residual_scale)
+        y = nn.LayerNorm(epsilon=1e-5, name="attention_norm")(x)
+        y = nn.MultiHeadDotProductAttention(
+            self.heads,
+            kernel_init=_START,
+            out_kernel_init=onto_shortcut,
+            dropout_rate=self.dropout,
+            name="attention",
+        )(y, mask=mask, deterministic=deterministic)
+        x = x + nn.Dropout(self.dropout)(y, deterministic)
+        y = nn.LayerNorm(epsilon=1e-5, name="dense_norm")(x)
+        y = _ACTIVATIONS[self.activation](nn.Dense(self.hidden, kernel_init=_START, name="inner")(y))
+        y = nn.Dense(width, kernel_init=onto_shortcut, name="outer")(y)
+        return x + nn.Dropout(self.dropout)(y, deterministic)
+
+
+class Transformer(nn.Module):
+    """Embeddings of tokens and places, equal blocks, a last norm and a head.
+
+    Attributes:
+      num_classes: outputs of the head: the vocabulary of a language model, tags, or classes.
+      num_embeddings: V, token numbers 0..V-1.
+      padding: the number that stands for no token, which is never attended to; ``None``: there is none.
+      length: T, the longest sequence.
+      layers: blocks.
+      width: D.
+      heads: attention heads.
+      hidden: width of the inner dense layers; ``None``: 4 D.
+      causal: a place attends to itself and those before it.
+      output: one row of outputs for each ``"token"``, or one for the ``"text"``: the mean over its tokens.
+      tied: the head is the token embedding's transpose; needs as many classes as embeddings.
+      activation: ``"gelu"`` or ``"relu"``.
+      dropout: on embeddings and in the blocks.
+    """
+
+    num_classes: int
+    num_embeddings: int = 256
+    padding: int | None = 0
+    length: int = 64
+    layers: int = 6
+    width: int = 128
+    heads: int = 4
+    hidden: int | None = None
+    causal: bool = True
+    output: Literal["token", "text"] = "token"
+    tied: bool = False
+    activation: str = "gelu"
+    dropout: float = 0.0
+
+    @nn.compact
+    def __call__(self, x: Array, deterministic: bool = True) -> Array:
+        """``x [B, T]`` token numbers -> ``[B, T, num_classes]``, or ``[B, num_classes]`` for ``"text"``."""
+        self._check(x.shape)
+        places = jnp.arange(x.shape[-1])
+        real = jnp.ones(x.shape, bool) if self.padding is None else x != self.padding
+        tokens = nn.Embed(self.num_embeddings, self.width, embedding_init=_START, name="tokens")
+        positions = nn.Embed(self.length, self.width, embedding_init=nn.initializers.normal(0.01), name="positions")
+        y = nn.Dropout(self.dropout)(tokens(x) + positions(places), deterministic)
+        seen = real[:, None, None, :] & (places[:, None] >= places if self.causal else True)
+        mask = jnp.broadcast_to(seen | jnp.eye(len(places), dtype=bool), (x.shape[0], 1, len(places), len(places)))
+        for i in range(self.layers):
+            y = TransformerBlock(
+                self.heads,
+                self.hidden or 4 * self.width,
+                self.activation,
+                self.dropout,
+                (2 * self.layers) ** -0.5,
+                name=f"block_{i}",
+            )(y, mask, deterministic)
+        y = nn.LayerNorm(epsilon=1e-5, name="last_norm")(y)
+        if self.output == "text":
+            y = jnp.where(real[..., None], y, 0).sum(1) / jnp.maximum(real.sum(1), 1)[:, None].astype(y.dtype)
+        if self.tied:
+            return tokens.attend(y)
+        return nn.Dense(self.num_classes, kernel_init=_START, name="head")(y)
+
+    def _check(self, shape: tuple[int, ...]) -> None:
+        if shape[-1] > self.length:
+            raise ValueError(f"length: expected at least {shape[-1]}, the tokens of an example, got {self.length}")
+        if self.width % self.heads:
+            raise ValueError(f"heads: expected a divisor of the width {self.width}, got {self.heads}")
+        if self.activation not in _ACTIVATIONS:
+            raise ValueError(f"activation: expected one of {', '.join(_ACTIVATIONS)}, got {self.activation!r}")
+        if self.output not in ("token", "text"):
+            raise ValueError(f"output: expected token or text, got {self.output!r}")
+        if self.tied and self.num_classes != self.num_embeddings:
+            raise ValueError(f"tied: expected {self.num_embeddings} classes, one per embedding, got {self.num_classes}")

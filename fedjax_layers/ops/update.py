@@ -1,0 +1,196 @@
+"""FedTLU's score of each layer's aggregated update, and the choice of the best (arXiv 2412.17692)."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from fedjax_layers.ops.checks import at_least_float32, client_count, expect_shape, model_leaves
+from fedjax_layers.types import Array, LayerMap, Params
+
+Reading = Literal["ratio", "product", "size", "clients", "absolute"]
+READINGS = ("ratio", "product", "size", "clients", "absolute")
+BlockRule = Literal["mean", "sum", "size"]
+_ROW = 4096  # entries summed at once: float32 sums of millions of entries lose what the score is made of
+_CAP = 1e12  # of (mean / std)^2, where all entries are equal
+
+
+class _Moments(NamedTuple):
+    """Sums over the entries of one or several arrays."""
+
+    count: int
+    total: Array
+    squares: Array
+    shift: Array
+    shifted: Array
+    shifted_squares: Array
+    absolute: Array
+
+
+def update_score(
+    delta: Params,
+    layers: LayerMap,
+    *,
+    reading: Reading = "ratio",
+    clients: Params | None = None,
+    matrices_only: bool = False,
+    excess: bool = False,
+) -> Array:
+    """How one-signed each layer's update is: ``S = ||d|| / (sqrt(n) * std(d))``, equal to ``sqrt(1 + (mean/std)^2)``.
+
+    S is at least 1 and does not change with the update's length or sign; noise of zero mean lowers it, a constant
+    offset raises it. For a layer of n entries of pure noise ``S - 1`` is about ``1 / (2 n)``, far below the spacing of
+    float32 numbers near 1 once n is large, so that ranking should take ``excess=True``.
+
+    Args:
+      delta: the aggregated update, one params-shaped tree.
+      layers: the layer map; a layer's entries are those of all its leaves together.
+      reading: ``"ratio"`` is the paper's. Others that its text might be taken for: ``"product"``
+        ``||d|| / sqrt(n) * std`` (noisy layers win), ``"size"`` ``||d|| / (n * std)`` (small layers win), ``"clients"``
+        ``||d||`` over the root of the summed variances between clients, ``"absolute"`` ``mean |d| / std``.
+      clients: the clients' own updates ``[K, ...]``, for ``"clients"`` alone.
+      matrices_only: leave out vectors (biases, norms) of layers that have a matrix (``LayerMap.leaf_scored``).
+      excess: ``S - 1`` for ``"ratio"``, without the cancellation.
+
+    Returns:
+      ``[L]``, at least float32. A zero update scores 1 (0 in excess, and in the other readings); a constant one is
+      capped at ``(mean/std)^2 = 1e12``.
+
+    Raises:
+      ValueError: trees that differ from the map (the path is named), an unknown reading, ``excess`` for another than
+        ``"ratio"``, or ``clients`` missing or not asked for.
+
+    Source: FedTLU, score of section III (note section 1.1).
+    """
+    if reading not in READINGS:
+        raise ValueError(f"reading: expected one of {', '.join(READINGS)}, got {reading!r}")
+    if excess and reading != "ratio":
+        raise ValueError(f"excess: expected False for reading {reading!r}, got True")
+    if (clients is None) == (reading == "clients"):
+        given = "none" if clients is None else "some"
+        raise ValueError(f"clients: expected the clients' updates just for reading 'clients', got {given}")
+    parts: list[list[_Moments]] = [[] for _ in layers.names]
+    between: list[list[Array]] = [[] for _ in layers.names]
+    spreads = [None] * len(layers.leaf_layers) if clients is None else _variances(clients, layers)
+    for layer, scored, leaf, spread in zip(
+        layers.leaf_layers, layers.leaf_scored, model_leaves(delta, layers, "delta"), spreads, strict=True
+    ):
+        if scored or not matrices_only:
+            parts[layer].append(_moments(leaf))
+            if spread is not None:
+                between[layer].append(spread)
+    scores = [_score(p, reading, excess, b) for p, b in zip(parts, between, strict=True)]
+    return jnp.stack(scores)
+
+
+def block_score(scores: Array, layers: LayerMap, how: BlockRule = "mean") -> Array:
+    """Scores of blocks from those of their layers.
+
+    For the score of a block taken as one vector, score ``regroup(layers, "block")`` instead.
+
+    Args:
+      scores: ``[L]``.
+      layers: the layer map, with its blocks.
+      how: ``"mean"``, ``"sum"``, or ``"size"``: the mean weighted by the layers' numbers of parameters. Not known from
+        the paper.
+
+    Returns:
+      ``[B]``.
+
+    Raises:
+      ValueError: scores of another length, or an unknown rule.
+    """
+    if how not in ("mean", "sum", "size"):
+        raise ValueError(f"how: expected mean, sum or size, got {how!r}")
+    expect_shape(scores, (layers.num_layers,), "scores")
+    num = len(layers.block_names)
+    weights = jnp.asarray(layers.sizes if how == "size" else [1] * layers.num_layers, scores.dtype)
+    blocks = jnp.asarray(layers.blocks)
+    totals = jax.ops.segment_sum(scores * weights, blocks, num)
+    return totals if how == "sum" else totals / jax.ops.segment_sum(weights, blocks, num)
+
+
+def top_k_mask(scores: Array, k: int | Array) -> Array:
+    """The k largest scores.
+
+    Args:
+      scores: ``[L]`` or ``[B]``. Of equal scores the first is taken; a NaN is the smallest of all.
+      k: how many, 0 to their number; may be traced.
+
+    Returns:
+      Bool, of the shape of ``scores``, k of them True.
+
+    Raises:
+      ValueError: ``k`` is out of range.
+    """
+    expect_shape(scores, (None,), "scores")
+    num = scores.shape[0]
+    if not isinstance(k, jax.core.Tracer) and not 0 <= int(k) <= num:
+        raise ValueError(f"k: expected 0 to {num}, the scores, got {k}")
+    order = jnp.argsort(jnp.where(jnp.isnan(scores), -jnp.inf, scores), descending=True, stable=True)
+    return jnp.zeros(num, bool).at[order].set(jnp.arange(num) < k)
+
+
+def _moments(x: Array) -> _Moments:
+    """All sums in one pass over the array."""
+    x = x.astype(at_least_float32(x.dtype)).ravel()
+    shift = x[0]
+    away = x - shift
+    sums = [_sum(y) for y in (x, x * x, away, away * away, jnp.abs(x))]
+    return _Moments(x.size, sums[0], sums[1], shift, sums[2], sums[3], sums[4])
+
+
+def _sum(x: Array) -> Array:
+    """``[]``: rows first, then their sums, so that the error grows with the row and not with the array."""
+    whole = x.size // _ROW * _ROW
+    if not whole:
+        return x.sum()
+    rows = x[:whole].reshape(-1, _ROW).sum(1)
+    rows = jax.lax.optimization_barrier(rows)  # else XLA makes one sum of the two
+    return rows.sum() + x[whole:].sum()
+
+
+def _score(parts: list[_Moments], reading: Reading, excess: bool, between: list[Array]) -> Array:
+    """Of one layer, from the moments of its arrays."""
+    count = sum(p.count for p in parts)
+    mean = sum(p.total for p in parts) / count
+    squares = sum(p.squares for p in parts) / count
+    variance = jnp.maximum(sum(_about(p, mean) for p in parts), 0) / count
+    root = jnp.sqrt(squares)
+    if reading == "product":
+        return root * jnp.sqrt(variance)
+    if reading == "clients":
+        return _over(root * jnp.sqrt(jnp.asarray(float(count), root.dtype)), jnp.sqrt(sum(between)))
+    if reading == "absolute":
+        return _over(sum(p.absolute for p in parts) / count, jnp.sqrt(variance))
+    z = jnp.where(squares > 0, mean**2 / jnp.maximum(variance, mean**2 / _CAP), 0)
+    ratio = jnp.sqrt(1 + z)
+    if reading == "size":
+        return jnp.where(squares > 0, ratio, 0) / count**0.5
+    return z / (1 + ratio) if excess else ratio
+
+
+def _about(part: _Moments, mean: Array) -> Array:
+    """``sum (x - mean)^2`` of one array, from whichever of its two pairs of sums loses fewer digits."""
+    plain = part.squares - mean * (2 * part.total - part.count * mean)
+    far = mean - part.shift
+    shifted = part.shifted_squares - far * (2 * part.shifted - part.count * far)
+    one_signed = part.total**2 > part.count * part.squares / 2
+    return jnp.where(one_signed, shifted, plain)
+
+
+def _over(a: Array, b: Array) -> Array:
+    """The quotient; 0 over 0 is 0, and nothing is above the cap's root."""
+    quotient = a / jnp.maximum(b, a / _CAP**0.5)
+    return jnp.where(a > 0, quotient, jnp.zeros_like(a))
+
+
+def _variances(clients: Params, layers: LayerMap) -> list[Array]:
+    """Variance between clients, summed over each leaf's entries."""
+    num = client_count(clients, "clients")
+    leaves = model_leaves(clients, layers, "clients")
+    for path, shape, leaf in zip(layers.leaf_paths, layers.leaf_shapes, leaves, strict=True):
+        expect_shape(leaf, (num, *shape), f"clients at {path!r}")
+    return [_sum(x.astype(at_least_float32(x.dtype)).var(0).ravel()) for x in leaves]
