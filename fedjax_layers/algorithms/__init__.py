@@ -16,6 +16,7 @@ from fedjax_layers.algorithms.fedfomo import fedfomo
 from fedjax_layers.algorithms.fedper import fedper, fixed_sharing
 from fedjax_layers.algorithms.fedprox import fedprox
 from fedjax_layers.algorithms.fedrep import fedrep
+from fedjax_layers.algorithms.fedtlu import fedtlu, last_layers, random_layers
 from fedjax_layers.algorithms.heurpfedla import heurpfedla
 from fedjax_layers.algorithms.hsgd import hsgd
 from fedjax_layers.algorithms.l2gd import al2gd, l2gd
@@ -43,6 +44,9 @@ registry: dict[str, Callable[..., Algorithm]] = {
     "fedbabu": fedbabu,
     "fedbn": fedbn,
     "player_fl": player_fl,
+    "fedtlu": fedtlu,
+    "random_layers": random_layers,
+    "last_layers": last_layers,
     "per_fedavg": per_fedavg,
     "pfedme": pfedme,
     "ditto": ditto,

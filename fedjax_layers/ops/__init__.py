@@ -12,11 +12,13 @@ from fedjax_layers.ops.permfl import permfl_device_step, permfl_server_step, per
 from fedjax_layers.ops.prox import proximal_pull
 from fedjax_layers.ops.segment import segment_mean
 from fedjax_layers.ops.sensitivity import federation_sensitivity, prefix_mask, transition_point
+from fedjax_layers.ops.update import block_score, top_k_mask, update_score
 
 __all__ = [
     "ClientAxis",
     "Hypernetwork",
     "SparseWeights",
+    "block_score",
     "federation_sensitivity",
     "hypernetwork",
     "layer_map",
@@ -33,7 +35,9 @@ __all__ = [
     "regroup",
     "segment_mean",
     "select",
+    "top_k_mask",
     "top_weights",
     "transition_point",
+    "update_score",
     "weighted_mean",
 ]
