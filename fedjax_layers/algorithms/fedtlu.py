@@ -13,8 +13,17 @@ from flax import struct
 
 from fedjax_layers.algorithms.sharing import SharingState, init_sharing, local_phase, round_info, server_step
 from fedjax_layers.local_training import Trainer
-from fedjax_layers.ops import block_score, layer_sums, proximal_pull, regroup, select, top_k_mask, update_score, weighted_mean
-from fedjax_layers.ops.update import BlockRule, Reading
+from fedjax_layers.ops import (
+    block_score,
+    layer_sums,
+    proximal_pull,
+    regroup,
+    select,
+    top_k_mask,
+    update_score,
+    weighted_mean,
+)
+from fedjax_layers.ops.update import READINGS, BlockRule, Reading
 from fedjax_layers.types import Algorithm, Array, Cohort, Key, LayerMap, Models, Params, RoundInfo
 
 Number = float | jax.Array
@@ -22,6 +31,12 @@ Choice = Literal["score", "random", "last", "round_robin", "norm", "lowest"]
 CHOICES = ("score", "random", "last", "round_robin", "norm", "lowest")
 FROM_UPDATE = ("score", "norm", "lowest")  # known only once the clients have trained
 Leftovers = Literal["update", "freeze", "compete"]
+_ALLOWED = {
+    "choice": CHOICES,
+    "reading": READINGS,
+    "block_rule": ("mean", "sum", "size", "vector"),
+    "leftovers": ("update", "freeze", "compete"),
+}
 
 
 @struct.dataclass
@@ -50,12 +65,10 @@ class BlockChoice:
     leftovers: Leftovers = "update"
 
     def __post_init__(self) -> None:
-        for name, allowed in (("choice", CHOICES), ("leftovers", ("update", "freeze", "compete"))):
+        for name, allowed in _ALLOWED.items():
             value = getattr(self, name)
             if value not in allowed:
                 raise ValueError(f"{name}: expected one of {', '.join(allowed)}, got {value!r}")
-        if self.block_rule not in ("mean", "sum", "size", "vector"):
-            raise ValueError(f"block_rule: expected one of mean, sum, size, vector, got {self.block_rule!r}")
         most = int(self.competing.sum())
         if not isinstance(self.k, jax.core.Tracer) and not 0 <= int(self.k) <= most:
             raise ValueError(f"k: expected 0 to {most}, the blocks that compete, got {self.k}")
@@ -64,10 +77,9 @@ class BlockChoice:
     def competing(self) -> np.ndarray:
         """Bool ``[B]``: blocks of which k are chosen; the others are leftovers."""
         sizes = np.array(regroup(self.layers, "block").sizes)
-        if self.leftovers == "compete":
-            return np.ones(len(sizes), bool)
         middle = np.median(sizes)
-        return (sizes >= middle / 2) & (sizes <= 2 * middle)
+        alike = (sizes >= middle / 2) & (sizes <= 2 * middle)
+        return alike if self.leftovers != "compete" and alike.sum() > 1 else np.ones(len(sizes), bool)
 
     def scores(self, delta: Params, clients: Params | None) -> Array:
         """Of each block ``[B]``, for choices that look at the update."""
@@ -133,7 +145,8 @@ def fedtlu(
         Not known from the paper.
       matrices_only: vectors (biases, norms), whose scores are larger by their size alone, do not enter.
       leftovers: blocks of another size than the common one (beyond a factor 2 of the median; embeddings, last norm,
-        head): always ``"update"``, always ``"freeze"``, or ``"compete"`` like all others. Not known from the paper.
+        head): always ``"update"``, always ``"freeze"``, or ``"compete"`` like all others, as they do in a network
+        without two blocks of a size. Not known from the paper.
       score_every: rounds between choices; in between the same blocks are updated.
       freeze_clients: clients do not train what will not be updated, where that is known before: with choices that do
         not look at the update in all rounds, else in the rounds between two choices. Uploads shrink with it.

@@ -35,6 +35,9 @@ TRACED = {
     "heurpfedla": "retained",
     "layer_mix": "self_weight",
     "fedfomo": "exploration",
+    "fedtlu": "k",
+    "random_layers": "k",
+    "last_layers": "k",
 }
 VALUES = {
     "mu": (0.0, 1.0),
@@ -52,6 +55,7 @@ VALUES = {
     "retained": (0, 2, 3),
     "self_weight": (0.2, 1.0),
     "exploration": (0.0, 1.0, 0.5),
+    "k": (0, 1, 3),
 }
 
 everything = pytest.mark.parametrize("name", cases(algorithms.registry))

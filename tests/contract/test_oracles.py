@@ -8,7 +8,7 @@ import pytest
 
 from fedjax_layers import algorithms
 from tests import toy
-from tests.reference import clusters, oracles, personal, two_tier
+from tests.reference import clusters, fedtlu, oracles, personal, two_tier
 from tests.reference.network import zeros_like
 from tests.registry import QUICK
 
@@ -31,6 +31,8 @@ ORACLES = {
     ),
     "apfl": (personal.Apfl, {"mixing": 0.4}, {"mixing": 0.4}),
     "ditto": (two_tier.Ditto, {"lam": 0.6}, {"lam": 0.6}),
+    "fedtlu": (fedtlu.FedTLU, {"k": 1}, {"k": 1}),
+    "last_layers": (fedtlu.FedTLU, {"k": 2, "choice": "last"}, {"k": 2}),
     "demlearn": (
         clusters.DemLearn,
         {"levels": 2, "pull": 0.4, "mixing": 0.7, "factor": 1.15, "rounds": 2},
@@ -50,6 +52,13 @@ VARIANTS = [
         two_tier.PFedMe,
         {"lam": 2.0, "inner_steps": 3, "inner_lr": 0.2, "local_model": True},
         {"lam": 2.0, "inner_steps": 3, "inner_learning_rate": 0.2, "published_local_model": True},
+    ),
+    ("fedtlu", fedtlu.FedTLU, {"k": 2, "mu": 0.3, "choice": "lowest"}, {"k": 2, "mu": 0.3, "choice": "lowest"}),
+    ("fedtlu", fedtlu.FedTLU, {"k": 1, "choice": "norm", "every": 2}, {"k": 1, "choice": "norm", "score_every": 2}),
+    ("fedtlu", fedtlu.FedTLU, {"k": 2, "choice": "round_robin"}, {"k": 2, "choice": "round_robin"}),
+    *(
+        ("fedtlu", fedtlu.FedTLU, {"k": 2, "reading": reading}, {"k": 2, "reading": reading})
+        for reading in ("product", "size", "absolute")
     ),
 ]
 
@@ -75,6 +84,7 @@ ELSEWHERE |= {"fedbn"}  # tests/algorithms/test_fedbn.py: its network has norms
 ELSEWHERE |= {"l2gd", "al2gd"}  # tests/algorithms/test_l2gd.py: a round of theirs is given its coins
 ELSEWHERE |= {"pfedla", "heurpfedla", "layer_mix"}  # tests/algorithms/test_pfedla.py: handed its hypernetworks
 ELSEWHERE |= {"pfedhn"}  # tests/algorithms/test_pfedhn.py: handed its hypernetwork
+ELSEWHERE |= {"random_layers"}  # tests/algorithms/test_fedtlu.py: its blocks are drawn
 ELSEWHERE |= {"fedfomo"}  # tests/algorithms/test_fedfomo.py: handed its coins; some examples are held back
 
 

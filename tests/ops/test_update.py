@@ -64,7 +64,9 @@ def test_float32_ranks_layers_of_millions_of_entries(shape):
     for values in (weak, strong):
         exact = values.astype(np.float64)
         expected = (exact.mean() / exact.std()) ** 2 / 2
-        np.testing.assert_allclose(jax.jit(lambda v: ops.update_score(*one_layer(v), excess=True))(values)[0], expected, rtol=0.02)
+        np.testing.assert_allclose(
+            jax.jit(lambda v: ops.update_score(*one_layer(v), excess=True))(values)[0], expected, rtol=0.02
+        )
     assert scored(weak, excess=True) < scored(strong, excess=True)
 
 
