@@ -168,12 +168,15 @@ class Task(NamedTuple):
     Attributes:
       init: ``key -> params``.
       apply: ``(params, inputs [B, ...], key | None) -> outputs [B, ...]``; with ``key=None`` deterministic.
-      losses: ``(outputs, labels [B, ...]) -> [B]``, one loss per example.
-      loss: ``(params, batch, key | None) -> []``, the mean of ``losses`` over the rows of the batch that are real.
+      losses: ``(outputs, labels [B, ...]) -> [B]``, one loss per example: the mean over its predictions.
+      loss: ``(params, batch, key | None) -> []``, the mean over all predictions in the rows of the batch that are real.
       layers: the model's :class:`LayerMap`.
       num_classes: number of classes of the outputs' last axis.
       batch_norm: the running statistics among the params, which ``apply`` and ``loss`` use where ``key=None``;
         ``None`` for a model without.
+      predictions: ``labels [B, ...] -> [B]`` integers, how many predictions an example holds: of a sequence, its
+        places that have a label. ``None``: one each.
+      language: whether classes are a vocabulary, scored by perplexity and accuracy instead of a confusion matrix.
     """
 
     init: Callable[[Key], Params]
@@ -183,6 +186,8 @@ class Task(NamedTuple):
     layers: LayerMap
     num_classes: int
     batch_norm: BatchNorm | None = None
+    predictions: Callable[[Array], Array] | None = None
+    language: bool = False
 
 
 class Models(NamedTuple):

@@ -16,8 +16,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from fedjax_layers.simulation.history import History
+from fedjax_layers.simulation.scoring import LOWER_IS_BETTER, headline
 
 _LINE_SECONDS = 10.0
+_HEADLINES = {"macro_f1": "macro-F1", "perplexity": "perplexity"}
 
 
 class Interrupt:
@@ -96,29 +98,36 @@ class RoundsProgress:
 def _latest(history: History) -> str:
     evaluations = history.evaluations
     for moment in ("trained", "served"):
-        values = evaluations.get(f"{moment}/val/macro_f1")
-        if values is not None and np.isfinite(values[-1]).any():
-            return f"validation macro-F1 {np.nanmean(values[-1]):.3f}"
+        for metric, shown in _HEADLINES.items():
+            values = evaluations.get(f"{moment}/val/{metric}")
+            if values is not None and np.isfinite(values[-1]).any():
+                return f"validation {shown} {np.nanmean(values[-1]):.3f}"
     return ""
 
 
 def results_table(summaries: Sequence[Mapping[str, Any]], title: str) -> Table:
-    """One row per run: the personal models' scores over clients (± their spread), incentive, bytes and cut."""
+    """One row per run: the personal models' scores over clients (± their spread), incentive, bytes and cut.
+
+    The runs are all of classes, or all of language.
+    """
+    metric = headline(summaries[0]["personal"])
+    sign = -1 if metric in LOWER_IS_BETTER else 1
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    columns = ("macro-F1", "accuracy", "loss", "worst F1", "better off", "MB up", "cut")
+    columns = (_HEADLINES[metric], "accuracy", "loss", "worst F1", "better off", "MB up", "cut")
     table.add_column("algorithm", no_wrap=True)
     for name in columns:
         table.add_column(name, justify="right", no_wrap=True)
-    best = max((s["personal"]["macro_f1"]["mean"] or 0) for s in summaries)
-    for s in summaries:
-        f1 = s["personal"]["macro_f1"]
-        mean = f"{f1['mean']:.3f} ± {f1['std']:.3f}"
+    means = [s["personal"][metric]["mean"] for s in summaries]
+    best = max((sign * mean for mean in means if mean is not None), default=None)
+    for s, found in zip(summaries, means, strict=True):
+        mean = f"{_number(found, '.3f')} ± {_number(s['personal'][metric]['std'], '.3f')}"
+        worst = s["personal"].get("macro_f1", {}).get("min")
         table.add_row(
             s["algorithm"],
-            f"[bold]{mean}[/bold]" if f1["mean"] == best and len(summaries) > 1 else mean,
+            f"[bold]{mean}[/bold]" if found is not None and sign * found == best and len(summaries) > 1 else mean,
             f"{s['personal']['accuracy']['mean']:.3f}",
             _number(s["personal"]["loss"]["mean"], ".3f"),
-            f"{f1['min']:.3f}",
+            _number(worst, ".3f"),
             _number(s["incentive"], ".0%"),
             f"{s['bytes_up'] / 1e6:.2f}",
             "" if s["cut"] is None else f"{s['cut']:.3g} of {len(s['layers'])}",
@@ -135,9 +144,11 @@ def team_lines(summary: Mapping[str, Any]) -> list[str]:
     scores = summary["team"]
     if scores is None:
         return []
-    f1, accuracy = scores["macro_f1"], scores["accuracy"]["mean"]
+    metric = headline(scores)
+    found, accuracy = scores[metric], scores["accuracy"]["mean"]
     who = f"Team models of {summary['algorithm']}, {summary['teams']:g} team{'s' if summary['teams'] > 1 else ''}"
-    return [f"{who}: macro-F1 {f1['mean']:.3f} ± {f1['std']:.3f} over clients, accuracy {accuracy:.3f}"]
+    spread = f"{found['mean']:.3f} ± {found['std']:.3f}"
+    return [f"{who}: {_HEADLINES[metric]} {spread} over clients, accuracy {accuracy:.3f}"]
 
 
 def cut_lines(summary: Mapping[str, Any]) -> list[str]:

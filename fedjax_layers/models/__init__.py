@@ -17,13 +17,21 @@ from fedjax_layers.models.losses import focal_losses, softmax_losses
 from fedjax_layers.models.mlp import MLP, heart_mlp
 from fedjax_layers.models.order import block_order, call_order
 from fedjax_layers.models.pool import max_pool
-from fedjax_layers.models.registry import MODELS, TOKEN_MODELS, USUAL_MODELS, build_model, model_options
+from fedjax_layers.models.registry import (
+    MODELS,
+    SEQUENCE_MODELS,
+    TOKEN_MODELS,
+    USUAL_MODELS,
+    build_model,
+    model_options,
+)
 from fedjax_layers.models.task import as_float, as_stored, classification_task, task_from_functions
 
 __all__ = [
     "CNN",
     "MLP",
     "MODELS",
+    "SEQUENCE_MODELS",
     "TOKEN_MODELS",
     "USUAL_MODELS",
     "EmbeddingBag",

@@ -16,12 +16,17 @@ def softmax_losses(outputs: Array, labels: Array) -> Array:
 
     Args:
       outputs: logits ``[B, ..., classes]``.
-      labels: integers ``[B, ...]`` in ``0 .. classes - 1``.
+      labels: integers ``[B, ...]`` in ``0 .. classes - 1``; of a sequence, a negative one where nothing is predicted.
 
     Returns:
-      ``[B]`` nats; the mean over the positions of a sequence.
+      ``[B]`` nats; of a sequence the mean over the places that have a label, 0 without any.
     """
-    return _per_example(_cross_entropy(jax.nn.log_softmax(outputs), labels))
+    return _per_example(_cross_entropy(jax.nn.log_softmax(outputs), labels), labels)
+
+
+def count_labels(labels: Array) -> Array:
+    """How many places of each sequence have a label: ``[B, ...]`` -> ``[B]`` int32."""
+    return (labels >= 0).sum(axis=tuple(range(1, labels.ndim)), dtype=jnp.int32)
 
 
 def focal_losses(gamma: float, alpha: Sequence[float] | None = None) -> Callable[[Array, Array], Array]:
@@ -54,7 +59,7 @@ def focal_losses(gamma: float, alpha: Sequence[float] | None = None) -> Callable
         if alpha is not None:
             a = np.asarray(alpha, outputs.dtype)
             terms = terms * jnp.where(true, a, 1 - a)
-        return _per_example(10 * terms.mean(-1) * _cross_entropy(log_p, labels))
+        return _per_example(10 * terms.mean(-1) * _cross_entropy(log_p, labels), labels)
 
     return losses
 
@@ -68,5 +73,8 @@ def _one_hot(labels: Array, num_classes: int) -> Array:
     return labels[..., None] == jnp.arange(num_classes, dtype=labels.dtype).reshape((1,) * labels.ndim + (-1,))
 
 
-def _per_example(values: Array) -> Array:
-    return values.mean(axis=tuple(range(1, values.ndim)))
+def _per_example(values: Array, labels: Array) -> Array:
+    if values.ndim == 1:
+        return values
+    places = jnp.maximum(count_labels(labels), 1).astype(values.dtype)
+    return jnp.where(labels >= 0, values, 0).sum(axis=tuple(range(1, values.ndim))) / places

@@ -65,7 +65,7 @@ def call_order(module: nn.Module, *args: Any, **kwargs: Any) -> tuple[tuple[str,
     return _layers(called, _owned(leaves, called, known))
 
 
-def block_order(order: Sequence[Sequence[str]], depth: int = 1) -> tuple[int, ...]:
+def block_order(order: Sequence[Sequence[str]], depth: int = 1) -> tuple[str, ...]:
     """Group layers by the first components of their paths: a residual or a transformer block.
 
     Args:
@@ -73,7 +73,7 @@ def block_order(order: Sequence[Sequence[str]], depth: int = 1) -> tuple[int, ..
       depth: number of path components that make a block.
 
     Returns:
-      The block number of each layer, ``[L]``, counted by first appearance: ``blocks`` of
+      One expression per block, in order of first appearance, the path that its layers begin with: ``blocks`` of
       :func:`fedjax_layers.ops.layer_map`.
 
     Raises:
@@ -81,9 +81,7 @@ def block_order(order: Sequence[Sequence[str]], depth: int = 1) -> tuple[int, ..
     """
     if depth < 1:
         raise ValueError(f"depth: expected at least 1, got {depth}")
-    heads = [re.sub(r"\\(.)", r"\1", entry[0]).split("/")[:depth] for entry in order]
-    numbers: dict[Path, int] = {}
-    return tuple(numbers.setdefault(tuple(head), len(numbers)) for head in heads)
+    return tuple(dict.fromkeys("/".join(entry[0].split("/")[:depth]) for entry in order))
 
 
 def _owned(leaves: Sequence[Path], called: dict[Path, nn.Module], known: set[Path]) -> dict[Path, list[Path]]:

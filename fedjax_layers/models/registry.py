@@ -20,6 +20,7 @@ from fedjax_layers.models.cnn import (
 from fedjax_layers.models.embedding_bag import EmbeddingBag
 from fedjax_layers.models.linear import LogisticRegression
 from fedjax_layers.models.mlp import MLP, heart_mlp
+from fedjax_layers.models.transformer import Transformer
 from fedjax_layers.names import unknown_name
 
 MODELS: dict[str, Callable[..., nn.Module]] = {
@@ -34,6 +35,7 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
     "player_cifar_cnn": player_cifar_cnn,
     "player_isic_cnn": player_isic_cnn,
     "embedding_bag": EmbeddingBag,
+    "transformer": Transformer,
 }
 """Name -> factory ``(num_classes, **options) -> module``."""
 
@@ -47,11 +49,18 @@ USUAL_MODELS = {
     "sentiment": "embedding_bag",
     "sent140": "embedding_bag",
     "mimic3_mortality": "embedding_bag",
+    "ud_english_ewt": "transformer",
+    "tiny_shakespeare": "transformer",
+    "wikitext2": "transformer",
+    "penn_treebank": "transformer",
 }
 """Data set -> model where a config names none."""
 
-TOKEN_MODELS = ("embedding_bag",)
+TOKEN_MODELS = ("embedding_bag", "transformer")
 """Models that read token ids, and have an option ``num_embeddings``; all others read quantities."""
+
+SEQUENCE_MODELS = ("transformer",)
+"""Token models that can give outputs for each place of a sequence, and have options ``output`` and ``causal``."""
 
 
 def build_model(name: str, num_classes: int, **options: Any) -> nn.Module:

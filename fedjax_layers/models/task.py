@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from fedjax_layers.models.batch_norm import AFFINE, STATISTICS, Path, find_norms, join, mask_norms, split, watch_norms
-from fedjax_layers.models.losses import focal_losses, softmax_losses
+from fedjax_layers.models.losses import count_labels, focal_losses, softmax_losses
 from fedjax_layers.models.order import block_order, call_order
 from fedjax_layers.ops import layer_map
 from fedjax_layers.types import Array, Batch, BatchNorm, Key, LayerMap, Params, Task
@@ -47,8 +47,9 @@ def classification_task(
     alpha: Sequence[float] | None = None,
     blocks: int | Sequence[Any] | None = None,
     augment: Augment | None = None,
+    language: bool = False,
 ) -> Task:
-    """A classifier to learn.
+    """A classifier to learn, of examples or of the places of a sequence.
 
     The module is called with ``deterministic`` or ``train`` (or ``training``) if its ``__call__`` has such an
     argument: deterministic without a key; with one, the key is its ``dropout`` generator.
@@ -75,6 +76,7 @@ def classification_task(
         random changes of training images. It sees the stored pixels as floats, before ``preprocess``, as published
         recipes do: black is 0, and brightness is a factor. Without a key (evaluation, and PLayer-FL's scores unless
         they are taken with dropout) nothing is changed; with one, the key is split between it and dropout.
+      language: classes are a vocabulary, see :class:`fedjax_layers.types.Task`.
 
     Returns:
       The task.
@@ -114,7 +116,7 @@ def classification_task(
     if augment is not None:
         _check_augment(augment, stored.shape)
     sample = jax.eval_shape(lambda x: prepare(x, jnp.float32), stored)
-    norms = _check_module(module, sample, num_classes)
+    norms, axes = _check_module(module, sample, num_classes)
     order = call_order(module, sample, **_mode(module, True))
     grouping = block_order(order, blocks) if isinstance(blocks, int) else blocks
     layers = layer_map(jax.eval_shape(init, jax.random.key(0)), order, grouping)
@@ -127,6 +129,8 @@ def classification_task(
         train=train if norms else None,
         statistics=_leaves_of(norms, STATISTICS),
         affine=_leaves_of(norms, AFFINE),
+        predictions=count_labels if axes > 2 else None,
+        language=language,
     )
 
 
@@ -140,6 +144,8 @@ def task_from_functions(
     train: Train | None = None,
     statistics: Sequence[str] = (),
     affine: Sequence[str] = (),
+    predictions: Callable[[Array], Array] | None = None,
+    language: bool = False,
 ) -> Task:
     """A task from plain functions on any pytree: Equinox, Haiku, NNX state, a dictionary.
 
@@ -154,10 +160,12 @@ def task_from_functions(
         the running ones moved. There is a row in every mask.
       statistics: regular expressions; a leaf whose slash-separated path one of them matches is a running statistic.
       affine: the same for the norms' scales and offsets.
+      predictions: ``labels [B, ...] -> [B]``, how many predictions ``losses`` is the mean over; ``None``: one each.
+      language: classes are a vocabulary, see :class:`fedjax_layers.types.Task`.
 
     Returns:
-      The task. Its ``loss`` is the mean over the batch's real rows, 0 without any; whatever padding rows
-      hold, NaN included, reaches neither value nor gradient.
+      The task. Its ``loss`` is the mean over the predictions of the batch's real rows, 0 without any; whatever padding
+      rows hold, NaN included, reaches neither value nor gradient.
 
     Raises:
       ValueError: ``layers`` does not fit the parameters; ``train`` without ``statistics`` or the other way round; an
@@ -168,25 +176,28 @@ def task_from_functions(
 
     def loss(params: Params, batch: Batch, key: Key | None) -> Array:
         inputs, labels = _real(batch)
-        return _mean(losses(apply(params, inputs, key), labels), batch.mask)
+        return mean(losses(apply(params, inputs, key), labels), labels, batch.mask)
+
+    def mean(values: Array, labels: Array, mask: Array) -> Array:
+        return _mean(values, mask if predictions is None else jnp.where(mask, predictions(labels), 0))
 
     if (train is None) != (not statistics):
         raise ValueError(f"train, statistics: expected both or neither, got {train} and {tuple(statistics)}")
     if train is None:
-        return Task(init, apply, losses, loss, layers, num_classes)
+        return Task(init, apply, losses, loss, layers, num_classes, None, predictions, language)
 
     def training_loss(params: Params, batch: Batch, key: Key) -> tuple[Array, Params]:
         inputs, labels = _real(batch)
         some = batch.mask.any()
         outputs, seen = train(params, inputs, batch.mask | ~some, key)  # a mean over no row would be NaN
         seen = jax.tree.map(lambda new, old: jnp.where(some, new, old), seen, params)
-        return _mean(losses(outputs, labels), batch.mask), seen
+        return mean(losses(outputs, labels), labels, batch.mask), seen
 
     def either_loss(params: Params, batch: Batch, key: Key | None) -> Array:
         return loss(params, batch, None) if key is None else training_loss(params, batch, key)[0]
 
     norm = BatchNorm(_matched(layers, statistics, "statistics"), _matched(layers, affine, "affine"), training_loss)
-    return Task(init, apply, losses, either_loss, layers, num_classes, norm)
+    return Task(init, apply, losses, either_loss, layers, num_classes, norm, predictions, language)
 
 
 def _real(batch: Batch) -> tuple[Array, Array]:
@@ -195,9 +206,12 @@ def _real(batch: Batch) -> tuple[Array, Array]:
     return inputs, labels
 
 
-def _mean(values: Array, mask: Array) -> Array:
-    values = jnp.where(mask, values, 0)
-    return values.sum() / jnp.maximum(mask.sum(), 1).astype(values.dtype)
+def _mean(values: Array, weights: Array) -> Array:
+    """Mean of ``[B]`` values, weighted with bools or counts; 0 where all weights are."""
+    weighted = jnp.where(weights > 0, values, 0)
+    if weights.dtype != bool:
+        weighted = weighted * weights.astype(values.dtype)
+    return weighted.sum() / jnp.maximum(weights.sum(), 1).astype(values.dtype)
 
 
 def _matched(layers: LayerMap, patterns: Sequence[str], name: str) -> tuple[bool, ...]:
@@ -245,8 +259,8 @@ def _check_augment(augment: Augment, shape: tuple[int, ...]) -> None:
         raise ValueError(f"augment: expected images of shape {shape[1:]} again, got {changed[1:]}")
 
 
-def _check_module(module: nn.Module, sample: jax.ShapeDtypeStruct, num_classes: int) -> frozenset[Path]:
-    """The paths of the module's norms that keep statistics."""
+def _check_module(module: nn.Module, sample: jax.ShapeDtypeStruct, num_classes: int) -> tuple[frozenset[Path], int]:
+    """The paths of the module's norms that keep statistics, and the number of axes of its outputs."""
     called: set[Path] = set()
     mode = _mode(module, True)
     with watch_norms(called):
@@ -256,4 +270,4 @@ def _check_module(module: nn.Module, sample: jax.ShapeDtypeStruct, num_classes: 
         raise ValueError("module: expected an argument deterministic, train or training beside BatchNorm, found none")
     if outputs.shape[-1] != num_classes:
         raise ValueError(f"num_classes: expected the outputs' last axis, {outputs.shape[-1]}, got {num_classes}")
-    return norms
+    return norms, outputs.ndim

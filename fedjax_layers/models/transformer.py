@@ -54,6 +54,26 @@ class TransformerBlock(nn.Module):
         return x + nn.Dropout(self.dropout)(y, deterministic)
 
 
+class Head(nn.Module):
+    """The last norm, and the dense layer behind it; a module of its own, so that neither counts as a block's.
+
+    Attributes:
+      num_classes: outputs; ``None``: the norm alone.
+      pool: one output per text, of the mean over its tokens, instead of one per token.
+    """
+
+    num_classes: int | None
+    pool: bool = False
+
+    @nn.compact
+    def __call__(self, x: Array, real: Array) -> Array:
+        """``x [B, T, D]``, ``real [B, T]`` bool -> ``[B, T, num_classes]`` or ``[B, num_classes]``."""
+        x = nn.LayerNorm(epsilon=1e-5, name="norm")(x)
+        if self.pool:
+            x = jnp.where(real[..., None], x, 0).sum(1) / jnp.maximum(real.sum(1), 1)[:, None].astype(x.dtype)
+        return x if self.num_classes is None else nn.Dense(self.num_classes, kernel_init=_START, name="dense")(x)
+
+
 class Transformer(nn.Module):
     """Embeddings of tokens and places, equal blocks, a last norm and a head.
 
@@ -107,12 +127,8 @@ class Transformer(nn.Module):
                 (2 * self.layers) ** -0.5,
                 name=f"block_{i}",
             )(y, mask, deterministic)
-        y = nn.LayerNorm(epsilon=1e-5, name="last_norm")(y)
-        if self.output == "text":
-            y = jnp.where(real[..., None], y, 0).sum(1) / jnp.maximum(real.sum(1), 1)[:, None].astype(y.dtype)
-        if self.tied:
-            return tokens.attend(y)
-        return nn.Dense(self.num_classes, kernel_init=_START, name="head")(y)
+        y = Head(None if self.tied else self.num_classes, self.output == "text", name="head")(y, real)
+        return tokens.attend(y) if self.tied else y
 
     def _check(self, shape: tuple[int, ...]) -> None:
         if shape[-1] > self.length:

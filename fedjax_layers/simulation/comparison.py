@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from fedjax_layers.simulation.records import RunDirectory
+from fedjax_layers.simulation.scoring import LOWER_IS_BETTER, headline
 from fedjax_layers.simulation.statistics import critical_difference, friedman, incentive, nemenyi, ranks
 
 
@@ -21,24 +22,26 @@ def compare_runs(runs: Sequence[RunDirectory], moment: str, selection: str) -> l
       moment: scored moment.
       selection: scored selection.
     """
-    key = f"{moment}/{selection}/test/macro_f1"
     summaries = [run.read("summary") for run in runs]
+    metric = headline(summaries[0]["personal"])
+    key, sign = f"{moment}/{selection}/test/{metric}", -1 if metric in LOWER_IS_BETTER else 1
     by_name = {(s["algorithm"], s["seed"]): run for s, run in zip(summaries, runs, strict=True)}
     for summary, run in zip(summaries, runs, strict=True):
         bars = [by_name.get((name, summary["seed"])) for name in ("local", "fedavg")]
         if summary["algorithm"] not in ("local", "fedavg") and all(bars):
-            scores = [r.read_clients()[key] for r in (run, *bars) if r is not None]
+            scores = [sign * r.read_clients()[key] for r in (run, *bars) if r is not None]
             summary["incentive"] = incentive(*scores)
             run.write_summary(summary)
     names = list(dict.fromkeys(s["algorithm"] for s in summaries))
     return [_mean([s for s in summaries if s["algorithm"] == name]) for name in names]
 
 
-def statistics_of(summaries: Sequence[Mapping[str, Any]], metric: str = "macro_f1") -> dict[str, Any]:
+def statistics_of(summaries: Sequence[Mapping[str, Any]], metric: str | None = None) -> dict[str, Any]:
     """Friedman's test and Nemenyi's critical difference, algorithms as treatments and seeds as blocks.
 
-    ``None`` with fewer than three algorithms or two seeds.
+    ``None`` with fewer than three algorithms or two seeds. Without a ``metric``, macro-F1, or a language's perplexity.
     """
+    metric = metric or headline(summaries[0]["personal"])
     names = list(dict.fromkeys(s["algorithm"] for s in summaries))
     seeds = list(dict.fromkeys(s["seed"] for s in summaries))
     empty = {
@@ -54,6 +57,7 @@ def statistics_of(summaries: Sequence[Mapping[str, Any]], metric: str = "macro_f
     table = np.array([[value[name, seed] for name in names] for seed in seeds], float)
     if not np.isfinite(table).all():
         return empty
+    table = -table if metric in LOWER_IS_BETTER else table
     test = friedman(table)
     return {
         "metric": metric,

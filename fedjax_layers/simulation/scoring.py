@@ -7,6 +7,7 @@ cut into batches.
 from __future__ import annotations
 
 import functools
+from collections.abc import Collection
 
 import jax
 import jax.numpy as jnp
@@ -16,8 +17,19 @@ from fedjax_layers.types import Array
 METRICS = ("accuracy", "macro_f1", "weighted_f1", "balanced_accuracy", "mcc", "loss")
 """The names of all scores, in the order in which to report them."""
 
-LOWER_IS_BETTER = frozenset({"loss"})
+LANGUAGE_METRICS = ("accuracy", "loss", "perplexity")
+"""The names of all scores of a language model, of predicted tokens."""
+
+ALL_METRICS = (*METRICS, "perplexity")
+"""The names of all scores of any model."""
+
+LOWER_IS_BETTER = frozenset({"loss", "perplexity"})
 """The scores of which a lower one is better; of all others a higher one is."""
+
+
+def headline(metrics: Collection[str]) -> str:
+    """The score by which models are compared: macro-F1 of classes, perplexity of language."""
+    return "macro_f1" if "macro_f1" in metrics else "perplexity"
 
 
 @functools.partial(jax.jit, static_argnames="num_classes")
@@ -94,6 +106,28 @@ def scores_from_confusion(confusion: Array, loss_sum: Array) -> dict[str, Array]
         "loss": jnp.where(jnp.isnan(loss), jnp.inf, loss),
     }
     return {name: jnp.where(total > 0, scores[name], jnp.nan) for name in METRICS}
+
+
+@jax.jit
+def scores_from_hits(hits: Array, total: Array, loss_sum: Array) -> dict[str, Array]:
+    """Compute every score of :data:`LANGUAGE_METRICS` from counts.
+
+    Perplexity is ``exp(total negative log-likelihood / predicted tokens)`` (note on FedTLU, section 3).
+
+    Args:
+      hits: ``[...]`` predicted tokens that are right.
+      total: ``[...]`` predicted tokens.
+      loss_sum: ``[...]`` sum of their negative log-likelihoods, nats.
+
+    Returns:
+      By name, ``[...]`` floats, NaN where there is no token; a diverged model's loss and perplexity are infinite.
+    """
+    real = jnp.result_type(float)
+    tokens = total.astype(real)
+    loss = _ratio(loss_sum.astype(real), tokens)
+    loss = jnp.where(jnp.isnan(loss), jnp.inf, loss)
+    scores = {"accuracy": _ratio(hits.astype(real), tokens), "loss": loss, "perplexity": jnp.exp(loss)}
+    return {name: jnp.where(total > 0, scores[name], jnp.nan) for name in LANGUAGE_METRICS}
 
 
 def _matthews(hits: Array, support: Array, predicted: Array, total: Array, real: jnp.dtype) -> Array:

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 
-from fedjax_layers import algorithms, data, models
-from fedjax_layers.data.augmentation import AUGMENTATIONS
+from fedjax_layers import algorithms, data
 from fedjax_layers.data.drift import Phase, schedule
 from fedjax_layers.local_training import Trainer
-from fedjax_layers.models.registry import TOKEN_MODELS, USUAL_MODELS, model_options
-from fedjax_layers.names import defaults_of, unknown_name
+from fedjax_layers.names import defaults_of
 from fedjax_layers.simulation.config import RunConfig
 from fedjax_layers.simulation.federation import federation
 from fedjax_layers.simulation.optimizers import client_optimizer, server_optimizer
@@ -24,6 +21,7 @@ from fedjax_layers.simulation.probe import AxisChoice, choose_axis, pinned_axis
 from fedjax_layers.simulation.sampling import Sampling, by_size, everyone, fixed, uniform
 from fedjax_layers.simulation.sharding import replicate
 from fedjax_layers.simulation.simulate import make_inputs
+from fedjax_layers.simulation.tasks import make_task
 from fedjax_layers.simulation.team_formation import count_teams, local_updates, run_teams
 from fedjax_layers.types import Algorithm, Task
 
@@ -158,51 +156,6 @@ def load_clients(config: RunConfig, data_dir: str | None = None) -> data.ClientD
     )
 
 
-def make_task(config: RunConfig, clients: data.ClientData) -> Task:
-    """The config's model and loss on these data; equal arguments give the same task object.
-
-    Raises:
-      ValueError: the data are no classification; the model reads quantities and the data hold tokens, or the other
-        way round; or a model option is unknown, or out of range.
-    """
-    if clients.task != "classification":
-        found = f"{clients.name} ({clients.task.replace('_', ' ')})"
-        raise ValueError(f"dataset: expected a classification data set for run, got {found}")
-    tokens = holds_tokens(clients)
-    name = config.model or USUAL_MODELS.get(clients.name, TOKEN_MODELS[0] if tokens else "mlp")
-    if tokens != (name in TOKEN_MODELS):
-        kind = "the tokens" if tokens else "the quantities"
-        fitting = [model for model in models.MODELS if (model in TOKEN_MODELS) == tokens]
-        raise ValueError(f"model: expected one of {', '.join(fitting)} for {kind} of {clients.name}, got {name!r}")
-    options = dict(config.model_options)
-    if tokens:
-        options["num_embeddings"] = _num_embeddings(clients, options.get("num_embeddings"))
-    return _cached_task(
-        name,
-        _items(options),
-        clients.inputs.shape[1:],
-        clients.num_classes,
-        models.as_stored if tokens else clients.preprocess,
-        clients.inputs.dtype if tokens else None,
-        config.conv,
-        (config.loss, config.focal_gamma, config.focal_alpha),
-        config.augmentation,
-    )
-
-
-def holds_tokens(clients: data.ClientData) -> bool:
-    """Whether the inputs are token ids, which no preprocessing turns into quantities."""
-    return clients.preprocess is None and bool(np.issubdtype(clients.inputs.dtype, np.integer))
-
-
-def _num_embeddings(clients: data.ClientData, asked: int | None) -> int:
-    """V, of which every token id of the data is below."""
-    least = int(clients.inputs.max(initial=0)) + 1
-    if asked is not None and asked < least:
-        raise ValueError(f"option num_embeddings: expected at least {least}, the tokens of {clients.name}, got {asked}")
-    return asked or least
-
-
 def make_phases(config: RunConfig, clients: data.ClientData) -> list[Phase]:
     """The config's data as they change during its rounds.
 
@@ -255,29 +208,3 @@ def pick_axis(config: RunConfig, builder: Builder, inputs: Inputs) -> AxisChoice
 
 def _items(mapping: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
     return tuple(sorted(mapping.items()))
-
-
-@functools.lru_cache(maxsize=64)
-def _cached_task(
-    name: str,
-    options: tuple[tuple[str, Any], ...],
-    shape: tuple[int, ...],
-    num_classes: int,
-    preprocess: Any,
-    sample_dtype: Any,
-    conv: str,
-    loss: tuple[str, float, tuple[float, ...] | None],
-    augmentation: str | None,
-) -> Task:
-    known = model_options(name)
-    for option in dict(options):
-        if name in models.MODELS and option not in known:
-            raise unknown_name(f"option of model {name!r}", option, known)
-    module = models.build_model(name, num_classes, **({"conv": conv} if "conv" in known else {}), **dict(options))
-    kind, gamma, alpha = loss
-    focal: dict[str, Any] = {"loss": kind} if kind == "softmax" else {"loss": kind, "gamma": gamma, "alpha": alpha}
-    augment = None if augmentation is None else AUGMENTATIONS[augmentation]
-    stored = {} if sample_dtype is None else {"sample_dtype": sample_dtype}
-    return models.classification_task(
-        module, shape, num_classes, preprocess=preprocess, augment=augment, **stored, **focal
-    )

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 
 from fedjax_layers.simulation.history import History
-from fedjax_layers.simulation.scoring import METRICS
+from fedjax_layers.simulation.scoring import headline
 from fedjax_layers.simulation.statistics import fairness_variance, summarise
 from fedjax_layers.types import LayerMap
 
-REPORTED = ("accuracy", "macro_f1", "balanced_accuracy", "mcc", "loss")
+REPORTED = ("accuracy", "macro_f1", "balanced_accuracy", "mcc", "loss", "perplexity")  # those that a task has
 MOMENTS = ("served", "trained")
 SELECTIONS = ("last", "best")
 _SCALAR_BYTES = 4  # layer scores travel as float32
@@ -36,7 +36,11 @@ def scores_of(
     if per_client is None:
         return None
     left_out = np.zeros(len(sizes), bool) if unseen is None else unseen
-    return {metric: summarise(np.where(left_out, np.nan, per_client[metric]), sizes) for metric in REPORTED}
+    return {
+        metric: summarise(np.where(left_out, np.nan, per_client[metric]), sizes)
+        for metric in REPORTED
+        if metric in per_client
+    }
 
 
 def exchanged_bytes(history: History, layers: LayerMap) -> tuple[int, int]:
@@ -73,7 +77,7 @@ def summarise_run(
     ``team_of [C]`` is each client's team, for an algorithm with teams.
 
     ``personal`` is scored at ``moment`` and ``selection``, named beside it; ``moments`` holds the means of all four
-    combinations. ``fairness_variance`` is the population variance over clients of the personal macro-F1.
+    combinations. ``fairness_variance`` is the population variance over clients of the personal macro-F1, or perplexity.
     """
     personal = history.scores(moment, selection)
     if personal is not None and unseen is not None:
@@ -106,7 +110,7 @@ def summarise_run(
             for s in SELECTIONS
             if (scores := scores_of(history, m, s, sizes, unseen)) is not None
         },
-        "fairness_variance": None if personal is None else fairness_variance(personal["macro_f1"]),
+        "fairness_variance": None if personal is None else fairness_variance(personal[headline(personal)]),
         "incentive": None,
         "bytes_up": up,
         "bytes_down": down,
@@ -128,7 +132,8 @@ def pooled_scores(history: History, examples: str) -> dict[str, float] | None:
     if f"pooled/{examples}/loss" not in evaluations:
         return None
     served = np.flatnonzero(~evaluations["finished"])
-    return {metric: float(evaluations[f"pooled/{examples}/{metric}"][served[-1]]) for metric in REPORTED}
+    names = {metric: f"pooled/{examples}/{metric}" for metric in REPORTED}
+    return {metric: float(evaluations[n][served[-1]]) for metric, n in names.items() if n in evaluations}
 
 
 def client_arrays(history: History) -> dict[str, np.ndarray]:
@@ -139,7 +144,7 @@ def client_arrays(history: History) -> dict[str, np.ndarray]:
             for split in ("val", "test"):
                 scores = history.scores(moment, selection, split)
                 if scores is not None:
-                    arrays |= {f"{moment}/{selection}/{split}/{m}": scores[m] for m in METRICS}
+                    arrays |= {f"{moment}/{selection}/{split}/{m}": values for m, values in scores.items()}
     return arrays
 
 
@@ -152,7 +157,7 @@ def round_record(history: History, index: int, unseen: np.ndarray | None = None)
     done = int(evaluation["round"])
     record: dict[str, Any] = {"round": done, "train_loss": float(history.rounds["loss"][done - 1])}
     for moment in MOMENTS:
-        for name in ("val/loss", "test/loss", "test/accuracy", "test/macro_f1"):
+        for name in ("val/loss", "test/loss", "test/accuracy", "test/macro_f1", "test/perplexity"):
             values = evaluation.get(f"{moment}/{name}")
             if values is not None and unseen is not None:
                 values = np.where(unseen, np.nan, values)

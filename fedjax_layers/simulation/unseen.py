@@ -9,7 +9,7 @@ import numpy as np
 
 from fedjax_layers.simulation.history import History
 from fedjax_layers.simulation.periods import Build, Inputs, Plan, adapt_period
-from fedjax_layers.simulation.scoring import METRICS
+from fedjax_layers.simulation.scoring import ALL_METRICS
 from fedjax_layers.simulation.statistics import summarise
 from fedjax_layers.simulation.summary import REPORTED
 
@@ -34,7 +34,7 @@ def adapted_scores(
     scores = adapt_period(build, plan, state, inputs, jnp.asarray(ids, jnp.int32), rounds)
     arrays = {}
     for name, values in scores.items():
-        if name.split("/")[1] in METRICS:
+        if name.split("/")[1] in ALL_METRICS:
             arrays[f"adapted/last/{name}"] = np.full(len(unseen), np.nan)
             arrays[f"adapted/last/{name}"][ids] = np.asarray(values)
     return arrays
@@ -56,11 +56,13 @@ def unseen_summary(
     for moment in ("served", "global"):
         found[moment] = None
         if f"{moment}/test/loss" in evaluations:
-            scores = {metric: evaluations[f"{moment}/test/{metric}"][last] for metric in REPORTED}
-            found[moment] = _over(scores, unseen, sizes)
-    found["adapted"] = _over({m: adapted[f"adapted/last/test/{m}"] for m in REPORTED}, unseen, sizes)
+            found[moment] = _over({name: x[last] for name, x in evaluations.items()}, f"{moment}/test", unseen, sizes)
+    found["adapted"] = _over(adapted, "adapted/last/test", unseen, sizes)
     return found
 
 
-def _over(scores: dict[str, np.ndarray], unseen: np.ndarray, sizes: np.ndarray) -> dict[str, dict[str, float]]:
-    return {metric: summarise(scores[metric][unseen], sizes[unseen]) for metric in REPORTED}
+def _over(
+    scores: dict[str, np.ndarray], which: str, unseen: np.ndarray, sizes: np.ndarray
+) -> dict[str, dict[str, float]]:
+    names = {metric: f"{which}/{metric}" for metric in REPORTED}
+    return {m: summarise(scores[name][unseen], sizes[unseen]) for m, name in names.items() if name in scores}

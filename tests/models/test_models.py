@@ -69,6 +69,13 @@ CASES = [
     ),
     ("embedding_bag", (7,), 2, {"num_embeddings": 100}, [1_600, 34]),
     ("embedding_bag", (7,), 3, {"num_embeddings": 100, "width": None}, [303]),
+    (
+        "transformer",
+        (7,),
+        2,
+        {"num_embeddings": 100, "length": 8, "width": 16, "layers": 1, "output": "text", "causal": False},
+        [1_600, 128, 272 + 32, 272, 272, 272 + 32, 1_088, 1_040, 34 + 32],
+    ),
 ]
 
 

@@ -156,10 +156,11 @@ def test_parameters_of_a_parent_are_a_layer_of_exact_leaves():
         ("Block_1/Dense_0",),
         ("head",),
     ]
-    assert block_order(order) == (0, 1, 2, 2, 3, 3, 4)
-    assert block_order(order, depth=2) == tuple(range(7))
     params = Vision().init(jax.random.key(0), jnp.ones((2, 5, 6)))["params"]
-    assert layer_map(params, order, block_order(order)).num_blocks == 5
+    layers = layer_map(params, order, block_order(order))
+    assert layers.blocks == (0, 1, 2, 2, 3, 3, 4)
+    assert layers.block_names == ("cls", "z_patches", "Block_0", "Block_1", "head")
+    assert layer_map(params, order, block_order(order, depth=2)).blocks == tuple(range(7))
 
 
 def test_the_root_itself_may_own_all():

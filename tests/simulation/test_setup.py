@@ -6,10 +6,8 @@ import jax
 import numpy as np
 import pytest
 
-from fedjax_layers.data import federate, from_arrays
-from fedjax_layers.data.dataset import Dataset
 from fedjax_layers.simulation.config import RunConfig
-from fedjax_layers.simulation.setup import assemble, load_clients, make_sampling, make_task, prepare
+from fedjax_layers.simulation.setup import assemble, load_clients, make_sampling, prepare
 
 
 def config_of(algorithm="fedavg", **values):
@@ -101,40 +99,6 @@ def test_cohorts_are_drawn_among_the_seen_clients(sampling):
         make_sampling(config_of(cohort=4, sampling=sampling), load_clients(config))
 
 
-def tokens(task):
-    """Twelve sentences of five tokens, a label for each."""
-    inputs = np.arange(60, dtype=np.int32).reshape(12, 5) % 7
-    names = tuple(str(n) for n in range(7))
-    return Dataset("words", inputs, inputs, names, None, (), None, "made up", "none", task=task)
-
-
-NUMBERS = np.linspace(0, 1, 12, dtype=np.float32)[:, None]
-OTHER_TASKS = {
-    "regression": from_arrays(NUMBERS, NUMBERS[:, 0], name="line"),
-    "survival": Dataset(
-        "lives", NUMBERS, np.repeat(NUMBERS, 2, 1), (), None, (), None, "made up", "none", task="survival"
-    ),
-    "tagging": tokens("tagging"),
-    "language_modelling": tokens("language_modelling"),
-}
-
-
-@pytest.mark.parametrize("task", OTHER_TASKS)
-def test_only_classifications_are_run(task):
-    clients = federate(OTHER_TASKS[task], np.arange(12) % 2)
-    spoken = f"{clients.name} ({task.replace('_', ' ')})"
-    with pytest.raises(ValueError, match="dataset: expected a classification data set for run, got") as caught:
-        make_task(config_of(), clients)
-    assert str(caught.value).endswith(f"got {spoken}")
-
-
-@pytest.mark.data
-@pytest.mark.parametrize("name", ["parkinsons", "ud_english_ewt", "wikitext2", "fed_tcga_brca"])
-def test_real_sets_of_other_tasks_are_refused(data_dir, name):
-    with pytest.raises(ValueError, match=rf"expected a classification data set for run, got {name} \("):
-        prepare(RunConfig(algorithm="fedavg", dataset=name, client_width="all"), data_dir)
-
-
 @pytest.mark.parametrize("change", ["class_swap@3", "new_clients@7"])
 def test_a_change_after_the_last_round_is_refused(clients, change):
     with pytest.raises(ValueError, match=f"drift: expected rounds below the run's 3, got '{change}'"):
@@ -163,26 +127,3 @@ def test_the_learning_rate_decays_by_round(clients):
     built = assemble(config_of(learning_rate_decay=0.5), clients)
     scale = built.builder.make_trainer(built.inputs.hyper).step_scale
     assert [float(scale(np.int32(t))) for t in range(3)] == [1.0, 0.5, 0.25]
-
-
-TOKENS = RunConfig(algorithm="fedavg", dataset="sentiment", model_options={"width": 4}, client_width="all")
-
-
-@pytest.mark.data
-def test_tokens_reach_the_model_as_numbers_and_each_has_its_vector(data_dir):
-    task = prepare(TOKENS, data_dir).builder.task
-    assert dict(zip(task.layers.names, task.layers.sizes, strict=True)) == {"Embed_0": 2000 * 4, "Dense_0": 10}
-
-
-@pytest.mark.data
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"model": "mlp", "model_options": {}}, "model: expected one of embedding_bag for the tokens of sentiment"),
-        ({"model_options": {"num_embeddings": 5}}, "option num_embeddings: expected at least 2000, the tokens of"),
-        ({"dataset": "heart", "model": "embedding_bag"}, "model: expected one of .* for the quantities of heart"),
-    ],
-)
-def test_tokens_are_not_taken_for_quantities_nor_the_other_way_round(data_dir, changes, message):
-    with pytest.raises(ValueError, match=message):
-        prepare(dataclasses.replace(TOKENS, **changes), data_dir)
