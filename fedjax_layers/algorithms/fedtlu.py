@@ -141,8 +141,8 @@ def fedtlu(
         those of the highest ``"norm"`` of the update or of the ``"lowest"`` score.
       mu: of FedProx's term in the local loss; 0 is FedAvg.
       reading: of the score, see :func:`fedjax_layers.ops.update_score`.
-      block_rule: ``"mean"``, ``"sum"`` or ``"size"``-weighted mean of a block's layers, or the block as one ``"vector"``.
-        Not known from the paper.
+      block_rule: ``"mean"``, ``"sum"`` or ``"size"``-weighted mean of a block's layers, or the block as one
+        ``"vector"``. Not known from the paper.
       matrices_only: vectors (biases, norms), whose scores are larger by their size alone, do not enter.
       leftovers: blocks of another size than the common one (beyond a factor 2 of the median; embeddings, last norm,
         head): always ``"update"``, always ``"freeze"``, or ``"compete"`` like all others, as they do in a network

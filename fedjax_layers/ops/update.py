@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
 import jax
@@ -20,7 +22,7 @@ _CAP = 1e12  # of (mean / std)^2, where all entries are equal
 class _Moments(NamedTuple):
     """Sums over the entries of one or several arrays."""
 
-    count: int
+    entries: int
     total: Array
     squares: Array
     shift: Array
@@ -154,17 +156,17 @@ def _sum(x: Array) -> Array:
 
 def _score(parts: list[_Moments], reading: Reading, excess: bool, between: list[Array]) -> Array:
     """Of one layer, from the moments of its arrays."""
-    count = sum(p.count for p in parts)
-    mean = sum(p.total for p in parts) / count
-    squares = sum(p.squares for p in parts) / count
-    variance = jnp.maximum(sum(_about(p, mean) for p in parts), 0) / count
+    count = sum(p.entries for p in parts)
+    mean = _add(p.total for p in parts) / count
+    squares = _add(p.squares for p in parts) / count
+    variance = jnp.maximum(_add(_about(p, mean) for p in parts), 0) / count
     root = jnp.sqrt(squares)
     if reading == "product":
         return root * jnp.sqrt(variance)
     if reading == "clients":
-        return _over(root * jnp.sqrt(jnp.asarray(float(count), root.dtype)), jnp.sqrt(sum(between)))
+        return _over(root * jnp.sqrt(jnp.asarray(float(count), root.dtype)), jnp.sqrt(_add(between)))
     if reading == "absolute":
-        return _over(sum(p.absolute for p in parts) / count, jnp.sqrt(variance))
+        return _over(_add(p.absolute for p in parts) / count, jnp.sqrt(variance))
     z = jnp.where(squares > 0, mean**2 / jnp.maximum(variance, mean**2 / _CAP), 0)
     ratio = jnp.sqrt(1 + z)
     if reading == "size":
@@ -172,12 +174,16 @@ def _score(parts: list[_Moments], reading: Reading, excess: bool, between: list[
     return z / (1 + ratio) if excess else ratio
 
 
+def _add(numbers: Iterable[Array]) -> Array:
+    return functools.reduce(jnp.add, numbers)
+
+
 def _about(part: _Moments, mean: Array) -> Array:
     """``sum (x - mean)^2`` of one array, from whichever of its two pairs of sums loses fewer digits."""
-    plain = part.squares - mean * (2 * part.total - part.count * mean)
+    plain = part.squares - mean * (2 * part.total - part.entries * mean)
     far = mean - part.shift
-    shifted = part.shifted_squares - far * (2 * part.shifted - part.count * far)
-    one_signed = part.total**2 > part.count * part.squares / 2
+    shifted = part.shifted_squares - far * (2 * part.shifted - part.entries * far)
+    one_signed = part.total**2 > part.entries * part.squares / 2
     return jnp.where(one_signed, shifted, plain)
 
 

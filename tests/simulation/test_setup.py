@@ -1,7 +1,5 @@
 """From config to experiment: what is traced, what is cached, what is refused beside the model and the data."""
 
-import dataclasses
-
 import jax
 import numpy as np
 import pytest

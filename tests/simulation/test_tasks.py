@@ -90,7 +90,7 @@ def test_models_get_what_the_data_say():
             {"model_options": {"causal": False}},
             "option causal: expected True for words, got False",
         ),
-        ("tagging", {"model_options": {"output": "text"}}, "option output: expected token for words, got 'text'"),
+        ("tagging", {"model_options": {"output": "text"}}, "option output: expected 'token' for words, got 'text'"),
         ("language_modelling", {"model_options": {"num_embeddings": 8}}, "option num_embeddings: expected at least 9"),
     ],
 )
