@@ -108,9 +108,7 @@ def _attention(joined: dict[str, np.ndarray], heads: int) -> dict[str, dict[str,
     """Queries, keys and values lie side by side in the file, and heads side by side within each."""
     width = joined["kernel"].shape[0]
     parts = zip(np.split(joined["kernel"], 3, axis=1), np.split(joined["bias"], 3), strict=True)
-    shaped = [
-        {"kernel": kernel.reshape(width, heads, -1), "bias": bias.reshape(heads, -1)} for kernel, bias in parts
-    ]
+    shaped = [{"kernel": kernel.reshape(width, heads, -1), "bias": bias.reshape(heads, -1)} for kernel, bias in parts]
     return dict(zip(("query", "key", "value"), shaped, strict=True))
 
 

@@ -9,6 +9,7 @@ from fedjax_layers.ops.hyper import Hypernetwork, hypernetwork
 from fedjax_layers.ops.layers import layer_map, layer_sums, regroup, select
 from fedjax_layers.ops.mix import SparseWeights, mix_layers, mix_pullback, top_weights
 from fedjax_layers.ops.permfl import permfl_device_step, permfl_server_step, permfl_team_step
+from fedjax_layers.ops.poison import poison_update
 from fedjax_layers.ops.prox import proximal_pull
 from fedjax_layers.ops.segment import segment_mean
 from fedjax_layers.ops.sensitivity import federation_sensitivity, prefix_mask, transition_point
@@ -30,6 +31,7 @@ __all__ = [
     "permfl_device_step",
     "permfl_server_step",
     "permfl_team_step",
+    "poison_update",
     "prefix_mask",
     "proximal_pull",
     "regroup",
