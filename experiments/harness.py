@@ -65,7 +65,7 @@ class Rows:
         found = self._find(key)
         if found is not None:
             return found
-        if len(self.rows) % 20 == 0:
+        if len(self.rows) % 120 == 0:
             jax.clear_caches()  # XLA's CPU backend has only so many memory maps for programs
         row = to_json({**key, **compute()})
         with self._path.open("a") as file:

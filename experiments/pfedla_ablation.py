@@ -70,7 +70,7 @@ def _parts() -> dict[str, dict[str, tuple[str, dict[str, Any], dict[str, Any]]]]
         f"rate {rate:g}{', by norm' if norm else ''}": la(hyper_learning_rate=rate, normalise_update=norm)
         for norm, rate in itertools.product((False, True), RATES)
     }
-    for number in (0.1, 1.0, 10.0, 100.0):
+    for number in (0.1, 1.0, 10.0, 100.0, 1000.0):
         tuning[f"free logits {number:g}"] = rule("logits", logits_learning_rate=number)
     for number in (0.3, 0.5, 0.7, 0.9):
         tuning[f"self weight {number:g}"] = rule("self", self_weight=number)

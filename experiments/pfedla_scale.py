@@ -31,7 +31,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
     "laptop": {
         **SIZES["laptop"],
-        "rounds": 100,
+        "rounds": 50,
         "model": "lenet5",
         "clients": [10, 30, 100, 300, 1000],
         "client_size": 48,

@@ -8,10 +8,10 @@ Question: do layer-wise learnt weights beat (a) FedAvg with local fine-tuning, (
 Every client keeps 30 % of its examples for testing, fixed over rounds. Scores are means over clients after the last
 round: "served" is the model that a client gets, before local training, "trained" what its training makes of it. All
 methods start from one model (the re-implementation's row apart), and make one epoch per round of SGD at the same rate;
-Ditto, FedRep and pFedMe make more steps, see the column. "pFedLA" learns its weights at the rate of
-re-implementations, 0.005; "fast" has the rate that did best on validation examples of other seeds
-(``pfedla_ablation``, part "tuning"), and so have whole-model weights and HeurpFedLA. Fixed rules and free logits are
-tuned in the same way; the other baselines have their papers' numbers.
+Ditto and FedRep (two epochs of its head) make more steps, see the column, and pFedMe solves each by five inner ones.
+"pFedLA" learns its weights at the rate of re-implementations, 0.005; "fast" has the rate that did best on validation
+examples of other seeds (``pfedla_ablation``, part "tuning"), and so have whole-model weights and HeurpFedLA. Fixed
+rules and free logits are tuned in the same way; the other baselines have their papers' numbers.
 """
 
 from __future__ import annotations
@@ -24,22 +24,23 @@ import numpy as np
 from experiments.harness import run_cells, spread
 from experiments.pfedla_methods import AS_REIMPLEMENTED, BOTH, FAST, RULES
 from experiments.pfedla_runs import MOMENTS, SIZES, points_against, run
-from fedjax_layers.simulation.statistics import ranks
+from fedjax_layers.simulation.statistics import critical_difference, friedman, ranks
 
 FOUR = ("mnist", "fashion_mnist", "cifar10", "cifar100")
+# A cell: data, split, clients, examples of each, cohort, rounds.
 PRESETS: dict[str, dict[str, Any]] = {
     "smoke": {
         **SIZES["smoke"],
         "models": ("lenet5", "small, batch norm"),
-        "cells": [("mnist", "non-IID_1", 4, 60, None)],
+        "cells": [("mnist", "non-IID_1", 4, 60, None, 2)],
         "methods": ["FedAvg", "FedBN", "pFedLA", "whole model, fast"],
     },
     "laptop": {
         **SIZES["laptop"],
         "models": ("lenet5", "small, batch norm"),
         "cells": [
-            *((data, split, 10, 300 if data == "cifar100" else 400, None) for data in FOUR for split in BOTH),
-            *((data, "non-IID_1", 100, 80, 10) for data in ("fashion_mnist", "cifar10")),
+            *((data, split, 10, 240 if data == "cifar100" else 200, None, 16) for data in FOUR for split in BOTH),
+            *((data, "non-IID_1", 100, 80, 10, 40) for data in ("fashion_mnist", "cifar10")),
         ],
         "methods": None,
     },
@@ -47,7 +48,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         **SIZES["paper"],
         "models": ("fedbn", "fedbn, batch norm"),
         "cells": [
-            (data, split, clients, None, cohort)
+            (data, split, clients, None, cohort, 100)
             for clients, cohort in ((10, None), (100, 10))
             for data in FOUR
             for split in BOTH
@@ -65,7 +66,7 @@ METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "Ditto": ("ditto", {"lam": 0.1}),
     "APFL": ("apfl", {"mixing": 0.5}),
     "FedPer": ("fedper", {"personal_layers": 1}),
-    "FedRep": ("fedrep", {"head_layers": 1, "head_epochs": 5}),
+    "FedRep": ("fedrep", {"head_layers": 1, "head_epochs": 2}),
     "LG-FedAvg": ("lg_fedavg", {"local_layers": 2}),
     "FedAvg, batch norm": ("fedavg", {}),
     "FedBN": ("fedbn", {}),
@@ -90,7 +91,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _cells(preset: dict[str, Any]) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
-    for data, split, clients, size, cohort in preset["cells"]:
+    for data, split, clients, size, cohort, rounds in preset["cells"]:
         for method in preset["methods"] or METHODS:
             if method == "uniform" and cohort is None:
                 continue  # clients of one size who all take part: FedAvg
@@ -103,6 +104,7 @@ def _cells(preset: dict[str, Any]) -> Iterator[tuple[dict[str, Any], dict[str, A
                     "clients": clients,
                     "cohort": cohort,
                     "client_size": size,
+                    "rounds": rounds,
                     "model": preset["models"][method in WITH_BATCH_NORM],
                     "algorithm": algorithm,
                     "options": options,
@@ -115,7 +117,31 @@ def _tables(rows: list[dict[str, Any]], preset: dict[str, Any]) -> str:
     for data, split, clients, *_ in preset["cells"]:
         own = [r for r in rows if (r["data"], r["split"], r["clients"]) == (data, split, clients)]
         parts.append(f"\n{data}, {split}, {clients} clients\n\n{_table(own)}\n\n{_answers(own)}")
-    return "\n".join(parts)
+    return "\n".join([_overall(rows), *parts])
+
+
+def _overall(rows: list[dict[str, Any]]) -> str:
+    """Mean ranks over the cells, of means over seeds, and whether they tell the methods apart."""
+    cells = list(dict.fromkeys((r["data"], r["split"], r["clients"]) for r in rows))
+
+    def of(cell: tuple[Any, ...], method: str, moment: str) -> list[float]:
+        own = [r for r in rows if (r["data"], r["split"], r["clients"], r["method"]) == (*cell, method)]
+        return [r["accuracy"][moment]["last"] for r in own]
+
+    methods = [m for m in dict.fromkeys(r["method"] for r in rows) if all(of(cell, m, MOMENTS[0]) for cell in cells)]
+    tables = {s: np.array([[np.mean(of(cell, m, s)) for m in methods] for cell in cells]) for s in MOMENTS}
+    places = {moment: ranks(table) for moment, table in tables.items()}
+    lines = [f"all {len(cells)} cells\n", "| method | served, mean rank | trained, mean rank |", "|---|---|---|"]
+    lines += [
+        f"| {methods[i]} | {' | '.join(f'{places[moment][i]:.1f}' for moment in MOMENTS)} |"
+        for i in np.argsort(places[MOMENTS[1]], kind="stable")
+    ]
+    if len(cells) > 1 and len(methods) > 2:
+        p = {moment: friedman(table).p_value for moment, table in tables.items()}
+        gap = critical_difference(len(methods), len(cells))
+        found = ", ".join(f"{moment} p = {value:.1e}" for moment, value in p.items())
+        lines.append(f"\nFriedman over cells: {found}; Nemenyi critical difference {gap:.1f} ranks.")
+    return "\n".join(lines)
 
 
 def _table(rows: list[dict[str, Any]]) -> str:

@@ -64,6 +64,7 @@ class Inputs(NamedTuple):
     key: Key
 
 
+@functools.partial(jax.jit, static_argnums=0)
 def start_params(task: Task, key: Key) -> Params:
     """The common start of all models in the run with this base key."""
     return task.init(jax.random.fold_in(key, keys.START))
@@ -84,11 +85,15 @@ def cohort_of(inputs: Inputs, key: Key, t: Array, sampling: Sampling | None = No
     return draw_cohort(sampling or inputs.sampling, key, t, source.train, source.pool, weights)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
 def start(build: Build, plan: Plan, inputs: Inputs) -> Any:
     """The state before the first round, laid out as every period leaves it."""
-    algorithm = build(inputs.hyper)
-    state = algorithm.init(jax.random.fold_in(inputs.key, keys.STATE), start_params(plan.task, inputs.key))
+    # Random numbers take long to compile: the model's are a program of their own, which all algorithms share.
+    return _first_state(build, plan, inputs, start_params(plan.task, inputs.key))
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _first_state(build: Build, plan: Plan, inputs: Inputs, params: Params) -> Any:
+    state = build(inputs.hyper).init(jax.random.fold_in(inputs.key, keys.STATE), params)
     return constrain_state(state, plan.axis)
 
 
