@@ -11,3 +11,4 @@ UNSEEN = 0x8000_0005  # of the run's key: local training of clients that never t
 TEAMS = 0x8000_0006  # of the run's key: the local phase whose updates decide on teams
 COINS = 0x8000_0007  # of a round's key: whether L2GD trains or mixes
 NEIGHBOURS = 0x8000_0008  # of a round's key: the models that FedFomo sends to a client
+ATTACK = 0x8000_0009  # of a client's key: the noise of its poison; of the run's seed: which clients are bad

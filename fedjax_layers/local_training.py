@@ -35,6 +35,7 @@ class Trainer:
       axis: width and devices of the client axis.
       keep_optimizer: clients keep their optimiser state from round to round instead of starting afresh.
       step_scale: ``round number -> factor`` on every update of that round, a learning-rate schedule over rounds.
+      attack: ``(key, client id, start, trained) -> params`` that a client sends in place of what it has trained.
 
     Raises:
       ValueError: a count below 1, or both or neither of ``epochs`` and ``steps`` given.
@@ -51,6 +52,7 @@ class Trainer:
     axis: ClientAxis = ClientAxis()
     keep_optimizer: bool = False
     step_scale: Callable[[Array], Array] | None = None
+    attack: Callable[[Key, Array, Params, Params], Params] | None = None
 
     def __post_init__(self) -> None:
         if (self.epochs is None) == (self.steps is None):
@@ -293,7 +295,10 @@ def train_cohort(
         client_key = jax.random.fold_in(round_key, ident)
         pulled_to = params if anchor is None else anchor
         data, going_on = (start, count, pool), None if walk is None else (order, first)
-        return train_client(trainer, client_key, params, opt_state, pulled_to, data, options, going_on)
+        result = train_client(trainer, client_key, params, opt_state, pulled_to, data, options, going_on)
+        if trainer.attack is None:
+            return result
+        return result._replace(params=trainer.attack(client_key, ident, params, result.params))
 
     orders, first = (None, None) if walk is None else walk
     rows = (cohort.ids, cohort.train.start, count, origin, own, opt_state, anchor, orders)

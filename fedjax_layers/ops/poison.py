@@ -12,6 +12,7 @@ from fedjax_layers.ops.checks import at_least_float32, expect_shape, model_leave
 from fedjax_layers.types import Array, Key, LayerMap, Params
 
 Poison = Literal["noise", "sign_flip", "scale", "offset"]
+POISONS = ("noise", "sign_flip", "scale", "offset")
 
 
 def poison_update(

@@ -11,9 +11,11 @@ from typing import Any
 
 from fedjax_layers import algorithms, data, models
 from fedjax_layers.data.augmentation import AUGMENTATIONS
+from fedjax_layers.data.corruption import CORRUPTIONS
 from fedjax_layers.data.team_formation import TEAM_FORMATIONS
 from fedjax_layers.models.registry import USUAL_MODELS
 from fedjax_layers.names import check_options, options_of, unknown_name
+from fedjax_layers.ops.poison import POISONS
 from fedjax_layers.simulation.conform import conform
 from fedjax_layers.simulation.optimizers import CLIENT_OPTIMIZERS, SERVER_OPTIMIZERS
 
@@ -29,10 +31,11 @@ _CHOICES: dict[str, tuple[Any, ...]] = {
     "conv": ("auto", "patches", "native"),
     "augmentation": (None, *AUGMENTATIONS),
     "team_formation": (None, *TEAM_FORMATIONS),
+    "attack": (None, *CORRUPTIONS, *POISONS),
 }
 _AT_LEAST_ONE = ("rounds", "batch_size", "epochs", "steps", "clients", "cohort", "eval_every", "patience")
 _POSITIVE = ("learning_rate", "server_learning_rate", "learning_rate_decay")
-_NOT_NEGATIVE = ("weight_decay", "momentum", "focal_gamma")
+_NOT_NEGATIVE = ("weight_decay", "momentum", "focal_gamma", "attack_strength")
 _SEEDS = ("seed", "partition_seed")
 _LARGEST_SEED = 2**32 - 1  # JAX drops higher bits without x64: two seeds would be one run
 _LEAST = {
@@ -73,6 +76,10 @@ class RunConfig:
     team_options: Mapping[str, Any] = _options("the team formation's own parameters")
     team_of: tuple[int, ...] | None = _option(None, "each client's team, in the order of the clients; none")
     augmentation: str | None = _option(None, "random changes of training images: a recipe's name; none")
+    attack: str | None = _option(None, "what bad clients do: corrupt their data or poison their updates; none")
+    bad_clients: float = _option(0.2, "share of the clients that are bad, where there is an attack")
+    attack_strength: float = _option(1.0, "rate of corruption, or strength of poison")
+    attack_blocks: tuple[str, ...] | None = _option(None, "blocks of the model that are poisoned; all")
     model: str | None = _option(None, "name of the model; the data set's usual one")
     model_options: Mapping[str, Any] = _options("the model's own parameters")
     conv: str = _option("auto", "convolution: auto, patches or native")
@@ -177,6 +184,8 @@ class RunConfig:
             if not math.isfinite(value) or value < 0 or (value == 0 and name in _POSITIVE):
                 expected = "a positive number" if name in _POSITIVE else "a number of at least 0"
                 raise ValueError(f"{name}: expected {expected}, got {value}")
+        if not 0 <= self.bad_clients <= 1:
+            raise ValueError(f"bad_clients: expected a share of 0 to 1, got {self.bad_clients}")
         for name in _SEEDS:
             value = getattr(self, name)
             if value is not None and not 0 <= value <= _LARGEST_SEED:

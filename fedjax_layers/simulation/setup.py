@@ -13,6 +13,8 @@ from fedjax_layers import algorithms, data
 from fedjax_layers.data.drift import Phase, schedule
 from fedjax_layers.local_training import Trainer
 from fedjax_layers.names import defaults_of
+from fedjax_layers.ops.poison import Poison
+from fedjax_layers.simulation.attack import bad_clients, corrupted, make_attack, poison_of
 from fedjax_layers.simulation.config import RunConfig
 from fedjax_layers.simulation.federation import federation
 from fedjax_layers.simulation.optimizers import client_optimizer, server_optimizer
@@ -40,6 +42,7 @@ class Builder:
       optimizer: name of the clients' optimiser.
       server: name of the server's, or ``None``.
       trainer: the trainer's static fields, sorted.
+      poison: kind of the attack on updates and the layers ``[L]`` that it hits, or ``None``.
     """
 
     task: Task
@@ -48,6 +51,7 @@ class Builder:
     optimizer: str
     server: str | None
     trainer: tuple[tuple[str, Any], ...]
+    poison: tuple[Poison, tuple[bool, ...]] | None = None
 
     def make_trainer(self, hyper: Mapping[str, Any]) -> Trainer:
         """How clients train, with the numbers of ``hyper``."""
@@ -58,7 +62,9 @@ class Builder:
             weight_decay=hyper["weight_decay"],
         )
         decay = hyper["learning_rate_decay"]
-        return Trainer(self.task, optimizer, step_scale=lambda t: decay ** t.astype(jnp.float32), **dict(self.trainer))
+        attack = None if self.poison is None else make_attack(self.task.layers, *self.poison, hyper)
+        fields = dict(self.trainer) | {"attack": attack}
+        return Trainer(self.task, optimizer, step_scale=lambda t: decay ** t.astype(jnp.float32), **fields)
 
     def __call__(self, hyper: Mapping[str, Any]) -> Algorithm:
         """The algorithm with the numbers of ``hyper``."""
@@ -103,6 +109,7 @@ def prepare(config: RunConfig, data_dir: str | None = None, axis: AxisChoice | N
 
 def assemble(config: RunConfig, clients: data.ClientData, axis: AxisChoice | None = None) -> Experiment:
     """The config's run on data that are loaded already; see :func:`prepare`."""
+    clients = corrupted(config, clients)
     task = make_task(config, clients)
     _check_layers(config, task)
     phases = make_phases(config, clients)
@@ -113,8 +120,11 @@ def assemble(config: RunConfig, clients: data.ClientData, axis: AxisChoice | Non
     num_teams = count_teams(config, clients)
     if num_teams is not None and config.team_formation != "by_updates":
         hyper["team_of"] = run_teams(config, clients, num_teams)
+    poison = poison_of(config, task.layers)
+    if poison is not None:
+        hyper |= {"bad": jnp.asarray(bad_clients(config, clients)), "attack_strength": config.attack_strength}
     inputs = make_inputs(source, hyper=hyper, seed=config.seed, sampling=sampling, weights=weights)
-    builder = make_builder(config, task, phases, set(hyper["options"]), num_teams)
+    builder = make_builder(config, task, phases, set(hyper["options"]), num_teams, poison)
     builder(inputs.hyper)  # a wrong option value shows here, before any work
     if axis is None:
         axis = pick_axis(config, builder, inputs)
@@ -178,7 +188,12 @@ def make_sampling(config: RunConfig, clients: data.ClientData) -> Sampling:
 
 
 def make_builder(
-    config: RunConfig, task: Task, phases: Sequence[Phase], traced: set[str], num_teams: int | None = None
+    config: RunConfig,
+    task: Task,
+    phases: Sequence[Phase],
+    traced: set[str],
+    num_teams: int | None = None,
+    poison: tuple[Poison, tuple[bool, ...]] | None = None,
 ) -> Builder:
     """The static part of the algorithm; floats among its options, and who is in which team, are traced instead."""
     counts = np.stack([phase.data.sizes["train"] for phase in phases])
@@ -194,7 +209,8 @@ def make_builder(
     static = {k: v for k, v in config.algorithm_options.items() if k not in traced}
     if num_teams is not None:
         static["num_teams"] = num_teams
-    return Builder(task, config.algorithm, _items(static), config.optimizer, config.server_optimizer, _items(trainer))
+    fields = (_items(static), config.optimizer, config.server_optimizer, _items(trainer), poison)
+    return Builder(task, config.algorithm, *fields)
 
 
 def pick_axis(config: RunConfig, builder: Builder, inputs: Inputs) -> AxisChoice:

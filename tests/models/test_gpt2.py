@@ -60,9 +60,9 @@ def test_the_first_path_that_differs_is_named(tmp_path):
     wider, deeper, shallower = (task_of(options | o) for o in ({"hidden": 50}, {"layers": 4}, {"layers": 2}))
     with pytest.raises(ValueError, match=r"expected 'block_0/inner/bias' of shape \(50,\), got \(96,\)$"):
         load_params(path, wider.layers)
-    with pytest.raises(ValueError, match="expected a tensor 'block_3/attention/key/bias' of shape .* found none$"):
+    with pytest.raises(ValueError, match=r"expected a tensor 'block_3/attention/key/bias' of shape .* found none$"):
         load_params(path, deeper.layers)
-    with pytest.raises(ValueError, match="tensors, got 'block_2/attention/key/bias' as well$"):
+    with pytest.raises(ValueError, match=r"tensors, got 'block_2/attention/key/bias' as well$"):
         load_params(path, shallower.layers)
 
 

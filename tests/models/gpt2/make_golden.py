@@ -21,7 +21,7 @@ def main() -> None:
     model = GPT2LMHeadModel(config).eval()
     with torch.no_grad():
         for tensor in model.parameters():  # biases start at 0 and scales at 1, which would hide a mix-up
-            tensor += 0.2 * torch.randn_like(tensor)
+            tensor.add_(0.2 * torch.randn_like(tensor))
         tokens = torch.randint(0, config.vocab_size, (3, config.n_positions))
         logits = model(tokens).logits
     model.save_pretrained(HERE)

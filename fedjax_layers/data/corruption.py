@@ -1,0 +1,98 @@
+"""Bad data: what some clients train on is noise or wrong, while all are tested on what is right."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+
+from fedjax_layers.data.client_data import ClientData
+from fedjax_layers.data.leaks import range_rows
+from fedjax_layers.data.vocabulary import PAD_ID
+from fedjax_layers.names import unknown_name
+
+Corrupt = Callable[[ClientData, np.ndarray, float, np.random.Generator], tuple[np.ndarray, np.ndarray]]
+
+
+def corrupt(data: ClientData, bad: np.ndarray, kind: str, rate: float, seed: int) -> ClientData:
+    """The same clients, some of them with bad training examples.
+
+    Validation and test examples stay as they are.
+
+    Args:
+      data: the federated data.
+      bad: ``[C]`` bool, whose examples go bad.
+      kind: a key of :data:`CORRUPTIONS`.
+      rate: share of tokens or labels that change, 0 to 1.
+      seed: of which, and into what.
+
+    Returns:
+      The data with other arrays.
+
+    Raises:
+      ValueError: an unknown kind, one that does not fit the data, a rate out of range, or flags for other clients.
+    """
+    if kind not in CORRUPTIONS:
+        raise unknown_name("corruption", kind, CORRUPTIONS)
+    if not 0 <= rate <= 1:
+        raise ValueError(f"rate: expected 0 to 1, got {rate}")
+    if bad.shape != (data.num_clients,):
+        raise ValueError(f"bad: expected a flag for each of {data.num_clients} clients, got shape {bad.shape}")
+    start, count = data.ranges["train"]
+    rows = range_rows(start[bad].astype(np.int64), count[bad].astype(np.int64))
+    inputs, labels = CORRUPTIONS[kind](data, rows, rate, np.random.default_rng(seed))
+    for array in (inputs, labels):
+        array.setflags(write=False)
+    return dataclasses.replace(data, inputs=inputs, labels=labels)
+
+
+def token_noise(
+    data: ClientData, rows: np.ndarray, rate: float, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Each token becomes one drawn from the whole vocabulary, at this rate; padding stays.
+
+    In a window of language modelling input and target are one text, which is made noisy once: what is predicted after
+    a noisy token is what stands after it. Labels of other tasks stay.
+
+    Raises:
+      ValueError: the inputs are no token numbers.
+
+    Source: FedTLU note, section 5 (i).
+    """
+    if data.preprocess is not None or not np.issubdtype(data.inputs.dtype, np.integer):
+        raise ValueError(f"corruption: expected token numbers for 'token_noise', got the quantities of {data.name}")
+    inputs, labels = data.inputs.copy(), data.labels.copy()
+    text = inputs[rows].astype(np.int64)
+    language = data.task == "language_modelling"
+    if language:  # inputs and the last target: one token more
+        text = np.concatenate([text, labels[rows, -1:]], axis=1)
+    size = data.num_classes if language else int(data.inputs.max(initial=PAD_ID)) + 1
+    real = (text != PAD_ID) & (text >= 0)
+    noise = rng.integers(PAD_ID + 1, max(size, PAD_ID + 2), text.shape)
+    text = np.where(real & (rng.random(text.shape) < rate), noise, text)
+    inputs[rows] = text[:, : inputs.shape[1]]
+    if language:
+        labels[rows] = np.where(labels[rows] >= 0, text[:, 1:], labels[rows])
+    return inputs, labels
+
+
+def label_flip(
+    data: ClientData, rows: np.ndarray, rate: float, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Label y becomes ``S - 1 - y``, of S classes, at this rate; where nothing is predicted, nothing changes.
+
+    Raises:
+      ValueError: the labels are no classes.
+    """
+    if not data.class_names:
+        raise ValueError(f"corruption: expected classes for 'label_flip', got the {data.task} of {data.name}")
+    labels = data.labels.copy()
+    own = labels[rows]
+    flipped = (own >= 0) & (rng.random(own.shape) < rate)
+    labels[rows] = np.where(flipped, data.num_classes - 1 - own.astype(np.int64), own)
+    return data.inputs.copy(), labels
+
+
+CORRUPTIONS: dict[str, Corrupt] = {"token_noise": token_noise, "label_flip": label_flip}
+"""Name -> ``(data, rows [M], rate, rng) -> (inputs [N, ...], labels [N, ...])``."""
