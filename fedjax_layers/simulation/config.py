@@ -82,6 +82,7 @@ class RunConfig:
     attack_blocks: tuple[str, ...] | None = _option(None, "blocks of the model that are poisoned; all")
     model: str | None = _option(None, "name of the model; the data set's usual one")
     model_options: Mapping[str, Any] = _options("the model's own parameters")
+    init_from: str | None = _option(None, "start of the models: a run directory, its model file, or GPT-2's folder; drawn")
     conv: str = _option("auto", "convolution: auto, patches or native")
     loss: str = _option("softmax", "softmax or focal")
     focal_gamma: float = _option(1.0, "focusing parameter of the focal loss")
@@ -107,6 +108,7 @@ class RunConfig:
     moment: str = _option("trained", "which personal model the summary scores: trained or served")
     selection: str = _option("best", "each client's best round by validation loss, or its last")
     moments: str = _option("both", "which personal models are evaluated: both, trained or served")
+    save_model: bool = _option(False, "keep the last global model as a file that other runs can start from")
     client_width: str = _option("auto", "clients vectorised at once: auto, all or a number")
 
     def __post_init__(self) -> None:

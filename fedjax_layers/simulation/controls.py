@@ -11,7 +11,7 @@ import numpy as np
 
 from fedjax_layers import algorithms
 from fedjax_layers.data import ClientData
-from fedjax_layers.simulation.periods import Inputs, cohort_of, round_keys, start_params
+from fedjax_layers.simulation.periods import Inputs, cohort_of, common_start, round_keys
 from fedjax_layers.simulation.setup import Builder
 
 
@@ -39,7 +39,7 @@ def _cuts(builder: Builder, inputs: Inputs, labels: jax.Array) -> dict[str, jax.
     trainer = builder.make_trainer(inputs.hyper)
     draw_key, round_key = round_keys(inputs.key, jnp.int32(0))
     cohort = cohort_of(inputs, draw_key, jnp.int32(0))
-    return algorithms.cut_controls(trainer, round_key, start_params(trainer.task, inputs.key), cohort, labels, rule)
+    return algorithms.cut_controls(trainer, round_key, common_start(trainer.task, inputs), cohort, labels, rule)
 
 
 def permuted_labels(clients: ClientData, seed: int) -> np.ndarray:

@@ -8,11 +8,14 @@ from typing import Any
 
 import numpy as np
 
+from fedjax_layers.models.params_file import save_params
 from fedjax_layers.simulation.checkpoint import Checkpoints
 from fedjax_layers.simulation.compile_clock import compile_clock
 from fedjax_layers.simulation.config import RunConfig
 from fedjax_layers.simulation.controls import control_cuts
 from fedjax_layers.simulation.history import History
+from fedjax_layers.simulation.initial import MODEL_FILE
+from fedjax_layers.simulation.periods import models_of
 from fedjax_layers.simulation.records import RunDirectory, peak_memory_bytes
 from fedjax_layers.simulation.setup import Experiment
 from fedjax_layers.simulation.simulate import finish_run, run_periods, start_state
@@ -68,6 +71,9 @@ def execute(
     if directory is not None:
         directory.write_clients(client_arrays(history) | adapted | ({} if teams is None else {"team_of": teams}))
         directory.write_summary(summary)
+        if experiment.config.save_model:
+            server = models_of(builder, inputs.hyper, state).global_model
+            save_params(directory.path / MODEL_FILE, server, builder.task.layers)
     return summary, history
 
 

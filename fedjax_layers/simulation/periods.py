@@ -55,6 +55,7 @@ class Inputs(NamedTuple):
       sampling: how cohorts are drawn.
       weights: ``[C]`` aggregation weights, or ``None`` for the number of training examples.
       key: the run's base key.
+      start: what every model starts from, leaves ``[...]``; ``None`` draws it with the key.
     """
 
     hyper: Any
@@ -62,12 +63,18 @@ class Inputs(NamedTuple):
     sampling: Sampling
     weights: Array | None
     key: Key
+    start: Params | None = None
 
 
 @functools.partial(jax.jit, static_argnums=0)
 def start_params(task: Task, key: Key) -> Params:
     """The common start of all models in the run with this base key."""
     return task.init(jax.random.fold_in(key, keys.START))
+
+
+def common_start(task: Task, inputs: Inputs) -> Params:
+    """What every model of the run starts from."""
+    return start_params(task, inputs.key) if inputs.start is None else inputs.start
 
 
 def round_keys(key: Key, t: Array) -> tuple[Key, Key]:
@@ -88,7 +95,7 @@ def cohort_of(inputs: Inputs, key: Key, t: Array, sampling: Sampling | None = No
 def start(build: Build, plan: Plan, inputs: Inputs) -> Any:
     """The state before the first round, laid out as every period leaves it."""
     # Random numbers take long to compile: the model's are a program of their own, which all algorithms share.
-    return _first_state(build, plan, inputs, start_params(plan.task, inputs.key))
+    return _first_state(build, plan, inputs, common_start(plan.task, inputs))
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))

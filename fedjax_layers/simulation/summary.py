@@ -8,6 +8,7 @@ import numpy as np
 
 from fedjax_layers.simulation.history import History
 from fedjax_layers.simulation.scoring import headline
+from fedjax_layers.simulation.selection import selection_summary
 from fedjax_layers.simulation.statistics import fairness_variance, summarise
 from fedjax_layers.types import LayerMap
 
@@ -95,6 +96,7 @@ def summarise_run(
         "shared_layers": last_shared,
         "cut": int(rounds["cut"][-1]) if "cut" in rounds else None,
         "layer_scores": rounds["scores"][-1].tolist() if "scores" in rounds else None,
+        "updated_blocks": selection_summary(history),
         "moment": moment,
         "selection": selection,
         "personal": scores_of(history, moment, selection, sizes, unseen),

@@ -13,6 +13,7 @@ from fedjax_layers.data.augmentation import AUGMENTATIONS
 from fedjax_layers.models.registry import SEQUENCE_MODELS, TOKEN_MODELS, USUAL_MODELS, model_options
 from fedjax_layers.names import unknown_name
 from fedjax_layers.simulation.config import RunConfig
+from fedjax_layers.simulation.initial import model_options_of
 from fedjax_layers.types import Task
 
 _KINDS = ("classification", "tagging", "language_modelling")
@@ -86,7 +87,7 @@ def _kind(clients: data.ClientData) -> _Kind:
 
 def _options(config: RunConfig, clients: data.ClientData, name: str, kind: _Kind) -> dict[str, Any]:
     """The config's model options, and those that follow from the data."""
-    options = dict(config.model_options)
+    options = model_options_of(config.init_from) | dict(config.model_options)
     if name in SEQUENCE_MODELS:
         for option, value in kind.options.items():
             if options.setdefault(option, value) != value:

@@ -17,7 +17,7 @@ from fedjax_layers.local_training import train_cohort
 from fedjax_layers.names import defaults_of
 from fedjax_layers.simulation.config import RunConfig, has_teams
 from fedjax_layers.simulation.federation import federation
-from fedjax_layers.simulation.periods import Inputs, start_params
+from fedjax_layers.simulation.periods import Inputs, common_start
 from fedjax_layers.types import Array, Cohort
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def _updates(builder: Builder, inputs: Inputs) -> Array:
     source = inputs.federation
     ids = jnp.arange(source.num_clients, dtype=jnp.int32)
     cohort = Cohort(ids, jnp.ones(len(ids)), source.train, source.pool, everyone=True)
-    start = start_params(trainer.task, inputs.key)
+    start = common_start(trainer.task, inputs)
     trained = train_cohort(trainer, jax.random.fold_in(inputs.key, keys.TEAMS), cohort, server=start).params
     changes = jax.tree.map(lambda new, old: (new - old).reshape(len(ids), -1), trained, start)
     return jnp.concatenate(jax.tree.leaves(changes), axis=1)

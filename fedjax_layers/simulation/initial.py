@@ -1,0 +1,80 @@
+"""Where a run's models start when not from random numbers: a model of another run, or GPT-2's published weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fedjax_layers.models.gpt2 import CONFIG, WEIGHTS, gpt2_options, load_gpt2
+from fedjax_layers.models.params_file import load_params
+from fedjax_layers.ops.checks import leaf_path
+from fedjax_layers.simulation.periods import Build
+from fedjax_layers.types import Key, LayerMap, Params, Task
+
+MODEL_FILE = "model.safetensors"
+_OWN_CONFIG = "manifest.json"  # beside a run directory's config.json
+
+
+def is_gpt2(path: str | None) -> bool:
+    """Whether this is a folder of GPT-2's files, and not a run directory."""
+    folder = Path(path) if path else None
+    return folder is not None and all((folder / f).is_file() for f in (CONFIG, WEIGHTS)) and not _is_run(folder)
+
+
+def model_options_of(path: str | None) -> dict[str, Any]:
+    """What the weights decide about the model: GPT-2's sizes; nothing otherwise."""
+    return gpt2_options(str(path)) if is_gpt2(path) else {}
+
+
+def load_start(path: str, layers: LayerMap) -> Params:
+    """The parameters that every model starts from.
+
+    Args:
+      path: a safetensors file of :func:`fedjax_layers.models.params_file.save_params`, a run directory that holds
+        one, or a folder of GPT-2's files.
+      layers: the layer map of the model.
+
+    Returns:
+      One model, leaves ``[...]`` float32.
+
+    Raises:
+      ValueError: not such a file or folder; a tree that differs from the model's (the first path is named).
+      FileNotFoundError: nothing is there.
+    """
+    where = Path(path)
+    if is_gpt2(path):
+        params = load_gpt2(where)
+        _check_tree(params, layers, path)
+    else:
+        params = load_params(where / MODEL_FILE if where.is_dir() else where, layers)
+    return jax.tree.map(lambda x: jnp.asarray(np.asarray(x, np.float32)), params)
+
+
+def check_savable(build: Build, hyper: Any, task: Task) -> None:
+    """Raise ``ValueError`` for an algorithm that has no global model to be saved."""
+
+    def offered(key: Key) -> Any:
+        algorithm = build(hyper)
+        return algorithm.models(algorithm.init(key, task.init(key))).global_model
+
+    if jax.eval_shape(offered, jax.random.key(0)) is None:
+        raise ValueError("save_model: expected an algorithm with a global model, got one without")
+
+
+def _is_run(folder: Path) -> bool:
+    return (folder / _OWN_CONFIG).is_file()
+
+
+def _check_tree(params: Params, layers: LayerMap, path: str) -> None:
+    found = {leaf_path(p): x.shape for p, x in jax.tree_util.tree_flatten_with_path(params)[0]}
+    for name, shape in zip(layers.leaf_paths, layers.leaf_shapes, strict=True):
+        if found.get(name) != shape:
+            has = f"one of shape {found[name]}" if name in found else "none"
+            raise ValueError(f"{path}: expected a leaf {name!r} of shape {shape} for this model, got {has}")
+    more = sorted(found.keys() - set(layers.leaf_paths))
+    if more:
+        raise ValueError(f"{path}: expected the model's {len(layers.leaf_paths)} leaves, got {more[0]!r} as well")
