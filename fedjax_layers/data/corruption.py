@@ -65,15 +65,17 @@ def token_noise(
     inputs, labels = data.inputs.copy(), data.labels.copy()
     text = inputs[rows].astype(np.int64)
     language = data.task == "language_modelling"
-    if language:  # inputs and the last target: one token more
-        text = np.concatenate([text, labels[rows, -1:]], axis=1)
+    if language:  # the first input and all targets, which are the inputs after it and one token more
+        text = np.concatenate([text[:, :1], labels[rows]], axis=1)
     size = data.num_classes if language else int(data.inputs.max(initial=PAD_ID)) + 1
-    real = (text != PAD_ID) & (text >= 0)
+    real = (text != PAD_ID) & (text >= 0)  # where a document has ended there is padding, or no target
     noise = rng.integers(PAD_ID + 1, max(size, PAD_ID + 2), text.shape)
     text = np.where(real & (rng.random(text.shape) < rate), noise, text)
-    inputs[rows] = text[:, : inputs.shape[1]]
-    if language:
-        labels[rows] = np.where(labels[rows] >= 0, text[:, 1:], labels[rows])
+    if not language:
+        inputs[rows] = text
+        return inputs, labels
+    inputs[rows] = np.where(labels[rows] >= 0, text[:, :-1], inputs[rows])  # the last token is a target alone
+    labels[rows] = text[:, 1:]
     return inputs, labels
 
 

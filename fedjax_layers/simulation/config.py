@@ -82,7 +82,9 @@ class RunConfig:
     attack_blocks: tuple[str, ...] | None = _option(None, "blocks of the model that are poisoned; all")
     model: str | None = _option(None, "name of the model; the data set's usual one")
     model_options: Mapping[str, Any] = _options("the model's own parameters")
-    init_from: str | None = _option(None, "start of the models: a run directory, its model file, or GPT-2's folder; drawn")
+    init_from: str | None = _option(
+        None, "start of the models: a run directory, its model file, or GPT-2's folder; drawn"
+    )
     conv: str = _option("auto", "convolution: auto, patches or native")
     loss: str = _option("softmax", "softmax or focal")
     focal_gamma: float = _option(1.0, "focusing parameter of the focal loss")

@@ -96,8 +96,14 @@ def test_bad_input():
         ((data, BAD, "label_flop", 0.5, 0), "corruption: .* got 'label_flop'; did you mean 'label_flip'"),
         ((data, BAD, "label_flip", 1.5, 0), "rate: expected 0 to 1, got 1.5"),
         ((data, BAD[:3], "label_flip", 0.5, 0), r"bad: expected a flag for each of 4 clients, got shape \(3,\)"),
-        ((line, BAD, "token_noise", 0.5, 0), "corruption: expected token numbers for 'token_noise', got the quantities"),
-        ((line, BAD, "label_flip", 0.5, 0), "corruption: expected classes for 'label_flip', got the regression of line"),
+        (
+            (line, BAD, "token_noise", 0.5, 0),
+            "corruption: expected token numbers for 'token_noise', got the quantities",
+        ),
+        (
+            (line, BAD, "label_flip", 0.5, 0),
+            "corruption: expected classes for 'label_flip', got the regression of line",
+        ),
     ):
         with pytest.raises(ValueError, match=message):
             corrupt(*wrong)

@@ -17,7 +17,7 @@ from fedjax_layers.simulation.setup import assemble, load_clients
 
 
 def config_of(**values):
-    usual = {"algorithm": "fedavg", "clients": 10, "rounds": 2, "client_width": "all", "data_options": {"limit": 400}}
+    usual = {"algorithm": "fedavg", "clients": 10, "rounds": 2, "client_width": "all"}
     return RunConfig(**usual | {"model": "mlp", "model_options": {"hidden": (8,)}} | values)
 
 
@@ -87,7 +87,9 @@ def test_corruption_reaches_the_data_that_train_and_no_others(clients):
 @pytest.mark.slow
 def test_an_attack_on_all_updates_hurts(clients):
     scores = [
-        execute(assemble(config_of(rounds=10, attack=attack, bad_clients=0.4), clients))[0]["global"]["accuracy"]["mean"]
+        execute(assemble(config_of(rounds=10, attack=attack, bad_clients=0.4), clients))[0]["global"]["accuracy"][
+            "mean"
+        ]
         for attack in (None, "sign_flip")
     ]
     assert scores[1] < scores[0] - 0.05
@@ -107,5 +109,5 @@ def test_bad_numbers_are_refused(values, message):
 
 
 def test_a_block_that_is_not_there_is_refused(clients):
-    with pytest.raises(ValueError, match="attack_blocks: expected .* got 'Dense_2'"):
+    with pytest.raises(ValueError, match=r"attack_blocks: expected .* got 'Dense_2'"):
         assemble(config_of(attack="scale", attack_blocks=("Dense_2",)), clients)

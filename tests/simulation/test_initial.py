@@ -33,7 +33,9 @@ def test_a_run_starts_where_another_ended(tmp_path):
         start = common_start(again.builder.task, again.inputs)
         jax.tree.map(np.testing.assert_array_equal, start, saved)
         drawn = start_params(again.builder.task, again.inputs.key)
-        assert any((np.asarray(a) != b).any() for a, b in zip(jax.tree.leaves(drawn), jax.tree.leaves(saved), strict=True))
+        assert any(
+            (np.asarray(a) != b).any() for a, b in zip(jax.tree.leaves(drawn), jax.tree.leaves(saved), strict=True)
+        )
     _, history = execute(again)
     assert history.rounds_done == 2
 
@@ -72,7 +74,7 @@ def test_what_does_not_fit_is_named(tmp_path):
     experiment = prepare(config_of())
     path = tmp_path / "model.safetensors"
     save_params(path, start_params(experiment.builder.task, experiment.inputs.key), experiment.builder.task.layers)
-    with pytest.raises(ValueError, match="model.safetensors: expected .*, got "):
+    with pytest.raises(ValueError, match=r"model.safetensors: expected .*, got "):
         prepare(config_of(init_from=str(path), model="mlp", model_options={"hidden": (7,)}))
     with pytest.raises(FileNotFoundError):
         prepare(config_of(init_from=str(tmp_path / "nowhere")))
@@ -80,5 +82,5 @@ def test_what_does_not_fit_is_named(tmp_path):
         algorithm="fedavg", model="transformer", rounds=1, client_width="all", init_from=str(GPT2),
         model_options={"layers": 2},
     )  # fmt: skip
-    with pytest.raises(ValueError, match="expected the model's .* leaves, got 'block_2/attention/key/bias' as well"):
+    with pytest.raises(ValueError, match=r"expected the model's .* leaves, got 'block_2/attention/key/bias' as well"):
         assemble(config, sentences())

@@ -32,7 +32,9 @@ def test_rank_correlation():
 def test_the_summary_of_a_history():
     history = History()
     assert selection_summary(history) is None
-    history.add({"selected": chosen({0, 1}, {1, 2}), "block_scores": np.array([[4.0, 3, 2, 1], [1, 4, 3, 2]])}, {"round": 2})
+    history.add(
+        {"selected": chosen({0, 1}, {1, 2}), "block_scores": np.array([[4.0, 3, 2, 1], [1, 4, 3, 2]])}, {"round": 2}
+    )
     found = selection_summary(history)
     assert found["frequency"] == [0.5, 1.0, 0.5, 0.0]
     assert found["overlap"] == pytest.approx(1 / 3)
