@@ -211,7 +211,18 @@ def random_layers(
     freeze_clients: bool = False,
     server_optimizer: optax.GradientTransformation | None = None,
 ) -> Algorithm:
-    """:func:`fedtlu` that chooses k blocks at random, anew each round: what the paper compares with."""
+    """:func:`fedtlu` that chooses k blocks at random, anew each round: what the paper compares with.
+
+    Args:
+      trainer: how each client trains.
+      k: blocks updated per round; may be traced.
+      mu: as in :func:`fedtlu`.
+      leftovers: as in :func:`fedtlu`.
+      freeze_clients: clients train the chosen blocks alone; uploads shrink with it.
+      server_optimizer: as in :func:`fedtlu`.
+
+    Source: FedTLU's baselines; frozen on the server as FedTLU is, so that the choice alone differs (note section 2).
+    """
     options: dict[str, Any] = {"leftovers": leftovers, "freeze_clients": freeze_clients}
     return fedtlu(trainer, k=k, choice="random", mu=mu, server_optimizer=server_optimizer, **options)
 
@@ -225,6 +236,17 @@ def last_layers(
     freeze_clients: bool = False,
     server_optimizer: optax.GradientTransformation | None = None,
 ) -> Algorithm:
-    """:func:`fedtlu` that always updates the k blocks nearest to the output: what the paper compares with."""
+    """:func:`fedtlu` that always updates the k blocks nearest to the output: what the paper compares with.
+
+    Args:
+      trainer: how each client trains.
+      k: blocks updated per round; may be traced.
+      mu: as in :func:`fedtlu`.
+      leftovers: as in :func:`fedtlu`.
+      freeze_clients: clients train the chosen blocks alone; uploads shrink with it.
+      server_optimizer: as in :func:`fedtlu`.
+
+    Source: FedTLU's baselines; frozen on the server as FedTLU is, so that the choice alone differs (note section 2).
+    """
     options: dict[str, Any] = {"leftovers": leftovers, "freeze_clients": freeze_clients}
     return fedtlu(trainer, k=k, choice="last", mu=mu, server_optimizer=server_optimizer, **options)
