@@ -74,7 +74,7 @@ METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "FedFomo": ("fedfomo", {}),
     "uniform": ("layer_mix", {"rule": "uniform"}),
     **{name: ("layer_mix", options) for name, options in RULES.items()},
-    "pFedLA": ("pfedla", {}),
+    "pFedLA": ("pfedla", {"hyper_learning_rate": 0.005}),  # the default, named: the next one is the same program
     "pFedLA, fast": ("pfedla", FAST),
     "whole model, fast": ("pfedla", FAST | {"granularity": "model"}),
     "HeurpFedLA, fast, k = 1": ("heurpfedla", FAST | {"retained": 1}),
