@@ -41,11 +41,13 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     compare = commands.add_parser("compare", help="run several algorithms on the same clients", allow_abbrev=False)
     compare.add_argument("algorithms", nargs="?", default=COMPARED, help="names, separated by commas")
     compare.add_argument("--seeds", type=int, default=1, help="runs per algorithm, seeds counting up from --seed")
-    for sub in (run, compare):
+    about = "train one model centrally, on a reserve that no client of a later run owns (--reserve, 0.3)"
+    pretrain = commands.add_parser("pretrain", help=about, allow_abbrev=False)
+    for sub in (run, compare, pretrain):
         _add_common(sub)
     commands.add_parser("doctor", help="check devices, versions and data", allow_abbrev=False)
     data_commands = _add_data(commands)
-    subs = (parser, run, compare, *data_commands)
+    subs = (parser, run, compare, pretrain, *data_commands)
     known = {flag for sub in subs for action in sub._actions for flag in action.option_strings}
     own, unknown = _split_unknown(arguments, known)
     options = parser.parse_args(own)

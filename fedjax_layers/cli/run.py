@@ -34,9 +34,14 @@ INTERRUPTED = 130
 
 def command(options: argparse.Namespace) -> int:
     """Run one algorithm; returns the exit code."""
-    console = make_console()
     config = config_of(options, options.algorithm)
-    folder = out_folder(options, f"{config.algorithm}-{config.dataset}")
+    return run_config(options, config, f"{config.algorithm}-{config.dataset}")
+
+
+def run_config(options: argparse.Namespace, config: RunConfig, name: str) -> int:
+    """One run into its directory, with progress; returns the exit code. ``name`` is that of a new directory."""
+    console = make_console()
+    folder = out_folder(options, name)
     with usage_errors():
         experiment = prepare(config, options.data_dir, remembered_axis(folder) if options.resume else None)
         directory = RunDirectory.create(folder, config, resume=options.resume)

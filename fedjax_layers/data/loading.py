@@ -17,6 +17,7 @@ from fedjax_layers.data.leaks import content_groups, later_copies
 from fedjax_layers.data.partition_file import apply_partition
 from fedjax_layers.data.partitions import PARTITIONS, consecutive_teams
 from fedjax_layers.data.partitions import partition as make_partition
+from fedjax_layers.data.reserve import withheld_rows
 from fedjax_layers.data.sources import DATASETS, load_dataset
 from fedjax_layers.data.splits import set_apart
 from fedjax_layers.names import defaults_of, options_of, unknown_name
@@ -39,6 +40,8 @@ def load(
     global_test: float | str | None = None,
     unseen: int | tuple[int, ...] = 0,
     duplicates: Literal["keep", "drop"] = "keep",
+    reserve: float = 0.0,
+    reserved: bool = False,
     feature_shift: str | None = None,
     partition_file: str | os.PathLike[str] | None = None,
     **options: Any,
@@ -62,6 +65,9 @@ def load(
         the official part is one of other people, is no client.
       unseen: clients that never train: their ids, or how many to draw.
       duplicates: ``"drop"`` gives examples whose content another one has already to nobody.
+      reserve: share of the natural clients, or where there are none of the examples, that is kept for central
+        training before the federated run, see :func:`~fedjax_layers.data.reserve.reserved_rows`; nobody owns it.
+      reserved: load that share, and not the rest.
       feature_shift: a key of ``FEATURE_SHIFTS``, which changes each client's inputs in its own way.
       partition_file: a file of :func:`save_partition`, instead of everything that decides who owns what; a feature
         shift is made again as the file says.
@@ -98,10 +104,13 @@ def load(
             "global_test": global_test,
             "unseen": unseen,
             "duplicates": duplicates,
+            "reserve": reserve,
+            "reserved": reserved,
             "feature_shift": feature_shift,
         }
         return _from_file(dataset, partition_file, chosen, choices | params)
-    free, apart = _free_rows(dataset, duplicates, global_test, split_seed)
+    withheld = withheld_rows(dataset, reserve, reserved, split_seed)
+    free, apart = _free_rows(dataset, duplicates, global_test, split_seed, withheld)
     client_of = np.full(len(dataset), -1, np.int32)
     client_of[free], client_names = _owners(dataset, free, scheme, clients, seed, params)
     num_clients = len(client_names) or int(client_of.max()) + 1
@@ -129,6 +138,8 @@ def load(
             "params": params,
             "seed": seed,
             "duplicates": duplicates,
+            "reserve": reserve,
+            "reserved": reserved,
             "feature_shift": feature_shift,
             "feature_shift_params": shift_params,
         },
@@ -194,15 +205,15 @@ def _from_file(
 
 
 def _free_rows(
-    dataset: Dataset, duplicates: str, global_test: float | str | None, seed: int
+    dataset: Dataset, duplicates: str, global_test: float | str | None, seed: int, withheld: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Rows that clients may own ``[n]``, and flags ``[N]`` on the global test set."""
+    """Rows that clients may own ``[n]``, and flags ``[N]`` on the global test set; ``withheld [N]`` is neither's."""
     ids = np.arange(len(dataset)) if dataset.example_ids is None else dataset.example_ids
     if duplicates not in ("keep", "drop"):
         raise unknown_name("duplicates", duplicates, ("keep", "drop"))
-    dropped = np.zeros(len(dataset), bool)
+    dropped = withheld
     if duplicates == "drop":
-        dropped = later_copies(content_groups(dataset.inputs, dataset.labels), ids)
+        dropped = dropped | later_copies(content_groups(dataset.inputs, dataset.labels), ids)
     if global_test is None:
         return np.flatnonzero(~dropped), None
     if isinstance(global_test, str):

@@ -1,4 +1,4 @@
-"""From texts to arrays of token numbers: splitting, encoding, and cutting into rows of one length. NumPy only."""
+"""From texts to arrays of token numbers: splitting, encoding, and cutting into rows of one length."""
 
 from __future__ import annotations
 
@@ -9,16 +9,19 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from fedjax_layers.data.columns import Ragged
-from fedjax_layers.data.vocabulary import PAD_ID, Vocabulary
+from fedjax_layers.data.tokenizer_file import SUFFIX, encode_with_file
+from fedjax_layers.data.vocabulary import PAD, PAD_ID, Vocabulary
 from fedjax_layers.names import unknown_name
 
 TOKENS = ("byte", "char", "word")
 NO_TARGET = -1
+END_OF_LINE = "<eos>"
 WINDOWS_PER_DOCUMENT = 1_000_000  # the step between the documents' ids in :func:`row_ids`
 _WORDS = re.compile(r"\n|\w+(?:['’]\w+)*|[^\w\s]")
 
 # Bytes are their own numbers. NUL, which texts do not hold, is the padding.
 BYTE_NAMES = tuple(chr(b) if 32 < b < 127 else f"0x{b:02x}" for b in range(256))
+PADDINGS = (PAD, BYTE_NAMES[PAD_ID])  # names of token 0 where that is the padding
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -47,6 +50,11 @@ def words(text: str) -> list[str]:
     return _WORDS.findall(text)
 
 
+def spaced_words(text: str) -> list[str]:
+    """Words of a text that is cut into words by spaces already; ``<eos>`` for each line's end."""
+    return text.replace("\n", f" {END_OF_LINE} ").split()
+
+
 def encode(
     texts: Ragged,
     training: Ragged,
@@ -59,19 +67,34 @@ def encode(
     Args:
       texts: N texts.
       training: the texts whose words or characters get numbers; in all others ``<unk>`` stands for any further one.
-      tokens: ``"word"``, ``"char"`` or ``"byte"`` (of UTF-8; ``training`` is not looked at).
-      vocabulary: V at most, see :class:`~fedjax_layers.data.vocabulary.Vocabulary`; bytes are always 256.
+      tokens: ``"word"``, ``"char"``, ``"byte"`` (of UTF-8) or the path of a ``tokenizer.json``; for the last two
+        ``training`` is not looked at.
+      vocabulary: V at most, see :class:`~fedjax_layers.data.vocabulary.Vocabulary`; ``None`` for bytes, always 256,
+        and for a file.
       split: from a text to its words.
 
     Returns:
       N sequences of numbers in the smallest type that holds them, and the V tokens' names.
 
     Raises:
-      ValueError: another ``tokens``, a ``vocabulary`` that is too small or meant for bytes, or a NUL byte in a text.
+      ValueError: another ``tokens``, a ``vocabulary`` that is too small or not to be chosen, a NUL byte in a text of
+        bytes, or a text without a token (its number is named).
     """
+    encoded, names = _encode(texts, training, tokens, vocabulary, split)
+    empty = np.flatnonzero(encoded.lengths == 0)
+    if len(empty):
+        raise ValueError(f"texts: expected a token at least in each, got none in text {empty[0]}")
+    return encoded, names
+
+
+def _encode(
+    texts: Ragged, training: Ragged, tokens: str, vocabulary: int | None, split: Callable[[str], Sequence[str]]
+) -> tuple[Ragged, tuple[str, ...]]:
+    if vocabulary is not None and (tokens == "byte" or tokens.endswith(SUFFIX)):
+        raise ValueError(f"vocabulary: expected None for tokens={tokens!r}, which has its own, got {vocabulary}")
+    if tokens.endswith(SUFFIX):
+        return encode_with_file(texts, tokens)
     if tokens == "byte":
-        if vocabulary is not None:
-            raise ValueError(f"vocabulary: expected None for tokens='byte', which are 256, got {vocabulary}")
         zeros = np.flatnonzero(texts.values == PAD_ID)
         if len(zeros):
             row = int(np.searchsorted(texts.offsets, zeros[0], side="right")) - 1
@@ -84,7 +107,20 @@ def encode(
     if tokens == "word":
         known = Vocabulary.of_words(map(split, training.texts()), vocabulary)
         return Ragged.of((known.encode_words(split(text)) for text in texts.texts()), known.dtype.name), known.names
-    raise unknown_name("tokens", tokens, TOKENS)
+    raise unknown_name("tokens", tokens, (*TOKENS, f"a path ending in {SUFFIX}"))
+
+
+def decode(numbers: np.ndarray, names: Sequence[str]) -> list[str]:
+    """The tokens' names of numbers ``[M]``, as :func:`encode` gave them.
+
+    Raises:
+      ValueError: a number outside the vocabulary; its place is named.
+    """
+    wrong = np.flatnonzero((numbers < 0) | (numbers >= len(names)))
+    if len(wrong):
+        found = f"{numbers[wrong[0]]} at place {wrong[0]}"
+        raise ValueError(f"numbers: expected token numbers 0..{len(names) - 1}, got {found}")
+    return [names[number] for number in numbers.tolist()]
 
 
 def code_points(texts: Ragged) -> Ragged:

@@ -16,8 +16,10 @@ from fedjax_layers.models.linear import LogisticRegression
 from fedjax_layers.models.losses import focal_losses, softmax_losses
 from fedjax_layers.models.mlp import MLP, heart_mlp
 from fedjax_layers.models.order import block_order, call_order
+from fedjax_layers.models.player_text import PlayerText
 from fedjax_layers.models.pool import max_pool
 from fedjax_layers.models.registry import (
+    BLOCK_MODELS,
     MODELS,
     SEQUENCE_MODELS,
     TOKEN_MODELS,
@@ -25,9 +27,11 @@ from fedjax_layers.models.registry import (
     build_model,
     model_options,
 )
+from fedjax_layers.models.resnet import ResNet
 from fedjax_layers.models.task import as_float, as_stored, classification_task, task_from_functions
 
 __all__ = [
+    "BLOCK_MODELS",
     "CNN",
     "MLP",
     "MODELS",
@@ -37,6 +41,8 @@ __all__ = [
     "EmbeddingBag",
     "LeNet5",
     "LogisticRegression",
+    "PlayerText",
+    "ResNet",
     "as_float",
     "as_stored",
     "block_order",

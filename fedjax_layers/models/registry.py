@@ -20,6 +20,8 @@ from fedjax_layers.models.cnn import (
 from fedjax_layers.models.embedding_bag import EmbeddingBag
 from fedjax_layers.models.linear import LogisticRegression
 from fedjax_layers.models.mlp import MLP, heart_mlp
+from fedjax_layers.models.player_text import PlayerText
+from fedjax_layers.models.resnet import ResNet
 from fedjax_layers.models.transformer import Transformer
 from fedjax_layers.names import unknown_name
 
@@ -34,7 +36,9 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
     "player_fmnist_cnn": player_fmnist_cnn,
     "player_cifar_cnn": player_cifar_cnn,
     "player_isic_cnn": player_isic_cnn,
+    "resnet": ResNet,
     "embedding_bag": EmbeddingBag,
+    "player_text": PlayerText,
     "transformer": Transformer,
 }
 """Name -> factory ``(num_classes, **options) -> module``."""
@@ -56,11 +60,14 @@ USUAL_MODELS = {
 }
 """Data set -> model where a config names none."""
 
-TOKEN_MODELS = ("embedding_bag", "transformer")
+TOKEN_MODELS = ("embedding_bag", "player_text", "transformer")
 """Models that read token ids, and have an option ``num_embeddings``; all others read quantities."""
 
 SEQUENCE_MODELS = ("transformer",)
 """Token models that can give outputs for each place of a sequence, and have options ``output`` and ``causal``."""
+
+BLOCK_MODELS = ("resnet", "transformer")
+"""Models whose top modules are blocks of several layers: what block-wise algorithms choose among."""
 
 
 def build_model(name: str, num_classes: int, **options: Any) -> nn.Module:

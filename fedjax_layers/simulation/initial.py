@@ -9,14 +9,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from fedjax_layers.data import load
 from fedjax_layers.models.gpt2 import CONFIG, WEIGHTS, gpt2_options, load_gpt2
 from fedjax_layers.models.params_file import load_params
+from fedjax_layers.names import defaults_of
 from fedjax_layers.ops.checks import leaf_path
+from fedjax_layers.simulation.config import RunConfig
 from fedjax_layers.simulation.periods import Build
+from fedjax_layers.simulation.records import RunDirectory
 from fedjax_layers.types import Key, LayerMap, Params, Task
 
 MODEL_FILE = "model.safetensors"
 _OWN_CONFIG = "manifest.json"  # beside a run directory's config.json
+_SPLIT = {name: defaults_of(load)[name] for name in ("reserve", "reserved", "split_seed")}
 
 
 def is_gpt2(path: str | None) -> bool:
@@ -52,6 +57,23 @@ def load_start(path: str, layers: LayerMap) -> Params:
     else:
         params = load_params(where / MODEL_FILE if where.is_dir() else where, layers)
     return jax.tree.map(lambda x: jnp.asarray(np.asarray(x, np.float32)), params)
+
+
+def check_disjoint(config: RunConfig) -> None:
+    """Raise ``ValueError`` if the start was trained on a reserve of the data that this run's clients may hold."""
+    folder = Path(config.init_from) if config.init_from else None
+    if folder is not None and folder.name == MODEL_FILE:
+        folder = folder.parent
+    if folder is None or not _is_run(folder):
+        return
+    before = RunDirectory(folder).read("config")
+    theirs, ours = ({**_SPLIT, **options} for options in (before["data_options"], config.data_options))
+    if before["dataset"] != config.dataset or not theirs["reserved"]:
+        return
+    for name in ("reserve", "split_seed"):
+        if ours[name] != theirs[name]:
+            expected = f"{theirs[name]}, for the reserve that {config.init_from} was trained on"
+            raise ValueError(f"option {name}: expected {expected}, got {ours[name]}")
 
 
 def check_savable(build: Build, hyper: Any, task: Task) -> None:

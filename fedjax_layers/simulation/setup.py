@@ -17,7 +17,7 @@ from fedjax_layers.ops.poison import Poison
 from fedjax_layers.simulation.attack import bad_clients, corrupted, make_attack, poison_of
 from fedjax_layers.simulation.config import RunConfig
 from fedjax_layers.simulation.federation import federation
-from fedjax_layers.simulation.initial import check_savable, load_start
+from fedjax_layers.simulation.initial import check_disjoint, check_savable, load_start
 from fedjax_layers.simulation.optimizers import client_optimizer, server_optimizer
 from fedjax_layers.simulation.periods import Inputs, Plan, cohort_of
 from fedjax_layers.simulation.probe import AxisChoice, choose_axis, pinned_axis
@@ -126,6 +126,7 @@ def assemble(config: RunConfig, clients: data.ClientData, axis: AxisChoice | Non
         hyper |= {"bad": jnp.asarray(bad_clients(config, clients)), "attack_strength": config.attack_strength}
     inputs = make_inputs(source, hyper=hyper, seed=config.seed, sampling=sampling, weights=weights)
     if config.init_from is not None:
+        check_disjoint(config)
         inputs = inputs._replace(start=load_start(config.init_from, task.layers))
     builder = make_builder(config, task, phases, set(hyper["options"]), num_teams, poison)
     builder(inputs.hyper)  # a wrong option value shows here, before any work

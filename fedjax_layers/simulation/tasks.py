@@ -10,7 +10,8 @@ import numpy as np
 
 from fedjax_layers import data, models
 from fedjax_layers.data.augmentation import AUGMENTATIONS
-from fedjax_layers.models.registry import SEQUENCE_MODELS, TOKEN_MODELS, USUAL_MODELS, model_options
+from fedjax_layers.data.text import PADDINGS
+from fedjax_layers.models.registry import BLOCK_MODELS, SEQUENCE_MODELS, TOKEN_MODELS, USUAL_MODELS, model_options
 from fedjax_layers.names import unknown_name
 from fedjax_layers.simulation.config import RunConfig
 from fedjax_layers.simulation.initial import model_options_of
@@ -94,6 +95,8 @@ def _options(config: RunConfig, clients: data.ClientData, name: str, kind: _Kind
                 asked = options[option]
                 raise ValueError(f"option {option}: expected {value!r} for {clients.name}, got {asked!r}")
         options.setdefault("length", clients.inputs.shape[1])
+        if clients.task == "language_modelling" and clients.class_names[0] not in PADDINGS:
+            options.setdefault("padding", None)  # a tokenizer of its own, of which number 0 is a token like others
     if name in TOKEN_MODELS:
         options["num_embeddings"] = _num_embeddings(clients, options.get("num_embeddings"))
     return options
@@ -131,8 +134,8 @@ def _cached_task(
     focal: dict[str, Any] = {"loss": kind} if kind == "softmax" else {"loss": kind, "gamma": gamma, "alpha": alpha}
     augment = None if augmentation is None else AUGMENTATIONS[augmentation]
     stored: dict[str, Any] = {} if sample_dtype is None else {"sample_dtype": sample_dtype}
-    if name in SEQUENCE_MODELS:
-        stored["blocks"] = 1  # modules of the top: embeddings, each transformer block, head
+    if name in BLOCK_MODELS:
+        stored["blocks"] = 1  # modules of the top: stem or embeddings, each block, head
     return models.classification_task(
         module, shape, num_classes, preprocess=preprocess, augment=augment, language=language, **stored, **focal
     )

@@ -157,7 +157,7 @@ def test_bytes_refuse_what_would_be_taken_for_padding():
 
 
 def test_bytes_have_no_vocabulary():
-    with pytest.raises(ValueError, match="vocabulary: expected None for tokens='byte', which are 256, got 99"):
+    with pytest.raises(ValueError, match="vocabulary: expected None for tokens='byte', which has its own, got 99"):
         encode(Ragged.of_texts(["a"]), Ragged.of_texts([]), "byte", 99)
 
 

@@ -13,6 +13,7 @@ from fedjax_layers.data.formats.text_files import read_text
 from fedjax_layers.data.parts import take_parts
 from fedjax_layers.data.source import Layout, Source
 from fedjax_layers.data.text import encode, number_texts, row_ids, windows
+from fedjax_layers.data.topics import topic_strata
 
 
 def _tiny_shakespeare(
@@ -22,6 +23,7 @@ def _tiny_shakespeare(
     tokens: str = "char",
     length: int = 80,
     vocabulary: int | None = None,
+    topics: int = 0,
     limit: int | None = None,
 ) -> Dataset:
     """Windows ``[N, length]`` of a speech's characters, and for each the next one.
@@ -37,9 +39,11 @@ def _tiny_shakespeare(
     Args:
       tables: columns ``text`` and ``speaker``, one row per speech.
       origin: where they come from.
-      tokens: ``"char"``, ``"byte"``, or ``"word"`` for words, punctuation marks and line ends.
+      tokens: ``"char"``, ``"byte"``, ``"word"`` for words, punctuation marks and line ends, or the path of a
+        ``tokenizer.json``.
       length: T, tokens of a window; LEAF's windows of Shakespeare have 80.
       vocabulary: V at most, ``<pad>`` and ``<unk>`` included; ``None`` keeps all.
+      topics: clusters of speeches by their words, which are the strata; 0 for none.
       limit: take the first ``limit`` speeches only.
 
     Raises:
@@ -49,6 +53,7 @@ def _tiny_shakespeare(
     encoded, names = encode(examples.ragged("text"), take_parts(tables).ragged("text"), tokens, vocabulary)
     inputs, targets, rows = windows(encoded, length)
     clients, client_names = number_texts(examples.ragged("speaker"))
+    strata, strata_names = topic_strata(examples.ragged("text"), topics, rows.document)
     return Dataset(
         name="tiny_shakespeare",
         inputs=inputs,
@@ -61,6 +66,8 @@ def _tiny_shakespeare(
         licence=TINY_SHAKESPEARE.licence,
         example_ids=row_ids(examples.ids, rows),
         task="language_modelling",
+        strata=strata,
+        strata_names=strata_names,
     )
 
 

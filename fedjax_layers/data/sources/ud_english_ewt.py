@@ -1,4 +1,4 @@
-"""UD English EWT: part-of-speech tagging of web texts in five genres."""
+"""UD English EWT: web texts in five genres, for part-of-speech tagging or language modelling."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from fedjax_layers.data.columns import Ragged, Table, Tables, label, text, token
 from fedjax_layers.data.dataset import Dataset
 from fedjax_layers.data.files import SourceFile
 from fedjax_layers.data.formats.text_files import read_lines
-from fedjax_layers.data.parts import take_parts
+from fedjax_layers.data.parts import Examples, take_parts
 from fedjax_layers.data.source import Layout, Source
-from fedjax_layers.data.text import NO_TARGET, cut, encode, number_texts, row_ids
+from fedjax_layers.data.text import END_OF_LINE, NO_TARGET, cut, encode, number_texts, row_ids, windows
+from fedjax_layers.data.tokenizer_file import SUFFIX
 from fedjax_layers.data.vocabulary import PAD_ID
 from fedjax_layers.names import unknown_name
 
@@ -24,6 +25,7 @@ TAGS = (
 )  # fmt: skip
 _SPLITS = {"train": "train", "val": "dev", "test": "test"}  # our name: the files'
 _NATURAL = ("document", "genre")
+_TARGETS = ("tags", "tokens")
 _DOCUMENT = "# newdoc id = "
 _CELLS = 10  # of a word's line: ID FORM LEMMA UPOS and six more
 
@@ -32,56 +34,98 @@ def _ud_english_ewt(
     tables: Tables,
     origin: str,
     *,
+    target: str = "tags",
     split: str = "train",
     natural: str = "document",
+    tokens: str = "word",
     length: int = 64,
     vocabulary: int | None = 10_000,
     limit: int | None = None,
 ) -> Dataset:
-    """Sentences ``[N, length]`` of word numbers and the words' universal parts of speech, seventeen tags.
+    """Words ``[N, length]`` and their universal parts of speech, seventeen tags; or tokens and those that follow.
 
     A sentence longer than ``length`` goes on in a further example, so no word is lost. Words are told apart by case.
     They get numbers by frequency in the official training part, whichever part is taken; by default nearly all that
     are seen only once there stay ``<unk>``, so that a model learns what to make of unknown words. Strata are the
     genres. No document is in more than one official part.
 
+    As language (FedTLU's data), the sentences of a document run on, each closed by ``<eos>``, or by a line feed
+    where tokens are no words; windows lie side by side within a document.
+
     Args:
       tables: columns ``words`` (separated by tabs), ``tags``, ``document`` and ``genre``, one row per sentence.
       origin: where they come from.
+      target: what is predicted: ``"tags"``, or ``"tokens"`` for language modelling.
       split: official part: ``"train"`` (12,544 sentences), ``"val"`` (2,001), ``"test"`` (2,077) or ``"all"``.
       natural: what a natural client is, ``"document"`` (540, 318 and 316) or ``"genre"`` (5).
-      length: T, words of an example.
-      vocabulary: V at most, ``<pad>`` and ``<unk>`` included; ``None`` keeps every word of the training part.
+      tokens: of language: ``"word"``, ``"char"``, ``"byte"`` (of UTF-8, words with a space between) or the path of a
+        ``tokenizer.json``. Tags need words.
+      length: T, tokens of an example.
+      vocabulary: V at most, ``<pad>`` and ``<unk>`` included; ``None`` keeps every token of the training part. Bytes
+        and a file have their own.
       limit: take the first ``limit`` sentences only.
 
     Raises:
-      ValueError: an unknown split or client, or a number out of range.
+      ValueError: an unknown target, split, client or kind of token, or a number out of range.
     """
-    if natural not in _NATURAL:
-        raise unknown_name("natural", natural, _NATURAL)
+    for name, value, known in (("target", target, _TARGETS), ("natural", natural, _NATURAL)):
+        if value not in known:
+            raise unknown_name(name, value, known)
+    if target == "tags" and tokens != "word":
+        raise ValueError(f"tokens: expected 'word' with target='tags', got {tokens!r}")
     examples = take_parts(tables, split, limit)
-    training = take_parts(tables, "train").ragged("words")
-    words, _ = encode(examples.ragged("words"), training, "word", vocabulary, _split_words)
-    rows = cut(words.lengths, length)
+    make = _tagging if target == "tags" else _language
+    inputs, labels, names, sentence, ids = make(examples, take_parts(tables, "train"), tokens, vocabulary, length)
     genre = examples.array("genre").astype(np.int32)
     clients, client_names = (genre, GENRES) if natural == "genre" else number_texts(examples.ragged("document"))
     test = examples.official_test
     return Dataset(
         name="ud_english_ewt",
-        inputs=rows.fill(words.values, PAD_ID),
-        labels=rows.fill(examples.ragged("tags").values.astype(np.int32), NO_TARGET),
-        class_names=TAGS,
-        clients=clients[rows.document],
+        inputs=inputs,
+        labels=labels,
+        class_names=names,
+        clients=clients[sentence],
         client_names=client_names,
         preprocess=None,
         source=origin,
         licence=UD_ENGLISH_EWT.licence,
-        example_ids=row_ids(examples.ids, rows),
-        task="tagging",
-        strata=genre[rows.document],
+        example_ids=ids,
+        task="tagging" if target == "tags" else "language_modelling",
+        strata=genre[sentence],
         strata_names=GENRES,
-        official_test=None if test is None else test[rows.document],
+        official_test=None if test is None else test[sentence],
     )
+
+
+_Made = tuple[np.ndarray, np.ndarray, tuple[str, ...], np.ndarray, np.ndarray]
+
+
+def _tagging(examples: Examples, training: Examples, tokens: str, vocabulary: int | None, length: int) -> _Made:
+    """Inputs, labels, names of classes, the sentence ``[N]`` of each example, and ids."""
+    words, _ = encode(examples.ragged("words"), training.ragged("words"), tokens, vocabulary, _split_words)
+    rows = cut(words.lengths, length)
+    tags = rows.fill(examples.ragged("tags").values.astype(np.int32), NO_TARGET)
+    return rows.fill(words.values, PAD_ID), tags, TAGS, rows.document, row_ids(examples.ids, rows)
+
+
+def _language(examples: Examples, training: Examples, tokens: str, vocabulary: int | None, length: int) -> _Made:
+    """As :func:`_tagging`; a window's sentence is the first of its document."""
+    texts, first = _documents(examples, tokens)
+    if tokens == "byte" or tokens.endswith(SUFFIX):
+        vocabulary = None
+    encoded, names = encode(texts, _documents(training, tokens)[0], tokens, vocabulary, _split_words)
+    inputs, targets, rows = windows(encoded, length)
+    return inputs, targets, names, first[rows.document], row_ids(examples.ids[first], rows)
+
+
+def _documents(part: Examples, tokens: str) -> tuple[Ragged, np.ndarray]:
+    """The documents as one text each, and the first sentence ``[D]`` of each; a document's sentences are neighbours."""
+    number, _ = number_texts(part.ragged("document"))
+    first = np.flatnonzero(np.diff(number, prepend=-1))
+    between, close = ("\t", f"\t{END_OF_LINE}\t") if tokens == "word" else (" ", "\n")
+    sentences = [sentence.replace("\t", between) + close for sentence in part.ragged("words").texts()]
+    bounds = zip(first, [*first[1:], len(number)], strict=True)
+    return Ragged.of_texts("".join(sentences[a:b]).removesuffix("\t") for a, b in bounds), first
 
 
 def _split_words(sentence: str) -> list[str]:

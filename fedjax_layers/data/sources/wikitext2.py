@@ -13,9 +13,9 @@ from fedjax_layers.data.files import SourceFile
 from fedjax_layers.data.formats.text_files import read_lines
 from fedjax_layers.data.parts import take_parts
 from fedjax_layers.data.source import Layout, Source
-from fedjax_layers.data.text import encode, number_texts, row_ids, windows
+from fedjax_layers.data.text import encode, number_texts, row_ids, spaced_words, windows
+from fedjax_layers.data.topics import topic_strata
 
-END_OF_LINE = "<eos>"
 UNTITLED = "(text that belongs to another article)"
 _HEADING = re.compile(r" = [^=].* = ")
 _SHUFFLED = "wiki.train.shuffled-articles.tokens"
@@ -30,6 +30,7 @@ def _wikitext2(
     tokens: str = "word",
     length: int = 64,
     vocabulary: int | None = None,
+    topics: int = 0,
     limit: int | None = None,
 ) -> Dataset:
     """Windows ``[N, length]`` of an article's tokens, and for each token the next one.
@@ -44,9 +45,11 @@ def _wikitext2(
       origin: where they come from.
       split: official part: ``"train"`` (600 articles, 2,088,628 words), ``"val"`` (60, 217,646), ``"test"`` (60,
         245,569) or ``"all"``.
-      tokens: ``"word"``, ``"char"`` or ``"byte"`` (of UTF-8, lines ending with a line feed).
+      tokens: ``"word"``, ``"char"``, ``"byte"`` (of UTF-8, lines ending with a line feed) or the path of a
+        ``tokenizer.json``.
       length: T, tokens of a window.
       vocabulary: V at most, ``<pad>`` and ``<unk>`` included; ``None`` keeps all.
+      topics: clusters of articles by their words, which are the strata; 0 for none.
       limit: take the first ``limit`` articles only.
 
     Raises:
@@ -54,9 +57,10 @@ def _wikitext2(
     """
     examples = take_parts(tables, split, limit)
     training = take_parts(tables, "train").ragged("text")
-    encoded, names = encode(examples.ragged("text"), training, tokens, vocabulary, _split_words)
+    encoded, names = encode(examples.ragged("text"), training, tokens, vocabulary, spaced_words)
     inputs, targets, rows = windows(encoded, length)
     clients, client_names = number_texts(examples.ragged("article"))
+    strata, strata_names = topic_strata(examples.ragged("text"), topics, rows.document)
     test = examples.official_test
     return Dataset(
         name="wikitext2",
@@ -70,12 +74,10 @@ def _wikitext2(
         licence=WIKITEXT2.licence,
         example_ids=row_ids(examples.ids, rows),
         task="language_modelling",
+        strata=strata,
+        strata_names=strata_names,
         official_test=None if test is None else test[rows.document],
     )
-
-
-def _split_words(article: str) -> list[str]:
-    return article.replace("\n", f" {END_OF_LINE} ").split()
 
 
 def _read(files: Mapping[str, Path]) -> Tables:

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from fedjax_layers.data import load_dataset
+from fedjax_layers.data.columns import Ragged
 from fedjax_layers.data.sources.sentiment import SENTIMENT
 from fedjax_layers.data.sources.tiny_shakespeare import TINY_SHAKESPEARE
 from fedjax_layers.data.sources.ud_english_ewt import GENRES, TAGS, UD_ENGLISH_EWT
@@ -85,6 +86,48 @@ def test_ewt_vocabulary_is_that_of_the_training_part(data_folder):
     assert [ranked[n - 2] for n in numbers if n > 1] == [w for w in written if w in counts]
     assert test.inputs.max() < len(counts) + 2 == 19_676
     assert load_dataset("ud_english_ewt", data_folder).inputs.max() == 9_999
+
+
+@pytest.mark.data
+@pytest.mark.parametrize(("tokens", "close"), [("word", "<eos>"), ("byte", "0x0a")])
+def test_ewt_as_language_runs_on_within_a_document(data_folder, tokens, close):
+    options = {"target": "tokens", "tokens": tokens, "vocabulary": None if tokens == "byte" else 500}
+    tables, _ = UD_ENGLISH_EWT.tables(data_folder)
+    data = load_dataset("ud_english_ewt", data_folder, length=24, **options)
+    assert data.task == "language_modelling"
+    documents = tables["train"]["document"].texts()
+    first = data.clients == 0
+    assert data.client_names[0] == documents[0]
+    follows = data.labels[first][data.labels[first] >= 0]
+    sentences = [w for w, d in zip(tables["train"]["words"].texts(), documents, strict=True) if d == documents[0]]
+    ends = [data.class_names[token] for token in follows].count(close)
+    assert ends == len(sentences)
+    written = sum(len(s.split("\t")) + 1 if tokens == "word" else len(s.encode()) + 1 for s in sentences)
+    assert len(follows) == written - 1, "every token but the document's first is predicted once"
+    same = data.inputs[first][1:, 0] == data.labels[first][:-1, -1]
+    assert same.all(), "windows lie side by side"
+    np.testing.assert_array_equal(data.strata[first], data.strata[first][0])
+
+
+def test_ewt_targets_and_tokens_fit_together():
+    tables = {"train": read_tables()}
+    with pytest.raises(ValueError, match=re.escape("target: expected one of tags, tokens, got 'tag'; did you mean")):
+        UD_ENGLISH_EWT.build(tables, "here", target="tag")
+    with pytest.raises(ValueError, match=re.escape("tokens: expected 'word' with target='tags', got 'byte'")):
+        UD_ENGLISH_EWT.build(tables, "here", tokens="byte")
+    data = UD_ENGLISH_EWT.build(tables, "here", target="tokens", tokens="byte", length=8)
+    assert bytes(data.inputs[0]).decode() == "do n't\nI"
+    assert data.example_ids.tolist() == [0, 1, 2_000_000]
+
+
+def read_tables():
+    """Two documents: of two sentences, and of one."""
+    return {
+        "words": Ragged.of_texts(["do\tn't", "I\tsee", "Good"]),
+        "tags": Ragged.of([np.array([3, 9]), np.array([10, 15]), np.array([0])], "uint8"),
+        "document": Ragged.of_texts(["email-1", "email-1", "reviews-2"]),
+        "genre": np.array([1, 1, 3]),
+    }
 
 
 CONLLU = """\
@@ -344,3 +387,15 @@ def test_ids_are_distinct_and_the_same_whichever_part_is_taken(name, data_folder
     if name in ("tiny_shakespeare", "ud_english_ewt", "wikitext2"):
         some = load_dataset(name, data_folder, limit=50)
         np.testing.assert_array_equal(some.inputs, data.inputs[np.isin(data.example_ids, some.example_ids)])
+
+
+@pytest.mark.data
+@pytest.mark.parametrize(("name", "options"), [("tiny_shakespeare", {"limit": 400}), ("wikitext2", {"split": "val"})])
+def test_topics_are_strata_of_whole_documents(name, options, data_folder):
+    data = load_dataset(name, data_folder, topics=4, **options)
+    assert data.strata_names == ("topic 0", "topic 1", "topic 2", "topic 3")
+    document = data.example_ids // 1_000_000
+    for one in np.unique(document)[:50]:
+        assert len(np.unique(data.strata[document == one])) == 1
+    assert len(np.unique(data.strata)) > 1
+    assert load_dataset(name, data_folder, **options).strata is None

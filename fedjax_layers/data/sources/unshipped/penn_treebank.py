@@ -13,9 +13,9 @@ from fedjax_layers.data.files import SourceFile
 from fedjax_layers.data.formats.text_files import read_text
 from fedjax_layers.data.parts import take_parts
 from fedjax_layers.data.source import Layout, Source
-from fedjax_layers.data.text import encode, row_ids, windows
+from fedjax_layers.data.text import encode, row_ids, spaced_words, windows
+from fedjax_layers.data.topics import topic_strata
 
-END_OF_LINE = "<eos>"
 _FILES = {"train": "ptb.train.txt", "val": "ptb.valid.txt", "test": "ptb.test.txt"}
 
 
@@ -28,6 +28,7 @@ def _penn_treebank(
     tokens: str = "word",
     length: int = 64,
     vocabulary: int | None = None,
+    topics: int = 0,
     limit: int | None = None,
 ) -> Dataset:
     """Windows ``[N, length]`` of tokens, and for each token the next one.
@@ -45,9 +46,11 @@ def _penn_treebank(
       split: official part: ``"train"`` (42,068 lines, 929,589 words), ``"val"`` (3,370, 73,760), ``"test"`` (3,761,
         82,430) or ``"all"``.
       shards: runs of neighbouring lines that the part is cut into, as equal in lines as can be; 0 for none.
-      tokens: ``"word"``, ``"char"`` or ``"byte"`` (of UTF-8, lines ending with a line feed).
+      tokens: ``"word"``, ``"char"``, ``"byte"`` (of UTF-8, lines ending with a line feed) or the path of a
+        ``tokenizer.json``.
       length: T, tokens of a window.
       vocabulary: V at most, ``<pad>`` and ``<unk>`` included; ``None`` keeps all.
+      topics: clusters of lines, or of shards, by their words, which are the strata; 0 for none.
       limit: take the first ``limit`` lines only.
 
     Raises:
@@ -58,9 +61,10 @@ def _penn_treebank(
         raise ValueError(f"shards: expected 0 with split='all', got {shards}")
     examples = take_parts(tables, split, limit)
     training = take_parts(tables, "train").ragged("text")
-    encoded, names = encode(examples.ragged("text"), training, tokens, vocabulary, _split_words)
+    encoded, names = encode(examples.ragged("text"), training, tokens, vocabulary, spaced_words)
     documents, first_line = _documents(encoded, shards)
     inputs, targets, rows = windows(documents, length)
+    strata, strata_names = topic_strata(_documents(examples.ragged("text"), shards)[0], topics, rows.document)
     test = examples.official_test
     return Dataset(
         name="penn_treebank",
@@ -74,6 +78,8 @@ def _penn_treebank(
         licence=PENN_TREEBANK.licence,
         example_ids=row_ids(examples.ids[first_line], rows),
         task="language_modelling",
+        strata=strata,
+        strata_names=strata_names,
         official_test=None if test is None else test[first_line[rows.document]],
     )
 
@@ -86,10 +92,6 @@ def _documents(lines: Ragged, shards: int) -> tuple[Ragged, np.ndarray]:
         raise ValueError(f"shards: expected 0..{len(lines)}, the number of lines, got {shards}")
     bounds = np.arange(shards + 1) * len(lines) // shards
     return Ragged(lines.values, lines.offsets[bounds]), bounds[:-1]
-
-
-def _split_words(line: str) -> list[str]:
-    return line.replace("\n", f" {END_OF_LINE} ").split()
 
 
 def _read(files: Mapping[str, Path]) -> Tables:

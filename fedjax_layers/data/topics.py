@@ -1,0 +1,55 @@
+"""Topics of documents: clusters by the words that they use, a latent label for splits of unlabelled text."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fedjax_layers.data.columns import Ragged
+from fedjax_layers.data.text import words
+
+_WORDS_SEEN = 5_000  # the most frequent ones; rarer words say little of so few documents
+
+
+def topic_strata(texts: Ragged, topics: int, of_row: np.ndarray) -> tuple[np.ndarray | None, tuple[str, ...]]:
+    """A data set's strata ``[N]`` and their names: each row's document's topic; no strata with 0 topics.
+
+    Args:
+      texts: D documents.
+      topics: K, or 0.
+      of_row: ``[N]``, the document of each row.
+
+    Raises:
+      ValueError: as :func:`topic_clusters`.
+    """
+    if topics == 0:
+        return None, ()
+    return topic_clusters(texts, topics)[of_row], tuple(f"topic {topic}" for topic in range(topics))
+
+
+def topic_clusters(texts: Ragged, topics: int, seed: int = 0) -> np.ndarray:
+    """Documents of similar words together: k-means on TF-IDF rows of length 1 (scikit-learn's).
+
+    Term frequencies enter as ``1 + log(count)``. Another version of scikit-learn may find other clusters; a partition
+    file keeps a split that was made from them.
+
+    Args:
+      texts: D documents.
+      topics: K.
+      seed: of the starts.
+
+    Returns:
+      ``[D]`` int32 in ``0 .. K-1``.
+
+    Raises:
+      ValueError: fewer than 1 or more than D topics.
+
+    Source: note on FedTLU, section 3 (topic clusters of lines by TF-IDF and k-means, ten of them).
+    """
+    from sklearn.cluster import KMeans  # noqa: PLC0415  (slow to import)
+    from sklearn.feature_extraction.text import TfidfVectorizer  # noqa: PLC0415
+
+    if not 1 <= topics <= len(texts):
+        raise ValueError(f"topics: expected 1 to {len(texts)}, the documents, got {topics}")
+    counted = TfidfVectorizer(tokenizer=words, token_pattern=None, sublinear_tf=True, max_features=_WORDS_SEEN)
+    rows = counted.fit_transform(texts.texts())
+    return KMeans(topics, n_init=1, random_state=seed).fit(rows).labels_.astype(np.int32)

@@ -1,0 +1,98 @@
+"""PLayer-FL's network for texts: one block of attention and dense layers, whose four parts are its layers."""
+
+from __future__ import annotations
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from fedjax_layers.models.initializers import kaiming_normal
+from fedjax_layers.types import Array, Key
+
+
+class TextEmbedding(nn.Module):
+    """Vectors of tokens and of places, added.
+
+    Attributes:
+      num_embeddings: V.
+      width: D.
+    """
+
+    num_embeddings: int
+    width: int
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        """``x [B, T]`` token ids -> ``[B, T, D]``."""
+        tokens = self.param("tokens", _unit_rows, (self.num_embeddings, self.width))
+        return tokens[x] + self.param("positions", kaiming_normal, (x.shape[-1], self.width))
+
+
+class SelfAttention(nn.Module):
+    """One head; queries, keys and values without offsets; a shortcut around it."""
+
+    @nn.compact
+    def __call__(self, x: Array, real: Array) -> Array:
+        """``x [B, T, D]``, ``real [B, T]`` bool: who may be attended to -> ``[B, T, D]``."""
+        width = x.shape[-1]
+        query, key, value, out = (
+            self.param(name, kaiming_normal, (width, width)) for name in ("query", "key", "value", "out")
+        )
+        bias = self.param("bias", nn.initializers.zeros_init(), (width,))
+        scores = jnp.einsum("btd,bsd->bts", x @ query, x @ key) * width**-0.5
+        lowest = jnp.finfo(scores.dtype).min  # finite: a text of padding alone attends to all alike
+        attended = nn.softmax(jnp.where(real[:, None, :], scores, lowest)) @ (x @ value)
+        return x + attended @ out + bias
+
+
+class DensePair(nn.Module):
+    """Two dense layers with ReLU between them; a shortcut around them.
+
+    Attributes:
+      hidden: width between the layers.
+    """
+
+    hidden: int
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        """``x [..., D]`` -> ``[..., D]``."""
+        width, zeros = x.shape[-1], nn.initializers.zeros_init()
+        inner = self.param("inner", kaiming_normal, (width, self.hidden))
+        inner_bias = self.param("inner_bias", zeros, (self.hidden,))
+        outer = self.param("outer", kaiming_normal, (self.hidden, width))
+        return x + nn.relu(x @ inner + inner_bias) @ outer + self.param("outer_bias", zeros, (width,))
+
+
+class PlayerText(nn.Module):
+    """Embeddings, attention, dense pair, and a classifier of the first place: four layers, without norms.
+
+    The published network starts its token table from BERT's; here its rows are random, of length 1.
+
+    Attributes:
+      num_classes: number of classes.
+      num_embeddings: V; ids are ``0 .. V-1``.
+      padding: the id that fills texts up and is never attended to.
+      width: D.
+      hidden: width inside the dense pair; ``None``: 4 D.
+
+    Source: PLayer-FL (arXiv 2502.08829), the models of Sent-140 and MIMIC-III (note, section 4).
+    """
+
+    num_classes: int
+    num_embeddings: int
+    padding: int = 0
+    width: int = 768
+    hidden: int | None = None
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        """Token ids ``x [B, T]`` -> logits ``[B, num_classes]``."""
+        y = TextEmbedding(self.num_embeddings, self.width, name="embedding")(x)
+        y = SelfAttention(name="attention")(y, x != self.padding)
+        y = DensePair(self.hidden or 4 * self.width, name="dense")(y)
+        return nn.Dense(self.num_classes, kernel_init=kaiming_normal, name="classifier")(y[:, 0])
+
+
+def _unit_rows(key: Key, shape: tuple[int, int], dtype: jnp.dtype = jnp.float32) -> Array:
+    rows = nn.initializers.normal(1.0)(key, shape, dtype)
+    return rows / jnp.linalg.norm(rows, axis=1, keepdims=True)
