@@ -171,12 +171,12 @@ def move_towards(
     Running statistics of batch norms stay the client's own.
     """
     task = trainer.task
-    own_loss = _held_losses(trainer, pool, held, own)
+    own_loss = held_losses(trainer, pool, held, own)
 
     def hear(carry: tuple[Params, Array], which: Array) -> tuple[tuple[Params, Array], Array]:
         towards, total = carry
         other = jax.tree.map(lambda x: x[which], everybody)
-        gain = own_loss - _held_losses(trainer, pool, held, other)
+        gain = own_loss - held_losses(trainer, pool, held, other)
         gap = weights_only(task, jax.tree.map(jnp.subtract, other, own))
         squares = jax.vmap(lambda x: layer_sums(jax.tree.map(jnp.square, x), task.layers).sum())(gap)
         better = (gain > 0) & jnp.isfinite(gain) & (squares > 0)  # not for a loss that is NaN, nor for one's own twin
@@ -196,20 +196,26 @@ def _plus(tree: Params, factor: Array, other: Params) -> Params:
     return jax.tree.map(lambda a, b: a + factor.astype(a.dtype) * b, tree, other)
 
 
-def _held_losses(trainer: Trainer, pool: Pool, held: Ranges, models: Params) -> Array:
-    """Mean losses ``[K]`` of models ``[K, ...]``, each on its range; 0 where that is empty. No dropout, no noise."""
+def held_losses(trainer: Trainer, pool: Pool, held: Ranges, models: Params) -> Array:
+    """Mean losses ``[K]`` of models ``[K, ...]``, each on its range; 0 where that is empty. No dropout, no noise.
+
+    The mean is over predictions: of a sequence its tokens.
+    """
     task, size = trainer.task, trainer.batch_size
 
     def one(params: Params, start: Array, count: Array, pool: Pool) -> Array:
-        def add(i: Array, total: Array) -> Array:
+        def add(i: Array, carry: tuple[Array, Array]) -> tuple[Array, Array]:
+            total, seen = carry
             rows = i * size + jnp.arange(size, dtype=jnp.int32)
             batch = take_batch(pool, start, rows, rows < count)
             losses = task.losses(task.apply(params, batch.inputs, None), batch.labels)
-            return total + jnp.where(batch.mask, losses, 0).sum().astype(total.dtype)
+            each = batch.mask if task.predictions is None else jnp.where(batch.mask, task.predictions(batch.labels), 0)
+            weighted = jnp.where(each > 0, losses * each.astype(losses.dtype), 0)
+            return total + weighted.sum().astype(total.dtype), seen + each.sum(dtype=jnp.int32)
 
         dtype = jnp.promote_types(jnp.result_type(*jax.tree.leaves(params)), jnp.float32)
-        total = jax.lax.fori_loop(0, -(-count // size), add, jnp.zeros((), dtype))
-        return total / jnp.maximum(count, 1).astype(dtype)
+        total, seen = jax.lax.fori_loop(0, -(-count // size), add, (jnp.zeros((), dtype), jnp.int32(0)))
+        return total / jnp.maximum(seen, 1).astype(dtype)
 
     return map_clients(one, models, held.start, held.count, shared=(pool,), axis=trainer.axis)
 

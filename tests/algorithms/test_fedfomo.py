@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fedjax_layers import algorithms, keys
-from fedjax_layers.algorithms.fedfomo import choose_models, hold_back, move_towards
+from fedjax_layers.algorithms.fedfomo import choose_models, held_losses, hold_back, move_towards
 from fedjax_layers.batches import batch_order, batch_rows
 from fedjax_layers.types import Cohort, Pool, Ranges
 from tests import batch_norm_toy, toy, two_clusters
@@ -170,6 +170,20 @@ def test_ties_are_broken_at_random():
     flat = jnp.zeros((1, 5))
     first = [int(choose_models(jax.random.key(t), jnp.array([3]), flat, 1, jnp.asarray(0.0))[0, 0]) for t in range(60)]
     assert set(first) == {0, 1, 2, 4}
+
+
+def test_held_back_losses_are_means_over_predictions(x64):
+    task, pool = toy.make_task(), toy.make_pool()
+    counted = task._replace(predictions=lambda labels: labels + 2)
+    held = Ranges(jnp.asarray(toy.STARTS), jnp.asarray(toy.COUNTS))
+    models = jax.vmap(task.init)(jax.random.split(jax.random.key(3), toy.CLIENTS))
+    found = held_losses(toy.make_trainer(counted), pool, held, models)
+    for client, (start, count) in enumerate(zip(toy.STARTS, toy.COUNTS, strict=True)):
+        rows = slice(int(start), int(start + count))
+        model = jax.tree.map(lambda x, c=client: x[c], models)
+        losses = task.losses(task.apply(model, pool.inputs[rows], None), pool.labels[rows])
+        expected = np.average(losses, weights=pool.labels[rows] + 2) if count else 0.0
+        np.testing.assert_allclose(found[client], expected, rtol=1e-12)
 
 
 def test_holding_back_nothing_is_local_training(x64):

@@ -15,7 +15,12 @@ CASES = [
         pytest.param(f"pfedla_{name}", marks=[pytest.mark.slow, pytest.mark.data])
         for name in ("table", "ablation", "scale", "weights")
     ),
+    *(
+        pytest.param(f"fedtlu_{name}", marks=[pytest.mark.slow, pytest.mark.data])
+        for name in ("lm", "stability", "scores", "depth", "attack", "sampling", "cnn", "scale", "gpt2")
+    ),
     pytest.param("playerfl_heart", marks=pytest.mark.slow),
+    pytest.param("playerfl_text", marks=[pytest.mark.slow, pytest.mark.data]),
     pytest.param("playerfl_metric", marks=[pytest.mark.slow, pytest.mark.data]),
     pytest.param("playerfl_fmnist", marks=[pytest.mark.slow, pytest.mark.data]),
 ]
