@@ -1,8 +1,8 @@
 """FedTLU on GPT-2: a round of the 124-million-parameter model, its seconds and its memory.
 
-With the published weights in ``DATA/gpt2`` (``config.json``, ``model.safetensors``, ``tokenizer.json``) the run fine-tunes
-them on WikiText-2. Without, it is GPT-2's architecture from random numbers, the head tied to WikiText's 33,279 words: 111
-million parameters. The paper preset wants a GPU; smoke and laptop are the same at reduced size.
+With the published weights in ``DATA/gpt2`` (``config.json``, ``model.safetensors``, ``tokenizer.json``) the run
+fine-tunes them on WikiText-2. Without, it is GPT-2's architecture from random numbers, the head tied to WikiText's
+33,279 words: 111 million parameters. The paper preset wants a GPU; smoke and laptop are the same at reduced size.
 
     python -m experiments.fedtlu_gpt2 --preset paper --data-dir DATA
 """
@@ -119,7 +119,7 @@ def _run(
 def _tables(rows: list[dict[str, Any]], preset: dict[str, Any]) -> str:
     del preset
     lines = [
-        "| method | parameters | weights | perplexity | compilation, s | a round and its scores, s | peak memory, GiB |",
+        "| method | parameters | weights | perplexity | compilation, s | a round, scored, s | peak memory, GiB |",
         "|---|---|---|---|---|---|---|",
     ]
     for r in rows:

@@ -103,7 +103,7 @@ def describe(experiment: Experiment) -> str:
     config: RunConfig = experiment.config
     data, layers = experiment.data, experiment.builder.task.layers
     return (
-        f"{data.name}: {data.num_clients} clients{_in_teams(experiment)}, "
+        f"{data.name}: {data.num_clients} client{'s' if data.num_clients > 1 else ''}{_in_teams(experiment)}, "
         f"{int(data.sizes['train'].sum())} training examples; "
         f"{layers.num_layers} layers, {sum(layers.sizes):,} parameters; {config.rounds} rounds; "
         f"client axis: {experiment.axis.record['chosen']} ({experiment.axis.record['how']})"

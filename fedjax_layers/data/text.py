@@ -107,7 +107,7 @@ def _encode(
     if tokens == "word":
         known = Vocabulary.of_words(map(split, training.texts()), vocabulary)
         return Ragged.of((known.encode_words(split(text)) for text in texts.texts()), known.dtype.name), known.names
-    raise unknown_name("tokens", tokens, (*TOKENS, f"a path ending in {SUFFIX}"))
+    raise unknown_name("tokens", tokens, TOKENS)
 
 
 def decode(numbers: np.ndarray, names: Sequence[str]) -> list[str]:

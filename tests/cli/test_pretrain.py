@@ -5,13 +5,13 @@ import json
 from fedjax_layers.simulation.records import RunDirectory
 from tests.cli.command import assert_refused, cli
 
-DIGITS = ["--dataset", "digits", "--batch-size", "64", "--client-width", "all", "--model", "mlp", "--hidden", "8,"]
+DIGITS = ["--dataset", "digits", "--batch-size", "64", "--client-width", "all", "--model", "mlp", "--hidden", "8,8"]
 
 
 def test_a_run_starts_from_what_no_client_of_it_holds(tmp_path):
     central = cli("pretrain", *DIGITS, "--rounds", 3, "--reserve", 0.4, "--out", tmp_path / "start")
     assert central.code == 0
-    assert "digits: 1 clients, 461 training examples" in central.out  # 0.8 * 0.8 of 719
+    assert "digits: 1 client, 460 training examples" in central.out  # 0.8 * 0.8 of 719
     config = RunDirectory(tmp_path / "start").read("config")
     assert config["data_options"] == {"reserve": 0.4, "reserved": True}
     assert config["keep_optimizer"]

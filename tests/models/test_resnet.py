@@ -22,8 +22,9 @@ def test_blocks_of_the_task_are_the_residual_blocks():
     task = models.classification_task(ResNet(10, channels=(4, 8), depth=2), (8, 8, 1), 10, blocks=1)
     assert task.layers.block_names == ("stem", "block_0", "block_1", "block_2", "block_3", "head")
     sizes = np.bincount(task.layers.blocks, weights=task.layers.sizes).astype(int)
-    assert sizes[1] == sizes[2]
-    assert sizes[3] > sizes[4], "the block that changes the shape has a convolution more"
+    assert sizes[1] == sizes[2] == 2 * 9 * 4 * 4 + 2 * 2 * 4
+    assert sizes[3] == 9 * 4 * 8 + 9 * 8 * 8 + 4 * 8 + 3 * 2 * 8, "it changes the shape: a 1x1 convolution and its norm"
+    assert sizes[4] == 2 * 9 * 8 * 8 + 2 * 2 * 8
 
 
 def test_an_example_does_not_see_the_others():
