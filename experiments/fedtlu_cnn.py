@@ -1,7 +1,8 @@
 """FedTLU on networks for images: a CNN, whose layers all compete, and a residual network with group norm.
 
-The paper leaves networks other than transformers open. Of the CNN no two layers have a size, so each competes with all
-others; of the residual network the blocks of its widest stage do, and the rest is always updated.
+The paper leaves networks other than transformers open. The CNN's layers differ in size, and all compete all the same
+(small ones score higher for their size alone). The residual network's stages are equally wide, so that its blocks are
+alike and compete; its first convolution and its head are always updated.
 
     python -m experiments.fedtlu_cnn --preset laptop --data-dir DATA
 
@@ -39,11 +40,12 @@ PRESETS: dict[str, dict[str, Any]] = {
 MODELS: dict[str, dict[str, dict[str, Any]]] = {
     "CNN": {"laptop": {"channels": (8, 16), "hidden": (64,)}, "paper": {"channels": (32, 64), "hidden": (512,)}},
     "ResNet, group norm": {
-        "laptop": {"channels": (8, 16), "depth": 2},
-        "paper": {"channels": (16, 32, 64), "depth": 3},
+        "laptop": {"channels": (12, 12), "depth": 2},
+        "paper": {"channels": (32, 32, 32), "depth": 3},
     },
 }
 NAMES = {"CNN": "cnn", "ResNet, group norm": "resnet"}
+LEFTOVERS = {"CNN": "compete", "ResNet, group norm": "update"}
 METHODS = {"FedAvg": "fedavg", "FedTLU": "fedtlu", "random": "random_layers", "last": "last_layers"}
 
 
@@ -58,7 +60,7 @@ def _cells(preset: dict[str, Any]) -> Iterator[tuple[dict[str, Any], dict[str, A
         model = {"model": NAMES[network], "model_options": sizes["paper" if preset.get("full_width") else "laptop"]}
         for name, algorithm in METHODS.items():
             for k in [0] if name == "FedAvg" else preset["ks"]:
-                how = {"algorithm": algorithm, "options": {"k": k} if k else {}}
+                how = {"algorithm": algorithm, "options": {"k": k, "leftovers": LEFTOVERS[network]} if k else {}}
                 yield {"network": network, "method": name, "k": k}, shared | model | how
 
 
