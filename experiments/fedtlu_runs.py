@@ -97,11 +97,12 @@ def config_of(
     clients: int,
     pretraining: int,
     alpha: float = 0.1,
+    partition: str = "dirichlet_balanced",
     small: bool = False,
     model_options: Mapping[str, Any] = MODEL,
     **changes: Any,
 ) -> RunConfig:
-    """A run of FedTLU's experiments: Adam on a transformer, clients by a Dirichlet split over genres or topics.
+    """A run of FedTLU's experiments: Adam on a transformer, each client with its own mix of genres or topics.
 
     Args:
       data_dir: folder of the data files.
@@ -113,7 +114,8 @@ def config_of(
       rounds: T.
       clients: C.
       pretraining: epochs of the pre-trained start.
-      alpha: of the split.
+      alpha: of the mixes.
+      partition: who owns what; by default clients of one size, so that seeds share their compiled programs.
       small: a part of the examples, for the smoke preset.
       model_options: of the transformer.
       **changes: other fields of the config.
@@ -135,9 +137,9 @@ def config_of(
     return RunConfig(
         algorithm=algorithm,
         algorithm_options=options,
-        partition="dirichlet",
+        partition=partition,
         clients=clients,
-        data_options={**chosen["data_options"], "reserve": RESERVE, "alpha": alpha, "min_size": 5},
+        data_options={**chosen["data_options"], "reserve": RESERVE, "alpha": alpha},
         model="transformer",
         model_options=model_options,
         rounds=rounds,

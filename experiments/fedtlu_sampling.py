@@ -1,6 +1,6 @@
 """FedTLU with cohorts drawn uniformly, by size, or among the better half: does who takes part change what is gained?
 
-"By quality" draws uniformly among the half of the clients on whose training examples the start has the lower loss. Half
+Clients' sizes are log-normal here. "By quality" draws uniformly among the half of the clients on whose training examples the start has the lower loss. Half
 of the cells have 30 % of the clients train on random tokens, which such a draw should leave out.
 
     python -m experiments.fedtlu_sampling --preset laptop --data-dir DATA
@@ -42,7 +42,8 @@ def _cells(preset: dict[str, Any]) -> Iterator[tuple[dict[str, Any], dict[str, A
             for name in preset["methods"] or METHODS:
                 algorithm, options = METHODS[name]
                 how = {"data": "UD English", "start": "pretrained", "algorithm": algorithm, "options": options}
-                yield {"noise": noise, "draw": draw, "method": name}, common(preset) | how | bad | changes
+                sizes = {"partition": "dirichlet_lognormal"}
+                yield {"noise": noise, "draw": draw, "method": name}, common(preset) | how | sizes | bad | changes
 
 
 def _tables(rows: list[dict[str, Any]], preset: dict[str, Any]) -> str:
