@@ -1,7 +1,8 @@
 """FedTLU with cohorts drawn uniformly, by size, or among the better half: does who takes part change what is gained?
 
-Clients' sizes are log-normal here. "By quality" draws uniformly among the half of the clients on whose training examples the start has the lower loss. Half
-of the cells have 30 % of the clients train on random tokens, which such a draw should leave out.
+Clients' sizes are log-normal here. "By quality" draws uniformly among the half of the clients on whose training
+examples the start has the lower loss. Half of the cells have 30 % of the clients train on random tokens, which such a
+draw should leave out.
 
     python -m experiments.fedtlu_sampling --preset laptop --data-dir DATA
 """
