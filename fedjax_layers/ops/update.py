@@ -137,21 +137,36 @@ def top_k_mask(scores: Array, k: int | Array) -> Array:
 
 def _moments(x: Array) -> _Moments:
     """All sums in one pass over the array."""
+    x = jnp.asarray(x)  # a NumPy array may be of a type that JAX has switched off
     x = x.astype(at_least_float32(x.dtype)).ravel()
     shift = x[0]
     away = x - shift
-    sums = [_sum(y) for y in (x, x * x, away, away * away, jnp.abs(x))]
-    return _Moments(x.size, sums[0], sums[1], shift, sums[2], sums[3], sums[4])
+    total, squares, shifted, shifted_squares, absolute = _sums(x, x * x, away, away * away, jnp.abs(x))
+    return _Moments(x.size, total, squares, shift, shifted, shifted_squares, absolute)
 
 
-def _sum(x: Array) -> Array:
-    """``[]``: rows first, then their sums, so that the error grows with the row and not with the array."""
-    whole = x.size // _ROW * _ROW
-    if not whole:
-        return x.sum()
-    rows = x[:whole].reshape(-1, _ROW).sum(1)
-    rows = jax.lax.optimization_barrier(rows)  # else XLA makes one sum of the two
-    return rows.sum() + x[whole:].sum()
+def _sums(*arrays: Array) -> list[Array]:
+    """Sums ``[]`` of vectors of one length: rows first, then their sums, lest the error grow with the length.
+
+    One reduction of several operands: separate sums would each read what the vectors are made of.
+    """
+    row = _row_length(arrays[0].size)
+    whole = arrays[0].size // row * row
+    rows = tuple(x[:whole].reshape(-1, row) for x in arrays)
+    zeros = tuple(jnp.zeros((), x.dtype) for x in rows)
+    totals = jax.lax.reduce(rows, zeros, lambda a, b: tuple(map(jnp.add, a, b)), (1,))
+    totals = [t.sum() for t in jax.lax.optimization_barrier(totals)]  # else XLA makes one sum of the two
+    if whole == arrays[0].size:
+        return totals
+    return [total + x[whole:].sum() for total, x in zip(totals, arrays, strict=True)]
+
+
+def _row_length(size: int) -> int:
+    """Entries per row: a divisor where there is a long one, so that nothing is left over to be read apart."""
+    if size <= _ROW:
+        return size
+    divisors = (n for n in range(_ROW, _ROW // 64, -1) if size % n == 0)
+    return next(divisors, _ROW)
 
 
 def _score(parts: list[_Moments], reading: Reading, excess: bool, between: list[Array]) -> Array:
@@ -199,4 +214,4 @@ def _variances(clients: Params, layers: LayerMap) -> list[Array]:
     leaves = model_leaves(clients, layers, "clients")
     for path, shape, leaf in zip(layers.leaf_paths, layers.leaf_shapes, leaves, strict=True):
         expect_shape(leaf, (num, *shape), f"clients at {path!r}")
-    return [_sum(x.astype(at_least_float32(x.dtype)).var(0).ravel()) for x in leaves]
+    return [_sums(x.astype(at_least_float32(x.dtype)).var(0).ravel())[0] for x in leaves]
