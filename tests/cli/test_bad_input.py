@@ -1,5 +1,6 @@
 """Bad input is exit code 2 and one line that names it; a bug of our own is neither."""
 
+import json
 import struct
 
 import pytest
@@ -33,6 +34,13 @@ BAD = [
     (f"run fedprox {HEART} --mu -1", "option mu: ", "expected at least 0, got -1"),
     (f"run player_fl {HEART} --combine elemnts", "option combine: ", "did you mean 'elements'?"),
     (f"run fedper {HEART} --personal-layers 9", "option personal_layers: ", "at most the model's 4 layers, got 9"),
+    (f"run fedtlu {HEART} --k 3", "k: ", "expected 0 to 2, the blocks that compete, got 3"),
+    (f"run random_layers {HEART} --k -1", "k: ", "got -1"),
+    (f"run fedtlu {HEART} --choice scores", "option choice: ", "did you mean 'score'?"),
+    (f"run fedavg {HEART} --init-from none.safetensors", "none.safetensors", "No such file"),
+    (f"run fedavg {HEART} --reserved", "reserve: ", "expected a share above 0 with reserved=True, got 0"),
+    (f"run fedavg {HEART} --attack noise --attack-blocks Dense_9", "attack_blocks: ", "did you mean 'Dense_"),
+    ("pretrain --cohort 3", "--cohort: ", "expected none for pretrain, got 3"),
     (f"run local {HEART} --server-optimizer adam", "server_optimizer: ", "expected none for local"),
     (f"run fedavg {HEART} --resume", "--resume: ", "expected --out"),
     (
@@ -115,6 +123,29 @@ def test_a_damaged_file_is_named(tmp_path, content):
     assert_refused(cli(*line), "data/mnist/train-images-idx3-ubyte.gz: expected SHA-256 440fcabf", found)
     (folder / names[-1]).unlink()
     assert_refused(cli(*line), "data_dir: expected in data/mnist the files t10k-labels-idx1-ubyte.gz (the other 3 of")
+
+
+def test_a_start_that_does_not_fit_or_was_cut_short_is_named(tmp_path):
+    saved = cli("run", "fedavg", *HEART.split(), "--save-model", "--out", "one")
+    assert saved.code == 0
+    start = tmp_path / "one" / "model.safetensors"
+    line = ["run", "fedavg", *HEART.split(), "--init-from", start]
+    wider = cli(*line, "--hidden", "50,30,20")
+    assert_refused(wider, "expected 'Dense_1/bias' of shape (30,), got (20,)")
+    start.write_bytes(start.read_bytes()[:-10])
+    assert_refused(cli(*line), "model.safetensors: expected a whole safetensors file")
+
+
+@pytest.mark.data
+def test_a_tokenizer_without_a_number_for_a_word_is_named(data_dir, tmp_path):
+    model = {"type": "WordLevel", "vocab": {"the": 0}, "unk_token": "<none>"}
+    parts = dict.fromkeys(("truncation", "padding", "normalizer", "post_processor", "decoder"))
+    spaces = {"type": "WhitespaceSplit"}
+    content = {"version": "1.0", **parts, "added_tokens": [], "pre_tokenizer": spaces, "model": model}
+    (tmp_path / "tokenizer.json").write_text(json.dumps(content))
+    line = ["run", "fedavg", "--dataset", "tiny_shakespeare", "--data-dir", data_dir, "--tokens", "tokenizer.json"]
+    assert_refused(cli(*line), "tokenizer.json: expected a number for every token, got none for one of text 0")
+    assert_refused(cli(*line[:-1], "none.json"), "none.json")
 
 
 @pytest.mark.parametrize("error", [ValueError("a bug"), TypeError("a bug"), OSError("disk full")])
