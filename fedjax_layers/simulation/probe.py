@@ -18,6 +18,8 @@ from fedjax_layers.types import Cohort, Key, Params
 _PROBE_STEPS = 2
 _PROBE_SLOTS = 256
 _REPEATS = 3
+_PATIENCE = 1.0  # seconds of one candidate, after which it is not timed again
+_LONGEST = 4.0  # seconds that the steps of one chunk may take, one client after another
 _MEMORY_PER_DEVICE = 2 * 2**30  # bytes that a candidate's vectorised copies may take
 
 
@@ -56,8 +58,9 @@ def choose_axis(trainer: Trainer, key: Key, params: Params, cohort: Cohort) -> A
     """Time two local steps at each candidate width, on one device and on all, and take the fastest.
 
     The time per step is measured; what a round costs follows from the clients' numbers of steps, since clients
-    vectorised together all wait for the one with most steps. Candidates whose copies of parameters and gradients
-    would not fit are left out.
+    vectorised together all wait for the one with most steps. Left out are candidates whose copies of parameters,
+    gradients and what a step works with would not fit, and those of so many slow steps that timing them would take
+    long: what vectorising saves is the overhead, which slow steps have little of.
 
     Args:
       trainer: as in the run; its ``axis`` is ignored.
@@ -72,15 +75,20 @@ def choose_axis(trainer: Trainer, key: Key, params: Params, cohort: Cohort) -> A
     steps = np.array([int(trainer.num_steps(int(n))) for n in counts])
     seconds: dict[str, float] = {}
     axes: dict[str, ClientAxis] = {}
-    model_bytes = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(params))
+    copies = 4 * sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(params))
+    alone = 0.0  # seconds of a step of one client by itself: the first candidate
     for mesh in [None] if device_mesh() is None else [None, device_mesh()]:
         for width in _widths(len(counts), 1 if mesh is None else mesh.size):
-            if width > 1 and width * model_bytes * 4 > _MEMORY_PER_DEVICE:
+            long = width * _PROBE_STEPS * alone > _LONGEST
+            if width > 1 and (long or width * copies > _MEMORY_PER_DEVICE):
                 continue
             axis = ClientAxis(width, mesh)
             name = _name(axis)
-            seconds[name] = _time_step(trainer, axis, key, params, cohort) * padded_steps(steps, axis)
+            step, working = _time_step(trainer, axis, key, params, cohort)
+            seconds[name] = step * padded_steps(steps, axis)
             axes[name] = axis
+            if not alone:
+                alone, copies = step, max(copies, working)
     best = min(seconds, key=lambda name: seconds[name])
     record = {
         "chosen": best,
@@ -115,8 +123,8 @@ def _widths(slots: int, devices: int) -> list[int]:
     return sorted({w for w in (1, 4, 16, 64) if w < share} | {share})
 
 
-def _time_step(trainer: Trainer, axis: ClientAxis, key: Key, params: Params, cohort: Cohort) -> float:
-    """Seconds per client-step that one device is busy."""
+def _time_step(trainer: Trainer, axis: ClientAxis, key: Key, params: Params, cohort: Cohort) -> tuple[float, int]:
+    """Seconds per client-step that one device is busy, and the bytes that it works with besides its arguments."""
     slots = min(cohort.ids.shape[0], max(_PROBE_SLOTS, 1), 4 * (axis.width or 1) * axis.num_devices)
     few = dataclasses.replace(
         cohort,
@@ -126,11 +134,12 @@ def _time_step(trainer: Trainer, axis: ClientAxis, key: Key, params: Params, coh
         everyone=False,
     )
     short = dataclasses.replace(trainer, axis=axis, epochs=None, steps=_PROBE_STEPS, keep_optimizer=False)
-    run = jax.jit(lambda k, p, c: train_cohort(short, k, c, server=p).params)
+    run = jax.jit(lambda k, p, c: train_cohort(short, k, c, server=p).params).lower(key, params, few).compile()
     jax.block_until_ready(run(key, params, few))
-    times = []
-    for _ in range(_REPEATS):
+    times: list[float] = []
+    while len(times) < _REPEATS and sum(times) < _PATIENCE:
         start = time.perf_counter()
         jax.block_until_ready(run(key, params, few))
         times.append(time.perf_counter() - start)
-    return min(times) / (padded_steps(np.full(slots, _PROBE_STEPS), axis))
+    working = int(getattr(run.memory_analysis(), "temp_size_in_bytes", 0))
+    return min(times) / (padded_steps(np.full(slots, _PROBE_STEPS), axis)), working

@@ -148,19 +148,16 @@ def test_a_partition_file_of_other_data_or_beside_other_choices_is_refused(tmp_p
 
 
 def test_a_run_on_what_is_no_classification_is_refused(regression):
-    expected = "dataset: expected a classification data set for run, got npz (regression)"
+    expected = "for run, got npz (regression)"
     assert_refused(cli("run", "fedavg", "--dataset", "npz", *regression), expected)
     assert_refused(cli("compare", "fedavg,local", "--dataset", "npz", *regression), expected)
 
 
 @pytest.mark.data
-@pytest.mark.parametrize(
-    ("name", "task"),
-    [("parkinsons", "regression"), ("ud_english_ewt", "tagging"), ("tiny_shakespeare", "language modelling")],
-)
-def test_a_run_on_real_sets_of_other_tasks_is_refused(data_dir, name, task, tmp_path):
-    outcome = cli("run", "fedavg", "--dataset", name, "--data-dir", data_dir)
-    assert_refused(outcome, f"dataset: expected a classification data set for run, got {name} ({task})")
+def test_a_run_on_a_real_set_of_another_task_is_refused(data_dir, tmp_path):
+    outcome = cli("run", "fedavg", "--dataset", "parkinsons", "--data-dir", data_dir)
+    assert_refused(outcome, "dataset: expected data for classification, tagging, language modelling for run, ")
+    assert_refused(outcome, "got parkinsons (regression)")
     assert list(tmp_path.iterdir()) == []
 
 

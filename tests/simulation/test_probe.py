@@ -69,6 +69,32 @@ def test_a_model_too_large_to_be_copied_leaves_the_width_of_one(cohort, monkeypa
     assert list(record["predicted_seconds_per_round"]) == ["width 1, 1 device", "width 1, 8 devices"]
 
 
+def test_slow_steps_are_not_timed_side_by_side(cohort, monkeypatch):
+    """A transformer's probe once took ten minutes and ten gigabytes before its run began."""
+    monkeypatch.setattr(probe, "_LONGEST", 1e-9)
+    task = toy.make_task(jnp.float32)
+    _, record = choose_axis(toy.make_trainer(task), jax.random.key(1), task.init(jax.random.key(0)), cohort)
+    assert list(record["predicted_seconds_per_round"]) == ["width 1, 1 device", "width 1, 8 devices"]
+
+
+def test_what_a_step_works_with_counts_beside_its_parameters(cohort, monkeypatch):
+    """A small model of long inputs: copies of its parameters fit, what its steps work with does not."""
+    task = toy.make_task(jnp.float32)
+    trainer, key, params = toy.make_trainer(task), jax.random.key(1), task.init(jax.random.key(0))
+    step, _ = probe._time_step(trainer, ClientAxis(1), key, params, cohort)
+    limit = probe._MEMORY_PER_DEVICE
+    monkeypatch.setattr(probe, "_time_step", lambda *_: (step, limit // 5 + 1))
+    assert "width 4, 1 device" in choose_axis(trainer, key, params, cohort)[1]["predicted_seconds_per_round"]
+    assert "width 5, 1 device" not in choose_axis(trainer, key, params, cohort)[1]["predicted_seconds_per_round"]
+
+
+def test_a_step_says_what_it_works_with(cohort):
+    task = toy.make_task(jnp.float32)
+    params = task.init(jax.random.key(0))
+    _, working = probe._time_step(toy.make_trainer(task), ClientAxis(4), jax.random.key(1), params, cohort)
+    assert working > 4 * sum(x.nbytes for x in jax.tree.leaves(params)), "a gradient for each client, at least"
+
+
 @pytest.mark.parametrize(("given", "width"), [("2", 2), ("all", None)])
 def test_a_pinned_width_is_taken_and_recorded(given, width):
     choice = prepare(RunConfig(algorithm="fedavg", dataset="heart", client_width=given)).axis
