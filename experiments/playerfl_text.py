@@ -13,7 +13,7 @@ best validation loss.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -75,17 +75,21 @@ def _run(
         "layers": experiment.builder.task.layers.names,
         "scores": None if first is None else first.tolist(),
         "cut": summary["cut"],
+        "controls": summary.get("control_cuts"),
         "seconds": summary["wall_seconds"],
     }
 
 
 def _tables(rows: list[dict[str, Any]], preset: dict[str, Any]) -> str:
     del preset
-    lines = ["| method | accuracy % | macro-F1 % | layers federated, by seed |", "|---|---|---|---|"]
+    lines = [
+        "| method | accuracy % | macro-F1 % | layers federated, by seed | untrained | permuted labels | weight counts |",
+        "|---|---|---|---|---|---|---|",
+    ]
     curves = [f"\n| scored as | {' | '.join(rows[0]['layers'])} |", "|---|---|---|---|---|"]
     for method in METHODS:
         own = [r for r in rows if r["method"] == method]
-        cuts = "" if own[0]["cut"] is None else ", ".join(str(r["cut"]) for r in own)
+        cuts = " | | | " if own[0]["cut"] is None else " | ".join([_list(r["cut"] for r in own), *_controls(own)])
         scores = [spread([r[measure] for r in own]) for measure in ("accuracy", "macro_f1")]
         lines.append(f"| {method} | {' | '.join(scores)} | {cuts} |")
         if own[0]["scores"] is not None:
@@ -93,6 +97,15 @@ def _tables(rows: list[dict[str, Any]], preset: dict[str, Any]) -> str:
             curves.append(f"| {method} | {' | '.join(f'{x:.3g}' for x in curve)} |")
     curves.append(f"| published, Sent-140 | {' | '.join(map(str, PUBLISHED))} |")
     return "\n".join([*lines, *curves])
+
+
+def _controls(rows: list[dict[str, Any]]) -> list[str]:
+    """The cuts that no learning explains."""
+    return [_list(r["controls"][name] for r in rows) for name in ("initialisation", "permuted_labels", "weight_count")]
+
+
+def _list(cuts: Iterable[int]) -> str:
+    return ", ".join(map(str, cuts))
 
 
 if __name__ == "__main__":
