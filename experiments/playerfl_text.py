@@ -83,7 +83,7 @@ def _run(
 def _tables(rows: list[dict[str, Any]], preset: dict[str, Any]) -> str:
     del preset
     lines = [
-        "| method | accuracy % | macro-F1 % | layers federated, by seed | untrained | permuted labels | weight counts |",
+        "| method | accuracy % | macro-F1 % | layers federated, by seed | untrained | permuted | weight counts |",
         "|---|---|---|---|---|---|---|",
     ]
     curves = [f"\n| scored as | {' | '.join(rows[0]['layers'])} |", "|---|---|---|---|---|"]
