@@ -67,6 +67,8 @@ CASES = [
         {},
         [896, 18_496, 73_856, 295_168, 1_180_160, 131_328, 1_028],
     ),
+    ("resnet", (8, 8, 1), 3, {"channels": (4,)}, [36 + 8, 144 + 8, 144 + 8, 15]),
+    ("player_text", (7,), 2, {"num_embeddings": 100, "width": 8}, [856, 264, 552, 18]),
     ("embedding_bag", (7,), 2, {"num_embeddings": 100}, [1_600, 34]),
     ("embedding_bag", (7,), 3, {"num_embeddings": 100, "width": None}, [303]),
     (
