@@ -173,7 +173,7 @@ def test_ties_are_broken_at_random():
 
 
 def test_held_back_losses_are_means_over_predictions(x64):
-    task, pool = toy.make_task(), toy.make_pool()
+    task, pool = toy.make_task(), Pool(*map(jnp.asarray, toy.make_pool()))
     counted = task._replace(predictions=lambda labels: labels + 2)
     held = Ranges(jnp.asarray(toy.STARTS), jnp.asarray(toy.COUNTS))
     models = jax.vmap(task.init)(jax.random.split(jax.random.key(3), toy.CLIENTS))

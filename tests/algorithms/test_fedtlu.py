@@ -39,7 +39,7 @@ def same_layers(a, b):
     [
         ("fedavg", {}),
         ("fedprox", {"mu": 0.3}),
-        ("fedavg", {"server_optimizer": optax.adam(0.05, eps=1e-3)}),
+        pytest.param("fedavg", {"server_optimizer": optax.adam(0.05, eps=1e-3)}, marks=pytest.mark.slow),
     ],
     ids=["FedAvg", "FedProx", "FedAdam"],
 )

@@ -12,7 +12,7 @@ KEY = jax.random.key(0)
 
 
 def test_resnet_20_has_the_parameters_of_the_paper():
-    params = ResNet(10, depth=3).init(KEY, jnp.zeros((1, 32, 32, 3)))["params"]
+    params = jax.eval_shape(ResNet(10, depth=3).init, KEY, jnp.zeros((1, 32, 32, 3)))["params"]
     # He et al., table 6: 0.27 million; their shortcuts have no parameters, ours two 1x1 convolutions with norms.
     assert sum(x.size for x in jax.tree.leaves(params)) == 272_474
     assert set(params) == {"stem", "head", *(f"block_{i}" for i in range(9))}
@@ -30,12 +30,12 @@ def test_blocks_of_the_task_are_the_residual_blocks():
 def test_an_example_does_not_see_the_others():
     module = ResNet(3, channels=(4, 6), depth=1)
     x = jax.random.normal(KEY, (5, 8, 8))
-    variables = module.init(KEY, x)
-    alone = module.apply(variables, x[2:3])
-    np.testing.assert_allclose(module.apply(variables, x)[2:3], alone, rtol=2e-5, atol=2e-5)
+    variables = jax.jit(module.init)(KEY, x)
+    together, alone = jax.jit(module.apply)(variables, x), jax.jit(module.apply)(variables, x[2:3])
+    np.testing.assert_allclose(together[2:3], alone, rtol=2e-5, atol=2e-5)
 
 
 @pytest.mark.parametrize("shape", [(9, 7, 3), (4, 4, 1)])
 def test_any_image_size_works(shape):
     module = ResNet(4, channels=(5, 10, 12))
-    assert module.init_with_output(KEY, jnp.zeros((2, *shape)))[0].shape == (2, 4)
+    assert jax.eval_shape(module.init_with_output, KEY, jnp.zeros((2, *shape)))[0].shape == (2, 4)

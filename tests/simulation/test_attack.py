@@ -9,6 +9,7 @@ import pytest
 
 from fedjax_layers.local_training import train_cohort
 from fedjax_layers.ops import poison_update
+from fedjax_layers.ops.poison import POISONS
 from fedjax_layers.simulation.attack import bad_clients
 from fedjax_layers.simulation.config import RunConfig
 from fedjax_layers.simulation.experiment import execute
@@ -36,7 +37,7 @@ def test_a_share_of_the_clients_is_bad_and_the_seed_draws_them(clients):
     assert np.flatnonzero(drawn).tolist() == [0, 1, 2, 3, 4], "who never takes part attacks nobody"
 
 
-@pytest.mark.parametrize("kind", ["noise", "sign_flip", "scale", "offset"])
+@pytest.mark.parametrize("kind", ["noise", *(pytest.param(k, marks=pytest.mark.slow) for k in POISONS[1:])])
 def test_bad_clients_send_poison_and_the_others_what_they_trained(clients, kind):
     def trained(config):
         made = assemble(config, clients)

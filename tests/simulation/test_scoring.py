@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from sklearn import metrics
 
 from fedjax_layers.simulation.scoring import (
+    ALL_METRICS,
+    LANGUAGE_METRICS,
     LOWER_IS_BETTER,
     METRICS,
     confusion_matrix,
@@ -44,7 +46,7 @@ def assert_like_sklearn(labels, predictions, num_classes):
 
 def test_the_names_are_complete():
     assert set(our_scores([0, 1], [0, 1], 2)) == set(METRICS)
-    assert set(METRICS) >= LOWER_IS_BETTER
+    assert set(ALL_METRICS) >= LOWER_IS_BETTER | set(METRICS) | set(LANGUAGE_METRICS)
 
 
 def test_values_by_hand():

@@ -187,7 +187,7 @@ def test_tokens_reach_the_model_as_numbers_and_each_has_its_vector(data_dir):
     [
         (
             {"model": "mlp", "model_options": {}},
-            "model: expected one of embedding_bag, transformer for the tokens of sentiment",
+            "model: expected one of embedding_bag, player_text, transformer for the tokens of sentiment",
         ),
         ({"model_options": {"num_embeddings": 5}}, "option num_embeddings: expected at least 2000, the tokens of"),
         ({"dataset": "heart", "model": "embedding_bag"}, "model: expected one of .* for the quantities of heart"),
