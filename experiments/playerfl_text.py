@@ -89,7 +89,7 @@ def _tables(rows: list[dict[str, Any]], preset: dict[str, Any]) -> str:
     curves = [f"\n| scored as | {' | '.join(rows[0]['layers'])} |", "|---|---|---|---|---|"]
     for method in METHODS:
         own = [r for r in rows if r["method"] == method]
-        cuts = " | | | " if own[0]["cut"] is None else " | ".join([_list(r["cut"] for r in own), *_controls(own)])
+        cuts = " |  |  | " if own[0]["cut"] is None else " | ".join([_list(r["cut"] for r in own), *_controls(own)])
         scores = [spread([r[measure] for r in own]) for measure in ("accuracy", "macro_f1")]
         lines.append(f"| {method} | {' | '.join(scores)} | {cuts} |")
         if own[0]["scores"] is not None:
