@@ -5,8 +5,9 @@ participation and how often the score is taken.
 
     python -m experiments.fedtlu_stability --preset laptop --data-dir DATA
 
-"Overlap" is the mean Jaccard index of the blocks of neighbouring rounds; of one of six blocks, drawn at random, it is
-1/6. "Correlation" is Spearman's, of the scores of neighbouring rounds.
+"Overlap" is the mean Jaccard index of what neighbouring rounds updated, the embeddings and the head that are always
+updated among it: of one of six blocks, drawn at random, it is 2/3. "Correlation" is Spearman's, of the scores of
+neighbouring rounds.
 """
 
 from __future__ import annotations
