@@ -30,7 +30,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "attacks": ["one block, offset"],
         "methods": ["FedTLU"],
     },
-    "laptop": {**SIZES["laptop"], "rounds": 24, "shares": [0.1, 0.3], "attacks": None, "methods": None},
+    "laptop": {**SIZES["laptop"], "rounds": 24, "shares": [0.3], "attacks": None, "methods": None},
     "paper": {**SIZES["paper"], "shares": [0.1, 0.2, 0.3], "attacks": None, "methods": None},
 }
 ATTACKS: dict[str, dict[str, Any]] = {
