@@ -24,8 +24,16 @@ from fedjax_layers.simulation.setup import prepare
 from fedjax_layers.simulation.summary import pooled_scores
 
 PRESETS: dict[str, dict[str, Any]] = {
-    "smoke": {"seeds": 1, "rounds": 2, "batch_size": 16, "clients": 4, "cohort": 2, "limit": 300, "ks": [1]},
-    "laptop": {"seeds": 3, "rounds": 30, "batch_size": 32, "clients": 50, "cohort": 10, "limit": 8_000, "ks": [1, 2]},
+    "smoke": {"seeds": 1, "rounds": 2, "batch_size": 16, "clients": 4, "cohort": 2, "limit": 300, "ks": ([1], [1])},
+    "laptop": {
+        "seeds": 3,
+        "rounds": 30,
+        "batch_size": 32,
+        "clients": 50,
+        "cohort": 10,
+        "limit": 8_000,
+        "ks": ([1, 2], [1]),
+    },
     "paper": {
         "seeds": 5,
         "rounds": 150,
@@ -33,7 +41,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "clients": 100,
         "cohort": 10,
         "limit": None,
-        "ks": [1, 2, 3],
+        "ks": ([1, 2, 3], [1, 2, 3]),  # of each network
         "full_width": True,
     },
 }
@@ -56,10 +64,10 @@ def main(argv: list[str] | None = None) -> None:
 
 def _cells(preset: dict[str, Any]) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
     shared = {name: preset[name] for name in ("clients", "cohort", "limit")}
-    for network, sizes in MODELS.items():
+    for (network, sizes), ks in zip(MODELS.items(), preset["ks"], strict=True):
         model = {"model": NAMES[network], "model_options": sizes["paper" if preset.get("full_width") else "laptop"]}
         for name, algorithm in METHODS.items():
-            for k in [0] if name == "FedAvg" else preset["ks"]:
+            for k in [0] if name == "FedAvg" else ks:
                 how = {"algorithm": algorithm, "options": {"k": k, "leftovers": LEFTOVERS[network]} if k else {}}
                 yield {"network": network, "method": name, "k": k}, shared | model | how
 

@@ -17,7 +17,7 @@ from experiments.harness import run_cells
 
 PRESETS: dict[str, dict[str, Any]] = {
     "smoke": {**SIZES["smoke"], "methods": ["FedTLU"]},
-    "laptop": {**SIZES["laptop"], "methods": None},
+    "laptop": {**SIZES["laptop"], "rounds": 20, "methods": None},
     "paper": {**SIZES["paper"], "methods": None},
 }
 DRAWS: dict[str, dict[str, Any]] = {"uniform": {}, "by size": {"sampling": "by_size"}, "by quality": {"quality": True}}
