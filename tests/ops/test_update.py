@@ -36,6 +36,20 @@ def test_the_identity_and_what_the_score_does_not_depend_on(x64):
     np.testing.assert_allclose(scored(values, excess=True), found - 1, rtol=1e-10)
 
 
+def test_a_softmax_classifiers_last_layer_scores_lowest_since_its_gradient_sums_to_zero(x64):
+    rng = np.random.default_rng(4)
+    params = {"body": jnp.asarray(rng.normal(size=(5, 4))), "head": jnp.asarray(rng.normal(size=(4, 3)))}
+    inputs, labels = jnp.asarray(rng.normal(size=(20, 5))), rng.integers(0, 3, 20)
+
+    def loss(p):
+        return -jax.nn.log_softmax(jnp.tanh(inputs @ p["body"]) @ p["head"])[np.arange(20), labels].mean()
+
+    layers = ops.layer_map(params, order=["body", "head"])
+    body, head = ops.update_score(jax.grad(loss)(params), layers, excess=True)
+    assert head == pytest.approx(0, abs=1e-14)
+    assert body > 1e-4
+
+
 def test_a_layer_is_all_of_its_arrays(x64):
     rng = np.random.default_rng(2)
     tree = {"a": {"b": rng.normal(3, 1, 4), "w": rng.normal(0, 2, (3, 4))}, "n": {"b": rng.normal(1, 1, 6)}}
