@@ -157,7 +157,9 @@ def test_jit_vmap_and_gradient_by_the_pool():
 
 
 def test_integers_are_rounded():
-    found = mix_layers([jnp.asarray([3, 3, 3])], jnp.full((1, 3), 1 / 3), layer_map([jax.ShapeDtypeStruct((), int)]))
+    found = mix_layers(
+        [jnp.asarray([3, 3, 3])], jnp.full((1, 3), 1 / 3), layer_map([jax.ShapeDtypeStruct((), jnp.int32)])
+    )
     assert found[0].tolist() == 3
 
 
