@@ -20,10 +20,10 @@ clients             ``partitions/``, ``splits``, ``leaks``, ``federate``, ``clie
 from __future__ import annotations
 
 from fedjax_layers.data.client_data import ClientData, assert_no_leak
+from fedjax_layers.data.data_dir import DATA_DIR_VARIABLE, resolve_data_dir
 from fedjax_layers.data.dataset import Dataset
 from fedjax_layers.data.feature_shift import FEATURE_SHIFTS
 from fedjax_layers.data.federate import federate
-from fedjax_layers.data.folder import DATA_DIR_VARIABLE, resolve_data_dir
 from fedjax_layers.data.formats.idx import read_idx
 from fedjax_layers.data.loading import load
 from fedjax_layers.data.partition_file import apply_partition, save_partition

@@ -11,9 +11,9 @@ from typing import Any
 
 from fedjax_layers.data.cache import cache_key, cached_tables
 from fedjax_layers.data.columns import Column, Tables, check_tables
+from fedjax_layers.data.data_dir import DATA_DIR_VARIABLE, resolve_data_dir
 from fedjax_layers.data.dataset import Dataset, Task
 from fedjax_layers.data.files import SourceFile, find_files, verify_files
-from fedjax_layers.data.folder import DATA_DIR_VARIABLE, resolve_data_dir
 from fedjax_layers.data.prepared import PREFIX, newest, prepared_tables
 
 

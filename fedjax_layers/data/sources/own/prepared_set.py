@@ -10,8 +10,8 @@ from typing import Any, cast
 import numpy as np
 
 from fedjax_layers.data.columns import Ragged, Tables
+from fedjax_layers.data.data_dir import resolve_data_dir
 from fedjax_layers.data.dataset import Dataset
-from fedjax_layers.data.folder import resolve_data_dir
 from fedjax_layers.data.parts import Examples, take_parts
 from fedjax_layers.data.prepared import newest, read_splits
 from fedjax_layers.data.source import Source
