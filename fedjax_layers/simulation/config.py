@@ -36,7 +36,7 @@ _CHOICES: dict[str, tuple[Any, ...]] = {
 _AT_LEAST_ONE = ("rounds", "batch_size", "epochs", "steps", "clients", "cohort", "eval_every", "patience")
 _POSITIVE = ("learning_rate", "server_learning_rate", "learning_rate_decay")
 _NOT_NEGATIVE = ("weight_decay", "momentum", "focal_gamma", "attack_strength")
-_SEEDS = ("seed", "partition_seed")
+_SEEDS = ("seed", "partition_seed", "start_seed")
 _LARGEST_SEED = 2**32 - 1  # JAX drops higher bits without x64: two seeds would be one run
 _LEAST = {
     "mu": 0, "threshold": 0, "repeat_every": 0, "finish_epochs": 1,
@@ -91,6 +91,7 @@ class RunConfig:
     focal_alpha: tuple[float, ...] | None = _option(None, "class weights of the focal loss; all 0.5")
     rounds: int = _option(50, "rounds")
     seed: int = _option(0, "seed of start, partition, cohorts and local training")
+    start_seed: int | None = _option(None, "seed of the random start of all models; the run's seed")
     optimizer: str = _option("sgd", "each client's optimiser")
     learning_rate: float = _option(0.05, "its step size")
     momentum: float = _option(0.9, "momentum of sgd")
@@ -179,6 +180,8 @@ class RunConfig:
         object.__setattr__(self, field, fitted)
 
     def _check_numbers(self) -> None:
+        if self.start_seed is not None and self.init_from is not None:
+            raise ValueError(f"start_seed: expected none with init_from, got {self.start_seed}")
         for name in _AT_LEAST_ONE:
             value = getattr(self, name)
             if value is not None and value < 1:

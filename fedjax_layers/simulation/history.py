@@ -44,6 +44,10 @@ class History:
         self._rounds.append(rounds)
         self._evaluations.append({k: np.asarray(v)[None] for k, v in evaluation.items()})
 
+    def copy(self) -> History:
+        """Another history of the same rows, which grows on its own."""
+        return self.from_arrays(self.to_arrays())
+
     def scores(self, moment: str, selection: str, split: str = "test") -> dict[str, np.ndarray] | None:
         """Per-client metrics ``[C]`` of one moment and selection.
 

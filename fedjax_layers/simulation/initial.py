@@ -15,7 +15,7 @@ from fedjax_layers.models.params_file import load_params
 from fedjax_layers.names import defaults_of
 from fedjax_layers.ops.checks import leaf_path
 from fedjax_layers.simulation.config import RunConfig
-from fedjax_layers.simulation.periods import Build
+from fedjax_layers.simulation.periods import Build, start_params
 from fedjax_layers.simulation.records import RunDirectory
 from fedjax_layers.types import Key, LayerMap, Params, Task
 
@@ -57,6 +57,13 @@ def load_start(path: str, layers: LayerMap) -> Params:
     else:
         params = load_params(where / MODEL_FILE if where.is_dir() else where, layers)
     return jax.tree.map(lambda x: jnp.asarray(np.asarray(x, np.float32)), params)
+
+
+def make_start(config: RunConfig, task: Task) -> Params | None:
+    """What every model of the config's run starts from; ``None`` for a draw with the run's own seed."""
+    if config.init_from is not None:
+        return load_start(config.init_from, task.layers)
+    return None if config.start_seed is None else start_params(task, jax.random.key(config.start_seed))
 
 
 def check_disjoint(config: RunConfig) -> None:

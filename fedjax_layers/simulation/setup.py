@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -13,11 +14,12 @@ from fedjax_layers import algorithms, data
 from fedjax_layers.data.drift import Phase, schedule
 from fedjax_layers.local_training import Trainer
 from fedjax_layers.names import defaults_of
-from fedjax_layers.ops.poison import Poison
+from fedjax_layers.ops import ClientAxis
+from fedjax_layers.ops.poison import POISONS, Poison
 from fedjax_layers.simulation.attack import bad_clients, corrupted, make_attack, poison_of
 from fedjax_layers.simulation.config import RunConfig
 from fedjax_layers.simulation.federation import federation
-from fedjax_layers.simulation.initial import check_disjoint, check_savable, load_start
+from fedjax_layers.simulation.initial import check_disjoint, check_savable, make_start
 from fedjax_layers.simulation.optimizers import client_optimizer, server_optimizer
 from fedjax_layers.simulation.periods import Inputs, Plan, cohort_of
 from fedjax_layers.simulation.probe import AxisChoice, choose_axis, pinned_axis
@@ -53,6 +55,10 @@ class Builder:
     server: str | None
     trainer: tuple[tuple[str, Any], ...]
     poison: tuple[Poison, tuple[bool, ...]] | None = None
+
+    def on(self, axis: ClientAxis) -> Builder:
+        """The same with clients computed along this axis."""
+        return dataclasses.replace(self, trainer=_items(dict(self.trainer) | {"axis": axis}))
 
     def make_trainer(self, hyper: Mapping[str, Any]) -> Trainer:
         """How clients train, with the numbers of ``hyper``."""
@@ -117,31 +123,57 @@ def assemble(config: RunConfig, clients: data.ClientData, axis: AxisChoice | Non
     source = federation(phases)
     sampling = make_sampling(config, clients)
     weights = np.ones(clients.num_clients) if config.weighting == "uniform" else None
-    hyper = traced_numbers(config)
     num_teams = count_teams(config, clients)
-    if num_teams is not None and config.team_formation != "by_updates":
-        hyper["team_of"] = run_teams(config, clients, num_teams)
     poison = poison_of(config, task.layers)
-    if poison is not None:
-        hyper |= {"bad": jnp.asarray(bad_clients(config, clients)), "attack_strength": config.attack_strength}
+    hyper = _traced_inputs(config, clients)
     inputs = make_inputs(source, hyper=hyper, seed=config.seed, sampling=sampling, weights=weights)
-    if config.init_from is not None:
-        check_disjoint(config)
-        inputs = inputs._replace(start=load_start(config.init_from, task.layers))
+    check_disjoint(config)
+    inputs = inputs._replace(start=make_start(config, task))
     builder = make_builder(config, task, phases, set(hyper["options"]), num_teams, poison)
     builder(inputs.hyper)  # a wrong option value shows here, before any work
     if config.save_model:
         check_savable(builder, inputs.hyper, task)
     if axis is None:
         axis = pick_axis(config, builder, inputs)
-    builder = dataclasses.replace(builder, trainer=_items(dict(builder.trainer) | {"axis": axis.axis}))
     moments = ("trained", "served") if config.moments == "both" else (config.moments,)
-    inputs = replicate(inputs, axis.axis)
-    if num_teams is not None and "team_of" not in hyper:  # it takes training to know
-        team_of = run_teams(config, clients, num_teams, local_updates(builder, inputs, clients))
-        inputs = replicate(inputs._replace(hyper=inputs.hyper | {"team_of": jnp.asarray(team_of)}), axis.axis)
     plan = Plan(task, config.eval_every, axis.axis, moments)
-    return Experiment(config, clients, builder, plan, inputs, axis)
+    experiment = Experiment(config, clients, builder.on(axis.axis), plan, replicate(inputs, axis.axis), axis)
+    return _with_learnt_teams(experiment)
+
+
+def vary(experiment: Experiment, config: RunConfig) -> Experiment:
+    """Another run of the same program on the same data: only traced numbers, the seed and the start may differ.
+
+    Arrays that do not differ are shared with the first run, on the host and on the devices.
+    """
+    hyper = jax.tree.map(jnp.asarray, _traced_inputs(config, experiment.data))
+    same_start = config.init_from is not None and config.init_from == experiment.config.init_from
+    start = experiment.inputs.start if same_start else make_start(config, experiment.builder.task)
+    own = replicate((hyper, jax.random.key(config.seed), start), experiment.axis.axis)
+    inputs = experiment.inputs._replace(hyper=own[0], key=own[1], start=own[2])
+    return _with_learnt_teams(experiment._replace(config=config, inputs=inputs))
+
+
+def _traced_inputs(config: RunConfig, clients: data.ClientData) -> dict[str, Any]:
+    """What the builder gets in a run: traced numbers, teams that need no training to be known, and who is bad."""
+    hyper = traced_numbers(config)
+    num_teams = count_teams(config, clients)
+    if num_teams is not None and config.team_formation != "by_updates":
+        hyper["team_of"] = run_teams(config, clients, num_teams)
+    if config.attack in POISONS:
+        hyper |= {"bad": bad_clients(config, clients), "attack_strength": config.attack_strength}
+    return hyper
+
+
+def _with_learnt_teams(experiment: Experiment) -> Experiment:
+    """The run with the teams that one local phase of training decides on, where its config asks for them."""
+    config, clients, inputs = experiment.config, experiment.data, experiment.inputs
+    num_teams = count_teams(config, clients)
+    if num_teams is None or "team_of" in inputs.hyper:
+        return experiment
+    team_of = run_teams(config, clients, num_teams, local_updates(experiment.builder, inputs, clients))
+    hyper = inputs.hyper | {"team_of": replicate(jnp.asarray(team_of), experiment.axis.axis)}
+    return experiment._replace(inputs=inputs._replace(hyper=hyper))
 
 
 def traced_numbers(config: RunConfig) -> dict[str, Any]:

@@ -14,9 +14,10 @@ from fedjax_layers.ops import ClientAxis
 from fedjax_layers.simulation.federation import Federation, federation
 from fedjax_layers.simulation.history import History
 from fedjax_layers.simulation.periods import Build, Inputs, Plan, finish_period, models_of, run_period, start
+from fedjax_layers.simulation.recording import add_finish, add_period
 from fedjax_layers.simulation.sampling import Sampling, everyone
 from fedjax_layers.simulation.sharding import replicate
-from fedjax_layers.types import Array, Models, Task
+from fedjax_layers.types import Models, Task
 
 
 class Result(NamedTuple):
@@ -135,10 +136,7 @@ def run_periods(
         count = min(plan.eval_every - done % plan.eval_every, rounds - done)
         state, log, scores = run_period(build, plan, state, inputs, jnp.int32(done), jnp.int32(count))
         done += count
-        history.add(
-            {k: np.asarray(v)[:count] for k, v in log.items()},
-            _evaluation_row(scores, inputs, done, finished=False),
-        )
+        add_period(history, log, scores, count, inputs.federation.num_clients)
         yield done, state, history
 
 
@@ -147,28 +145,5 @@ def finish_run(build: Build, plan: Plan, inputs: Inputs, state: Any, history: Hi
     if build(inputs.hyper).finish is None:
         return state
     scores = finish_period(build, plan, state, inputs, jnp.int32(history.rounds_done))
-    last = history.evaluations
-    row = {name: np.full_like(x[-1], np.nan) for name, x in last.items() if name.count("/") == 2 or "pooled" in name}
-    for moment in plan.moments:
-        row |= {f"{moment}/{name}": np.asarray(x) for name, x in scores.items()}
-    history.add({}, row | {"round": np.int64(history.rounds_done), "finished": np.bool_(True)})
+    add_finish(history, scores, plan.moments)
     return state
-
-
-def _evaluation_row(
-    scores: dict[str, Array], inputs: Inputs, done: int, *, finished: bool
-) -> dict[str, np.ndarray | np.generic]:
-    """One evaluation for the history: trained scores moved from slots to clients."""
-    host = {name: np.asarray(x) for name, x in scores.items()}
-    ids = host.pop("trained/ids", None)
-    num_clients = inputs.federation.num_clients
-    row: dict[str, np.ndarray | np.generic] = {"round": np.int64(done), "finished": np.bool_(finished)}
-    for name, x in host.items():
-        if name.startswith("trained/") and ids is not None:
-            row[name] = np.full(num_clients, np.nan, x.dtype)
-            row[name][ids[ids >= 0]] = x[ids >= 0]  # type: ignore[index]
-        else:
-            row[name] = x
-    if "global/val/loss" in row and "served/val/loss" not in row:  # what a client without a model of its own uses
-        row |= {name.replace("global/", "served/"): x for name, x in row.items() if name.startswith("global/")}
-    return row
