@@ -22,6 +22,7 @@ _HOMES = {
     "Trainer": "fedjax_layers.local_training",
     "evaluate": "fedjax_layers.simulation.evaluation",
     "simulate": "fedjax_layers.simulation.simulate",
+    "sweep": "fedjax_layers.simulation.sweeps.sweep",
 }
 _ROOMS = ("algorithms", "data", "models", "ops", "simulation")
 

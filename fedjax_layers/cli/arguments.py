@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 from fedjax_layers.names import options_of, unknown_name
 from fedjax_layers.simulation.config import RunConfig
+from fedjax_layers.simulation.sweeps.grid import plain
 
 COMPARED = "player_fl,local,fedavg,fedprox,fedbabu"
 _SHOWN = ("partition", "clients", "partition_seed", "seed")  # fields that decide a split
@@ -222,13 +223,4 @@ def _pairs(unknown: Sequence[str]) -> list[tuple[str, str]]:
 
 
 def _value(text: str) -> Any:
-    if text.lower() in ("true", "false"):
-        return text.lower() == "true"
-    if "," in text:
-        return tuple(_value(part) for part in text.split(","))
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text
+    return tuple(plain(part) for part in text.split(",")) if "," in text else plain(text)

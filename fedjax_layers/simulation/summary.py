@@ -19,7 +19,12 @@ _SCALAR_BYTES = 4  # layer scores travel as float32
 
 
 def scores_of(
-    history: History, moment: str, selection: str, sizes: np.ndarray, unseen: np.ndarray | None = None
+    history: History,
+    moment: str,
+    selection: str,
+    sizes: np.ndarray,
+    unseen: np.ndarray | None = None,
+    split: str = "test",
 ) -> dict[str, Any] | None:
     """Each reported metric over clients: mean, example-weighted mean, std, min and 10th percentile.
 
@@ -29,11 +34,12 @@ def scores_of(
       selection: ``last`` or ``best``.
       sizes: ``[C]`` weights of the weighted mean, the clients' training examples.
       unseen: ``[C]`` bool, clients that are left out; ``None`` leaves out none.
+      split: ``test`` or ``val``.
 
     Returns:
       Metric to summary, or ``None`` where the run has no such model.
     """
-    per_client = history.scores(moment, selection)
+    per_client = history.scores(moment, selection, split)
     if per_client is None:
         return None
     left_out = np.zeros(len(sizes), bool) if unseen is None else unseen

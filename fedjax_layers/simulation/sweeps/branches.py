@@ -1,0 +1,200 @@
+"""Runs that are the same until a setting matters are computed once: branches of one tree.
+
+A run is a branch from its start; runs that differ only in a number that one decision reads (PLayer-FL's threshold)
+begin as one branch. After each period the decision is made for every member from what the branch has recorded; those
+for whom it would have been another one in some round go back to the state before the period and on as a branch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fedjax_layers.simulation.history import History
+from fedjax_layers.simulation.periods import Inputs
+from fedjax_layers.simulation.recording import add_finish, add_period
+from fedjax_layers.simulation.sweeps.programs import Log, Program
+
+Decide = Callable[[Sequence[Any], dict[str, np.ndarray]], np.ndarray]
+
+
+Over = Callable[[History], str | None]
+
+
+def never(*_: Any) -> None:
+    """No reason to end a run, or to stop."""
+
+
+class Run(NamedTuple):
+    """One run of a sweep.
+
+    Attributes:
+      number: its place in the sweep.
+      inputs: its traced part.
+      rounds: how many.
+      family: runs of one family differ in ``setting`` alone.
+      setting: what the decision reads; ``None`` where there is none.
+      over: ``history -> why it ends before its rounds are done``, or ``None``.
+    """
+
+    number: int
+    inputs: Inputs
+    rounds: int
+    family: Hashable
+    setting: Any = None
+    over: Over = never
+
+
+class Outcome(NamedTuple):
+    """Why a run ended (``finished``, or what ``over`` or the stopping rule said), and its history."""
+
+    why: str
+    history: History
+
+
+OnEnd = Callable[[list[Run], Outcome], None]
+Tick = Callable[[int, int], bool | None]  # (rounds just computed, of how many branches) -> whether to stop at once
+
+
+@dataclasses.dataclass
+class Branch:
+    """Runs that have been the same so far; the first one is computed.
+
+    Attributes:
+      members: the runs.
+      history: of each of them.
+      state: of each, as :meth:`Program.split` gives it; ``None`` before the first round.
+    """
+
+    members: list[Run]
+    history: History = dataclasses.field(default_factory=History)
+    state: Any = None
+
+
+class StoppedError(Exception):
+    """The caller has asked to stop; what has ended was reported."""
+
+
+class Branches:
+    """The runs of one program on the same data.
+
+    Args:
+      program: how they are computed.
+      runs: in the order of the sweep. Numbers of rounds that are no multiple of the plan's period are all alike.
+      decide: ``(settings [M], what the rounds recorded, [n, ...] each) -> [M, n]`` or ``[M, n, ...]``, the decision
+        that each setting would have made in each round; ``None``: families have one member.
+      on_end: called with runs that have ended, all of the same history, at once.
+      tick: called after each period.
+    """
+
+    def __init__(
+        self, program: Program, runs: Sequence[Run], *, decide: Decide | None, on_end: OnEnd, tick: Tick
+    ) -> None:
+        self.program, self._decide, self._on_end, self._tick = program, decide, on_end, tick
+        families: dict[Hashable, list[Run]] = {}
+        for run in runs:
+            families.setdefault(run.family, []).append(run)
+        self.waiting = [Branch(members) for members in families.values()]
+
+    def advance(self, until: int | None = None) -> None:
+        """Compute all runs to this round (a multiple of the period), or to their end."""
+        held = []
+        while self.waiting:
+            done = self.waiting[0].history.rounds_done
+            if until is not None and done >= until:
+                held.append(self.waiting.pop(0))
+                continue
+            alike = [b for b in self.waiting if b.history.rounds_done == done][: self.program.size]
+            self.waiting = [b for b in self.waiting if not any(b is one for one in alike)]
+            self.waiting = self._compute(alike, until) + self.waiting  # depth first: few states are kept
+        self.waiting = held
+
+    def drop(self, numbers: set[int], why: str) -> None:
+        """End these runs where they are."""
+        for branch in self.waiting:
+            gone = [run for run in branch.members if run.number in numbers]
+            branch.members = [run for run in branch.members if run.number not in numbers]
+            if gone:
+                self._on_end(gone, Outcome(why, branch.history))
+        self.waiting = [branch for branch in self.waiting if branch.members]
+
+    def _compute(self, batch: list[Branch], until: int | None) -> list[Branch]:
+        """Go on with branches of the same round until one of them changes; those that are left."""
+        size = self.program.size
+        filled = [batch[i % len(batch)] for i in range(size)]  # places left over repeat a branch
+        stack = self.program.put([branch.members[0].inputs for branch in filled])
+        state = self.program.start(stack)
+        if batch[0].state is not None:
+            state = self.program.join([branch.state for branch in filled])
+        while True:
+            before = self._before(batch, state)
+            first = batch[0].history.rounds_done
+            count = _rounds_ahead(batch, first, self.program.plan.eval_every, until)
+            state, logs, scores = self.program.period(stack, state, first, count)
+            for branch, log, found in zip(batch, logs, scores, strict=False):
+                add_period(branch.history, log, found, count, branch.members[0].inputs.federation.num_clients)
+            others = [other for branch, old in before for other in self._parted(branch, old, first)]
+            ended = [self._ended(branch) for branch in batch]
+            if any(ended):
+                self._finish(batch, ended, stack, state)
+            if self._tick(count, len(batch)):
+                raise StoppedError
+            reached = until is not None and first + count >= until
+            if others or any(ended) or reached:
+                left = [branch for branch in batch if branch.members]
+                for branch, own in zip(batch, self.program.split(state) if left else (), strict=False):
+                    branch.state = own
+                return [*left, *others]
+
+    def _before(self, batch: list[Branch], state: Any) -> list[tuple[Branch, Branch]]:
+        """Branches that may part in the coming period, each with a copy to go back to."""
+        if self._decide is None or all(len(branch.members) == 1 for branch in batch):
+            return []
+        states = self.program.split(state) if batch[0].history.rounds_done else [None] * len(batch)
+        pairs = zip(batch, states, strict=False)
+        return [(b, Branch([], b.history.copy(), own)) for b, own in pairs if len(b.members) > 1]
+
+    def _parted(self, branch: Branch, old: Branch, first: int) -> Iterator[Branch]:
+        """Members that would have decided otherwise than the first one leave for a branch of their own."""
+        assert self._decide is not None
+        recorded = {name: x[first:] for name, x in branch.history.rounds.items()}
+        decisions = self._decide([run.setting for run in branch.members], recorded)
+        same = (decisions == decisions[0]).reshape(len(branch.members), -1).all(1)
+        if not same.all():
+            old.members = [run for run, stays in zip(branch.members, same, strict=True) if not stays]
+            branch.members = [run for run, stays in zip(branch.members, same, strict=True) if stays]
+            yield old
+
+    def _ended(self, branch: Branch) -> dict[str, list[Run]]:
+        """Members that end here, by why; they leave the branch."""
+        ended: dict[str, list[Run]] = {}
+        for run in branch.members:
+            done = branch.history.rounds_done >= run.rounds
+            why = run.over(branch.history) or ("finished" if done else None)
+            if why is not None:
+                ended.setdefault(why, []).append(run)
+        gone = {run.number for runs in ended.values() for run in runs}
+        branch.members = [run for run in branch.members if run.number not in gone]
+        return ended
+
+    def _finish(self, batch: list[Branch], ended: list[dict[str, list[Run]]], stack: Any, state: Any) -> None:
+        last: list[Log] | list[None] = [None] * len(batch)
+        last = self.program.finish(stack, state, batch[0].history.rounds_done) or last
+        for branch, runs, scores in zip(batch, ended, last, strict=False):
+            if not runs:
+                continue
+            history = branch.history.copy() if branch.members else branch.history
+            if scores is not None:
+                add_finish(history, scores, self.program.plan.moments)
+            for why, some in runs.items():
+                self._on_end(some, Outcome(why, history))
+
+
+def _rounds_ahead(batch: list[Branch], done: int, period: int, until: int | None) -> int:
+    """Rounds to the next evaluation of all branches."""
+    last = min(run.rounds for branch in batch for run in branch.members)
+    count = min(period - done % period, last - done)
+    return count if until is None else min(count, until - done)

@@ -1,0 +1,74 @@
+"""Options whose only effect is a decision that can be made again from what a run records."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fedjax_layers import algorithms
+from fedjax_layers.names import defaults_of
+from fedjax_layers.ops import transition_point
+from fedjax_layers.simulation.config import RunConfig
+from fedjax_layers.simulation.sweeps.branches import Decide
+
+
+class Decision(NamedTuple):
+    """An option of a config, and how its decision is made again.
+
+    Attributes:
+      option: its name.
+      default: its value where a config does not give one.
+      decide: see :class:`fedjax_layers.simulation.sweeps.branches.Branches`.
+    """
+
+    option: str
+    default: Any
+    decide: Decide
+
+
+def decision_of(config: RunConfig) -> Decision | None:
+    """The option of this run's algorithm that only decides; ``None`` where there is none.
+
+    PLayer-FL's ``threshold``: in any round it does no more than cut the recorded scores, unless clients vote, whose
+    single scores are not recorded. FedTLU's ``k`` and HeurpFedLA's ``k`` are not among them: two different ``k`` update
+    or keep different layers in every round, so that nothing after the first local phase would be the same.
+    """
+    if config.algorithm != "player_fl":
+        return None
+    factory = algorithms.registry[config.algorithm]
+    options = defaults_of(factory) | dict(config.algorithm_options)
+    if options["aggregate"] == "majority":
+        return None
+    rule = {name: options[name] for name in ("cumulative", "local_on_first_jump")}
+    return Decision("threshold", defaults_of(factory)["threshold"], threshold_decision(**rule))
+
+
+def threshold_decision(*, cumulative: bool = False, local_on_first_jump: bool = False) -> Decide:
+    """PLayer-FL's cut for each threshold, from the scores that a run records (``scores`` ``[n, L]``).
+
+    Args:
+      cumulative: as in :func:`fedjax_layers.ops.transition_point`.
+      local_on_first_jump: likewise.
+
+    Returns:
+      ``(thresholds [M], recorded) -> cuts [M, n]``.
+    """
+
+    def decide(thresholds: Sequence[float], recorded: dict[str, np.ndarray]) -> np.ndarray:
+        scores = jnp.asarray(recorded["scores"])
+        return np.asarray(_cuts(jnp.asarray(thresholds, scores.dtype), scores, cumulative, local_on_first_jump))
+
+    return decide
+
+
+@functools.partial(jax.jit, static_argnums=(2, 3))
+def _cuts(thresholds: Any, scores: Any, cumulative: bool, local_on_first_jump: bool) -> Any:
+    def one(threshold: Any, row: Any) -> Any:
+        return transition_point(row, threshold, cumulative=cumulative, local_on_first_jump=local_on_first_jump)
+
+    return jax.vmap(lambda t: jax.vmap(lambda row: one(t, row))(scores))(thresholds)
