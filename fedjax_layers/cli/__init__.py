@@ -13,12 +13,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code: 0 done, 2 bad input (one line says which), 130 interrupted."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     _one_device_per_core()
-    from fedjax_layers.cli import compare, data, doctor, pretrain, run  # noqa: PLC0415  (after the number of devices is set)
+    from fedjax_layers.cli import compare, data, doctor, merge, pretrain, run, sweep  # noqa: PLC0415  (after the number of devices is set)
     from fedjax_layers.cli.arguments import UsageError, parse  # noqa: PLC0415
 
     commands = {
         "run": run.command,
         "compare": compare.command,
+        "sweep": sweep.command,
+        "merge": merge.command,
         "pretrain": pretrain.command,
         "doctor": doctor.command,
         "data": data.command,

@@ -9,14 +9,17 @@ import typing
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from fedjax_layers.names import options_of, unknown_name
+from fedjax_layers.algorithms import registry
+from fedjax_layers.names import unknown_name
 from fedjax_layers.simulation.config import RunConfig
+from fedjax_layers.simulation.option_homes import option_homes
 from fedjax_layers.simulation.sweeps.grid import plain
+from fedjax_layers.simulation.sweeps.settings import SEED_FIELDS
+from fedjax_layers.simulation.sweeps.stopping import Stopping
 
 COMPARED = "player_fl,local,fedavg,fedprox,fedbabu"
 _SHOWN = ("partition", "clients", "partition_seed", "seed")  # fields that decide a split
 _DATA_DIR = "folder of the data files; FEDJAX_LAYERS_DATA, else TFDS's own"
-_LOADED_BY_FIELD = {"partition", "clients", "seed", "data_dir"}  # options of the data that are flags already
 _TAKEN_ELSEWHERE = ("algorithm", "algorithm_options", "data_options", "model_options", "team_options")
 
 
@@ -44,17 +47,23 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     compare.add_argument("--seeds", type=int, default=1, help="runs per algorithm, seeds counting up from --seed")
     about = "train one model centrally, on a reserve that no client of a later run owns (--reserve, 0.3)"
     pretrain = commands.add_parser("pretrain", help=about, allow_abbrev=False)
-    for sub in (run, compare, pretrain):
+    sweep = commands.add_parser("sweep", help="one algorithm with many settings and seeds", allow_abbrev=False)
+    sweep.add_argument("algorithm", nargs="?", default=RunConfig.algorithm)
+    _add_sweep(sweep)
+    for sub in (run, compare, pretrain, sweep):
         _add_common(sub)
+    joining = commands.add_parser("merge", help="join the parts of a sweep", allow_abbrev=False)
+    joining.add_argument("parts", nargs="+", help="folders of finished shards")
+    joining.add_argument("--out", required=True, help="folder of the whole")
     commands.add_parser("doctor", help="check devices, versions and data", allow_abbrev=False)
     data_commands = _add_data(commands)
-    subs = (parser, run, compare, pretrain, *data_commands)
+    subs = (parser, run, compare, pretrain, sweep, joining, *data_commands)
     known = {flag for sub in subs for action in sub._actions for flag in action.option_strings}
     own, unknown = _split_unknown(arguments, known)
     options = parser.parse_args(own)
     options.unknown = unknown
-    if options.command == "doctor" and unknown:
-        raise UsageError(f"doctor: expected no arguments, got {unknown[0]!r}")
+    if options.command in ("doctor", "merge") and unknown:
+        raise UsageError(f"{options.command}: expected no such arguments, got {unknown[0]!r}")
     return options
 
 
@@ -74,6 +83,26 @@ def config_of(options: argparse.Namespace, algorithm: str, **changes: Any) -> Ru
         return dataclasses.replace(plain, **routed)
     except ValueError as error:
         raise UsageError(str(error)) from error
+
+
+def _add_sweep(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    spec = "NAME=low:high:number, NAME=low:high:number:log or NAME=a,b,c; of any field or option, several times"
+    add("--vary", action="append", default=[], metavar="NAME=SPEC", help=spec)
+    add("--grid", help="JSON file: a list of settings, or names with their values as in --vary")
+    add("--zip", action="store_true", help="the first values together, the second ones, ...; else every combination")
+    add(
+        "--random", type=int, metavar="N", help="N settings drawn by --seed, of intervals NAME=low:high[:log] or values"
+    )
+    add("--seeds", type=int, default=1, help="runs per setting, seeds counting up from --seed")
+    what = ",".join(SEED_FIELDS)
+    add("--seeds-vary", type=_names, default=tuple(SEED_FIELDS), help=f"what those seeds decide ({what})")
+    add(
+        "--width", default="auto", help="runs vectorised at once on each device: auto, or a number; 1 is in turn (auto)"
+    )
+    add("--rungs", type=functools.partial(_numbers, kind=int), default=(), help="rounds after which settings stop")
+    add("--keep", type=float, default=Stopping.keep, help=f"share of them that goes on ({Stopping.keep})")
+    add("--shard", default="0/1", metavar="I/N", help="compute part I, from 0, of N")
 
 
 def _add_data(commands: Any) -> list[argparse.ArgumentParser]:
@@ -145,7 +174,7 @@ def _numbers(text: str, kind: type[int] | type[float]) -> tuple[float, ...]:
 
 def _routed(unknown: Sequence[str], config: RunConfig, team_formation: str | None) -> dict[str, dict[str, Any]]:
     """Flags that are no field, sorted into the options of algorithm, data, model and team formation."""
-    homes = _homes(config, team_formation)
+    homes = option_homes(config, team_formation)
     routed: dict[str, dict[str, Any]] = {home: {} for home in homes}
     for flag, value in _pairs(unknown):
         name = flag.lstrip("-")
@@ -166,29 +195,9 @@ def _routed(unknown: Sequence[str], config: RunConfig, team_formation: str | Non
     return routed
 
 
-def _homes(config: RunConfig, team_formation: str | None) -> dict[str, set[str]]:
-    from fedjax_layers import algorithms, data  # noqa: PLC0415
-    from fedjax_layers.data.team_formation import TEAM_FORMATIONS  # noqa: PLC0415
-    from fedjax_layers.models.registry import USUAL_MODELS, model_options  # noqa: PLC0415
-
-    own_data = options_of(data.DATASETS[config.dataset].build) if config.dataset in data.DATASETS else set()
-    schemes = [config.partition] if config.partition in data.PARTITIONS else list(data.PARTITIONS)
-    split = set().union(*(options_of(data.PARTITIONS[scheme]) for scheme in schemes))
-    shift = set().union(*(options_of(shift) for shift in data.FEATURE_SHIFTS.values()))
-    formation = TEAM_FORMATIONS.get(team_formation) if team_formation else None
-    return {
-        "algorithm_options": options_of(algorithms.registry[config.algorithm]) - {"server_optimizer", "team_of"},
-        "data_options": (own_data | split | shift | options_of(data.load)) - _LOADED_BY_FIELD,
-        "model_options": model_options(config.model or USUAL_MODELS.get(config.dataset, "mlp")) - {"conv"},
-        "team_options": options_of(formation) - {"team_of"} if formation else set(),
-    }
-
-
 def _known_algorithm(name: str) -> None:
-    from fedjax_layers import algorithms  # noqa: PLC0415
-
-    if name.replace("-", "_") not in algorithms.registry:
-        raise unknown_name("algorithm", name, algorithms.registry)
+    if name.replace("-", "_") not in registry:
+        raise unknown_name("algorithm", name, registry)
 
 
 def _split_unknown(arguments: Sequence[str], known: set[str]) -> tuple[list[str], list[str]]:

@@ -95,6 +95,58 @@ class RoundsProgress:
         return self._interrupt.asked
 
 
+class SweepProgress:
+    """Progress of a sweep over its runs."""
+
+    def __init__(self, console: Console, runs: int, rounds: int, interrupt: Interrupt) -> None:
+        self._console, self._runs, self._rounds, self._interrupt = console, runs, rounds, interrupt
+        self._started = self._printed = time.perf_counter()
+        self._done = 0
+        self._bar = Progress(
+            TextColumn("runs"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[now]}"),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self._task = self._bar.add_task("runs", total=runs, rate="compiling", now="")
+
+    def __enter__(self) -> SweepProgress:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def tick(self, done: int, branches: int) -> bool:
+        """Show where the running branches are; True if the user asked to stop."""
+        now = f"round {done} of {self._rounds}" + (f" of {branches} runs" if branches > 1 else "")
+        self._bar.update(self._task, now=now)
+        self._line(now)
+        return self._interrupt.asked
+
+    def finished(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Count runs that have ended."""
+        self._done = min(self._done + len(rows), self._runs)
+        rate = f"{self._done / max(time.perf_counter() - self._started, 1e-9):.2g} runs/s"
+        self._bar.update(self._task, completed=self._done, rate=rate)
+        self._line("", last=self._done == self._runs)
+
+    def _line(self, now: str, *, last: bool = False) -> None:
+        seconds = time.perf_counter()
+        if self._console.is_terminal or not (last or seconds - self._printed > _LINE_SECONDS):
+            return
+        took = seconds - self._started
+        left = f", {took / self._done * (self._runs - self._done):.0f} s left" if 0 < self._done < self._runs else ""
+        where = f", {now}" if now else ""
+        self._console.print(f"{self._done} of {self._runs} runs, {took:.0f} s{left}{where}")
+        self._printed = seconds
+
+
 def _latest(history: History) -> str:
     evaluations = history.evaluations
     for moment in ("trained", "served"):
@@ -132,6 +184,20 @@ def results_table(summaries: Sequence[Mapping[str, Any]], title: str) -> Table:
             f"{s['bytes_up'] / 1e6:.2f}",
             "" if s["cut"] is None else f"{s['cut']:.3g} of {len(s['layers'])}",
         )
+    return table
+
+
+def ranking_table(ranking: Sequence[Mapping[str, Any]], names: Sequence[str], title: str) -> Table:
+    """One row per setting of a sweep, best by validation first."""
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in (*names, "validation", "test", "runs", "ended"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for line in ranking:
+        setting = [f"{x:.4g}" if isinstance(x, float) else str(x) for x in (line[name] for name in names)]
+        spread = f" ± {_number(line['test_std'], '.3f')}" if line["runs"] > 1 else ""
+        test = f"{_number(line['test'], '.3f')}{spread}"
+        ended = ", ".join(why if n == line["runs"] else f"{n} {why}" for why, n in line["why"].items())
+        table.add_row(*setting, _number(line["validation"], ".3f"), test, str(line["runs"]), ended)
     return table
 
 

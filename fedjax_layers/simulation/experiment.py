@@ -84,11 +84,11 @@ def _run_rounds(
     config, builder, plan, inputs = experiment.config, experiment.builder, experiment.plan, experiment.inputs
     sizes = np.where(experiment.data.unseen, 0, experiment.data.sizes["train"])  # nobody else decides when to stop
     # A run resumed after its patience ended has no round left.
-    rounds = history.rounds_done if _out_of_patience(config, history, sizes) else config.rounds
+    rounds = history.rounds_done if out_of_patience(config, history, sizes) else config.rounds
     for done, current, _ in run_periods(builder, plan, inputs, state, history, rounds):
         state = current
         stopped = progress is not None and progress(done, history)
-        last = done == config.rounds or _out_of_patience(config, history, sizes)
+        last = done == config.rounds or out_of_patience(config, history, sizes)
         recorder.record(done, state, history, must_save=bool(stopped) or last)
         if last:
             break
@@ -157,7 +157,8 @@ def summary_of(experiment: Experiment, history: History, timing: dict[str, float
     return summary
 
 
-def _out_of_patience(config: RunConfig, history: History, sizes: np.ndarray) -> bool:
+def out_of_patience(config: RunConfig, history: History, sizes: np.ndarray) -> bool:
+    """Whether a run's validation loss, weighted by ``sizes [C]``, has ended its patience."""
     if config.patience is None or history.rounds_done == 0:
         return False
     losses = history.evaluations[f"{config.moment}/val/loss"]

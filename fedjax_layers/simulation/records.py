@@ -102,7 +102,11 @@ class RunDirectory:
 
     def write_summary(self, summary: Any) -> None:
         """Write ``summary.json``."""
-        _write_json(self.path / "summary.json", summary)
+        self.write("summary", summary)
+
+    def write(self, name: str, content: Any) -> None:
+        """Write or replace ``{name}.json``."""
+        _write_json(self.path / f"{name}.json", content)
 
     def append_round(self, record: Mapping[str, Any]) -> None:
         """Append one evaluated round to ``rounds.jsonl``: its number ``round`` and whatever was measured.

@@ -30,7 +30,7 @@ from fedjax_layers.simulation.tasks import make_task
 from fedjax_layers.simulation.team_formation import count_teams, local_updates, run_teams
 from fedjax_layers.types import Algorithm, Task
 
-_TRACED = ("learning_rate", "momentum", "weight_decay", "learning_rate_decay", "server_learning_rate")
+TRACED = ("learning_rate", "momentum", "weight_decay", "learning_rate_decay", "server_learning_rate")
 _COUNTS_LAYERS = ("personal_layers", "head_layers", "fixed_cut")
 
 
@@ -180,7 +180,7 @@ def traced_numbers(config: RunConfig) -> dict[str, Any]:
     """Numbers of the config that are traced: those of training, and the floats among the algorithm's options."""
     usual = defaults_of(algorithms.registry[config.algorithm])
     options = {k: float(v) for k, v in config.algorithm_options.items() if float in (type(usual[k]), type(v))}
-    return {name: getattr(config, name) for name in _TRACED} | {"options": options}
+    return {name: getattr(config, name) for name in TRACED} | {"options": options}
 
 
 def _check_layers(config: RunConfig, task: Task) -> None:

@@ -8,7 +8,7 @@ for whom it would have been another one in some round go back to the state befor
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -56,7 +56,7 @@ class Outcome(NamedTuple):
 
 
 OnEnd = Callable[[list[Run], Outcome], None]
-Tick = Callable[[int, int], bool | None]  # (rounds just computed, of how many branches) -> whether to stop at once
+Tick = Callable[[int, int], bool | None]  # (rounds done, by how many branches) -> whether to stop at once
 
 
 @dataclasses.dataclass
@@ -94,32 +94,41 @@ class Branches:
         self, program: Program, runs: Sequence[Run], *, decide: Decide | None, on_end: OnEnd, tick: Tick
     ) -> None:
         self.program, self._decide, self._on_end, self._tick = program, decide, on_end, tick
-        families: dict[Hashable, list[Run]] = {}
-        for run in runs:
-            families.setdefault(run.family, []).append(run)
-        self.waiting = [Branch(members) for members in families.values()]
+        families = [Branch(members) for members in families_of(runs)]
+        self._chunks = _chunks(families, program.size)
+
+    @property
+    def waiting(self) -> list[Branch]:
+        """Branches that have not ended."""
+        return [branch for chunk in self._chunks for branch in chunk]
 
     def advance(self, until: int | None = None) -> None:
-        """Compute all runs to this round (a multiple of the period), or to their end."""
-        held = []
-        while self.waiting:
-            done = self.waiting[0].history.rounds_done
-            if until is not None and done >= until:
-                held.append(self.waiting.pop(0))
-                continue
-            alike = [b for b in self.waiting if b.history.rounds_done == done][: self.program.size]
-            self.waiting = [b for b in self.waiting if not any(b is one for one in alike)]
-            self.waiting = self._compute(alike, until) + self.waiting  # depth first: few states are kept
-        self.waiting = held
+        """Compute all runs to this round (a multiple of the period), or to their end.
+
+        Each chunk, as many branches as the program computes at once, for itself: what has become of others changes
+        nothing in how it is computed. Within it depth first, so that few states are kept.
+        """
+        for i, chunk in enumerate(self._chunks):
+            held = []
+            left = list(chunk)
+            while left:
+                done = left[0].history.rounds_done
+                if until is not None and done >= until:
+                    held.append(left.pop(0))
+                    continue
+                alike = [b for b in left if b.history.rounds_done == done][: self.program.size]
+                left = [b for b in left if not any(b is one for one in alike)]
+                left = self._compute(alike, until) + left
+            self._chunks[i] = held
 
     def drop(self, numbers: set[int], why: str) -> None:
-        """End these runs where they are."""
+        """End these runs where they are, and fill up the chunks with what is left."""
         for branch in self.waiting:
             gone = [run for run in branch.members if run.number in numbers]
             branch.members = [run for run in branch.members if run.number not in numbers]
             if gone:
                 self._on_end(gone, Outcome(why, branch.history))
-        self.waiting = [branch for branch in self.waiting if branch.members]
+        self._chunks = _chunks([branch for branch in self.waiting if branch.members], self.program.size)
 
     def _compute(self, batch: list[Branch], until: int | None) -> list[Branch]:
         """Go on with branches of the same round until one of them changes; those that are left."""
@@ -140,7 +149,7 @@ class Branches:
             ended = [self._ended(branch) for branch in batch]
             if any(ended):
                 self._finish(batch, ended, stack, state)
-            if self._tick(count, len(batch)):
+            if self._tick(first + count, len(batch)):
                 raise StoppedError
             reached = until is not None and first + count >= until
             if others or any(ended) or reached:
@@ -198,3 +207,24 @@ def _rounds_ahead(batch: list[Branch], done: int, period: int, until: int | None
     last = min(run.rounds for branch in batch for run in branch.members)
     count = min(period - done % period, last - done)
     return count if until is None else min(count, until - done)
+
+
+def families_of(runs: Sequence[Run]) -> list[list[Run]]:
+    """The runs by family, families in the order of their first run."""
+    families: dict[Hashable, list[Run]] = {}
+    for run in runs:
+        families.setdefault(run.family, []).append(run)
+    return list(families.values())
+
+
+def needed_runs(runs: Sequence[Run], size: int, there: Collection[int]) -> list[Run]:
+    """Runs that are computed where those numbered ``there`` are done, ``size`` families at once."""
+    if size == 1:
+        return [run for run in runs if run.number not in there]
+    chunks = _chunks(families_of(runs), size)
+    needed = [chunk for chunk in chunks if any(run.number not in there for family in chunk for run in family)]
+    return [run for chunk in needed for family in chunk for run in family]
+
+
+def _chunks(items: list[Any], size: int) -> list[list[Any]]:
+    return [items[i : i + size] for i in range(0, len(items), size)]

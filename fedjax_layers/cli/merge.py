@@ -1,0 +1,18 @@
+"""``fedjax-layers merge PART... --out DIR``: the parts of a sweep as one."""
+
+from __future__ import annotations
+
+import argparse
+
+from fedjax_layers.cli.display import make_console
+from fedjax_layers.cli.run import usage_errors
+from fedjax_layers.cli.sweep import report
+from fedjax_layers.simulation.sweeps.store import merge
+
+
+def command(options: argparse.Namespace) -> int:
+    """Join them; returns the exit code."""
+    with usage_errors():
+        store = merge(options.parts, options.out)
+    report(make_console(), store)
+    return 0

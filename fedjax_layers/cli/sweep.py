@@ -1,0 +1,210 @@
+"""``fedjax-layers sweep ALGORITHM --vary NAME=SPEC``: many settings and seeds, as few programs as they need."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import functools
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from fedjax_layers.algorithms import registry
+from fedjax_layers.cli.arguments import UsageError, config_of
+from fedjax_layers.cli.display import SweepProgress, graceful_interrupt, make_console, ranking_table
+from fedjax_layers.cli.run import out_folder, stopped, usage_errors
+from fedjax_layers.names import options_of, unknown_name
+from fedjax_layers.simulation.config import RunConfig
+from fedjax_layers.simulation.option_homes import option_homes
+from fedjax_layers.simulation.sweeps.branches import StoppedError
+from fedjax_layers.simulation.sweeps.computing import Computer
+from fedjax_layers.simulation.sweeps.grid import Values, drawn, parse_ends, parse_values, product, zipped
+from fedjax_layers.simulation.sweeps.plots import PICTURE, plot_sweep
+from fedjax_layers.simulation.sweeps.ranking import headline_of
+from fedjax_layers.simulation.sweeps.runner import finish_sweep, run_sweep
+from fedjax_layers.simulation.sweeps.settings import SweptRun, is_traced, swept_runs
+from fedjax_layers.simulation.sweeps.stopping import Stopping
+from fedjax_layers.simulation.sweeps.store import Shard, SweepStore
+
+_SHOWN = 10  # settings of the printed ranking
+
+
+def command(options: argparse.Namespace) -> int:
+    """Run a sweep; returns the exit code."""
+    console = make_console()
+    with usage_errors():
+        runs = _runs(options)
+        shard, stopping = _shard(options, len(runs)), Stopping(tuple(options.rungs), options.keep)
+        width = _width(options.width)
+        first = runs[0].config
+        folder = out_folder(options, f"sweep-{first.algorithm}-{first.dataset}")
+        rule = {"stopping": stopping, "width": options.width}
+        store = SweepStore.create(folder, runs, rule, shard, resume=options.resume)
+    own = shard.own(runs)
+    left = sum(run.number not in store.rows for run in own)
+    console.print(f"{len(own)} runs, {left} to be computed; {first.rounds} rounds", soft_wrap=True)
+
+    def say(kind: str, record: dict[str, Any]) -> None:
+        store.note_programs({kind: record})
+        console.print(f"{kind}: {_how(record)}", soft_wrap=True)
+
+    computer = Computer(options.data_dir, width=width, stopping=stopping, remembered=store.programs, say=say)
+    with graceful_interrupt() as interrupt, SweepProgress(console, left, first.rounds, interrupt) as progress:
+        try:
+            with usage_errors():
+                run_sweep(own, computer, store=store, stopping=stopping, tick=progress.tick, on_rows=progress.finished)
+        except StoppedError:
+            return stopped(console, folder)
+    report(console, store)
+    return 0
+
+
+def report(console: Console, store: SweepStore) -> None:
+    """Write the table and the picture, print the best settings."""
+    names = list(dict.fromkeys(name for run in store.config["runs"].values() for name in run["setting"]))
+    ranking = finish_sweep(store, names)
+    rows = [store.rows[number] for number in sorted(store.rows)]
+    metric = headline_of(rows)
+    seeds = len({row["seed"] for row in rows})
+    title = f"{len(ranking)} settings, {seeds} seed{'s' if seeds > 1 else ''}; best by validation, {metric}"
+    console.print(ranking_table(ranking[:_SHOWN], names, title))
+    files = ["results.csv", "results.parquet", "summary.json"]
+    try:
+        plot_sweep(rows, names, store.path / PICTURE)
+        files.append(PICTURE)
+    except ImportError:
+        console.print("No picture: it takes matplotlib, pip install fedjax-layers[plot]")
+    console.print(f"In {store.path}: {', '.join(files)}", soft_wrap=True)
+
+
+def _runs(options: argparse.Namespace) -> list[SweptRun]:
+    specs = _specs(options)
+    if isinstance(specs, list):
+        settings = specs
+    elif options.random is not None:
+        settings = drawn(options.random, options.seed, **{name: found.values for name, found in specs.items()})
+    else:
+        combine = zipped if options.zip else product
+        settings = combine(**{name: found.values for name, found in specs.items()}) if specs else []
+    if options.seeds < 1:
+        raise UsageError(f"--seeds: expected at least 1, got {options.seeds}")
+    if not settings or not any(settings):
+        raise ValueError("grid: expected --vary NAME=SPEC or a --grid file with at least one setting, got none")
+    _check_names(options, settings)
+    seeds = [options.seed + i for i in range(options.seeds)]
+    runs = swept_runs(settings, seeds, functools.partial(_config, options), options.seeds_vary)
+    if not isinstance(specs, list):
+        _check_ranges(specs, runs[0].config)
+    return runs
+
+
+def _specs(options: argparse.Namespace) -> dict[str, Values] | list[dict[str, Any]]:
+    """What is varied, by name, or the settings themselves."""
+    parse = parse_values if options.random is None else parse_ends
+    found: Any = {} if options.grid is None else _read_grid(options.grid)
+    if isinstance(found, list):
+        if options.vary or options.zip or options.random is not None:
+            raise ValueError(f"--grid: expected no --vary, --zip or --random beside the settings in {options.grid}")
+        return found
+    texts = {name: value for name, value in found.items() if isinstance(value, str)}
+    specs = {name: Values(value, False) for name, value in found.items() if name not in texts}
+    for text in options.vary:
+        name, equals, spec = text.partition("=")
+        if not equals or not name:
+            raise ValueError(f"--vary: expected NAME=SPEC, got {text!r}")
+        if _plain_name(name) in specs | texts:
+            raise ValueError(f"--vary: expected each name once, got {_plain_name(name)!r} again")
+        texts[_plain_name(name)] = spec
+    return specs | {name: parse(f"--vary {name}", spec) for name, spec in texts.items()}
+
+
+def _read_grid(path: str) -> Any:
+    """A JSON file's settings, or values by name."""
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"--grid: expected JSON in {path}: {error}") from None
+    if isinstance(content, list) and all(isinstance(setting, dict) for setting in content):
+        return [{_plain_name(name): value for name, value in setting.items()} for setting in content]
+    if not isinstance(content, dict):
+        raise ValueError(f"--grid: expected a list of settings, or names with their values, in {path}")
+    several = {name: value if isinstance(value, list | str) else [value] for name, value in content.items()}
+    return {_plain_name(name): value for name, value in several.items()}
+
+
+def _plain_name(name: str) -> str:
+    return name.replace("-", "_")
+
+
+def _config(options: argparse.Namespace, setting: Mapping[str, Any]) -> RunConfig:
+    """The flags' config with a setting on top."""
+    fields = _fields()
+    changes = {name: value for name, value in setting.items() if name in fields}
+    flags = [f"--{name}={_written(value)}" for name, value in setting.items() if name not in fields]
+    own = argparse.Namespace(**{**vars(options), "unknown": [*options.unknown, *flags]})
+    return config_of(own, changes.pop("algorithm", options.algorithm), **changes)
+
+
+def _written(value: Any) -> str:
+    return ",".join(map(_written, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def _fields() -> set[str]:
+    return {field.name for field in dataclasses.fields(RunConfig)}
+
+
+def _check_names(options: argparse.Namespace, settings: list[dict[str, Any]]) -> None:
+    """Refuse names that are neither a field nor an option of what is run."""
+    first = {
+        name: value for name, value in settings[0].items() if name in ("algorithm", "dataset", "partition", "model")
+    }
+    base = config_of(
+        argparse.Namespace(**{**vars(options), "unknown": []}), first.pop("algorithm", options.algorithm), **first
+    )
+    known = _fields().union(*option_homes(base, options.team_formation).values())
+    for algorithm in {setting.get("algorithm", options.algorithm) for setting in settings} & set(registry):
+        own = options_of(registry[algorithm])
+        known |= own | {f"{algorithm}.{name}" for name in own}
+    for name in dict.fromkeys(name for setting in settings for name in setting):
+        if name not in known:
+            raise unknown_name("--vary", name, known)
+
+
+def _check_ranges(specs: Mapping[str, Values], config: RunConfig) -> None:
+    for name, found in specs.items():
+        if found.is_range and not is_traced(config, name):
+            raise ValueError(
+                f"--vary {name}: expected values separated by commas, got a range; it is no traced number: "
+                "each value is a program or a split of its own"
+            )
+
+
+def _shard(options: argparse.Namespace, number: int) -> Shard:
+    index, _, count = options.shard.partition("/")
+    if not (index.isdecimal() and count.isdecimal() and int(index) < int(count) <= number):
+        raise ValueError(f"--shard: expected I/N, part I from 0 of N, N at most {number} runs, got {options.shard!r}")
+    if options.rungs and int(count) > 1:
+        raise ValueError(f"--shard: expected none beside --rungs, where all settings are compared, got {options.shard}")
+    return Shard(int(index), int(count))
+
+
+def _width(text: str) -> int | None:
+    if text != "auto" and (not text.isdecimal() or int(text) < 1):
+        raise ValueError(f"--width: expected auto or a number of at least 1, got {text!r}")
+    return None if text == "auto" else int(text)
+
+
+def _how(record: Mapping[str, Any]) -> str:
+    """A line on how runs are computed."""
+    at_once = record["runs_at_once"]
+    several = (
+        f"{at_once} runs at once" if at_once > 1 else f"runs in turn, client axis: {record['client_axis']['chosen']}"
+    )
+    seconds = record.get("seconds_per_run_and_period", {})
+    measured = ", ".join(f"{1000 * float(s):.3g} ms at {width}" for width, s in seconds.items())
+    usable = f" of {record['usable_bytes'] / 1e9:.3g}" if record["usable_bytes"] else ""
+    memory = f"{record['memory_bytes'] / 1e9:.3g}{usable} GB a device"
+    return f"{several} ({record['how']}{': per run and period ' + measured if len(seconds) > 1 else ''}); {memory}"
