@@ -15,7 +15,7 @@ from fedjax_layers.simulation.experiment import out_of_patience
 from fedjax_layers.simulation.history import History
 from fedjax_layers.simulation.probe import AxisChoice, device_mesh, recorded_axis
 from fedjax_layers.simulation.setup import Experiment, prepare, vary
-from fedjax_layers.simulation.sweeps.branches import Branches, Outcome, Over, Run, Tick, needed_runs
+from fedjax_layers.simulation.sweeps.branches import Branches, Outcome, Over, Run, Tick, needed_runs, share_seeds
 from fedjax_layers.simulation.sweeps.decisions import decision_of
 from fedjax_layers.simulation.sweeps.programs import InTurn, Program, Vectorised
 from fedjax_layers.simulation.sweeps.settings import SweptRun, data_key, family_key, program_key
@@ -92,14 +92,15 @@ class Computer:
         self._axes[kind] = experiment.axis
         by_number = {run.number: run for run in some}
         decision = decision_of(first)
-        own = [self._run(experiment, run) for run in some]
+        seeds = [(run.config.seed, run.config.start_seed) for run in some]
+        own, same_seed = share_seeds([self._run(experiment, run) for run in some], seeds)
         shared = decision is not None and len({run.family for run in own}) < len(own)
         builder, plan = experiment.builder, experiment.plan
         program = self._programs.choose(
             kind,
-            (builder, plan),
-            lambda width: _program(experiment, width),
-            [run.inputs for run in own],
+            (builder, plan, same_seed),
+            lambda width: _program(experiment, width, same_seed),
+            [run.inputs for run in own if run.stream == own[0].stream],
             periods=-(-first.rounds // first.eval_every),
             number=number,
             exact=shared and jax.default_backend() == "cpu",  # where it costs little: there are few runs to compute
@@ -127,7 +128,8 @@ class Computer:
         config, decision = run.config, decision_of(run.config)
         setting = decision and config.algorithm_options.get(decision.option, decision.default)
         over = self._over(config, experiment)
-        return Run(run.number, vary(experiment, config).inputs, config.rounds, family_key(config), setting, over)
+        inputs = vary(experiment, config).inputs
+        return Run(run.number, inputs, config.rounds, family_key(config), setting, over=over)
 
     def _over(self, config: Any, experiment: Experiment) -> Over:
         sizes = np.where(experiment.data.unseen, 0, experiment.data.sizes["train"])
@@ -147,11 +149,12 @@ def kind_of(run: SweptRun) -> str:
     return f"{run.config.algorithm} on {run.config.dataset} ({digest})"
 
 
-def _program(experiment: Experiment, width: int) -> Program:
+def _program(experiment: Experiment, width: int, same_seed: bool) -> Program:
     builder, plan = experiment.builder, experiment.plan
     if width == 1:
         return InTurn(builder, plan)
     inner = dataclasses.replace(experiment.axis.axis, mesh=None)  # the devices are the runs'
     if experiment.config.client_width == "auto" and jax.default_backend() == "cpu":
         inner = ClientAxis(1)  # runs fill the vectors, and none waits for the client with most steps
-    return Vectorised(builder.on(inner), dataclasses.replace(plan, axis=inner), ClientAxis(width, device_mesh()))
+    axis = ClientAxis(width, device_mesh())
+    return Vectorised(builder.on(inner), dataclasses.replace(plan, axis=inner), axis, same_seed=same_seed)

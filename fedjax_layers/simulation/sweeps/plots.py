@@ -113,7 +113,7 @@ def _coordinates(
     worst_first = sorted(means, key=lambda setting: means[setting], reverse=metric in LOWER_IS_BETTER)
     for setting in worst_first:
         at = [values[name].index(x) / max(1, len(values[name]) - 1) for name, x in zip(names, setting, strict=True)]
-        ax.plot(range(len(names)), at, color=colours.to_rgba([means[setting]])[0], linewidth=1.2, alpha=0.8)
+        ax.plot(range(len(names)), at, color=colours.to_rgba(np.array(means[setting])), linewidth=1.2, alpha=0.8)
     for place, name in enumerate(names):
         ax.axvline(place, color="0.7", linewidth=0.8, zorder=0)
         for i in _some(len(values[name])):

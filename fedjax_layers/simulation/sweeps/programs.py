@@ -118,10 +118,12 @@ class Vectorised:
       build: as of a single run, its clients on no mesh.
       plan: likewise.
       axis: width and devices of the axis of runs, the same knob as that of clients.
+      same_seed: whether the runs of one call have the same key and start. They then see the same batches, which are
+        drawn and read once, and one matrix product serves them all.
     """
 
-    def __init__(self, build: Build, plan: Plan, axis: ClientAxis) -> None:
-        self.build, self.plan, self.axis = build, plan, axis
+    def __init__(self, build: Build, plan: Plan, axis: ClientAxis, *, same_seed: bool = False) -> None:
+        self.build, self.plan, self.axis, self.same_seed = build, plan, axis, same_seed
         self.size = (axis.width or 1) * axis.num_devices
         self.compiled: dict[Any, Any] = {}
         self._own: tuple[Any, Any] = (None, None)  # the last data, as given and on all devices of the axis
@@ -129,12 +131,13 @@ class Vectorised:
     def put(self, runs: Sequence[Inputs]) -> _Stack:
         """See :class:`Program`."""
         first = runs[0]
-        same_start = all(run.start is first.start for run in runs)
-        rows = [(run.hyper, run.key, None if same_start else run.start) for run in runs]
+        same_start = self.same_seed or all(run.start is first.start for run in runs)
+        rows = [(run.hyper, None if self.same_seed else run.key, None if same_start else run.start) for run in runs]
         stacked = jax.tree.map(lambda *xs: jnp.stack(xs), *rows)
         if self._own[0] is not first.federation:
             self._own = first.federation, replicate(first.federation, self.axis)
-        few = replicate((first.sampling, first.weights, first.start if same_start else None), self.axis)
+        common = (first.key if self.same_seed else None, first.start if same_start else None)
+        few = replicate((first.sampling, first.weights, *common), self.axis)
         return _Stack(self._spread(stacked), (self._own[1], *few))
 
     def _spread(self, rows: Any) -> Any:
@@ -182,9 +185,10 @@ class Vectorised:
 
 
 def _inputs_of(row: Any, shared: Any) -> Inputs:
-    hyper, key, own = row
-    federation, sampling, weights, common = shared
-    return Inputs(hyper, federation, sampling, weights, key, common if own is None else own)
+    hyper, own_key, own_start = row
+    federation, sampling, weights, key, start_ = shared
+    own = (key if own_key is None else own_key, start_ if own_start is None else own_start)
+    return Inputs(hyper, federation, sampling, weights, *own)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -16,7 +17,7 @@ from fedjax_layers.simulation.history import History
 from fedjax_layers.simulation.periods import Build, Plan, start_params
 from fedjax_layers.simulation.sampling import Sampling
 from fedjax_layers.simulation.simulate import make_inputs
-from fedjax_layers.simulation.sweeps.branches import Branches, Decide, Outcome, Run, never
+from fedjax_layers.simulation.sweeps.branches import Branches, Decide, Outcome, Run, never, share_seeds
 from fedjax_layers.simulation.sweeps.programs import InTurn, Program, Vectorised
 from fedjax_layers.simulation.sweeps.rungs import Contest, run_all
 from fedjax_layers.simulation.sweeps.stopping import Stopping, diverging, merit
@@ -129,12 +130,13 @@ def sweep(
                 on_end(run.number, outcome)
 
     def groups() -> Iterator[Branches]:
-        for own in request.groups(None if decide is None else decide[0], stopping):
+        for group in request.groups(None if decide is None else decide[0], stopping):
+            own, same_seed = share_seeds(group, [run.number % len(seeds) for run in group])
             program = chosen.choose(
                 "runs",
                 (build, plan),
-                lambda width: request.program(width, runs),
-                [run.inputs for run in own],
+                functools.partial(request.program, runs=runs, same_seed=same_seed),
+                [run.inputs for run in own if run.stream == own[0].stream],
                 periods=-(-rounds // eval_every),
                 number=len(by_setting),
                 exact=decide is not None,
@@ -165,10 +167,10 @@ class _Request(NamedTuple):
     weights: np.ndarray | None
     plan: Plan
 
-    def program(self, width: int, runs: ClientAxis) -> Program:
+    def program(self, width: int, runs: ClientAxis, same_seed: bool) -> Program:
         if width == 1:
             return InTurn(self.build, self.plan)
-        return Vectorised(self.build, self.plan, dataclasses.replace(runs, width=width))
+        return Vectorised(self.build, self.plan, dataclasses.replace(runs, width=width), same_seed=same_seed)
 
     def groups(self, decided: str | None, stopping: Stopping) -> Iterator[list[Run]]:
         """Runs on the same data, for which these are made when the group's turn comes."""
@@ -184,7 +186,7 @@ class _Request(NamedTuple):
                     self.rounds,
                     (tuple((name, x) for name, x in setting.items() if name != decided), i),
                     setting.get(decided) if decided else None,
-                    over,
+                    over=over,
                 )
                 for number, setting in enumerate(self.settings)
                 for i in places

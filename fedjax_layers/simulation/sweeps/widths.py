@@ -54,7 +54,7 @@ def choose_width(
 
     Args:
       make: ``width -> program``; 1 computes runs in turn.
-      runs: some of them.
+      runs: those that one call may compute at once.
       periods: evaluations of each run.
       number: runs in all.
       memory: as for :func:`pinned_width`.
@@ -67,7 +67,7 @@ def choose_width(
     seconds = {1: _seconds(best, runs)}
     for width in WIDTHS if seconds[1] * periods * number > _WORTHWHILE else ():
         program = make(width)
-        if program.size > 2 * number or seconds[1] * program.size > _LONGEST:
+        if program.size >= 2 * len(runs) or seconds[1] * program.size > _LONGEST:
             break
         needed[width] = _needed(program, runs)
         if memory is not None and needed[width] > memory:
@@ -116,7 +116,7 @@ def _seconds(program: Program, runs: Sequence[Inputs]) -> float:
     state, _, _ = program.period(stack, state, 0, count)
     began = time.perf_counter()
     program.period(stack, state, count, count)
-    return (time.perf_counter() - began) / program.size
+    return (time.perf_counter() - began) / min(program.size, len(runs))
 
 
 class Programs:
@@ -163,7 +163,7 @@ class Programs:
           kind: runs of one kind have one width.
           static: what ``make`` closes over, by value.
           make: ``width -> program``; 1 computes runs in turn.
-          runs: the first ones.
+          runs: those that one call may compute at once.
           periods: evaluations of each run.
           number: runs of this kind in all.
           exact: whether runs in turn are to be preferred, for the numbers of a single run to the last bit.

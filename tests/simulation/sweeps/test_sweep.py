@@ -42,7 +42,9 @@ def same(one, other, tolerance=0.0):
 
 
 @pytest.mark.parametrize(
-    ("width", "mesh", "tolerance"), [(1, False, 0.0), (3, False, 1e-5), (2, True, 1e-5)], ids=["in turn", "3", "devices"]
+    ("width", "mesh", "tolerance"),
+    [(1, False, 0.0), (3, False, 1e-5), (2, True, 1e-5)],
+    ids=["in turn", "3", "devices"],
 )
 @pytest.mark.parametrize("name", ["fedprox", "fedbabu"])
 def test_every_row_equals_its_separate_run(name, width, mesh, tolerance):
