@@ -57,13 +57,14 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     joining.add_argument("--out", required=True, help="folder of the whole")
     commands.add_parser("doctor", help="check devices, versions and data", allow_abbrev=False)
     data_commands = _add_data(commands)
-    subs = (parser, run, compare, pretrain, sweep, joining, *data_commands)
-    known = {flag for sub in subs for action in sub._actions for flag in action.option_strings}
+    subs = {"run": [run], "compare": [compare], "pretrain": [pretrain], "sweep": [sweep], "merge": [joining]}
+    own_subs = (subs | {"data": data_commands}).get(arguments[0] if arguments else "", [])
+    known = {flag for sub in (parser, *own_subs) for action in sub._actions for flag in action.option_strings}
     own, unknown = _split_unknown(arguments, known)
     options = parser.parse_args(own)
     options.unknown = unknown
     if options.command in ("doctor", "merge") and unknown:
-        raise UsageError(f"{options.command}: expected no such arguments, got {unknown[0]!r}")
+        raise UsageError(f"{options.command}: expected no flags but its own, got {unknown[0]!r}")
     return options
 
 
@@ -98,7 +99,9 @@ def _add_sweep(parser: argparse.ArgumentParser) -> None:
     what = ",".join(SEED_FIELDS)
     add("--seeds-vary", type=_names, default=tuple(SEED_FIELDS), help=f"what those seeds decide ({what})")
     add(
-        "--width", default="auto", help="runs vectorised at once on each device: auto, or a number; 1 is in turn (auto)"
+        "--run-width",
+        default="auto",
+        help="runs vectorised at once on each device: auto, or a number; 1 is in turn (auto)",
     )
     add("--rungs", type=functools.partial(_numbers, kind=int), default=(), help="rounds after which settings stop")
     add("--keep", type=float, default=Stopping.keep, help=f"share of them that goes on ({Stopping.keep})")

@@ -6,7 +6,7 @@ import argparse
 import dataclasses
 import functools
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from fedjax_layers.names import options_of, unknown_name
 from fedjax_layers.simulation.config import RunConfig
 from fedjax_layers.simulation.option_homes import option_homes
 from fedjax_layers.simulation.sweeps.branches import StoppedError
-from fedjax_layers.simulation.sweeps.computing import Computer
+from fedjax_layers.simulation.sweeps.computing import Computer, check_runs
 from fedjax_layers.simulation.sweeps.grid import Values, drawn, parse_ends, parse_values, product, zipped
 from fedjax_layers.simulation.sweeps.plots import PICTURE, plot_sweep
 from fedjax_layers.simulation.sweeps.ranking import headline_of
@@ -38,10 +38,11 @@ def command(options: argparse.Namespace) -> int:
     with usage_errors():
         runs = _runs(options)
         shard, stopping = _shard(options, len(runs)), Stopping(tuple(options.rungs), options.keep)
-        width = _width(options.width)
+        width = _width(options.run_width)
         first = runs[0].config
         folder = out_folder(options, f"sweep-{first.algorithm}-{first.dataset}")
-        rule = {"stopping": stopping, "width": options.width}
+        rule = {"stopping": stopping, "width": options.run_width}
+        check_runs(runs, stopping, options.data_dir)
         store = SweepStore.create(folder, runs, rule, shard, resume=options.resume)
     own = shard.own(runs)
     left = sum(run.number not in store.rows for run in own)
@@ -93,11 +94,12 @@ def _runs(options: argparse.Namespace) -> list[SweptRun]:
         raise UsageError(f"--seeds: expected at least 1, got {options.seeds}")
     if not settings or not any(settings):
         raise ValueError("grid: expected --vary NAME=SPEC or a --grid file with at least one setting, got none")
+    ranges = {name for name, found in specs.items() if found.is_range} if isinstance(specs, dict) else set()
     _check_names(options, settings)
+    _check_ranges(ranges & _fields(), _config(options, {}))  # as fields first: whole numbers refuse a range's
     seeds = [options.seed + i for i in range(options.seeds)]
     runs = swept_runs(settings, seeds, functools.partial(_config, options), options.seeds_vary)
-    if not isinstance(specs, list):
-        _check_ranges(specs, runs[0].config)
+    _check_ranges(ranges, runs[0].config)
     return runs
 
 
@@ -173,9 +175,9 @@ def _check_names(options: argparse.Namespace, settings: list[dict[str, Any]]) ->
             raise unknown_name("--vary", name, known)
 
 
-def _check_ranges(specs: Mapping[str, Values], config: RunConfig) -> None:
-    for name, found in specs.items():
-        if found.is_range and not is_traced(config, name):
+def _check_ranges(ranges: Iterable[str], config: RunConfig) -> None:
+    for name in sorted(ranges):
+        if not is_traced(config, name):
             raise ValueError(
                 f"--vary {name}: expected values separated by commas, got a range; it is no traced number: "
                 "each value is a program or a split of its own"
@@ -193,7 +195,7 @@ def _shard(options: argparse.Namespace, number: int) -> Shard:
 
 def _width(text: str) -> int | None:
     if text != "auto" and (not text.isdecimal() or int(text) < 1):
-        raise ValueError(f"--width: expected auto or a number of at least 1, got {text!r}")
+        raise ValueError(f"--run-width: expected auto or a number of at least 1, got {text!r}")
     return None if text == "auto" else int(text)
 
 

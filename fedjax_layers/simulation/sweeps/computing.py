@@ -143,6 +143,16 @@ class Computer:
         return over
 
 
+def check_runs(runs: Sequence[SweptRun], stopping: Stopping, data_dir: str | None) -> None:
+    """Raise ``ValueError`` for what no run could start with: bad data, models and options show before any work."""
+    shortest = min(run.config.rounds for run in runs)
+    if stopping.rungs and stopping.rungs[-1] >= shortest:
+        raise ValueError(f"rungs: expected rounds below the runs' {shortest}, got {stopping.rungs[-1]}")
+    unprobed = AxisChoice(ClientAxis(), {})
+    for run in {program_key(run.config): run for run in reversed(runs)}.values():
+        prepare(run.config, data_dir, unprobed)
+
+
 def kind_of(run: SweptRun) -> str:
     """A short name for all runs of the same program."""
     digest = hashlib.sha256(program_key(run.config).encode()).hexdigest()[:8]

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from fedjax_layers import algorithms
@@ -15,6 +14,9 @@ from fedjax_layers.names import defaults_of
 from fedjax_layers.ops import transition_point
 from fedjax_layers.simulation.config import RunConfig
 from fedjax_layers.simulation.sweeps.branches import Decide
+from fedjax_layers.types import Array
+
+_BLOCK = 256
 
 
 class Decision(NamedTuple):
@@ -60,15 +62,20 @@ def threshold_decision(*, cumulative: bool = False, local_on_first_jump: bool = 
     """
 
     def decide(thresholds: Sequence[float], recorded: dict[str, np.ndarray]) -> np.ndarray:
-        scores = jnp.asarray(recorded["scores"])
-        return np.asarray(_cuts(jnp.asarray(thresholds, scores.dtype), scores, cumulative, local_on_first_jump))
+        scores = recorded["scores"]
+        asked = np.repeat(np.asarray(thresholds, scores.dtype), len(scores))
+        rows = np.tile(scores, (len(thresholds), 1))
+        cuts = []
+        for start in range(0, len(asked), _BLOCK):  # filled up, so that other numbers of settings compile nothing
+            own = np.resize(asked[start : start + _BLOCK], _BLOCK), np.resize(rows[start:], (_BLOCK, rows.shape[1]))
+            cuts.append(np.asarray(_cuts(*own, cumulative, local_on_first_jump)))
+        return np.concatenate(cuts)[: len(asked)].reshape(len(thresholds), len(scores))
 
     return decide
 
 
 @functools.partial(jax.jit, static_argnums=(2, 3))
-def _cuts(thresholds: Any, scores: Any, cumulative: bool, local_on_first_jump: bool) -> Any:
-    def one(threshold: Any, row: Any) -> Any:
-        return transition_point(row, threshold, cumulative=cumulative, local_on_first_jump=local_on_first_jump)
-
-    return jax.vmap(lambda t: jax.vmap(lambda row: one(t, row))(scores))(thresholds)
+def _cuts(thresholds: Array, scores: Array, cumulative: bool, local_on_first_jump: bool) -> Array:
+    """One cut per threshold ``[n]`` and row of scores ``[n, L]``."""
+    cut = functools.partial(transition_point, cumulative=cumulative, local_on_first_jump=local_on_first_jump)
+    return jax.vmap(cut)(scores, thresholds)

@@ -81,7 +81,7 @@ def _heat_map(
     cmap = "viridis_r" if metric in LOWER_IS_BETTER else "viridis"
     shown = ax.imshow(image, origin="lower", aspect="auto", cmap=cmap)
     figure.colorbar(shown, ax=ax, label=f"{metric}, personal models, test")
-    if image.size <= 100:
+    if image.size <= 100 and np.isfinite(image).any():
         middle = (np.nanmin(image) + np.nanmax(image)) / 2
         for i, j in zip(*np.nonzero(np.isfinite(image)), strict=True):
             dark = (image[i, j] < middle) != (metric in LOWER_IS_BETTER)
