@@ -1,0 +1,114 @@
+"""256 thresholds of PLayer-FL on the Fashion-MNIST CNN as one sweep, beside runs by themselves.
+
+    python benchmarks/thresholds.py --data-dir DATA [--out benchmarks/results/thresholds.json]
+
+The setting is the laptop preset of experiments/playerfl_fmnist.py. Goals: one program; at most (layers + 1) runs' time and
+20 per cent, since only so many cuts are possible; every row within 1e-5 of its separate run. A run's time is the median
+of the warm separate runs that the rows are compared with (``--check`` of them, evenly over the thresholds; 256 are all).
+The sweep's time has everything in it but loading JAX: data, compilation, rows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from fedjax_layers.simulation.config import RunConfig
+from fedjax_layers.simulation.experiment import execute
+from fedjax_layers.simulation.records import environment
+from fedjax_layers.simulation.setup import prepare, vary
+from fedjax_layers.simulation.sweeps.computing import Computer
+from fedjax_layers.simulation.sweeps.grid import product, spaced
+from fedjax_layers.simulation.sweeps.rows import row_of
+from fedjax_layers.simulation.sweeps.runner import run_sweep
+from fedjax_layers.simulation.sweeps.settings import joined, swept_runs
+
+TOLERANCE, SLACK = 1e-5, 1.2
+
+
+def config_of(rounds: int, limit: int) -> RunConfig:
+    """PLayer-FL on five clients; the network at an eighth of its width."""
+    return RunConfig(
+        algorithm="player_fl",
+        algorithm_options={"threshold": 1.5},
+        dataset="fashion_mnist",
+        data_options={"limit": limit, "alpha": 0.5, "stratified": False},
+        partition="dirichlet",
+        clients=5,
+        model_options={"width": 0.125},
+        batch_size=32,
+        learning_rate=1e-3,
+        optimizer="amsgrad",
+        keep_optimizer=True,
+        rounds=rounds,
+        moments="trained",
+        client_width="1",
+    )
+
+
+def main() -> None:
+    """Measure, compare, print, write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=25)
+    parser.add_argument("--limit", type=int, default=10_000, help="images")
+    parser.add_argument("--settings", type=int, default=256)
+    parser.add_argument("--check", type=int, default=5, help="rows compared with runs by themselves")
+    parser.add_argument("--devices", type=int, default=2, help="CPU devices, as the command line has one per core")
+    parser.add_argument("--data-dir")
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
+    jax.config.update("jax_num_cpu_devices", options.devices)
+    base = config_of(options.rounds, options.limit)
+    settings = product(threshold=spaced(0.05, 50, options.settings, log=True))
+    runs = swept_runs(settings, [0], lambda setting: joined(base, setting))
+    began = time.perf_counter()
+    computer = Computer(options.data_dir)
+    rows = run_sweep(runs, computer)
+    seconds = time.perf_counter() - began
+    experiment = prepare(base, options.data_dir)
+    layers = experiment.builder.task.layers
+    execute(experiment)
+    alone, difference = [], 0.0
+    for place in np.unique(np.linspace(0, len(runs) - 1, options.check).round().astype(int)):
+        one = vary(experiment, runs[place].config)
+        began = time.perf_counter()
+        _, history = execute(one)
+        alone.append(time.perf_counter() - began)
+        expected = row_of(
+            history,
+            layers,
+            one.data.sizes["train"],
+            moment=base.moment,
+            selection=base.selection,
+            unseen=one.data.unseen,
+        )
+        difference = max(difference, *(abs(rows[place][name] - value) for name, value in expected.items()))
+    run = statistics.median(alone)
+    allowed = SLACK * (layers.num_layers + 1)
+    found = {
+        "sweep_seconds": seconds,
+        "run_seconds": alone,
+        "runs_worth": seconds / run,
+        "allowed": allowed,
+        "programs": computer.compiled,
+        "cuts": sorted({row["cut"] for row in rows}),
+        "compared": len(alone),
+        "difference": difference,
+    }
+    print(
+        f"{len(runs)} thresholds: {seconds:.0f} s; a run {run:.1f} s: {seconds / run:.1f} runs' worth (goal {allowed:.1f})"
+    )
+    print(f"programs: {computer.compiled}; cuts: {found['cuts']}; largest difference of {len(alone)}: {difference:.1e}")
+    if options.out:
+        sizes = {"rounds": options.rounds, "images": options.limit, "settings": options.settings}
+        options.out.write_text(json.dumps({"environment": environment(), **sizes, **found}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
