@@ -21,6 +21,9 @@ from fedjax_layers.simulation.statistics import (
     median_interval,
     ranks,
 )
+from fedjax_layers.simulation.sweeps.computing import Computer
+from fedjax_layers.simulation.sweeps.runner import run_sweep
+from fedjax_layers.simulation.sweeps.settings import SweptRun
 
 PRESETS = ("smoke", "laptop", "paper")
 RESULTS = Path(__file__).parent / "results"
@@ -67,12 +70,17 @@ class Rows:
             return found
         if len(self.rows) % 120 == 0:
             jax.clear_caches()  # XLA's CPU backend has only so many memory maps for programs
-        row = to_json({**key, **compute()})
-        with self._path.open("a") as file:
-            file.write(json.dumps(row) + "\n")
-        self.rows.append(row)
+        row = self.add({**key, **compute()})
         print(" ".join(f"{k}={v}" for k, v in key.items()), flush=True)
         return row
+
+    def add(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """Store a row."""
+        stored: dict[str, Any] = to_json(row)
+        with self._path.open("a") as file:
+            file.write(json.dumps(stored) + "\n")
+        self.rows.append(stored)
+        return stored
 
     def finish(self, **more: Any) -> None:
         """Write what the rows stand on."""
@@ -108,6 +116,44 @@ def run_cells(
             rows.get(key | {"seed": seed}, functools.partial(run, options.data_dir, **(usual | how | {"seed": seed})))
     rows.finish(preset=preset)
     print(tables(rows.rows, preset))
+
+
+def run_grid(
+    name: str,
+    doc: str | None,
+    argv: Sequence[str] | None,
+    presets: Mapping[str, dict[str, Any]],
+    runs: Callable[[dict[str, Any]], list[SweptRun]],
+    columns: Sequence[str],
+    report: Callable[[list[dict[str, Any]], dict[str, Any], Path], str],
+) -> None:
+    """The command of an experiment that is a sweep: every run of a grid, a row each, and the tables at the end.
+
+    Args:
+      name: of the experiment.
+      doc: its text.
+      argv: its arguments.
+      presets: name -> numbers.
+      runs: ``preset -> runs``; a row's key is its setting and seed.
+      columns: what is kept of each run's row, see :func:`fedjax_layers.simulation.sweeps.rows.row_of`.
+      report: ``(rows, preset, folder) -> text``; it may draw into the folder.
+    """
+    options = arguments(name, doc, argv)
+    preset = presets[options.preset]
+    rows = Rows(options.out)
+
+    def store(new: Sequence[Mapping[str, Any]]) -> None:
+        for row in new:
+            kept = {column: row[column] for column in columns}
+            rows.add({**wanted[row["run"]].setting, "seed": row["seed"], **kept})
+        print(f"{len(rows.rows)} of {len(wanted)} runs", flush=True)
+
+    wanted = {run.number: run for run in runs(preset)}
+    missing = [run for run in wanted.values() if not rows.has(run.setting | {"seed": run.seed})]
+    computer = Computer(options.data_dir, say=lambda kind, record: print(f"{kind}: {record}", flush=True))
+    run_sweep(missing, computer, on_rows=store)
+    rows.finish(preset=preset)
+    print(report(rows.rows, preset, options.out))
 
 
 def paper_table(rows: Sequence[Mapping[str, Any]], variants: Sequence[str], published: Mapping[str, Any]) -> str:

@@ -1,32 +1,28 @@
 """PerMFL's sensitivity to its pulls and the server's step: a grid of lambda, gamma and beta as one program.
 
-Question: which coefficients help whom? Published: lambda, gamma and beta are inter-dependent; grids unknown. The
-numbers are traced, so that all settings are one compilation: a loop over the grid around whole runs.
+Question: which coefficients help whom? Published: lambda, gamma and beta are inter-dependent; grids unknown.
 
     python -m experiments.permfl_sweep --preset laptop --data-dir DATA
 
 MNIST in the paper's split, 4 consecutive teams of 10 devices, logistic regression; device and team pull are one lambda.
-Scores are the last round's, on test examples; ``beta gamma > 2`` overshoots (docs/permfl.md) and is kept to show it.
+Scores are the last round's, on test examples, weighted by the devices' training examples; ``beta gamma > 2``
+overshoots (docs/permfl.md) and is kept to show it.
 """
 
 from __future__ import annotations
 
-import functools
 import itertools
+from pathlib import Path
 from typing import Any
 
-import chex
-import jax
-import jax.numpy as jnp
 import matplotlib as mpl
 import numpy as np
 
-from experiments.harness import Rows, arguments
+from experiments.harness import run_grid
 from experiments.permfl_methods import DATASETS, MODELS, PAPER, SPLIT
 from fedjax_layers.simulation.config import RunConfig
-from fedjax_layers.simulation.periods import run_period, start
-from fedjax_layers.simulation.setup import Experiment, prepare
-from fedjax_layers.types import Array
+from fedjax_layers.simulation.sweeps.grid import product
+from fedjax_layers.simulation.sweeps.settings import SweptRun
 
 PRESETS: dict[str, dict[str, Any]] = {
     "smoke": {
@@ -58,32 +54,26 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
 }
 NAMES = ("lambda", "gamma", "beta")
-KINDS = {"personal": "served", "team": "team", "global": "global"}  # kind -> moment
+KINDS = {kind: f"{kind}/test/accuracy/weighted" for kind in ("personal", "team", "global")}  # -> column
 
 
 def main(argv: list[str] | None = None) -> None:
     """Run the preset, write rows and the heat map, print the best settings."""
-    options = arguments("permfl_sweep", __doc__, argv)
-    preset = PRESETS[options.preset]
-    rows = Rows(options.out)
-    grid = list(itertools.product(*(preset[name] for name in NAMES)))
-    for seed in range(preset["seeds"]):
-        keys = [{"seed": seed, **dict(zip(NAMES, setting, strict=True))} for setting in grid]
-        if all(rows.has(key) for key in keys):
-            continue
-        experiment = prepare(_config(preset, seed), options.data_dir)
-        for key, scores in zip(keys, _run_grid(experiment, grid), strict=True):
-            rows.get(key, functools.partial(dict, scores))
-    rows.finish(preset=preset)
-    print(_table(rows.rows, preset))
-    _plot(rows.rows, preset, options.out / "grid.png")
+    run_grid("permfl_sweep", __doc__, argv, PRESETS, _runs, list(KINDS.values()), _report)
 
 
-def _config(preset: dict[str, Any], seed: int) -> RunConfig:
+def _runs(preset: dict[str, Any]) -> list[SweptRun]:
+    settings = [(s, seed) for seed in range(preset["seeds"]) for s in product(**{n: preset[n] for n in NAMES})]
+    return [SweptRun(i, s, seed, _config(preset, s, seed)) for i, (s, seed) in enumerate(settings)]
+
+
+def _config(preset: dict[str, Any], setting: dict[str, float], seed: int) -> RunConfig:
     where = DATASETS["mnist"]
+    pulls = {"device_lambda": setting["lambda"], "team_lambda": setting["lambda"]}
+    steps = {"gamma": setting["gamma"], "beta": setting["beta"], "team_rounds": preset["team_rounds"]}
     return RunConfig(
         algorithm="permfl",
-        algorithm_options=PAPER | {"team_rounds": preset["team_rounds"]},
+        algorithm_options=PAPER | pulls | steps,
         **where | {"data_options": where["data_options"] | SPLIT | {"split_seed": seed}},
         **MODELS["mclr"],
         clients=40,
@@ -96,34 +86,18 @@ def _config(preset: dict[str, Any], seed: int) -> RunConfig:
         weighting="uniform",
         moments="served",
         moment="served",
+        selection="last",
         seed=seed,
-        client_width="10",
     )
 
 
-def _run_grid(experiment: Experiment, grid: list[tuple[float, ...]]) -> list[dict[str, float]]:
-    """Scores of every setting, by kind of model; the program is traced once."""
-    builder, plan, inputs = experiment.builder, experiment.plan, experiment.inputs
-    sizes = jnp.asarray(experiment.data.sizes["test"])
-    chex.clear_trace_counter()  # another seed has other shapes, and is a program of its own
-
-    @chex.assert_max_traces(n=1)
-    def one(setting: Array) -> dict[str, Array]:
-        lam, gamma, beta = setting
-        numbers = {"device_lambda": lam, "team_lambda": lam, "gamma": gamma, "beta": beta}
-        hyper = inputs.hyper | {"options": inputs.hyper["options"] | numbers}
-        state = start(builder, plan, inputs._replace(hyper=hyper))
-        rounds = jnp.int32(plan.eval_every)
-        _, _, scores = run_period(builder, plan, state, inputs._replace(hyper=hyper), jnp.int32(0), rounds)
-        # Pooled over devices, as the paper reports.
-        return {kind: (scores[f"{moment}/test/accuracy"] * sizes).sum() / sizes.sum() for kind, moment in KINDS.items()}
-
-    found = jax.jit(lambda settings: jax.lax.map(one, settings))(jnp.asarray(grid, jnp.float32))
-    return [{kind: float(found[kind][i]) for kind in KINDS} for i in range(len(grid))]
+def _report(rows: list[dict[str, Any]], preset: dict[str, Any], folder: Path) -> str:
+    _plot(rows, preset, folder / "grid.png")
+    return _table(rows, preset)
 
 
 def _mean(rows: list[dict[str, Any]], kind: str, setting: tuple[float, ...]) -> float:
-    own = [r[kind] for r in rows if tuple(r[name] for name in NAMES) == setting]
+    own = [r[KINDS[kind]] for r in rows if tuple(r[name] for name in NAMES) == setting]
     return 100 * float(np.mean(own))
 
 
@@ -143,7 +117,7 @@ def _table(rows: list[dict[str, Any]], preset: dict[str, Any]) -> str:
     return "\n".join([*lines, line("the paper's", paper)] if paper in grid else lines)
 
 
-def _plot(rows: list[dict[str, Any]], preset: dict[str, Any], path: Any) -> None:
+def _plot(rows: list[dict[str, Any]], preset: dict[str, Any], path: Path) -> None:
     mpl.use("Agg")
     import matplotlib.pyplot as plt  # noqa: PLC0415  (after the backend is chosen)
 

@@ -29,7 +29,7 @@ def run(data_dir: str | None, **how: Any) -> dict[str, Any]:
 
     Args:
       data_dir: folder of the data files.
-      **how: as :func:`train`.
+      **how: as :func:`config_of`.
 
     Returns:
       ``accuracy`` (moment -> selection -> mean over clients), ``validation`` (moment -> the last round's mean),
@@ -41,8 +41,19 @@ def run(data_dir: str | None, **how: Any) -> dict[str, Any]:
     return {**_scores(experiment, history), "seconds": seconds}
 
 
-def train(
-    data_dir: str | None,
+def train(data_dir: str | None, **how: Any) -> tuple[Experiment, History, float]:
+    """Train; returns the run, its history and its seconds.
+
+    Args:
+      data_dir: folder of the data files.
+      **how: as :func:`config_of`.
+    """
+    experiment = prepare(config_of(**how), data_dir)
+    summary, history = execute(experiment)
+    return experiment, history, summary["wall_seconds"]
+
+
+def config_of(
     *,
     data: str,
     split: str,
@@ -54,11 +65,10 @@ def train(
     client_size: int | None,
     rounds: int,
     **changes: Any,
-) -> tuple[Experiment, History, float]:
-    """Train as pFedLA's experiments do: plain SGD, one common start.
+) -> RunConfig:
+    """A run of pFedLA's experiments: plain SGD, one common start.
 
     Args:
-      data_dir: folder of the data files.
       data: a key of ``DATASETS``.
       split: a key of ``SPLITS``.
       clients: C.
@@ -69,9 +79,6 @@ def train(
       client_size: examples per client; ``None``: as many as there are.
       rounds: T.
       **changes: other fields of the config: ``learning_rate``, ``batch_size``, ``epochs``, ``cohort``.
-
-    Returns:
-      The run, its history and its seconds.
     """
     partition, dealt = SPLITS[split]
     dealt = OF_CIFAR100[split] if data == "cifar100" else dealt
@@ -85,7 +92,7 @@ def train(
         "client_width": "1",
         **changes,
     }
-    config = RunConfig(
+    return RunConfig(
         algorithm=algorithm,
         algorithm_options=options,
         partition=partition,
@@ -95,9 +102,6 @@ def train(
         seed=seed,
         **fields,
     )
-    experiment = prepare(config, data_dir)
-    summary, history = execute(experiment)
-    return experiment, history, summary["wall_seconds"]
 
 
 def _scores(experiment: Experiment, history: History) -> dict[str, Any]:

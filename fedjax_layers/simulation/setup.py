@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -13,7 +13,6 @@ import numpy as np
 from fedjax_layers import algorithms, data
 from fedjax_layers.data.drift import Phase, schedule
 from fedjax_layers.local_training import Trainer
-from fedjax_layers.names import defaults_of
 from fedjax_layers.ops import ClientAxis
 from fedjax_layers.ops.poison import POISONS, Poison
 from fedjax_layers.simulation.attack import bad_clients, corrupted, make_attack, poison_of
@@ -28,9 +27,9 @@ from fedjax_layers.simulation.sharding import replicate
 from fedjax_layers.simulation.simulate import make_inputs
 from fedjax_layers.simulation.tasks import make_task
 from fedjax_layers.simulation.team_formation import count_teams, local_updates, run_teams
+from fedjax_layers.simulation.traced import traced_numbers
 from fedjax_layers.types import Algorithm, Task
 
-TRACED = ("learning_rate", "momentum", "weight_decay", "learning_rate_decay", "server_learning_rate")
 _COUNTS_LAYERS = ("personal_layers", "head_layers", "fixed_cut")
 
 
@@ -99,22 +98,32 @@ class Experiment(NamedTuple):
         return np.asarray(self.inputs.hyper["team_of"]) if "team_of" in self.inputs.hyper else None
 
 
-def prepare(config: RunConfig, data_dir: str | None = None, axis: AxisChoice | None = None) -> Experiment:
+def prepare(
+    config: RunConfig,
+    data_dir: str | None = None,
+    axis: AxisChoice | None = None,
+    *,
+    counts: Collection[str] = (),
+) -> Experiment:
     """Load the data, build the model, choose the client axis.
 
     Args:
       config: the run.
       data_dir: folder of the data files; the environment's, else TFDS's own.
       axis: a choice already made, of a run that is resumed or compared.
+      counts: whole numbers among the algorithm's options that are traced too, some of
+        :func:`fedjax_layers.simulation.traced.traceable_counts`.
 
     Raises:
       ValueError: a name, option or number that does not fit the data or the model.
       FileNotFoundError: data files are missing.
     """
-    return assemble(config, load_clients(config, data_dir), axis)
+    return assemble(config, load_clients(config, data_dir), axis, counts=counts)
 
 
-def assemble(config: RunConfig, clients: data.ClientData, axis: AxisChoice | None = None) -> Experiment:
+def assemble(
+    config: RunConfig, clients: data.ClientData, axis: AxisChoice | None = None, *, counts: Collection[str] = ()
+) -> Experiment:
     """The config's run on data that are loaded already; see :func:`prepare`."""
     clients = corrupted(config, clients)
     task = make_task(config, clients)
@@ -125,7 +134,7 @@ def assemble(config: RunConfig, clients: data.ClientData, axis: AxisChoice | Non
     weights = np.ones(clients.num_clients) if config.weighting == "uniform" else None
     num_teams = count_teams(config, clients)
     poison = poison_of(config, task.layers)
-    hyper = _traced_inputs(config, clients)
+    hyper = _traced_inputs(config, clients, counts)
     inputs = make_inputs(source, hyper=hyper, seed=config.seed, sampling=sampling, weights=weights)
     check_disjoint(config)
     inputs = inputs._replace(start=make_start(config, task))
@@ -146,7 +155,7 @@ def vary(experiment: Experiment, config: RunConfig) -> Experiment:
 
     Arrays that do not differ are shared with the first run, on the host and on the devices.
     """
-    hyper = jax.tree.map(jnp.asarray, _traced_inputs(config, experiment.data))
+    hyper = jax.tree.map(jnp.asarray, _traced_inputs(config, experiment.data, experiment.inputs.hyper["options"]))
     same_start = config.init_from is not None and config.init_from == experiment.config.init_from
     start = experiment.inputs.start if same_start else make_start(config, experiment.builder.task)
     own = replicate((hyper, jax.random.key(config.seed), start), experiment.axis.axis)
@@ -154,9 +163,23 @@ def vary(experiment: Experiment, config: RunConfig) -> Experiment:
     return _with_learnt_teams(experiment._replace(config=config, inputs=inputs))
 
 
-def _traced_inputs(config: RunConfig, clients: data.ClientData) -> dict[str, Any]:
+def check_numbers(experiment: Experiment, config: RunConfig) -> None:
+    """Raise ``ValueError`` for an option of another run of the same program that its algorithm or model refuses.
+
+    Traced, a number is not looked at: the algorithm is built once with whole numbers as they are.
+    """
+    _check_layers(config, experiment.builder.task)
+    usual = traced_numbers(config)
+    hyper = experiment.inputs.hyper | usual
+    builder = experiment.builder
+    named = {name: config.algorithm_options[name] for name in experiment.inputs.hyper["options"]}
+    counts = {name: value for name, value in named.items() if name not in usual["options"]}
+    dataclasses.replace(builder, options=_items(dict(builder.options) | counts))(hyper)
+
+
+def _traced_inputs(config: RunConfig, clients: data.ClientData, counts: Collection[str]) -> dict[str, Any]:
     """What the builder gets in a run: traced numbers, teams that need no training to be known, and who is bad."""
-    hyper = traced_numbers(config)
+    hyper = traced_numbers(config, counts)
     num_teams = count_teams(config, clients)
     if num_teams is not None and config.team_formation != "by_updates":
         hyper["team_of"] = run_teams(config, clients, num_teams)
@@ -174,13 +197,6 @@ def _with_learnt_teams(experiment: Experiment) -> Experiment:
     team_of = run_teams(config, clients, num_teams, local_updates(experiment.builder, inputs, clients))
     hyper = inputs.hyper | {"team_of": replicate(jnp.asarray(team_of), experiment.axis.axis)}
     return experiment._replace(inputs=inputs._replace(hyper=hyper))
-
-
-def traced_numbers(config: RunConfig) -> dict[str, Any]:
-    """Numbers of the config that are traced: those of training, and the floats among the algorithm's options."""
-    usual = defaults_of(algorithms.registry[config.algorithm])
-    options = {k: float(v) for k, v in config.algorithm_options.items() if float in (type(usual[k]), type(v))}
-    return {name: getattr(config, name) for name in TRACED} | {"options": options}
 
 
 def _check_layers(config: RunConfig, task: Task) -> None:

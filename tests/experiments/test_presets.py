@@ -13,13 +13,14 @@ CASES = [
     ),
     *(
         pytest.param(f"pfedla_{name}", marks=[pytest.mark.slow, pytest.mark.data])
-        for name in ("table", "ablation", "scale", "weights")
+        for name in ("table", "ablation", "scale", "weights", "retained")
     ),
     *(
         pytest.param(f"fedtlu_{name}", marks=[pytest.mark.slow, pytest.mark.data])
-        for name in ("lm", "stability", "scores", "depth", "attack", "sampling", "cnn", "scale", "gpt2")
+        for name in ("lm", "stability", "scores", "depth", "attack", "sampling", "cnn", "scale", "gpt2", "k")
     ),
     pytest.param("playerfl_heart", marks=pytest.mark.slow),
+    pytest.param("playerfl_thresholds", marks=[pytest.mark.slow, pytest.mark.data]),
     pytest.param("playerfl_text", marks=[pytest.mark.slow, pytest.mark.data]),
     pytest.param("playerfl_metric", marks=[pytest.mark.slow, pytest.mark.data]),
     pytest.param("playerfl_fmnist", marks=[pytest.mark.slow, pytest.mark.data]),

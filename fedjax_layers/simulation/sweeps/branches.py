@@ -20,7 +20,7 @@ from fedjax_layers.simulation.sweeps.programs import Log, Program
 
 _MANY_SETTINGS = 8  # with a seed, from which on runs are vectorised over settings and not over seeds
 
-Decide = Callable[[Sequence[Any], dict[str, np.ndarray]], np.ndarray]
+Decide = Callable[[Sequence[Any], dict[str, np.ndarray], int], np.ndarray]
 
 
 Over = Callable[[History], str | None]
@@ -88,8 +88,8 @@ class Branches:
     Args:
       program: how they are computed.
       runs: in the order of the sweep. Numbers of rounds that are no multiple of the plan's period are all alike.
-      decide: ``(settings [M], what the rounds recorded, [n, ...] each) -> [M, n]`` or ``[M, n, ...]``, the decision
-        that each setting would have made in each round; ``None``: families have one member.
+      decide: ``(settings [M], what rounds recorded, [n, ...] each, number of the first of them) -> [M, n]``, or
+        ``[M, n, ...]``: what each setting would have decided in each round. ``None``: families have one member.
       on_end: called with runs that have ended, all of the same history, at once.
       tick: called after each period.
     """
@@ -175,7 +175,7 @@ class Branches:
         """Members that would have decided otherwise than the first one leave for a branch of their own."""
         assert self._decide is not None
         recorded = {name: x[first:] for name, x in branch.history.rounds.items()}
-        decisions = self._decide([run.setting for run in branch.members], recorded)
+        decisions = self._decide([run.setting for run in branch.members], recorded, first)
         same = (decisions == decisions[0]).reshape(len(branch.members), -1).all(1)
         if not same.all():
             old.members = [run for run, stays in zip(branch.members, same, strict=True) if not stays]

@@ -14,7 +14,7 @@ from fedjax_layers.ops import ClientAxis
 from fedjax_layers.simulation.experiment import out_of_patience
 from fedjax_layers.simulation.history import History
 from fedjax_layers.simulation.probe import AxisChoice, device_mesh, recorded_axis
-from fedjax_layers.simulation.setup import Experiment, prepare, vary
+from fedjax_layers.simulation.setup import Experiment, check_numbers, prepare, vary
 from fedjax_layers.simulation.sweeps.branches import Branches, Outcome, Over, Run, Tick, needed_runs, share_seeds
 from fedjax_layers.simulation.sweeps.decisions import decision_of
 from fedjax_layers.simulation.sweeps.programs import InTurn, Program, Vectorised
@@ -76,10 +76,10 @@ class Computer:
         """
         apart: dict[tuple[str, str], list[SweptRun]] = {}
         for run in runs:
-            apart.setdefault((program_key(run.config), data_key(run.config)), []).append(run)
+            apart.setdefault((program_key(run.config, run.counts), data_key(run.config)), []).append(run)
         families: dict[str, set[str]] = {}
         for (program, _), some in apart.items():
-            families.setdefault(program, set()).update(family_key(run.config) for run in some)
+            families.setdefault(program, set()).update(family_key(run.config, run.counts) for run in some)
         for (program, _), some in apart.items():
             if not all(run.number in there for run in some):
                 yield self._group(kind_of(some[0]), some, len(families[program]), on_end, tick, there)
@@ -88,7 +88,8 @@ class Computer:
         self, kind: str, some: list[SweptRun], number: int, on_end: OnRuns, tick: Tick, there: Collection[int]
     ) -> Branches:
         first = min((run.config for run in some), key=lambda config: config.rounds)  # the drift must fit into it
-        experiment = prepare(first, self._data_dir, self._axes.get(kind) or self._unprobed(first))
+        axis = self._axes.get(kind) or self._unprobed(first)
+        experiment = prepare(first, self._data_dir, axis, counts=some[0].counts)
         self._axes[kind] = experiment.axis
         by_number = {run.number: run for run in some}
         decision = decision_of(first)
@@ -126,10 +127,10 @@ class Computer:
 
     def _run(self, experiment: Experiment, run: SweptRun) -> Run:
         config, decision = run.config, decision_of(run.config)
-        setting = decision and config.algorithm_options.get(decision.option, decision.default)
+        setting = decision and decision.value
         over = self._over(config, experiment)
         inputs = vary(experiment, config).inputs
-        return Run(run.number, inputs, config.rounds, family_key(config), setting, over=over)
+        return Run(run.number, inputs, config.rounds, family_key(config, run.counts), setting, over=over)
 
     def _over(self, config: Any, experiment: Experiment) -> Over:
         sizes = np.where(experiment.data.unseen, 0, experiment.data.sizes["train"])
@@ -149,13 +150,17 @@ def check_runs(runs: Sequence[SweptRun], stopping: Stopping, data_dir: str | Non
     if stopping.rungs and stopping.rungs[-1] >= shortest:
         raise ValueError(f"rungs: expected rounds below the runs' {shortest}, got {stopping.rungs[-1]}")
     unprobed = AxisChoice(ClientAxis(), {})
-    for run in {program_key(run.config): run for run in reversed(runs)}.values():
-        prepare(run.config, data_dir, unprobed)
+    experiments: dict[str, Experiment] = {}
+    for run in runs:
+        key = program_key(run.config, run.counts)
+        if key not in experiments:
+            experiments[key] = prepare(run.config, data_dir, unprobed, counts=run.counts)
+        check_numbers(experiments[key], run.config)
 
 
 def kind_of(run: SweptRun) -> str:
     """A short name for all runs of the same program."""
-    digest = hashlib.sha256(program_key(run.config).encode()).hexdigest()[:8]
+    digest = hashlib.sha256(program_key(run.config, run.counts).encode()).hexdigest()[:8]
     return f"{run.config.algorithm} on {run.config.dataset} ({digest})"
 
 

@@ -24,12 +24,12 @@ class Decision(NamedTuple):
 
     Attributes:
       option: its name.
-      default: its value where a config does not give one.
+      value: its value in the config, given or not.
       decide: see :class:`fedjax_layers.simulation.sweeps.branches.Branches`.
     """
 
     option: str
-    default: Any
+    value: Any
     decide: Decide
 
 
@@ -37,17 +37,27 @@ def decision_of(config: RunConfig) -> Decision | None:
     """The option of this run's algorithm that only decides; ``None`` where there is none.
 
     PLayer-FL's ``threshold``: in any round it does no more than cut the recorded scores, unless clients vote, whose
-    single scores are not recorded. FedTLU's ``k`` and HeurpFedLA's ``k`` are not among them: two different ``k`` update
-    or keep different layers in every round, so that nothing after the first local phase would be the same.
+    single scores are not recorded. DemLearn's ``amplified_rounds``: it says in which rounds a factor is applied.
+
+    FedTLU's ``k`` and HeurpFedLA's ``retained`` are not among them: two different numbers update or keep different
+    layers in every round, so that nothing after the first local phase would be the same.
     """
-    if config.algorithm != "player_fl":
-        return None
     factory = algorithms.registry[config.algorithm]
     options = defaults_of(factory) | dict(config.algorithm_options)
+    if config.algorithm == "demlearn":
+        return Decision("amplified_rounds", options["amplified_rounds"], first_rounds_decision)
+    if config.algorithm != "player_fl":
+        return None
     if options["aggregate"] == "majority":
         return None
     rule = {name: options[name] for name in ("cumulative", "local_on_first_jump")}
-    return Decision("threshold", defaults_of(factory)["threshold"], threshold_decision(**rule))
+    return Decision("threshold", options["threshold"], threshold_decision(**rule))
+
+
+def first_rounds_decision(numbers: Sequence[int], recorded: dict[str, np.ndarray], first: int) -> np.ndarray:
+    """Whether each round is among the first so many, for each number ``[M]``: bool ``[M, n]``."""
+    rounds = first + np.arange(len(recorded["loss"]))
+    return rounds < np.asarray(numbers)[:, None]
 
 
 def threshold_decision(*, cumulative: bool = False, local_on_first_jump: bool = False) -> Decide:
@@ -58,10 +68,11 @@ def threshold_decision(*, cumulative: bool = False, local_on_first_jump: bool = 
       local_on_first_jump: likewise.
 
     Returns:
-      ``(thresholds [M], recorded) -> cuts [M, n]``.
+      ``(thresholds [M], recorded, first) -> cuts [M, n]``.
     """
 
-    def decide(thresholds: Sequence[float], recorded: dict[str, np.ndarray]) -> np.ndarray:
+    def decide(thresholds: Sequence[float], recorded: dict[str, np.ndarray], first: int) -> np.ndarray:
+        del first
         scores = recorded["scores"]
         asked = np.repeat(np.asarray(thresholds, scores.dtype), len(scores))
         rows = np.tile(scores, (len(thresholds), 1))

@@ -101,9 +101,12 @@ def parse_values(name: str, text: str) -> Values:
         raise ValueError(f"{name}: expected {_SPEC}, got {text!r}")
     low, high = (_number(name, part, text) for part in parts[:2])
     try:
-        return Values(list(spaced(low, high, int(parts[2]), log=len(parts) == 4)), True)
+        found = spaced(low, high, int(parts[2]), log=len(parts) == 4)
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from None
+    # Whole numbers stay whole, so that counts may be ranges too; an option that takes any number makes them its own.
+    whole = all(x.is_integer() for x in found) and not set(".e") & set("".join(parts[:2]).lower())
+    return Values([int(x) for x in found] if whole else list(found), True)
 
 
 def parse_ends(name: str, text: str) -> Values:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from fedjax_layers.data.corruption import CORRUPTIONS
@@ -13,8 +13,8 @@ from fedjax_layers.ops.poison import POISONS
 from fedjax_layers.simulation.config import RunConfig
 from fedjax_layers.simulation.option_homes import option_homes
 from fedjax_layers.simulation.records import to_json
-from fedjax_layers.simulation.setup import TRACED, traced_numbers
 from fedjax_layers.simulation.sweeps.decisions import decision_of
+from fedjax_layers.simulation.traced import TRACED, traceable_counts, traced_numbers
 
 SEED_FIELDS = {"start": "start_seed", "partition": "partition_seed", "sampling": "seed"}
 _READ_LAST = ("rounds", "patience", "moment", "selection")  # when a run ends and what is told of it
@@ -30,12 +30,14 @@ class SweptRun(NamedTuple):
       setting: what was varied, by name.
       seed: of the run.
       config: all of it.
+      counts: whole numbers among its algorithm's options that are traced, because they are varied.
     """
 
     number: int
     setting: dict[str, Any]
     seed: int
     config: RunConfig
+    counts: frozenset[str] = frozenset()
 
 
 def swept_runs(
@@ -64,6 +66,7 @@ def swept_runs(
         if what not in SEED_FIELDS:
             raise unknown_name("seeds_vary", what, SEED_FIELDS)
     runs: list[SweptRun] = []
+    varied = {name.rpartition(".")[2] for setting in settings for name in setting}
     for setting in settings:
         for name in _SEEDS:
             if name in setting:
@@ -71,8 +74,9 @@ def swept_runs(
         config = make(setting)
         if config.save_model:
             raise ValueError("save_model: expected none in a sweep, which keeps no models")
+        counts = frozenset(varied & traceable_counts(config.algorithm))
         for seed in seeds:
-            runs.append(SweptRun(len(runs), dict(setting), seed, _seeded(config, seed, seeds_vary)))
+            runs.append(SweptRun(len(runs), dict(setting), seed, _seeded(config, seed, seeds_vary), counts))
     return runs
 
 
@@ -114,7 +118,7 @@ def is_traced(config: RunConfig, name: str) -> bool:
     bare = name.rpartition(".")[2]
     return (
         bare in TRACED
-        or bare in traced_numbers(config)["options"]
+        or bare in traced_numbers(config, traceable_counts(config.algorithm))["options"]
         or (bare == "attack_strength" and config.attack in POISONS)
     )
 
@@ -131,25 +135,31 @@ def data_key(config: RunConfig) -> str:
     return _text(parts)
 
 
-def program_key(config: RunConfig) -> str:
-    """Equal for runs of one program, where their data have the same shapes."""
+def program_key(config: RunConfig, counts: Collection[str] = ()) -> str:
+    """Equal for runs of one program, where their data have the same shapes.
+
+    ``counts`` names whole numbers among the algorithm's options that are traced.
+    """
     fields = to_json(config)
     for name in (*TRACED, *_SEEDS, *_READ_LAST, "attack_strength"):
         del fields[name]
     fields["data_options"].pop("split_seed", None)
-    for name in traced_numbers(config)["options"]:
+    for name in traced_numbers(config, counts)["options"]:
         fields["algorithm_options"][name] = "traced"
     return _text(fields | {"own_start": config.start_seed is not None, "tail": _tail(config)})
 
 
-def family_key(config: RunConfig) -> str:
-    """Equal for runs that are the same but for a decision, for when they end, or for what is told of them."""
+def family_key(config: RunConfig, counts: Collection[str] = ()) -> str:
+    """Equal for runs that are the same but for a decision, for when they end, or for what is told of them.
+
+    ``counts`` as in :func:`program_key`: a decision about a number that is not traced is made while compiling.
+    """
     fields = to_json(config)
     for name in _READ_LAST:
         del fields[name]
     decision = decision_of(config)
-    if decision is not None:
-        fields["algorithm_options"].pop(decision.option, None)
+    if decision is not None and decision.option in traced_numbers(config, counts)["options"]:
+        del fields["algorithm_options"][decision.option]
     return _text(fields | {"tail": _tail(config)})
 
 

@@ -38,6 +38,7 @@ def test_ranges():
     [
         ("1.0:4.0:4", [1.0, 2.0, 3.0, 4.0], True),
         ("1e-2:1:3:log", [0.01, 0.1, 1.0], True),
+        ("1:9:3", [1, 5, 9], True),
         ("1,2.5,true,best", [1, 2.5, True, "best"], False),
         ("7", [7], False),
     ],
@@ -46,6 +47,7 @@ def test_specs(text, values, is_range):
     found = parse_values("x", text)
     assert found.values == (pytest.approx(values) if is_range else values)
     assert found.is_range == is_range
+    assert [type(x) for x in found.values] == [type(x) for x in values]
 
 
 def test_intervals():

@@ -70,6 +70,33 @@ def test_many_settings_with_a_seed_see_the_same_batches():
     assert_rows(rows[::4], runs[::4], 1e-5)
 
 
+@pytest.mark.parametrize(
+    ("algorithm", "name", "values", "options"),
+    [
+        ("fedtlu", "k", [0, 1, 2, 9], {}),
+        ("heurpfedla", "retained", [0, 1, 3], {}),
+        ("fedper", "personal_layers", [0, 1, 4], {}),
+        ("player_fl", "fixed_cut", [0, 2, 4], {}),
+        ("permfl", "team_rounds", [1, 3], {"num_teams": 2}),
+    ],
+)
+def test_whole_numbers_that_are_varied_are_traced(algorithm, name, values, options):
+    base = make(algorithm, algorithm_options=options, moments="both")
+    runs = runs_of(base, product(**{name: values}))
+    computer = Computer(None)
+    rows = run_sweep(runs, computer)
+    assert computer.compiled == 1
+    assert_rows(rows, runs, 1e-6)
+
+
+def test_rounds_before_a_setting_matters_are_computed_once():
+    runs = runs_of(make("demlearn", rounds=6, eval_every=2), product(amplified_rounds=[1, 3, 5, 9, 20]))
+    seen = []
+    rows = run_sweep(runs, Computer(None), tick=lambda done, branches: seen.append(done))
+    assert_rows(rows, runs, 1e-6)
+    assert sorted(seen) == [2] * 2 + [4] * 3 + [6] * 4  # of 15 periods
+
+
 def test_what_is_only_told_otherwise_is_computed_once():
     base = make("fedbabu", moments="both", eval_every=2)
     settings = product(rounds=[4, 3, 2], selection=["best", "last"], moment=["served", "trained"])
