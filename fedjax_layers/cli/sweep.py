@@ -205,8 +205,8 @@ def _how(record: Mapping[str, Any]) -> str:
     several = (
         f"{at_once} runs at once" if at_once > 1 else f"runs in turn, client axis: {record['client_axis']['chosen']}"
     )
-    seconds = record.get("seconds_per_run_and_period", {})
+    seconds = record.get("seconds_per_run", {})
     measured = ", ".join(f"{1000 * float(s):.3g} ms at {width}" for width, s in seconds.items())
     usable = f" of {record['usable_bytes'] / 1e9:.3g}" if record["usable_bytes"] else ""
     memory = f"{record['memory_bytes'] / 1e9:.3g}{usable} GB a device"
-    return f"{several} ({record['how']}{': per run and period ' + measured if len(seconds) > 1 else ''}); {memory}"
+    return f"{several} ({record['how']}{': per run ' + measured if len(seconds) > 1 else ''}); {memory}"

@@ -5,7 +5,10 @@ import numpy as np
 import pytest
 
 from fedjax_layers.simulation.config import RunConfig
-from fedjax_layers.simulation.setup import assemble, load_clients, make_sampling, prepare
+from fedjax_layers.simulation.experiment import execute
+from fedjax_layers.simulation.periods import common_start
+from fedjax_layers.simulation.setup import assemble, check_numbers, load_clients, make_sampling, prepare, vary
+from fedjax_layers.simulation.traced import traceable_counts
 
 
 def config_of(algorithm="fedavg", **values):
@@ -125,3 +128,52 @@ def test_the_learning_rate_decays_by_round(clients):
     built = assemble(config_of(learning_rate_decay=0.5), clients)
     scale = built.builder.make_trainer(built.inputs.hyper).step_scale
     assert [float(scale(np.int32(t))) for t in range(3)] == [1.0, 0.5, 0.25]
+
+
+def test_the_start_has_a_seed_of_its_own(clients):
+    """The same start as that of another seed's run, in cohorts and batches of this one."""
+
+    def first_loss(**seeds):
+        experiment = assemble(config_of(rounds=1, **seeds), clients)
+        start = common_start(experiment.builder.task, experiment.inputs)
+        return execute(experiment)[1].rounds["loss"][0], np.concatenate([x.ravel() for x in jax.tree.leaves(start)])
+
+    (loss, start), (own_loss, own_start), (other_loss, other_start) = (
+        first_loss(seed=0),
+        first_loss(seed=1),
+        first_loss(seed=1, start_seed=0),
+    )
+    np.testing.assert_array_equal(start, other_start)
+    assert not np.array_equal(start, own_start)
+    assert len({loss, own_loss, other_loss}) == 3
+    assert first_loss(seed=0, start_seed=0)[0] == loss
+
+
+def test_another_run_on_the_same_data_is_the_run_by_itself(clients):
+    options = {"algorithm_options": {"threshold": 1.1}}
+    first = assemble(config_of("player_fl", rounds=2, **options), clients)
+    other = {"algorithm_options": {"threshold": 9.0}}
+    for changes in ({"seed": 3, "learning_rate": 0.01}, {"start_seed": 5, **other}):
+        config = config_of("player_fl", rounds=2, **options | changes)
+        again, alone = vary(first, config), assemble(config, clients)
+        assert again.inputs.federation is first.inputs.federation
+        jax.tree.map(np.testing.assert_array_equal, again.inputs.hyper, alone.inputs.hyper)
+        one, other = execute(again)[1].to_arrays(), execute(alone)[1].to_arrays()
+        jax.tree.map(np.testing.assert_array_equal, one, other)
+
+
+def test_whole_numbers_are_traced_where_asked_and_looked_at_all_the_same(clients):
+    assert {"personal_layers"} <= traceable_counts("fedper")
+    assert traceable_counts("fedtlu") == {"k", "score_every"}
+    config = config_of("fedper", algorithm_options={"personal_layers": 1})
+    experiment = assemble(config, clients, counts={"personal_layers"})
+    assert experiment.builder.options == ()
+    assert int(experiment.inputs.hyper["options"]["personal_layers"]) == 1
+    assert assemble(config, clients).builder.options == (("personal_layers", 1),)
+    check_numbers(experiment, config_of("fedper", algorithm_options={"personal_layers": 4}))
+    with pytest.raises(ValueError, match="personal_layers: expected at most the model's 4 layers, got 5"):
+        check_numbers(experiment, config_of("fedper", algorithm_options={"personal_layers": 5}))
+    heurpfedla = config_of("heurpfedla", algorithm_options={"retained": 1})
+    experiment = assemble(heurpfedla, clients, counts={"retained"})
+    with pytest.raises(ValueError, match="retained"):
+        check_numbers(experiment, config_of("heurpfedla", algorithm_options={"retained": 5}))

@@ -111,12 +111,14 @@ def sweep(
 
     Raises:
       ValueError: an empty grid, settings of different names, no seeds or one twice, ``seeds_vary`` of other names, a
-        partition that is to vary and does not, or ``rounds`` or ``width`` below 1.
+        moment to ``compare`` that is not evaluated, or ``rounds`` or ``width`` below 1.
     """
     settings = settings_of(grid)
     plan = Plan(task, eval_every, axis, tuple(moments))
     request = _Request(build, settings, data, rounds, tuple(seeds), tuple(seeds_vary), sampling, weights, plan)
     _check(request, width, decide)
+    if stopping.rungs and compare[0] not in moments:
+        raise ValueError(f"compare: expected one of the evaluated moments {', '.join(moments)}, got {compare[0]!r}")
     chosen = Programs(width)
     outcomes: dict[int, Outcome] = {}
     by_setting = {number: number // len(seeds) for number in range(len(settings) * len(seeds))}
@@ -125,7 +127,8 @@ def sweep(
     def ended(some: list[Run], outcome: Outcome) -> None:
         for run in some:
             outcomes[run.number] = outcome
-            contest.note_end(run.number, outcome.history)
+            if stopping.rungs:
+                contest.note_end(run.number, outcome.history)
             if on_end is not None:
                 on_end(run.number, outcome)
 

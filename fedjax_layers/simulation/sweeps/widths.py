@@ -1,4 +1,4 @@
-"""How many runs are computed at once: in turn, or as many vectorised as a short timing of real periods finds best."""
+"""How many runs are computed at once: in turn, or as many vectorised as a short timing of real rounds finds best."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from fedjax_layers.simulation.sweeps.programs import Program
 
 WIDTHS = (8, 32, 128, 512)  # runs per device that are tried
 _WORTHWHILE = 15.0  # seconds of work, below which compiling more programs does not pay
-_LONGEST = 30.0  # seconds that one period of a candidate may take, were it no faster than runs in turn
+_SAMPLE = 0.5  # seconds of a run in turn that are timed, where a period takes longer
+_LONGEST = 40.0  # seconds that timing one candidate may take, were it no faster than the best so far
 _SHARE_OF_MEMORY = 0.8
 
 
@@ -46,7 +47,7 @@ def pinned_width(make: Callable[[int], Program], runs: Sequence[Inputs], width: 
 def choose_width(
     make: Callable[[int], Program], runs: Sequence[Inputs], periods: int, number: int, memory: int | None
 ) -> Choice:
-    """Time one period of the runs in turn and at growing widths; take the fastest.
+    """Time some rounds and an evaluation of the runs, in turn and at growing widths; take the fastest.
 
     Runs in turn give the numbers of a single run to the last bit and compile nothing that a single run does not. Wider
     programs are tried where there is much to do; one that would not fit into memory, or that would take too long to be
@@ -60,19 +61,22 @@ def choose_width(
       memory: as for :func:`pinned_width`.
 
     Returns:
-      The choice and its record: seconds per run and period by width.
+      The choice and its record: seconds per run by width.
     """
     best = make(1)
     needed = {1: _needed(best, runs)}
-    seconds = {1: _seconds(best, runs)}
-    for width in WIDTHS if seconds[1] * periods * number > _WORTHWHILE else ():
+    period = best.plan.eval_every
+    rounds = max(1, min(period, int(_SAMPLE / max(_seconds(best, runs, 1), 1e-9))))
+    seconds = {1: _seconds(best, runs, rounds)}
+    work = seconds[1] * periods * number * period / rounds
+    for width in WIDTHS if work > _WORTHWHILE else ():
         program = make(width)
-        if program.size >= 2 * len(runs) or seconds[1] * program.size > _LONGEST:
+        if program.size >= 2 * len(runs) or min(seconds.values()) * program.size > _LONGEST:
             break
         needed[width] = _needed(program, runs)
         if memory is not None and needed[width] > memory:
             break
-        seconds[width] = _seconds(program, runs)
+        seconds[width] = _seconds(program, runs, rounds)
         if seconds[width] > min(seconds.values()):
             break
         best = program
@@ -81,7 +85,8 @@ def choose_width(
         "width": chosen,
         "runs_at_once": best.size,
         "how": "measured",
-        "seconds_per_run_and_period": {str(width): round(found, 6) for width, found in seconds.items()},
+        "rounds_timed": rounds,
+        "seconds_per_run": {str(width): round(found, 6) for width, found in seconds.items()},
         "memory_bytes": needed[chosen],
         "usable_bytes": memory,
     }
@@ -108,14 +113,13 @@ def _needed(program: Program, runs: Sequence[Inputs]) -> int:
     return program.planned_bytes(stack, program.start(stack))
 
 
-def _seconds(program: Program, runs: Sequence[Inputs]) -> float:
-    """Seconds per run of one period, the second one of a run: nothing is compiled or read for the first time."""
+def _seconds(program: Program, runs: Sequence[Inputs], rounds: int) -> float:
+    """Seconds per run of so many rounds and an evaluation, after one that reads everything for the first time."""
     stack = _filled(program, runs)
     state = program.start(stack)
-    count = program.plan.eval_every
-    state, _, _ = program.period(stack, state, 0, count)
+    state, _, _ = program.period(stack, state, 0, 1)
     began = time.perf_counter()
-    program.period(stack, state, count, count)
+    program.period(stack, state, 1, rounds)
     return (time.perf_counter() - began) / min(program.size, len(runs))
 
 

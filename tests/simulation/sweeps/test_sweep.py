@@ -144,10 +144,22 @@ def test_a_run_without_numbers_ends_and_hurts_no_other(width):
     assert kept.why == ["finished"]
 
 
+def test_many_settings_with_a_seed_are_vectorised_over_settings():
+    settings = grid.product(rate=np.geomspace(0.01, 0.2, 9).tolist(), mu=[0.1])
+    how = {"rounds": 2, "sampling": uniform(3, C)}
+    runs = ClientAxis(mesh=device_mesh(2))
+    found = sweep(build("fedprox", "mu"), settings, TASK, source(), seeds=(4, 7), width=2, runs=runs, **how)
+    assert found.record["programs"] == 1
+    for i in (0, 7, 16, 17):
+        setting, seed = found.settings[i], found.seeds[i]
+        alone = simulate(build("fedprox", "mu"), TASK, source(), hyper=setting, seed=seed, **how)
+        same(found.histories[i], alone.history, 1e-5)
+
+
 def test_the_scores_of_all_runs():
-    found = sweep(build("fedavg"), {"rate": [0.1, 0.2]}, TASK, source(), rounds=2)
-    expected = [h.scores("trained", "best")["accuracy"].mean() for h in found.histories]
-    np.testing.assert_array_equal(found.scores("accuracy"), expected)
+    found = sweep(build("fedavg"), {"rate": [0.1, 0.2]}, TASK, source(), rounds=2, moments=("served",))
+    expected = [h.scores("served", "best")["accuracy"].mean() for h in found.histories]
+    np.testing.assert_array_equal(found.scores("accuracy", "served"), expected)
     with pytest.raises(ValueError, match="metric: expected one that these runs have"):
         found.scores("perplexity")
 
@@ -163,6 +175,7 @@ def test_the_scores_of_all_runs():
         ({"seeds_vary": ("cohorts",)}, "seeds_vary: expected some of start, partition, sampling, got 'cohorts'"),
         ({"rounds": 0}, "rounds: expected at least 1, got 0"),
         ({"width": 0}, "width: expected at least 1, got 0"),
+        ({"moments": ("served",), "stopping": Stopping((1,))}, "compare: expected one of the evaluated moments served"),
         ({"decide": ("threshold", threshold_decision())}, "decide: expected a name of the grid, one of rate"),
     ],
 )

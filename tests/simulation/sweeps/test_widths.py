@@ -15,10 +15,11 @@ class Fake:
     """A program whose periods take as long as it is told, by a clock of its own."""
 
     clock = 0.0
+    plan_rounds = 2
 
     def __init__(self, width, seconds, per_run=1000):
         self.size, self.seconds, self.bytes = width, seconds, per_run * width
-        self.plan, self.compiled = Plan(toy.make_task(np.float32), 2), {}
+        self.plan, self.compiled = Plan(toy.make_task(np.float32), Fake.plan_rounds), {}
 
     def put(self, runs):
         assert len(runs) == self.size
@@ -32,13 +33,14 @@ class Fake:
         return self.bytes
 
     def period(self, stack, state, first, count):
-        Fake.clock += self.seconds
+        Fake.clock += self.seconds * (count + 1) / 2  # as long again for the evaluation
         return state, [], []
 
 
 @pytest.fixture(autouse=True)
 def _clock(monkeypatch):
     monkeypatch.setattr(widths.time, "perf_counter", lambda: Fake.clock)
+    monkeypatch.setattr(Fake, "plan_rounds", 2)
 
 
 def make(seconds):
@@ -53,27 +55,36 @@ def make(seconds):
 
 
 def test_the_fastest_width_is_taken_and_wider_ones_are_not_tried_after_a_slower():
-    of, made = make({1: 0.1, 8: 0.05, 32: 0.06, 128: 0.01})
+    of, made = make({1: 0.2, 8: 0.1, 32: 0.12, 128: 0.01})
     choice = choose_width(of, RUNS, periods=10, number=512, memory=None)
     assert choice.program is made[8]
     assert sorted(made) == [1, 8, 32]
     assert choice.record["width"] == choice.record["runs_at_once"] == 8
-    assert choice.record["seconds_per_run_and_period"] == {"1": 0.1, "8": 0.05, "32": 0.06}
+    assert choice.record["seconds_per_run"] == {"1": 0.3, "8": 0.15, "32": 0.18}
+    assert choice.record["rounds_timed"] == 2
 
 
 @pytest.mark.parametrize(
     ("seconds", "periods", "number", "memory", "tried"),
     [
-        ({1: 0.1, 8: 0.01}, 1, 100, None, [1]),  # too little to do
+        ({1: 0.1, 8: 0.01}, 1, 50, None, [1]),  # too little to do
         ({1: 0.1, 8: 0.01, 32: 0.001}, 10, 512, 10_000, [1, 8]),  # 32 would not fit: made, and not timed
-        ({1: 5.0, 8: 0.1}, 10, 512, None, [1]),  # a period of 8 might take 40 s
+        ({1: 5.5, 8: 0.1}, 10, 512, None, [1]),  # timing 8 might take 44 s
     ],
 )
 def test_what_is_not_worthwhile_or_does_not_fit_is_not_timed(seconds, periods, number, memory, tried):
     of, _ = make(seconds)
     choice = choose_width(of, RUNS, periods, number, memory)
-    assert [int(width) for width in choice.record["seconds_per_run_and_period"]] == tried
+    assert [int(width) for width in choice.record["seconds_per_run"]] == tried
     assert choice.record["width"] == tried[-1]
+
+
+def test_of_a_long_period_only_some_rounds_are_timed():
+    of, made = make({1: 0.09, 8: 0.05, 32: 0.06})
+    Fake.plan_rounds = 100
+    choice = choose_width(of, RUNS, periods=2, number=64, memory=None)
+    assert choice.record["rounds_timed"] == 5  # half a second
+    assert choice.program is made[8]
 
 
 def test_wider_than_the_runs_that_go_together_is_waste():
