@@ -140,9 +140,8 @@ class Branches:
         size = self.program.size
         filled = [batch[i % len(batch)] for i in range(size)]  # places left over repeat a branch
         stack = self.program.put([branch.members[0].inputs for branch in filled])
-        state = self.program.start(stack)
-        if batch[0].state is not None:
-            state = self.program.join([branch.state for branch in filled])
+        fresh = batch[0].state is None
+        state = self.program.start(stack) if fresh else self.program.join([branch.state for branch in filled])
         while True:
             before = self._before(batch, state)
             first = batch[0].history.rounds_done

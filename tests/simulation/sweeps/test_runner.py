@@ -27,6 +27,10 @@ def runs_of(base, settings, seeds=(0,), vary=("start", "partition", "sampling"))
     return swept_runs(settings, seeds, lambda setting: joined(base, setting), vary)
 
 
+def slow(*values):
+    return pytest.param(*values, marks=pytest.mark.slow)
+
+
 def alone(run):
     """The row of a run by itself."""
     experiment = prepare(run.config)
@@ -75,9 +79,9 @@ def test_many_settings_with_a_seed_see_the_same_batches():
     [
         ("fedtlu", "k", [0, 1, 2, 9], {}),
         ("heurpfedla", "retained", [0, 1, 3], {}),
-        ("fedper", "personal_layers", [0, 1, 4], {}),
-        ("player_fl", "fixed_cut", [0, 2, 4], {}),
-        ("permfl", "team_rounds", [1, 3], {"num_teams": 2}),
+        slow("fedper", "personal_layers", [0, 1, 4], {}),
+        slow("player_fl", "fixed_cut", [0, 2, 4], {}),
+        slow("permfl", "team_rounds", [1, 3], {"num_teams": 2}),
     ],
 )
 def test_whole_numbers_that_are_varied_are_traced(algorithm, name, values, options):
@@ -112,10 +116,10 @@ def test_what_is_only_told_otherwise_is_computed_once():
     ("algorithm", "changes"),
     [
         ("permfl", {"team_formation": "random_teams", "moments": "served", "moment": "served"}),
-        ("fedavg", {"attack": "noise", "bad_clients": 0.5}),
+        slow("fedavg", {"attack": "noise", "bad_clients": 0.5}),
         ("fedavg", {"attack": "label_flip", "bad_clients": 0.5}),
-        ("hsgd", {"team_formation": "by_updates", "moments": "served", "moment": "served"}),
-        ("fedavg", {"drift": ("class_swap@1:0.5",)}),
+        slow("hsgd", {"team_formation": "by_updates", "moments": "served", "moment": "served"}),
+        slow("fedavg", {"drift": ("class_swap@1:0.5",)}),
     ],
 )
 def test_what_a_seed_decides_beside_numbers(algorithm, changes):
@@ -125,6 +129,7 @@ def test_what_a_seed_decides_beside_numbers(algorithm, changes):
     assert_rows(rows, runs)
 
 
+@pytest.mark.slow
 def test_static_choices_are_grouped_by_program():
     base = make("fedavg")
     settings = product(learning_rate=[0.01, 0.1], algorithm=["fedavg", "local"], batch_size=[64, 128])
