@@ -58,7 +58,8 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     commands.add_parser("doctor", help="check devices, versions and data", allow_abbrev=False)
     data_commands = _add_data(commands)
     subs = {"run": [run], "compare": [compare], "pretrain": [pretrain], "sweep": [sweep], "merge": [joining]}
-    own_subs = (subs | {"data": data_commands}).get(arguments[0] if arguments else "", [])
+    subs["data"] = [*data_commands, run]  # a run's flags are known to be none of data's, which refuses them
+    own_subs = subs.get(arguments[0] if arguments else "", [])
     known = {flag for sub in (parser, *own_subs) for action in sub._actions for flag in action.option_strings}
     own, unknown = _split_unknown(arguments, known)
     options = parser.parse_args(own)
