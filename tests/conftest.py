@@ -1,4 +1,4 @@
-"""Eight CPU devices, the folders of real data and of decoded ones; strict promotion is set in tests/ops alone."""
+"""Eight CPU devices; folders of real data, decoded data and programs. Strict promotion is set in tests/ops alone."""
 
 import os
 import pathlib
@@ -20,6 +20,16 @@ def pytest_configure(config):
         os.environ["FEDJAX_LAYERS_CACHE"] = folder.name
         config.add_cleanup(lambda: os.environ.pop("FEDJAX_LAYERS_CACHE"))
         config.add_cleanup(folder.cleanup)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _keep_programs(tmp_path_factory):
+    """Most of a short run is its compilation: what one test of a worker compiled, later ones load.
+
+    A folder per worker, as JAX does not write a program's file in one piece.
+    """
+    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("programs")))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 
 @pytest.fixture(autouse=True, scope="module")
