@@ -109,7 +109,7 @@ def _add_sweep(parser: argparse.ArgumentParser) -> None:
     add("--shard", default="0/1", metavar="I/N", help="compute part I, from 0, of N")
 
 
-def _add_data(commands: Any) -> list[argparse.ArgumentParser]:
+def _add_data(commands: Any) -> list[_Parser]:
     """``data list``, ``data prepare`` and ``data show``."""
     about = commands.add_parser("data", help="list, prepare or show data sets", allow_abbrev=False)
     actions = about.add_subparsers(dest="action", required=True, parser_class=_Parser)

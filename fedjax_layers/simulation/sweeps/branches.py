@@ -8,57 +8,17 @@ for whom it would have been another one in some round go back to the state befor
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
 from fedjax_layers.simulation.history import History
-from fedjax_layers.simulation.periods import Inputs
 from fedjax_layers.simulation.recording import add_finish, add_period
 from fedjax_layers.simulation.sweeps.programs import Log, Program
-
-_MANY_SETTINGS = 8  # with a seed, from which on runs are vectorised over settings and not over seeds
+from fedjax_layers.simulation.sweeps.runs import Outcome, Run, chunks_of, families_of
 
 Decide = Callable[[Sequence[Any], dict[str, np.ndarray], int], np.ndarray]
-
-
-Over = Callable[[History], str | None]
-
-
-def never(*_: Any) -> None:
-    """No reason to end a run, or to stop."""
-
-
-class Run(NamedTuple):
-    """One run of a sweep.
-
-    Attributes:
-      number: its place in the sweep.
-      inputs: its traced part.
-      rounds: how many.
-      family: runs of one family differ in ``setting`` alone.
-      setting: what the decision reads; ``None`` where there is none.
-      stream: runs of one stream may be computed at once; others are kept apart.
-      over: ``history -> why it ends before its rounds are done``, or ``None``.
-    """
-
-    number: int
-    inputs: Inputs
-    rounds: int
-    family: Hashable
-    setting: Any = None
-    stream: Hashable = None
-    over: Over = never
-
-
-class Outcome(NamedTuple):
-    """Why a run ended (``finished``, or what ``over`` or the stopping rule said), and its history."""
-
-    why: str
-    history: History
-
-
 OnEnd = Callable[[list[Run], Outcome], None]
 Tick = Callable[[int, int], bool | None]  # (rounds done, by how many branches) -> whether to stop at once
 
@@ -99,7 +59,7 @@ class Branches:
     ) -> None:
         self.program, self._decide, self._on_end, self._tick = program, decide, on_end, tick
         families = [Branch(members) for members in families_of(runs)]
-        self._chunks = _chunks(families, program.size, lambda branch: branch.members[0].stream)
+        self._chunks = chunks_of(families, program.size, lambda branch: branch.members[0].stream)
 
     @property
     def waiting(self) -> list[Branch]:
@@ -133,7 +93,7 @@ class Branches:
             if gone:
                 self._on_end(gone, Outcome(why, branch.history))
         left = [branch for branch in self.waiting if branch.members]
-        self._chunks = _chunks(left, self.program.size, lambda branch: branch.members[0].stream)
+        self._chunks = chunks_of(left, self.program.size, lambda branch: branch.members[0].stream)
 
     def _compute(self, batch: list[Branch], until: int | None) -> list[Branch]:
         """Go on with branches of the same round until one of them changes; those that are left."""
@@ -211,45 +171,3 @@ def _rounds_ahead(batch: list[Branch], done: int, period: int, until: int | None
     last = min(run.rounds for branch in batch for run in branch.members)
     count = min(period - done % period, last - done)
     return count if until is None else min(count, until - done)
-
-
-def share_seeds(runs: Sequence[Run], seeds: Sequence[Hashable]) -> tuple[list[Run], bool]:
-    """Runs in streams of one seed each where there are many settings, so that a call's runs see the same batches.
-
-    Args:
-      runs: of one program on the same data.
-      seeds: what decides each run's key and start.
-
-    Returns:
-      The runs, and whether they are in such streams.
-    """
-    families: dict[Hashable, set[Hashable]] = {}
-    for run, seed in zip(runs, seeds, strict=True):
-        families.setdefault(seed, set()).add(run.family)
-    shared = min(map(len, families.values())) >= _MANY_SETTINGS
-    return [run._replace(stream=seed if shared else None) for run, seed in zip(runs, seeds, strict=True)], shared
-
-
-def families_of(runs: Sequence[Run]) -> list[list[Run]]:
-    """The runs by family, families in the order of their first run."""
-    families: dict[Hashable, list[Run]] = {}
-    for run in runs:
-        families.setdefault(run.family, []).append(run)
-    return list(families.values())
-
-
-def needed_runs(runs: Sequence[Run], size: int, there: Collection[int]) -> list[Run]:
-    """Runs that are computed where those numbered ``there`` are done, ``size`` families at once."""
-    if size == 1:
-        return [run for run in runs if run.number not in there]
-    chunks = _chunks(families_of(runs), size, lambda family: family[0].stream)
-    needed = [chunk for chunk in chunks if any(run.number not in there for family in chunk for run in family)]
-    return [run for chunk in needed for family in chunk for run in family]
-
-
-def _chunks(items: Sequence[Any], size: int, stream_of: Callable[[Any], Hashable]) -> list[list[Any]]:
-    """Items in groups of ``size``, each of one stream."""
-    streams: dict[Hashable, list[Any]] = {}
-    for item in items:
-        streams.setdefault(stream_of(item), []).append(item)
-    return [own[i : i + size] for own in streams.values() for i in range(0, len(own), size)]

@@ -15,9 +15,10 @@ from fedjax_layers.simulation.experiment import out_of_patience
 from fedjax_layers.simulation.history import History
 from fedjax_layers.simulation.probe import AxisChoice, device_mesh, recorded_axis
 from fedjax_layers.simulation.setup import Experiment, check_numbers, prepare, vary
-from fedjax_layers.simulation.sweeps.branches import Branches, Outcome, Over, Run, Tick, needed_runs, share_seeds
+from fedjax_layers.simulation.sweeps.branches import Branches, Tick
 from fedjax_layers.simulation.sweeps.decisions import decision_of
 from fedjax_layers.simulation.sweeps.programs import InTurn, Program, Vectorised
+from fedjax_layers.simulation.sweeps.runs import Outcome, Over, Run, needed_runs, share_seeds
 from fedjax_layers.simulation.sweeps.settings import SweptRun, data_key, family_key, program_key
 from fedjax_layers.simulation.sweeps.stopping import Stopping, diverging
 from fedjax_layers.simulation.sweeps.widths import Programs

@@ -7,11 +7,12 @@ from typing import Any
 
 from fedjax_layers.simulation.history import History
 from fedjax_layers.simulation.setup import Experiment
-from fedjax_layers.simulation.sweeps.branches import Outcome, Tick
+from fedjax_layers.simulation.sweeps.branches import Tick
 from fedjax_layers.simulation.sweeps.computing import Computer
 from fedjax_layers.simulation.sweeps.ranking import rank
 from fedjax_layers.simulation.sweeps.rows import row_of
 from fedjax_layers.simulation.sweeps.rungs import Contest, run_all
+from fedjax_layers.simulation.sweeps.runs import Outcome
 from fedjax_layers.simulation.sweeps.settings import SweptRun
 from fedjax_layers.simulation.sweeps.stopping import Stopping, merit
 from fedjax_layers.simulation.sweeps.store import SweepStore

@@ -11,7 +11,7 @@ import numpy as np
 
 from fedjax_layers.simulation.history import History
 from fedjax_layers.simulation.scoring import LOWER_IS_BETTER, headline
-from fedjax_layers.simulation.sweeps.branches import Over
+from fedjax_layers.simulation.sweeps.runs import Over
 
 DIVERGED = "diverged"
 BEHIND = "stopped"

@@ -17,9 +17,10 @@ from fedjax_layers.simulation.history import History
 from fedjax_layers.simulation.periods import Build, Plan, start_params
 from fedjax_layers.simulation.sampling import Sampling
 from fedjax_layers.simulation.simulate import make_inputs
-from fedjax_layers.simulation.sweeps.branches import Branches, Decide, Outcome, Run, never, share_seeds
+from fedjax_layers.simulation.sweeps.branches import Branches, Decide, OnEnd
 from fedjax_layers.simulation.sweeps.programs import InTurn, Program, Vectorised
 from fedjax_layers.simulation.sweeps.rungs import Contest, run_all
+from fedjax_layers.simulation.sweeps.runs import Outcome, Run, never, share_seeds
 from fedjax_layers.simulation.sweeps.stopping import Stopping, diverging, merit
 from fedjax_layers.simulation.sweeps.widths import Programs
 from fedjax_layers.types import Task
@@ -132,21 +133,7 @@ def sweep(
             if on_end is not None:
                 on_end(run.number, outcome)
 
-    def groups() -> Iterator[Branches]:
-        for group in request.groups(None if decide is None else decide[0], stopping):
-            own, same_seed = share_seeds(group, [run.number % len(seeds) for run in group])
-            program = chosen.choose(
-                "runs",
-                (build, plan),
-                functools.partial(request.program, runs=runs, same_seed=same_seed),
-                [run.inputs for run in own if run.stream == own[0].stream],
-                periods=-(-rounds // eval_every),
-                number=len(by_setting),
-                exact=decide is not None,
-            )
-            yield Branches(program, own, decide=None if decide is None else decide[1], on_end=ended, tick=never)
-
-    run_all(groups(), stopping.rungs, contest)
+    run_all(request.branches(chosen, runs, decide, stopping, ended), stopping.rungs, contest)
     ordered = [outcomes[number] for number in by_setting]
     return SweepResult(
         [dict(settings[i]) for i in by_setting.values()],
@@ -169,6 +156,24 @@ class _Request(NamedTuple):
     sampling: Sampling | None
     weights: np.ndarray | None
     plan: Plan
+
+    def branches(
+        self, chosen: Programs, axis: ClientAxis, decide: tuple[str, Decide] | None, stopping: Stopping, on_end: OnEnd
+    ) -> Iterator[Branches]:
+        """Groups of runs on the same data with the program that computes them, ``axis`` that of vectorised ones."""
+        name, decision = decide or (None, None)
+        for group in self.groups(name, stopping):
+            own, same_seed = share_seeds(group, [run.number % len(self.seeds) for run in group])
+            program = chosen.choose(
+                "runs",
+                (self.build, self.plan, same_seed),
+                functools.partial(self.program, runs=axis, same_seed=same_seed),
+                [run.inputs for run in own if run.stream == own[0].stream],
+                periods=-(-self.rounds // self.plan.eval_every),
+                number=len(self.settings) * len(self.seeds),
+                exact=decision is not None,
+            )
+            yield Branches(program, own, decide=decision, on_end=on_end, tick=never)
 
     def program(self, width: int, runs: ClientAxis, same_seed: bool) -> Program:
         if width == 1:
