@@ -7,13 +7,16 @@ import inspect
 from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
+_LISTED = 60  # names, beyond which the nearest ones tell more than all of them
+
 
 def unknown_name(argument: str, name: object, known: Iterable[str]) -> ValueError:
     """The error for a name outside ``known``: one line with argument, found, nearest and expected."""
     options = sorted(known)
-    near = difflib.get_close_matches(str(name), options, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(str(name), options, n=5, cutoff=0.5)
+    listed = [*near, f"... ({len(options)} names)"] if near and len(options) > _LISTED else options
     hint = f"; did you mean {near[0]!r}?" if near else ""
-    return ValueError(f"{argument}: expected one of {', '.join(options) or 'nothing'}, got {name!r}{hint}")
+    return ValueError(f"{argument}: expected one of {', '.join(listed) or 'nothing'}, got {name!r}{hint}")
 
 
 def options_of(fn: Callable[..., Any]) -> set[str]:
