@@ -6,7 +6,8 @@ found.
     python -m experiments.fedtlu_k --preset laptop --data-dir DATA
 
 UD English from scratch, where the score's choice was ahead of a random one (``fedtlu_lm``). k is traced: a rule's k are
-one program. With no block or all of them the rules are one, and FedTLU's run stands for all.
+one program. Scores are the global model's on the clients' own test examples. With no block or all of them the rules are
+one, and FedTLU's run stands for all.
 """
 
 from __future__ import annotations
