@@ -142,7 +142,7 @@ def assert_same_results(one, other):
         assert values.tobytes() == clients_b[name].tobytes(), name
 
 
-@pytest.mark.parametrize("algorithm", ["player_fl", "local_adaptation"])
+@pytest.mark.parametrize("algorithm", ["player_fl", pytest.param("local_adaptation", marks=pytest.mark.slow)])
 def test_an_interrupted_run_ends_as_an_uninterrupted_one(tmp_path, algorithm):
     config = config_of(algorithm)
     run_into(tmp_path / "whole", config)

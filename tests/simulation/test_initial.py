@@ -60,6 +60,7 @@ def sentences(vocabulary=37, length=12):
     return federate(words, np.arange(24) % 3)
 
 
+@pytest.mark.slow
 def test_gpt2s_folder_gives_weights_and_sizes():
     config = RunConfig(algorithm="fedtlu", model="transformer", rounds=1, client_width="all", init_from=str(GPT2))
     experiment = assemble(config, sentences())

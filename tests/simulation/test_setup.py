@@ -149,6 +149,7 @@ def test_the_start_has_a_seed_of_its_own(clients):
     assert first_loss(seed=0, start_seed=0)[0] == loss
 
 
+@pytest.mark.slow
 def test_another_run_on_the_same_data_is_the_run_by_itself(clients):
     options = {"algorithm_options": {"threshold": 1.1}}
     first = assemble(config_of("player_fl", rounds=2, **options), clients)

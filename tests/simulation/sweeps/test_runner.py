@@ -68,6 +68,7 @@ def test_rows_of_a_grid_equal_their_runs(width):
     assert {row["why"] for row in rows} == {"finished", "patience"}
 
 
+@pytest.mark.slow
 def test_many_settings_with_a_seed_see_the_same_batches():
     runs = runs_of(make("ditto", cohort=3), product(lam=np.geomspace(0.01, 1, 9).tolist()), (0, 5))
     rows = run_sweep(runs, Computer(None, width=2))
@@ -77,7 +78,7 @@ def test_many_settings_with_a_seed_see_the_same_batches():
 @pytest.mark.parametrize(
     ("algorithm", "name", "values", "options"),
     [
-        ("fedtlu", "k", [0, 1, 2], {}),
+        slow("fedtlu", "k", [0, 1, 2], {}),
         slow("heurpfedla", "retained", [0, 1, 3], {}),
         slow("fedper", "personal_layers", [0, 1, 4], {}),
         slow("player_fl", "fixed_cut", [0, 2, 4], {}),
@@ -141,6 +142,7 @@ def test_static_choices_are_grouped_by_program():
     assert_rows(rows[::3], runs[::3])
 
 
+@pytest.mark.slow
 def test_other_numbers_compile_nothing_more():
     def compilations(thresholds):
         runs = runs_of(make("player_fl", batch_size=60), product(threshold=thresholds))
@@ -174,6 +176,7 @@ def test_asking_to_stop_ends_the_sweep():
     assert [row["run"] for row in told] == [0, 1]
 
 
+@pytest.mark.slow
 def test_a_width_that_does_not_fit_is_halved(monkeypatch):
     said = []
     monkeypatch.setattr(widths, "usable_memory", lambda: 1)
