@@ -23,13 +23,12 @@ def pytest_configure(config):
 
 
 @pytest.fixture(autouse=True, scope="session")
-def _keep_programs(tmp_path_factory, worker_id):
-    """Most of a short run is its compilation: what one test compiled, later ones load, in any worker."""
-    base = tmp_path_factory.getbasetemp()
-    folder = (base if worker_id == "master" else base.parent) / "programs"
-    jax.config.update("jax_compilation_cache_dir", str(folder))
-    jax.config.update("jax_compilation_cache_max_size", 2**32)  # with a limit JAX locks the folder
-    jax.config.update("jax_persistent_cache_enable_xla_caches", "none")  # else a program's key holds the folder
+def _keep_programs(tmp_path_factory):
+    """Most of a short run is its compilation: what one test of a worker compiled, later ones load.
+
+    A folder per worker: JAX does not write a program's file in one piece, and its lock costs what sharing saves.
+    """
+    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("programs")))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 

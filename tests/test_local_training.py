@@ -206,6 +206,7 @@ def test_what_a_slot_begins_with_is_checked():
         train_cohort(trainer, jax.random.key(0), cohort, own=jax.tree.map(lambda x: x[:1], stacked))
 
 
+@pytest.mark.slow
 def test_the_uniform_loop_has_a_derivative(x64):
     """d final loss / d learning rate against a central difference."""
     task, pool = toy.make_task(), toy.make_pool()

@@ -130,6 +130,7 @@ def test_weight_zero_serves_fedavg_and_weight_one_local_training(x64):
         assert_close(models.global_model, expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "optimizer",
     [
@@ -158,6 +159,7 @@ def test_an_absent_client_keeps_its_weight_and_its_own_model():
     assert (np.asarray(before.mixing)[present] != np.asarray(after.mixing)[present]).all()
 
 
+@pytest.mark.slow
 def test_its_numbers_are_traced():
     task, pool = toy.make_task(jnp.float32), toy.make_pool(dtype=np.float32)
     params, cohort = task.init(jax.random.key(1)), toy.make_cohort([0, 2, 4], pool)

@@ -143,6 +143,7 @@ def test_mixing_keeps_the_weighted_mean_where_all_stand_equally_deep(x64):
     close(jax.tree.map(lambda x: np.average(x, axis=0, weights=weights), mixed.members), mean)
 
 
+@pytest.mark.slow
 def test_the_amplification_multiplies_once_per_level_and_ends(x64):
     """All clients alike: a tree of four like models has them below two groups, and those below the root."""
     one = models(1, 0)[0][0]

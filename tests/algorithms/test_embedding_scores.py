@@ -26,6 +26,7 @@ def apply(params, tokens, key):
     return jnp.tanh(params[0]["table"][tokens]).mean(1) @ params[1]["kernel"]
 
 
+@pytest.mark.slow
 def test_only_the_rows_of_the_scored_batch_count(x64):
     task = task_from_functions(init, apply, optax.softmax_cross_entropy_with_integer_labels, None, 2)
     tokens = jax.random.randint(jax.random.key(3), (COUNT, LENGTH), 0, VOCABULARY)

@@ -99,6 +99,7 @@ def test_what_the_statistics_are_reaches_no_weight(link, x64):
             assert same == (leaf not in batch_norm.STATISTICS), (name, leaf)
 
 
+@pytest.mark.slow
 def test_saved_and_restored_rounds_go_on_bit_for_bit(tmp_path):
     task, pool = batch_norm_toy.make_task(jnp.float32), toy.make_pool(dtype=np.float32)
     algorithm = algorithms.fedbn(toy.make_trainer(task, keep_optimizer=True))

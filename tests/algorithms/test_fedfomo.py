@@ -172,6 +172,7 @@ def test_ties_are_broken_at_random():
     assert set(first) == {0, 1, 2, 4}
 
 
+@pytest.mark.slow
 def test_held_back_losses_are_means_over_predictions(x64):
     task, pool = toy.make_task(), Pool(*map(jnp.asarray, toy.make_pool()))
     counted = task._replace(predictions=lambda labels: labels + 2)
@@ -253,6 +254,7 @@ def test_a_federation_of_one_trains_alone(x64):
     assert float(info.loss[0]) > 0
 
 
+@pytest.mark.slow
 def test_running_statistics_stay_with_their_client(x64):
     """A client that mixes keeps its own; were they mixed, the mean of what it hears would show."""
     task = batch_norm_toy.make_task()

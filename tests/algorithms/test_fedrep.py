@@ -82,6 +82,7 @@ def test_without_a_representation_it_is_local_training_bit_for_bit():
     chex.assert_trees_all_equal(found.personal, served(algorithms.local, 1, epochs=2).personal)
 
 
+@pytest.mark.slow
 def test_the_number_of_head_layers_is_traced():
     task, pool = toy.make_task(jnp.float32), toy.make_pool(dtype=np.float32)
     params, cohort = task.init(jax.random.key(1)), toy.make_cohort([0, 2, 4], pool)

@@ -194,6 +194,7 @@ def test_l2gd_by_hand(x64):
     assert int(infos[0].steps) == 0
 
 
+@pytest.mark.slow
 def test_al2gd_with_one_cluster_is_l2gd_whatever_the_cluster_pull(x64):
     numbers = {"probability": 0.4, "step_size": 0.2, "pull": 0.9}
     plain, _, _ = run("l2gd", **numbers)
@@ -203,6 +204,7 @@ def test_al2gd_with_one_cluster_is_l2gd_whatever_the_cluster_pull(x64):
         close(one.server, plain.server)
 
 
+@pytest.mark.slow
 def test_strong_cluster_pulls_make_al2gd_l2gd_and_none_leaves_clusters_alone(x64):
     numbers = {"probability": 0.4, "step_size": 0.2, "pull": 0.9}
     plain, _, _ = run("l2gd", **numbers)
@@ -237,6 +239,7 @@ def test_one_coin_is_two_whose_second_never_falls(x64):
     close(one.clients, two.clients)
 
 
+@pytest.mark.slow
 def test_the_schedule_scales_local_steps_and_mixing(x64):
     halving = toy.make_trainer(toy.make_task(), step_scale=lambda t: 0.5 ** t.astype(jnp.float32))
     for wanted in (True, False):

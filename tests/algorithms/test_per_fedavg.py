@@ -60,6 +60,7 @@ def test_the_hessian_free_gradient_is_the_exact_one_on_a_quadratic(delta, x64):
     np.testing.assert_allclose(found[0]["w"], jax.grad(after_adaptation)(params)[0]["w"], rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_on_a_network_the_hessian_free_gradient_comes_near_the_exact_one_and_the_first_order_one_does_not(x64):
     task, (inputs, labels) = toy.make_task(), toy.make_pool()
     params = task.init(jax.random.key(1))

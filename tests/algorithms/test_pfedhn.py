@@ -96,6 +96,7 @@ def row_of(tree, k):
     return jax.tree.map(lambda x: x[k], tree)
 
 
+@pytest.mark.slow
 def test_head_biases_alone_at_rate_one_are_fedavg_with_equal_weights(x64):
     """Kernels at 0 stand still: the vectors say nothing, and the biases go to the mean of the trained models."""
 
@@ -128,6 +129,7 @@ def test_every_model_begins_as_the_common_start_and_scattered_around_it_with_a_s
     assert 0.9 / np.sqrt(5) < bound <= 1 / np.sqrt(5)
 
 
+@pytest.mark.slow
 def test_one_step_lowers_the_loss_of_what_is_served(x64):
     """Descent: a small step of the server, and the mean training loss of the emitted models falls."""
     task, (inputs, labels) = toy.make_task(), toy.make_pool()
@@ -155,6 +157,7 @@ def test_clients_models_part_from_a_common_start(x64):
     assert gap(row(served, 0), row(served, 1)) > 1e-4
 
 
+@pytest.mark.slow
 def test_slots_in_another_order_change_nothing_together_and_something_one_by_one(x64):
     for order, same in (("together", True), ("one_by_one", False)):
         nets = [run(rounds=r, order=order, **NET)[0].net for r in ([[0, 2, 4]] * 2, [[4, 0, 2]] * 2)]

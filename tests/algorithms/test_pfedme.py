@@ -74,6 +74,7 @@ def test_a_strong_pull_holds_theta_at_w(x64):
     np.testing.assert_allclose(gaps[0] / gaps[1], 10, rtol=0.2)
 
 
+@pytest.mark.slow
 def test_the_switch_serves_the_local_w_and_changes_no_training(x64):
     models, published = (jax.jit(lambda on=on: after_toy_round(published_local_model=on))() for on in (False, True))
     jax.tree.map(np.testing.assert_array_equal, models.global_model, published.global_model)

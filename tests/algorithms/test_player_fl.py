@@ -147,6 +147,7 @@ def test_the_offset_is_added_and_the_sum_kept_in_range(threshold, estimated, x64
     assert cuts.tolist() == np.clip(estimated + np.array([-9, -1, 0, 1, 9]), 0, L).tolist()
 
 
+@pytest.mark.slow
 def test_fixed_cuts_are_traced_and_the_scores_still_recorded(x64):
     algorithm, state, pool = setup(threshold=0.9)
     expected = algorithm.round(KEYS[0], state, toy.make_cohort(EVERYONE, pool))[0].scores
@@ -170,6 +171,7 @@ def test_a_random_prefix_is_another_one_and_drawn_by_the_rounds_key(x64):
     assert {int(from_one(jax.random.key(i))) for i in range(5)} == {2}, "neither 1, the estimate, nor L"
 
 
+@pytest.mark.slow
 def test_a_random_prefix_is_drawn_again_with_each_estimate(x64):
     _, states, _ = rounds([EVERYONE] * 6, threshold=NO_JUMP, random_prefix=True, repeat_every=1)
     assert {int(s.cut) for s in states[1:]} == {1, 2}

@@ -130,6 +130,7 @@ def oracles_gradient(params, pool, rows):
     return loss_and_gradient(toy.to_numpy(params), pool[0][rows], pool[1][rows])[1]
 
 
+@pytest.mark.slow
 def test_the_published_lambda_is_the_number_of_steps(x64):
     trainer = dataclasses.replace(toy.make_trainer(toy.make_task()), epochs=None, steps=2)
     meant, _, _ = run("permfl", trainer=trainer, **PERMFL)
@@ -271,6 +272,7 @@ def test_the_published_setting_is_stable_and_a_device_may_not_be(x64):
     assert lines == ["a device diverges: expected alpha * (device_lambda + smoothness) below 2, got 2.1"]
 
 
+@pytest.mark.slow
 def test_numbers_may_be_traced():
     task, pool = toy.make_task(jnp.float32), toy.make_pool(dtype=np.float32)
     trainer = toy.make_trainer(task)

@@ -84,6 +84,7 @@ def test_an_option_may_be_one_algorithms_only(tmp_path):
     assert found == [{}, {"personal_layers": 2}]
 
 
+@pytest.mark.slow
 def test_a_server_optimizer_is_left_out_where_there_is_no_server_and_divergence_is_told(tmp_path):
     flags = ("--server-optimizer", "adam", "--learning-rate", 1e30)
     outcome = cli("compare", "local,fedavg", *SMALL, *flags, "--out", tmp_path / "c")

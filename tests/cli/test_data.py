@@ -119,6 +119,7 @@ RUN = "run fedavg --dataset digits --model logistic_regression --rounds 1 --batc
 SPLIT = "--clients 3 --alpha 0.4 --feature-shift noise --sigma 0.2 --global-test 0.1 --unseen 1 --split-seed 7"
 
 
+@pytest.mark.slow
 def test_a_run_given_a_partition_file_repeats_the_run_it_comes_from(tmp_path):
     """Owners, splits, the global test set, who is unseen and the noise all come from the file."""
     assert cli(*f"data show digits {SPLIT} --save split.npz".split()).code == 0

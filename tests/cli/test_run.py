@@ -87,6 +87,7 @@ def test_two_runs_of_one_second_get_two_folders(monkeypatch):
     assert [f.as_posix() for f in found] == ["runs/x-now", "runs/x-now-2", "runs/x-now-3"]
 
 
+@pytest.mark.slow
 def test_a_measured_client_axis_is_in_the_manifest(tmp_path):
     small = [text if text != "all" else "auto" for text in SMALL]
     assert cli("run", "local", *small, "--out", tmp_path / "run").code == 0

@@ -86,6 +86,7 @@ def test_an_interrupted_sweep_goes_on_to_the_same_table(tmp_path, monkeypatch, f
     assert (tmp_path / "part" / "results.csv").read_bytes() == (tmp_path / "whole" / "results.csv").read_bytes()
 
 
+@pytest.mark.slow
 def test_static_choices_and_options_of_one_of_several_algorithms(tmp_path):
     settings = [
         {"algorithm": "fedavg"},

@@ -43,6 +43,7 @@ def test_going_on_with_a_finished_run_keeps_its_teams(two_level):
     assert next(line for line in first.out.splitlines() if line.startswith("Team models")) in again.out
 
 
+@pytest.mark.slow
 def test_a_comparison_gives_teams_to_those_that_have_some(tmp_path):
     flags = "--team-formation by_labels --distance total_variation --size-ratio 1 --permfl.num-teams 2"
     outcome = cli("compare", "fedavg,permfl", *DIGITS.split(), *flags.split(), "--out", tmp_path / "c")

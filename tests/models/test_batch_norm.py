@@ -125,6 +125,7 @@ def test_gradients_of_statistics_are_zero_in_training():
             np.testing.assert_array_equal(grads[f"BatchNorm_{i}"][leaf], 0)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("x64")
 def test_vectorised_clients_keep_their_own_statistics():
     task, pool = batch_norm_toy.make_task(), toy.make_pool()
@@ -188,6 +189,7 @@ def test_the_digit_network_layer_by_layer():
     ]
 
 
+@pytest.mark.slow
 def test_the_digit_network_learns_and_its_running_statistics_serve():
     rng = np.random.default_rng(0)
     labels = jnp.asarray(np.arange(48) % 3)

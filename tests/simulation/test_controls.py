@@ -58,6 +58,7 @@ def test_the_weight_count_by_hand(run):
     assert cuts["weight_count"] == 3  # 400 / 100 = 4 > 3
 
 
+@pytest.mark.slow
 def test_other_algorithms_have_no_control_cuts():
     experiment = prepare(RunConfig(algorithm="local", dataset="heart", rounds=1, client_width="all", batch_size=128))
     assert "control_cuts" not in execute(experiment)[0]

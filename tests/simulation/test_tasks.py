@@ -63,6 +63,7 @@ def test_what_no_model_is_for_is_refused(kind):
         make_task(config_of(), clients_of(dataset))
 
 
+@pytest.mark.slow
 def test_models_get_what_the_data_say():
     language = make_task(config_of(model_options=SMALL), clients_of(sequences("language_modelling")))
     assert (language.language, language.num_classes) == (True, VOCABULARY)

@@ -117,6 +117,7 @@ def test_other_teams_and_shares_compile_nothing_and_change_the_result(clients):
         assert not np.array_equal(history.evaluations["team/test/loss"], first.evaluations["team/test/loss"])
 
 
+@pytest.mark.slow
 def test_the_same_numbers_as_the_algorithm_with_a_list(clients):
     """From a config, and from the functions: a Trainer, permfl and simulate."""
     team_of = (0, 2, 1, 1, 0, 2, 2, 1, 0, 0)

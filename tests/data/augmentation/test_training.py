@@ -125,6 +125,7 @@ def test_a_config_names_a_recipe(changes, message):
         prepare(config_of(dataset="heart", clients=None, model=None, model_options={}, augmentation="cifar"))
 
 
+@pytest.mark.slow
 def test_an_interrupted_augmented_run_ends_as_an_uninterrupted_one(tmp_path):
     config = config_of(augmentation="fmnist")
 
