@@ -25,7 +25,7 @@ HIT = "block_3"
 PRESETS: dict[str, dict[str, Any]] = {
     "smoke": {
         **SIZES["smoke"],
-        "model_options": {"layers": 4, "width": 32, "heads": 4},
+        "model_options": {"layers": 4, "width": 16, "heads": 2},
         "shares": [0.5],
         "attacks": ["one block, offset"],
         "methods": ["FedTLU"],

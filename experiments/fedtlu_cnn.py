@@ -24,7 +24,7 @@ from fedjax_layers.simulation.setup import prepare
 from fedjax_layers.simulation.summary import pooled_scores
 
 PRESETS: dict[str, dict[str, Any]] = {
-    "smoke": {"seeds": 1, "rounds": 2, "batch_size": 16, "clients": 4, "cohort": 2, "limit": 300, "ks": ([1], [1])},
+    "smoke": {"seeds": 1, "rounds": 2, "batch_size": 16, "clients": 4, "cohort": 2, "limit": 300, "ks": ([1], [])},
     "laptop": {
         "seeds": 3,
         "rounds": 30,

@@ -29,7 +29,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "cases": [("UD English", "pretrained")],
         "ks": [2],
         "rates": [1e-3],
-        "methods": ["FedAvg", "FedAvg + FedTLU", "FedProx + random"],
+        "methods": ["FedAvg", "FedAvg + FedTLU"],
     },
     "laptop": {
         **SIZES["laptop"],

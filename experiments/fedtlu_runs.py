@@ -40,7 +40,16 @@ VOCABULARY = {"UD English": 2_000}
 RATES = {"pretrained": 1e-3, "scratch": 3e-3}  # the full update's best on validation, see fedtlu_lm, part "tuning"
 MODEL = {"layers": 6, "width": 32, "heads": 4}
 SIZES: dict[str, dict[str, Any]] = {  # what the presets of several experiments have in common
-    "smoke": {"seeds": 1, "rounds": 2, "batch_size": 16, "clients": 6, "cohort": 3, "pretraining": 1, "small": True},
+    "smoke": {
+        "seeds": 1,
+        "rounds": 2,
+        "batch_size": 16,
+        "clients": 6,
+        "cohort": 3,
+        "pretraining": 1,
+        "small": True,
+        "model_options": {"layers": 2, "width": 16, "heads": 2},
+    },
     "laptop": {"seeds": 3, "rounds": 40, "batch_size": 16, "clients": 100, "cohort": 10, "pretraining": 8},
     "paper": {
         "seeds": 5,

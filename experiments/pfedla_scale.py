@@ -28,7 +28,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "model": "lenet5",
         "clients": [5, 10],
         "client_size": 48,
-        "methods": ["FedAvg", "pFedLA", "self bias 4"],
+        "methods": ["FedAvg", "pFedLA"],
     },
     "laptop": {
         **SIZES["laptop"],

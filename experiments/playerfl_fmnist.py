@@ -36,6 +36,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "batch_size": 32,
         "rounds": {"new": 1},
         "rates": {},
+        "variants": ("local", "local_adaptation", "fedbabu", "player_fl", "player_fl random"),
     },
     "laptop": {
         "seeds": 3,
@@ -44,6 +45,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "batch_size": 32,
         "rounds": {"old": 25, "new": 25},
         "rates": {},
+        "variants": None,
     },
     "paper": {
         "seeds": 20,
@@ -52,6 +54,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "batch_size": 128,
         "rounds": {"old": 75, "new": 100},
         "rates": PAPER_RATES,
+        "variants": None,
     },
 }
 # Name in the table -> algorithm and its options.
@@ -84,18 +87,19 @@ def main(argv: list[str] | None = None) -> None:
     options = arguments("playerfl_fmnist", __doc__, argv)
     preset = PRESETS[options.preset]
     rows = Rows(options.out)
-    skip = LAPTOP_SAME if options.preset != "paper" else {}
+    skip = LAPTOP_SAME if options.preset == "laptop" else {}
+    variants = [v for v in preset["variants"] or VARIANTS if v not in skip]
     for seed in range(preset["seeds"]):
         for protocol in preset["rounds"]:
-            for variant in VARIANTS:
-                if variant not in skip:
-                    _store(rows, preset, options.data_dir, {"protocol": protocol, "seed": seed, "variant": variant})
+            for variant in variants:
+                _store(rows, preset, options.data_dir, {"protocol": protocol, "seed": seed, "variant": variant})
     rows.finish(preset=preset)
     for protocol in preset["rounds"]:
         own = [r for r in rows.rows if r["protocol"] == protocol]
         for variant, other in skip.items():
             own += [r | {"variant": variant} for r in own if r["variant"] == other]
-        print(f"\n{protocol} protocol\n\n{paper_table(own, ORDER, PUBLISHED)}\n\n{_against_fedavg(own)}")
+        order = [v for v in ORDER if any(r["variant"] == v for r in own)]
+        print(f"\n{protocol} protocol\n\n{paper_table(own, order, PUBLISHED)}\n\n{_against_fedavg(own)}")
 
 
 def _store(rows: Rows, preset: dict[str, Any], data_dir: str | None, key: dict[str, Any]) -> None:

@@ -29,7 +29,7 @@ from fedjax_layers.simulation.setup import prepare
 from fedjax_layers.simulation.statistics import median_interval, paired_difference
 
 PRESETS: dict[str, dict[str, Any]] = {
-    "smoke": {"seeds": 2, "rounds": {"new": 3}},
+    "smoke": {"seeds": 2, "partition_seed": 0, "rounds": {"new": 3}},
     "laptop": {"seeds": 25, "rounds": {"old": 50, "new": 20}},
     "paper": {"seeds": 50, "rounds": {"old": 50, "new": 20}},
 }
@@ -66,6 +66,7 @@ def _run(preset: dict[str, Any], protocol: str, seed: int, cut: int) -> dict[str
         data_options={"stratified": False},  # as the paper splits
         rounds=preset["rounds"][protocol],
         seed=seed,
+        partition_seed=preset.get("partition_seed"),
         client_width="all",
         **(PROTOCOLS[protocol] | SETTINGS[protocol] | FOCAL),
     )

@@ -32,7 +32,7 @@ from fedjax_layers.simulation.periods import cohort_of, round_keys, start_params
 from fedjax_layers.simulation.setup import Experiment, prepare
 
 PRESETS: dict[str, dict[str, Any]] = {
-    "smoke": {"seeds": 2, "limit": 400, "width": 0.0625},
+    "smoke": {"seeds": 1, "limit": 400, "width": 0.0625},
     "laptop": {"seeds": 5, "limit": 10_000, "width": 1.0},
     "paper": {"seeds": 20, "limit": 10_000, "width": 1.0},
 }
