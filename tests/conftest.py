@@ -1,4 +1,4 @@
-"""Eight CPU devices; folders of real data, decoded data and programs. Strict promotion is set in tests/ops alone."""
+"""Eight CPU devices; folders of real and of decoded data. Strict promotion is set in tests/ops alone."""
 
 import os
 import pathlib
@@ -22,21 +22,24 @@ def pytest_configure(config):
         config.add_cleanup(folder.cleanup)
 
 
-@pytest.fixture(autouse=True, scope="session")
-def _keep_programs(tmp_path_factory):
-    """Most of a short run is its compilation: what one test of a worker compiled, later ones load.
-
-    A folder per worker: JAX does not write a program's file in one piece, and its lock costs what sharing saves.
-    """
-    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("programs")))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
-
-
 @pytest.fixture(autouse=True, scope="module")
 def _drop_programs():
     """XLA's CPU backend maps memory for every program, and a process has only so many maps."""
     yield
     jax.clear_caches()
+
+
+@pytest.fixture(scope="module")
+def compile_quickly():
+    """Programs compiled sooner that run slower: for tests of what is said and written rather than of numbers.
+
+    Most of a short run is its compilation. Processes that a test starts inherit the variable.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+        jax.config.update("jax_disable_most_optimizations", True)
+        yield
+        jax.config.update("jax_disable_most_optimizations", False)
 
 
 @pytest.fixture

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -27,19 +29,25 @@ def control_cuts(builder: Builder, inputs: Inputs, clients: ClientData, seed: in
     Returns:
       Name to number of layers shared.
     """
-    cuts = _cuts(builder, inputs, jnp.asarray(permuted_labels(clients, seed)))
+    hyper = dict(inputs.hyper) | {"options": _of_the_rule(inputs.hyper["options"])}
+    # Runs that differ in other options, a fixed cut say, share the program.
+    builder = dataclasses.replace(builder, options=tuple(_of_the_rule(dict(builder.options)).items()))
+    cuts = _cuts(builder, inputs._replace(hyper=hyper), jnp.asarray(permuted_labels(clients, seed)))
     return {name: int(cut) for name, cut in cuts.items()}
 
 
 @functools.partial(jax.jit, static_argnums=0)
 def _cuts(builder: Builder, inputs: Inputs, labels: jax.Array) -> dict[str, jax.Array]:
-    names = {f.name for f in dataclasses.fields(algorithms.CutRule)}
-    options = dict(builder.options) | dict(inputs.hyper["options"])
-    rule = algorithms.CutRule(**{k: v for k, v in options.items() if k in names})
+    rule = algorithms.CutRule(**dict(builder.options), **inputs.hyper["options"])
     trainer = builder.make_trainer(inputs.hyper)
     draw_key, round_key = round_keys(inputs.key, jnp.int32(0))
     cohort = cohort_of(inputs, draw_key, jnp.int32(0))
     return algorithms.cut_controls(trainer, round_key, common_start(trainer.task, inputs), cohort, labels, rule)
+
+
+def _of_the_rule(options: Mapping[str, Any]) -> dict[str, Any]:
+    names = {f.name for f in dataclasses.fields(algorithms.CutRule)}
+    return {name: value for name, value in options.items() if name in names}
 
 
 def permuted_labels(clients: ClientData, seed: int) -> np.ndarray:

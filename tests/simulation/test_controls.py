@@ -1,8 +1,11 @@
 """PLayer-FL's control cuts: labels permuted within clients only, cuts beside every run's own."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
+from fedjax_layers.simulation.compile_clock import compile_clock
 from fedjax_layers.simulation.config import RunConfig
 from fedjax_layers.simulation.controls import control_cuts, permuted_labels
 from fedjax_layers.simulation.experiment import execute
@@ -56,6 +59,15 @@ def test_the_weight_count_by_hand(run):
     high = dict(experiment.inputs.hyper) | {"options": {"threshold": np.float32(3.0)}}
     cuts = control_cuts(experiment.builder, experiment.inputs._replace(hyper=high), experiment.data, 0)
     assert cuts["weight_count"] == 3  # 400 / 100 = 4 > 3
+
+
+def test_options_that_are_not_of_the_rule_compile_nothing_more(run):
+    experiment, summary = run
+    builder = dataclasses.replace(experiment.builder, options=(*experiment.builder.options, ("fixed_cut", 2)))
+    with compile_clock() as clock:
+        cuts = control_cuts(builder, experiment.inputs, experiment.data, CONFIG.seed)
+    assert clock.compilations == 0
+    assert cuts == summary["control_cuts"]
 
 
 @pytest.mark.slow
