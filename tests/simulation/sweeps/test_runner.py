@@ -150,9 +150,8 @@ def test_other_numbers_compile_nothing_more():
             run_sweep(runs, Computer(None))
         return clock.compilations
 
-    compilations([1.5])
-    few = compilations([1.5, 1.6])
-    assert compilations(np.linspace(0.1, 9, 64).tolist()) == few
+    assert compilations([1.5, 9.0]) > 0
+    assert compilations(np.linspace(0.1, 9, 64).tolist()) == 0
 
 
 def test_rungs_stop_settings_and_are_told():
