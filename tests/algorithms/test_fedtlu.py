@@ -1,6 +1,7 @@
 """FedTLU: its special cases bit for bit, leftovers, frozen clients, drawn blocks, what noise selects; bad input."""
 
 import dataclasses
+import os
 
 import jax
 import jax.numpy as jnp
@@ -15,18 +16,23 @@ from tests import toy
 ROUNDS = ([0, 2, 4], [3, 1], [2, 3, 0], [1, 2])
 
 
-def run(name, *, trainer=None, rounds=ROUNDS, **options):
+def run(name, *, trainer=None, rounds=ROUNDS, transform=jax.jit, **options):
     """Server models before each round and after the last, and the rounds' reports."""
     task, pool = toy.make_task(), toy.make_pool()
     algorithm = algorithms.registry[name](trainer or toy.make_trainer(task), **options)
     state = algorithm.init(jax.random.key(2), task.init(jax.random.key(1)))
     models, infos = [algorithm.models(state).global_model], []
-    step = jax.jit(algorithm.round)
+    step = transform(algorithm.round)
     for t, ids in enumerate(rounds):
         state, info = step(jax.random.fold_in(jax.random.key(7), t), state, toy.make_cohort(ids, pool, pad_to=3))
         models.append(algorithm.models(state).global_model)
         infos.append(info)
     return models, infos
+
+
+def eager(step):
+    """The step as it is: its operations run one by one."""
+    return step
 
 
 def same_layers(a, b):
@@ -44,9 +50,12 @@ def same_layers(a, b):
     ids=["FedAvg", "FedProx", "FedAdam"],
 )
 def test_all_blocks_are_the_inner_method_bit_for_bit(inner, options, x64):
-    theirs, _ = run(inner, **options)
+    # With the older emitter Adam op by op: it contracts to fused multiply-adds as the program around them suggests.
+    older = "fusion_emitters=false" in os.environ.get("XLA_FLAGS", "")
+    transform = eager if older and "server_optimizer" in options else jax.jit
+    theirs, _ = run(inner, transform=transform, **options)
     for choice in ("score", "random", "norm"):
-        ours, _ = run("fedtlu", k=3, choice=choice, **options)
+        ours, _ = run("fedtlu", k=3, choice=choice, transform=transform, **options)
         assert all(same_layers(ours[-1], theirs[-1])), choice
 
 

@@ -3,4 +3,4 @@ import pytest
 
 @pytest.fixture(autouse=True, scope="module")
 def _quickly(compile_quickly):
-    """One pass forward or back at a time; programs of whole rounds are tested as users compile them."""
+    """One pass forward or back at a time; programs of whole rounds are tested as they are optimised."""
