@@ -20,7 +20,7 @@ from fedjax_layers.simulation.records import RunDirectory, peak_memory_bytes
 from fedjax_layers.simulation.setup import Experiment
 from fedjax_layers.simulation.simulate import finish_run, run_periods, start_state
 from fedjax_layers.simulation.statistics import patience_stop
-from fedjax_layers.simulation.summary import client_arrays, round_record, summarise_run
+from fedjax_layers.simulation.summary import client_arrays, client_facts, round_record, summarise_run
 from fedjax_layers.simulation.unseen import adapted_scores, unseen_summary
 
 _CHECKPOINT_SECONDS = 20.0
@@ -67,9 +67,9 @@ def execute(
     }
     summary = summary_of(experiment, history, timing)
     summary["unseen"] = unseen_summary(history, adapted, unseen, experiment.data.sizes["train"])
-    teams = experiment.team_of
     if directory is not None:
-        directory.write_clients(client_arrays(history) | adapted | ({} if teams is None else {"team_of": teams}))
+        facts = client_facts(experiment.data, experiment.team_of)
+        directory.write_clients(facts | client_arrays(history) | adapted)
         directory.write_summary(summary)
         if experiment.config.save_model:
             server = models_of(builder, inputs.hyper, state).global_model

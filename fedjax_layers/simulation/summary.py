@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from fedjax_layers.data import ClientData
 from fedjax_layers.simulation.history import History
 from fedjax_layers.simulation.scoring import headline
 from fedjax_layers.simulation.selection import selection_summary
@@ -154,6 +155,16 @@ def client_arrays(history: History) -> dict[str, np.ndarray]:
                 if scores is not None:
                     arrays |= {f"{moment}/{selection}/{split}/{m}": values for m, values in scores.items()}
     return arrays
+
+
+def client_facts(clients: ClientData, team_of: np.ndarray | None = None) -> dict[str, np.ndarray]:
+    """Who the rows of ``clients.npz`` are, ``[C]`` each: ``client_names``, ``{split}_examples``, ``team_of`` if any.
+
+    A client without a name has its number as text.
+    """
+    names = clients.client_names or tuple(str(c) for c in range(clients.num_clients))
+    sizes = {f"{split}_examples": np.asarray(count, np.int64) for split, count in clients.sizes.items()}
+    return {"client_names": np.array(names, np.str_)} | sizes | ({} if team_of is None else {"team_of": team_of})
 
 
 def round_record(history: History, index: int, unseen: np.ndarray | None = None) -> dict[str, Any]:

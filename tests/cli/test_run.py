@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import fedjax_layers as fl
 from fedjax_layers.cli import run as run_command
 from fedjax_layers.simulation.config import RunConfig
 from fedjax_layers.simulation.records import RunDirectory
@@ -50,7 +51,12 @@ def test_the_run_directory_is_complete(player):
     assert len(manifest["partition_hash"]) == 64
     assert manifest["devices"]["count"] == 8
     assert [line["round"] for line in run.read_rounds()] == [1, 2]
-    scores = run.read_clients()["trained/best/test/macro_f1"]
+    clients = run.read_clients()
+    assert clients["client_names"].tolist() == ["cleveland", "hungarian", "switzerland", "va"]
+    sizes = fl.data.load("heart", seed=3).sizes
+    for split, count in sizes.items():
+        assert clients[f"{split}_examples"].tolist() == count.tolist()
+    scores = clients["trained/best/test/macro_f1"]
     assert scores.shape == (4,)
     summary = run.read("summary")
     assert summary["personal"]["macro_f1"]["mean"] == pytest.approx(scores.mean())

@@ -4,12 +4,13 @@ import jax
 import numpy as np
 import pytest
 
-from fedjax_layers import ops
+from fedjax_layers import data, ops
 from fedjax_layers.simulation.history import History
 from fedjax_layers.simulation.records import to_json
 from fedjax_layers.simulation.scoring import METRICS
 from fedjax_layers.simulation.summary import (
     client_arrays,
+    client_facts,
     exchanged_bytes,
     pooled_scores,
     round_record,
@@ -148,6 +149,17 @@ def test_clients_hold_every_metric_of_every_moment_selection_and_split():
     assert len(arrays) == 3 * 2 * 2 * len(METRICS)
     np.testing.assert_array_equal(arrays["trained/best/test/macro_f1"], [0.1, 0.7])
     np.testing.assert_array_equal(arrays["global/last/val/loss"], [4.0, 1.0])
+
+
+def test_clients_without_names_are_numbered_and_have_their_sizes():
+    clients = data.load("digits", clients=3)
+    facts = client_facts(clients, np.array([0, 1, 0]))
+    assert facts["client_names"].tolist() == ["0", "1", "2"]
+    assert facts["client_names"].dtype.kind == "U"
+    for split in ("train", "val", "test"):
+        assert facts[f"{split}_examples"].tolist() == clients.sizes[split].tolist()
+    assert facts["team_of"].tolist() == [0, 1, 0]
+    assert "team_of" not in client_facts(clients)
 
 
 def test_a_line_per_evaluation_with_means_over_those_who_have_a_score():
