@@ -143,7 +143,8 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
 def _add_flag(parser: argparse.ArgumentParser, field: dataclasses.Field[Any]) -> None:
     kind = _type_of(field)
     flag = "--" + field.name.replace("_", "-")
-    text = f"{field.metadata['help']} ({field.default})"
+    about = field.metadata
+    text = f"{about['help']} ({about['unset'] or field.default})"
     if kind is bool:
         parser.add_argument(flag, action=argparse.BooleanOptionalAction, default=field.default, help=text)
     else:

@@ -13,26 +13,24 @@ from fedjax_layers import algorithms, data, models
 from fedjax_layers.data.augmentation import AUGMENTATIONS
 from fedjax_layers.data.corruption import CORRUPTIONS
 from fedjax_layers.data.team_formation import TEAM_FORMATIONS
-from fedjax_layers.models.registry import USUAL_MODELS
+from fedjax_layers.models.registry import USUAL_MODELS, model_options
 from fedjax_layers.names import check_options, options_of, unknown_name
 from fedjax_layers.ops.poison import POISONS
+from fedjax_layers.simulation.config_fields import (
+    ATTACK,
+    AVERAGING,
+    COHORT,
+    EPOCHS,
+    FOCAL,
+    SERVER_OPTIMIZER,
+    SGD,
+    Needs,
+    option,
+    options,
+)
 from fedjax_layers.simulation.conform import conform
 from fedjax_layers.simulation.optimizers import CLIENT_OPTIMIZERS, SERVER_OPTIMIZERS
 
-_CHOICES: dict[str, tuple[Any, ...]] = {
-    "optimizer": CLIENT_OPTIMIZERS,
-    "server_optimizer": (None, *SERVER_OPTIMIZERS),
-    "sampling": ("uniform", "by_size"),
-    "weighting": ("examples", "uniform"),
-    "loss": ("softmax", "focal"),
-    "moment": ("trained", "served"),
-    "selection": ("best", "last"),
-    "moments": ("both", "trained", "served"),
-    "conv": ("auto", "patches", "native"),
-    "augmentation": (None, *AUGMENTATIONS),
-    "team_formation": (None, *TEAM_FORMATIONS),
-    "attack": (None, *CORRUPTIONS, *POISONS),
-}
 _AT_LEAST_ONE = ("rounds", "batch_size", "epochs", "steps", "clients", "cohort", "eval_every", "patience")
 _POSITIVE = ("learning_rate", "server_learning_rate", "learning_rate_decay")
 _NOT_NEGATIVE = ("weight_decay", "momentum", "focal_gamma", "attack_strength")
@@ -48,12 +46,8 @@ _LEAST = {
 }  # fmt: skip
 
 
-def _option(default: Any, text: str) -> Any:
-    return dataclasses.field(default=default, metadata={"help": text})
-
-
-def _options(text: str) -> Any:
-    return dataclasses.field(default_factory=dict, metadata={"help": text})
+POISON = Needs(f"--attack with a poison ({', '.join(POISONS)})", lambda c: c.attack in POISONS)
+CONVOLUTION = Needs("a --model with convolutions", lambda c: "conv" in model_options(c.model_name))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,55 +58,89 @@ class RunConfig:
       ValueError: a value out of range or of another type, or an unknown name (the nearest is suggested).
     """
 
-    algorithm: str = _option("player_fl", "name in the registry")
-    algorithm_options: Mapping[str, Any] = _options("the algorithm's own parameters")
-    dataset: str = _option("digits", "name of the data set")
-    data_options: Mapping[str, Any] = _options("parameters of the data set and of the partition")
-    partition: str | None = _option(None, "how examples go to clients; natural clients, else dirichlet")
-    clients: int | None = _option(None, "number of clients; the natural ones, else 10")
-    partition_seed: int | None = _option(None, "seed of the partition; the run's seed")
-    drift: tuple[str, ...] = _option((), "changes of the data: name@round or name@round:share of the clients")
-    team_formation: str | None = _option(None, "who is in whose team; as the partition has it, else sequential")
-    team_options: Mapping[str, Any] = _options("the team formation's own parameters")
-    team_of: tuple[int, ...] | None = _option(None, "each client's team, in the order of the clients; none")
-    augmentation: str | None = _option(None, "random changes of training images: a recipe's name; none")
-    attack: str | None = _option(None, "what bad clients do: corrupt their data or poison their updates; none")
-    bad_clients: float = _option(0.2, "share of the clients that are bad, where there is an attack")
-    attack_strength: float = _option(1.0, "rate of corruption, or strength of poison")
-    attack_blocks: tuple[str, ...] | None = _option(None, "blocks of the model that are poisoned; all")
-    model: str | None = _option(None, "name of the model; the data set's usual one")
-    model_options: Mapping[str, Any] = _options("the model's own parameters")
-    init_from: str | None = _option(
-        None, "start of the models: a run directory, its model file, or GPT-2's folder; drawn"
+    algorithm: str = option("player_fl", "run", "name in the registry", choices=tuple(algorithms.registry))
+    algorithm_options: Mapping[str, Any] = options("algorithm", "the algorithm's own parameters")
+    dataset: str = option("digits", "data", "name of the data set; data list shows all")
+    data_options: Mapping[str, Any] = options("data", "parameters of the data set and of the partition")
+    partition: str | None = option(
+        None, "data", "how examples go to clients: a scheme's name", unset="the natural clients, else dirichlet"
     )
-    conv: str = _option("auto", "convolution: auto, patches or native")
-    loss: str = _option("softmax", "softmax or focal")
-    focal_gamma: float = _option(1.0, "focusing parameter of the focal loss")
-    focal_alpha: tuple[float, ...] | None = _option(None, "class weights of the focal loss; all 0.5")
-    rounds: int = _option(50, "rounds")
-    seed: int = _option(0, "seed of start, partition, cohorts and local training")
-    start_seed: int | None = _option(None, "seed of the random start of all models; the run's seed")
-    optimizer: str = _option("sgd", "each client's optimiser")
-    learning_rate: float = _option(0.05, "its step size")
-    momentum: float = _option(0.9, "momentum of sgd")
-    weight_decay: float = _option(0.0, "weight decay")
-    learning_rate_decay: float = _option(1.0, "factor on the step size per round")
-    keep_optimizer: bool = _option(False, "clients keep their optimiser state between rounds")
-    batch_size: int = _option(32, "examples per local step")
-    epochs: int | None = _option(1, "local epochs per round")
-    steps: int | None = _option(None, "local steps per round, instead of epochs")
-    cohort: int | None = _option(None, "clients per round; all")
-    sampling: str = _option("uniform", "how a cohort is drawn: uniform or by_size")
-    weighting: str = _option("examples", "aggregation weights: examples or uniform")
-    server_optimizer: str | None = _option(None, "optimiser of the server; plain averaging")
-    server_learning_rate: float = _option(1.0, "its step size")
-    eval_every: int = _option(1, "rounds between evaluations")
-    patience: int | None = _option(None, "evaluations without a better validation loss before stopping; never")
-    moment: str = _option("trained", "which personal model the summary scores: trained or served")
-    selection: str = _option("best", "each client's best round by validation loss, or its last")
-    moments: str = _option("both", "which personal models are evaluated: both, trained or served")
-    save_model: bool = _option(False, "keep the last global model as a file that other runs can start from")
-    client_width: str = _option("auto", "clients vectorised at once: auto, all or a number")
+    clients: int | None = option(None, "data", "number of clients", unset="the natural ones, else 10")
+    partition_seed: int | None = option(None, "data", "seed of the partition", unset="the run's seed")
+    drift: tuple[str, ...] = option(
+        (), "data", "changes of the data: name@round or name@round:share of the clients", unset="none"
+    )
+    team_formation: str | None = option(
+        None, "algorithm", "who is in whose team", unset="as the partition has it, else sequential",
+        choices=(None, *TEAM_FORMATIONS),
+    )  # fmt: skip
+    team_options: Mapping[str, Any] = options("algorithm", "the team formation's own parameters")
+    team_of: tuple[int, ...] | None = option(
+        None, "algorithm", "each client's team, in the order of the clients", unset="by --team-formation"
+    )
+    augmentation: str | None = option(
+        None, "data", "random changes of training images: a recipe's name", unset="none", choices=(None, *AUGMENTATIONS)
+    )
+    attack: str | None = option(
+        None, "attack", "what bad clients do: corrupt their data, or poison their updates", unset="none",
+        choices=(None, *CORRUPTIONS, *POISONS),
+    )  # fmt: skip
+    bad_clients: float = option(0.2, "attack", "share of the clients that are bad", needs=ATTACK)
+    attack_strength: float = option(1.0, "attack", "rate of corruption, or strength of poison", needs=ATTACK)
+    attack_blocks: tuple[str, ...] | None = option(
+        None, "attack", "blocks of the model that are poisoned", unset="all", needs=POISON
+    )
+    model: str | None = option(
+        None, "model", "name of the model", unset="the data set's usual one", choices=(None, *models.MODELS)
+    )
+    model_options: Mapping[str, Any] = options("model", "the model's own parameters")
+    init_from: str | None = option(
+        None, "model", "start of the models: a run directory, its model file, or GPT-2's folder", unset="drawn"
+    )
+    conv: str = option(
+        "auto", "model", "how convolutions are computed", choices=("auto", "patches", "native"), needs=CONVOLUTION
+    )
+    loss: str = option("softmax", "local training", "loss of a classification", choices=("softmax", "focal"))
+    focal_gamma: float = option(1.0, "local training", "focusing parameter of the focal loss", needs=FOCAL)
+    focal_alpha: tuple[float, ...] | None = option(
+        None, "local training", "class weights of the focal loss", unset="all 0.5", needs=FOCAL
+    )
+    rounds: int = option(50, "run", "rounds of training and communication")
+    seed: int = option(0, "run", "seed of start, partition, cohorts and local training")
+    start_seed: int | None = option(None, "model", "seed of the random start of all models", unset="the run's seed")
+    optimizer: str = option("sgd", "local training", "each client's optimiser", choices=CLIENT_OPTIMIZERS)
+    learning_rate: float = option(0.05, "local training", "step size of each client's optimiser")
+    momentum: float = option(0.9, "local training", "momentum of sgd", needs=SGD)
+    weight_decay: float = option(0.0, "local training", "weight decay of each client's optimiser")
+    learning_rate_decay: float = option(1.0, "local training", "factor on the clients' step size per round")
+    keep_optimizer: bool = option(False, "local training", "clients keep their optimiser state between rounds")
+    batch_size: int = option(32, "local training", "examples per local step")
+    epochs: int | None = option(1, "local training", "local epochs per round", needs=EPOCHS)
+    steps: int | None = option(None, "local training", "local steps per round, instead of epochs", unset="by epochs")
+    cohort: int | None = option(None, "server", "clients per round", unset="all")
+    sampling: str = option("uniform", "server", "how a cohort is drawn", choices=("uniform", "by_size"), needs=COHORT)
+    weighting: str = option(
+        "examples", "server", "how clients are weighted", choices=("examples", "uniform"), needs=AVERAGING
+    )
+    server_optimizer: str | None = option(
+        None, "server", "optimiser of the server", unset="plain averaging", choices=(None, *SERVER_OPTIMIZERS)
+    )
+    server_learning_rate: float = option(1.0, "server", "step size of the server's optimiser", needs=SERVER_OPTIMIZER)
+    eval_every: int = option(1, "evaluation", "rounds between evaluations")
+    patience: int | None = option(
+        None, "evaluation", "evaluations without a better validation loss before stopping", unset="never"
+    )
+    moment: str = option(
+        "trained", "evaluation", "which personal model the summary scores", choices=("trained", "served")
+    )
+    selection: str = option(
+        "best", "evaluation", "each client's best round by validation loss, or its last", choices=("best", "last")
+    )
+    moments: str = option(
+        "both", "evaluation", "which personal models are evaluated", choices=("both", "trained", "served")
+    )
+    save_model: bool = option(False, "run", "keep the last global model as a file that other runs can start from")
+    client_width: str = option("auto", "run", "clients vectorised at once: auto, all or a number")
 
     def __post_init__(self) -> None:
         hints = typing.get_type_hints(type(self))
@@ -120,11 +148,10 @@ class RunConfig:
             object.__setattr__(self, field.name, conform(field.name, getattr(self, field.name), hints[field.name]))
         if self.steps is not None:
             object.__setattr__(self, "epochs", None)
-        if self.algorithm not in algorithms.registry:
-            raise unknown_name("algorithm", self.algorithm, algorithms.registry)
-        for name, choices in _CHOICES.items():
-            if getattr(self, name) not in choices:
-                raise unknown_name(name, getattr(self, name), [str(c) for c in choices if c is not None])
+        for field in dataclasses.fields(self):
+            value, choices = getattr(self, field.name), field.metadata["choices"]
+            if choices and value not in choices:
+                raise unknown_name(field.name, value, [str(c) for c in choices if c is not None])
         if self.moments not in ("both", self.moment):
             raise ValueError(f"moments: expected both or the scored {self.moment!r}, got {self.moments!r}")
         self._check_numbers()
@@ -132,8 +159,12 @@ class RunConfig:
         self._check_teams()
         self._conform_options("algorithm_options", [algorithms.registry[self.algorithm]])
         self._conform_options("data_options", _data_factories(self.dataset, self.partition))
-        model = self.model or USUAL_MODELS.get(self.dataset, "mlp")
-        self._conform_options("model_options", [models.MODELS[model]] if model in models.MODELS else [])
+        self._conform_options("model_options", [models.MODELS[self.model_name]])
+
+    @property
+    def model_name(self) -> str:
+        """The model that is trained: the one named, or the data set's usual one."""
+        return self.model or USUAL_MODELS.get(self.dataset, "mlp")
 
     def _check_algorithm(self) -> None:
         factory = algorithms.registry[self.algorithm]

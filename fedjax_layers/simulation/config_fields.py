@@ -1,0 +1,62 @@
+"""What a field of the config declares beside its type: help, group, choices, and what it takes for it to count."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+GROUPS = ("run", "data", "model", "local training", "server", "algorithm", "evaluation", "attack")
+
+
+class Needs(NamedTuple):
+    """What else a config must have so that a field changes anything.
+
+    Attributes:
+      what: the flags that give it, as a user writes them.
+      met: whether a config has it.
+    """
+
+    what: str
+    met: Callable[[Any], bool]
+
+
+def option(
+    default: Any,
+    group: str,
+    text: str,
+    *,
+    unset: str = "",
+    choices: tuple[Any, ...] = (),
+    needs: Needs | None = None,
+) -> Any:
+    """A field of the config that is a flag of the command line.
+
+    Args:
+      default: its value where none is given.
+      group: one of :data:`GROUPS`, under which help shows it.
+      text: one line of help, without the default.
+      unset: what ``None``, or an empty tuple, stands for.
+      choices: all values there are; none where any value of the type will do.
+      needs: what else has to be asked for; a flag that changes nothing without it is refused.
+    """
+    return dataclasses.field(default=default, metadata=_about(group, text, unset, choices, needs))
+
+
+def options(group: str, text: str) -> Any:
+    """A field of the config that holds options of something else by their names."""
+    return dataclasses.field(default_factory=dict, metadata=_about(group, text, "", (), None))
+
+
+def _about(group: str, text: str, unset: str, choices: tuple[Any, ...], needs: Needs | None) -> dict[str, Any]:
+    assert group in GROUPS, group
+    return {"group": group, "help": text, "unset": unset, "choices": choices, "needs": needs}
+
+
+ATTACK = Needs("--attack", lambda c: c.attack is not None)
+FOCAL = Needs("--loss focal", lambda c: c.loss == "focal")
+SGD = Needs("--optimizer sgd", lambda c: c.optimizer == "sgd")
+EPOCHS = Needs("no --steps, which replaces it", lambda c: c.steps is None)
+COHORT = Needs("--cohort", lambda c: c.cohort is not None)
+SERVER_OPTIMIZER = Needs("--server-optimizer", lambda c: c.server_optimizer is not None)
+AVERAGING = Needs("an algorithm that averages models, which local is not", lambda c: c.algorithm != "local")
