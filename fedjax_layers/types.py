@@ -111,17 +111,27 @@ class Batch(NamedTuple):
 
 
 class Pool(NamedTuple):
-    """All examples of all clients, once, on the device: ``inputs [N, ...]``, ``labels [N, ...]``."""
+    """All examples of all clients, once, on the device.
+
+    Attributes:
+      inputs: ``[N, ...]`` in the stored dtype.
+      labels: ``[N, ...]``.
+    """
 
     inputs: Array
     labels: Array
 
 
 class Ranges(NamedTuple):
-    """Where in the pool each client's examples of one split lie: rows ``start[c] .. start[c] + count[c]``."""
+    """Where in the pool each client's examples of one split lie.
 
-    start: Array  # [C] int32
-    count: Array  # type: ignore[assignment]  # [C] int32; hides tuple.count, which nobody needs here
+    Attributes:
+      start: ``[C]`` int32, the first row.
+      count: ``[C]`` int32, the number of rows, ``start[c] .. start[c] + count[c]``.
+    """
+
+    start: Array
+    count: Array  # type: ignore[assignment]  # hides tuple.count, which nobody needs here
 
 
 @jax.tree_util.register_dataclass

@@ -21,7 +21,13 @@ from fedjax_layers.types import Models, Task
 
 
 class Result(NamedTuple):
-    """What a run returns: the final state, its models, and the history."""
+    """What a run returns.
+
+    Attributes:
+      state: the algorithm's, after the last round.
+      models: those of that state.
+      history: of all rounds and evaluations.
+    """
 
     state: Any
     models: Models
