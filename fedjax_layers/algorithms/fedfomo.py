@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +19,7 @@ from fedjax_layers.running_statistics import weights_only, with_statistics
 from fedjax_layers.types import Algorithm, Array, Cohort, Key, Models, Params, Pool, Ranges, RoundInfo, per_client
 
 Number = float | jax.Array
+_SMALL = 1e-9
 
 
 @struct.dataclass
@@ -28,7 +29,7 @@ class FedFomoState:
     Attributes:
       round: ``[]`` int32, rounds with a client.
       clients: each client's latest trained model, leaves ``[C, ...]``: the pool that others are sent models from.
-      affinity: P, ``[C, C]``: row i says whose models have served client i.
+      affinity: P, ``[C, C]``: row i says whose models have served client i, and below zero, whose have not.
       client_opt: clients' optimiser states ``[C, ...]``, or ``()``.
     """
 
@@ -45,21 +46,24 @@ def fedfomo(
     validation_share: Number = 0.2,
     exploration: Number = 0.3,
     exploration_decay: Number = 0.95,
-    affinity: Literal["normalised", "raw"] = "normalised",
+    published_distance: bool = False,
+    published_affinity: bool = False,
 ) -> Algorithm:
     """Receive some models, weigh each by what it gains on held-back examples, move towards them, train.
 
-    With ``L_i`` the mean loss on client i's held-back examples, ``w_n = max(0, (L_i(theta_i) - L_i(theta_n)) /
-    ||theta_n - theta_i||)``, divided by their sum, and ``theta_i <- theta_i + sum_n w_n (theta_n - theta_i)``; then
-    ``P_{i,n} += w_n`` and local training. All models of a round are those that it began with. Where none is better,
-    nothing is mixed. The distance is the Euclidean one; the published code's is said to be squared.
+    With ``L_i`` the mean loss on client i's held-back examples, ``w_n = (L_i(theta_i) - L_i(theta_n)) /
+    ||theta_n - theta_i||``, negative for a model that does worse. The models that do better are mixed in:
+    ``theta_i <- theta_i + sum_n max(w_n, 0) (theta_n - theta_i) / sum_n max(w_n, 0)``. The affinity gains the weights
+    with their signs, ``P_{i,n} += w_n``: a model that does worse is asked for less often. Local training follows. All
+    models of a round are those that it began with. Where none is better, nothing is mixed.
 
     A client holds back the last ``round(validation_share * n)`` of its n training examples, as they lie in the pool: at
     least one, never all. It never trains on them. A client of one example trains on it, and mixes nothing.
 
     A client receives the models of the largest ``P_{i,n}``, its own aside, ties in random order: P begins at zero, and
     by number everybody would hear the first clients. With probability ``exploration * exploration_decay ** t`` in the
-    t-th round, one coin for each client, all its models are drawn at random instead.
+    t-th round, one coin for each client, all its models are drawn at random instead. (The released code subtracts 0.05
+    per epoch from 0.3 and tosses a coin for each model.)
 
     Served is each client's latest trained model and not the next round's mix of it: that mix depends on coins and on
     held-back losses which are not there before the round is.
@@ -70,8 +74,10 @@ def fedfomo(
       validation_share: held back, in [0, 1); may be traced like the next two. 0 holds back nothing: local training.
       exploration: probability of a random choice in the first round.
       exploration_decay: its factor from round to round.
-      affinity: what P adds up: the weights after division by their sum, as the published code does, or ``"raw"``, the
-        quotients before it, in which rounds of large losses count more. The equations call both w.
+      published_distance: divide by the sum of absolute differences, the released code's default, instead of the
+        Euclidean distance.
+      published_affinity: P adds up ``w_n / |sum_n w_n|``, as in the released code, instead of ``w_n``: rounds of small
+        losses count like the others, and a sum near zero counts most. (Where it is below 1e-9, 1e-9 is added to it.)
 
     Returns:
       The algorithm; it offers personal models only. Every round reports ``heard``, the share of present clients that
@@ -79,12 +85,13 @@ def fedfomo(
       receives M models and sends its own and M weights.
 
     Raises:
-      ValueError: ``num_models`` below 1, a number out of range, or an unknown choice.
+      ValueError: ``num_models`` below 1, or a number out of range.
 
-    Source: Zhang et al. 2021, equation for w and Algorithm 1; numbers from the published code (pFedLA note, section 8).
+    Source: Zhang et al. 2021 (arXiv 2012.08565), sections 3.2 and 3.3; the released code for the two switches and the
+      numbers (pFedLA note, section 8).
     """
     numbers = {"exploration": exploration, "exploration_decay": exploration_decay}
-    _check(num_models, validation_share, affinity, **numbers)
+    _check(num_models, validation_share, **numbers)
     # Clients of equal size hold back an equal share, but the number left is no constant of the program.
     trainer = dataclasses.replace(trainer, uniform=False)
     num = min(num_models, trainer.num_clients - 1)
@@ -103,9 +110,8 @@ def fedfomo(
         chance, factor = (jnp.asarray(x, jnp.float32) for x in numbers.values())
         chance = chance * factor ** state.round.astype(jnp.float32)
         chosen = choose_models(jax.random.fold_in(key, keys.NEIGHBOURS), cohort.ids, rows, num, chance)
-        start, raw = move_towards(trainer, cohort.pool, held, own, state.clients, chosen)
-        total = raw.sum(1, keepdims=True)
-        added = raw if affinity == "raw" else raw / jnp.where(total > 0, total, jnp.ones_like(total))
+        start, gains = move_towards(trainer, cohort.pool, held, own, state.clients, chosen, published_distance)
+        added = _over_their_sum(gains) if published_affinity else gains
         rows = jax.vmap(lambda row, where, x: row.at[where].add(x.astype(row.dtype)))(rows, chosen, added)
         options = LocalOptions(scale=None if trainer.step_scale is None else trainer.step_scale(state.round))
         cohort = dataclasses.replace(cohort, train=train)
@@ -116,8 +122,8 @@ def fedfomo(
             put_clients(state.affinity, cohort, rows),
             put_clients(state.client_opt, cohort, result.opt_state),
         )
-        positive = jnp.where(present, (raw > 0).sum(1), 0)
-        members = jnp.maximum(present.sum(), 1).astype(raw.dtype)
+        positive = jnp.where(present, (gains > 0).sum(1), 0)
+        members = jnp.maximum(present.sum(), 1).astype(gains.dtype)
         extra = {"heard": (positive > 0).sum() / members, "models_heard": positive.sum() / members}
         scalars = num * present.sum(dtype=jnp.int32)
         info = round_info(trainer, result, cohort, everything, sent_scalars=scalars, **extra)
@@ -163,32 +169,47 @@ def choose_models(key: Key, ids: Array, affinity: Array, num: int, chance: Array
 
 
 def move_towards(
-    trainer: Trainer, pool: Pool, held: Ranges, own: Params, everybody: Params, chosen: Array
+    trainer: Trainer,
+    pool: Pool,
+    held: Ranges,
+    own: Params,
+    everybody: Params,
+    chosen: Array,
+    published_distance: bool = False,
 ) -> tuple[Params, Array]:
-    """The mixed models ``[K, ...]`` and the weights ``[K, M]`` before they are divided by their sum.
+    """The mixed models ``[K, ...]``, and the weights ``[K, M]`` with their signs, not divided by any sum.
 
     One received model at a time, so that K models are held and not K times M. Sums are divided at the end.
     Running statistics of batch norms stay the client's own.
     """
     task = trainer.task
     own_loss = held_losses(trainer, pool, held, own)
+    each = jnp.abs if published_distance else jnp.square
 
     def hear(carry: tuple[Params, Array], which: Array) -> tuple[tuple[Params, Array], Array]:
         towards, total = carry
         other = jax.tree.map(lambda x: x[which], everybody)
         gain = own_loss - held_losses(trainer, pool, held, other)
         gap = weights_only(task, jax.tree.map(jnp.subtract, other, own))
-        squares = jax.vmap(lambda x: layer_sums(jax.tree.map(jnp.square, x), task.layers).sum())(gap)
-        better = (gain > 0) & jnp.isfinite(gain) & (squares > 0)  # not for a loss that is NaN, nor for one's own twin
-        length = jnp.sqrt(jnp.where(better, squares, jnp.ones_like(squares)))
-        weight = jnp.where(better, gain / length.astype(gain.dtype), jnp.zeros_like(gain))
-        gap = where_rows(better, gap, jax.tree.map(jnp.zeros_like, gap))
-        return (jax.vmap(_plus)(towards, weight, gap), total + weight), weight
+        length = jax.vmap(lambda x: layer_sums(jax.tree.map(each, x), task.layers).sum())(gap)
+        known = jnp.isfinite(gain) & (length > 0)  # not for a loss that is NaN, nor for one's own twin
+        length = jnp.where(known, length, jnp.ones_like(length))
+        length = length if published_distance else jnp.sqrt(length)
+        weight = jnp.where(known, gain / length.astype(gain.dtype), jnp.zeros_like(gain))
+        mixed = jnp.maximum(weight, 0)
+        gap = where_rows(weight > 0, gap, jax.tree.map(jnp.zeros_like, gap))
+        return (jax.vmap(_plus)(towards, mixed, gap), total + mixed), weight
 
     nothing = (jax.tree.map(jnp.zeros_like, own), jnp.zeros_like(own_loss))
     (towards, total), weights = jax.lax.scan(hear, nothing, chosen.T)
     share = 1 / jnp.where(total > 0, total, jnp.ones_like(total))
     return with_statistics(task, jax.vmap(_plus)(own, share, towards), own), weights.T
+
+
+def _over_their_sum(weights: Array) -> Array:
+    """``[K, M]`` divided by the absolute value of each row's sum, a small one raised as the released code does."""
+    total = jnp.abs(weights.sum(1, keepdims=True))
+    return weights / (total + jnp.where(total < _SMALL, _SMALL, 0.0).astype(total.dtype))
 
 
 def _plus(tree: Params, factor: Array, other: Params) -> Params:
@@ -220,12 +241,10 @@ def held_losses(trainer: Trainer, pool: Pool, held: Ranges, models: Params) -> A
     return map_clients(one, models, held.start, held.count, shared=(pool,), axis=trainer.axis)
 
 
-def _check(num_models: int, validation_share: Number, affinity: str, **chances: Number) -> None:
+def _check(num_models: int, validation_share: Number, **chances: Number) -> None:
     """Raise ``ValueError`` for what cannot be; traced numbers aside."""
     if num_models < 1:
         raise ValueError(f"num_models: expected at least 1, got {num_models}")
-    if affinity not in ("normalised", "raw"):
-        raise ValueError(f"affinity: expected one of normalised, raw, got {affinity!r}")
     if not isinstance(validation_share, jax.core.Tracer) and not 0 <= validation_share < 1:
         raise ValueError(f"validation_share: expected 0 to less than 1, got {validation_share}")
     for name, value in chances.items():

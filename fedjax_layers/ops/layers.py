@@ -74,7 +74,9 @@ def regroup(layers: LayerMap, by: Literal["tensor", "layer", "block", "model"]) 
         layer of everything; ``"layer"`` is the map itself.
 
     Returns:
-      A map whose layers are those groups, and its blocks too.
+      A map whose layers are those groups, and its blocks too. What is scored follows the new layers, as in
+      :func:`layer_map`: the matrices of a group, or all leaves of a group without a matrix, as each bias is by
+      ``"tensor"``.
 
     Raises:
       ValueError: an unknown grouping.
@@ -93,7 +95,10 @@ def regroup(layers: LayerMap, by: Literal["tensor", "layer", "block", "model"]) 
     else:
         raise ValueError(f"by: expected tensor, layer, block or model, got {by!r}")
     groups = tuple(range(len(names)))
-    return dataclasses.replace(layers, leaf_layers=numbers, names=names, blocks=groups, block_names=names)
+    scored = _scored(numbers, [len(shape) for shape in layers.leaf_shapes])
+    return dataclasses.replace(
+        layers, leaf_layers=numbers, leaf_scored=scored, names=names, blocks=groups, block_names=names
+    )
 
 
 def select(mask: Array, layers: LayerMap, on: Params, off: Params) -> Params:
@@ -215,6 +220,7 @@ def _rank(key: Any, place: int) -> tuple[int, ...]:
 
 
 def _scored(numbers: Sequence[int], ranks: Sequence[int]) -> tuple[bool, ...]:
+    """Flags on the leaves of two or more axes, and on all leaves of a layer that has none: no layer is without."""
     has_matrix = {n for n, rank in zip(numbers, ranks, strict=True) if rank >= 2}
     return tuple(rank >= 2 or n not in has_matrix for n, rank in zip(numbers, ranks, strict=True))
 

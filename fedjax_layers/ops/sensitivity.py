@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
 import jax.numpy as jnp
 
@@ -22,7 +22,7 @@ def federation_sensitivity(
     """Mean squared product of weight and gradient per layer, ``s_k = 1/n_k * sum_p (w_p * g_p)^2``.
 
     The paper's *cumulative* score is ``jnp.cumsum`` of this. Biases and norm parameters are left out
-    (``LayerMap.leaf_scored``); they are federated with their layer all the same.
+    (``LayerMap.leaf_scored``), except in a layer of vectors alone; they are federated with their layer all the same.
 
     Args:
       params: one model's weights.
@@ -34,7 +34,7 @@ def federation_sensitivity(
         unweighted mean of its matrices' scores (the published code's transformer groups).
 
     Returns:
-      ``[L]``, at least float32.
+      ``[L]``, at least float32; 0 for a layer without any entry.
 
     Raises:
       ValueError: trees that differ from the map (path named), an unknown ``combine``, or a path in ``rows`` that
@@ -63,8 +63,13 @@ def federation_sensitivity(
             product = w * g if ids is None else w[ids].mean(0) * g[ids].mean(0)
             squares[layer].append((jnp.sum(product * product), product.size))
     if combine == "matrices":
-        return jnp.stack([sum(s / n for s, n in parts) / len(parts) for parts in squares])
-    return jnp.stack([sum(s for s, _ in parts) / sum(n for _, n in parts) for parts in squares])
+        return jnp.stack([_mean([(s / max(n, 1), 1) for s, n in parts]) for parts in squares])
+    return jnp.stack([_mean(parts) for parts in squares])
+
+
+def _mean(parts: list[tuple[Array, int]]) -> Any:
+    """Of sums and counts; 0 of nothing."""
+    return sum(s for s, _ in parts) / max(sum(n for _, n in parts), 1)
 
 
 def transition_point(

@@ -57,8 +57,8 @@ def update_score(
       excess: ``S - 1`` for ``"ratio"``, without the cancellation.
 
     Returns:
-      ``[L]``, at least float32. A zero update scores 1 (0 in excess, and in the other readings); a constant one is
-      capped at ``(mean/std)^2 = 1e12``.
+      ``[L]``, at least float32. A zero update scores 1 (0 in excess, and in the other readings), and so does a layer
+      without any entry; a constant one is capped at ``(mean/std)^2 = 1e12``.
 
     Raises:
       ValueError: trees that differ from the map (the path is named), an unknown reading, ``excess`` for another than
@@ -79,11 +79,12 @@ def update_score(
     for layer, scored, leaf, spread in zip(
         layers.leaf_layers, layers.leaf_scored, model_leaves(delta, layers, "delta"), spreads, strict=True
     ):
-        if scored or not matrices_only:
+        if (scored or not matrices_only) and jnp.size(leaf):
             parts[layer].append(_moments(leaf))
             if spread is not None:
                 between[layer].append(spread)
-    scores = [_score(p, reading, excess, b) for p, b in zip(parts, between, strict=True)]
+    nothing, still = [_moments(jnp.zeros(1))], [jnp.zeros(())]
+    scores = [_score(p or nothing, reading, excess, b or still) for p, b in zip(parts, between, strict=True)]
     return jnp.stack(scores)
 
 
@@ -111,7 +112,9 @@ def block_score(scores: Array, layers: LayerMap, how: BlockRule = "mean") -> Arr
     weights = jnp.asarray(layers.sizes if how == "size" else [1] * layers.num_layers, scores.dtype)
     blocks = jnp.asarray(layers.blocks)
     totals = jax.ops.segment_sum(scores * weights, blocks, num)
-    return totals if how == "sum" else totals / jax.ops.segment_sum(weights, blocks, num)
+    if how == "sum":
+        return totals
+    return totals / jnp.maximum(jax.ops.segment_sum(weights, blocks, num), 1)  # weights are whole numbers
 
 
 def top_k_mask(scores: Array, k: int | Array) -> Array:
@@ -214,4 +217,5 @@ def _variances(clients: Params, layers: LayerMap) -> list[Array]:
     leaves = model_leaves(clients, layers, "clients")
     for path, shape, leaf in zip(layers.leaf_paths, layers.leaf_shapes, leaves, strict=True):
         expect_shape(leaf, (num, *shape), f"clients at {path!r}")
-    return [_sums(x.astype(at_least_float32(x.dtype)).var(0).ravel())[0] for x in leaves]
+    leaves = [jnp.asarray(x).astype(at_least_float32(x.dtype)) for x in leaves]
+    return [_sums(x.var(0).ravel())[0] if x.size else jnp.zeros((), x.dtype) for x in leaves]

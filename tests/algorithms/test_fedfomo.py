@@ -59,16 +59,16 @@ def drawn_batches(trainer, key, client, share):
 CASES = [(0.2, 2, False, False), (0.5, 2, False, True), (0.5, 5, True, False)]  # 0.5: more than one batch is held back
 
 
-@pytest.mark.parametrize(("share", "num", "raw", "keep"), CASES)
-def test_agrees_with_its_oracle(share, num, raw, keep, x64):
+@pytest.mark.parametrize(("share", "num", "published", "keep"), CASES)
+def test_agrees_with_its_oracle(share, num, published, keep, x64):
     task, pool = toy.make_task(), toy.make_pool()
     trainer = toy.make_trainer(task, keep_optimizer=keep)
     chances = {"exploration": 0.6, "exploration_decay": 0.7}
-    kind = "raw" if raw else "normalised"
-    algorithm = algorithms.fedfomo(trainer, num_models=num, validation_share=share, affinity=kind, **chances)
+    switches = {"published_distance": published, "published_affinity": published}
+    algorithm = algorithms.fedfomo(trainer, num_models=num, validation_share=share, **switches, **chances)
     params = task.init(jax.random.key(1))
     state = algorithm.init(jax.random.key(2), params)
-    options = {"num": num, "share": share, "chance": 0.6, "decay": 0.7, "raw": raw, "keep": keep}
+    options = {"num": num, "share": share, "chance": 0.6, "decay": 0.7, "published": published, "keep": keep}
     oracle = FedFomo(toy.to_numpy(params), *pool, toy.STARTS, toy.COUNTS, lr=0.1, beta=0.9, **options)
     step, weights = jax.jit(algorithm.round), []
     for t, ids in enumerate(ROUNDS):
@@ -88,7 +88,7 @@ def test_agrees_with_its_oracle(share, num, raw, keep, x64):
             close(row(algorithm.models(state).personal, client), oracle.models[client])
         weights += [w for of in heard.values() for w in of.values()]
     assert sum(w > 0 for w in weights) > 3, "the fixture must mix"
-    assert 0 in weights, "and meet models that are no better"
+    assert min(weights) < 0, "and meet models that do worse, which P remembers"
 
 
 def test_weights_by_hand(x64):
@@ -104,12 +104,14 @@ def test_weights_by_hand(x64):
     target = np.array([[3.0, 0, 0, 0, 0, 0]])
     pool, held = Pool(jnp.asarray(target), jnp.zeros(1, jnp.int32)), Ranges(jnp.array([0]), jnp.array([1]))
     own = jax.tree.map(lambda x: x[:1], everybody)
-    mixed, raw = move_towards(trainer, pool, held, own, everybody, jnp.array([[1, 2, 3, 4, 5]]))
-    # Losses: own 9/2; model 1 (1 + 1)/2 at sqrt(5); model 5 4/2 at 1.
-    w1, w5 = 3.5 / np.sqrt(5), 2.5
-    np.testing.assert_allclose(raw, [[w1, 0, 0, 0, w5]], rtol=1e-12)
+    mixed, weights = move_towards(trainer, pool, held, own, everybody, jnp.array([[1, 2, 3, 4, 5]]))
+    # Losses: own 9/2; model 1 (1 + 1)/2 at sqrt(5); model 2 16/2 at 1; model 5 4/2 at 1.
+    w1, w2, w5 = 3.5 / np.sqrt(5), -3.5, 2.5
+    np.testing.assert_allclose(weights, [[w1, w2, 0, 0, w5]], rtol=1e-12)
     expected = (w1 * points[1] + w5 * extra[0]) / (w1 + w5)
     np.testing.assert_allclose(np.concatenate([mixed[0]["w"][0], mixed[1]["w"][0]]), expected, rtol=1e-12)
+    _, published = move_towards(trainer, pool, held, own, everybody, jnp.array([[1, 2, 3, 4, 5]]), True)
+    np.testing.assert_allclose(published, [[3.5 / 3, w2, 0, 0, w5]], rtol=1e-12)
 
 
 def test_a_client_that_diverged_hears_nobody_and_divides_by_nothing(x64):
@@ -224,6 +226,18 @@ def test_models_and_weights_are_counted(x64):
             assert int(info.sent_scalars) == given * len(ids)
 
 
+def test_the_published_affinity_divides_by_the_sum_whatever_its_sign(x64):
+    """All models are equal in the first round and weigh nothing; P is what the second one adds."""
+    args = {"num_models": 9, "rounds": [EVERYONE] * 2}
+    signed, published = (np.asarray(run(published_affinity=p, **args)[0].affinity) for p in (False, True))
+    assert (signed < 0).any()
+    totals = signed.sum(1, keepdims=True)
+    assert (totals < 0).any(), "a quotient by the sum itself would turn the signs of such a row"
+    some = totals[:, 0] != 0
+    np.testing.assert_allclose(published[some], signed[some] / abs(totals[some]), rtol=1e-10)
+    assert not published[~some].any()
+
+
 def test_clients_find_their_cluster():
     """Training examples are noisy, held-back ones are not: those of one's cluster help, the others do not."""
     task = two_clusters.make_task()
@@ -239,9 +253,12 @@ def test_clients_find_their_cluster():
     for t in range(20):
         state, _ = jax.jit(algorithm.round)(jax.random.key(t), state, cohort)
     same = two_clusters.CLUSTER[:, None] == two_clusters.CLUSTER
-    affinity = np.asarray(state.affinity)
-    assert affinity.sum() > 5
-    assert (affinity * same).sum() > 0.95 * affinity.sum()
+    affinity, own = np.asarray(state.affinity), np.eye(len(same), dtype=bool)
+    assert affinity[~same].max() < 0, "models of the other cluster do worse"
+    within = affinity.sum(1, where=same) / (same & ~own).sum(1)
+    across = affinity.sum(1, where=~same) / (~same).sum(1)
+    assert (within > across).all()
+    assert affinity[same].max() > 5
 
 
 def test_a_federation_of_one_trains_alone(x64):
@@ -279,7 +296,6 @@ def test_running_statistics_stay_with_their_client(x64):
         ({"validation_share": 1.0}, "validation_share: expected 0 to less than 1, got 1.0"),
         ({"exploration": 1.5}, "exploration: expected 0 to 1, got 1.5"),
         ({"exploration_decay": -0.1}, "exploration_decay: expected 0 to 1, got -0.1"),
-        ({"affinity": "squared"}, "affinity: expected one of normalised, raw, got 'squared'"),
     ],
 )
 def test_bad_input(args, message):

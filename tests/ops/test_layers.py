@@ -7,7 +7,15 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from fedjax_layers.ops import layer_map, layer_sums
+from fedjax_layers.ops import (
+    block_score,
+    federation_sensitivity,
+    layer_map,
+    layer_sums,
+    regroup,
+    update_score,
+)
+from fedjax_layers.ops.update import READINGS
 
 
 def dense(n_in=2, n_out=3, dtype=jnp.float32):
@@ -170,6 +178,62 @@ def test_weights_are_scored_and_vectors_only_where_there_is_nothing_else():
         "dense/bias": False,
     }
     assert layers.scored_sizes == (36, 6, 6)
+
+
+GROUPINGS = ("tensor", "layer", "block", "model")
+
+
+def grouped(by):
+    """A network with a layer of vectors alone and one without any entry, under each grouping."""
+    params = {
+        "embed": {"embedding": jnp.arange(6.0).reshape(3, 2) - 2},
+        "norm": {"scale": jnp.array([1.0, -3.0]), "bias": jnp.array([0.5, 0.0])},
+        "dense": {"kernel": jnp.arange(4.0).reshape(2, 2) + 1, "bias": jnp.array([0.0, 2.0])},
+        "empty": {"kernel": jnp.zeros((0, 2))},
+    }
+    return params, regroup(layer_map(params, ["embed", "norm", "dense", "empty"], blocks=[0, 0, 1, 2]), by)
+
+
+@pytest.mark.parametrize(
+    ("by", "scored"), [("tensor", "111111"), ("layer", "011111"), ("block", "011100"), ("model", "011100")]
+)
+def test_every_group_has_something_scored(by, scored):
+    _, layers = grouped(by)
+    assert layers.leaf_paths == (
+        "dense/bias", "dense/kernel", "embed/embedding", "empty/kernel", "norm/bias", "norm/scale",
+    )  # fmt: skip
+    assert "".join(str(int(flag)) for flag in layers.leaf_scored) == scored
+    whole = [n for n, s in zip(layers.scored_sizes, layers.sizes, strict=True) if s]
+    assert min(whole) > 0, "a layer with entries has scored ones"
+
+
+@pytest.mark.parametrize("by", GROUPINGS)
+def test_no_score_of_any_grouping_fails_or_is_nan(by):
+    params, layers = grouped(by)
+    scores = {
+        f"sensitivity {c}": federation_sensitivity(params, params, layers, combine=c) for c in ("elements", "matrices")
+    }
+    for reading in READINGS:
+        clients = jax.tree.map(lambda x: jnp.stack([x, 2 * x, -x]), params) if reading == "clients" else None
+        for only in (False, True):
+            scores[f"{reading} {only}"] = update_score(
+                params, layers, reading=reading, clients=clients, matrices_only=only
+            )
+    for how in ("mean", "sum", "size"):
+        scores[f"block {how}"] = block_score(scores["ratio True"], layers, how)
+    for name, found in scores.items():
+        assert bool(jnp.isfinite(found).all()), (by, name, found)
+    empty = [size == 0 for size in layers.sizes]
+    for name in ("sensitivity elements", "sensitivity matrices", "product True"):
+        assert [float(s) for s, e in zip(scores[name], empty, strict=True) if e] == [0.0] * sum(empty)
+
+
+def test_a_bias_alone_is_scored_on_itself():
+    params, layers = grouped("tensor")
+    place = layers.names.index("dense/bias")
+    assert float(federation_sensitivity(params, params, layers)[place]) == (0 + 2.0**4) / 2
+    ratio = update_score(params, layers, matrices_only=True)[place]
+    assert float(ratio) == pytest.approx(2**0.5), "mean 1, deviation 1"
 
 
 def test_blocks_by_number_and_by_name():

@@ -1,4 +1,4 @@
-"""NumPy: FedFomo, one client at a time, from the paper's equation for w; coins and tie-breakers are handed in."""
+"""NumPy: FedFomo, one client at a time, from the paper's equations; coins and tie-breakers are handed in."""
 
 import numpy as np
 
@@ -10,19 +10,20 @@ def held_back(count, share):
     return min(max(int(share * count + 0.5), 1), count - 1)
 
 
-def distance(a, b):
-    """Euclidean, over all arrays of two networks."""
-    return np.sqrt(sum(((x[k] - y[k]) ** 2).sum() for x, y in zip(a, b, strict=True) for k in x))
+def distance(a, b, absolute=False):
+    """Euclidean, or the sum of absolute differences, over all arrays of two networks."""
+    gaps = [x[k] - y[k] for x, y in zip(a, b, strict=True) for k in x]
+    return sum(np.abs(gap).sum() for gap in gaps) if absolute else np.sqrt(sum((gap**2).sum() for gap in gaps))
 
 
 class FedFomo:
     """Everybody's latest model, and the affinities."""
 
-    def __init__(self, start, x, y, starts, counts, *, num, share, chance, decay, raw=False, keep=False, **sgd):
+    def __init__(self, start, x, y, starts, counts, *, num, share, chance, decay, published=False, keep=False, **sgd):
         clients = len(counts)
         self.models, self.affinity = [start] * clients, np.zeros((clients, clients))
         self.x, self.y, self.starts, self.counts, self.sgd = x, y, starts, counts, sgd
-        self.num, self.share, self.chance, self.decay, self.raw = num, share, chance, decay, raw
+        self.num, self.share, self.chance, self.decay, self.published = num, share, chance, decay, published
         self.keep, self.velocity, self.turn = keep, [None] * clients, 0
 
     def loss(self, client, model):
@@ -39,19 +40,22 @@ class FedFomo:
         return sorted(others, key=key)[: self.num]
 
     def mix(self, client, chosen, pool):
-        """The client's start, and the weights as they count for P."""
+        """The client's start, and the weights with their signs, as they count for P."""
         own, before = pool[client], self.loss(client, pool[client])
         weights = {}
         for n in chosen:
-            if before is not None and (d := distance(pool[n], own)) > 0:
-                weights[n] = max(0.0, (before - self.loss(client, pool[n])) / d)
-        total = sum(weights.values())
-        if total == 0:
-            return own, {}
+            if before is not None and (d := distance(pool[n], own, self.published)) > 0:
+                weights[n] = (before - self.loss(client, pool[n])) / d
+        total = sum(w for w in weights.values() if w > 0)
         start = own
         for n, w in weights.items():
-            start = combine(lambda s, o, t, a=w / total: s + a * (t - o), start, own, pool[n])
-        return start, {n: w if self.raw else w / total for n, w in weights.items()}
+            if w > 0:
+                start = combine(lambda s, o, t, a=w / total: s + a * (t - o), start, own, pool[n])
+        if not self.published:
+            return start, weights
+        whole = abs(sum(weights.values()))
+        whole += 1e-9 if whole < 1e-9 else 0.0
+        return start, {n: w / whole for n, w in weights.items()}
 
     def round(self, cohort):
         """One round over ``(client, coin, ties, batches)``; trained models, losses and weights by client."""
