@@ -2,6 +2,7 @@
 
 import pytest
 
+NEEDED = {"fixed_sharing": {"shared": ("1",)}}  # options that have to be given, for the toy network
 QUICK = ("local", "fedavg", "fedbabu", "player_fl", "permfl")  # a state of each kind
 
 

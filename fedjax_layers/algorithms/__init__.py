@@ -13,10 +13,11 @@ from fedjax_layers.algorithms.fedavg import fedavg
 from fedjax_layers.algorithms.fedbabu import fedbabu
 from fedjax_layers.algorithms.fedbn import fedbn
 from fedjax_layers.algorithms.fedfomo import fedfomo
-from fedjax_layers.algorithms.fedper import fedper, fixed_sharing
+from fedjax_layers.algorithms.fedper import fedper
 from fedjax_layers.algorithms.fedprox import fedprox
 from fedjax_layers.algorithms.fedrep import fedrep
 from fedjax_layers.algorithms.fedtlu import fedtlu, last_layers, random_layers
+from fedjax_layers.algorithms.fixed_sharing import fixed_sharing
 from fedjax_layers.algorithms.heurpfedla import heurpfedla
 from fedjax_layers.algorithms.hsgd import hsgd
 from fedjax_layers.algorithms.l2gd import al2gd, l2gd
@@ -40,6 +41,7 @@ registry: dict[str, Callable[..., Algorithm]] = {
     "local_adaptation": local_adaptation,
     "fedper": fedper,
     "lg_fedavg": lg_fedavg,
+    "fixed_sharing": fixed_sharing,
     "fedrep": fedrep,
     "fedbabu": fedbabu,
     "fedbn": fedbn,

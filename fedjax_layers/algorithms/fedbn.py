@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from fedjax_layers.algorithms.fedper import fixed_sharing
+from fedjax_layers.algorithms.fixed_sharing import fixed_sharing
 from fedjax_layers.algorithms.sharing import SharingState
 from fedjax_layers.local_training import Trainer
 from fedjax_layers.types import Algorithm, Array, BatchNorm, Cohort, Key, LayerMap, RoundInfo
@@ -51,7 +51,8 @@ def fedbn(
     finer = norm_layers(task.layers, task.batch_norm)
     kept = jnp.stack([jnp.asarray(local_affine, bool), jnp.asarray(local_statistics, bool)])
     shared = jnp.concatenate([jnp.ones(task.layers.num_layers, bool), ~kept])
-    inner = fixed_sharing(dataclasses.replace(trainer, task=task._replace(layers=finer)), shared, server_optimizer)
+    trainer = dataclasses.replace(trainer, task=task._replace(layers=finer))
+    inner = fixed_sharing(trainer, shared=shared, server_optimizer=server_optimizer)
     parts = _parts(task.layers, finer)
 
     def round_(key: Key, state: SharingState, cohort: Cohort) -> tuple[SharingState, RoundInfo]:

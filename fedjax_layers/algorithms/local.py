@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 
-from fedjax_layers.algorithms.fedper import fixed_sharing
+from fedjax_layers.algorithms.fixed_sharing import fixed_sharing
 from fedjax_layers.local_training import Trainer
 from fedjax_layers.types import Algorithm
 
@@ -18,4 +18,4 @@ def local(trainer: Trainer) -> Algorithm:
     Returns:
       The algorithm; it offers personal models only, and no byte moves.
     """
-    return fixed_sharing(trainer, jnp.zeros(trainer.task.layers.num_layers, bool))
+    return fixed_sharing(trainer, shared=jnp.zeros(trainer.task.layers.num_layers, bool))

@@ -11,7 +11,7 @@ import pytest
 from fedjax_layers import algorithms
 from fedjax_layers.ops import ClientAxis
 from tests import toy
-from tests.registry import cases
+from tests.registry import NEEDED, cases
 
 ROUNDS = ([0, 2, 4], [3, 1], [2, 3, 0])
 TRACED = {
@@ -19,6 +19,7 @@ TRACED = {
     "player_fl": "threshold",
     "fedper": "personal_layers",
     "lg_fedavg": "local_layers",
+    "fixed_sharing": "shared",
     "fedrep": "head_layers",
     "fedbabu": "head_layers",
     "permfl": "gamma",
@@ -44,6 +45,7 @@ VALUES = {
     "threshold": (0.5, 0.9, 50.0),
     "personal_layers": (0, 1, 3),
     "local_layers": (0, 1, 3),
+    "shared": ((True, False, True), (False, True, False), (False, False, False)),
     "head_layers": (1, 2),
     "adaptation_rate": (0.0, 0.3),
     "lam": (0.0, 2.0),
@@ -61,12 +63,17 @@ VALUES = {
 everything = pytest.mark.parametrize("name", cases(algorithms.registry))
 
 
+def make(name, trainer, **args):
+    """The algorithm, an option that it needs at a usual value unless given."""
+    return algorithms.registry[name](trainer, **NEEDED.get(name, {}) | args)
+
+
 def run(name, *, task=None, pool=None, cohorts=None, key=3, args=None, state=None, first=0, **changes):
     """A few rounds; returns the state, the last info and the algorithm."""
     task = task or toy.make_task()
     pool = pool or toy.make_pool()
     trainer = toy.make_trainer(task, **changes)
-    algorithm = algorithms.registry[name](trainer, **(args or {}))
+    algorithm = make(name, trainer, **(args or {}))
     if state is None:
         state = algorithm.init(jax.random.key(2), task.init(jax.random.key(1)))
     step = jax.jit(algorithm.round)
@@ -89,7 +96,7 @@ def assert_close(a, b, **kw):
 def test_state_keeps_tree_shapes_and_dtypes(name, dtype, x64):
     task, pool = toy.make_task(dtype), toy.make_pool(dtype=np.dtype(dtype))
     trainer = toy.make_trainer(task, keep_optimizer=True)
-    algorithm = algorithms.registry[name](trainer)
+    algorithm = make(name, trainer)
     state = algorithm.init(jax.random.key(2), task.init(jax.random.key(1)))
     after, info = jax.eval_shape(algorithm.round, jax.random.key(0), state, toy.make_cohort([0, 2], pool))
     chex.assert_trees_all_equal_shapes_and_dtypes(jax.eval_shape(lambda s: s, state), after)
@@ -106,9 +113,9 @@ def test_rounds_trace_once_whatever_the_members_and_numbers(name, x64):
     def step(key, state, cohort, learning_rate, value):
         trainer = toy.make_trainer(task, learning_rate=learning_rate)
         args = {TRACED[name]: value} if name in TRACED else {}
-        return algorithms.registry[name](trainer, **args).round(key, state, cohort)
+        return make(name, trainer, **args).round(key, state, cohort)
 
-    algorithm = algorithms.registry[name](toy.make_trainer(task))
+    algorithm = make(name, toy.make_trainer(task))
     state = algorithm.init(jax.random.key(2), task.init(jax.random.key(1)))
     values = VALUES[TRACED[name]] if name in TRACED else (0.0,)
     for t, ids in enumerate(ROUNDS):

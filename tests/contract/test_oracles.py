@@ -20,6 +20,7 @@ ORACLES = {
     "local_adaptation": (oracles.LocalAdaptation, {}, {}),
     "fedper": (oracles.FedPer, {"personal_layers": 2}, {"personal_layers": 2}),
     "lg_fedavg": (personal.LgFedAvg, {"local_layers": 2}, {"local_layers": 2}),
+    "fixed_sharing": (oracles.FixedSharing, {"flags": [True, False, True]}, {"shared": ("2", "0")}),
     "fedbabu": (oracles.FedBabu, {"head_layers": 2}, {"head_layers": 2}),
     # Over 1.5 nothing jumps on this fixture; 0.9 cuts in the middle, so that both kinds of layer are at work.
     "player_fl": (oracles.PLayerFL, {"threshold": 0.9}, {"threshold": 0.9, "gradient": "epoch"}),

@@ -83,6 +83,14 @@ class FedPer(Oracle):
         self.shared = [i < num - personal_layers for i in range(num)]
 
 
+class FixedSharing(Oracle):
+    """The layers of a list of flags."""
+
+    def __init__(self, *args, flags, **kw):
+        super().__init__(*args, **kw)
+        self.shared = list(flags)
+
+
 class FedBabu(Oracle):
     """Body trained and shared under the common random head; at the end the head alone, fresh momentum."""
 

@@ -20,7 +20,7 @@ from fedjax_layers.simulation.history import History
 from fedjax_layers.simulation.records import RunDirectory
 from fedjax_layers.simulation.setup import prepare
 from tests import toy
-from tests.registry import cases
+from tests.registry import NEEDED, cases
 
 TIMING = {"client_steps_per_second", "compile_seconds", "compilations", "wall_seconds", "peak_memory_bytes"}
 
@@ -48,7 +48,7 @@ def random_like(state):
 @pytest.mark.parametrize("name", cases(algorithms.registry))
 def test_every_state_comes_back_bit_for_bit(tmp_path, name, full):
     task = toy.make_task(jnp.float32)
-    options = {}
+    options = dict(NEEDED.get(name, {}))
     if full and "server_optimizer" in options_of(algorithms.registry[name]):
         options["server_optimizer"] = optax.adam(0.1)
     algorithm = algorithms.registry[name](toy.make_trainer(task, keep_optimizer=full), **options)
