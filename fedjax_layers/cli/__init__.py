@@ -13,14 +13,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code: 0 done, 2 bad input (one line says which), 130 interrupted."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     _one_device_per_core()
-    from fedjax_layers.cli import compare, data, doctor, merge, pretrain, run, sweep  # noqa: PLC0415  (after the number of devices is set)
-    from fedjax_layers.cli.arguments import UsageError, parse  # noqa: PLC0415
+    from fedjax_layers.cli import compare, data, doctor, inspect, merge, pretrain, run, sweep  # noqa: PLC0415  (after the number of devices is set)
+    from fedjax_layers.cli.arguments import parse  # noqa: PLC0415
+    from fedjax_layers.cli.usage import UsageError  # noqa: PLC0415
 
     commands = {
         "run": run.command,
         "compare": compare.command,
         "sweep": sweep.command,
         "merge": merge.command,
+        "inspect": inspect.command,
         "pretrain": pretrain.command,
         "doctor": doctor.command,
         "data": data.command,
@@ -29,6 +31,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         options = parse(arguments)
         with _warnings_in_a_line():
             return commands[options.command](options)
+    except SystemExit as done:  # help was asked for
+        return int(done.code or 0)
     except UsageError as error:
         print(f"fedjax-layers: {error}", file=sys.stderr)  # noqa: T201
         return 2

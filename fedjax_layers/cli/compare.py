@@ -11,7 +11,7 @@ import jax
 from rich.console import Console
 
 from fedjax_layers.algorithms import registry
-from fedjax_layers.cli.arguments import UsageError, config_of
+from fedjax_layers.cli.arguments import config_of
 from fedjax_layers.cli.display import (
     Interrupt,
     cut_lines,
@@ -20,7 +20,9 @@ from fedjax_layers.cli.display import (
     results_table,
     team_lines,
 )
+from fedjax_layers.cli.given import refuse_unused
 from fedjax_layers.cli.run import describe, out_folder, remembered_axis, run_one, stopped, usage_errors
+from fedjax_layers.cli.usage import UsageError
 from fedjax_layers.names import options_of
 from fedjax_layers.ops import ClientAxis
 from fedjax_layers.simulation.comparison import compare_runs, statistics_of
@@ -60,11 +62,13 @@ def _configs(options: argparse.Namespace) -> list[RunConfig]:
         raise UsageError(f"algorithms: expected different names separated by commas, got {options.algorithms!r}")
     if options.seeds < 1:
         raise UsageError(f"--seeds: expected at least 1, got {options.seeds}")
-    return [
-        config_of(options, name, seed=options.seed + i, **_left_out(name, names))
+    configs = [
+        config_of(options, name, beside=names, seed=options.seed + i, **_left_out(name, names))
         for i in range(options.seeds)
         for name in names
     ]
+    refuse_unused(options, configs)
+    return configs
 
 
 def _left_out(name: str, names: Sequence[str]) -> dict[str, Any]:

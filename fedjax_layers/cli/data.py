@@ -12,9 +12,11 @@ from rich.console import Console
 from rich.table import Table
 
 from fedjax_layers import data
-from fedjax_layers.cli.arguments import UsageError, config_of
+from fedjax_layers.cli.arguments import config_of
 from fedjax_layers.cli.display import make_console
+from fedjax_layers.cli.given import refuse_unused
 from fedjax_layers.cli.run import usage_errors
+from fedjax_layers.cli.usage import UsageError
 from fedjax_layers.data.catalog import catalog, markdown_table, whereabouts
 from fedjax_layers.data.partition_report import plot_partition, skew, stratum_counts
 from fedjax_layers.names import unknown_name
@@ -94,6 +96,7 @@ def prepare(options: argparse.Namespace, console: Console) -> None:
 def show(options: argparse.Namespace, console: Console) -> None:
     """Who has how many examples of which class; ``--plot`` draws it, ``--save`` writes the partition file."""
     config = config_of(options, "local")
+    refuse_unused(options, [config])
     if config.model_options:
         flag = "--" + next(iter(config.model_options)).replace("_", "-")
         raise UsageError(f"data show: expected flags of the data and their split, got {flag}")

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+from typing import Any
 
-from fedjax_layers.cli.arguments import UsageError, config_of
+from fedjax_layers.cli.arguments import config_of
+from fedjax_layers.cli.given import refuse_given, refuse_unused
 from fedjax_layers.cli.run import run_config
 from fedjax_layers.simulation.config import RunConfig
 
 USUAL_RESERVE = 0.3
-_OF_A_FEDERATION = ("clients", "partition", "cohort", "unseen", "attack", "team_formation")
+_OF_A_FEDERATION = (
+    *("clients", "partition", "partition_seed", "unseen", "drift", "cohort", "sampling", "weighting"),
+    *("server_optimizer", "attack", "team_formation", "team_of"),
+)
+_DECIDED = ("keep_optimizer", "save_model", "reserved")
 
 
 def command(options: argparse.Namespace) -> int:
@@ -29,10 +35,9 @@ def central_config(options: argparse.Namespace) -> RunConfig:
     Raises:
       UsageError: a flag that belongs to a federation, or as :func:`config_of`.
     """
-    for name in _OF_A_FEDERATION:
-        if getattr(options, name, None) is not None:
-            raise UsageError(f"--{name.replace('_', '-')}: expected none for pretrain, got {getattr(options, name)}")
-    one = {"clients": 1, "partition": "iid", "keep_optimizer": True, "save_model": True}
+    refuse_given(options, (*_OF_A_FEDERATION, *_DECIDED), "pretrain")
+    one: dict[str, Any] = {"clients": 1, "partition": "iid", "keep_optimizer": True, "save_model": True}
     config = config_of(options, "fedavg", **one)
+    refuse_unused(options, [config])
     own = {"reserve": USUAL_RESERVE} | dict(config.data_options) | {"reserved": True}
     return dataclasses.replace(config, data_options=own)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from fedjax_layers.cli.arguments import UsageError, config_of
+from fedjax_layers.cli.arguments import config_of
 from fedjax_layers.cli.display import (
     Interrupt,
     RoundsProgress,
@@ -23,6 +23,8 @@ from fedjax_layers.cli.display import (
     results_table,
     team_lines,
 )
+from fedjax_layers.cli.given import refuse_unused
+from fedjax_layers.cli.usage import UsageError
 from fedjax_layers.simulation.config import RunConfig
 from fedjax_layers.simulation.experiment import execute
 from fedjax_layers.simulation.probe import AxisChoice, recorded_axis
@@ -35,6 +37,7 @@ INTERRUPTED = 130
 def command(options: argparse.Namespace) -> int:
     """Run one algorithm; returns the exit code."""
     config = config_of(options, options.algorithm)
+    refuse_unused(options, [config])
     return run_config(options, config, f"{config.algorithm}-{config.dataset}")
 
 

@@ -6,19 +6,18 @@ import argparse
 import dataclasses
 import functools
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from fedjax_layers.algorithms import registry
-from fedjax_layers.cli.arguments import UsageError, config_of
+from fedjax_layers.cli.arguments import config_of
 from fedjax_layers.cli.display import SweepProgress, graceful_interrupt, make_console, ranking_table
+from fedjax_layers.cli.given import refuse_unused
 from fedjax_layers.cli.run import out_folder, stopped, usage_errors
-from fedjax_layers.names import options_of, unknown_name
+from fedjax_layers.cli.usage import UsageError
 from fedjax_layers.simulation.config import RunConfig
-from fedjax_layers.simulation.option_homes import option_homes
 from fedjax_layers.simulation.sweeps.branches import StoppedError
 from fedjax_layers.simulation.sweeps.computing import Computer, check_runs
 from fedjax_layers.simulation.sweeps.grid import Values, drawn, parse_ends, parse_values, product, zipped
@@ -95,12 +94,23 @@ def _runs(options: argparse.Namespace) -> list[SweptRun]:
     if not settings or not any(settings):
         raise ValueError("grid: expected --vary NAME=SPEC or a --grid file with at least one setting, got none")
     ranges = {name for name, found in specs.items() if found.is_range} if isinstance(specs, dict) else set()
-    _check_names(options, settings)
-    _check_ranges(ranges & _fields(), _config(options, {}))  # as fields first: whole numbers refuse a range's
+    make = functools.partial(_config, options, beside=_algorithms(options, settings))
+    _check_ranges(ranges & _fields(), make({}))  # as fields first: whole numbers refuse a range's
     seeds = [options.seed + i for i in range(options.seeds)]
-    runs = swept_runs(settings, seeds, functools.partial(_config, options), options.seeds_vary)
+    runs = swept_runs(settings, seeds, make, options.seeds_vary)
     _check_ranges(ranges, runs[0].config)
+    _refuse_unused(options)
+    refuse_unused(options, [run.config for run in runs], {name for setting in settings for name in setting})
     return runs
+
+
+def _refuse_unused(options: argparse.Namespace) -> None:
+    """Refuse flags of the sweep itself that change nothing beside the others."""
+    needs = {"keep": ("--rungs", options.rungs), "seeds_vary": ("--seeds above 1", options.seeds > 1)}
+    needs["zip"] = ("no --random", options.random is None)
+    for name, (what, there) in needs.items():
+        if name in options.given and not there:
+            raise UsageError(f"--{name.replace('_', '-')}: it changes nothing here, it needs {what}")
 
 
 def _specs(options: argparse.Namespace) -> dict[str, Values] | list[dict[str, Any]]:
@@ -141,13 +151,13 @@ def _plain_name(name: str) -> str:
     return name.replace("-", "_")
 
 
-def _config(options: argparse.Namespace, setting: Mapping[str, Any]) -> RunConfig:
+def _config(options: argparse.Namespace, setting: Mapping[str, Any], beside: Collection[str]) -> RunConfig:
     """The flags' config with a setting on top."""
     fields = _fields()
     changes = {name: value for name, value in setting.items() if name in fields}
     flags = [f"--{name}={_written(value)}" for name, value in setting.items() if name not in fields]
     own = argparse.Namespace(**{**vars(options), "unknown": [*options.unknown, *flags]})
-    return config_of(own, changes.pop("algorithm", options.algorithm), **changes)
+    return config_of(own, changes.pop("algorithm", options.algorithm), beside=beside, **changes)
 
 
 def _written(value: Any) -> str:
@@ -158,21 +168,9 @@ def _fields() -> set[str]:
     return {field.name for field in dataclasses.fields(RunConfig)}
 
 
-def _check_names(options: argparse.Namespace, settings: list[dict[str, Any]]) -> None:
-    """Refuse names that are neither a field nor an option of what is run."""
-    first = {
-        name: value for name, value in settings[0].items() if name in ("algorithm", "dataset", "partition", "model")
-    }
-    base = config_of(
-        argparse.Namespace(**{**vars(options), "unknown": []}), first.pop("algorithm", options.algorithm), **first
-    )
-    known = _fields().union(*option_homes(base, options.team_formation).values())
-    for algorithm in {setting.get("algorithm", options.algorithm) for setting in settings} & set(registry):
-        own = options_of(registry[algorithm])
-        known |= own | {f"{algorithm}.{name}" for name in own}
-    for name in dict.fromkeys(name for setting in settings for name in setting):
-        if name not in known:
-            raise unknown_name("--vary", name, known)
+def _algorithms(options: argparse.Namespace, settings: list[dict[str, Any]]) -> list[str]:
+    """The algorithms of all settings."""
+    return list(dict.fromkeys(setting.get("algorithm", options.algorithm) for setting in settings))
 
 
 def _check_ranges(ranges: Iterable[str], config: RunConfig) -> None:

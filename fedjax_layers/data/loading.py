@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -14,6 +14,7 @@ from fedjax_layers.data.dataset import Dataset
 from fedjax_layers.data.feature_shift import FEATURE_SHIFTS
 from fedjax_layers.data.federate import federate
 from fedjax_layers.data.leaks import content_groups, later_copies
+from fedjax_layers.data.option_owners import data_set_options, sort_options
 from fedjax_layers.data.partition_file import apply_partition
 from fedjax_layers.data.partitions import PARTITIONS, consecutive_teams
 from fedjax_layers.data.partitions import partition as make_partition
@@ -72,26 +73,26 @@ def load(
       partition_file: a file of :func:`save_partition`, instead of everything that decides who owns what; a feature
         shift is made again as the file says.
       **options: further options of the data set (``limit``), of the partition (``alpha``) and of the feature shift,
-        told apart by name.
+        told apart by name, or by owner and name where two have it: ``{"partition.alpha": 0.5, "data.alpha": 1}``.
 
     Returns:
       The federated data, on the host.
 
     Raises:
       ValueError: an unknown name or option (the nearest is suggested), one out of range, or one that two of data set,
-        partition and feature shift take.
+        partition and feature shift take, without its owner.
       FileNotFoundError: data files are missing.
     """
     _check_names(name, partition, feature_shift)
     own = options_of(DATASETS[name].build)
-    chosen = {k: v for k, v in options.items() if k in own}
+    chosen = data_set_options(name, options)
     if "seed" in own:
         chosen["seed"] = seed
     if "clients" in own and clients is not None and partition in (None, "natural"):
         chosen["clients"] = clients
     dataset = load_dataset(name, data_dir, **chosen)
     scheme = partition or ("dirichlet" if dataset.clients is None else "natural")
-    params, shift_params = _sort_options(name, scheme, partition is not None, feature_shift, options)
+    params, shift_params = sort_options(name, scheme, partition is not None, feature_shift, options)
     if partition_file is not None:
         choices = {
             "partition": partition,
@@ -155,32 +156,6 @@ def _check_names(name: str, partition: str | None, feature_shift: str | None) ->
     for argument, (value, registry) in known.items():
         if value is not None and value not in registry:
             raise unknown_name(argument, value, registry)
-
-
-def _sort_options(
-    name: str, scheme: str, asked: bool, feature_shift: str | None, options: dict[str, Any]
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Those of :func:`load`'s options that are the partition's, and the feature shift's; ``asked`` if named."""
-    takers: dict[str, Callable[..., Any]] = {f"data set {name!r}": DATASETS[name].build}
-    takers[f"partition {scheme!r}"] = PARTITIONS[scheme]
-    if feature_shift is not None:
-        takers[f"feature shift {feature_shift!r}"] = FEATURE_SHIFTS[feature_shift]
-    taken = {who: options_of(taker) for who, taker in takers.items()}
-    taken[f"partition {scheme!r}"] -= {"clients"}  # the natural clients come with the data
-    known = set().union(*taken.values())
-    for option in options:
-        owners = [who for who, names in taken.items() if option in names]
-        if not owners:
-            raise unknown_name(f"option of {name} with partition {scheme!r}", option, known)
-        if asked and len(owners) > 1:
-            raise ValueError(
-                f"{option}: expected an option of one thing, got one of {' and '.join(owners)}; "
-                "use load_dataset, partition and federate instead"
-            )
-    first = next(iter(taken.values()))
-    rest = {k: v for k, v in options.items() if k not in first}
-    mine = taken[f"partition {scheme!r}"]
-    return {k: v for k, v in rest.items() if k in mine}, {k: v for k, v in rest.items() if k not in mine}
 
 
 def _from_file(

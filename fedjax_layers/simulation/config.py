@@ -46,7 +46,25 @@ _LEAST = {
 }  # fmt: skip
 
 
+def schemes_of(config: RunConfig) -> list[str]:
+    """The partition of a run; without a named one those that its data may get, by whether they have clients."""
+    if config.partition is not None:
+        return [config.partition]
+    source = data.DATASETS.get(config.dataset)
+    if source is None or not source.clients:
+        return ["dirichlet"]
+    return ["natural", "dirichlet"] if source.obtain and not source.layouts else ["natural"]
+
+
+def _draws(config: RunConfig) -> bool:
+    """Whether a seed decides which client owns which example."""
+    generated = config.dataset in data.DATASETS and "seed" in options_of(data.DATASETS[config.dataset].build)
+    fixed = schemes_of(config) == ["natural"] and config.clients is None
+    return not fixed or generated or config.data_options.get("feature_shift") is not None
+
+
 POISON = Needs(f"--attack with a poison ({', '.join(POISONS)})", lambda c: c.attack in POISONS)
+DRAWN = Needs("a --partition that is drawn, generated data or a --feature-shift", _draws)
 CONVOLUTION = Needs("a --model with convolutions", lambda c: "conv" in model_options(c.model_name))
 
 
@@ -58,32 +76,32 @@ class RunConfig:
       ValueError: a value out of range or of another type, or an unknown name (the nearest is suggested).
     """
 
-    algorithm: str = option("player_fl", "run", "name in the registry", choices=tuple(algorithms.registry))
+    algorithm: str = option("player_fl", "run", "name in the registry", choices=algorithms.registry)
     algorithm_options: Mapping[str, Any] = options("algorithm", "the algorithm's own parameters")
-    dataset: str = option("digits", "data", "name of the data set; data list shows all")
+    dataset: str = option("digits", "data", "name of the data set, see fedjax-layers data list")
     data_options: Mapping[str, Any] = options("data", "parameters of the data set and of the partition")
     partition: str | None = option(
-        None, "data", "how examples go to clients: a scheme's name", unset="the natural clients, else dirichlet"
+        None, "data", "how examples go to clients", unset="the natural clients, else dirichlet", choices=data.PARTITIONS
     )
     clients: int | None = option(None, "data", "number of clients", unset="the natural ones, else 10")
-    partition_seed: int | None = option(None, "data", "seed of the partition", unset="the run's seed")
+    partition_seed: int | None = option(None, "data", "seed of the partition", unset="the run's seed", needs=DRAWN)
     drift: tuple[str, ...] = option(
         (), "data", "changes of the data: name@round or name@round:share of the clients", unset="none"
     )
     team_formation: str | None = option(
         None, "algorithm", "who is in whose team", unset="as the partition has it, else sequential",
-        choices=(None, *TEAM_FORMATIONS),
+        choices=TEAM_FORMATIONS,
     )  # fmt: skip
     team_options: Mapping[str, Any] = options("algorithm", "the team formation's own parameters")
     team_of: tuple[int, ...] | None = option(
         None, "algorithm", "each client's team, in the order of the clients", unset="by --team-formation"
     )
     augmentation: str | None = option(
-        None, "data", "random changes of training images: a recipe's name", unset="none", choices=(None, *AUGMENTATIONS)
+        None, "data", "random changes of training images: a recipe's name", unset="none", choices=AUGMENTATIONS
     )
     attack: str | None = option(
         None, "attack", "what bad clients do: corrupt their data, or poison their updates", unset="none",
-        choices=(None, *CORRUPTIONS, *POISONS),
+        choices=(*CORRUPTIONS, *POISONS),
     )  # fmt: skip
     bad_clients: float = option(0.2, "attack", "share of the clients that are bad", needs=ATTACK)
     attack_strength: float = option(1.0, "attack", "rate of corruption, or strength of poison", needs=ATTACK)
@@ -91,7 +109,7 @@ class RunConfig:
         None, "attack", "blocks of the model that are poisoned", unset="all", needs=POISON
     )
     model: str | None = option(
-        None, "model", "name of the model", unset="the data set's usual one", choices=(None, *models.MODELS)
+        None, "model", "name of the model", unset="the data set's usual one", choices=models.MODELS
     )
     model_options: Mapping[str, Any] = options("model", "the model's own parameters")
     init_from: str | None = option(
@@ -123,7 +141,7 @@ class RunConfig:
         "examples", "server", "how clients are weighted", choices=("examples", "uniform"), needs=AVERAGING
     )
     server_optimizer: str | None = option(
-        None, "server", "optimiser of the server", unset="plain averaging", choices=(None, *SERVER_OPTIMIZERS)
+        None, "server", "optimiser of the server", unset="plain averaging", choices=SERVER_OPTIMIZERS
     )
     server_learning_rate: float = option(1.0, "server", "step size of the server's optimiser", needs=SERVER_OPTIMIZER)
     eval_every: int = option(1, "evaluation", "rounds between evaluations")
@@ -150,16 +168,16 @@ class RunConfig:
             object.__setattr__(self, "epochs", None)
         for field in dataclasses.fields(self):
             value, choices = getattr(self, field.name), field.metadata["choices"]
-            if choices and value not in choices:
-                raise unknown_name(field.name, value, [str(c) for c in choices if c is not None])
+            if choices and value is not None and value not in choices:
+                raise unknown_name(field.name, value, choices)
         if self.moments not in ("both", self.moment):
             raise ValueError(f"moments: expected both or the scored {self.moment!r}, got {self.moments!r}")
         self._check_numbers()
         self._check_algorithm()
         self._check_teams()
-        self._conform_options("algorithm_options", [algorithms.registry[self.algorithm]])
+        self._conform_options("algorithm_options", {"": [algorithms.registry[self.algorithm]]})
         self._conform_options("data_options", _data_factories(self.dataset, self.partition))
-        self._conform_options("model_options", [models.MODELS[self.model_name]])
+        self._conform_options("model_options", {"": [models.MODELS[self.model_name]]})
 
     @property
     def model_name(self) -> str:
@@ -193,21 +211,27 @@ class RunConfig:
             raise ValueError("team_options: expected the clients' teams in the field team_of")
         formation = TEAM_FORMATIONS[name]
         check_options(f"team formation {name!r}", {**self.team_options, **listed}, formation)
-        self._conform_options("team_options", [formation])
+        self._conform_options("team_options", {"": [formation]})
 
-    def _conform_options(self, field: str, factories: list[Callable[..., Any]]) -> None:
-        """Options as the annotations of those who take them have it; names they do not take are refused later."""
+    def _conform_options(self, field: str, takers: Mapping[str, list[Callable[..., Any]]]) -> None:
+        """Options as the annotations of those who take them have it; names they do not take are refused later.
+
+        ``takers`` are told apart by what may stand before an option's name.
+        """
         hints: dict[str, Any] = {}
-        for factory in factories:
-            hints |= typing.get_type_hints(factory.func if isinstance(factory, functools.partial) else factory)
+        for prefix, factories in takers.items():
+            for factory in factories:
+                own = typing.get_type_hints(factory.func if isinstance(factory, functools.partial) else factory)
+                hints |= own | {f"{prefix}.{name}": hint for name, hint in own.items()}
         fitted = {}
         for name, value in getattr(self, field).items():
             one = fitted[name] = conform(f"option {name}", value, hints.get(name, Any))
             numbers = [x for x in (one if isinstance(one, tuple) else (one,)) if isinstance(x, int | float)]
             if not all(math.isfinite(x) for x in numbers):
                 raise ValueError(f"option {name}: expected a finite number, got {value}")
-            if min(numbers, default=math.inf) < _LEAST.get(name, -math.inf):
-                raise ValueError(f"option {name}: expected at least {_LEAST[name]}, got {value}")
+            least = _LEAST.get(name.rpartition(".")[2], -math.inf)
+            if min(numbers, default=math.inf) < least:
+                raise ValueError(f"option {name}: expected at least {least}, got {value}")
         object.__setattr__(self, field, fitted)
 
     def _check_numbers(self) -> None:
@@ -252,9 +276,11 @@ def has_teams(algorithm: str) -> bool:
     return "team_of" in options_of(algorithms.registry[algorithm])
 
 
-def _data_factories(dataset: str, partition: str | None) -> list[Callable[..., Any]]:
+def _data_factories(dataset: str, partition: str | None) -> dict[str, list[Callable[..., Any]]]:
     """Whoever may take the data's options; without a named partition, the one that data without clients get."""
-    loaders = [data.DATASETS[dataset].build] if dataset in data.DATASETS else []
     scheme = partition or "dirichlet"
-    partitions = [data.PARTITIONS[scheme]] if scheme in data.PARTITIONS else []
-    return [data.load, *data.FEATURE_SHIFTS.values(), *partitions, *loaders]
+    return {
+        "feature_shift": list(data.FEATURE_SHIFTS.values()),
+        "partition": [data.PARTITIONS[scheme]] if scheme in data.PARTITIONS else [],
+        "data": [data.load, *([data.DATASETS[dataset].build] if dataset in data.DATASETS else [])],
+    }

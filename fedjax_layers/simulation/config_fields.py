@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
 GROUPS = ("run", "data", "model", "local training", "server", "algorithm", "evaluation", "attack")
@@ -27,7 +27,7 @@ def option(
     text: str,
     *,
     unset: str = "",
-    choices: tuple[Any, ...] = (),
+    choices: Collection[str] = (),
     needs: Needs | None = None,
 ) -> Any:
     """A field of the config that is a flag of the command line.
@@ -37,7 +37,7 @@ def option(
       group: one of :data:`GROUPS`, under which help shows it.
       text: one line of help, without the default.
       unset: what ``None``, or an empty tuple, stands for.
-      choices: all values there are; none where any value of the type will do.
+      choices: all values there are, beside ``None``; empty where any value of the type will do.
       needs: what else has to be asked for; a flag that changes nothing without it is refused.
     """
     return dataclasses.field(default=default, metadata=_about(group, text, unset, choices, needs))
@@ -48,7 +48,7 @@ def options(group: str, text: str) -> Any:
     return dataclasses.field(default_factory=dict, metadata=_about(group, text, "", (), None))
 
 
-def _about(group: str, text: str, unset: str, choices: tuple[Any, ...], needs: Needs | None) -> dict[str, Any]:
+def _about(group: str, text: str, unset: str, choices: Collection[str], needs: Needs | None) -> dict[str, Any]:
     assert group in GROUPS, group
     return {"group": group, "help": text, "unset": unset, "choices": choices, "needs": needs}
 

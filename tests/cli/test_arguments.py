@@ -2,17 +2,19 @@
 
 import pytest
 
-from fedjax_layers.cli.arguments import UsageError, config_of, parse
+from fedjax_layers.cli.arguments import config_of, parse
+from fedjax_layers.cli.usage import UsageError
 from fedjax_layers.simulation.config import RunConfig
 
 
 def config(line, algorithm=None):
     options = parse(line.split())
-    return config_of(options, algorithm or options.algorithm)
+    beside = options.algorithms.split(",") if "algorithms" in options else ()
+    return config_of(options, algorithm or options.algorithm, beside=beside)
 
 
 def test_without_flags_the_config_is_the_default():
-    assert config("run") == RunConfig()
+    assert config("run player_fl") == RunConfig()
     assert config("run fedavg") == RunConfig(algorithm="fedavg")
 
 
@@ -77,8 +79,11 @@ def test_a_flag_may_be_one_algorithms_only():
 
 def test_a_name_that_two_take_needs_its_owner():
     """PLayer-FL scores with dropout, the network has a rate of it."""
-    with pytest.raises(UsageError, match="found it in algorithm_options and model_options"):
+    message = "--dropout: expected --algorithm.dropout or --model.dropout, got an option of algorithm player_fl and"
+    with pytest.raises(UsageError, match=message):
         config("run player_fl --dataset digits --dropout true")
+    assert config("run player_fl --algorithm.dropout true").algorithm_options == {"dropout": True}
+    assert config("run player_fl --model.dropout 0.5,0").model_options == {"dropout": (0.5, 0.0)}
     assert config("run player_fl --dataset digits --player-fl.dropout true").algorithm_options == {"dropout": True}
 
 
@@ -89,7 +94,6 @@ def test_the_algorithm_may_follow_its_flags():
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("", "required: command"),
         ("rnu", "invalid choice: 'rnu'"),
         ("run fedavg --rounds many", "argument --rounds: invalid int value: 'many'"),
         ("run permfl --team-of 0,1.5", "argument --team-of: expected whole numbers separated by commas, got '0,1.5'"),
@@ -105,8 +109,29 @@ def test_what_cannot_be_parsed_is_one_line(line, message):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("command", [[], ["run"], ["compare"], ["doctor"]])
-def test_help_is_printed(command, capsys):
-    with pytest.raises(SystemExit, match="0"):
-        parse([*command, "--help"])
-    assert "usage: fedjax-layers" in capsys.readouterr().out
+def test_where_data_and_partition_have_a_name_each_gets_its_own():
+    line = "run fedavg --dataset synthetic --partition dirichlet"
+    with pytest.raises(
+        UsageError, match=r"--alpha: expected --data.alpha or --partition.alpha, got an option of data set"
+    ):
+        config(f"{line} --alpha 1")
+    both = config(f"{line} --data.alpha 2 --partition.alpha 0.3 --min-size 2")
+    assert both.data_options == {"data.alpha": 2.0, "partition.alpha": 0.3, "min_size": 2}
+    assert config("run fedavg --dataset synthetic --alpha 1").data_options == {"alpha": 1.0}
+
+
+def test_an_option_of_one_of_the_algorithms_is_none_of_the_others():
+    line = "compare fedprox,fedavg,fedtlu --mu 3"
+    assert config(line, "fedprox").algorithm_options == {"mu": 3.0}
+    assert config(line, "fedtlu").algorithm_options == {"mu": 3.0}
+    assert config(line, "fedavg").algorithm_options == {}
+
+
+def test_homes_are_expanded_in_every_path(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    options = parse(
+        ["run", "fedavg", "--out=~/x", "--data-dir", "~", "--init-from=~/start", "--partition-file=~/p.npz"]
+    )
+    assert (options.out, options.data_dir, options.init_from) == ("/home/me/x", "/home/me", "/home/me/start")
+    assert config_of(options, "fedavg").data_options == {"partition_file": "/home/me/p.npz"}
+    assert parse(["merge", "~/a", "--out", "~/b"]).parts == ["/home/me/a"]

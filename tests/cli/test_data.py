@@ -184,7 +184,6 @@ def test_missing_files_are_fetched_unless_told_otherwise(monkeypatch, tmp_path):
 
 
 BAD = [
-    ("data", "required: action", ""),
     ("data shw", "invalid choice: 'shw'", ""),
     ("data list digits", "unrecognized arguments: digits", ""),
     ("data list --all", "data list: ", "expected no further arguments, got '--all'"),

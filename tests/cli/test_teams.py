@@ -91,7 +91,7 @@ BAD = [
     (f"run permfl {TEAMS} --team-of 0,1,x", "--team-of: ", "expected whole numbers separated by commas, got '0,1,x'"),
     (f"run permfl {TEAMS} --team-of 0,1,0", "team_of: ", "expected an integer for each of 8 clients"),
     (f"run permfl {TEAMS} --team-of 0,1,0,1,0,1,0,5", "team_of: ", "got none in team 2"),
-    (f"run permfl {TEAMS} --distance hellinger", "flag: ", "got 'distance'"),
+    (f"run permfl {TEAMS} --distance hellinger", "--distance: ", "an option of team formations by_labels and hierarch"),
     (f"run permfl {TEAMS} --team-formation by_labels --distanc hellinger", "flag: ", "did you mean '--distance'?"),
     (f"run permfl {TEAMS} --team-formation average_case --overlap 2", "overlap: ", "expected a share in [0, 1], got 2"),
     (f"run permfl {TEAMS} --num-teams 9", "num_teams: ", "expected 1..8, the number of clients, got 9"),

@@ -86,7 +86,7 @@ def test_a_generated_set_makes_as_many_clients_as_asked():
         (
             "synthetic",
             {"partition": "dirichlet", "alpha": 1.0},
-            "alpha: expected an option of one thing, got one of data set 'synthetic' and",
+            "alpha: expected data.alpha or partition.alpha, got one of data set 'synthetic' and partition 'dirichlet'",
         ),
         (
             "digits",
@@ -219,3 +219,15 @@ def test_playerfl_fashion_mnist_setting(data_folder):
     assert data.inputs.dtype == np.uint8
     share = data.sizes["train"].sum() / 10_000
     assert share == pytest.approx(0.64, abs=0.001)
+
+
+def test_an_option_that_two_have_is_told_apart_by_its_owner():
+    both = {"data.alpha": 0.5, "partition.alpha": 100.0}
+    found = load("synthetic", partition="dirichlet", clients=3, **both)
+    again = load("synthetic", partition="dirichlet", clients=3, **{"data.alpha": 0.5, "partition.alpha": 0.1})
+    assert found.partition["options"]["alpha"] == 0.5
+    assert found.partition["params"]["alpha"] == 100.0
+    np.testing.assert_array_equal(np.sort(found.inputs, axis=0), np.sort(again.inputs, axis=0))
+    assert found.partition_hash != again.partition_hash
+    with pytest.raises(ValueError, match=r"option of synthetic .* got 'partition.beta'"):
+        load("synthetic", partition="dirichlet", clients=3, **{"partition.beta": 1.0})

@@ -11,7 +11,7 @@ from fedjax_layers.data.corruption import CORRUPTIONS
 from fedjax_layers.names import unknown_name
 from fedjax_layers.ops.poison import POISONS
 from fedjax_layers.simulation.config import RunConfig
-from fedjax_layers.simulation.option_homes import option_homes
+from fedjax_layers.simulation.option_homes import OTHER_PREFIXES, owners, placed
 from fedjax_layers.simulation.records import to_json
 from fedjax_layers.simulation.sweeps.decisions import decision_of
 from fedjax_layers.simulation.traced import TRACED, traceable_counts, traced_numbers
@@ -66,7 +66,7 @@ def swept_runs(
         if what not in SEED_FIELDS:
             raise unknown_name("seeds_vary", what, SEED_FIELDS)
     runs: list[SweptRun] = []
-    varied = {name.rpartition(".")[2] for setting in settings for name in setting}
+    varied = {_of_algorithm(name) for setting in settings for name in setting}
     for setting in settings:
         for name in _SEEDS:
             if name in setting:
@@ -101,25 +101,29 @@ def joined(base: RunConfig, setting: Mapping[str, Any]) -> RunConfig:
     """
     fields = {f.name for f in dataclasses.fields(RunConfig)}
     config = dataclasses.replace(base, **{name: value for name, value in setting.items() if name in fields})
-    homes = option_homes(config, config.team_formation)
+    shift = setting.get("feature_shift", config.data_options.get("feature_shift"))
+    own = owners(config, feature_shift=shift)
     changes: dict[str, dict[str, Any]] = {}
     for name, value in setting.items():
-        found = [home for home, names in homes.items() if name in names]
-        if name not in fields and len(found) != 1:
-            raise unknown_name("vary", name, fields.union(*homes.values()))
         if name not in fields:
-            own = changes.setdefault(found[0], dict(getattr(config, found[0])))
-            own[name] = value
+            field, key = placed(name, own, fields)
+            changes.setdefault(field, dict(getattr(config, field)))[key] = value
     return dataclasses.replace(config, **changes)  # type: ignore[arg-type]
+
+
+def _of_algorithm(name: str) -> str:
+    """The name of an algorithm's option without its prefix; empty behind the prefix of anything else."""
+    prefix, _, bare = name.rpartition(".")
+    return "" if prefix in OTHER_PREFIXES else bare
 
 
 def is_traced(config: RunConfig, name: str) -> bool:
     """Whether another value of this name is the same program."""
-    bare = name.rpartition(".")[2]
+    bare = _of_algorithm(name)
     return (
-        bare in TRACED
+        name in TRACED
         or bare in traced_numbers(config, traceable_counts(config.algorithm))["options"]
-        or (bare == "attack_strength" and config.attack in POISONS)
+        or (name == "attack_strength" and config.attack in POISONS)
     )
 
 

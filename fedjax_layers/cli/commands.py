@@ -1,0 +1,149 @@
+"""The parsers of all commands."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import fedjax_layers
+from fedjax_layers.cli.flags import add_field, flag_fields, name_list, numbers, path_of
+from fedjax_layers.cli.help import add_groups, add_owners
+from fedjax_layers.cli.usage import Parser
+from fedjax_layers.simulation.config import RunConfig
+from fedjax_layers.simulation.option_homes import Owner
+from fedjax_layers.simulation.sweeps.settings import SEED_FIELDS
+from fedjax_layers.simulation.sweeps.stopping import Stopping
+
+COMPARED = "player_fl,local,fedavg,fedprox,fedbabu"
+_SHOWN = ("partition", "clients", "partition_seed", "seed")  # fields that decide a split
+_DATA_DIR = "folder of the data files [default: FEDJAX_LAYERS_DATA, else TFDS's own]"
+_ALL_FLAGS = "Options of an algorithm, a data set, a partition or a model are shown where it is named beside --help."
+
+
+@dataclasses.dataclass(frozen=True)
+class Commands:
+    """The parser of the command line, with those of each command."""
+
+    whole: argparse.ArgumentParser
+    of: dict[str, list[argparse.ArgumentParser]]
+
+
+def make_commands(shown: Sequence[Owner] = ()) -> Commands:
+    """All commands; ``shown`` are those whose options are in the help."""
+    parser = Parser(
+        prog="fedjax-layers", description=(fedjax_layers.__doc__ or "").partition("\n")[0], allow_abbrev=False
+    )
+    parser.add_argument("--version", action="version", version=f"fedjax-layers {fedjax_layers.__version__}")
+    adding = parser.add_subparsers(dest="command", required=True, parser_class=Parser, metavar="COMMAND")
+
+    def command(name: str, about: str, usage: str = "") -> argparse.ArgumentParser:
+        text = f"fedjax-layers {name} {usage} [flags]" if usage else None
+        sub: argparse.ArgumentParser = adding.add_parser(
+            name, help=about, usage=text, description=f"{about.capitalize()}.", allow_abbrev=False
+        )
+        return sub
+
+    run = command("run", "run one algorithm", "ALGORITHM")
+    run.add_argument("algorithm", nargs="?", default=RunConfig.algorithm, help="name of the algorithm")
+    compare = command("compare", "run several algorithms on the same clients", "[A,B,C]")
+    compare.add_argument("algorithms", nargs="?", default=COMPARED, help=f"names with commas [default: {COMPARED}]")
+    about = "train one model centrally, on a reserve that no client of a later run owns"
+    pretrain = command("pretrain", about, "--dataset NAME")
+    sweep = command("sweep", "run one algorithm with many settings and seeds", "ALGORITHM --vary NAME=SPEC")
+    sweep.add_argument("algorithm", nargs="?", default=RunConfig.algorithm, help="name of the algorithm")
+    for sub in (run, compare, pretrain, sweep):
+        sub.epilog = _ALL_FLAGS
+        groups = add_groups(sub, shown)
+        _add_common(groups)
+        if sub is compare:
+            text = "runs per algorithm, seeds counting up from --seed [default: 1]"
+            groups["run"].add_argument("--seeds", type=int, default=1, metavar="N", help=text)
+        if sub is sweep:
+            _add_sweep(sub.add_argument_group("sweep"))
+        add_owners(sub, groups, shown)
+    merge = command("merge", "join the parts of a sweep")
+    merge.add_argument("parts", nargs="+", type=path_of, help="folders of finished shards")
+    merge.add_argument("--out", required=True, type=path_of, help="folder of the whole")
+    inspect = command("inspect", "show the clients of a finished run, with their scores")
+    _add_inspect(inspect)
+    doctor = command("doctor", "check devices, versions and data")
+    of = {"run": [run], "compare": [compare], "pretrain": [pretrain], "sweep": [sweep], "merge": [merge]}
+    data = _add_data(command("data", "list, prepare or show data sets"), shown)
+    return Commands(parser, of | {"inspect": [inspect], "doctor": [doctor], "data": data})
+
+
+def _add_inspect(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("folder", type=path_of, help="run directory")
+    add("--moment", metavar="NAME", help="trained, served, team or global [default: what the run's summary scores]")
+    add("--selection", metavar="NAME", help="best or last [default: what the run's summary scores]")
+    add("--csv", action="store_true", help="as comma-separated values, all clients and all scores")
+
+
+def _add_sweep(group: Any) -> None:
+    add = group.add_argument
+    spec = "NAME=low:high:number, NAME=low:high:number:log or NAME=a,b,c; of any field or option, several times"
+    add("--vary", action="append", default=[], metavar="NAME=SPEC", help=spec)
+    add(
+        "--grid", type=path_of, metavar="FILE", help="JSON: a list of settings, or names with their values as in --vary"
+    )
+    add("--zip", action="store_true", help="the first values together, the second ones, ...; else every combination")
+    draw = "N settings drawn by --seed, of intervals NAME=low:high[:log] or values"
+    add("--random", type=int, metavar="N", help=draw)
+    seeds = "runs per setting, seeds counting up from --seed [default: 1]"
+    add("--seeds", type=int, default=1, metavar="N", help=seeds)
+    what = ",".join(SEED_FIELDS)
+    decide = f"what those seeds decide [default: {what}]"
+    add("--seeds-vary", type=name_list, default=tuple(SEED_FIELDS), metavar="A,B,...", help=decide)
+    width = "runs vectorised at once on each device: auto, or a number; 1 is in turn [default: auto]"
+    add("--run-width", default="auto", metavar="N", help=width)
+    rungs = "rounds after which the worst settings stop [default: none]"
+    add("--rungs", type=functools.partial(numbers, kind=int), default=(), metavar="N,N,...", help=rungs)
+    add("--keep", type=float, default=Stopping.keep, metavar="X", help=f"share that goes on [default: {Stopping.keep}]")
+    add("--shard", default="0/1", metavar="I/N", help="compute part I, from 0, of N [default: 0/1]")
+
+
+def _add_data(parser: argparse.ArgumentParser, shown: Sequence[Owner]) -> list[argparse.ArgumentParser]:
+    """``data list``, ``data prepare`` and ``data show``."""
+    adding = parser.add_subparsers(dest="action", required=True, parser_class=Parser, metavar="ACTION")
+
+    def action(name: str, about: str, usage: str = "") -> argparse.ArgumentParser:
+        text = f"fedjax-layers data {name} {usage} [flags]" if usage else None
+        sub: argparse.ArgumentParser = adding.add_parser(
+            name, help=about, usage=text, description=f"{about.capitalize()}.", allow_abbrev=False
+        )
+        sub.add_argument("--data-dir", type=path_of, metavar="DIR", help=_DATA_DIR)
+        return sub
+
+    listing = action("list", "the table of data sets")
+    listing.add_argument("--markdown", action="store_true", help="the documentation's table, with licences")
+    preparing = action("prepare", "prepare data sets with TFDS")
+    preparing.add_argument("names", nargs="+", help="data sets")
+    out = "folder that TFDS writes to [default: TFDS_DATA_DIR, else TFDS's own]"
+    preparing.add_argument("--out", type=path_of, metavar="DIR", help=out)
+    fetch = "fetch missing files from their authors where the address is known [default: true]"
+    preparing.add_argument("--download", action=argparse.BooleanOptionalAction, default=True, help=fetch)
+    showing = action("show", "how a data set is split over clients", "[NAME]")
+    showing.add_argument("dataset", nargs="?", default=RunConfig.dataset, help="name of the data set")
+    showing.add_argument("--plot", type=path_of, metavar="FILE", help="file for a picture, e.g. split.png")
+    save = "file for the partition, which a run can be given, e.g. split.npz"
+    showing.add_argument("--save", type=path_of, metavar="FILE", help=save)
+    showing.add_argument("--overwrite", action="store_true", help="replace the files of --save and --plot")
+    groups = add_groups(showing, shown)
+    for field in flag_fields():
+        if field.name in _SHOWN:
+            add_field(groups[field.metadata["group"]], field)
+    add_owners(showing, groups, shown)
+    return [parser, listing, preparing, showing]
+
+
+def _add_common(groups: dict[str, Any]) -> None:
+    add = groups["run"].add_argument
+    add("--out", type=path_of, metavar="DIR", help="run directory [default: a new folder under runs/]")
+    add("--resume", action="store_true", help="go on with the run in --out")
+    groups["data"].add_argument("--data-dir", type=path_of, metavar="DIR", help=_DATA_DIR)
+    for field in flag_fields():
+        add_field(groups[field.metadata["group"]], field)

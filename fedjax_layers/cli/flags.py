@@ -1,0 +1,119 @@
+"""Flags of the config's fields: their types, their help, and which of them were given."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import functools
+import os
+import re
+import typing
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from fedjax_layers.simulation.config import RunConfig
+from fedjax_layers.simulation.sweeps.grid import plain
+
+_TAKEN_ELSEWHERE = ("algorithm", "algorithm_options", "data_options", "model_options", "team_options")
+_METAVARS = {int: "N", float: "X", str: "NAME", bool: "true|false"}
+
+
+def flag_fields() -> list[dataclasses.Field[Any]]:
+    """The fields of the config that are flags."""
+    return [f for f in dataclasses.fields(RunConfig) if f.name not in _TAKEN_ELSEWHERE]
+
+
+def flag_of(name: str) -> str:
+    """The flag of a field or option: ``--batch-size``."""
+    return "--" + name.replace("_", "-")
+
+
+def path_of(text: str) -> str:
+    """A path of the command line, with ``~`` as the user's home."""
+    return os.path.expanduser(text)
+
+
+def homes_expanded(arguments: Sequence[str]) -> list[str]:
+    """The command line with ``~/`` at the start of any value as the user's home, which shells do for some only."""
+    return [
+        re.sub(r"(?:(?<=^)|(?<==))~[^/\s]*/", lambda found: path_of(found[0]), token, count=1) for token in arguments
+    ]
+
+
+def add_field(parser: Any, field: dataclasses.Field[Any]) -> None:
+    """Add the flag of one field to a parser or one of its groups."""
+    kind = type_of(field)
+    text = help_line(field.metadata["help"], field.metadata["choices"], field.metadata["unset"] or field.default)
+    if kind is bool:
+        action: Any = argparse.BooleanOptionalAction
+        parser.add_argument(flag_of(field.name), action=action, default=field.default, help=text)
+    else:
+        metavar = metavar_of(typing.get_type_hints(RunConfig)[field.name])
+        parser.add_argument(flag_of(field.name), type=kind, default=field.default, metavar=metavar, help=text)
+
+
+def help_line(text: str, choices: Iterable[Any], default: Any) -> str:
+    """A line of help: what it is, one of what, and what it is where it is not given."""
+    named = [str(choice) for choice in choices]
+    listed = f": {', '.join(named[:-1])} or {named[-1]}" if len(named) > 1 else ""
+    return f"{text}{listed} [default: {_spoken(default)}]".replace("%", "%%")
+
+
+def type_of(field: dataclasses.Field[Any]) -> Any:
+    """What makes a field's value of its text."""
+    hint = typing.get_type_hints(RunConfig)[field.name]
+    if hint == tuple[str, ...]:
+        return name_list
+    kinds = [k for k in typing.get_args(hint) or (hint,) if k is not type(None)]
+    if typing.get_origin(kinds[0]) is tuple:
+        inner = typing.get_args(kinds[0])[0]
+        return name_list if inner is str else functools.partial(numbers, kind=inner)
+    return kinds[0] if len(kinds) == 1 else plain
+
+
+def metavar_of(hint: Any) -> str:
+    """What stands for a value of this annotation in help."""
+    kinds = [k for k in (typing.get_args(hint) or (hint,)) if k is not type(None)]
+    if typing.get_origin(hint) is typing.Literal:
+        return "NAME"
+    if typing.get_origin(hint) is tuple:
+        one = metavar_of(kinds[0])
+        return f"{one},{one},..."
+    if typing.get_origin(hint) is not None or type(hint).__name__ == "UnionType":
+        return metavar_of(kinds[0]) if kinds else "VALUE"
+    return _METAVARS.get(hint, "VALUE")
+
+
+def numbers(text: str, kind: type[int] | type[float]) -> tuple[float, ...]:
+    """Numbers separated by commas."""
+    try:
+        return tuple(kind(part) for part in text.split(","))
+    except ValueError:
+        spoken = "whole numbers" if kind is int else "numbers"
+        raise argparse.ArgumentTypeError(f"expected {spoken} separated by commas, got {text!r}") from None
+
+
+def name_list(text: str) -> tuple[str, ...]:
+    """Names separated by commas."""
+    return tuple(part for part in text.split(",") if part)
+
+
+def parse_noting_given(
+    parser: argparse.ArgumentParser, subs: Sequence[argparse.ArgumentParser], own: Sequence[str]
+) -> argparse.Namespace:
+    """Parse, and note in ``given`` the names of the arguments that the user gave."""
+    usual: dict[str, Any] = {}
+    for action in (action for sub in subs for action in sub._actions):
+        if action.dest not in ("help", "version", argparse.SUPPRESS) and action.default is not argparse.SUPPRESS:
+            usual[action.dest] = action.default
+            action.default = argparse.SUPPRESS
+    found = vars(parser.parse_args(own))
+    return argparse.Namespace(**usual | found, given=frozenset(found))
+
+
+def _spoken(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, tuple | list):
+        return ",".join(map(_spoken, value)) or "none"
+    return "none" if value is None or value == "" else str(value)

@@ -1,0 +1,66 @@
+"""``fedjax-layers inspect DIR``: the clients of a finished run, with their scores."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fedjax_layers.cli.client_table import client_table, describe_clients
+from fedjax_layers.cli.display import make_console
+from fedjax_layers.cli.run import usage_errors
+from fedjax_layers.cli.usage import UsageError
+from fedjax_layers.names import unknown_name
+from fedjax_layers.simulation.records import RunDirectory
+
+_NAMES = "client_names"
+
+
+def command(options: argparse.Namespace) -> int:
+    """Print the table, or all scores as comma-separated values; returns the exit code."""
+    if options.unknown:
+        raise UsageError(f"inspect: expected no flags but its own, got {options.unknown[0]!r}")
+    with usage_errors():
+        summary, arrays = _read(Path(options.folder))
+        moment = _choice("moment", options.moment, arrays, 0) or summary["moment"]
+        selection = _choice("selection", options.selection, arrays, 1) or summary["selection"]
+        if f"{moment}/{selection}/test/loss" not in arrays:
+            raise ValueError(f"moment: expected one that this run has, got {moment}, {selection}")
+    if options.csv:
+        _write_csv(arrays)
+        return 0
+    console = make_console()
+    console.print(client_table(arrays, moment, selection))
+    console.print(describe_clients(moment, selection), soft_wrap=True, markup=False)
+    return 0
+
+
+def _read(folder: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """The summary and the clients' arrays of a run directory."""
+    if not folder.is_dir():
+        raise ValueError(f"folder: expected a run directory, found none at {folder}")
+    for name in ("summary.json", "clients.npz"):
+        if not (folder / name).is_file():
+            raise ValueError(f"folder: expected a finished run with {name}, found none in {folder}")
+    with np.load(folder / "clients.npz", allow_pickle=False) as arrays:
+        return RunDirectory(folder).read("summary"), dict(arrays)
+
+
+def _choice(argument: str, asked: str | None, arrays: Mapping[str, np.ndarray], place: int) -> str | None:
+    known = {name.split("/")[place] for name in arrays if name.count("/") == 3}
+    if asked is not None and asked not in known:
+        raise unknown_name(argument, asked, known)
+    return asked
+
+
+def _write_csv(arrays: Mapping[str, np.ndarray]) -> None:
+    """A row per client: its name, its numbers of examples, and every score."""
+    columns = {name: values for name, values in arrays.items() if values.ndim == 1}
+    rows = csv.writer(sys.stdout)
+    rows.writerow(columns)
+    rows.writerows(zip(*(values.tolist() for values in columns.values()), strict=True))
