@@ -14,6 +14,7 @@ RANKS = {
     "names": 0,
     "keys": 0,
     "ops": 1,
+    "scoring": 1,
     "batches": 2,
     "running_statistics": 2,
     "local_training": 3,

@@ -229,10 +229,10 @@ def held_losses(trainer: Trainer, pool: Pool, held: Ranges, models: Params) -> A
             total, seen = carry
             rows = i * size + jnp.arange(size, dtype=jnp.int32)
             batch = take_batch(pool, start, rows, rows < count)
-            losses = task.losses(task.apply(params, batch.inputs, None), batch.labels)
             each = batch.mask if task.predictions is None else jnp.where(batch.mask, task.predictions(batch.labels), 0)
-            weighted = jnp.where(each > 0, losses * each.astype(losses.dtype), 0)
-            return total + weighted.sum().astype(total.dtype), seen + each.sum(dtype=jnp.int32)
+            number = each.sum(dtype=jnp.int32)
+            loss = task.loss(params, batch, None).astype(total.dtype)  # of survival, the batch is the set at risk
+            return total + loss * number.astype(total.dtype), seen + number
 
         dtype = jnp.promote_types(jnp.result_type(*jax.tree.leaves(params)), jnp.float32)
         total, seen = jax.lax.fori_loop(0, -(-count // size), add, (jnp.zeros((), dtype), jnp.int32(0)))

@@ -19,7 +19,9 @@ from fedjax_layers.simulation.history import History
 from fedjax_layers.simulation.scoring import LOWER_IS_BETTER, headline
 
 _LINE_SECONDS = 10.0
-_HEADLINES = {"macro_f1": "macro-F1", "perplexity": "perplexity"}
+_HEADLINES = {"macro_f1": "macro-F1", "perplexity": "perplexity", "mae": "MAE", "concordance": "C-index"}
+_BESIDE = {"macro_f1": "accuracy", "perplexity": "accuracy", "mae": "r2", "concordance": None}  # in the next column
+_COLUMNS = {"accuracy": "accuracy", "r2": "R²"}
 
 
 class Interrupt:
@@ -160,12 +162,14 @@ def _latest(history: History) -> str:
 def results_table(summaries: Sequence[Mapping[str, Any]], title: str) -> Table:
     """One row per run: the personal models' scores over clients (± their spread), incentive, bytes and cut.
 
-    The runs are all of classes, or all of language.
+    The runs are all of one kind of task.
     """
     metric = headline(summaries[0]["personal"])
     sign = -1 if metric in LOWER_IS_BETTER else 1
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    columns = (_HEADLINES[metric], "accuracy", "loss", "worst F1", "better off", "MB up", "cut")
+    beside = _BESIDE[metric]
+    columns = (_HEADLINES[metric], *([_COLUMNS[beside]] if beside else []), "loss")
+    columns += (*(["worst F1"] if metric == "macro_f1" else []), "better off", "MB up", "cut")
     table.add_column("algorithm", no_wrap=True)
     for name in columns:
         table.add_column(name, justify="right", no_wrap=True)
@@ -173,13 +177,12 @@ def results_table(summaries: Sequence[Mapping[str, Any]], title: str) -> Table:
     best = max((sign * mean for mean in means if mean is not None), default=None)
     for s, found in zip(summaries, means, strict=True):
         mean = f"{_number(found, '.3f')} ± {_number(s['personal'][metric]['std'], '.3f')}"
-        worst = s["personal"].get("macro_f1", {}).get("min")
         table.add_row(
             s["algorithm"],
             f"[bold]{mean}[/bold]" if found is not None and sign * found == best and len(summaries) > 1 else mean,
-            f"{s['personal']['accuracy']['mean']:.3f}",
+            *([_number(s["personal"][beside]["mean"], ".3f")] if beside else []),
             _number(s["personal"]["loss"]["mean"], ".3f"),
-            _number(worst, ".3f"),
+            *([_number(s["personal"][metric]["min"], ".3f")] if metric == "macro_f1" else []),
             _number(s["incentive"], ".0%"),
             f"{s['bytes_up'] / 1e6:.2f}",
             "" if s["cut"] is None else f"{s['cut']:.3g} of {len(s['layers'])}",
@@ -211,10 +214,11 @@ def team_lines(summary: Mapping[str, Any]) -> list[str]:
     if scores is None:
         return []
     metric = headline(scores)
-    found, accuracy = scores[metric], scores["accuracy"]["mean"]
+    found, beside = scores[metric], _BESIDE[metric]
+    also = f", {_COLUMNS[beside]} {_number(scores[beside]['mean'], '.3f')}" if beside else ""
     who = f"Team models of {summary['algorithm']}, {summary['teams']:g} team{'s' if summary['teams'] > 1 else ''}"
-    spread = f"{found['mean']:.3f} ± {found['std']:.3f}"
-    return [f"{who}: {_HEADLINES[metric]} {spread} over clients, accuracy {accuracy:.3f}"]
+    spread = f"{_number(found['mean'], '.3f')} ± {_number(found['std'], '.3f')}"
+    return [f"{who}: {_HEADLINES[metric]} {spread} over clients{also}"]
 
 
 def cut_lines(summary: Mapping[str, Any]) -> list[str]:

@@ -12,9 +12,11 @@ from fedjax_layers.models.cnn import (
 from fedjax_layers.models.conv import client_conv, patches_conv
 from fedjax_layers.models.embedding_bag import EmbeddingBag
 from fedjax_layers.models.initializers import kaiming_normal
+from fedjax_layers.models.kinds import classification_task, regression_task, survival_task
 from fedjax_layers.models.linear import LogisticRegression
-from fedjax_layers.models.losses import focal_losses, softmax_losses
+from fedjax_layers.models.losses import cox_losses, focal_losses, softmax_losses, target_losses
 from fedjax_layers.models.mlp import MLP, heart_mlp
+from fedjax_layers.models.module_task import as_float, as_stored
 from fedjax_layers.models.order import block_order, call_order
 from fedjax_layers.models.player_text import PlayerText
 from fedjax_layers.models.pool import max_pool
@@ -28,7 +30,7 @@ from fedjax_layers.models.registry import (
     model_options,
 )
 from fedjax_layers.models.resnet import ResNet
-from fedjax_layers.models.task import as_float, as_stored, classification_task, task_from_functions
+from fedjax_layers.models.task import task_from_functions
 
 __all__ = [
     "BLOCK_MODELS",
@@ -51,6 +53,7 @@ __all__ = [
     "call_order",
     "classification_task",
     "client_conv",
+    "cox_losses",
     "fedavg_cnn",
     "focal_losses",
     "heart_mlp",
@@ -61,6 +64,9 @@ __all__ = [
     "player_cifar_cnn",
     "player_fmnist_cnn",
     "player_isic_cnn",
+    "regression_task",
     "softmax_losses",
+    "survival_task",
+    "target_losses",
     "task_from_functions",
 ]

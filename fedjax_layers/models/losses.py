@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -62,6 +63,63 @@ def focal_losses(gamma: float, alpha: Sequence[float] | None = None) -> Callable
         return _per_example(10 * terms.mean(-1) * _cross_entropy(log_p, labels), labels)
 
     return losses
+
+
+def target_losses(kind: Literal["squared", "absolute", "huber"], scale: float = 1.0) -> Callable[[Array, Array], Array]:
+    """The loss of a regression, of errors in units of ``scale``.
+
+    Args:
+      kind: ``"squared"`` error, ``"absolute"``, or ``"huber"``: half the square up to one ``scale``, linear beyond
+        (Huber 1964).
+      scale: positive.
+
+    Returns:
+      ``(outputs [B, 1] or [B, D], labels [B] or [B, D]) -> [B]``, the mean over an example's targets.
+
+    Raises:
+      ValueError: an unknown kind.
+    """
+    if kind not in _ERRORS:
+        raise ValueError(f"loss: expected one of {', '.join(_ERRORS)} for a regression, or a function, got {kind!r}")
+
+    def losses(outputs: Array, labels: Array) -> Array:
+        targets = labels.reshape(labels.shape[0], -1).astype(outputs.dtype)
+        return _ERRORS[kind]((outputs.reshape(targets.shape) - targets) / scale).mean(1)
+
+    return losses
+
+
+def _huber(errors: Array) -> Array:
+    size = jnp.abs(errors)
+    return jnp.where(size <= 1, errors**2 / 2, size - 0.5)
+
+
+_ERRORS: dict[str, Callable[[Array], Array]] = {"squared": jnp.square, "absolute": jnp.abs, "huber": _huber}
+
+
+def cox_losses(outputs: Array, labels: Array) -> Array:
+    """Negative log partial likelihood of each event, the rows taken as one set; ties as Breslow (1974) has them.
+
+    Args:
+      outputs: log hazards ``[B, 1]``.
+      labels: ``[B, 2]``, time and 1 for an event; a row of negative time is nobody's.
+
+    Returns:
+      ``[B]``, ``log Σ exp(output of those alive at the time) - output`` of an event, 0 of a censored example.
+
+    Source: Cox 1972.
+    """
+    hazard, time, event = outputs.reshape(-1), labels[:, 0], labels[:, 1] > 0
+    order = jnp.argsort(-time)
+    longest_first = -time[order]
+    until = jax.lax.cumlogsumexp(hazard[order])
+    at_risk = until[jnp.searchsorted(longest_first, -time, side="right") - 1]  # with all who share the time
+    return jnp.where(event, at_risk - hazard, 0)
+
+
+def count_events(labels: Array) -> Array:
+    """Whether each example ``[B, 2]`` ends in an event: ``[B]`` int32."""
+    return (labels[:, 1] > 0).astype(jnp.int32)
 
 
 def _cross_entropy(log_p: Array, labels: Array) -> Array:

@@ -1,137 +1,20 @@
-"""A model and a loss as a :class:`fedjax_layers.types.Task`."""
+"""Plain functions as a :class:`fedjax_layers.types.Task`."""
 
 from __future__ import annotations
 
-import inspect
 import re
-from collections.abc import Callable, Collection, Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from fedjax_layers.models.batch_norm import AFFINE, STATISTICS, Path, find_norms, join, mask_norms, split, watch_norms
-from fedjax_layers.models.losses import count_labels, focal_losses, softmax_losses
-from fedjax_layers.models.order import block_order, call_order
 from fedjax_layers.ops import layer_map
-from fedjax_layers.types import Array, Batch, BatchNorm, Key, LayerMap, Params, Task
+from fedjax_layers.scoring import ClassScorer, TargetScorer, TokenScorer
+from fedjax_layers.types import Array, Batch, BatchNorm, Key, LayerMap, Metric, Params, Scorer, Task
 
-Preprocess = Callable[[Array, Any], Array]
-Augment = Callable[[Key, Array], Array]
-Numbers = float | Sequence[float]
 Losses = Callable[[Array, Array], Array]
 Train = Callable[[Params, Array, Array, Key], tuple[Array, Params]]
-
-
-def as_float(raw: Array, dtype: Any) -> Array:
-    """Cast alone."""
-    return raw.astype(dtype)
-
-
-def as_stored(raw: Array, dtype: Any) -> Array:
-    """No preprocessing: integer tokens reach the model as integers."""
-    del dtype
-    return raw
-
-
-def classification_task(
-    module: nn.Module,
-    sample_shape: Sequence[int],
-    num_classes: int,
-    *,
-    preprocess: Preprocess | None = None,
-    sample_dtype: Any = jnp.float32,
-    loss: Literal["softmax", "focal"] | Losses = "softmax",
-    gamma: float = 1.0,
-    alpha: Sequence[float] | None = None,
-    blocks: int | Sequence[Any] | None = None,
-    augment: Augment | None = None,
-    language: bool = False,
-) -> Task:
-    """A classifier to learn, of examples or of the places of a sequence.
-
-    The module is called with ``deterministic`` or ``train`` (or ``training``) if its ``__call__`` has such an
-    argument: deterministic without a key; with one, the key is its ``dropout`` generator.
-
-    Where the module has ``flax.linen.BatchNorm``, the params hold the running statistics beside the parameters
-    (:class:`fedjax_layers.types.BatchNorm`): without a key it normalises with them, with one by the batch, whose
-    padding rows the norms are told to leave out. A norm is part of the layer that it follows, and its statistics
-    count in that layer's size and bytes.
-
-    Args:
-      module: a Linen module, ``[B, *sample_shape] -> [B, ..., num_classes]``.
-      sample_shape: shape of one stored example, without the batch axis.
-      num_classes: number of classes.
-      preprocess: ``(stored inputs [B, ...], dtype) -> inputs``, run inside ``apply`` so that the pool can
-        stay in its stored dtype; a :class:`fedjax_layers.data.Preprocess`, or :func:`as_stored`.
-        ``None`` casts to float. ``dtype`` is float32, or float64 where parameters are.
-      sample_dtype: dtype of the stored examples; matters with ``as_stored`` alone.
-      loss: ``"softmax"`` cross-entropy, ``"focal"``, or ``(outputs, labels) -> [B]``.
-      gamma: of the focal loss.
-      alpha: of the focal loss, ``[num_classes]``.
-      blocks: a coarser grouping of layers: a number of leading path components that make a block, or what
-        :func:`fedjax_layers.ops.layer_map` takes.
-      augment: ``(key, images [B, H, W, C]) -> images``, a :class:`fedjax_layers.data.augmentation.Augmentation`:
-        random changes of training images. It sees the stored pixels as floats, before ``preprocess``, as published
-        recipes do: black is 0, and brightness is a factor. Without a key (evaluation, and PLayer-FL's scores unless
-        they are taken with dropout) nothing is changed; with one, the key is split between it and dropout.
-      language: classes are a vocabulary, see :class:`fedjax_layers.types.Task`.
-
-    Returns:
-      The task.
-
-    Raises:
-      ValueError: the module's outputs do not end in ``num_classes``, it has state beside parameters and what
-        ``BatchNorm`` keeps, a norm with neither scale nor bias, or norms without an argument that switches them; a
-        parameter is never used, an argument of the loss is out of range, or ``augment`` is given for examples that
-        are no images, or changes their shape.
-    """
-    prepare = as_float if preprocess is None else preprocess
-    stored = jax.ShapeDtypeStruct((1, *sample_shape), sample_dtype)
-
-    def init(key: Key) -> Params:
-        sample = prepare(jnp.zeros(stored.shape, stored.dtype), jnp.float32)
-        return join(module.init(key, sample, **_mode(module, True)))
-
-    def forward(params: Params, inputs: Array, key: Key | None, **options: Any) -> Any:
-        dtype = _dtype(params)
-        if augment is not None and key is not None:  # else dropout gets the key as it is
-            augment_key, key = jax.random.split(key)
-            inputs = augment(augment_key, inputs.astype(dtype))
-        x = prepare(inputs, dtype)
-        rngs = None if key is None else {"dropout": key}
-        return module.apply(split(params, norms), x, rngs=rngs, **_mode(module, key is None), **options)
-
-    def train(params: Params, inputs: Array, mask: Array, key: Key) -> tuple[Array, Params]:
-        with mask_norms(mask):
-            outputs, changed = forward(params, inputs, key, mutable=["batch_stats"])
-        return outputs, join(split(params, norms) | changed)
-
-    def apply(params: Params, inputs: Array, key: Key | None) -> Array:
-        if norms and key is not None:
-            return train(params, inputs, jnp.ones(inputs.shape[0], bool), key)[0]
-        return forward(params, inputs, key)
-
-    if augment is not None:
-        _check_augment(augment, stored.shape)
-    sample = jax.eval_shape(lambda x: prepare(x, jnp.float32), stored)
-    norms, axes = _check_module(module, sample, num_classes)
-    order = call_order(module, sample, **_mode(module, True))
-    grouping = block_order(order, blocks) if isinstance(blocks, int) else blocks
-    layers = layer_map(jax.eval_shape(init, jax.random.key(0)), order, grouping)
-    return task_from_functions(
-        init,
-        apply,
-        _losses(loss, gamma, alpha, num_classes),
-        layers,
-        num_classes,
-        train=train if norms else None,
-        statistics=_leaves_of(norms, STATISTICS),
-        affine=_leaves_of(norms, AFFINE),
-        predictions=count_labels if axes > 2 else None,
-        language=language,
-    )
 
 
 def task_from_functions(
@@ -146,6 +29,9 @@ def task_from_functions(
     affine: Sequence[str] = (),
     predictions: Callable[[Array], Array] | None = None,
     language: bool = False,
+    scorer: Scorer | None = None,
+    metrics: Mapping[str, Metric] | None = None,
+    padding_label: float = 0,
 ) -> Task:
     """A task from plain functions on any pytree: Equinox, Haiku, NNX state, a dictionary.
 
@@ -154,14 +40,19 @@ def task_from_functions(
       apply: ``(params, inputs [B, ...], key | None) -> outputs [B, ...]``; with ``key=None`` deterministic.
       losses: ``(outputs, labels [B, ...]) -> [B]``.
       layers: the layer map, or the ``order`` from which :func:`fedjax_layers.ops.layer_map` makes it.
-      num_classes: number of classes.
+      num_classes: number of classes; 1 for a regression on one target.
       train: for a model with batch normalisation, ``(params, inputs [B, ...], mask [B], key) -> (outputs, params)``:
         the forward pass of a training step, whose statistics are those of the rows of the mask, and the params with
         the running ones moved. There is a row in every mask.
       statistics: regular expressions; a leaf whose slash-separated path one of them matches is a running statistic.
       affine: the same for the norms' scales and offsets.
       predictions: ``labels [B, ...] -> [B]``, how many predictions ``losses`` is the mean over; ``None``: one each.
-      language: classes are a vocabulary, see :class:`fedjax_layers.types.Task`.
+      language: classes are a vocabulary, scored by perplexity and accuracy instead of a confusion matrix.
+      scorer: how outputs become scores. ``None`` scores more than one class as classes and a single output as the
+        target of a regression, in absolute and squared errors.
+      metrics: further scores by name, ``(outputs [n, ...], labels [n, ...], mask [n]) -> []`` of the rows of one client
+        at once, whatever the evaluation's batches; rows outside the mask are padding and may hold anything.
+      padding_label: what ``losses`` finds in the labels of padding rows, where it looks at all rows together.
 
     Returns:
       The task. Its ``loss`` is the mean over the predictions of the batch's real rows, 0 without any; whatever padding
@@ -169,13 +60,15 @@ def task_from_functions(
 
     Raises:
       ValueError: ``layers`` does not fit the parameters; ``train`` without ``statistics`` or the other way round; an
-        expression that matches no leaf.
+        expression that matches no leaf; or a metric has the name of one of the scorer's scores, or one with a slash.
     """
+    scorer = scorer or _usual_scorer(num_classes, language)
+    own = _own_metrics(metrics or {}, scorer)
     if not isinstance(layers, LayerMap):
         layers = layer_map(jax.eval_shape(init, jax.random.key(0)), layers)
 
     def loss(params: Params, batch: Batch, key: Key | None) -> Array:
-        inputs, labels = _real(batch)
+        inputs, labels = _real(batch, padding_label)
         return mean(losses(apply(params, inputs, key), labels), labels, batch.mask)
 
     def mean(values: Array, labels: Array, mask: Array) -> Array:
@@ -184,10 +77,10 @@ def task_from_functions(
     if (train is None) != (not statistics):
         raise ValueError(f"train, statistics: expected both or neither, got {train} and {tuple(statistics)}")
     if train is None:
-        return Task(init, apply, losses, loss, layers, num_classes, None, predictions, language)
+        return Task(init, apply, losses, loss, layers, num_classes, None, predictions, scorer, own)
 
     def training_loss(params: Params, batch: Batch, key: Key) -> tuple[Array, Params]:
-        inputs, labels = _real(batch)
+        inputs, labels = _real(batch, padding_label)
         some = batch.mask.any()
         outputs, seen = train(params, inputs, batch.mask | ~some, key)  # a mean over no row would be NaN
         seen = jax.tree.map(lambda new, old: jnp.where(some, new, old), seen, params)
@@ -197,13 +90,26 @@ def task_from_functions(
         return loss(params, batch, None) if key is None else training_loss(params, batch, key)[0]
 
     norm = BatchNorm(_matched(layers, statistics, "statistics"), _matched(layers, affine, "affine"), training_loss)
-    return Task(init, apply, losses, either_loss, layers, num_classes, norm, predictions, language)
+    return Task(init, apply, losses, either_loss, layers, num_classes, norm, predictions, scorer, own)
 
 
-def _real(batch: Batch) -> tuple[Array, Array]:
-    """Inputs and labels with zeros in padding rows: before the model, since 0 * NaN in its backward pass is NaN."""
-    inputs, labels = (_keep(batch.mask, x) for x in (batch.inputs, batch.labels))
-    return inputs, labels
+def _usual_scorer(num_classes: int, language: bool) -> Scorer:
+    if language:
+        return TokenScorer()
+    return ClassScorer(num_classes) if num_classes > 1 else TargetScorer()
+
+
+def _own_metrics(metrics: Mapping[str, Metric], scorer: Scorer) -> tuple[tuple[str, Metric], ...]:
+    for name in metrics:
+        if "/" in name or name in scorer.names or name == "ids":
+            expected = f"names without a slash other than {', '.join(scorer.names)}"
+            raise ValueError(f"metrics: expected {expected}, got {name!r}")
+    return tuple(metrics.items())
+
+
+def _real(batch: Batch, label: float) -> tuple[Array, Array]:
+    """Inputs with zeros in padding rows, before the model, since 0 * NaN in its backward pass is NaN; and labels."""
+    return _keep(batch.mask, batch.inputs, 0), _keep(batch.mask, batch.labels, label)
 
 
 def _mean(values: Array, weights: Array) -> Array:
@@ -221,53 +127,5 @@ def _matched(layers: LayerMap, patterns: Sequence[str], name: str) -> tuple[bool
     return tuple(any(re.fullmatch(pattern, path) for pattern in patterns) for path in layers.leaf_paths)
 
 
-def _leaves_of(norms: Collection[Path], names: Sequence[str]) -> tuple[str, ...]:
-    """Expressions for these leaves of norms."""
-    return tuple(f"{re.escape('/'.join(path))}/({'|'.join(names)})" for path in sorted(norms))
-
-
-def _keep(mask: Array, x: Array) -> Array:
-    return jnp.where(mask.reshape(mask.shape + (1,) * (x.ndim - 1)), x, jnp.zeros((), x.dtype))
-
-
-def _dtype(params: Params) -> Any:
-    return jnp.float64 if any(x.dtype == jnp.float64 for x in jax.tree.leaves(params)) else jnp.float32
-
-
-def _mode(module: nn.Module, deterministic: bool) -> dict[str, bool]:
-    names = inspect.signature(type(module).__call__).parameters
-    if "deterministic" in names:
-        return {"deterministic": deterministic}
-    return {name: not deterministic for name in ("train", "training") if name in names}
-
-
-def _losses(loss: str | Losses, gamma: float, alpha: Sequence[float] | None, num_classes: int) -> Losses:
-    if callable(loss):
-        return loss
-    if loss not in {"softmax", "focal"}:
-        raise ValueError(f"loss: expected 'softmax', 'focal' or a function, got {loss!r}")
-    if alpha is not None and len(alpha) != num_classes:
-        raise ValueError(f"alpha: expected {num_classes} entries, got {len(alpha)}")
-    return softmax_losses if loss == "softmax" else focal_losses(gamma, alpha)
-
-
-def _check_augment(augment: Augment, shape: tuple[int, ...]) -> None:
-    if len(shape) != 4:
-        raise ValueError(f"augment: expected images [H, W, C], got examples of shape {shape[1:]}")
-    changed = jax.eval_shape(augment, jax.random.key(0), jax.ShapeDtypeStruct(shape, jnp.float32)).shape
-    if changed != shape:
-        raise ValueError(f"augment: expected images of shape {shape[1:]} again, got {changed[1:]}")
-
-
-def _check_module(module: nn.Module, sample: jax.ShapeDtypeStruct, num_classes: int) -> tuple[frozenset[Path], int]:
-    """The paths of the module's norms that keep statistics, and the number of axes of its outputs."""
-    called: set[Path] = set()
-    mode = _mode(module, True)
-    with watch_norms(called):
-        outputs, variables = jax.eval_shape(lambda x: module.init_with_output(jax.random.key(0), x, **mode), sample)
-    norms = find_norms(variables, called)
-    if norms and not mode:
-        raise ValueError("module: expected an argument deterministic, train or training beside BatchNorm, found none")
-    if outputs.shape[-1] != num_classes:
-        raise ValueError(f"num_classes: expected the outputs' last axis, {outputs.shape[-1]}, got {num_classes}")
-    return norms, outputs.ndim
+def _keep(mask: Array, x: Array, other: float) -> Array:
+    return jnp.where(mask.reshape(mask.shape + (1,) * (x.ndim - 1)), x, jnp.asarray(other, x.dtype))

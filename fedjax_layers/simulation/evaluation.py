@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from fedjax_layers.ops import ClientAxis, map_clients
-from fedjax_layers.simulation.scoring import confusion_matrix, scores_from_confusion, scores_from_hits
-from fedjax_layers.types import Array, Batch, Params, Pool, Ranges, Task
+from fedjax_layers.scoring import ClassScorer
+from fedjax_layers.types import Array, Batch, Params, Pool, Ranges, Scorer, Task
 
 SPLITS = ("val", "test")
+
+
+class _Found(NamedTuple):
+    """What is known of a set of examples, before means are taken; leaves ``[K, ...]`` of K clients.
+
+    Attributes:
+      tally: the scorer's.
+      loss: sum of the losses of all predictions.
+      predictions: how many there are, int32.
+    """
+
+    tally: Any
+    loss: Array
+    predictions: Array
 
 
 def evaluate(
@@ -30,66 +44,113 @@ def evaluate(
     """Score each client's model, or one model for all, on each client's examples.
 
     Args:
-      task: gives outputs and losses; dropout is off.
+      task: gives outputs, losses and how they are scored; dropout is off.
       params: leaves ``[K, ...]`` if ``stacked``, else one model, or with ``which`` several, ``[T, ...]``.
       pool: the examples.
-      ranges: ``[K]``, each client's rows.
+      ranges: ``[K]``, each client's rows; or ``[K, P]``, several sets of rows, each scored by itself.
       stacked: see ``params``.
-      largest: examples of the largest client, a bound on the batch.
+      largest: rows of the largest set, a bound on the batch.
       axis: how the clients are mapped.
       batch_size: examples scored at once per client.
-      pooled: also score all clients' examples as one set.
+      pooled: also score all clients' examples as one set, by what adds up over clients: not by ranks.
       which: ``[K]`` integers, each client's model among several (its team's).
 
     Returns:
-      Metrics of :data:`fedjax_layers.simulation.scoring.METRICS`, of a language model ``LANGUAGE_METRICS``: each
-      ``[K]``, NaN for a client without examples; and the pooled ones, each ``[]`` (an empty dict unless asked for).
-    """
-    batch_size = max(1, min(batch_size, largest))
+      The scores of the task's scorer and its own metrics: each of the ranges' shape, NaN for a set without examples;
+      and the pooled ones, each ``[]``, or ``[P]`` (an empty dict unless asked for).
 
-    def one(row: Any, common: Any) -> tuple[Array, Array]:
+    Raises:
+      ValueError: the labels are not of the scorer's kind.
+    """
+    scorer = scorer_of(task)
+    batch_size = max(1, min(batch_size, largest))
+    batches = max(1, -(-largest // batch_size))
+
+    def one(row: Any, common: Any) -> tuple[_Found, dict[str, Array]]:
         own, place, start, count = row
         model, pool = common
         if place is not None:
             model = jax.tree.map(lambda x: x[place], model)
-        return _tally(task, own if stacked else model, pool, start, count, batch_size)
+        model = own if stacked else model
+
+        def score(place: tuple[Array, Array]) -> tuple[_Found, dict[str, Array]]:
+            return _score_client(task, model, pool, place, (batches, batch_size))
+
+        return jax.lax.map(score, (start, count)) if start.ndim else score((start, count))
 
     rows = (params if stacked else (), which, ranges.start, ranges.count)
     shared = (() if stacked else params, pool)
-    counts, loss_sum = map_clients(one, rows, shared=(shared,), axis=axis)
-    total = _scores(task, counts.sum(0), loss_sum.sum(0)) if pooled else {}
-    return _scores(task, counts, loss_sum), total
+    found, whole = map_clients(one, rows, shared=(shared,), axis=axis)
+    total = {}
+    if pooled:
+        merge = jax.vmap(scorer.merge, in_axes=1) if ranges.start.ndim > 1 else scorer.merge
+        total = _scores(scorer, _Found(merge(found.tally), found.loss.sum(0), found.predictions.sum(0)))
+    return _scores(scorer, found) | whole, total
 
 
-def _scores(task: Task, counts: Array, loss_sum: Array) -> dict[str, Array]:
-    if task.language:
-        return scores_from_hits(counts[..., 0], counts[..., 1], loss_sum)
-    return scores_from_confusion(counts, loss_sum)
+def scorer_of(task: Task) -> Scorer:
+    """The task's scorer; classes where it names none."""
+    return ClassScorer(task.num_classes) if task.scorer is None else task.scorer
 
 
-def _tally(task: Task, params: Params, pool: Pool, start: Array, count: Array, batch_size: int) -> tuple[Array, Array]:
-    """Confusion matrix ``[S, S]``, or of a language model hits and places ``[2]``, and the summed loss on one range."""
+def _scores(scorer: Scorer, found: _Found) -> dict[str, Array]:
+    """Scores that follow from sums. The NaN loss of a diverged model is infinite: NaN means that nothing is there."""
+    number = found.predictions.astype(found.loss.dtype)
+    loss = found.loss / jnp.maximum(number, 1)
+    loss = jnp.where(jnp.isnan(loss), jnp.inf, loss)
+    return scorer.scores(found.tally, jnp.where(number > 0, loss, jnp.nan))
+
+
+def _score_client(
+    task: Task, params: Params, pool: Pool, place: tuple[Array, Array], shape: tuple[int, int]
+) -> tuple[_Found, dict[str, Array]]:
+    """One model on the rows ``start .. start + count`` of ``place``, in up to ``shape`` batches of so many rows."""
+    scorer, (start, count), (batches, size) = scorer_of(task), place, shape
     dtype = jnp.promote_types(jnp.result_type(*jax.tree.leaves(params)), jnp.float32)
+    keep = scorer.keeps_rows or bool(task.metrics)
 
-    def step(i: Array, carry: tuple[Array, Array]) -> tuple[Array, Array]:
-        counts, loss_sum = carry
-        place = i * batch_size + jnp.arange(batch_size, dtype=jnp.int32)
-        mask = place < count
-        index = start + jnp.where(mask, place, 0)
-        batch = Batch(pool.inputs[index], pool.labels[index], mask)
+    def take(places: Array) -> Batch:
+        mask = places < count
+        index = start + jnp.where(mask, places, 0)
+        return Batch(pool.inputs[index], pool.labels[index], mask)
+
+    def score(i: Array) -> tuple[_Found, Array]:
+        batch = take(i * size + jnp.arange(size, dtype=jnp.int32))
         outputs = task.apply(params, batch.inputs, None)
-        losses = jnp.where(mask, task.losses(outputs, batch.labels), 0)
-        if task.predictions is not None:
-            losses = losses * task.predictions(batch.labels).astype(losses.dtype)
-        return counts + _counts(task, jnp.argmax(outputs, -1), batch), loss_sum + losses.sum().astype(dtype)
+        total, number = (jnp.zeros((), dtype), jnp.int32(0)) if scorer.joint else _loss(task, outputs, batch, dtype)
+        return _Found(scorer.tally(outputs, batch.labels, batch.mask), total, number), outputs
 
-    shape = (2,) if task.language else (task.num_classes, task.num_classes)
-    empty = (jnp.zeros(shape, jnp.int32), jnp.zeros((), dtype))
-    return jax.lax.fori_loop(0, -(-count // batch_size), step, empty)
+    def step(i: Array, carry: tuple[_Found, Any]) -> tuple[_Found, Any]:
+        before, kept = carry
+        new, outputs = score(i)
+        if keep:
+            kept = jax.lax.dynamic_update_slice_in_dim(kept, outputs, i * size, 0)
+        both = jax.tree.map(lambda a, b: jnp.stack([a, b]), before.tally, new.tally)
+        loss = before.loss + new.loss
+        return _Found(scorer.merge(both), loss, before.predictions + new.predictions), kept
+
+    found, outputs = jax.eval_shape(score, jnp.int32(0))
+    empty = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), found)
+    rows = jnp.zeros((batches * size, *outputs.shape[1:]), outputs.dtype) if keep else ()
+    if batches > 1:
+        found, rows = jax.lax.fori_loop(0, -(-count // size), step, (empty, rows))
+    else:
+        found, rows = score(jnp.int32(0))
+    if not keep:
+        return found, {}
+    places = jnp.arange(batches * size, dtype=jnp.int32)
+    mask = places < count
+    labels = pool.labels[start + jnp.where(mask, places, 0)]
+    whole = scorer.whole(rows, labels, mask)
+    for name, metric in task.metrics:
+        whole[name] = jnp.where(count > 0, metric(rows, labels, mask), jnp.nan)
+    return found, whole
 
 
-def _counts(task: Task, guesses: Array, batch: Batch) -> Array:
-    if not task.language:  # a vocabulary's confusion matrix would not fit
-        return confusion_matrix(batch.labels, guesses, batch.mask, task.num_classes)
-    there = batch.mask.reshape(batch.mask.shape + (1,) * (batch.labels.ndim - 1)) & (batch.labels >= 0)
-    return jnp.stack([(there & (guesses == batch.labels)).sum(dtype=jnp.int32), there.sum(dtype=jnp.int32)])
+def _loss(task: Task, outputs: Array, batch: Batch, dtype: Any) -> tuple[Array, Array]:
+    """Summed loss of the batch's predictions, and their number."""
+    losses = jnp.where(batch.mask, task.losses(outputs, batch.labels), 0)
+    if task.predictions is None:
+        return losses.sum().astype(dtype), batch.mask.sum(dtype=jnp.int32)
+    each = jnp.where(batch.mask, task.predictions(batch.labels), 0)
+    return (losses * each.astype(losses.dtype)).sum().astype(dtype), each.sum(dtype=jnp.int32)

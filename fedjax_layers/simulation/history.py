@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from fedjax_layers.simulation.scoring import ALL_METRICS
+from fedjax_layers.simulation.scoring import scores_under
 from fedjax_layers.simulation.statistics import best_round, last_round, select_rounds
 
 
@@ -70,8 +70,8 @@ class History:
         if selection == "best":
             best = best_round(val_loss)
             index = np.where(best < 0, index, best)
-        names = {m: f"{moment}/{split}/{m}" for m in ALL_METRICS}
-        return {m: select_rounds(evaluations[name], index) for m, name in names.items() if name in evaluations}
+        names = scores_under(f"{moment}/{split}", evaluations)
+        return {m: select_rounds(evaluations[name], index) for m, name in names.items()}
 
     def to_arrays(self) -> dict[str, dict[str, np.ndarray]]:
         """Everything, as a nested dict of arrays, for a checkpoint."""

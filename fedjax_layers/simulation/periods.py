@@ -165,20 +165,11 @@ def _evaluate_all(plan: Plan, source: Federation, models: Models, last: Any) -> 
     scores: dict[str, Array] = {}
 
     def add(prefix: str, params: Any, stacked: bool, rows: Any = slice(None), which: Any = None) -> None:
-        for split in SPLITS:
-            ranges, largest = source.split(split)
-            ranges = jax.tree.map(lambda x: x[rows], ranges)
-            per_client, _ = evaluate(
-                plan.task,
-                params,
-                source.pool,
-                ranges,
-                stacked=stacked,
-                largest=largest,
-                axis=plan.axis,
-                which=which,
-            )
-            scores.update({f"{prefix}/{split}/{name}": x for name, x in per_client.items()})
+        ranges, largest = _scored(source, rows)
+        per_client, _ = evaluate(
+            plan.task, params, source.pool, ranges, stacked=stacked, largest=largest, axis=plan.axis, which=which
+        )
+        scores.update(_by_split(f"{prefix}/", per_client))
 
     if last:
         ids, weight, trained = last
@@ -199,23 +190,29 @@ def _global_scores(plan: Plan, source: Federation, params: Params) -> dict[str, 
 
     The latter, ``pooled/test/{metric}`` ``[]``, leaves out clients that never take part: they are scored apart.
     """
-    scores: dict[str, Array] = {}
     unseen = source.unseen
-    for split in SPLITS:
-        ranges, largest = source.split(split)
-        score = functools.partial(
-            evaluate, plan.task, params, source.pool, stacked=False, largest=largest, axis=plan.axis
-        )
-        if isinstance(unseen, tuple):
-            per_client, total = score(ranges, pooled=True)
-        else:
-            per_client, total = score(Ranges(ranges.start, ranges.count.at[unseen].set(0)), pooled=True)
-            apart, _ = score(jax.tree.map(lambda x: x[unseen], ranges))
-            per_client = {name: x.at[unseen].set(apart[name]) for name, x in per_client.items()}
-        scores |= {f"global/{split}/{name}": x for name, x in per_client.items()}
-        if split == "test":
-            scores |= {f"pooled/test/{name}": x for name, x in total.items()}
-    return scores
+    ranges, largest = _scored(source)
+    score = functools.partial(evaluate, plan.task, params, source.pool, stacked=False, largest=largest, axis=plan.axis)
+    if isinstance(unseen, tuple):
+        per_client, total = score(ranges, pooled=True)
+    else:
+        per_client, total = score(Ranges(ranges.start, ranges.count.at[unseen].set(0)), pooled=True)
+        apart, _ = score(jax.tree.map(lambda x: x[unseen], ranges))
+        per_client = {name: x.at[unseen].set(apart[name]) for name, x in per_client.items()}
+    test = {f"pooled/test/{name}": x[SPLITS.index("test")] for name, x in total.items()}
+    return _by_split("global/", per_client) | test
+
+
+def _scored(source: Federation, rows: Any = slice(None)) -> tuple[Ranges, int]:
+    """Ranges ``[K, 2]`` of the splits that are scored, and the size of the largest: one program scores them all."""
+    found = [source.split(split) for split in SPLITS]
+    ranges = jax.tree.map(lambda *x: jnp.stack(x, -1)[rows], *(ranges for ranges, _ in found))
+    return ranges, max(largest for _, largest in found)
+
+
+def _by_split(prefix: str, scores: dict[str, Array]) -> dict[str, Array]:
+    """Scores ``[K, 2]`` as ``{prefix}{split}/{name}``, ``[K]`` each."""
+    return {f"{prefix}{split}/{name}": x[:, i] for i, split in enumerate(SPLITS) for name, x in scores.items()}
 
 
 def _global_test_scores(plan: Plan, source: Federation, params: Params) -> dict[str, Array]:
@@ -223,8 +220,8 @@ def _global_test_scores(plan: Plan, source: Federation, params: Params) -> dict[
     largest = source.largest[-1]
     if not largest:
         return {}
-    _, total = evaluate(plan.task, params, source.pool, source.global_test, stacked=False, largest=largest, pooled=True)
-    return {f"pooled/global_test/{name}": x for name, x in total.items()}
+    as_client, _ = evaluate(plan.task, params, source.pool, source.global_test, stacked=False, largest=largest)
+    return {f"pooled/global_test/{name}": x[0] for name, x in as_client.items()}
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
@@ -241,13 +238,9 @@ def finish_period(build: Build, plan: Plan, state: Any, inputs: Inputs, t: Array
 
 def _score_each(plan: Plan, source: Federation, stacked: Params, rows: Any = slice(None)) -> dict[str, Array]:
     """Scores of one model per client on its own examples, by ``{split}/{metric}``, ``[K]`` each."""
-    scores: dict[str, Array] = {}
-    for split in SPLITS:
-        ranges, largest = source.split(split)
-        ranges = jax.tree.map(lambda x: x[rows], ranges)
-        per_client, _ = evaluate(plan.task, stacked, source.pool, ranges, stacked=True, largest=largest, axis=plan.axis)
-        scores |= {f"{split}/{name}": x for name, x in per_client.items()}
-    return scores
+    ranges, largest = _scored(source, rows)
+    per_client, _ = evaluate(plan.task, stacked, source.pool, ranges, stacked=True, largest=largest, axis=plan.axis)
+    return _by_split("", per_client)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))

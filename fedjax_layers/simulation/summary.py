@@ -8,12 +8,11 @@ import numpy as np
 
 from fedjax_layers.data import ClientData
 from fedjax_layers.simulation.history import History
-from fedjax_layers.simulation.scoring import headline
+from fedjax_layers.simulation.scoring import HEADLINES, headline, scores_under
 from fedjax_layers.simulation.selection import selection_summary
 from fedjax_layers.simulation.statistics import fairness_variance, summarise
 from fedjax_layers.types import LayerMap
 
-REPORTED = ("accuracy", "macro_f1", "balanced_accuracy", "mcc", "loss", "perplexity")  # those that a task has
 MOMENTS = ("served", "trained")
 SELECTIONS = ("last", "best")
 _SCALAR_BYTES = 4  # layer scores travel as float32
@@ -27,7 +26,7 @@ def scores_of(
     unseen: np.ndarray | None = None,
     split: str = "test",
 ) -> dict[str, Any] | None:
-    """Each reported metric over clients: mean, example-weighted mean, std, min and 10th percentile.
+    """Each score over clients: mean, example-weighted mean, std, min and 10th percentile.
 
     Args:
       history: the run's.
@@ -44,11 +43,7 @@ def scores_of(
     if per_client is None:
         return None
     left_out = np.zeros(len(sizes), bool) if unseen is None else unseen
-    return {
-        metric: summarise(np.where(left_out, np.nan, per_client[metric]), sizes)
-        for metric in REPORTED
-        if metric in per_client
-    }
+    return {metric: summarise(np.where(left_out, np.nan, values), sizes) for metric, values in per_client.items()}
 
 
 def exchanged_bytes(history: History, layers: LayerMap) -> tuple[int, int]:
@@ -85,7 +80,8 @@ def summarise_run(
     ``team_of [C]`` is each client's team, for an algorithm with teams.
 
     ``personal`` is scored at ``moment`` and ``selection``, named beside it; ``moments`` holds the means of all four
-    combinations. ``fairness_variance`` is the population variance over clients of the personal macro-F1, or perplexity.
+    combinations. ``fairness_variance`` is the population variance over clients of the score that
+    :func:`fedjax_layers.simulation.scoring.headline` names.
     """
     personal = history.scores(moment, selection)
     if personal is not None and unseen is not None:
@@ -138,11 +134,11 @@ def pooled_scores(history: History, examples: str) -> dict[str, float] | None:
         of no client.
     """
     evaluations = history.evaluations
-    if f"pooled/{examples}/loss" not in evaluations:
+    names = scores_under(f"pooled/{examples}", evaluations)
+    if not names:
         return None
     served = np.flatnonzero(~evaluations["finished"])
-    names = {metric: f"pooled/{examples}/{metric}" for metric in REPORTED}
-    return {metric: float(evaluations[n][served[-1]]) for metric, n in names.items() if n in evaluations}
+    return {metric: float(evaluations[name][served[-1]]) for metric, name in names.items()}
 
 
 def client_arrays(history: History) -> dict[str, np.ndarray]:
@@ -176,7 +172,7 @@ def round_record(history: History, index: int, unseen: np.ndarray | None = None)
     done = int(evaluation["round"])
     record: dict[str, Any] = {"round": done, "train_loss": float(history.rounds["loss"][done - 1])}
     for moment in MOMENTS:
-        for name in ("val/loss", "test/loss", "test/accuracy", "test/macro_f1", "test/perplexity"):
+        for name in ("val/loss", "test/loss", "test/accuracy", *(f"test/{metric}" for metric in HEADLINES)):
             values = evaluation.get(f"{moment}/{name}")
             if values is not None and unseen is not None:
                 values = np.where(unseen, np.nan, values)

@@ -9,9 +9,8 @@ import numpy as np
 
 from fedjax_layers.simulation.history import History
 from fedjax_layers.simulation.periods import Build, Inputs, Plan, adapt_period
-from fedjax_layers.simulation.scoring import ALL_METRICS
+from fedjax_layers.simulation.scoring import scores_under
 from fedjax_layers.simulation.statistics import summarise
-from fedjax_layers.simulation.summary import REPORTED
 
 
 def adapted_scores(
@@ -34,9 +33,8 @@ def adapted_scores(
     scores = adapt_period(build, plan, state, inputs, jnp.asarray(ids, jnp.int32), rounds)
     arrays = {}
     for name, values in scores.items():
-        if name.split("/")[1] in ALL_METRICS:
-            arrays[f"adapted/last/{name}"] = np.full(len(unseen), np.nan)
-            arrays[f"adapted/last/{name}"][ids] = np.asarray(values)
+        arrays[f"adapted/last/{name}"] = np.full(len(unseen), np.nan)
+        arrays[f"adapted/last/{name}"][ids] = np.asarray(values)
     return arrays
 
 
@@ -64,5 +62,5 @@ def unseen_summary(
 def _over(
     scores: dict[str, np.ndarray], which: str, unseen: np.ndarray, sizes: np.ndarray
 ) -> dict[str, dict[str, float]]:
-    names = {metric: f"{which}/{metric}" for metric in REPORTED}
-    return {m: summarise(scores[name][unseen], sizes[unseen]) for m, name in names.items() if name in scores}
+    names = scores_under(which, scores)
+    return {metric: summarise(scores[name][unseen], sizes[unseen]) for metric, name in names.items()}

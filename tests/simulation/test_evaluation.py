@@ -7,6 +7,7 @@ import pytest
 from sklearn import metrics
 
 from fedjax_layers.ops import ClientAxis
+from fedjax_layers.scoring.classes import RANKED
 from fedjax_layers.simulation.evaluation import evaluate
 from fedjax_layers.simulation.federation import Federation
 from fedjax_layers.simulation.scoring import METRICS
@@ -51,6 +52,10 @@ def by_sklearn(task, params, pool, rows):
     found["balanced_accuracy"] = np.mean([(p[y == s] == s).mean() for s in present])
     logits = np.asarray(outputs, np.float64)
     found["loss"] = np.mean(np.log(np.exp(logits).sum(1)) - logits[np.arange(len(y)), y])
+    share = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    two_sided = [s for s in present if len(present) > 1]
+    for name, fn in {"auroc": metrics.roc_auc_score, "auprc": metrics.average_precision_score}.items():
+        found[name] = np.mean([fn(y == s, share[:, s]) for s in two_sided]) if two_sided else np.nan
     return found
 
 
@@ -82,7 +87,8 @@ def test_the_pooled_scores_are_those_of_all_examples_as_one_set(data):
     task, params = models(stacked=False)
     _, pooled = run(data, stacked=False, pooled=True)
     expected = by_sklearn(task, params, data[0], slice(0, N))
-    for name in METRICS:
+    assert set(pooled) == set(METRICS) - set(RANKED)  # ranks of all clients' examples would need all their outputs
+    for name in pooled:
         np.testing.assert_allclose(pooled[name], expected[name], rtol=1e-5, err_msg=name)
 
 
@@ -93,6 +99,7 @@ def test_the_batch_size_does_not_matter(data, stacked, batch_size):
     found, pooled = run(data, stacked, pooled=True, batch_size=batch_size)
     for name in METRICS:
         np.testing.assert_allclose(found[name], expected[name], rtol=1e-5, atol=1e-6)
+    for name in total:
         np.testing.assert_allclose(pooled[name], total[name], rtol=1e-5, atol=1e-6)
 
 
@@ -110,7 +117,8 @@ def test_a_split_that_nobody_has_scores_nan(data):
     task, params = models(stacked=False)
     nobody = Ranges(jnp.zeros(K, jnp.int32), jnp.zeros(K, jnp.int32))
     scores, pooled = evaluate(task, params, data[0], nobody, stacked=False, largest=0, pooled=True)
-    assert all(np.isnan(scores[m]).all() and np.isnan(pooled[m]) for m in METRICS)
+    assert all(np.isnan(scores[m]).all() for m in METRICS)
+    assert all(np.isnan(x) for x in pooled.values())
 
 
 def test_another_clients_nan_model_does_not_spread(data):

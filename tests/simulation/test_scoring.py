@@ -1,4 +1,4 @@
-"""Scores from confusion matrices, against scikit-learn and by hand."""
+"""Scores from counts, against scikit-learn and by hand; the names of all scores."""
 
 import warnings
 
@@ -10,14 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics
 
-from fedjax_layers.simulation.scoring import (
-    ALL_METRICS,
-    LANGUAGE_METRICS,
-    LOWER_IS_BETTER,
-    METRICS,
-    confusion_matrix,
-    scores_from_confusion,
-)
+from fedjax_layers.scoring import confusion_matrix, scores_from_confusion
+from fedjax_layers.scoring.classes import COUNTED
+from fedjax_layers.simulation import scoring
 
 
 def sklearn_scores(labels, predictions):
@@ -32,10 +27,10 @@ def sklearn_scores(labels, predictions):
         }
 
 
-def our_scores(labels, predictions, num_classes, loss_sum=0.0):
+def our_scores(labels, predictions, num_classes):
     labels, predictions = jnp.asarray(labels, jnp.int32), jnp.asarray(predictions, jnp.int32)
     counts = confusion_matrix(labels, predictions, jnp.ones(labels.shape, bool), num_classes)
-    return {name: float(value) for name, value in scores_from_confusion(counts, jnp.float32(loss_sum)).items()}
+    return {name: float(value) for name, value in scores_from_confusion(counts).items()}
 
 
 def assert_like_sklearn(labels, predictions, num_classes):
@@ -45,20 +40,23 @@ def assert_like_sklearn(labels, predictions, num_classes):
 
 
 def test_the_names_are_complete():
-    assert set(our_scores([0, 1], [0, 1], 2)) == set(METRICS)
-    assert set(ALL_METRICS) >= LOWER_IS_BETTER | set(METRICS) | set(LANGUAGE_METRICS)
+    assert set(our_scores([0, 1], [0, 1], 2)) == set(COUNTED)
+    kinds = (scoring.METRICS, scoring.LANGUAGE_METRICS, scoring.REGRESSION_METRICS, scoring.SURVIVAL_METRICS)
+    assert set().union(*kinds) >= scoring.LOWER_IS_BETTER
+    assert [scoring.headline(names) for names in kinds] == list(scoring.HEADLINES)
+    with pytest.raises(ValueError, match=r"metrics: expected one of macro_f1, .*, got accuracy"):
+        scoring.headline(["accuracy"])
 
 
 def test_values_by_hand():
     # True 0 0 0 1 1 2, predicted 0 0 1 1 2 0, of 4 classes; class 3 never occurs.
-    ours = our_scores([0, 0, 0, 1, 1, 2], [0, 0, 1, 1, 2, 0], 4, loss_sum=9.0)
+    ours = our_scores([0, 0, 0, 1, 1, 2], [0, 0, 1, 1, 2, 0], 4)
     assert ours["accuracy"] == pytest.approx(3 / 6)
     assert ours["macro_f1"] == pytest.approx((2 / 3 + 1 / 2 + 0) / 3)  # 4/(4+2), 2/(2+2), 0/2
     assert ours["weighted_f1"] == pytest.approx((3 * 2 / 3 + 2 * 1 / 2) / 6)
     assert ours["balanced_accuracy"] == pytest.approx((2 / 3 + 1 / 2 + 0) / 3)
     # n·hits − Σ support·predicted = 18 − (9 + 4 + 1) = 4; 36 − (9 + 4 + 1) = 22 for truth and predictions.
     assert ours["mcc"] == pytest.approx(4 / 22)
-    assert ours["loss"] == pytest.approx(1.5)
 
 
 def test_a_class_predicted_but_never_true_counts_in_macro_f1_and_not_in_balanced_accuracy():
@@ -95,44 +93,37 @@ def test_mcc_of_many_unbalanced_examples_survives_single_precision():
     counts = np.array([[399_300, 300], [250, 150]])
     labels = np.repeat([0, 0, 1, 1], counts.ravel())
     predictions = np.repeat([0, 1, 0, 1], counts.ravel())
-    ours = scores_from_confusion(jnp.asarray(counts, jnp.int32), jnp.float32(0))
+    ours = scores_from_confusion(jnp.asarray(counts, jnp.int32))
     assert float(ours["mcc"]) == pytest.approx(metrics.matthews_corrcoef(labels, predictions), rel=1e-5)
 
 
 def test_no_example_is_nan_in_every_score_and_touches_no_other_client():
     counts = jnp.stack([jnp.zeros((3, 3), jnp.int32), jnp.eye(3, dtype=jnp.int32)])
-    scores = scores_from_confusion(counts, jnp.array([0.0, 6.0]))
-    for name in METRICS:
+    scores = scores_from_confusion(counts)
+    for name in COUNTED:
         assert np.isnan(scores[name][0])
-        assert scores[name][1] == pytest.approx(2 if name == "loss" else 1)
-
-
-def test_a_diverged_loss_is_infinite_not_missing():
-    scores = scores_from_confusion(jnp.eye(2, dtype=jnp.int32)[None], jnp.array([jnp.nan]))
-    assert scores["loss"][0] == np.inf
-    assert scores["accuracy"][0] == 1
+        assert scores[name][1] == pytest.approx(1)
 
 
 def test_leading_axes_and_vmap_equal_a_loop():
     rng = np.random.default_rng(0)
     counts = jnp.asarray(rng.integers(0, 9, size=(2, 3, 4, 4)), jnp.int32)
-    losses = jnp.asarray(rng.random((2, 3)), jnp.float32)
-    stacked = scores_from_confusion(counts, losses)
-    mapped = jax.vmap(jax.vmap(scores_from_confusion))(counts, losses)
-    for name in METRICS:
+    stacked = scores_from_confusion(counts)
+    mapped = jax.vmap(jax.vmap(scores_from_confusion))(counts)
+    for name in COUNTED:
         assert stacked[name].shape == (2, 3)
         np.testing.assert_array_equal(stacked[name], mapped[name])
-        one = scores_from_confusion(counts[1, 2], losses[1, 2])[name]
+        one = scores_from_confusion(counts[1, 2])[name]
         np.testing.assert_allclose(stacked[name][1, 2], one, rtol=1e-6)
 
 
 def test_strict_promotion_and_double_precision():
     counts = jnp.array([[5, 1], [2, 3]], jnp.int32)
     with jax.numpy_dtype_promotion("strict"), jax.numpy_rank_promotion("raise"):
-        scores_from_confusion(counts, jnp.float32(1))
+        scores_from_confusion(counts)
         confusion_matrix(jnp.array([[0, 1]]), jnp.array([[0, 0]]), jnp.array([True]), 2)
     with jax.enable_x64(True):
-        scores = scores_from_confusion(jnp.asarray(np.array([[5, 1], [2, 3]])), jnp.asarray(1.0))
+        scores = scores_from_confusion(jnp.asarray(np.array([[5, 1], [2, 3]])))
         labels, predictions = [0] * 6 + [1] * 5, [0] * 5 + [1] + [0] * 2 + [1] * 3
         for name, value in sklearn_scores(labels, predictions).items():
             assert scores[name].dtype == jnp.float64
@@ -183,6 +174,4 @@ def test_shapes_that_do_not_belong_together_are_named():
     with pytest.raises(ValueError, match="mask"):
         confusion_matrix(ones, ones, jnp.ones(2, bool), 2)
     with pytest.raises(ValueError, match=r"confusion: expected \[..., S, S\]"):
-        scores_from_confusion(jnp.zeros((2, 3), jnp.int32), jnp.float32(0))
-    with pytest.raises(ValueError, match="loss_sum"):
-        scores_from_confusion(jnp.zeros((4, 3, 3), jnp.int32), jnp.float32(0))
+        scores_from_confusion(jnp.zeros((2, 3), jnp.int32))

@@ -10,6 +10,7 @@ import pytest
 from fedjax_layers.data import from_arrays
 from fedjax_layers.data.dataset import Dataset
 from fedjax_layers.data.federate import federate
+from fedjax_layers.scoring import ClassScorer, TokenScorer
 from fedjax_layers.simulation.config import RunConfig
 from fedjax_layers.simulation.evaluation import evaluate
 from fedjax_layers.simulation.experiment import execute
@@ -66,10 +67,10 @@ def test_what_no_model_is_for_is_refused(kind):
 @pytest.mark.slow
 def test_models_get_what_the_data_say():
     language = make_task(config_of(model_options=SMALL), clients_of(sequences("language_modelling")))
-    assert (language.language, language.num_classes) == (True, VOCABULARY)
+    assert (language.scorer, language.num_classes) == (TokenScorer(), VOCABULARY)
     assert language.layers.block_names == ("tokens", "positions", "block_0", "head")
     tagging = make_task(config_of(model_options=SMALL), clients_of(sequences("tagging")))
-    assert (tagging.language, tagging.num_classes) == (False, 3)
+    assert (tagging.scorer, tagging.num_classes) == (ClassScorer(3), 3)
     text = make_task(config_of(model="transformer", model_options=SMALL), clients_of(texts()))
     assert text.predictions is None
     inputs = jnp.asarray(sequences("tagging").inputs[:2])
@@ -168,7 +169,7 @@ def test_real_texts_get_a_transformer_of_their_vocabulary(data_dir, name, langua
     )
     experiment = prepare(config, data_dir)
     task = experiment.builder.task
-    assert task.language == language
+    assert (task.scorer == TokenScorer()) == language
     assert task.num_classes == experiment.data.num_classes
     assert task.layers.block_names == ("tokens", "positions", "block_0", "head")
 

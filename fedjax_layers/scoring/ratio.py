@@ -1,0 +1,11 @@
+"""A division that is defined everywhere."""
+
+import jax.numpy as jnp
+
+from fedjax_layers.types import Array
+
+
+def ratio(top: Array, bottom: Array) -> Array:
+    """``top / bottom``, 0 where ``bottom`` is 0."""
+    safe = jnp.where(bottom > 0, bottom, 1)
+    return jnp.where(bottom > 0, top / safe, 0)
