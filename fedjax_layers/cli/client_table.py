@@ -10,8 +10,7 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
-from fedjax_layers.simulation.scoring import LOWER_IS_BETTER
-from fedjax_layers.simulation.summary import REPORTED
+from fedjax_layers.simulation.scoring import LOWER_IS_BETTER, scores_under
 
 MOST_CLIENTS = 20  # that a run lists at its end
 _SHOWN = {
@@ -19,6 +18,12 @@ _SHOWN = {
     "accuracy": "accuracy",
     "balanced_accuracy": "balanced accuracy",
     "mcc": "MCC",
+    "auroc": "AUROC",
+    "concordance": "C-index",
+    "r2": "R²",
+    "mae": "MAE",
+    "rmse": "RMSE",
+    "perplexity": "perplexity",
     "loss": "loss",
 }
 _SIZES = {"train_examples": "train", "val_examples": "val", "test_examples": "test"}
@@ -37,7 +42,7 @@ def client_table(arrays: Mapping[str, np.ndarray], moment: str, selection: str) 
     sizes = [name for name in _SIZES if name in arrays]
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("client", overflow="fold")
-    for title in (*(_SIZES[name] for name in sizes), *(_SHOWN.get(m, m.replace("_", " ")) for m in metrics)):
+    for title in (*(_SIZES[name] for name in sizes), *(_SHOWN[m] for m in metrics)):
         table.add_column(title, justify="right", no_wrap=True)
     names = arrays["client_names"].tolist() if "client_names" in arrays else None
     for c in range(len(arrays[prefix + "loss"])):
@@ -65,7 +70,6 @@ ROUNDS = {"best": "of the client's best round by validation loss", "last": "of t
 
 
 def _ordered(arrays: Mapping[str, np.ndarray], prefix: str) -> list[str]:
-    """The metrics that there are: the reported ones first, the loss last."""
-    found = [name.removeprefix(prefix) for name in arrays if name.startswith(prefix)]
-    known = [name for name in REPORTED if name in found and name not in LOWER_IS_BETTER]
-    return known + [name for name in REPORTED if name in found and name in LOWER_IS_BETTER]
+    """The scores that there are and that the table shows: those of which a lower one is better last."""
+    found = [name for name in scores_under(prefix.rstrip("/"), arrays) if name in _SHOWN]
+    return sorted(found, key=lambda name: name in LOWER_IS_BETTER)
