@@ -149,8 +149,9 @@ class RunConfig:
         None, "evaluation", "evaluations without a better validation loss before stopping", unset="never"
     )
     moment: str = option(
-        "trained", "evaluation", "which personal model the summary scores", choices=("trained", "served")
-    )
+        "auto", "evaluation", "which personal model is scored; auto: trained, or served where there is a cohort",
+        choices=("auto", "trained", "served"),
+    )  # fmt: skip
     selection: str = option(
         "best", "evaluation", "each client's best round by validation loss, or its last", choices=("best", "last")
     )
@@ -170,6 +171,9 @@ class RunConfig:
             value, choices = getattr(self, field.name), field.metadata["choices"]
             if choices and value is not None and value not in choices:
                 raise unknown_name(field.name, value, choices)
+        if self.moment == "auto":
+            usual = "trained" if self.cohort is None else "served"  # who was not there has no trained model
+            object.__setattr__(self, "moment", usual if self.moments == "both" else self.moments)
         if self.moments not in ("both", self.moment):
             raise ValueError(f"moments: expected both or the scored {self.moment!r}, got {self.moments!r}")
         self._check_numbers()

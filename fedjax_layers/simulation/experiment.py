@@ -15,11 +15,11 @@ from fedjax_layers.simulation.config import RunConfig
 from fedjax_layers.simulation.controls import control_cuts
 from fedjax_layers.simulation.history import History
 from fedjax_layers.simulation.initial import MODEL_FILE
+from fedjax_layers.simulation.patience import Patience
 from fedjax_layers.simulation.periods import models_of
 from fedjax_layers.simulation.records import RunDirectory, peak_memory_bytes
-from fedjax_layers.simulation.setup import Experiment
+from fedjax_layers.simulation.setup import Experiment, deciding_sizes
 from fedjax_layers.simulation.simulate import finish_run, run_periods, start_state
-from fedjax_layers.simulation.statistics import patience_stop
 from fedjax_layers.simulation.summary import client_arrays, client_facts, round_record, summarise_run
 from fedjax_layers.simulation.unseen import adapted_scores, unseen_summary
 
@@ -82,13 +82,13 @@ def _run_rounds(
 ) -> tuple[Any, bool]:
     """All rounds and the last local phase: the state, and False if ``progress`` stopped them."""
     config, builder, plan, inputs = experiment.config, experiment.builder, experiment.plan, experiment.inputs
-    sizes = np.where(experiment.data.unseen, 0, experiment.data.sizes["train"])  # nobody else decides when to stop
+    ended = patience_of(config, deciding_sizes(experiment.data))
     # A run resumed after its patience ended has no round left.
-    rounds = history.rounds_done if out_of_patience(config, history, sizes) else config.rounds
+    rounds = history.rounds_done if ended(history) else config.rounds
     for done, current, _ in run_periods(builder, plan, inputs, state, history, rounds):
         state = current
         stopped = progress is not None and progress(done, history)
-        last = done == config.rounds or out_of_patience(config, history, sizes)
+        last = done == config.rounds or ended(history)
         recorder.record(done, state, history, must_save=bool(stopped) or last)
         if last:
             break
@@ -157,12 +157,19 @@ def summary_of(experiment: Experiment, history: History, timing: dict[str, float
     return summary
 
 
+def patience_of(config: RunConfig, sizes: np.ndarray) -> Callable[[History], bool]:
+    """A function that tells of one run's growing history whether its patience has ended.
+
+    Args:
+      config: whose ``patience`` and ``moment`` decide.
+      sizes: ``[C]``, see :func:`deciding_sizes`.
+    """
+    if config.patience is None:
+        return lambda history: False
+    watch, name = Patience(sizes, config.patience), f"{config.moment}/val/loss"
+    return lambda history: history.rounds_done > 0 and watch.follow(history.evaluations[name])
+
+
 def out_of_patience(config: RunConfig, history: History, sizes: np.ndarray) -> bool:
-    """Whether a run's validation loss, weighted by ``sizes [C]``, has ended its patience."""
-    if config.patience is None or history.rounds_done == 0:
-        return False
-    losses = history.evaluations[f"{config.moment}/val/loss"]
-    weight = np.where(np.isfinite(losses), sizes, 0)
-    total = weight.sum(1)
-    weighted = (np.where(weight > 0, losses, 0) * weight).sum(1) / np.maximum(total, 1)
-    return patience_stop(np.where(total > 0, weighted, np.nan), config.patience) is not None
+    """Whether a run with this history has ended by its patience; ``sizes [C]`` as in :func:`patience_of`."""
+    return patience_of(config, sizes)(history)

@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 
 from fedjax_layers.simulation.scoring import scores_under
-from fedjax_layers.simulation.statistics import best_round, last_round, select_rounds
+from fedjax_layers.simulation.statistics import best_common_round, best_round, last_round, select_rounds
+
+_SHARED = ("global", "team")  # models of several clients: what they score comes from one round
 
 
 class History:
@@ -17,8 +19,9 @@ class History:
       rounds: arrays ``[R, ...]`` by name, one row per round: ``loss``, ``participants``, ``steps``, ``sent`` and
         ``received`` (``[R, L]``, clients that moved each layer), ``sent_scalars``, and what the algorithm reports.
       evaluations: arrays by name, one row per evaluation: ``round`` ``[E]``, rounds done; ``finished`` ``[E]``, True
-        for the row after the algorithm's last local phase; ``{moment}/{split}/{metric}`` ``[E, C]``; ``global/...``
-        the same for the one global model; ``pooled/test/{metric}`` ``[E]``.
+        for the row after the algorithm's last local phase; ``examples`` ``[E, C]``, each client's training examples
+        then, 0 for one that never takes part; ``{moment}/{split}/{metric}`` ``[E, C]``; ``global/...`` the same for
+        the one global model; ``pooled/test/{metric}`` ``[E]``.
     """
 
     def __init__(self) -> None:
@@ -52,26 +55,53 @@ class History:
         """Per-client metrics ``[C]`` of one moment and selection.
 
         Args:
-          moment: ``"served"``, ``"trained"`` or ``"global"``.
-          selection: ``"last"``, each client's last evaluation; ``"best"``, that of its lowest validation loss, or
-            its last if it has no validation examples. The test split never selects.
+          moment: ``"served"``, ``"trained"``, ``"team"`` or ``"global"``.
+          selection: ``"last"``, the last evaluation of such models, with the clients that were there; ``"best"``, each
+            client's evaluation of lowest validation loss, or its own last if it has no validation examples. A global
+            or team model is shared: there ``"best"`` is one evaluation for all, that of the lowest validation loss
+            over all clients, weighted by training examples. The test split never selects.
           split: the split that is reported.
 
         Returns:
-          Metric name to ``[C]``, NaN for a client that was never evaluated; ``None`` if the run has no such moment.
+          Metric name to ``[C]``, NaN for a client without a score; ``None`` if the run has no such moment.
 
         Source: design of the PLayer-FL evaluation (per-client best-validation snapshot).
         """
         evaluations = self.evaluations
         if f"{moment}/val/loss" not in evaluations:
             return None
-        val_loss = evaluations[f"{moment}/val/loss"]
-        index = last_round(evaluations[f"{moment}/{split}/loss"])
-        if selection == "best":
-            best = best_round(val_loss)
-            index = np.where(best < 0, index, best)
+        index = self._chosen(moment, selection)
         names = scores_under(f"{moment}/{split}", evaluations)
         return {m: select_rounds(evaluations[name], index) for m, name in names.items()}
+
+    def round_of(self, moment: str, selection: str) -> int | None:
+        """Rounds done when the shared model of ``moment`` (``"global"`` or ``"team"``) was the selected one.
+
+        ``None`` if the run has no such model.
+        """
+        if f"{moment}/val/loss" not in self.evaluations:
+            return None
+        return int(self.evaluations["round"][self.row_of(moment, selection)])
+
+    def row_of(self, moment: str, selection: str) -> int:
+        """Index of the one evaluation that is selected for a shared model, see :meth:`scores`."""
+        return int(self._chosen(moment, selection)[0])
+
+    def _chosen(self, moment: str, selection: str) -> np.ndarray:
+        """Index ``[C]`` of the evaluation that each client's score comes from; -1 for none."""
+        evaluations = self.evaluations
+        val_loss, test_loss = (evaluations[f"{moment}/{split}/loss"] for split in ("val", "test"))
+        shared = moment in _SHARED  # an algorithm's last local phase makes no such model
+        there = ~(np.isnan(val_loss) & np.isnan(test_loss)).all(1) & ~(shared & evaluations["finished"])
+        last = np.full(val_loss.shape[1], np.flatnonzero(there).max(initial=-1))
+        if selection == "last":
+            return last
+        if shared:
+            weights = evaluations["examples"][-1] if "examples" in evaluations else np.ones(len(last))
+            best = best_common_round(np.where(there[:, None], val_loss, np.nan), weights)
+            return last if best < 0 else np.full_like(last, best)
+        own = best_round(val_loss)
+        return np.where(own < 0, last_round(test_loss), own)
 
     def to_arrays(self) -> dict[str, dict[str, np.ndarray]]:
         """Everything, as a nested dict of arrays, for a checkpoint."""

@@ -161,8 +161,11 @@ def _round_row(cohort: Cohort, info: RoundInfo) -> dict[str, Array]:
 
 
 def _evaluate_all(plan: Plan, source: Federation, models: Models, last: Any) -> dict[str, Array]:
-    """Scores by name: ``{moment}/{split}/{metric}``, ``[C]``, or ``[K]`` for ``trained`` with its ``trained/ids``."""
-    scores: dict[str, Array] = {}
+    """Scores by name: ``{moment}/{split}/{metric}``, ``[C]``, or ``[K]`` for ``trained`` with its ``trained/ids``.
+
+    Beside them ``examples``, ``[C]``, what their means over clients are weighted by.
+    """
+    scores: dict[str, Array] = {"examples": source.train.count.at[jnp.asarray(source.unseen, int)].set(0)}
 
     def add(prefix: str, params: Any, stacked: bool, rows: Any = slice(None), which: Any = None) -> None:
         ranges, largest = _scored(source, rows)

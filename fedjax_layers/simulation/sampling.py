@@ -32,6 +32,15 @@ class Sampling:
     given: Array | tuple[()] = ()
 
 
+def usual_moment(sampling: Sampling | None) -> str:
+    """When personal models are scored unless somebody says otherwise.
+
+    ``"trained"`` where the same clients take part in every round, else ``"served"``: only the model that would be
+    handed out is there for every client, whoever was drawn before an evaluation.
+    """
+    return "trained" if sampling is None or sampling.scheme in ("all", "fixed") else "served"
+
+
 def everyone(num_clients: int) -> Sampling:
     """Full participation, in order: the store is neither gathered nor scattered."""
     return Sampling("all", _checked_size(num_clients, num_clients))

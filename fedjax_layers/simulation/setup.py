@@ -126,6 +126,7 @@ def assemble(
 ) -> Experiment:
     """The config's run on data that are loaded already; see :func:`prepare`."""
     clients = corrupted(config, clients)
+    _check_patience(config, clients)
     task = make_task(config, clients)
     _check_layers(config, task)
     phases = make_phases(config, clients)
@@ -197,6 +198,16 @@ def _with_learnt_teams(experiment: Experiment) -> Experiment:
     team_of = run_teams(config, clients, num_teams, local_updates(experiment.builder, inputs, clients))
     hyper = inputs.hyper | {"team_of": replicate(jnp.asarray(team_of), experiment.axis.axis)}
     return experiment._replace(inputs=inputs._replace(hyper=hyper))
+
+
+def deciding_sizes(clients: data.ClientData) -> np.ndarray:
+    """The clients' training examples ``[C]``, 0 for those that never take part: they decide nothing."""
+    return np.where(clients.unseen, 0, clients.sizes["train"])
+
+
+def _check_patience(config: RunConfig, clients: data.ClientData) -> None:
+    if config.patience is not None and not (clients.sizes["val"] * deciding_sizes(clients)).any():
+        raise ValueError(f"patience: expected clients with validation examples, got none with {config.patience}")
 
 
 def _check_layers(config: RunConfig, task: Task) -> None:

@@ -1,8 +1,8 @@
 """Statistics over clients, rounds, runs and data sets: NumPy and SciPy on the host.
 
 NaN means "not there": a client without test examples, a round that was not evaluated. Functions over
-clients leave such entries out (:func:`num_scored` counts the others); functions over runs or data sets carry
-NaN on or refuse it. All raise ``ValueError`` on arrays of another rank than stated or of unequal shape.
+clients leave such entries out (:func:`summarise` counts the others as ``n``); functions over runs or data sets
+carry NaN on or refuse it. All raise ``ValueError`` on arrays of another rank than stated or of unequal shape.
 """
 
 from __future__ import annotations
@@ -33,12 +33,7 @@ class PairedDifference(NamedTuple):
     pairs: int
 
 
-def num_scored(values: Numbers) -> int:
-    """Count the clients, of ``values [C]``, that have a score at all."""
-    return int(np.sum(~np.isnan(_array("values", values, 1))))
-
-
-def summarise(values: Numbers, weights: Numbers) -> dict[str, float]:
+def summarise(values: Numbers, weights: Numbers) -> dict[str, float | int]:
     """Summarise one score over clients.
 
     Args:
@@ -46,9 +41,9 @@ def summarise(values: Numbers, weights: Numbers) -> dict[str, float]:
       weights: ``[C]``, at least 0: usually each client's number of test examples.
 
     Returns:
-      ``mean`` (all clients alike), ``weighted`` (NaN if the weights sum to 0), ``std`` (population), ``min``
-      and ``p10`` (10th percentile, linear; a loss's lowest values too, hence its best). All are NaN if no
-      client has a score.
+      ``n``, the number of clients with a score; over them ``mean`` (all clients alike), ``weighted`` (NaN if the
+      weights sum to 0), ``std`` (population), ``min`` and ``p10`` (10th percentile, linear; a loss's lowest values
+      too, hence its best). All but ``n`` are NaN if no client has a score.
 
     Raises:
       ValueError: a weight is negative or not finite.
@@ -59,7 +54,7 @@ def summarise(values: Numbers, weights: Numbers) -> dict[str, float]:
     there = ~np.isnan(scores)
     scores, weight = scores[there], weight[there]
     if not scores.size:
-        return dict.fromkeys(("mean", "weighted", "std", "min", "p10"), float("nan"))
+        return dict.fromkeys(("mean", "weighted", "std", "min", "p10"), float("nan")) | {"n": 0}
     counted = weight > 0  # an infinite loss at weight 0 must not become NaN
     total = weight.sum()
     with np.errstate(invalid="ignore"):  # the spread of an infinite loss is NaN, without a warning
@@ -69,6 +64,7 @@ def summarise(values: Numbers, weights: Numbers) -> dict[str, float]:
             "std": float(scores.std()),
             "min": float(scores.min()),
             "p10": float(np.percentile(scores, 10)),
+            "n": int(scores.size),
         }
 
 
@@ -120,6 +116,26 @@ def best_round(val_loss: Numbers) -> npt.NDArray[np.intp]:
     return _first(loss == lowest)  # NaN equals nothing
 
 
+def best_common_round(val_loss: Numbers, weights: Numbers) -> int:
+    """Find the best evaluation of a model that several clients share: one evaluation for all of them.
+
+    Args:
+      val_loss: ``[E, C]`` of E evaluations; NaN where a client was not evaluated.
+      weights: ``[C]``, at least 0, usually each client's number of training examples.
+
+    Returns:
+      Index of the lowest weighted mean loss, the first one on ties, over the clients that have a loss in every
+      evaluation in which anybody has one; -1 without such a client.
+    """
+    loss = _array("val_loss", val_loss, 2)
+    rows = np.flatnonzero(~np.isnan(loss).all(axis=1))
+    common = ~np.isnan(loss[rows]).any(axis=0) & (_array("weights", weights, 1) > 0)
+    if not rows.size or not common.any():
+        return -1
+    weight = np.asarray(weights, float)[common]
+    return int(rows[np.argmin(loss[rows][:, common] @ (weight / weight.sum()))])
+
+
 def last_round(val_loss: Numbers) -> npt.NDArray[np.intp]:
     """Index ``[C]`` of each client's last evaluation in ``val_loss [E, C]``: -1 if there is none."""
     evaluated = ~np.isnan(_array("val_loss", val_loss, 2))
@@ -140,30 +156,6 @@ def select_rounds(scores: Numbers, index: npt.ArrayLike) -> Floats:
         raise ValueError(f"index: expected -1 to {len(table) - 1}, got {rows.min()} to {rows.max()}")
     padded = np.vstack([table, np.full((1, table.shape[1]), np.nan)])  # row -1
     return padded[rows, np.arange(rows.size)]
-
-
-def patience_stop(weighted_val_loss: Numbers, patience: int) -> int | None:
-    """Tell where early stopping would have ended a run (PLayer-FL's appendix: patience 10; ISIC, MIMIC 3).
-
-    Args:
-      weighted_val_loss: ``[E]``, weighted mean validation loss per evaluation; NaN counts as no improvement.
-      patience: number of evaluations in a row without a new strict minimum after which a run stops.
-
-    Returns:
-      Number of evaluations to keep, the last fruitless one among them; ``None`` if the run would not stop.
-
-    Raises:
-      ValueError: ``patience`` is below 1.
-    """
-    if patience < 1:
-        raise ValueError(f"patience: expected at least 1, got {patience}")
-    lowest, fruitless = np.inf, 0
-    for number, loss in enumerate(_array("weighted_val_loss", weighted_val_loss, 1), start=1):
-        fruitless = 0 if loss < lowest else fruitless + 1
-        lowest = min(lowest, loss)
-        if fruitless >= patience:
-            return number
-    return None
 
 
 def median_interval(values: Numbers, resamples: int = 1000, seed: int = 0) -> tuple[float, float]:

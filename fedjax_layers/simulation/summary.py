@@ -26,7 +26,7 @@ def scores_of(
     unseen: np.ndarray | None = None,
     split: str = "test",
 ) -> dict[str, Any] | None:
-    """Each score over clients: mean, example-weighted mean, std, min and 10th percentile.
+    """Each score over clients: mean, example-weighted mean, std, min, 10th percentile, and how many they are.
 
     Args:
       history: the run's.
@@ -80,8 +80,9 @@ def summarise_run(
     ``team_of [C]`` is each client's team, for an algorithm with teams.
 
     ``personal`` is scored at ``moment`` and ``selection``, named beside it; ``moments`` holds the means of all four
-    combinations. ``fairness_variance`` is the population variance over clients of the score that
-    :func:`fedjax_layers.simulation.scoring.headline` names.
+    combinations, each with its number of clients ``n``. The global model's scores are all of one round,
+    ``global_round``, and the teams' of ``team_round``. ``fairness_variance`` is the population variance over clients
+    of the score that :func:`fedjax_layers.simulation.scoring.headline` names.
     """
     personal = history.scores(moment, selection)
     if personal is not None and unseen is not None:
@@ -104,13 +105,15 @@ def summarise_run(
         "selection": selection,
         "personal": scores_of(history, moment, selection, sizes, unseen),
         "global": scores_of(history, "global", selection, sizes, unseen),
-        "pooled": pooled_scores(history, "test"),
-        "global_test": pooled_scores(history, "global_test"),
+        "pooled": pooled_scores(history, "test", selection),
+        "global_test": pooled_scores(history, "global_test", selection),
+        "global_round": history.round_of("global", selection),
         "team": scores_of(history, "team", selection, sizes, unseen),
+        "team_round": history.round_of("team", selection),
         "teams": None if team_of is None else int(team_of.max()) + 1,
         "team_sizes": None if team_of is None else np.bincount(team_of).tolist(),
         "moments": {
-            f"{m}/{s}": {k: v["mean"] for k, v in scores.items()}
+            f"{m}/{s}": {k: v["mean"] for k, v in scores.items()} | {"n": scores["loss"]["n"]}
             for m in MOMENTS
             for s in SELECTIONS
             if (scores := scores_of(history, m, s, sizes, unseen)) is not None
@@ -125,20 +128,21 @@ def summarise_run(
     }
 
 
-def pooled_scores(history: History, examples: str) -> dict[str, float] | None:
-    """The global model on one set of examples, after the last round.
+def pooled_scores(history: History, examples: str, selection: str = "last") -> dict[str, float] | None:
+    """The global model of one round on one set of examples.
 
     Args:
       history: the run's.
       examples: ``test``, the test examples of all clients that took part together, or ``global_test``, the examples
         of no client.
+      selection: which round: ``last``, or ``best`` by validation loss over all clients.
     """
     evaluations = history.evaluations
     names = scores_under(f"pooled/{examples}", evaluations)
     if not names:
         return None
-    served = np.flatnonzero(~evaluations["finished"])
-    return {metric: float(evaluations[name][served[-1]]) for metric, name in names.items()}
+    row = history.row_of("global", selection)
+    return {metric: float(evaluations[name][row]) for metric, name in names.items()}
 
 
 def client_arrays(history: History) -> dict[str, np.ndarray]:
@@ -164,7 +168,7 @@ def client_facts(clients: ClientData, team_of: np.ndarray | None = None) -> dict
 
 
 def round_record(history: History, index: int, unseen: np.ndarray | None = None) -> dict[str, Any]:
-    """A line of ``rounds.jsonl``: evaluation ``index``, means over clients, and the training loss of its round.
+    """A line of ``rounds.jsonl``: evaluation ``index``, means over ``{moment}/n`` clients, and its training loss.
 
     Clients that never took part (``unseen [C]``) are left out.
     """
@@ -178,6 +182,8 @@ def round_record(history: History, index: int, unseen: np.ndarray | None = None)
                 values = np.where(unseen, np.nan, values)
             if values is not None and np.isfinite(values).any():
                 record[f"{moment}/{name}"] = float(np.nanmean(values))
+                if name == "test/loss":
+                    record[f"{moment}/n"] = int((~np.isnan(values)).sum())
     if "cut" in history.rounds:
         record["cut"] = int(history.rounds["cut"][done - 1])
     return record

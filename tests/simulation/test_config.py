@@ -26,7 +26,6 @@ BAD_FIELDS = [
     ("loss", "focl", "did you mean 'focal'"),
     ("moment", "served!", "did you mean 'served'"),
     ("selection", "bst", "did you mean 'best'"),
-    ("moments", "served", "expected both or the scored 'trained'"),
     ("conv", "patchs", "did you mean 'patches'"),
     ("client_width", "0", "expected auto, all or a number of at least 1"),
     ("client_width", "wide", "expected auto, all or a number of at least 1"),
@@ -42,6 +41,14 @@ BAD_FIELDS = [
     ("keep_optimizer", "yes", "true or false"),
     ("focal_alpha", "half", "a list, each a number"),
     ("data_options", 3, "a mapping"),
+]
+MOMENTS = [  # config, scored moment
+    ({}, "trained"),
+    ({"cohort": 3}, "served"),
+    ({"moments": "served"}, "served"),
+    ({"cohort": 3, "moments": "trained"}, "trained"),
+    ({"cohort": 3, "moment": "trained"}, "trained"),
+    ({"moment": "served"}, "served"),
 ]
 BAD_OPTIONS = [
     ("fedavg", {"mu": 1.0}, "option of algorithm 'fedavg'"),
@@ -60,6 +67,19 @@ BAD_OPTIONS = [
     ("fedper", {"personal_layers": 1.5}, "a whole number"),
     ("fedbabu", {"finish_epochs": 0}, "finish_epochs: expected at least 1"),
 ]
+
+
+@pytest.mark.parametrize(("fields", "moment"), MOMENTS)
+def test_the_scored_moment_follows_participation_unless_named(fields, moment):
+    config = RunConfig(**fields)
+    assert config.moment == moment
+    assert to_json(config)["moment"] == moment, "config.json is resolved"
+    assert RunConfig.from_mapping(to_json(config)) == config
+
+
+def test_a_moment_that_is_not_evaluated_cannot_be_scored():
+    with pytest.raises(ValueError, match="moments: expected both or the scored 'trained', got 'served'"):
+        RunConfig(moment="trained", moments="served")
 
 
 MAY_BE_NEGATIVE = {"cut_offset", "self_bias"}

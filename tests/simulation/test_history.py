@@ -32,11 +32,39 @@ def test_best_is_by_validation_loss_and_never_by_the_test_split():
     assert history.scores("trained", "best", "val")["loss"].tolist() == [2.0, 1.0, 1.0]
 
 
-def test_last_is_each_clients_own_last_evaluation():
+def test_last_is_the_last_evaluation_with_those_who_were_there():
+    """Not a client's own last one: which that is depends on which cohorts happened to be evaluated."""
     test = [[1.0, 2.0, NAN], [1.5, NAN, NAN]]
     scores = make_history(test, test).scores("trained", "last")
-    np.testing.assert_array_equal(scores["loss"], [1.5, 2.0, NAN])
-    np.testing.assert_array_equal(scores["accuracy"], [1, 0, NAN])
+    np.testing.assert_array_equal(scores["loss"], [1.5, NAN, NAN])
+    assert scores["accuracy"][0] == 1
+
+
+def test_last_is_before_an_evaluation_of_nobody():
+    test = [[1.0, 2.0], [NAN, NAN]]
+    np.testing.assert_array_equal(make_history(test, test).scores("trained", "last")["loss"], [1.0, 2.0])
+
+
+@pytest.mark.parametrize("moment", ["global", "team"])
+def test_a_shared_model_is_of_one_round_the_best_by_validation_over_all_clients(moment):
+    val = [[1.0, 4.0, 4.0], [2.0, 2.0, 2.0], [4.0, 1.0, 4.0]]
+    history = make_history(val, val, moment)
+    assert history.scores(moment, "best")["accuracy"].tolist() == [1, 1, 1]
+    assert history.round_of(moment, "best") == 2
+    assert history.round_of(moment, "last") == 3
+    assert history.round_of("global" if moment == "team" else "team", "best") is None
+
+
+def test_training_examples_weight_the_choice_and_a_finished_row_is_no_shared_model():
+    val = [[1.0, 4.0], [2.0, 2.0]]
+    history = make_history(val, val, "global")
+    rows = [{name: x[i] for name, x in history.evaluations.items()} for i in (0, 1, 1)]
+    weighted = History()
+    for row, finished in zip(rows, (False, False, True), strict=True):
+        more = {"examples": np.array([9, 1]), "finished": np.bool_(finished)}
+        weighted.add({}, row | more)
+    assert weighted.round_of("global", "best") == 1
+    assert weighted.row_of("global", "last") == 1
 
 
 def test_best_skips_evaluations_that_a_client_missed():

@@ -23,18 +23,20 @@ def all_nan(values):
 def test_summarise_by_hand():
     # Mean 0.5; weighted (0.2·1 + 0.4·1 + 0.9·2) / 4; deviations −0.3, −0.1, 0.4.
     found = fs.summarise([0.2, 0.4, 0.9], [1, 1, 2])
-    assert list(found) == ["mean", "weighted", "std", "min", "p10"]
-    assert found == pytest.approx({"mean": 0.5, "weighted": 0.6, "std": math.sqrt(0.26 / 3), "min": 0.2, "p10": 0.24})
+    assert list(found) == ["mean", "weighted", "std", "min", "p10", "n"]
+    expected = {"mean": 0.5, "weighted": 0.6, "std": math.sqrt(0.26 / 3), "min": 0.2, "p10": 0.24, "n": 3}
+    assert found == pytest.approx(expected)
 
 
 def test_summarise_leaves_clients_without_a_score_out_with_their_weight():
     assert fs.summarise([NAN, 0.2, 0.6], [100, 1, 3]) == fs.summarise([0.2, 0.6], [1, 3])
-    assert fs.num_scored([NAN, 0.2, 0.6]) == 2
+    assert fs.summarise([NAN, 0.2, 0.6], [100, 1, 3])["n"] == 2
 
 
 def test_summarise_of_nobody_and_of_no_weight():
-    assert all_nan(fs.summarise([NAN, NAN], [1, 1]).values())
-    assert all_nan(fs.summarise([], []).values())
+    for nobody in (fs.summarise([NAN, NAN], [1, 1]), fs.summarise([], [])):
+        assert nobody.pop("n") == 0
+        assert all_nan(nobody.values())
     found = fs.summarise([0.2, 0.4], [0, 0])
     assert math.isnan(found["weighted"])
     assert found["mean"] == pytest.approx(0.3)
@@ -117,25 +119,24 @@ def test_select_rounds_refuses_an_index(index):
         fs.select_rounds(np.zeros((4, 2)), index)
 
 
-@pytest.mark.parametrize(
-    ("losses", "patience", "keep"),
-    [
-        ([3, 2, 2, 2, 1], 2, 4),  # a tie is no improvement; the 1 comes too late
-        ([3, 2, 2, 1, 1], 2, None),
-        ([3, 4, 2, 3, 3, 3], 3, 6),
-        ([3, 4], 1, 2),
-        ([NAN, NAN, 1], 2, 2),
-        ([3, NAN, 2, NAN, 1], 2, None),
-        ([], 1, None),
-    ],
-)
-def test_patience(losses, patience, keep):
-    assert fs.patience_stop(losses, patience) == keep
+COMMON = {
+    "weights decide": ([[1.0, 5.0], [2.0, 1.0], [1.5, 1.5]], [9, 1], 0),
+    "or even ones": ([[1.0, 5.0], [2.0, 1.0], [1.5, 1.5]], [1, 1], 1),
+    "the first on ties": ([[2.0, 1.0], [1.0, 2.0]], [1, 1], 0),
+    "rows of nobody are stepped over": ([[NAN, NAN], [2.0, 2.0], [1.0, 1.0], [NAN, NAN]], [1, 1], 2),
+    "who is not always there does not count": ([[1.0, NAN], [0.9, 9.0], [1.1, 0.1]], [1, 1], 1),
+    "nor who weighs nothing": ([[2.0, 1.0], [1.0, INF]], [1, 0], 1),
+    "an infinite loss is not best": ([[INF, 1.0], [9.0, 9.0]], [1, 1], 1),
+    "all infinite": ([[INF, 1.0], [INF, 0.5]], [1, 1], 0),
+    "nobody is always there": ([[1.0, NAN], [NAN, 1.0]], [1, 1], -1),
+    "nobody at all": ([[NAN, NAN]], [1, 1], -1),
+}
 
 
-def test_patience_below_one_is_refused():
-    with pytest.raises(ValueError, match="patience"):
-        fs.patience_stop([1.0], 0)
+@pytest.mark.parametrize("case", COMMON)
+def test_best_common_round(case):
+    losses, weights, expected = COMMON[case]
+    assert fs.best_common_round(losses, weights) == expected
 
 
 # Over runs

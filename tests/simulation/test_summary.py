@@ -49,7 +49,7 @@ def make_history(
             "received": np.array([received[t]], np.int32),
             "sent_scalars": np.array([scalars[t]], np.int32),
         }
-        scores = {"round": np.int64(t + 1), "finished": np.bool_(False)}
+        scores = {"round": np.int64(t + 1), "finished": np.bool_(False), "examples": SIZES}
         for prefix in prefixes:
             for split in ("val", "test"):
                 scores |= {f"{prefix}/{split}/{m}": np.array([[0.1, 0.2], [0.3, 0.7]])[t] for m in METRICS}
@@ -107,7 +107,8 @@ def test_every_field_of_the_design_is_there():
     for who in ("personal", "global"):
         assert {"accuracy", "macro_f1", "loss"} <= set(summary[who])
         for metric in summary[who].values():
-            assert set(metric) == {"mean", "weighted", "std", "min", "p10"}
+            assert set(metric) == {"mean", "weighted", "std", "min", "p10", "n"}
+            assert metric["n"] == 2
     assert to_json(summary)["bytes_up"] == summary["bytes_up"]
 
 
@@ -115,11 +116,40 @@ def test_scores_by_hand():
     """By validation loss client 0 is best in round 1, client 1 in round 2: 0.1 and 0.7, weights 1 and 3."""
     summary = summary_of(make_history())
     f1 = summary["personal"]["macro_f1"]
-    assert f1 == pytest.approx({"mean": 0.4, "weighted": (0.1 + 3 * 0.7) / 4, "std": 0.3, "min": 0.1, "p10": 0.16})
+    expected = {"mean": 0.4, "weighted": (0.1 + 3 * 0.7) / 4, "std": 0.3, "min": 0.1, "p10": 0.16, "n": 2}
+    assert f1 == pytest.approx(expected)
     assert summary["fairness_variance"] == pytest.approx(0.09)
     last = summary_of(make_history(), selection="last")
     assert last["personal"]["macro_f1"]["mean"] == pytest.approx(0.5)
     assert last["personal"]["loss"]["mean"] == pytest.approx(2.5)
+
+
+def test_the_global_model_and_its_pooled_scores_are_of_one_round_which_is_named():
+    """Weighted by 1 and 3 the losses are (1 + 3·2) / 4 and (4 + 3·1) / 4, a tie: the first; F1 0.1 and 0.2, pooled 0.
+
+    Each client's own best round would give 0.1 and 0.7.
+    """
+    summary = summary_of(make_history())
+    assert summary["global_round"] == 1
+    assert summary["global"]["macro_f1"]["mean"] == pytest.approx(0.15)
+    assert summary["pooled"]["accuracy"] == 0
+    last = summary_of(make_history(), selection="last")
+    assert (last["global_round"], last["pooled"]["accuracy"]) == (2, 1)
+    assert last["team_round"] is None
+
+
+def test_every_mean_carries_the_clients_behind_it():
+    history = make_history()
+    row = {name: x[-1].copy() for name, x in history.evaluations.items()} | {"round": np.int64(3)}
+    row |= {name: np.where([True, False], x, np.nan) for name, x in row.items() if name.startswith("trained/")}
+    history.add({name: x[-1:] for name, x in history.rounds.items()}, row)
+    summary = summary_of(history, selection="last")
+    assert {m["n"] for m in summary["personal"].values()} == {1}
+    assert summary["personal"]["macro_f1"]["mean"] == pytest.approx(0.3)
+    assert {how: means["n"] for how, means in summary["moments"].items()} == {
+        "served/last": 2, "served/best": 2, "trained/last": 1, "trained/best": 2,
+    }  # fmt: skip
+    assert (round_record(history, -1)["trained/n"], round_record(history, -1)["served/n"]) == (1, 2)
 
 
 def test_moments_hold_the_means_of_all_combinations():
@@ -149,6 +179,7 @@ def test_clients_hold_every_metric_of_every_moment_selection_and_split():
     assert len(arrays) == 3 * 2 * 2 * len(METRICS)
     np.testing.assert_array_equal(arrays["trained/best/test/macro_f1"], [0.1, 0.7])
     np.testing.assert_array_equal(arrays["global/last/val/loss"], [4.0, 1.0])
+    np.testing.assert_array_equal(arrays["global/best/val/loss"], [1.0, 2.0], "one round of the one model")
 
 
 def test_clients_without_names_are_numbered_and_have_their_sizes():

@@ -8,13 +8,12 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
-import numpy as np
 
 from fedjax_layers.ops import ClientAxis
-from fedjax_layers.simulation.experiment import out_of_patience
+from fedjax_layers.simulation.experiment import patience_of
 from fedjax_layers.simulation.history import History
 from fedjax_layers.simulation.probe import AxisChoice, device_mesh, recorded_axis
-from fedjax_layers.simulation.setup import Experiment, check_numbers, prepare, vary
+from fedjax_layers.simulation.setup import Experiment, check_numbers, deciding_sizes, prepare, vary
 from fedjax_layers.simulation.sweeps.branches import Branches, Tick
 from fedjax_layers.simulation.sweeps.decisions import decision_of
 from fedjax_layers.simulation.sweeps.programs import InTurn, Program, Vectorised
@@ -134,11 +133,11 @@ class Computer:
         return Run(run.number, inputs, config.rounds, family_key(config, run.counts), setting, over=over)
 
     def _over(self, config: Any, experiment: Experiment) -> Over:
-        sizes = np.where(experiment.data.unseen, 0, experiment.data.sizes["train"])
+        ended = patience_of(config, deciding_sizes(experiment.data))
         dead = diverging(experiment.data.num_clients)
 
         def over(history: History) -> str | None:
-            if out_of_patience(config, history, sizes):
+            if ended(history):
                 return "patience"
             return dead(history) if self._stopping.diverged else None
 

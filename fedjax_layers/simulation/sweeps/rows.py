@@ -10,7 +10,7 @@ from fedjax_layers.simulation.history import History
 from fedjax_layers.simulation.summary import exchanged_bytes, pooled_scores, scores_of
 from fedjax_layers.types import LayerMap
 
-SPREAD = ("std", "min", "p10")  # of the personal models on test examples, beside the means
+SPREAD = ("std", "min", "p10", "n")  # of the personal models on test examples, beside the means
 
 
 def row_of(
@@ -48,6 +48,6 @@ def row_of(
                 row |= {name: found["mean"], f"{name}/weighted": found["weighted"]}
                 if (kind, split) == ("personal", "test"):
                     row |= {f"{name}/{what}": found[what] for what in SPREAD}
-    for metric, value in (pooled_scores(history, "test") or {}).items():
+    for metric, value in (pooled_scores(history, "test", selection) or {}).items():
         row[f"pooled/test/{metric}"] = value
     return row

@@ -100,6 +100,8 @@ def joined(base: RunConfig, setting: Mapping[str, Any]) -> RunConfig:
       ValueError: a name that is neither a field nor an option of its algorithm, data, model or teams, or of several.
     """
     fields = {f.name for f in dataclasses.fields(RunConfig)}
+    if "cohort" in setting:
+        setting = {"moment": "auto"} | dict(setting)  # it follows participation
     config = dataclasses.replace(base, **{name: value for name, value in setting.items() if name in fields})
     shift = setting.get("feature_shift", config.data_options.get("feature_shift"))
     own = owners(config, feature_shift=shift)

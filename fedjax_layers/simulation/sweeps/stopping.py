@@ -61,12 +61,15 @@ def diverging(num_clients: int) -> Over:
 
 
 def merit(history: History, moment: str, selection: str) -> float:
-    """A run's validation score so far, higher is better; minus infinity where it is no number."""
+    """A run's validation score so far, higher is better; minus infinity where it is no number.
+
+    A client whose model has diverged counts: settings are compared over the same clients.
+    """
     scores = history.scores(moment, selection, "val")
     assert scores is not None
     name = headline(scores)
-    values = scores[name][np.isfinite(scores[name])]
-    if not values.size:
+    values = scores[name][~np.isnan(scores[name])]
+    if not np.isfinite(values).all() or not values.size:
         return -math.inf
     return float(values.mean()) * (-1 if name in LOWER_IS_BETTER else 1)
 

@@ -15,7 +15,7 @@ from fedjax_layers.ops import ClientAxis
 from fedjax_layers.simulation.federation import Federation, federation
 from fedjax_layers.simulation.history import History
 from fedjax_layers.simulation.periods import Build, Plan, start_params
-from fedjax_layers.simulation.sampling import Sampling
+from fedjax_layers.simulation.sampling import Sampling, usual_moment
 from fedjax_layers.simulation.simulate import make_inputs
 from fedjax_layers.simulation.sweeps.branches import Branches, Decide, OnEnd
 from fedjax_layers.simulation.sweeps.programs import InTurn, Program, Vectorised
@@ -37,6 +37,8 @@ class SweepResult(NamedTuple):
       seeds: its seed.
       histories: what it left; runs that were the same share one object.
       why: how it ended: ``finished``, ``diverged`` or, behind at a rung, ``stopped``.
+      moment: when its personal models are scored unless asked otherwise: ``trained``, or ``served`` where cohorts are
+        drawn.
       record: how many runs were computed at once and why, and how many programs of a period were compiled.
     """
 
@@ -44,16 +46,22 @@ class SweepResult(NamedTuple):
     seeds: list[int]
     histories: list[History]
     why: list[str]
+    moment: str
     record: dict[str, Any]
 
-    def scores(self, metric: str, moment: str = "trained", selection: str = "best", split: str = "test") -> np.ndarray:
-        """The mean over clients of one metric, ``[runs]``; see :meth:`History.scores`."""
-        means = []
+    def scores(
+        self, metric: str, moment: str | None = None, selection: str = "best", split: str = "test"
+    ) -> np.ndarray:
+        """The mean over clients of one metric, ``[runs]``, at the sweep's own moment or another.
+
+        See :meth:`History.scores`; a client whose model has diverged counts.
+        """
+        means, moment = [], moment or self.moment
         for history in self.histories:
             found = history.scores(moment, selection, split)
             if found is None or metric not in found:
                 raise ValueError(f"metric: expected one that these runs have at {moment!r}, got {metric!r}")
-            means.append(np.nanmean(found[metric]) if np.isfinite(found[metric]).any() else np.nan)
+            means.append(np.nanmean(found[metric]) if not np.isnan(found[metric]).all() else np.nan)
         return np.array(means)
 
 
@@ -75,7 +83,7 @@ def sweep(
     runs: ClientAxis = ClientAxis(),
     decide: tuple[str, Decide] | None = None,
     stopping: Stopping = Stopping(),
-    compare: tuple[str, str] = ("trained", "best"),
+    compare: tuple[str, str] | None = None,
     on_end: Callable[[int, Outcome], None] | None = None,
 ) -> SweepResult:
     """Run every setting of a grid with every seed, in as few compiled programs as there are shapes of data.
@@ -104,7 +112,8 @@ def sweep(
         how (:func:`fedjax_layers.simulation.sweeps.decisions.threshold_decision` for PLayer-FL's threshold). Settings
         that decide alike are computed once; runs of such grids go in turn unless ``width`` says otherwise.
       stopping: which runs end before their rounds are done.
-      compare: moment and selection of the validation scores that are compared at its rungs.
+      compare: moment and selection of the validation scores that are compared at its rungs; ``None`` is ``best`` at
+        the moment of the result.
       on_end: called with the number of each run that has ended, and its outcome.
 
     Returns:
@@ -118,6 +127,9 @@ def sweep(
     plan = Plan(task, eval_every, axis, tuple(moments))
     request = _Request(build, settings, data, rounds, tuple(seeds), tuple(seeds_vary), sampling, weights, plan)
     _check(request, width, decide)
+    usual = usual_moment(sampling)
+    moment = usual if usual in plan.moments else plan.moments[0]
+    compare = compare or (moment, "best")
     if stopping.rungs and compare[0] not in moments:
         raise ValueError(f"compare: expected one of the evaluated moments {', '.join(moments)}, got {compare[0]!r}")
     chosen = Programs(width)
@@ -140,6 +152,7 @@ def sweep(
         [seeds[number % len(seeds)] for number in by_setting],
         [outcome.history for outcome in ordered],
         [outcome.why for outcome in ordered],
+        moment,
         chosen.record["runs"] | {"programs": chosen.compiled},
     )
 

@@ -175,7 +175,10 @@ def test_the_scores_of_all_runs():
         ({"seeds_vary": ("cohorts",)}, "seeds_vary: expected some of start, partition, sampling, got 'cohorts'"),
         ({"rounds": 0}, "rounds: expected at least 1, got 0"),
         ({"width": 0}, "width: expected at least 1, got 0"),
-        ({"moments": ("served",), "stopping": Stopping((1,))}, "compare: expected one of the evaluated moments served"),
+        (
+            {"moments": ("served",), "stopping": Stopping((1,)), "compare": ("trained", "best")},
+            "compare: expected one of the evaluated moments served",
+        ),
         ({"decide": ("threshold", threshold_decision())}, "decide: expected a name of the grid, one of rate"),
     ],
 )
