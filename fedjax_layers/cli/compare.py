@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +25,11 @@ from fedjax_layers.cli.run import describe, out_folder, remembered_axis, run_one
 from fedjax_layers.cli.usage import UsageError
 from fedjax_layers.names import options_of
 from fedjax_layers.ops import ClientAxis
-from fedjax_layers.simulation.comparison import compare_runs, statistics_of
+from fedjax_layers.simulation.comparison import FEWEST_SEEDS, compare_runs, differences_of, statistics_of
 from fedjax_layers.simulation.config import RunConfig, has_teams
 from fedjax_layers.simulation.probe import AxisChoice
 from fedjax_layers.simulation.records import RunDirectory, to_json
+from fedjax_layers.simulation.scoring import LOWER_IS_BETTER
 from fedjax_layers.simulation.setup import assemble, prepare
 
 # Runs after which compiled programs are dropped: on CPU each one maps memory, and a process has only so many maps.
@@ -115,12 +116,15 @@ def _report(console: Console, done: Sequence[RunDirectory], folder: Path, config
     whole = RunDirectory(folder)
     summaries = [d.read("summary") for d in done]
     tests = statistics_of(summaries)
-    whole.write_summary({"algorithms": rows, **tests})
+    differences = differences_of(summaries)
+    whole.write_summary({"algorithms": rows, **tests, "differences": differences})
     clients, rounds = rows[0]["clients"], rows[0]["rounds"]
     seeds = len(done) // len(rows)
     title = f"{config.dataset}, {clients} clients, {rounds} rounds, {seeds} seed{'s' if seeds > 1 else ''}; "
     console.print(results_table(rows, title + f"personal models, {config.moment}, {config.selection} round"))
     for line in (line for row in rows for line in team_lines(row)):
+        console.print(line, soft_wrap=True)
+    for line in difference_lines(differences, tests["metric"], seeds):
         console.print(line, soft_wrap=True)
     if tests["friedman"] is not None:
         ranks = ", ".join(f"{k} {v:.1f}" for k, v in sorted(tests["mean_ranks"].items(), key=lambda kv: kv[1]))
@@ -136,3 +140,29 @@ def _report(console: Console, done: Sequence[RunDirectory], folder: Path, config
     diverged = [row["algorithm"] for row in rows if row["personal"]["loss"]["mean"] is None]
     if diverged:
         console.print(f"Diverged, without a finite loss: {', '.join(diverged)}.")
+
+
+def difference_lines(differences: Mapping[str, Mapping[str, Any]], metric: str, seeds: int) -> list[str]:
+    """Each algorithm's difference to the baselines, and whether it is decided, as plain sentences."""
+    if seeds == 1:
+        return [f"Differences are undecided: one seed has no interval, and a claim takes {FEWEST_SEEDS} (--seeds)."]
+    better, worse = ("lower", "higher") if metric in LOWER_IS_BETTER else ("higher", "lower")
+    lines = []
+    for base, others in differences.items():
+        for name, found in others.items():
+            lines.append(f"{name} − {base}, {metric}: {_interval(found)}, {_verdict(found, seeds, better, worse)}")
+    return lines
+
+
+def _interval(found: Mapping[str, Any]) -> str:
+    mean, low, high = (f"{found[part]:+.3f}" for part in ("mean", "low", "high"))
+    return f"{mean} (95 % interval {low} to {high} over {found['seeds']} paired seeds)"
+
+
+def _verdict(found: Mapping[str, Any], seeds: int, better: str, worse: str) -> str:
+    if not found["undecided"]:
+        return f"{better}, so better" if (found["mean"] > 0) == (better == "higher") else f"{worse}, so worse"
+    if found["seeds"] < seeds:
+        return f"undecided: {seeds - found['seeds']} of {seeds} seeds without a score"
+    few = found["seeds"] < FEWEST_SEEDS
+    return f"undecided: fewer than {FEWEST_SEEDS} seeds" if few else "undecided: the interval holds 0"

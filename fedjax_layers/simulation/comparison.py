@@ -9,7 +9,17 @@ import numpy as np
 
 from fedjax_layers.simulation.records import RunDirectory
 from fedjax_layers.simulation.scoring import LOWER_IS_BETTER, headline
-from fedjax_layers.simulation.statistics import critical_difference, friedman, incentive, nemenyi, ranks
+from fedjax_layers.simulation.statistics import (
+    critical_difference,
+    friedman,
+    incentive,
+    nemenyi,
+    paired_difference,
+    ranks,
+)
+
+FEWEST_SEEDS = 10
+"""Paired seeds below which a difference between two algorithms is undecided, whatever its interval says."""
 
 
 def compare_runs(runs: Sequence[RunDirectory], moment: str, selection: str) -> list[dict[str, Any]]:
@@ -66,6 +76,35 @@ def statistics_of(summaries: Sequence[Mapping[str, Any]], metric: str | None = N
         "nemenyi": {"algorithms": names, "p_values": nemenyi(table).tolist()},
         "critical_difference": critical_difference(len(names), len(seeds)),
     }
+
+
+def differences_of(summaries: Sequence[Mapping[str, Any]], metric: str | None = None) -> dict[str, dict[str, Any]]:
+    """Each algorithm's difference to a baseline over paired seeds, with its 95 % interval by Student's t.
+
+    Baselines are ``local`` and ``fedavg`` where they ran, else the first algorithm.
+
+    Args:
+      summaries: of all runs, every algorithm with the same seeds.
+      metric: whose mean over clients is compared; ``None`` takes macro-F1, or a language's perplexity.
+
+    Returns:
+      Baseline to algorithm to ``mean``, ``low`` and ``high`` of algorithm minus baseline, ``seeds``, the pairs in
+      which both have a score, and ``undecided``: whether the interval holds 0, or there are fewer than
+      :data:`FEWEST_SEEDS` pairs, or a seed without a score.
+    """
+    metric = metric or headline(summaries[0]["personal"])
+    names = list(dict.fromkeys(s["algorithm"] for s in summaries))
+    seeds = list(dict.fromkeys(s["seed"] for s in summaries))
+    value = {(s["algorithm"], s["seed"]): s["personal"][metric]["mean"] for s in summaries}
+    table = {name: np.array([value[name, seed] for seed in seeds], float) for name in names}
+    baselines = [name for name in ("local", "fedavg") if name in names] or names[:1]
+    return {base: {name: _difference(table[name], table[base]) for name in names if name != base} for base in baselines}
+
+
+def _difference(a: np.ndarray, b: np.ndarray) -> dict[str, Any]:
+    found = paired_difference(a, b)
+    decided = found.pairs >= max(FEWEST_SEEDS, len(a)) and (found.low > 0 or found.high < 0)
+    return {"mean": found.mean, "low": found.low, "high": found.high, "seeds": found.pairs, "undecided": not decided}
 
 
 def _mean(summaries: Sequence[Any]) -> Any:

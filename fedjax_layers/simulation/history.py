@@ -51,6 +51,13 @@ class History:
         """Another history of the same rows, which grows on its own."""
         return self.from_arrays(self.to_arrays())
 
+    def unfinished(self) -> History:
+        """A copy without the evaluation after the last local phase, for a run that goes on."""
+        going = ~self.evaluations["finished"] if self.evaluations else np.zeros(0, bool)
+        return self.from_arrays(
+            {"rounds": self.rounds, "evaluations": {name: x[going] for name, x in self.evaluations.items()}}
+        )
+
     def scores(self, moment: str, selection: str, split: str = "test") -> dict[str, np.ndarray] | None:
         """Per-client metrics ``[C]`` of one moment and selection.
 

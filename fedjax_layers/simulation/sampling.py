@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import numpy.typing as npt
 
+from fedjax_layers.simulation.history import History
 from fedjax_layers.types import Array, Cohort, Key, Pool, Ranges
 
 Scheme = Literal["all", "uniform", "by_size", "fixed", "schedule"]
+Select = Callable[[int, History], npt.ArrayLike]  # (rounds done, history) -> ids [K] of the next rounds
 
 
 @jax.tree_util.register_dataclass
@@ -92,6 +96,57 @@ def schedule(ids: np.ndarray, num_clients: int) -> Sampling:
     """
     ids = _checked_ids(np.asarray(ids), num_clients)
     return Sampling("schedule", ids.shape[1], jnp.asarray(ids, jnp.int32))
+
+
+def power_of_choice(sizes: npt.ArrayLike, size: int, candidates: int | None = None, seed: int = 0) -> Select:
+    """A rule for ``select``: of the clients drawn as candidates, those with the highest loss.
+
+    Args:
+      sizes: ``[C]`` training examples; candidates are drawn in proportion to them, without replacement.
+      size: K, clients chosen.
+      candidates: clients drawn to choose from; ``None`` draws all.
+      seed: of the draws; each is made from the seed and the rounds done alone.
+
+    Returns:
+      ``(rounds done, history) -> ids [K]``. The loss is that on validation examples of the model that each client
+      would be served; whoever has none comes last. Before the first evaluation the draw alone decides.
+
+    Raises:
+      ValueError: not 1 <= size <= candidates <= the clients with training examples.
+
+    Source: Cho, Wang and Joshi 2020 (arXiv 2010.01243), power-of-choice, there with losses on training examples.
+    """
+    weights = np.asarray(sizes, float)
+    there = int((weights > 0).sum())
+    drawn = there if candidates is None else candidates
+    if not 1 <= size <= drawn <= there:
+        raise ValueError(f"size, candidates: expected 1 <= size <= candidates <= {there}, got {size} and {drawn}")
+
+    def select(done: int, history: History) -> np.ndarray:
+        rng = np.random.default_rng([seed, done])
+        ids = rng.choice(len(weights), drawn, replace=False, p=weights / weights.sum())
+        losses = history.scores("served", "last", "val")
+        if losses is None and done:
+            raise ValueError("power_of_choice: expected 'served' among the moments that are evaluated, got none")
+        known = np.full(len(weights), np.nan) if losses is None else losses["loss"]
+        return ids[np.argsort(np.where(np.isnan(known), np.inf, -known)[ids], kind="stable")[:size]]
+
+    return select
+
+
+def selected(select: Select, history: History, num_clients: int, slots: int | None = None) -> Sampling:
+    """The cohort that a rule chooses for the rounds after ``history``, of ``slots`` slots if there were some before.
+
+    Raises:
+      ValueError: no integer ids ``[K]``, one out of range or given twice, or another K than before.
+    """
+    try:
+        sampling = fixed(np.asarray(select(history.rounds_done, history)), num_clients)
+    except ValueError as error:
+        raise ValueError(f"select: {error}") from error
+    if slots not in (None, sampling.size):
+        raise ValueError(f"select: expected {slots} slots, as before the first period, got {sampling.size}")
+    return sampling
 
 
 def draw_cohort(

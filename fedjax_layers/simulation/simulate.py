@@ -12,12 +12,13 @@ import numpy as np
 from fedjax_layers.data.client_data import ClientData
 from fedjax_layers.ops import ClientAxis
 from fedjax_layers.simulation.federation import Federation, federation
+from fedjax_layers.simulation.going_on import check_start, go_on
 from fedjax_layers.simulation.history import History
 from fedjax_layers.simulation.periods import Build, Inputs, Plan, finish_period, models_of, run_period, start
 from fedjax_layers.simulation.recording import add_finish, add_period
-from fedjax_layers.simulation.sampling import Sampling, everyone
+from fedjax_layers.simulation.sampling import Sampling, Select, everyone, selected
 from fedjax_layers.simulation.sharding import replicate
-from fedjax_layers.types import Models, Task
+from fedjax_layers.types import Models, Params, Task
 
 
 class Result(NamedTuple):
@@ -27,11 +28,13 @@ class Result(NamedTuple):
       state: the algorithm's, after the last round.
       models: those of that state.
       history: of all rounds and evaluations.
+      seed: that the run was made with.
     """
 
     state: Any
     models: Models
     history: History
+    seed: int = 0
 
 
 def simulate(
@@ -41,9 +44,12 @@ def simulate(
     *,
     rounds: int,
     hyper: Any = None,
-    seed: int = 0,
+    seed: int | None = None,
     sampling: Sampling | None = None,
+    select: Select | None = None,
     weights: np.ndarray | None = None,
+    start: Params | None = None,
+    resume: Result | None = None,
     eval_every: int = 1,
     axis: ClientAxis = ClientAxis(),
     moments: Sequence[str] = ("trained", "served"),
@@ -52,17 +58,25 @@ def simulate(
     """Run ``rounds`` rounds and evaluate every client along the way.
 
     The program is compiled for ``build`` (the same function object), ``task``, the shapes of the data and the static
-    arguments. Other values of ``hyper``, ``seed``, ``weights`` or cohort members compile nothing new.
+    arguments. Other values of ``hyper``, ``seed``, ``weights``, ``start`` or cohort members compile nothing new.
 
     Args:
       build: ``hyper -> Algorithm``; called while tracing, so that all of ``hyper`` may be used as plain numbers.
       task: the model and loss.
       data: the clients, on the host or already on the device (:func:`federation`).
-      rounds: rounds to run.
+      rounds: rounds to run, those of a resumed run among them.
       hyper: a pytree of numbers.
-      seed: seeds initialisation, cohorts and local training.
+      seed: seeds initialisation, cohorts and local training; ``None`` is the resumed run's, else 0.
       sampling: cohort rule; ``None`` is full participation.
+      select: ``(rounds done, history) -> ids [K]``, called before each period of ``eval_every`` rounds: the cohort of
+        all its rounds, chosen from the scores so far, -1 for an empty slot. K stays what it is at first. In place of
+        ``sampling``.
       weights: ``[C]`` aggregation weights; ``None`` takes the number of training examples.
+      start: the parameters that every model starts from, leaves ``[...]`` as ``task.init`` makes them; ``None`` draws
+        them with the seed.
+      resume: the result of an earlier run of the same algorithm on as many clients, from whose end this one goes on:
+        state, history, the numbers of rounds and with them their keys. Cohort rule, numbers and data may be others.
+        What it holds stays as it is.
       eval_every: rounds between evaluations; the last round is always evaluated.
       axis: client axis of the evaluation (that of training belongs to the trainer).
       moments: when to evaluate, see :class:`Plan`.
@@ -73,19 +87,39 @@ def simulate(
       Final state, models and history.
 
     Raises:
-      ValueError: rounds below 1, weights that are negative, not finite or all 0, or of another length.
+      ValueError: rounds below 1 or all done before, weights that are negative, not finite or all 0, or of another
+        length, arguments that exclude each other, a start or a resumed run that does not fit, or a cohort selected
+        with ids out of range, twice, or of another size than before.
     """
-    if rounds < 1:
-        raise ValueError(f"rounds: expected at least 1, got {rounds}")
+    _check_going(rounds, sampling, select, start, resume)
+    seed = seed if seed is not None else resume.seed if resume is not None else 0
     source = data if isinstance(data, Federation) else federation(data)
     plan = Plan(task, eval_every, axis, tuple(moments))
-    inputs = make_inputs(source, hyper=hyper, seed=seed, sampling=sampling, weights=weights, axis=axis)
-    state, history = start_state(build, plan, inputs), History()
-    for done, state, history in run_periods(build, plan, inputs, state, history, rounds):  # noqa: B020
+    start = None if start is None else check_start(task, start)
+    inputs = make_inputs(source, hyper=hyper, seed=seed, sampling=sampling, weights=weights, axis=axis, start=start)
+    if resume is None:
+        state, history = start_state(build, plan, inputs), History()
+    else:
+        state, history = go_on(build, plan, inputs, resume.state, resume.history)
+    for done, state, history in run_periods(build, plan, inputs, state, history, rounds, select):  # noqa: B020
         if on_period is not None and on_period(done, state, history):
             break
     state = finish_run(build, plan, inputs, state, history)
-    return Result(state, models_of(build, inputs.hyper, state), history)
+    return Result(state, models_of(build, inputs.hyper, state), history, seed)
+
+
+def _check_going(
+    rounds: int, sampling: Sampling | None, select: Select | None, start: Params | None, resume: Result | None
+) -> None:
+    done = 0 if resume is None else resume.history.rounds_done
+    if rounds < 1:
+        raise ValueError(f"rounds: expected at least 1, got {rounds}")
+    if rounds <= done:
+        raise ValueError(f"rounds: expected more than the {done} of the resumed run, which count, got {rounds}")
+    if sampling is not None and select is not None:
+        raise ValueError("select: expected none beside sampling, got both")
+    if start is not None and resume is not None:
+        raise ValueError("start: expected none beside resume, whose models are there already, got both")
 
 
 def make_inputs(
@@ -96,6 +130,7 @@ def make_inputs(
     sampling: Sampling | None,
     weights: np.ndarray | None,
     axis: ClientAxis = ClientAxis(),
+    start: Params | None = None,
 ) -> Inputs:
     """Check the traced part of a run, and put it on the devices of ``axis``."""
     num_clients = source.num_clients
@@ -107,6 +142,7 @@ def make_inputs(
         sampling=sampling or everyone(num_clients),
         weights=None if weights is None else jnp.asarray(weights, jnp.float32),
         key=jax.random.key(seed),
+        start=start,
     )
     return replicate(inputs, axis)
 
@@ -131,14 +167,23 @@ def start_state(build: Build, plan: Plan, inputs: Inputs) -> Any:
 
 
 def run_periods(
-    build: Build, plan: Plan, inputs: Inputs, state: Any, history: History, rounds: int
+    build: Build,
+    plan: Plan,
+    inputs: Inputs,
+    state: Any,
+    history: History,
+    rounds: int,
+    select: Select | None = None,
 ) -> Iterator[tuple[int, Any, History]]:
     """Go on from ``state`` to ``rounds`` rounds, yielding (rounds done, state, history) after each evaluation.
 
-    The state handed in, and each one yielded, is donated to the next period.
+    The state handed in, and each one yielded, is donated to the next period. ``select`` as in :func:`simulate`.
     """
-    done = history.rounds_done
+    done, slots = history.rounds_done, None
     while done < rounds:
+        if select is not None:
+            sampling = selected(select, history, inputs.federation.num_clients, slots)
+            inputs, slots = inputs._replace(sampling=replicate(sampling, plan.axis)), sampling.size
         count = min(plan.eval_every - done % plan.eval_every, rounds - done)
         state, log, scores = run_period(build, plan, state, inputs, jnp.int32(done), jnp.int32(count))
         done += count

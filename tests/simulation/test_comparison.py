@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from fedjax_layers.simulation.comparison import compare_runs, statistics_of
+from fedjax_layers.simulation.comparison import compare_runs, differences_of, statistics_of
 from fedjax_layers.simulation.records import RunDirectory
 
 KEY = "trained/best/test/macro_f1"
@@ -94,3 +94,44 @@ def test_a_run_without_a_score_is_not_tested():
     summaries = [summary(name, seed, 0.5) for name in "abc" for seed in range(3)]
     summaries[4]["personal"]["macro_f1"]["mean"] = None
     assert statistics_of(summaries)["friedman"] is None
+
+
+def paired(scores):
+    """Summaries of every algorithm's scores ``[seeds]``."""
+    return [summary(name, seed, f1) for name, values in scores.items() for seed, f1 in enumerate(values)]
+
+
+def test_the_paired_difference_to_each_baseline_by_hand():
+    """Differences 0.1, 0.2, 0.3: mean 0.2, deviation 0.1; t of two degrees at 97.5 % is 4.30265."""
+    found = differences_of(paired({"fedper": [0.6, 0.8, 0.4], "local": [0.5, 0.6, 0.1], "fedavg": [0.6, 0.8, 0.4]}))
+    assert list(found) == ["local", "fedavg"]
+    assert list(found["local"]) == ["fedper", "fedavg"]
+    half = 4.30265 * 0.1 / np.sqrt(3)
+    expected = {"mean": 0.2, "low": 0.2 - half, "high": 0.2 + half, "seeds": 3, "undecided": True}
+    assert found["local"]["fedper"] == pytest.approx(expected, rel=1e-5)
+    assert found["fedavg"]["fedper"]["mean"] == 0
+    json.dumps(found)
+
+
+def test_without_local_and_fedavg_the_first_is_the_baseline():
+    assert list(differences_of(paired({"b": [0.1, 0.2], "a": [0.2, 0.1]}))) == ["b"]
+
+
+BASE = np.linspace(0.3, 0.5, 10)
+UNDECIDED = {
+    "ten seeds, all better": (BASE + np.linspace(0.01, 0.03, 10), False),
+    "ten seeds, all worse": (BASE - np.linspace(0.01, 0.03, 10), False),
+    "the interval holds 0": (BASE + np.linspace(-0.03, 0.04, 10), True),
+    "nine seeds": ((BASE + np.linspace(0.01, 0.03, 10))[:9], True),
+    "one seed": (BASE[:1] + 0.1, True),
+    "a seed without a score": ([*(BASE + 0.1)[:9], None], True),
+    "no difference at all": (BASE, True),
+}
+
+
+@pytest.mark.parametrize("case", UNDECIDED)
+def test_when_a_difference_is_undecided(case):
+    values, undecided = UNDECIDED[case]
+    found = differences_of(paired({"local": BASE[: len(values)], "fedper": list(values)}))["local"]["fedper"]
+    assert found["undecided"] is undecided
+    assert found["seeds"] == sum(value is not None for value in values)
