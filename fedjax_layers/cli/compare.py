@@ -150,19 +150,20 @@ def difference_lines(differences: Mapping[str, Mapping[str, Any]], metric: str, 
     lines = []
     for base, others in differences.items():
         for name, found in others.items():
-            lines.append(f"{name} − {base}, {metric}: {_interval(found)}, {_verdict(found, seeds, better, worse)}")
+            told = f"{_interval(found)}: {_verdict(found, seeds, better, worse)}"
+            lines.append(f"Difference in {metric} of {name} to {base}: {told}.")
     return lines
 
 
 def _interval(found: Mapping[str, Any]) -> str:
     mean, low, high = (f"{found[part]:+.3f}" for part in ("mean", "low", "high"))
-    return f"{mean} (95 % interval {low} to {high} over {found['seeds']} paired seeds)"
+    return f"{mean}, 95 % interval {low} to {high} over {found['seeds']} paired seeds"
 
 
 def _verdict(found: Mapping[str, Any], seeds: int, better: str, worse: str) -> str:
     if not found["undecided"]:
         return f"{better}, so better" if (found["mean"] > 0) == (better == "higher") else f"{worse}, so worse"
     if found["seeds"] < seeds:
-        return f"undecided: {seeds - found['seeds']} of {seeds} seeds without a score"
+        return f"undecided, {seeds - found['seeds']} of {seeds} seeds without a score"
     few = found["seeds"] < FEWEST_SEEDS
-    return f"undecided: fewer than {FEWEST_SEEDS} seeds" if few else "undecided: the interval holds 0"
+    return f"undecided, fewer than {FEWEST_SEEDS} seeds" if few else "undecided, the interval holds 0"

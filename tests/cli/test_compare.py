@@ -2,6 +2,7 @@
 
 import pytest
 
+from fedjax_layers.cli.compare import difference_lines
 from fedjax_layers.simulation.records import RunDirectory
 from tests.cli.command import SMALL, cli, contents
 
@@ -39,6 +40,48 @@ def test_a_run_directory_per_algorithm_and_seed(compared):
     assert all(len(found) == 1 for found in hashes.values()), "all algorithms must have the same clients"
     assert [incentives["fedavg", 5], incentives["local", 6]] == [None, None]
     assert all(0 <= incentives["fedper", seed] <= 1 for seed in (5, 6))
+
+
+def test_paired_differences_are_told_with_their_intervals_and_what_they_decide(compared):
+    folder, outcome = compared
+    found = RunDirectory(folder).read("summary")["differences"]
+    assert {base: list(others) for base, others in found.items()} == {
+        "local": ["fedavg", "fedper"], "fedavg": ["local", "fedper"],
+    }  # fmt: skip
+    each = [
+        RunDirectory(folder / name / f"seed-{s}").read("summary")["personal"]["macro_f1"]["mean"]
+        for name in ("fedper", "local") for s in (5, 6)
+    ]  # fmt: skip
+    one = found["local"]["fedper"]
+    assert one["mean"] == pytest.approx((each[0] - each[2] + each[1] - each[3]) / 2)
+    assert one["low"] < one["mean"] < one["high"]
+    assert (one["seeds"], one["undecided"]) == (2, True)
+    line = f"Difference in macro_f1 of fedper to local: {one['mean']:+.3f}, 95 % interval {one['low']:+.3f} to "
+    assert line in outcome.out
+    assert outcome.out.count("over 2 paired seeds: undecided, fewer than 10 seeds.") == 4
+
+
+DECIDED = [
+    ("macro_f1", 0.1, "higher, so better"),
+    ("macro_f1", -0.1, "lower, so worse"),
+    ("perplexity", -0.1, "lower, so better"),
+    ("perplexity", 0.1, "higher, so worse"),
+]
+
+
+@pytest.mark.parametrize(("metric", "mean", "said"), DECIDED)
+def test_a_decided_difference_says_which_way(metric, mean, said):
+    found = {"mean": mean, "low": mean - 0.05, "high": mean + 0.05, "seeds": 10, "undecided": False}
+    assert difference_lines({"local": {"fedper": found}}, metric, 10)[0].endswith(f"10 paired seeds: {said}.")
+
+
+def test_what_leaves_a_difference_undecided_is_said():
+    found = {"mean": 0.1, "low": -0.1, "high": 0.3, "seeds": 10, "undecided": True}
+    assert "undecided, the interval holds 0" in difference_lines({"local": {"a": found}}, "macro_f1", 10)[0]
+    assert "undecided, 1 of 11 seeds without a score" in difference_lines({"local": {"a": found}}, "macro_f1", 11)[0]
+    assert difference_lines({"local": {"a": found}}, "macro_f1", 1) == [
+        "Differences are undecided: one seed has no interval, and a claim takes 10 (--seeds)."
+    ]
 
 
 def test_the_comparisons_own_summary(compared):

@@ -160,7 +160,7 @@ BAD = {
     "two rules": ({"sampling": uniform(2, C), "select": lambda *_: [0, 1]}, "select: expected none beside sampling"),
     "two starts": ({"rounds": 4, "resume": True, "start": True}, "start: expected none beside resume"),
     "other moments": ({"rounds": 4, "resume": True, "moments": ("served",)}, "moments: expected those of the resumed"),
-    "another algorithm": ({"rounds": 4, "resume": True, "name": "pfedme"}, "resume: expected this run's state"),
+    "another algorithm": ({"rounds": 4, "resume": True, "name": "apfl"}, "resume: expected this run's state"),
     "an id out of range": ({"select": lambda *_: [0, C]}, "select: cohort: expected ids 0 to 4"),
     "one twice": ({"select": lambda *_: [1, 1]}, "select: cohort: expected different clients"),
     "nobody": ({"select": lambda *_: []}, "select: cohort: expected integer ids"),
