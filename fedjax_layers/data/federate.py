@@ -9,7 +9,7 @@ import numpy as np
 
 from fedjax_layers.data.client_data import ClientData, assemble_clients
 from fedjax_layers.data.dataset import Dataset
-from fedjax_layers.data.splits import assign_splits, random_keys, split_counts
+from fedjax_layers.data.splits import SPLITS, assign_splits, random_keys, split_counts
 
 
 def federate(
@@ -24,6 +24,7 @@ def federate(
     num_clients: int | None = None,
     client_names: tuple[str, ...] = (),
     global_test: np.ndarray | None = None,
+    own_test: np.ndarray | None = None,
     unseen: int | Sequence[int] = 0,
     teams: np.ndarray | None = None,
     partition: Mapping[str, Any] | None = None,
@@ -44,6 +45,9 @@ def federate(
       num_clients: C; ``None`` is the largest client id plus one.
       client_names: ``C`` names; empty leaves the clients numbered.
       global_test: ``[N]`` bool, examples of the global test set; they must be no client's.
+      own_test: ``[N]`` bool, clients' examples that are their test splits; ``None`` takes those of the data's official
+        test part, if there is one. Of such a client's other examples ``val_fraction`` is validation and no more are
+        test; a client without any is split as usual.
       unseen: clients that never train: their ids, or how many to draw.
       teams: ``[C]`` integers, each client's team.
       partition: JSON-able description of where ``client_of`` comes from, kept with the data.
@@ -58,12 +62,20 @@ def federate(
     client_of, num_clients = _check_clients(dataset, client_of, num_clients, client_names)
     apart = _check_global_test(global_test, client_of)
     ids = np.arange(len(dataset)) if dataset.example_ids is None else dataset.example_ids.astype(np.int64)
-    sizes = np.bincount(client_of[client_of >= 0], minlength=num_clients)
+    given = _check_own_test(dataset.official_test if own_test is None else own_test, client_of, own_test is None)
+    splitting = (client_of >= 0) & ~given
+    tested = np.bincount(client_of[given], minlength=num_clients)
+    sizes = np.bincount(client_of[splitting], minlength=num_clients)
     _check_trainable(sizes, client_names)
     counts = split_counts(sizes, test_fraction, val_fraction)
+    counts = np.where((tested > 0)[:, None], split_counts(sizes, 0.0, val_fraction), counts)
+    rows = np.flatnonzero(splitting)
+    strata = dataset.groups[rows] if stratified else None
+    split = np.full(len(dataset), SPLITS.index("test"), np.int8)
+    split[rows] = assign_splits(client_of[rows], ids[rows], strata, counts, seed, in_order)
+    counts[:, SPLITS.index("test")] += tested
     used = np.flatnonzero(client_of >= 0)
-    strata = dataset.groups[used] if stratified else None
-    split = assign_splits(client_of[used], ids[used], strata, counts, seed, in_order)
+    split = split[used]
     order = np.concatenate([used[np.lexsort((ids[used], split, client_of[used]))], apart[np.argsort(ids[apart])]])
     hidden = _unseen(unseen, num_clients, seed)
     description = {
@@ -78,6 +90,7 @@ def federate(
             "seed": seed,
         },
         "global_test": len(apart),
+        "own_test": int(tested.sum()),
         "unseen": np.flatnonzero(hidden).tolist(),
     }
     return assemble_clients(dataset, order, counts, client_names, hidden, teams, description)
@@ -122,6 +135,20 @@ def _check_global_test(flags: np.ndarray | None, client_of: np.ndarray) -> np.nd
         found = f"row {owned[0]} of client {client_of[owned[0]]}"
         raise ValueError(f"global_test: expected examples that are no client's, got {found}")
     return np.flatnonzero(flags)
+
+
+def _check_own_test(flags: np.ndarray | None, client_of: np.ndarray, whose: bool) -> np.ndarray:
+    """Flags ``[N]`` of the test examples that clients have of their own; with ``whose``, others are passed over."""
+    if flags is None:
+        return np.zeros(len(client_of), bool)
+    if whose:
+        return flags & (client_of >= 0)
+    if flags.shape != client_of.shape or flags.dtype != bool:
+        raise ValueError(f"own_test: expected {len(client_of)} flags, got shape {flags.shape} of {flags.dtype}")
+    stray = np.flatnonzero(flags & (client_of < 0))
+    if len(stray):
+        raise ValueError(f"own_test: expected examples of clients, got row {stray[0]}, which is nobody's")
+    return flags
 
 
 def _unseen(unseen: int | Sequence[int], num_clients: int, seed: int) -> np.ndarray:

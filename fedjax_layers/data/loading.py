@@ -13,17 +13,15 @@ from fedjax_layers.data.client_data import ClientData
 from fedjax_layers.data.dataset import Dataset
 from fedjax_layers.data.feature_shift import FEATURE_SHIFTS
 from fedjax_layers.data.federate import federate
-from fedjax_layers.data.leaks import content_groups, later_copies
+from fedjax_layers.data.natural_clients import NaturalChoice
 from fedjax_layers.data.option_owners import data_set_options, sort_options
+from fedjax_layers.data.owners import OfficialTest, owners, place_examples, teams_of
 from fedjax_layers.data.partition_file import apply_partition
-from fedjax_layers.data.partitions import PARTITIONS, consecutive_teams
-from fedjax_layers.data.partitions import partition as make_partition
+from fedjax_layers.data.partitions import PARTITIONS
 from fedjax_layers.data.reserve import withheld_rows
 from fedjax_layers.data.sources import DATASETS, load_dataset
-from fedjax_layers.data.splits import set_apart
+from fedjax_layers.data.sources.own.names import option_names
 from fedjax_layers.names import defaults_of, options_of, unknown_name
-
-DEFAULT_CLIENTS = 10  # where the data have none of their own
 
 
 def load(
@@ -31,6 +29,8 @@ def load(
     *,
     partition: str | None = None,
     clients: int | None = None,
+    natural_clients: tuple[str, ...] = (),
+    smallest_client: int = 0,
     seed: int = 0,
     data_dir: str | os.PathLike[str] | None = None,
     test_fraction: float = 0.2,
@@ -39,6 +39,7 @@ def load(
     in_order: bool = False,
     split_seed: int = 42,
     global_test: float | str | None = None,
+    official_test: OfficialTest = "auto",
     unseen: int | tuple[int, ...] = 0,
     duplicates: Literal["keep", "drop"] = "keep",
     reserve: float = 0.0,
@@ -53,8 +54,12 @@ def load(
       name: a key of ``DATASETS``.
       partition: a key of ``PARTITIONS``; ``None`` is ``"natural"`` where the data have natural clients, else
         ``"dirichlet"`` (alpha 0.5).
-      clients: C; ``None`` is 10, or the number of natural clients. A generated data set makes that many.
-      seed: of the partition, and of a generated data set.
+      clients: C; ``None`` is 10, or the number of natural clients. Fewer than there are of these, with partition
+        ``"natural"``, are so many whole ones, drawn by ``seed`` and kept in the data's order. A generated data set
+        makes that many.
+      natural_clients: names of the natural clients to take, in whatever order; empty takes all.
+      smallest_client: leave out natural clients with fewer examples.
+      seed: of the partition, of the draw of natural clients, and of a generated data set.
       data_dir: folder of the data files; see :func:`resolve_data_dir`.
       test_fraction: share of a client's examples that are test.
       val_fraction: share of what the test split leaves that is validation.
@@ -64,6 +69,11 @@ def load(
       global_test: a test set that no client owns: a share of all examples, or the ``"official"`` test part (the data
         set then has to be loaded with ``split="all"``). A natural client that it leaves without examples, as where
         the official part is one of other people, is no client.
+      official_test: what else becomes of an official test part. ``"apart"``: nobody trains on it. An example of a
+        natural client that trains is in that client's test split, and validation is cut from its other examples; all
+        others are the global test set. A client without test examples of its own gets the usual share. ``"pool"``:
+        its examples are like all others. ``"auto"`` is ``"apart"`` for a user's own data, and for other data whose
+        natural clients have examples of both parts; else ``"pool"``.
       unseen: clients that never train: their ids, or how many to draw.
       duplicates: ``"drop"`` gives examples whose content another one has already to nobody.
       reserve: share of the natural clients, or where there are none of the examples, that is kept for central
@@ -97,12 +107,15 @@ def load(
         choices = {
             "partition": partition,
             "clients": None if "clients" in chosen else clients,
+            "natural_clients": natural_clients,
+            "smallest_client": smallest_client,
             "test_fraction": test_fraction,
             "val_fraction": val_fraction,
             "stratified": stratified,
             "in_order": in_order,
             "split_seed": split_seed,
             "global_test": global_test,
+            "official_test": official_test,
             "unseen": unseen,
             "duplicates": duplicates,
             "reserve": reserve,
@@ -110,10 +123,20 @@ def load(
             "feature_shift": feature_shift,
         }
         return _from_file(dataset, partition_file, chosen, choices | params)
-    withheld = withheld_rows(dataset, reserve, reserved, split_seed)
-    free, apart = _free_rows(dataset, duplicates, global_test, split_seed, withheld)
+    places = place_examples(
+        dataset,
+        scheme=scheme,
+        dropped=withheld_rows(dataset, reserve, reserved, split_seed),
+        duplicates=duplicates,
+        global_test=global_test,
+        official_test=official_test,
+        own_data=DATASETS[name].own,
+        choice=NaturalChoice(option_names(natural_clients), smallest_client, clients, seed),
+        seed=split_seed,
+    )
+    free = np.flatnonzero(places.free)
     client_of = np.full(len(dataset), -1, np.int32)
-    client_of[free], client_names = _owners(dataset, free, scheme, clients, seed, params)
+    client_of[free], client_names = owners(dataset, free, scheme, clients, seed, params)
     num_clients = len(client_names) or int(client_of.max()) + 1
     if feature_shift is not None:
         shift = FEATURE_SHIFTS[feature_shift]
@@ -130,14 +153,17 @@ def load(
         seed=split_seed,
         num_clients=num_clients,
         client_names=client_names,
-        global_test=apart,
+        global_test=places.global_test,
+        own_test=places.own_test,
         unseen=unseen,
-        teams=_teams(scheme, params, num_clients, dataset.clients, free),
+        teams=teams_of(scheme, params, num_clients, dataset.clients, free),
         partition={
             "options": chosen,
             "scheme": scheme,
             "params": params,
             "seed": seed,
+            "natural_clients": list(option_names(natural_clients)),
+            "smallest_client": smallest_client,
             "duplicates": duplicates,
             "reserve": reserve,
             "reserved": reserved,
@@ -177,77 +203,3 @@ def _from_file(
                 expected = f"{dataset.name} generated with {argument}={value!r}"
                 raise ValueError(f"{path}: expected {expected}, got {argument}={now.get(argument)!r}")
     return data
-
-
-def _free_rows(
-    dataset: Dataset, duplicates: str, global_test: float | str | None, seed: int, withheld: np.ndarray
-) -> tuple[np.ndarray, np.ndarray | None]:
-    """Rows that clients may own ``[n]``, and flags ``[N]`` on the global test set; ``withheld [N]`` is neither's."""
-    ids = np.arange(len(dataset)) if dataset.example_ids is None else dataset.example_ids
-    if duplicates not in ("keep", "drop"):
-        raise unknown_name("duplicates", duplicates, ("keep", "drop"))
-    dropped = withheld
-    if duplicates == "drop":
-        dropped = dropped | later_copies(content_groups(dataset.inputs, dataset.labels), ids)
-    if global_test is None:
-        return np.flatnonzero(~dropped), None
-    if isinstance(global_test, str):
-        if global_test != "official":
-            raise unknown_name("global_test", global_test, ("official",))
-        if dataset.official_test is None:
-            raise ValueError(
-                f"global_test: expected data with an official test part, got {dataset.name} without one; "
-                "where it has one, load it with split='all'"
-            )
-        apart = dataset.official_test & ~dropped
-        if not apart.any():
-            raise ValueError(f"global_test: expected examples of the official test part, got none of {dataset.name}")
-    else:
-        kept = np.flatnonzero(~dropped)
-        apart = np.zeros(len(dataset), bool)
-        apart[kept] = set_apart(ids[kept], dataset.groups[kept], global_test, seed)
-    return np.flatnonzero(~dropped & ~apart), apart
-
-
-def _owners(
-    dataset: Dataset, free: np.ndarray, scheme: str, clients: int | None, seed: int, params: dict[str, Any]
-) -> tuple[np.ndarray, tuple[str, ...]]:
-    """The client of each free row ``[n]``, and the clients' names."""
-    labels = dataset.groups[free]
-    if "clients" not in options_of(PARTITIONS[scheme]):
-        num_clients = DEFAULT_CLIENTS if clients is None else clients
-        return make_partition(scheme, labels, num_clients, seed, **params), ()
-    if dataset.clients is None:
-        others = " or ".join(sorted(k for k, v in PARTITIONS.items() if "clients" not in options_of(v)))
-        raise ValueError(f"partition: expected {others} for {dataset.name}, got {scheme!r}, for natural clients")
-    owner = dataset.clients[free]
-    if scheme != "natural":
-        return make_partition(scheme, labels, clients, seed, clients=owner, **params), ()
-    owner, names = _clients_left(dataset, owner)
-    return make_partition(scheme, labels, clients, seed, clients=owner, **params), names
-
-
-def _clients_left(dataset: Dataset, owner: np.ndarray) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Natural clients numbered without those that have no example left, and the names; or the old numbers as such."""
-    assert dataset.clients is not None  # the caller has looked
-    left = np.unique(owner[owner >= 0])
-    total = len(dataset.client_names) or int(dataset.clients.max(initial=-1)) + 1
-    if len(left) == total:
-        return owner, dataset.client_names
-    names = dataset.client_names or tuple(str(client) for client in range(total))
-    return np.where(owner < 0, -1, np.searchsorted(left, owner)), tuple(names[client] for client in left)
-
-
-def _teams(
-    scheme: str, params: Mapping[str, Any], num_clients: int, natural: np.ndarray | None, free: np.ndarray
-) -> np.ndarray | None:
-    """The team of each client ``[C]``, of a scheme that makes teams."""
-    teams = params.get("teams")
-    if scheme == "natural_teams":
-        assert natural is not None  # the partition needed them
-        owners = natural[free]
-        teams = len(np.unique(owners[owners >= 0]))
-    if "team_classes" in params:
-        lists = params["team_classes"]
-        teams = 1 if isinstance(lists, str) else len(lists)
-    return None if teams is None else consecutive_teams(num_clients, teams)

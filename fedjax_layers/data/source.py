@@ -58,6 +58,7 @@ class Source:
       from_stock: from what that set yields to the tables.
       obtain: how to get the files, one line.
       version: raised when ``read`` changes what it returns.
+      own: whether the data are a user's own, whose test part nobody trains on.
     """
 
     name: str
@@ -77,6 +78,7 @@ class Source:
     from_stock: Callable[[Mapping[str, Any]], Tables] | None = None
     obtain: str = ""
     version: str = "1.0.0"
+    own: bool = False
 
     def load(self, data_dir: str | os.PathLike[str] | None = None, **options: Any) -> Dataset:
         """The data set.

@@ -82,7 +82,7 @@ def test_a_generated_set_makes_as_many_clients_as_asked():
             {"alpha": 1.0},
             "option of heart with partition 'natural': expected one of nothing, got 'alpha'",
         ),
-        ("heart", {"clients": 3}, "num_clients: expected 4, the natural clients of the data, got 3"),
+        ("heart", {"clients": 5}, r"clients: expected 1\.\.4, the natural clients of heart, got 5"),
         (
             "synthetic",
             {"partition": "dirichlet", "alpha": 1.0},

@@ -87,6 +87,7 @@ def test_an_official_part_that_is_not_asked_for_belongs_to_the_clients(own):
     data = load(**own(MIXED))
     assert data.global_test == 0
     assert sum(data.sizes.values()).tolist() == [8, 9]
+    assert data.sizes["test"].tolist() == [2, 3]
 
 
 @pytest.mark.parametrize(
@@ -123,7 +124,7 @@ def test_a_natural_client_without_an_example_left_is_left_out(own):
     client, _ = data.places
     assert sorted(data.inputs[client == 1, 0]) == [9, 10, 11]
     assert data.global_test == 7
-    assert load(**own(rows)).client_names == ("a", "b", "c", "d")
+    assert load(**own(rows), official_test="pool").client_names == ("a", "b", "c", "d")
 
 
 def test_numbered_clients_that_are_left_keep_their_numbers_as_names(monkeypatch):

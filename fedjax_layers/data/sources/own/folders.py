@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import cast
+from typing import NamedTuple, cast
 
 import numpy as np
 
 from fedjax_layers.data.dataset import Dataset
 from fedjax_layers.data.source import Source
 from fedjax_layers.data.sources.own.arrays import Missing, OwnTask, Scaling, from_arrays
+from fedjax_layers.data.sources.own.held_out import part_folders, test_files
 from fedjax_layers.data.sources.own.names import option_names
 from fedjax_layers.data.sources.own.npz import labelled_arrays
 from fedjax_layers.data.sources.own.picture_files import entries, folders, picture_files, read_pictures
@@ -21,8 +22,9 @@ from fedjax_layers.data.sources.own.table_dataset import MAX_CATEGORIES, TableOp
 def _image_folder(*, path: str, size: tuple[int, ...] = (), grey: bool = False) -> Dataset:
     """Pictures ``[N, H, W, 1 or 3]`` uint8 in one folder per class: ``path/<class>/<picture>``.
 
-    Classes and pictures are in sorted order. Hidden files are passed over; any other file that is no picture, and a
-    link that leads out of ``path``, is an error.
+    Where ``path`` holds just the folders train and test (and perhaps val), with the classes' folders in each, the
+    pictures of test are set apart for testing. Classes and pictures are in sorted order. Hidden files are passed over;
+    any other file that is no picture, and a link that leads out of ``path``, is an error.
 
     Args:
       path: folder of the classes' folders.
@@ -34,9 +36,14 @@ def _image_folder(*, path: str, size: tuple[int, ...] = (), grey: bool = False) 
       ValueError: a file that is no picture, an empty folder, one class only, or pictures of several sizes.
     """
     root = Path(str(path)).expanduser()
-    files, labels = _class_folders(root, root)
+    files, labels, test = _class_folders(root, root)
     return from_arrays(
-        read_pictures(files, size, grey), labels, name="image_folder", preprocess="scale", source=str(root)
+        read_pictures(files, size, grey),
+        labels,
+        name="image_folder",
+        preprocess="scale",
+        official_test=test,
+        source=str(root),
     )
 
 
@@ -53,11 +60,14 @@ def _client_folder(
     classes: tuple[str, ...] = (),
     id: str = "",  # noqa: A002
     max_categories: int = MAX_CATEGORIES,
+    test_column: str = "auto",
     preprocess: str = "auto",
 ) -> Dataset:
     """One folder per client, all of one form: ``path/<client>/<class>/<picture>``, or CSV or npz files in it.
 
     A client's CSV files are one table, and so are its npz files; columns, types and shapes are those of all clients.
+    Set apart for testing are a client's file ``test`` beside others, a file like ``ward_test`` beside ``ward_train``,
+    and a folder ``test`` beside just ``train`` (and perhaps ``val``): around the clients' folders, or in a client's.
 
     Args:
       path: folder of the clients' folders.
@@ -71,6 +81,7 @@ def _client_folder(
       classes: of CSV and npz files, see ``csv``.
       id: of CSV files, see ``csv``.
       max_categories: of CSV files, see ``csv``.
+      test_column: of CSV files, see ``csv``.
       preprocess: of npz files, see ``npz``.
 
     Raises:
@@ -79,14 +90,14 @@ def _client_folder(
         sources refuse.
     """
     root = Path(str(path)).expanduser()
-    clients = folders(root, root, "client")
-    form = _form(clients, root)
+    places = _places(root)
+    form = _form(places, root)
     if form == "pictures":
-        return _pictures_by_client(clients, root, size, grey)
+        return _pictures_by_client(places, root, size, grey)
     if form == ".npz":
         scaling = cast(Scaling, preprocess)
         return _arrays_by_client(
-            clients, root, cast(OwnTask, task), option_names(classes), scaling, cast(Missing, missing)
+            places, root, cast(OwnTask, task), option_names(classes), scaling, cast(Missing, missing)
         )
     if label == "":
         raise ValueError(f"label: expected a column of the CSV files in {root}, got none")
@@ -99,59 +110,114 @@ def _client_folder(
         classes=option_names(classes),
         id=str(id),
         max_categories=max_categories,
+        test_column=str(test_column),
     )
-    return _tables_by_client(clients, root, options)
+    return _tables_by_client(places, root, options)
 
 
-def _form(clients: Sequence[Path], root: Path) -> str:
+class _Place(NamedTuple):
+    """A folder with examples of one client, all of one part unless its files' names say more."""
+
+    folder: Path
+    client: str
+    test: bool
+
+
+def _places(root: Path) -> list[_Place]:
+    """The folders with the clients' examples, those of training first."""
+    found = folders(root, root, "client")
+    parts = part_folders(found)
+    if parts is not None:
+        places = [
+            _Place(folder, folder.name, part == "test")
+            for part_folder, part in parts.items()
+            for folder in folders(part_folder, root, "client")
+        ]
+    else:
+        places = []
+        for client in found:
+            own = part_folders(list(entries(client, root)))
+            halves = [(client, "train")] if own is None else list(own.items())
+            places += [_Place(folder, client.name, part == "test") for folder, part in halves]
+    return sorted(places, key=lambda place: place.test)
+
+
+def _form(places: Sequence[_Place], root: Path) -> str:
     """What the clients' folders hold: ``pictures``, ``.csv`` or ``.npz``."""
     forms = {}
-    for client in clients:
+    for client, _, _ in places:
         kinds = {"pictures" if path.is_dir() else path.suffix.lower() for path in entries(client, root)}
         if len(kinds) != 1 or not kinds <= {"pictures", ".csv", ".npz"}:
             found = ", ".join(sorted(kind or "a file without suffix" for kind in kinds)) or "an empty folder"
             raise ValueError(f"{client}: expected class folders, CSV files or npz files alone, found {found}")
         forms[client] = kinds.pop()
-    first = clients[0]
+    first = places[0].folder
     for client, form in forms.items():
         if form != forms[first]:
             raise ValueError(f"{client}: expected {forms[first]} as in {first.name}, found {form}")
     return forms[first]
 
 
-def _class_folders(folder: Path, root: Path) -> tuple[list[Path], list[str]]:
-    """The pictures of a folder of class folders, and each one's class."""
+def _class_folders(root: Path, folder: Path) -> tuple[list[Path], list[str], np.ndarray | None]:
+    """The pictures of a folder of class folders, each one's class, and flags ``[N]`` of a test part if there is one."""
+    parts = part_folders(list(entries(folder, root))) if folder.is_dir() else None
+    if parts is not None and not all(path.is_dir() for part in parts for path in entries(part, root)):
+        parts = None  # two classes of those names, with pictures in them
     files: list[Path] = []
     labels: list[str] = []
-    for class_folder in folders(folder, root, "class"):
-        pictures = picture_files(class_folder, root)
-        files += pictures
-        labels += [class_folder.name] * len(pictures)
-    return files, labels
+    flags: list[bool] = []
+    for place, part in sorted((parts or {folder: "train"}).items(), key=lambda item: item[1] == "test"):
+        for class_folder in folders(place, root, "class"):
+            pictures = picture_files(class_folder, root)
+            files += pictures
+            labels += [class_folder.name] * len(pictures)
+            flags += [part == "test"] * len(pictures)
+    return files, labels, None if parts is None else np.array(flags, bool)
 
 
-def _pictures_by_client(clients: Sequence[Path], root: Path, size: tuple[int, ...], grey: bool) -> Dataset:
+def _pictures_by_client(places: Sequence[_Place], root: Path, size: tuple[int, ...], grey: bool) -> Dataset:
     files: list[Path] = []
     labels: list[str] = []
     owners: list[str] = []
-    for client in clients:
-        client_files, client_labels = _class_folders(client, root)
+    tests: list[bool] = []
+    for place in places:
+        client_files, client_labels, _ = _class_folders(root, place.folder)
         files += client_files
         labels += client_labels
-        owners += [client.name] * len(client_files)
+        owners += [place.client] * len(client_files)
+        tests += [place.test] * len(client_files)
     return from_arrays(
-        read_pictures(files, size, grey), labels, owners, name="client_folder", preprocess="scale", source=str(root)
+        read_pictures(files, size, grey),
+        labels,
+        owners,
+        name="client_folder",
+        preprocess="scale",
+        official_test=np.array(tests, bool) if any(tests) else None,
+        source=str(root),
     )
 
 
-def _tables_by_client(clients: Sequence[Path], root: Path, options: TableOptions) -> Dataset:
-    tables = [(client.name, read_csv(path)) for client in clients for path in entries(client, root)]
-    owners = np.repeat([name for name, _ in tables], [len(table) for _, table in tables])
-    return table_dataset("client_folder", join_tables([table for _, table in tables]), options, owners)
+def _files(places: Sequence[_Place], root: Path) -> list[tuple[str, Path, bool]]:
+    """Client, file, and whether it is of the test part, by the name of the file or its folder."""
+    files = []
+    for place in places:
+        found = list(entries(place.folder, root))
+        test = test_files(found)
+        files += [(place.client, path, place.test or path in test) for path in found]
+    return files
+
+
+def _tables_by_client(places: Sequence[_Place], root: Path, options: TableOptions) -> Dataset:
+    files = _files(places, root)
+    tables = [read_csv(path) for _, path, _ in files]
+    rows = [len(table) for table in tables]
+    owners = np.repeat([client for client, _, _ in files], rows)
+    test = np.repeat([of_test for _, _, of_test in files], rows)
+    return table_dataset("client_folder", join_tables(tables), options, owners, test)
 
 
 def _arrays_by_client(
-    clients: Sequence[Path],
+    places: Sequence[_Place],
     root: Path,
     task: OwnTask,
     classes: tuple[str, ...],
@@ -162,21 +228,20 @@ def _arrays_by_client(
     labels: list[np.ndarray] = []
     tests: list[np.ndarray] = []
     owners: list[str] = []
-    for client in clients:
-        for path in entries(client, root):
-            arrays, test = labelled_arrays(path)
-            if "client" in arrays:
-                raise ValueError(f"{path}: expected no array client, which the folder {client.name} names, found one")
-            if inputs and (arrays["x"].shape[1:], arrays["x"].dtype) != (inputs[0].shape[1:], inputs[0].dtype):
-                expected, found = (f"{x.dtype} {x.shape[1:]}" for x in (inputs[0], arrays["x"]))
-                raise ValueError(f"{path}, array x: expected entries {expected} as in the first file, found {found}")
-            if labels and arrays["y"].dtype.kind != labels[0].dtype.kind:
-                expected, found = str(labels[0].dtype), str(arrays["y"].dtype)
-                raise ValueError(f"{path}, array y: expected {expected} as in the first file, found {found}")
-            inputs.append(arrays["x"])
-            labels.append(arrays["y"])
-            tests.append(np.zeros(len(arrays["x"]), bool) if test is None else test)
-            owners += [client.name] * len(arrays["x"])
+    for client, path, of_test in _files(places, root):
+        arrays, test, _ = labelled_arrays(path)
+        if "client" in arrays:
+            raise ValueError(f"{path}: expected no array client, which the folder {client} names, found one")
+        if inputs and (arrays["x"].shape[1:], arrays["x"].dtype) != (inputs[0].shape[1:], inputs[0].dtype):
+            expected, found = (f"{x.dtype} {x.shape[1:]}" for x in (inputs[0], arrays["x"]))
+            raise ValueError(f"{path}, array x: expected entries {expected} as in the first file, found {found}")
+        if labels and arrays["y"].dtype.kind != labels[0].dtype.kind:
+            expected, found = str(labels[0].dtype), str(arrays["y"].dtype)
+            raise ValueError(f"{path}, array y: expected {expected} as in the first file, found {found}")
+        inputs.append(arrays["x"])
+        labels.append(arrays["y"])
+        tests.append(np.full(len(arrays["x"]), of_test) if test is None else test | of_test)
+        owners += [client] * len(arrays["x"])
     flags = np.concatenate(tests)
     return from_arrays(
         np.concatenate(inputs),
@@ -199,6 +264,7 @@ IMAGE_FOLDER = Source(
     licence="the user's own",
     citation="the user's own",
     build=_image_folder,
+    own=True,
     obtain="path names the folder that holds the classes' folders",
 )
 
@@ -210,5 +276,6 @@ CLIENT_FOLDER = Source(
     citation="the user's own",
     build=_client_folder,
     clients="folder",
+    own=True,
     obtain="path names the folder that holds the clients' folders, each with class folders, CSV or npz files",
 )

@@ -12,24 +12,26 @@ from fedjax_layers.data.dataset import Dataset
 from fedjax_layers.data.formats.archives import read_npz
 from fedjax_layers.data.source import Source
 from fedjax_layers.data.sources.own.arrays import Missing, OwnTask, Scaling, from_arrays
+from fedjax_layers.data.sources.own.held_out import without_owner
 from fedjax_layers.data.sources.own.names import option_names
 
 _TEST = {"x_test": "x", "y_test": "y", "client_test": "client"}
 
 
-def labelled_arrays(path: Path) -> tuple[dict[str, np.ndarray], np.ndarray | None]:
+def labelled_arrays(path: Path) -> tuple[dict[str, np.ndarray], np.ndarray | None, np.ndarray]:
     """Arrays ``x``, ``y`` and perhaps ``client`` of a file, a test part after the other examples.
 
     Returns:
-      The arrays by those names; and flags ``[N]`` of the examples of the test part, ``None`` where there is none.
+      The arrays by those names; flags ``[N]`` of the examples of the test part, ``None`` where there is none; and
+      flags ``[N]`` of examples that are no client's, whatever ``client`` says: those of a test part without clients.
 
     Raises:
       ValueError: an array is missing, or there is one of another name; or as :func:`read_npz`.
     """
     arrays = read_npz(path)
     known = ("x", "y", "client", *_TEST)
-    test = [name for name, of in _TEST.items() if of in arrays and any(n in arrays for n in _TEST)]
-    for name in ("x", "y", *test):
+    test = any(name in arrays for name in _TEST)
+    for name in ("x", "y", *(("x_test", "y_test") if test else ())):
         if name not in arrays:
             raise ValueError(f"{path}: expected an array {name!r}, found {', '.join(arrays) or 'none'}")
     for name in arrays:
@@ -38,9 +40,14 @@ def labelled_arrays(path: Path) -> tuple[dict[str, np.ndarray], np.ndarray | Non
     for first, *others in (("x", "y", "client"), ("x_test", "y_test", "client_test")):
         _check_lengths(path, arrays, first, others)
     if not test:
-        return arrays, None
+        return arrays, None, np.zeros(len(arrays["x"]), bool)
     flags = np.repeat([False, True], [len(arrays["x"]), len(arrays["x_test"])])
-    return {of: _joined(path, arrays, of, name) for name, of in _TEST.items() if of in arrays}, flags
+    nobodys = flags & ("client" in arrays and "client_test" not in arrays)
+    if nobodys.any():
+        if not len(arrays["client"]):
+            raise ValueError(f"{path}, array client: expected at least one entry, found none")
+        arrays["client_test"] = np.repeat(arrays["client"][:1], len(arrays["x_test"]))
+    return {of: _joined(path, arrays, of, name) for name, of in _TEST.items() if of in arrays}, flags, nobodys
 
 
 def _check_lengths(path: Path, arrays: Mapping[str, np.ndarray], first: str, others: list[str]) -> None:
@@ -71,7 +78,8 @@ def _npz(
 ) -> Dataset:
     """Arrays ``x [N, ...]``, ``y [N]`` and, where there are natural clients, ``client [N]`` of an ``.npz`` file.
 
-    ``x_test``, ``y_test`` and ``client_test`` hold a part that is set apart for testing; its examples come last.
+    ``x_test``, ``y_test`` and ``client_test`` hold a part that is set apart for testing; its examples come last, and
+    without ``client_test`` they are no client's.
 
     Args:
       path: the file.
@@ -87,9 +95,9 @@ def _npz(
         :func:`~fedjax_layers.data.sources.own.arrays.from_arrays`.
     """
     file = Path(str(path)).expanduser()
-    arrays, official_test = labelled_arrays(file)
+    arrays, official_test, nobodys = labelled_arrays(file)
     try:
-        return from_arrays(
+        dataset = from_arrays(
             arrays["x"],
             arrays["y"],
             arrays.get("client"),
@@ -101,6 +109,7 @@ def _npz(
             official_test=official_test,
             source=str(file),
         )
+        return without_owner(dataset, nobodys[dataset.example_ids]) if nobodys.any() else dataset
     except ValueError as error:
         raise ValueError(f"{file}: {error}") from error
 
@@ -113,5 +122,6 @@ NPZ = Source(
     citation="the user's own",
     build=_npz,
     clients="array client",
+    own=True,
     obtain="path names a file with the arrays x and y, and perhaps client, x_test, y_test, client_test",
 )

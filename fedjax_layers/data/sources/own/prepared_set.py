@@ -146,5 +146,6 @@ TFDS = Source(
     citation="that of the data set",
     build=_tfds,
     clients="feature",
+    own=True,
     obtain="prepared names what TFDS has written to the data folder with file_format='array_record'",
 )

@@ -136,6 +136,16 @@ def join_tables(tables: Sequence[Table]) -> Table:
     return Table(columns, tuple(file for table in tables for file in table.files))
 
 
+def without_column(table: Table, like: Table, name: str) -> Table:
+    """A table that lacks a column of another one, with that column empty; any other table as it is."""
+    import pyarrow as pa  # noqa: PLC0415
+
+    if name not in like.columns or name in table.columns:
+        return table
+    empty = pa.nulls(len(table), like.columns[name].type)
+    return Table({**table.columns, name: empty}, table.files)
+
+
 def _table(path: Path, columns: dict[str, pa.Array], rows: int) -> Table:
     if not rows:
         raise ValueError(f"{path}: expected at least one row below the header, found none")

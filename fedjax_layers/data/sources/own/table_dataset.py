@@ -10,6 +10,7 @@ import numpy as np
 
 from fedjax_layers.data.dataset import Dataset
 from fedjax_layers.data.sources.own.arrays import Missing, OwnTask, from_arrays
+from fedjax_layers.data.sources.own.held_out import find_test_column, test_rows, without_owner
 from fedjax_layers.data.sources.own.kinds import ColumnKind, kind_of, numbers_of, one_hot, parse_kinds, texts_of
 from fedjax_layers.data.sources.own.names import class_numbers
 from fedjax_layers.data.sources.own.table import Table
@@ -33,6 +34,7 @@ class TableOptions:
       classes: the classes in order; empty takes the sorted distinct labels.
       id: column whose values must not repeat; it is no input.
       max_categories: most categories of one column.
+      test_column: column that says which rows are set apart for testing; ``"auto"`` finds it, ``"none"`` has none.
     """
 
     label: str
@@ -44,9 +46,16 @@ class TableOptions:
     classes: tuple[str, ...] = ()
     id: str = ""
     max_categories: int = MAX_CATEGORIES
+    test_column: str = "auto"
 
 
-def table_dataset(name: str, table: Table, options: TableOptions, clients: np.ndarray | None = None) -> Dataset:
+def table_dataset(
+    name: str,
+    table: Table,
+    options: TableOptions,
+    clients: np.ndarray | None = None,
+    official_test: np.ndarray | None = None,
+) -> Dataset:
     """The data set of a table.
 
     Args:
@@ -54,6 +63,7 @@ def table_dataset(name: str, table: Table, options: TableOptions, clients: np.nd
       table: the rows.
       options: how to read them.
       clients: ``[N]`` texts, each row's client, where no column holds them.
+      official_test: ``[N]`` flags of rows that are set apart for testing, besides those of a column.
 
     Raises:
       ValueError: an unknown column, a missing value that is not allowed, a label that is no class, a repeated id, or
@@ -63,11 +73,16 @@ def table_dataset(name: str, table: Table, options: TableOptions, clients: np.nd
         if value not in get_args(allowed):
             raise unknown_name(option, value, get_args(allowed))
     kinds = parse_kinds(options.kinds, table)
-    features = _features(table, options)
+    named = (options.label, options.client, options.id, *options.features)
+    test_column = find_test_column(table, options.test_column, named)
+    test = np.zeros(len(table), bool) if official_test is None else official_test
+    if test_column:
+        test = test | test_rows(table, test_column)
+    features = _features(table, options, test_column)
     inputs, gaps = _inputs(table, features, kinds, options.max_categories)
     gaps[options.label] = _missing(table, options.label, "label")
     if options.client:
-        gaps[options.client] = _missing(table, options.client, "client")
+        gaps[options.client] = _missing(table, options.client, "client") & ~test
         clients, _ = texts_of(table, options.client)
     if options.id:
         gaps[options.id] = _missing(table, options.id, "id")
@@ -75,7 +90,7 @@ def table_dataset(name: str, table: Table, options: TableOptions, clients: np.nd
     needed = {options.label, options.client, options.id} & set(gaps)
     kept = _kept_rows(table, gaps, needed, options.missing)
     labels, classes = _labels(table, options, kinds, kept)
-    return from_arrays(
+    dataset = from_arrays(
         inputs[kept],
         labels,
         None if clients is None else clients[kept],
@@ -85,11 +100,15 @@ def table_dataset(name: str, table: Table, options: TableOptions, clients: np.nd
         preprocess="standardise",
         missing="mean",  # the gaps that are not allowed have been refused above, by name
         example_ids=kept,
+        official_test=test[kept] if test.any() else None,
         source=table.name,
     )
+    if dataset.clients is None or clients is None:
+        return dataset
+    return without_owner(dataset, test[kept] & (clients[kept] == ""))
 
 
-def _features(table: Table, options: TableOptions) -> tuple[str, ...]:
+def _features(table: Table, options: TableOptions, test_column: str) -> tuple[str, ...]:
     roles = {"label": options.label, "client": options.client, "id": options.id}
     for role, name in roles.items():
         if name:
@@ -97,7 +116,8 @@ def _features(table: Table, options: TableOptions) -> tuple[str, ...]:
     named = [name for name in roles.values() if name]
     if len(set(named)) < len(named):
         raise ValueError(f"label, client, id: expected different columns, got {', '.join(named)}")
-    features = options.features or tuple(name for name in table.columns if name not in named)
+    others = (*named, test_column)
+    features = options.features or tuple(name for name in table.columns if name not in others)
     for name in features:
         table.column(name, "features")
         if name in named:

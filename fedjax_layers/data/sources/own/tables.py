@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import cast
+
+import numpy as np
 
 from fedjax_layers.data.dataset import Dataset
 from fedjax_layers.data.source import Source
 from fedjax_layers.data.sources.own.arrays import Missing, OwnTask
 from fedjax_layers.data.sources.own.kinds import ColumnSummary, parse_kinds, summarise
 from fedjax_layers.data.sources.own.names import option_names
-from fedjax_layers.data.sources.own.table import read_csv, read_parquet
+from fedjax_layers.data.sources.own.table import Table, join_tables, read_csv, read_parquet, without_column
 from fedjax_layers.data.sources.own.table_dataset import MAX_CATEGORIES, TableOptions, table_dataset
 
 
@@ -45,6 +47,8 @@ def _csv(
     classes: tuple[str, ...] = (),
     id: str = "",  # noqa: A002  (what the users' own files call it)
     max_categories: int = MAX_CATEGORIES,
+    test_column: str = "auto",
+    test_path: str = "",
     separator: str = ",",
 ) -> Dataset:
     """A CSV file with a header, one row per example: inputs ``[N, D]`` float32, standardised.
@@ -66,15 +70,19 @@ def _csv(
       classes: the classes in order; a label that is none of them is an error. Empty takes the sorted labels.
       id: column whose values must not repeat.
       max_categories: most values of one category column.
+      test_column: column that says which rows are set apart for testing (``test`` or ``1``; ``train``, ``val`` and
+        ``0`` are not). ``"auto"`` takes a column whose cells all say train, val or test; ``"none"`` takes none.
+      test_path: a second file of the same columns whose rows, counted on from those of the first, are set apart for
+        testing. It may lack the column ``client``: then its rows are no client's.
       separator: between cells, one character.
 
     Raises:
       FileNotFoundError: no file at ``path``.
       ValueError: see :func:`table_dataset`, or the file is not a CSV.
     """
-    table = read_csv(Path(str(path)).expanduser(), separator)
-    options = table_options(label, client, features, task, missing, kinds, classes, id, max_categories)
-    return table_dataset("csv", table, options)
+    table, test = _with_test(lambda file: read_csv(file, separator), path, test_path, client)
+    options = table_options(label, client, features, task, missing, kinds, classes, id, max_categories, test_column)
+    return table_dataset("csv", table, options, official_test=test)
 
 
 def _parquet(
@@ -89,15 +97,29 @@ def _parquet(
     classes: tuple[str, ...] = (),
     id: str = "",  # noqa: A002
     max_categories: int = MAX_CATEGORIES,
+    test_column: str = "auto",
+    test_path: str = "",
 ) -> Dataset:
     """A Parquet file, one row per example; arguments as :func:`_csv`.
 
     Columns of integers, floats, decimals and flags are numbers, columns of texts whose cells are all numbers as well;
     other texts are categories. Missing are nulls and NaN.
     """
-    table = read_parquet(Path(str(path)).expanduser())
-    options = table_options(label, client, features, task, missing, kinds, classes, id, max_categories)
-    return table_dataset("parquet", table, options)
+    table, test = _with_test(read_parquet, path, test_path, client)
+    options = table_options(label, client, features, task, missing, kinds, classes, id, max_categories, test_column)
+    return table_dataset("parquet", table, options, official_test=test)
+
+
+def _with_test(
+    read: Callable[[Path], Table], path: object, test_path: object, client: object
+) -> tuple[Table, np.ndarray | None]:
+    """The rows of the file, those of the test file behind them, and flags ``[N]`` of the latter."""
+    table = read(Path(str(path)).expanduser())
+    if not test_path:
+        return table, None
+    test = read(Path(str(test_path)).expanduser())
+    flags = np.repeat([False, True], [len(table), len(test)])
+    return join_tables([table, without_column(test, table, str(client))]), flags
 
 
 def table_options(
@@ -110,6 +132,7 @@ def table_options(
     classes: object,
     id_column: str,
     max_categories: int,
+    test_column: str,
 ) -> TableOptions:
     """Options as a command line hands them over: one name without a tuple around it, a column called 7 as a number."""
     return TableOptions(
@@ -122,6 +145,7 @@ def table_options(
         classes=option_names(classes),
         id=str(id_column),
         max_categories=max_categories,
+        test_column=str(test_column),
     )
 
 
@@ -133,6 +157,7 @@ CSV = Source(
     citation="the user's own",
     build=_csv,
     clients="column",
+    own=True,
     obtain="path names the file, label the column to predict",
 )
 
@@ -144,5 +169,6 @@ PARQUET = Source(
     citation="the user's own",
     build=_parquet,
     clients="column",
+    own=True,
     obtain="path names the file, label the column to predict",
 )
