@@ -10,6 +10,7 @@ from fedjax_layers.algorithms import registry
 from fedjax_layers.cli.flags import flag_fields, flag_of
 from fedjax_layers.names import unknown_name
 from fedjax_layers.simulation.config import RunConfig
+from fedjax_layers.simulation.conform import kinds_of_text
 from fedjax_layers.simulation.option_homes import Owner, algorithm_owner, everyone, owners, place_of
 from fedjax_layers.simulation.sweeps.grid import plain
 
@@ -48,7 +49,8 @@ def routed(
             if prefix in ("", "algorithm") and any(bare in algorithm_owner(a).options for a in beside if a in registry):
                 continue
             raise nobodys(flag, bare, prefix, own, config)
-        found.setdefault(place[0], {})[place[1]] = value_of(value)
+        takers = [owner.options[bare] for owner in own if owner.field == place[0] and bare in owner.options]
+        found.setdefault(place[0], {})[place[1]] = value_of(value, kinds_of_text(takers[0], bare))
     return found
 
 
@@ -66,8 +68,10 @@ def pairs(unknown: Sequence[str]) -> list[tuple[str, str]]:
     return found
 
 
-def value_of(text: str) -> Any:
-    """A value as written, or several separated by commas."""
+def value_of(text: str, kinds: tuple[Any, ...] = ()) -> Any:
+    """A value as written, or several separated by commas; where it can be text alone, of ``kinds``, all are texts."""
+    if kinds:
+        return tuple(text.split(",")) if "," in text and kinds != (str,) else text
     return tuple(plain(part) for part in text.split(",")) if "," in text else plain(text)
 
 

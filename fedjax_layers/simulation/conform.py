@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import numbers
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from fedjax_layers.names import unknown_name
@@ -29,8 +30,7 @@ def conform(argument: str, value: Any, hint: Any) -> Any:
     Raises:
       ValueError: the value is of none of these kinds.
     """
-    union = typing.get_origin(hint) in (typing.Union, types.UnionType)
-    known = [kind for kind in (typing.get_args(hint) if union else (hint,)) if _is_known(kind)]
+    known = [kind for kind in _kinds(hint) if _is_known(kind)]
     if not known:
         return value
     for kind in known:
@@ -41,6 +41,18 @@ def conform(argument: str, value: Any, hint: Any) -> Any:
     if typing.get_origin(known[0]) is typing.Literal:
         raise unknown_name(argument, value, typing.get_args(known[0]))
     raise ValueError(f"{argument}: expected {' or '.join(_spoken(kind) for kind in known)}, got {value!r}")
+
+
+def kinds_of_text(taker: Callable[..., Any], name: str) -> tuple[Any, ...]:
+    """Of an option that is text or a list of texts, ``7`` and ``true`` among them, which of the two; else nothing."""
+    hints = typing.get_type_hints(taker.func if isinstance(taker, functools.partial) else taker)
+    known = [kind for kind in _kinds(hints.get(name, Any)) if _is_known(kind) and kind is not type(None)]
+    return tuple(known) if all(kind in (str, tuple[str, ...]) for kind in known) else ()
+
+
+def _kinds(hint: Any) -> tuple[Any, ...]:
+    union = typing.get_origin(hint) in (typing.Union, types.UnionType)
+    return typing.get_args(hint) if union else (hint,)
 
 
 def _is_known(kind: Any) -> bool:
