@@ -18,11 +18,7 @@ def _table(tmp_path):
 def test_names_that_look_like_numbers_and_flags_are_names():
     outcome = cli(*SHOW, "--natural-clients", "2,3", "--classes", "false,true")
     assert outcome.code == 0, outcome.err
-    assert (
-        "csv: 2 clients, 40 examples (train 26, val 8, test 8), 2 classes"
-        in outcome.out.replace("train 24", "train 26")
-        or True
-    )
+    assert "csv: 2 clients, 40 examples (train 24, val 8, test 8), 2 classes" in outcome.out
     assert "client 0 (2)" in outcome.out
     assert "client 1 (3)" in outcome.out
 
@@ -39,7 +35,5 @@ def test_so_many_of_the_natural_clients():
 
 
 def test_the_test_part_can_be_pooled_by_a_flag():
-    assert "test 16)" in cli(*SHOW).out
-    pooled = cli(*SHOW, "--official-test", "pool")
-    assert "test 16)" in pooled.out
-    assert pooled.out != cli(*SHOW).out
+    apart, pooled = (cli(*SHOW, *flags).out for flags in ((), ("--official-test", "pool")))
+    assert apart.split("Partition hash: ")[1] != pooled.split("Partition hash: ")[1]
