@@ -13,7 +13,8 @@ source that needs them.
 what files hold     ``columns``, ``files``, ``source``, ``parts``, ``idx``; one file per set in ``sources/``
 kept for next time  ``cache`` (memory-mapped arrays), ``builders`` and ``prepared`` (TFDS)
 one data set        ``dataset``, ``preprocess``, ``augmentation``, ``feature_shift``, ``text``
-clients             ``partitions/``, ``splits``, ``leaks``, ``federate``, ``client_data``, ``partition_file``
+clients             ``partitions/``, ``owners``, ``natural_clients``, ``splits``, ``leaks``, ``federate``,
+                    ``client_data``, ``partition_file``
 ==================  ================================================================================
 """
 

@@ -56,6 +56,7 @@ def _client_folder(
     features: tuple[str, ...] = (),
     task: str = "auto",
     missing: str = "error",
+    missing_values: tuple[str, ...] = (),
     kinds: tuple[str, ...] = (),
     classes: tuple[str, ...] = (),
     id: str = "",  # noqa: A002
@@ -77,6 +78,7 @@ def _client_folder(
       features: of CSV files, see ``csv``.
       task: of CSV and npz files, see ``csv``.
       missing: of CSV and npz files, see ``csv``.
+      missing_values: of CSV files, see ``csv``.
       kinds: of CSV files, see ``csv``.
       classes: of CSV and npz files, see ``csv``.
       id: of CSV files, see ``csv``.
@@ -112,7 +114,7 @@ def _client_folder(
         max_categories=max_categories,
         test_column=str(test_column),
     )
-    return _tables_by_client(places, root, options)
+    return _tables_by_client(places, root, options, option_names(missing_values))
 
 
 class _Place(NamedTuple):
@@ -207,9 +209,11 @@ def _files(places: Sequence[_Place], root: Path) -> list[tuple[str, Path, bool]]
     return files
 
 
-def _tables_by_client(places: Sequence[_Place], root: Path, options: TableOptions) -> Dataset:
+def _tables_by_client(
+    places: Sequence[_Place], root: Path, options: TableOptions, missing_values: Sequence[str]
+) -> Dataset:
     files = _files(places, root)
-    tables = [read_csv(path) for _, path, _ in files]
+    tables = [read_csv(path, missing_values=missing_values) for _, path, _ in files]
     rows = [len(table) for table in tables]
     owners = np.repeat([client for client, _, _ in files], rows)
     test = np.repeat([of_test for _, _, of_test in files], rows)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from fedjax_layers.data.sources.own.names import numbered, option_names
+from fedjax_layers.data.sources.own.odd_cells import why_refused
 from fedjax_layers.data.sources.own.table import Table
 from fedjax_layers.names import unknown_name
 
@@ -27,12 +28,14 @@ class ColumnSummary:
       kind: ``number``, ``category``, or ``unsupported`` (dates, lists ...).
       missing: cells without a value.
       distinct: different values.
+      refused: why the column cannot be read as that, with the cell; empty where it can.
     """
 
     name: str
     kind: ColumnKind
     missing: int
     distinct: int
+    refused: str = ""
 
 
 def parse_kinds(kinds: object, table: Table) -> dict[str, ColumnKind]:
@@ -140,7 +143,12 @@ def one_hot(table: Table, name: str, limit: int) -> np.ndarray:
 
 def summarise(table: Table, overrides: Mapping[str, ColumnKind]) -> list[ColumnSummary]:
     """Every column in the files' order, with the kind that it would be read as."""
-    return [_summary(name, cells, overrides.get(name) or kind_of(cells)) for name, cells in table.columns.items()]
+    found = []
+    for name, cells in table.columns.items():
+        summary = _summary(name, cells, overrides.get(name) or kind_of(cells))
+        doubtful = summary.kind == "category" and name not in overrides
+        found.append(dataclasses.replace(summary, refused=why_refused(table, name) if doubtful else ""))
+    return found
 
 
 def _summary(name: str, cells: pa.Array, kind: ColumnKind) -> ColumnSummary:

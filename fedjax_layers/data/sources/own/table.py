@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 # What a CSV cell says where nothing is known; blanks around a cell do not count.
-MISSING = ("", "?", "NA", "N/A", "n/a", "NaN", "nan", "NULL", "null", "None")
+MISSING = ("", "?", "NA", "N/A", "n/a", "NaN", "nan", "NULL", "null", "None", "<NA>", "#N/A", "#NA")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -56,8 +56,10 @@ class Table:
         return self.columns[name]
 
 
-def read_csv(path: Path, separator: str = ",") -> Table:
+def read_csv(path: Path, separator: str = ",", missing_values: Sequence[str] = ()) -> Table:
     """A CSV file with a header, UTF-8, gzipped or not; every cell as text without the blanks around it.
+
+    Missing is what ``MISSING`` and ``missing_values`` list.
 
     Raises:
       FileNotFoundError: there is no such file.
@@ -82,16 +84,15 @@ def read_csv(path: Path, separator: str = ",") -> Table:
         table = csv.read_csv(path, read_options=read, parse_options=parse, convert_options=texts)
     except (pa.ArrowInvalid, OSError) as error:
         raise ValueError(f"{path}: expected a CSV file with a header, could not read it ({_line(error)})") from error
-    gaps = pa.array(MISSING)
     columns = {}
     for name in names:
         cells = pc.utf8_trim_whitespace(table.column(name).combine_chunks())
-        columns[name] = pc.if_else(pc.is_in(cells, value_set=gaps), pa.scalar(None, pa.string()), cells)
+        columns[name] = _without(cells, (*MISSING, *missing_values))
     return _table(path, columns, table.num_rows)
 
 
-def read_parquet(path: Path) -> Table:
-    """A Parquet file; null and NaN are missing.
+def read_parquet(path: Path, missing_values: Sequence[str] = ()) -> Table:
+    """A Parquet file; null and NaN are missing, and in columns of texts what ``missing_values`` lists.
 
     Raises:
       FileNotFoundError: there is no such file.
@@ -113,7 +114,8 @@ def read_parquet(path: Path) -> Table:
         cells = table.column(name).combine_chunks()
         if pa.types.is_dictionary(cells.type):
             cells = cells.dictionary_decode()
-        columns[name] = cells.cast(pa.string()) if pa.types.is_large_string(cells.type) else cells
+        cells = cells.cast(pa.string()) if pa.types.is_large_string(cells.type) else cells
+        columns[name] = _without(cells, missing_values) if pa.types.is_string(cells.type) else cells
     return _table(path, columns, table.num_rows)
 
 
@@ -144,6 +146,15 @@ def without_column(table: Table, like: Table, name: str) -> Table:
         return table
     empty = pa.nulls(len(table), like.columns[name].type)
     return Table({**table.columns, name: empty}, table.files)
+
+
+def _without(cells: pa.Array, missing: Sequence[str]) -> pa.Array:
+    """Texts with those that stand for nothing as null."""
+    import pyarrow as pa  # noqa: PLC0415
+    import pyarrow.compute as pc  # noqa: PLC0415
+
+    gaps = pc.is_in(cells, value_set=pa.array(missing, pa.string()))
+    return pc.if_else(gaps, pa.scalar(None, pa.string()), cells)
 
 
 def _table(path: Path, columns: dict[str, pa.Array], rows: int) -> Table:

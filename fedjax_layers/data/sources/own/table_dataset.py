@@ -13,6 +13,7 @@ from fedjax_layers.data.sources.own.arrays import Missing, OwnTask, from_arrays
 from fedjax_layers.data.sources.own.held_out import find_test_column, test_rows, without_owner
 from fedjax_layers.data.sources.own.kinds import ColumnKind, kind_of, numbers_of, one_hot, parse_kinds, texts_of
 from fedjax_layers.data.sources.own.names import class_numbers
+from fedjax_layers.data.sources.own.odd_cells import why_refused
 from fedjax_layers.data.sources.own.table import Table
 from fedjax_layers.names import unknown_name
 
@@ -134,6 +135,8 @@ def _inputs(
     columns, gaps = [], {}
     for name in features:
         kind = kinds.get(name) or kind_of(table.columns[name])
+        if kind == "category" and name not in kinds:
+            _refuse(table, name)
         if kind == "unsupported":
             found = f"{table.columns[name].type}; a list of features can leave it out"
             raise ValueError(f"{table.name}, column {name}: expected numbers or texts, got {found}")
@@ -143,6 +146,13 @@ def _inputs(
             raise ValueError(f"{table.name}, column {name}: expected at least one value, found none")
         columns.append(column)
     return np.concatenate(columns, axis=1, dtype=np.float64), gaps
+
+
+def _refuse(table: Table, name: str) -> None:
+    """Raise ``ValueError`` for a column that nobody should take for categories."""
+    why = why_refused(table, name)
+    if why:
+        raise ValueError(why)
 
 
 def _missing(table: Table, name: str, option: str) -> np.ndarray:
@@ -185,6 +195,8 @@ def _labels(
     name = options.label
     kind = kinds.get(name) or kind_of(table.columns[name])
     texts = kind == "category"
+    if texts and name not in kinds and not options.classes:
+        _refuse(table, name)
     if options.task == "regression":
         return numbers_of(table, name)[kept], ()
     if not texts:

@@ -43,6 +43,7 @@ def _csv(
     features: tuple[str, ...] = (),
     task: str = "auto",
     missing: str = "error",
+    missing_values: tuple[str, ...] = (),
     kinds: tuple[str, ...] = (),
     classes: tuple[str, ...] = (),
     id: str = "",  # noqa: A002  (what the users' own files call it)
@@ -54,7 +55,8 @@ def _csv(
     """A CSV file with a header, one row per example: inputs ``[N, D]`` float32, standardised.
 
     A column whose cells are all numbers is a number; any other is a category and becomes one input per value, in
-    sorted order. Missing is a cell that is empty or says ``?``, ``NA``, ``N/A``, ``NaN``, ``NULL`` or ``None``.
+    sorted order, unless most of its cells look like numbers or dates, which is refused by row and column. Missing is a
+    cell that is empty or says ``?``, ``NA``, ``N/A``, ``NaN``, ``NULL`` or ``None``.
     ``example_ids`` are rows counted from 0. :func:`describe` shows what would be read.
 
     Args:
@@ -66,6 +68,7 @@ def _csv(
         regression.
       missing: ``"error"``; ``"drop"`` leaves out rows with a missing value; ``"mean"`` puts the training mean in
         the place of a missing input (a label or client must be there).
+      missing_values: further texts that say that nothing is known, e.g. ``unknown``.
       kinds: overrides like ``"age:number"`` and ``"ward:category"``.
       classes: the classes in order; a label that is none of them is an error. Empty takes the sorted labels.
       id: column whose values must not repeat.
@@ -80,7 +83,9 @@ def _csv(
       FileNotFoundError: no file at ``path``.
       ValueError: see :func:`table_dataset`, or the file is not a CSV.
     """
-    table, test = _with_test(lambda file: read_csv(file, separator), path, test_path, client)
+    table, test = _with_test(
+        lambda file: read_csv(file, separator, option_names(missing_values)), path, test_path, client
+    )
     options = table_options(label, client, features, task, missing, kinds, classes, id, max_categories, test_column)
     return table_dataset("csv", table, options, official_test=test)
 
@@ -93,6 +98,7 @@ def _parquet(
     features: tuple[str, ...] = (),
     task: str = "auto",
     missing: str = "error",
+    missing_values: tuple[str, ...] = (),
     kinds: tuple[str, ...] = (),
     classes: tuple[str, ...] = (),
     id: str = "",  # noqa: A002
@@ -105,7 +111,7 @@ def _parquet(
     Columns of integers, floats, decimals and flags are numbers, columns of texts whose cells are all numbers as well;
     other texts are categories. Missing are nulls and NaN.
     """
-    table, test = _with_test(read_parquet, path, test_path, client)
+    table, test = _with_test(lambda file: read_parquet(file, option_names(missing_values)), path, test_path, client)
     options = table_options(label, client, features, task, missing, kinds, classes, id, max_categories, test_column)
     return table_dataset("parquet", table, options, official_test=test)
 
