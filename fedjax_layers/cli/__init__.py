@@ -3,42 +3,44 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
 
+from fedjax_layers.cli.interrupt import INTERRUPTED, graceful_interrupt
+from fedjax_layers.cli.status import Status, make_console
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code: 0 done, 2 bad input (one line says which), 130 interrupted."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    console = make_console()
+    try:
+        with graceful_interrupt(console, grace=0), Status(console) as status, _warnings_in_a_line():
+            return _command(arguments, status)
+    except KeyboardInterrupt:  # before the first round, or the second Ctrl-C of a run
+        print("fedjax-layers: interrupted", file=sys.stderr)  # noqa: T201
+        return INTERRUPTED
+
+
+def _command(arguments: Sequence[str], status: Status) -> int:
     _one_device_per_core()
-    from fedjax_layers.cli import compare, data, doctor, inspect, merge, pretrain, run, sweep  # noqa: PLC0415  (after the number of devices is set)
-    from fedjax_layers.cli.arguments import parse  # noqa: PLC0415
+    from fedjax_layers.cli.arguments import parse  # noqa: PLC0415  (after the number of devices is set)
     from fedjax_layers.cli.usage import UsageError  # noqa: PLC0415
 
-    commands = {
-        "run": run.command,
-        "compare": compare.command,
-        "sweep": sweep.command,
-        "merge": merge.command,
-        "inspect": inspect.command,
-        "pretrain": pretrain.command,
-        "doctor": doctor.command,
-        "data": data.command,
-    }
     try:
         options = parse(arguments)
-        with _warnings_in_a_line():
-            return commands[options.command](options)
+        options.status = status
+        # Only what this command needs is imported: a refusal should not wait for the others.
+        return int(importlib.import_module(f"fedjax_layers.cli.{options.command}").command(options))
     except SystemExit as done:  # help was asked for
         return int(done.code or 0)
     except UsageError as error:
+        status.stop()
         print(f"fedjax-layers: {error}", file=sys.stderr)  # noqa: T201
         return 2
-    except KeyboardInterrupt:  # before the first round, or the second Ctrl-C of a run
-        print("fedjax-layers: interrupted", file=sys.stderr)  # noqa: T201
-        return run.INTERRUPTED
 
 
 @contextlib.contextmanager

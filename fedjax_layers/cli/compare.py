@@ -8,29 +8,23 @@ from pathlib import Path
 from typing import Any
 
 import jax
-from rich.console import Console
 
 from fedjax_layers.algorithms import registry
 from fedjax_layers.cli.arguments import config_of
-from fedjax_layers.cli.display import (
-    Interrupt,
-    cut_lines,
-    graceful_interrupt,
-    make_console,
-    results_table,
-    team_lines,
-)
+from fedjax_layers.cli.display import cut_lines, results_table, team_lines
 from fedjax_layers.cli.given import refuse_unused
+from fedjax_layers.cli.interrupt import Interrupt, graceful_interrupt
 from fedjax_layers.cli.run import describe, out_folder, remembered_axis, run_one, stopped, usage_errors
+from fedjax_layers.cli.status import Status
 from fedjax_layers.cli.usage import UsageError
+from fedjax_layers.data import ClientData
 from fedjax_layers.names import options_of
-from fedjax_layers.ops import ClientAxis
 from fedjax_layers.simulation.comparison import FEWEST_SEEDS, compare_runs, differences_of, statistics_of
 from fedjax_layers.simulation.config import RunConfig, has_teams
 from fedjax_layers.simulation.probe import AxisChoice
 from fedjax_layers.simulation.records import RunDirectory, to_json
 from fedjax_layers.simulation.scoring import LOWER_IS_BETTER
-from fedjax_layers.simulation.setup import assemble, prepare
+from fedjax_layers.simulation.setup import assemble, check_fit, load_clients
 
 # Runs after which compiled programs are dropped: on CPU each one maps memory, and a process has only so many maps.
 _KEPT_PROGRAMS = 12
@@ -38,22 +32,23 @@ _KEPT_PROGRAMS = 12
 
 def command(options: argparse.Namespace) -> int:
     """Compare algorithms; returns the exit code."""
-    console = make_console()
+    status: Status = options.status
     configs = _configs(options)
     first = configs[0]
     folder = out_folder(options, f"compare-{first.dataset}")
+    record = {"runs": [to_json(c) for c in configs]}
     with usage_errors():
-        unprobed = AxisChoice(ClientAxis(), {})
-        look = prepare(first, options.data_dir, unprobed)  # bad data, models and options show before any run
-        for config in configs[1 : len(configs) // options.seeds]:
-            assemble(config, look.data, unprobed)
-        record = {"runs": [to_json(c) for c in configs]}
+        RunDirectory.check(folder, record, resume=options.resume)
+        status.say(f"loading {first.dataset}")
+        shared = load_clients(first, options.data_dir)
+        for config in configs[: len(configs) // options.seeds]:  # what does not fit shows before any run
+            check_fit(config, shared)
         RunDirectory.create(folder, record, resume=options.resume)
-    with graceful_interrupt() as interrupt:
-        done = _run_all(console, options, configs, folder, interrupt)
+    with graceful_interrupt(status.console) as interrupt:
+        done = _run_all(options, configs, folder, shared, interrupt)
     if done is None:
-        return stopped(console, folder)
-    _report(console, done, folder, first)
+        return stopped(status, folder)
+    _report(status, done, folder, first)
     return 0
 
 
@@ -85,25 +80,33 @@ def _left_out(name: str, names: Sequence[str]) -> dict[str, Any]:
 
 
 def _run_all(
-    console: Console,
     options: argparse.Namespace,
     configs: Sequence[RunConfig],
     folder: Path,
+    shared: ClientData,
     interrupt: Interrupt,
 ) -> list[RunDirectory] | None:
-    """Every run in turn; one already finished is kept. All runs use the client axis that the first one chose."""
+    """Every run in turn; one already finished is kept. All runs use the client axis that the first one chose.
+
+    ``shared`` are the data of the first config; runs of the same seed are of the same data.
+    """
+    status: Status = options.status
     axis: AxisChoice | None = None
+    seed = configs[0].seed
     done = []
     for config in configs:
         own = folder / config.algorithm / f"seed-{config.seed}"
         directory = RunDirectory.create(own, config, resume=options.resume)
         axis = axis or remembered_axis(own)
         if not (own / "summary.json").exists():
-            experiment = prepare(config, options.data_dir, axis)
+            if config.seed != seed:
+                status.say(f"loading {config.dataset}, seed {config.seed}")
+                shared, seed = load_clients(config, options.data_dir), config.seed
+            experiment = assemble(config, shared, axis, say=status.say)
             if axis is None:
-                console.print(describe(experiment), soft_wrap=True)
+                status.console.print(describe(experiment), soft_wrap=True)
                 axis = experiment.axis
-            if run_one(console, experiment, directory, interrupt, resume=options.resume) is None:
+            if run_one(status, experiment, directory, interrupt, resume=options.resume) is None:
                 return None
         done.append(directory)
         if len(done) % _KEPT_PROGRAMS == 0:
@@ -111,13 +114,15 @@ def _run_all(
     return done
 
 
-def _report(console: Console, done: Sequence[RunDirectory], folder: Path, config: RunConfig) -> None:
+def _report(status: Status, done: Sequence[RunDirectory], folder: Path, config: RunConfig) -> None:
     rows = compare_runs(done, config.moment, config.selection)
-    whole = RunDirectory(folder)
+    status.say("comparing the results")
+    whole, console = RunDirectory(folder), status.console
     summaries = [d.read("summary") for d in done]
     tests = statistics_of(summaries)
     differences = differences_of(summaries)
     whole.write_summary({"algorithms": rows, **tests, "differences": differences})
+    status.stop()
     clients, rounds = rows[0]["clients"], rows[0]["rounds"]
     seeds = len(done) // len(rows)
     title = f"{config.dataset}, {clients} clients, {rounds} rounds, {seeds} seed{'s' if seeds > 1 else ''}; "

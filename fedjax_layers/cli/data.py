@@ -13,7 +13,6 @@ from rich.table import Table
 
 from fedjax_layers import data
 from fedjax_layers.cli.arguments import config_of
-from fedjax_layers.cli.display import make_console
 from fedjax_layers.cli.given import refuse_unused
 from fedjax_layers.cli.run import usage_errors
 from fedjax_layers.cli.usage import UsageError
@@ -28,9 +27,8 @@ _MOST_ROWS = 40  # clients listed one by one
 def command(options: argparse.Namespace) -> int:
     """Run ``list``, ``prepare`` or ``show``; returns 0."""
     actions = {"list": list_sets, "prepare": prepare, "show": show}
-    console = make_console()
     with usage_errors():
-        actions[options.action](options, console)
+        actions[options.action](options, options.status.console)
     return 0
 
 

@@ -10,7 +10,6 @@ from pathlib import Path
 import jax
 
 from fedjax_layers import data
-from fedjax_layers.cli.display import make_console
 from fedjax_layers.simulation.config import RunConfig
 from fedjax_layers.simulation.history import History
 from fedjax_layers.simulation.records import environment
@@ -20,8 +19,7 @@ from fedjax_layers.simulation.simulate import run_periods, start_state
 
 def command(options: argparse.Namespace) -> int:
     """Print versions, devices and data, and run one round; returns 0 if it ran."""
-    del options
-    console = make_console()
+    console = options.status.console
     about = environment()
     for name, version in about["versions"].items():
         console.print(f"{name:24} {version or 'not installed'}")
@@ -32,7 +30,8 @@ def command(options: argparse.Namespace) -> int:
     where = f"{folder}{'' if folder and Path(folder).is_dir() else ' (no such folder)'}" if folder else "not set"
     console.print(f"{data.DATA_DIR_VARIABLE:24} {where}", soft_wrap=True)
     start = time.perf_counter()
-    experiment = prepare(RunConfig(rounds=1, client_width="all"))
+    experiment = prepare(RunConfig(rounds=1, client_width="all"), say=options.status.say)
+    options.status.say("compiling and running one round")
     state = start_state(experiment.builder, experiment.plan, experiment.inputs)
     for done, *_ in run_periods(experiment.builder, experiment.plan, experiment.inputs, state, History(), 1):
         seconds = time.perf_counter() - start

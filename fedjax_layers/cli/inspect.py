@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from fedjax_layers.cli.client_table import client_table, describe_clients
-from fedjax_layers.cli.display import make_console
 from fedjax_layers.cli.run import usage_errors
 from fedjax_layers.cli.usage import UsageError
 from fedjax_layers.names import unknown_name
@@ -34,7 +33,7 @@ def command(options: argparse.Namespace) -> int:
     if options.csv:
         _write_csv(arrays)
         return 0
-    console = make_console()
+    console = options.status.console
     console.print(client_table(arrays, moment, selection))
     console.print(describe_clients(moment, selection), soft_wrap=True, markup=False)
     return 0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 
-from fedjax_layers.cli.display import make_console
 from fedjax_layers.cli.run import usage_errors
 from fedjax_layers.cli.sweep import report
 from fedjax_layers.simulation.sweeps.store import merge
@@ -14,5 +13,5 @@ def command(options: argparse.Namespace) -> int:
     """Join them; returns the exit code."""
     with usage_errors():
         store = merge(options.parts, options.out)
-    report(make_console(), store)
+    report(options.status, store)
     return 0

@@ -11,27 +11,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
 
 from fedjax_layers.cli.arguments import config_of
-from fedjax_layers.cli.display import (
-    Interrupt,
-    RoundsProgress,
-    cut_lines,
-    graceful_interrupt,
-    make_console,
-    results_table,
-    team_lines,
-)
+from fedjax_layers.cli.display import cut_lines, results_table, team_lines
 from fedjax_layers.cli.given import refuse_unused
+from fedjax_layers.cli.interrupt import INTERRUPTED, Interrupt, graceful_interrupt
+from fedjax_layers.cli.progress import RoundsProgress
+from fedjax_layers.cli.status import Status
 from fedjax_layers.cli.usage import UsageError
 from fedjax_layers.simulation.config import RunConfig
 from fedjax_layers.simulation.experiment import execute
 from fedjax_layers.simulation.probe import AxisChoice, recorded_axis
 from fedjax_layers.simulation.records import RunDirectory
 from fedjax_layers.simulation.setup import Experiment, prepare
-
-INTERRUPTED = 130
 
 
 def command(options: argparse.Namespace) -> int:
@@ -43,30 +35,33 @@ def command(options: argparse.Namespace) -> int:
 
 def run_config(options: argparse.Namespace, config: RunConfig, name: str) -> int:
     """One run into its directory, with progress; returns the exit code. ``name`` is that of a new directory."""
-    console = make_console()
+    status: Status = options.status
     folder = out_folder(options, name)
     with usage_errors():
-        experiment = prepare(config, options.data_dir, remembered_axis(folder) if options.resume else None)
+        RunDirectory.check(folder, config, resume=options.resume)
+        axis = remembered_axis(folder) if options.resume else None
+        experiment = prepare(config, options.data_dir, axis, say=status.say)
         directory = RunDirectory.create(folder, config, resume=options.resume)
-    console.print(describe(experiment), soft_wrap=True)
-    with graceful_interrupt() as interrupt:
-        summary = run_one(console, experiment, directory, interrupt, resume=options.resume)
+    status.console.print(describe(experiment), soft_wrap=True)
+    with graceful_interrupt(status.console) as interrupt:
+        summary = run_one(status, experiment, directory, interrupt, resume=options.resume)
+    status.stop()
     if summary is None:
-        return stopped(console, folder)
-    console.print(results_table([summary], f"{config.dataset}, {summary['clients']} clients, {config.rounds} rounds"))
+        return stopped(status, folder)
+    title = f"{config.dataset}, {summary['clients']} clients, {config.rounds} rounds"
+    status.console.print(results_table([summary], title))
     for line in (*team_lines(summary), *cut_lines(summary), f"Run directory: {folder}"):
-        console.print(line, soft_wrap=True)
+        status.console.print(line, soft_wrap=True)
     return 0
 
 
 def run_one(
-    console: Console, experiment: Experiment, directory: RunDirectory, interrupt: Interrupt, *, resume: bool
+    status: Status, experiment: Experiment, directory: RunDirectory, interrupt: Interrupt, *, resume: bool
 ) -> dict[str, Any] | None:
     """Execute with progress; ``None`` if the user stopped it."""
     config = experiment.config
-    label = f"{config.algorithm}, seed {config.seed}"
-    with RoundsProgress(console, label, config.rounds, interrupt) as progress:
-        summary, _ = execute(experiment, directory, resume=resume, progress=progress)
+    progress = RoundsProgress(status, f"{config.algorithm}, seed {config.seed}", config.rounds, interrupt)
+    summary, _ = execute(experiment, directory, resume=resume, progress=progress, say=progress.say)
     return summary or None
 
 
@@ -121,7 +116,8 @@ def _in_teams(experiment: Experiment) -> str:
     return f" in {len(sizes)} team{'s' if len(sizes) > 1 else ''} of {span}"
 
 
-def stopped(console: Console, folder: Path) -> int:
+def stopped(status: Status, folder: Path) -> int:
     """Tell how to go on."""
-    console.print(f"Stopped. Go on with the same command and --out {folder} --resume", soft_wrap=True)
+    status.stop()
+    status.console.print(f"Stopped. Go on with the same command and --out {folder} --resume", soft_wrap=True)
     return INTERRUPTED

@@ -10,12 +10,13 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from fedjax_layers.cli.arguments import config_of
-from fedjax_layers.cli.display import SweepProgress, graceful_interrupt, make_console, ranking_table
+from fedjax_layers.cli.display import ranking_table
 from fedjax_layers.cli.given import refuse_unused
+from fedjax_layers.cli.interrupt import graceful_interrupt
+from fedjax_layers.cli.progress import SweepProgress
 from fedjax_layers.cli.run import out_folder, stopped, usage_errors
+from fedjax_layers.cli.status import Status
 from fedjax_layers.cli.usage import UsageError
 from fedjax_layers.simulation.config import RunConfig
 from fedjax_layers.simulation.sweeps.branches import StoppedError
@@ -33,7 +34,8 @@ _SHOWN = 10  # settings of the printed ranking
 
 def command(options: argparse.Namespace) -> int:
     """Run a sweep; returns the exit code."""
-    console = make_console()
+    status: Status = options.status
+    console = status.console
     with usage_errors():
         runs = _runs(options)
         shard, stopping = _shard(options, len(runs)), Stopping(tuple(options.rungs), options.keep)
@@ -41,6 +43,8 @@ def command(options: argparse.Namespace) -> int:
         first = runs[0].config
         folder = out_folder(options, f"sweep-{first.algorithm}-{first.dataset}")
         rule = {"stopping": stopping, "width": options.run_width}
+        SweepStore.check(folder, runs, rule, shard, resume=options.resume)
+        status.say("checking that every run fits its data and model")
         check_runs(runs, stopping, options.data_dir)
         store = SweepStore.create(folder, runs, rule, shard, resume=options.resume)
     own = shard.own(runs)
@@ -52,24 +56,28 @@ def command(options: argparse.Namespace) -> int:
         console.print(f"{kind}: {_how(record)}", soft_wrap=True)
 
     computer = Computer(options.data_dir, width=width, stopping=stopping, remembered=store.programs, say=say)
-    with graceful_interrupt() as interrupt, SweepProgress(console, left, first.rounds, interrupt) as progress:
+    with graceful_interrupt(console) as interrupt:
+        progress = SweepProgress(status, left, first.rounds, interrupt)
         try:
             with usage_errors():
                 run_sweep(own, computer, store=store, stopping=stopping, tick=progress.tick, on_rows=progress.finished)
         except StoppedError:
-            return stopped(console, folder)
-    report(console, store)
+            return stopped(status, folder)
+    report(status, store)
     return 0
 
 
-def report(console: Console, store: SweepStore) -> None:
+def report(status: Status, store: SweepStore) -> None:
     """Write the table and the picture, print the best settings."""
+    status.say("ranking the settings")
+    console = status.console
     names = list(dict.fromkeys(name for run in store.config["runs"].values() for name in run["setting"]))
     ranking = finish_sweep(store, names)
     rows = [store.rows[number] for number in sorted(store.rows)]
     metric = headline_of(rows)
     seeds = len({row["seed"] for row in rows})
     title = f"{len(ranking)} settings, {seeds} seed{'s' if seeds > 1 else ''}; best by validation, {metric}"
+    status.stop()
     console.print(ranking_table(ranking[:_SHOWN], names, title))
     files = ["results.csv", "results.parquet", "summary.json"]
     try:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from fedjax_layers.models.params_file import save_params
+from fedjax_layers.simulation.announce import Say, say_nothing
 from fedjax_layers.simulation.checkpoint import Checkpoints
 from fedjax_layers.simulation.compile_clock import compile_clock
 from fedjax_layers.simulation.config import RunConfig
@@ -33,6 +34,7 @@ def execute(
     *,
     resume: bool = False,
     progress: Progress | None = None,
+    say: Say = say_nothing,
 ) -> tuple[dict[str, Any], History]:
     """Run to the end, or to where ``progress`` returns True.
 
@@ -41,6 +43,7 @@ def execute(
       directory: where records and checkpoints are written on the way; ``None`` writes nothing.
       resume: go on from the newest checkpoint, if there is one.
       progress: called after each evaluation with (rounds done, history); True stops, after a checkpoint.
+      say: told what begins outside of the rounds: compiling, control cuts, saving.
 
     Returns:
       The summary (empty if the run was stopped) and the history.
@@ -48,10 +51,12 @@ def execute(
     started = time.perf_counter()
     with compile_clock() as clock, _Recorder(directory, resume) as recorder:
         builder, inputs = experiment.builder, experiment.inputs
+        say("compiling the start")
         state, history = recorder.restore(start_state(builder, experiment.plan, inputs))
         first_round = history.rounds_done
         recorder.begin(experiment, first_round)
-        state, complete = _run_rounds(experiment, state, history, recorder, progress)
+        say("compiling and running the first rounds")
+        state, complete = _run_rounds(experiment, state, history, recorder, progress, say)
         if not complete:
             return {}, history
         unseen = experiment.data.unseen
@@ -65,9 +70,10 @@ def execute(
         "wall_seconds": seconds,
         "peak_memory_bytes": peak_memory_bytes(),
     }
-    summary = summary_of(experiment, history, timing)
+    summary = summary_of(experiment, history, timing, say)
     summary["unseen"] = unseen_summary(history, adapted, unseen, experiment.data.sizes["train"])
     if directory is not None:
+        say("writing the results")
         facts = client_facts(experiment.data, experiment.team_of)
         directory.write_clients(facts | client_arrays(history) | adapted)
         directory.write_summary(summary)
@@ -78,7 +84,7 @@ def execute(
 
 
 def _run_rounds(
-    experiment: Experiment, state: Any, history: History, recorder: _Recorder, progress: Progress | None
+    experiment: Experiment, state: Any, history: History, recorder: _Recorder, progress: Progress | None, say: Say
 ) -> tuple[Any, bool]:
     """All rounds and the last local phase: the state, and False if ``progress`` stopped them."""
     config, builder, plan, inputs = experiment.config, experiment.builder, experiment.plan, experiment.inputs
@@ -94,6 +100,7 @@ def _run_rounds(
             break
         if stopped:
             return state, False
+    say("after the last round")
     finish_run(builder, plan, inputs, state, history)
     return state, True
 
@@ -136,7 +143,9 @@ class _Recorder:
             self._saved = time.perf_counter()
 
 
-def summary_of(experiment: Experiment, history: History, timing: dict[str, float | int]) -> dict[str, Any]:
+def summary_of(
+    experiment: Experiment, history: History, timing: dict[str, float | int], say: Say = say_nothing
+) -> dict[str, Any]:
     """The content of ``summary.json``, with PLayer-FL's control cuts beside its cut."""
     config = experiment.config
     summary = summarise_run(
@@ -153,6 +162,7 @@ def summary_of(experiment: Experiment, history: History, timing: dict[str, float
         team_of=experiment.team_of,
     )
     if config.algorithm == "player_fl":
+        say("computing the control cuts")
         summary["control_cuts"] = control_cuts(experiment.builder, experiment.inputs, experiment.data, config.seed)
     return summary
 

@@ -65,22 +65,43 @@ class RunDirectory:
           ValueError: the path is a file; or the folder is not empty and ``resume`` is False, it holds no run,
             or one of another config, whose first differing field is named.
         """
+        cls.check(path, config, resume=resume)
+        folder = Path(path)
+        folder.mkdir(parents=True, exist_ok=True)
+        if _is_empty(folder):
+            _write_json(folder / "config.json", config)
+            return cls(folder)
+        run = cls(folder)
+        run.keep_rounds(sys.maxsize)  # all but a last line cut short
+        return run
+
+    @classmethod
+    def check(cls, path: str | os.PathLike[str], config: Any = None, *, resume: bool = False) -> None:
+        """Raise what :meth:`create` would, and write nothing: before anything takes time.
+
+        Args:
+          path: as of :meth:`create`.
+          config: likewise; ``None`` compares none.
+          resume: likewise.
+
+        Raises:
+          ValueError: as :meth:`create`; or the folder, or the one that it would be made in, cannot be written.
+        """
         folder = Path(path)
         if folder.exists() and not folder.is_dir():
             raise ValueError(f"{folder}: expected a folder, found a file")
-        folder.mkdir(parents=True, exist_ok=True)
-        # What a killed write left behind does not make a folder a run.
-        if all(entry.name.startswith(".") and entry.suffix == ".tmp" for entry in folder.iterdir()):
-            _write_json(folder / "config.json", config)
-            return cls(folder)
+        there = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
+        if not there.is_dir():
+            raise ValueError(f"{folder}: expected a folder, found that {there} is a file")
+        if not os.access(there, os.W_OK | os.X_OK):
+            raise ValueError(f"{folder}: expected a folder that can be written, found that {there} cannot")
+        if not folder.exists() or _is_empty(folder):
+            return
         if not resume:
             raise ValueError(f"{folder}: the folder is not empty; resume its run, or choose another folder")
-        run = cls(folder)
-        field = first_difference(run.read("config"), to_json(config))
+        field = None if config is None else first_difference(cls(folder).read("config"), to_json(config))
         if field is not None:
             raise ValueError(f"{folder}: cannot resume, {field}")
-        run.keep_rounds(sys.maxsize)  # all but a last line cut short
-        return run
 
     def read(self, name: str) -> dict[str, Any]:
         """Read ``config``, ``manifest`` or ``summary``; what was NaN or infinite is ``None``."""
@@ -242,6 +263,11 @@ def first_difference(before: Mapping[str, Any], now: Mapping[str, Any], within: 
             has, wants = ("nothing" if value is ... else repr(value) for value in (old, new))
             return f"field {within + name!r} differs: the run has {has}, this config {wants}"
     return None
+
+
+def _is_empty(folder: Path) -> bool:
+    """Whether nothing is there but what a killed write left behind, which does not make a folder a run."""
+    return all(entry.name.startswith(".") and entry.suffix == ".tmp" for entry in folder.iterdir())
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from fedjax_layers.data.drift import Phase, schedule
 from fedjax_layers.local_training import Trainer
 from fedjax_layers.ops import ClientAxis
 from fedjax_layers.ops.poison import POISONS, Poison
+from fedjax_layers.simulation.announce import Say, say_nothing
 from fedjax_layers.simulation.attack import bad_clients, corrupted, make_attack, poison_of
 from fedjax_layers.simulation.config import RunConfig
 from fedjax_layers.simulation.federation import federation
@@ -104,6 +105,7 @@ def prepare(
     axis: AxisChoice | None = None,
     *,
     counts: Collection[str] = (),
+    say: Say = say_nothing,
 ) -> Experiment:
     """Load the data, build the model, choose the client axis.
 
@@ -113,42 +115,74 @@ def prepare(
       axis: a choice already made, of a run that is resumed or compared.
       counts: whole numbers among the algorithm's options that are traced too, some of
         :func:`fedjax_layers.simulation.traced.traceable_counts`.
+      say: told what begins: loading, building, measuring.
 
     Raises:
       ValueError: a name, option or number that does not fit the data or the model.
       FileNotFoundError: data files are missing.
     """
-    return assemble(config, load_clients(config, data_dir), axis, counts=counts)
+    say(f"loading {config.dataset}")
+    return assemble(config, load_clients(config, data_dir), axis, counts=counts, say=say)
 
 
 def assemble(
-    config: RunConfig, clients: data.ClientData, axis: AxisChoice | None = None, *, counts: Collection[str] = ()
+    config: RunConfig,
+    clients: data.ClientData,
+    axis: AxisChoice | None = None,
+    *,
+    counts: Collection[str] = (),
+    say: Say = say_nothing,
 ) -> Experiment:
     """The config's run on data that are loaded already; see :func:`prepare`."""
+    say("building the model")
     clients = corrupted(config, clients)
-    _check_patience(config, clients)
-    task = make_task(config, clients)
-    _check_layers(config, task)
-    phases = make_phases(config, clients)
-    source = federation(phases)
-    sampling = make_sampling(config, clients)
+    design = _design(config, clients, counts)
+    task, builder = design.task, design.builder
     weights = np.ones(clients.num_clients) if config.weighting == "uniform" else None
-    num_teams = count_teams(config, clients)
-    poison = poison_of(config, task.layers)
-    hyper = _traced_inputs(config, clients, counts)
-    inputs = make_inputs(source, hyper=hyper, seed=config.seed, sampling=sampling, weights=weights)
-    check_disjoint(config)
+    source, sampling = federation(design.phases), design.sampling
+    inputs = make_inputs(source, hyper=design.hyper, seed=config.seed, sampling=sampling, weights=weights)
     inputs = inputs._replace(start=make_start(config, task))
-    builder = make_builder(config, task, phases, set(hyper["options"]), num_teams, poison)
-    builder(inputs.hyper)  # a wrong option value shows here, before any work
-    if config.save_model:
-        check_savable(builder, inputs.hyper, task)
     if axis is None:
-        axis = pick_axis(config, builder, inputs)
+        axis = pick_axis(config, builder, inputs, say)
     moments = ("trained", "served") if config.moments == "both" else (config.moments,)
     plan = Plan(task, config.eval_every, axis.axis, moments)
     experiment = Experiment(config, clients, builder.on(axis.axis), plan, replicate(inputs, axis.axis), axis)
     return _with_learnt_teams(experiment)
+
+
+class _Design(NamedTuple):
+    """What a run is made of, before anything is on a device."""
+
+    task: Task
+    phases: list[Phase]
+    sampling: Sampling
+    builder: Builder
+    hyper: dict[str, Any]
+
+
+def _design(config: RunConfig, clients: data.ClientData, counts: Collection[str] = ()) -> _Design:
+    """The run's parts on data that an attack has changed already; what does not fit is refused."""
+    _check_patience(config, clients)
+    task = make_task(config, clients)
+    _check_layers(config, task)
+    phases = make_phases(config, clients)
+    sampling = make_sampling(config, clients)
+    num_teams = count_teams(config, clients)
+    poison = poison_of(config, task.layers)
+    hyper = _traced_inputs(config, clients, counts)
+    check_disjoint(config)
+    builder = make_builder(config, task, phases, set(hyper["options"]), num_teams, poison)
+    builder(hyper)  # a wrong option value shows here, before any work
+    if config.save_model:
+        check_savable(builder, hyper, task)
+    return _Design(task, phases, sampling, builder, hyper)
+
+
+def check_fit(config: RunConfig, clients: data.ClientData) -> None:
+    """Raise ``ValueError`` for a run that these data, or its own start, do not allow; compiles nothing."""
+    design = _design(config, corrupted(config, clients))
+    if config.init_from is not None:
+        make_start(config, design.task)
 
 
 def vary(experiment: Experiment, config: RunConfig) -> Experiment:
@@ -278,7 +312,7 @@ def make_builder(
     return Builder(task, config.algorithm, *fields)
 
 
-def pick_axis(config: RunConfig, builder: Builder, inputs: Inputs) -> AxisChoice:
+def pick_axis(config: RunConfig, builder: Builder, inputs: Inputs, say: Say = say_nothing) -> AxisChoice:
     """The pinned axis, or the fastest of a timed probe."""
     if config.client_width != "auto":
         return pinned_axis(None if config.client_width == "all" else int(config.client_width))

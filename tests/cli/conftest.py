@@ -23,7 +23,8 @@ def _quickly(compile_quickly):
 
 @pytest.fixture(autouse=True)
 def _surroundings(monkeypatch, tmp_path):
-    """A folder of its own and no data folder."""
+    """A folder of its own and no data folder; a slow machine prints no other lines than a fast one."""
+    monkeypatch.setattr("fedjax_layers.cli.status.BEAT_SECONDS", float("inf"))
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv(DATA_DIR_VARIABLE, raising=False)
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "tfds"))

@@ -5,13 +5,15 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from fedjax_layers.cli import run as run_command
-from fedjax_layers.cli.display import graceful_interrupt
+from fedjax_layers.cli.interrupt import graceful_interrupt
 from fedjax_layers.simulation.records import RunDirectory
 from tests.cli.command import cli
 
@@ -103,10 +105,37 @@ def test_an_interruption_before_the_first_round_is_one_line(monkeypatch):
 
 def test_the_second_interruption_stops_at_once_and_the_handler_is_put_back():
     before = signal.getsignal(signal.SIGINT)
-    with graceful_interrupt() as interrupt:
+    with graceful_interrupt(Console()) as interrupt:
         assert not interrupt.asked
         signal.raise_signal(signal.SIGINT)
         assert interrupt.asked
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is before
+
+
+BUSY = """
+import hashlib, sys
+from rich.console import Console
+from fedjax_layers.cli.interrupt import graceful_interrupt
+with graceful_interrupt(Console(), grace=int(sys.argv[1])):
+    print("ready", flush=True)
+    hashlib.pbkdf2_hmac("sha256", b"", b"", 10**9)  # one instruction that lets other threads run, as a compilation
+"""
+
+
+@pytest.mark.parametrize(("grace", "answers"), [(0, ["Stopped at once."]), (1, ["Stopping", "Stopped at once."])])
+def test_an_interruption_is_answered_at_once_though_the_main_thread_does_not_hear_it(grace, answers):
+    busy = subprocess.Popen([sys.executable, "-c", BUSY, str(grace)], stdout=subprocess.PIPE, text=True)
+    overdue = threading.Timer(30, busy.kill)
+    overdue.start()
+    assert busy.stdout.readline() == "ready\n"
+    for answer in answers:
+        time.sleep(0.1)
+        asked = time.monotonic()
+        busy.send_signal(signal.SIGINT)
+        assert busy.stdout.readline().startswith(answer)
+        assert time.monotonic() - asked < 5
+    assert busy.wait(10) == 130
+    busy.stdout.close()
+    overdue.cancel()

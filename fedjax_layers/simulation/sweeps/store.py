@@ -73,9 +73,20 @@ class SweepStore:
         Raises:
           ValueError: the folder holds something else, or another sweep; the first difference is named.
         """
-        listed = [{"setting": run.setting, "seed": run.seed, "config": run.config} for run in runs]
-        content = {"options": options, "shard": list(shard), "size": len(runs), "runs": dict(enumerate(listed))}
-        return cls(RunDirectory.create(path, content, resume=resume))
+        return cls(RunDirectory.create(path, _content(runs, options, shard), resume=resume))
+
+    @classmethod
+    def check(
+        cls,
+        path: str | os.PathLike[str],
+        runs: Sequence[SweptRun],
+        options: Mapping[str, Any],
+        shard: Shard = _WHOLE,
+        *,
+        resume: bool = False,
+    ) -> None:
+        """Raise what :meth:`create` would, and write nothing."""
+        RunDirectory.check(path, _content(runs, options, shard), resume=resume)
 
     @classmethod
     def open(cls, path: str | os.PathLike[str]) -> SweepStore:
@@ -139,6 +150,11 @@ class SweepStore:
         return whole.splitlines()
 
 
+def _content(runs: Sequence[SweptRun], options: Mapping[str, Any], shard: Shard) -> dict[str, Any]:
+    listed = [{"setting": run.setting, "seed": run.seed, "config": run.config} for run in runs]
+    return {"options": options, "shard": list(shard), "size": len(runs), "runs": dict(enumerate(listed))}
+
+
 def merge(parts: Sequence[str | os.PathLike[str]], path: str | os.PathLike[str]) -> SweepStore:
     """Join the parts of a sweep in a new folder.
 
@@ -149,6 +165,7 @@ def merge(parts: Sequence[str | os.PathLike[str]], path: str | os.PathLike[str])
     Raises:
       ValueError: no parts, parts of different sweeps, or runs that none of them holds.
     """
+    RunDirectory.check(path)
     stores = [SweepStore.open(part) for part in parts]
     if not stores:
         raise ValueError("parts: expected at least one folder, got none")

@@ -1,0 +1,91 @@
+"""Ctrl-C: answered at once, also while the main thread is inside a compilation that cannot be interrupted."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from rich.console import Console
+
+INTERRUPTED = 130  # exit code
+_STUCK_SECONDS = 1.0  # after which a process that should stop at once, and does not get to it, is ended
+
+
+class Interrupt:
+    """Ctrl-C asks the run to stop after the current period; a second one stops at once.
+
+    Python calls the handler only between two of its own instructions, which may be many seconds later. Another thread
+    therefore learns of the signal too, answers, and ends the process where the second one is not heard.
+
+    Attributes:
+      grace: signals that ask; the next one stops at once.
+    """
+
+    def __init__(self, console: Console, grace: int = 1) -> None:
+        self.grace = grace
+        self._console = console
+        self._heard = self._handled = 0
+        self._open = True
+
+    @property
+    def asked(self) -> bool:
+        """Whether the run is to stop after its period."""
+        return max(self._heard, self._handled) > 0
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        """The signal handler, in the main thread."""
+        self._handled += 1
+        if self._handled > self.grace:
+            raise KeyboardInterrupt
+
+    def listen(self, wire: socket.socket) -> None:
+        """Read the signals' numbers from ``wire`` until it is closed, in a thread of its own."""
+        while received := wire.recv(16):
+            for _ in range(received.count(signal.SIGINT)):
+                self._heard += 1
+                self._answer()
+
+    def close(self) -> None:
+        """The block has ended: nobody is stopped any more."""
+        self._open = False
+
+    def _answer(self) -> None:
+        if self._heard <= self.grace:
+            self._console.print("Stopping after this period; Ctrl-C again: at once.")
+            return
+        threading.Timer(_STUCK_SECONDS, self._end_if_stuck, [self._heard]).start()
+
+    def _end_if_stuck(self, heard: int) -> None:
+        if self._handled < heard and self._open:
+            self._console.show_cursor(True)
+            self._console.print("Stopped at once.")
+            os._exit(INTERRUPTED)
+
+
+@contextmanager
+def graceful_interrupt(console: Console, *, grace: int = 1) -> Iterator[Interrupt]:
+    """Handle Ctrl-C gracefully inside the block; with ``grace`` 0, the first one stops at once."""
+    handler = Interrupt(console, grace)
+    if threading.current_thread() is not threading.main_thread():  # only the main one may set a handler
+        yield handler
+        return
+    near, far = socket.socketpair()
+    far.setblocking(False)
+    before = signal.signal(signal.SIGINT, handler)
+    wire = signal.set_wakeup_fd(far.fileno(), warn_on_full_buffer=False)
+    listener = threading.Thread(target=handler.listen, args=[near], name="interrupt", daemon=True)
+    listener.start()
+    try:
+        yield handler
+    finally:
+        signal.set_wakeup_fd(wire, warn_on_full_buffer=False)
+        signal.signal(signal.SIGINT, before)
+        handler.close()
+        far.close()
+        listener.join()
+        near.close()

@@ -1,0 +1,96 @@
+"""What runs now, said while somebody waits: a bar on a terminal, elsewhere a line at least every two seconds."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+BEAT_SECONDS = 1.5  # between two lines, where nothing else is printed
+_SLOWER = 400  # a long run prints seldom: this many lines in a time as long as it has run
+_LONGEST_BEAT = 60.0
+_LOOK_SECONDS = 0.1
+
+
+def make_console() -> Console:
+    """A console as wide as the terminal; files and pipes get room for the whole table."""
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=110)
+
+
+class Status:
+    """What a command is at. Inside a ``with`` block it is shown, until the next :meth:`say` or :meth:`show`.
+
+    Attributes:
+      console: where it is shown.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self._started = self._printed = self._since = time.perf_counter()
+        self._text = ""  # nothing is said before the first say(): what is printed may be a file
+        self._bar = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.fields[detail]}"),
+            TimeElapsedColumn(),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self._task = self._bar.add_task("starting", total=None, detail="")
+        self._ended = threading.Event()
+        self._beat = threading.Thread(target=self._keep_beating, name="status", daemon=True)
+
+    def __enter__(self) -> Status:
+        if self.console.is_terminal:
+            self._bar.start()
+        else:
+            self._beat.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Show nothing any more: what follows is the result."""
+        self._ended.set()
+        self._bar.stop()
+        if self._beat.is_alive():
+            self._beat.join()
+
+    def say(self, text: str) -> None:
+        """Something else is done now."""
+        self.show(text, text)
+
+    def show(self, text: str, line: str, *, detail: str = "", done: float = 0, total: float | None = None) -> None:
+        """Where something is.
+
+        Args:
+          text: what is done, beside the bar.
+          line: the same where there is no bar, with all that the bar tells.
+          detail: behind the bar.
+          done: of ``total``.
+          total: ``None`` where it is not known.
+        """
+        self._text, self._since = line, time.perf_counter()
+        self._bar.update(self._task, description=text, detail=detail, completed=done, total=total)
+
+    def print_line(self) -> None:
+        """Print where it is now, unless there is a bar."""
+        if not self.console.is_terminal:
+            self._printed = time.perf_counter()
+            self.console.print(self._text, markup=False, soft_wrap=True)
+
+    def _keep_beating(self) -> None:
+        while not self._ended.wait(_LOOK_SECONDS):
+            now = time.perf_counter()
+            beat = min(max(BEAT_SECONDS, (now - self._started) / _SLOWER), _LONGEST_BEAT)
+            if self._text and now - self._printed >= beat:
+                self._printed = now
+                waited = now - self._since
+                for_seconds = f" ({waited:.0f} s)" if waited >= 1 else ""
+                self.console.print(f"{self._text}{for_seconds}", markup=False, soft_wrap=True)
