@@ -34,7 +34,8 @@ def _command(arguments: Sequence[str], status: Status) -> int:
         options = parse(arguments)
         options.status = status
         # Only what this command needs is imported: a refusal should not wait for the others.
-        return int(importlib.import_module(f"fedjax_layers.cli.{options.command}").command(options))
+        code: int = importlib.import_module(f"fedjax_layers.cli.{options.command}").command(options)
+        return code
     except SystemExit as done:  # help was asked for
         return int(done.code or 0)
     except UsageError as error:

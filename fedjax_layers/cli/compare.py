@@ -102,7 +102,7 @@ def _run_all(
             if config.seed != seed:
                 status.say(f"loading {config.dataset}, seed {config.seed}")
                 shared, seed = load_clients(config, options.data_dir), config.seed
-            experiment = assemble(config, shared, axis, say=status.say)
+            experiment = assemble(config, shared, axis, runs=len(configs), say=status.say)
             if axis is None:
                 status.console.print(describe(experiment), soft_wrap=True)
                 axis = experiment.axis

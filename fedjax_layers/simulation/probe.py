@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -13,13 +14,16 @@ import numpy as np
 
 from fedjax_layers.local_training import Trainer, train_cohort
 from fedjax_layers.ops import ClientAxis
+from fedjax_layers.simulation.announce import Say, say_nothing
 from fedjax_layers.types import Cohort, Key, Params
 
 _PROBE_STEPS = 2
 _PROBE_SLOTS = 256
 _REPEATS = 3
-_PATIENCE = 1.0  # seconds of one candidate, after which it is not timed again
-_LONGEST = 4.0  # seconds that the steps of one chunk may take, one client after another
+_PATIENCE = 0.5  # seconds of one candidate, after which it is not timed again
+_BUDGET = 5.0  # seconds for all candidates after the first one
+_WIDER_COMPILES = 1.5  # how much longer another candidate may compile than the slowest so far
+_MOST_SAVED = 0.8  # share of a run's time that another candidate could save at best
 _MEMORY_PER_DEVICE = 2 * 2**30  # bytes that a candidate's vectorised copies may take
 
 
@@ -46,27 +50,32 @@ def pinned_axis(width: int | None, num_devices: int | None = None) -> AxisChoice
     return AxisChoice(axis, {"chosen": _name(axis), "how": "pinned", "width": width, "devices": axis.num_devices})
 
 
-def recorded_axis(record: Mapping[str, Any]) -> AxisChoice | None:
-    """The choice that a run's manifest records; ``None`` where this machine has fewer devices than it used."""
+def recorded_axis(record: Mapping[str, Any], how: str = "taken from the run's manifest") -> AxisChoice | None:
+    """The choice that a record tells, as a manifest holds it; ``None`` where it takes more devices than there are."""
     if record["devices"] > jax.local_device_count():
         return None
     axis = ClientAxis(record["width"], device_mesh(record["devices"]))
-    return AxisChoice(axis, {**record, "how": "taken from the run's manifest"})
+    return AxisChoice(axis, {**record, "how": how})
 
 
-def choose_axis(trainer: Trainer, key: Key, params: Params, cohort: Cohort) -> AxisChoice:
-    """Time two local steps at each candidate width, on one device and on all, and take the fastest.
+def choose_axis(
+    trainer: Trainer, key: Key, params: Params, cohort: Cohort, *, rounds: float = math.inf, say: Say = say_nothing
+) -> AxisChoice:
+    """Time two local steps at a few widths, on one device and on all, and take the fastest.
 
     The time per step is measured; what a round costs follows from the clients' numbers of steps, since clients
-    vectorised together all wait for the one with most steps. Left out are candidates whose copies of parameters,
-    gradients and what a step works with would not fit, and those of so many slow steps that timing them would take
-    long: what vectorising saves is the overhead, which slow steps have little of.
+    vectorised together all wait for the one with most steps. The first candidate is always timed: one client after
+    another on every device, or on an accelerator as many at once as fit. The others share a few seconds: one is left
+    out whose compiling and running would take longer than what is left of them, or longer than it could save in the
+    run, or whose copies of parameters, gradients and what a step works with would not fit.
 
     Args:
       trainer: as in the run; its ``axis`` is ignored.
       key: any key.
       params: one model.
       cohort: a cohort of the run.
+      rounds: of the run.
+      say: told of each candidate before it is compiled.
 
     Returns:
       The choice and its record: seconds per round by candidate, predicted.
@@ -76,19 +85,27 @@ def choose_axis(trainer: Trainer, key: Key, params: Params, cohort: Cohort) -> A
     seconds: dict[str, float] = {}
     axes: dict[str, ClientAxis] = {}
     copies = 4 * sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(params))
-    alone = 0.0  # seconds of a step of one client by itself: the first candidate
-    for mesh in [None] if device_mesh() is None else [None, device_mesh()]:
-        for width in _widths(len(counts), 1 if mesh is None else mesh.size):
-            long = width * _PROBE_STEPS * alone > _LONGEST
-            if width > 1 and (long or width * copies > _MEMORY_PER_DEVICE):
+    slowest, step, end, long_enough = 0.0, 0.0, math.inf, True
+    for axis in _candidates(len(counts)):
+        width = axis.width or len(counts)
+        if width > 1 and width * copies > _MEMORY_PER_DEVICE:
+            continue
+        if seconds:
+            expected = _WIDER_COMPILES * slowest + 2 * width * _PROBE_STEPS * step
+            saved = _MOST_SAVED * rounds * min(seconds.values())
+            if time.perf_counter() + expected > end:
                 continue
-            axis = ClientAxis(width, mesh)
-            name = _name(axis)
-            step, working = _time_step(trainer, axis, key, params, cohort)
-            seconds[name] = step * padded_steps(steps, axis)
-            axes[name] = axis
-            if not alone:
-                alone, copies = step, max(copies, working)
+            if expected > saved:
+                long_enough = False
+                continue
+        name = _name(axis)
+        say(f"measuring the client axis: {name}")
+        timing = _time_step(trainer, axis, key, params, cohort)
+        if not seconds:
+            step, copies = timing.step, max(copies, timing.working // width)
+            end = time.perf_counter() + _BUDGET
+        slowest = max(slowest, timing.compiling)
+        seconds[name], axes[name] = timing.step * padded_steps(steps, axis), axis
     best = min(seconds, key=lambda name: seconds[name])
     record = {
         "chosen": best,
@@ -96,8 +113,22 @@ def choose_axis(trainer: Trainer, key: Key, params: Params, cohort: Cohort) -> A
         "width": axes[best].width,
         "devices": axes[best].num_devices,
         "predicted_seconds_per_round": {k: round(v, 6) for k, v in seconds.items()},
+        "rounds": None if long_enough else rounds,  # a longer run would have measured more
     }
     return AxisChoice(axes[best], record)
+
+
+def _candidates(slots: int) -> list[ClientAxis]:
+    """The most promising first: on all devices before one; on a CPU narrow before wide, all at once coming second."""
+    mesh = device_mesh()
+    widths = _widths(slots, 1 if mesh is None else mesh.size)
+    on_cpu = jax.default_backend() == "cpu"
+    ordered = sorted(widths, key=lambda w: (w != widths[0], w != widths[-1], w)) if on_cpu else widths[::-1]
+    found = [ClientAxis(width, mesh) for width in ordered]
+    if mesh is None:
+        return found
+    alone = [ClientAxis(width) for width in _widths(slots, 1)]
+    return alone[:1] + found if slots == 1 else found + alone
 
 
 def padded_steps(steps: np.ndarray, axis: ClientAxis) -> float:
@@ -123,9 +154,19 @@ def _widths(slots: int, devices: int) -> list[int]:
     return sorted({w for w in (1, 4, 16, 64) if w < share} | {share})
 
 
-def _time_step(trainer: Trainer, axis: ClientAxis, key: Key, params: Params, cohort: Cohort) -> tuple[float, int]:
-    """Seconds per client-step that one device is busy, and the bytes that it works with besides its arguments."""
-    slots = min(cohort.ids.shape[0], max(_PROBE_SLOTS, 1), 4 * (axis.width or 1) * axis.num_devices)
+class _Timing(NamedTuple):
+    """Seconds per client-step that one device is busy, seconds of compiling, bytes worked with besides arguments."""
+
+    step: float
+    compiling: float
+    working: int
+
+
+def _time_step(trainer: Trainer, axis: ClientAxis, key: Key, params: Params, cohort: Cohort) -> _Timing:
+    """Time several chunks on each device, or a single one where that is slow already."""
+    width = axis.width or 1
+    slots = min(cohort.ids.shape[0], _PROBE_SLOTS, 4 * width * axis.num_devices)
+    share = -(-slots // axis.num_devices)
     few = dataclasses.replace(
         cohort,
         ids=cohort.ids[:slots],
@@ -133,13 +174,26 @@ def _time_step(trainer: Trainer, axis: ClientAxis, key: Key, params: Params, coh
         train=jax.tree.map(lambda x: x[:slots], cohort.train),
         everyone=False,
     )
-    short = dataclasses.replace(trainer, axis=axis, epochs=None, steps=_PROBE_STEPS, keep_optimizer=False)
+    first = (np.arange(slots) % share) < width  # a chunk per device: the others have no steps
+    one_chunk = dataclasses.replace(few, weight=few.weight * first)
+    changes: dict[str, Any] = {"epochs": None, "steps": _PROBE_STEPS, "keep_optimizer": False, "uniform": False}
+    short = dataclasses.replace(trainer, axis=axis, **changes)
+    begun = time.perf_counter()
     run = jax.jit(lambda k, p, c: train_cohort(short, k, c, server=p).params).lower(key, params, few).compile()
-    jax.block_until_ready(run(key, params, few))
-    times: list[float] = []
-    while len(times) < _REPEATS and sum(times) < _PATIENCE:
-        start = time.perf_counter()
-        jax.block_until_ready(run(key, params, few))
-        times.append(time.perf_counter() - start)
+    compiling = time.perf_counter() - begun
     working = int(getattr(run.memory_analysis(), "temp_size_in_bytes", 0))
-    return min(times) / (padded_steps(np.full(slots, _PROBE_STEPS), axis)), working
+
+    def seconds(some: Cohort, clients: np.ndarray) -> float:
+        start = time.perf_counter()
+        jax.block_until_ready(run(key, params, some))
+        return (time.perf_counter() - start) / max(padded_steps(_PROBE_STEPS * clients, axis), 1)
+
+    cold = time.perf_counter()
+    step = seconds(one_chunk, first)
+    if time.perf_counter() - cold > _PATIENCE:
+        return _Timing(step, compiling, working)
+    times: list[float] = []
+    cold = time.perf_counter()
+    while len(times) < _REPEATS and time.perf_counter() - cold < _PATIENCE:
+        times.append(seconds(few, np.ones(slots)))
+    return _Timing(min(times), compiling, working)

@@ -22,7 +22,8 @@ from fedjax_layers.simulation.federation import federation
 from fedjax_layers.simulation.initial import check_disjoint, check_savable, make_start
 from fedjax_layers.simulation.optimizers import client_optimizer, server_optimizer
 from fedjax_layers.simulation.periods import Inputs, Plan, cohort_of
-from fedjax_layers.simulation.probe import AxisChoice, choose_axis, pinned_axis
+from fedjax_layers.simulation.probe import AxisChoice, choose_axis, pinned_axis, recorded_axis
+from fedjax_layers.simulation.remembered import axis_key, recall_axis, remember_axis
 from fedjax_layers.simulation.sampling import Sampling, by_size, everyone, fixed, uniform
 from fedjax_layers.simulation.sharding import replicate
 from fedjax_layers.simulation.simulate import make_inputs
@@ -105,6 +106,7 @@ def prepare(
     axis: AxisChoice | None = None,
     *,
     counts: Collection[str] = (),
+    runs: int = 1,
     say: Say = say_nothing,
 ) -> Experiment:
     """Load the data, build the model, choose the client axis.
@@ -115,6 +117,7 @@ def prepare(
       axis: a choice already made, of a run that is resumed or compared.
       counts: whole numbers among the algorithm's options that are traced too, some of
         :func:`fedjax_layers.simulation.traced.traceable_counts`.
+      runs: how many will use the client axis that is chosen: for more of them it may be measured longer.
       say: told what begins: loading, building, measuring.
 
     Raises:
@@ -122,7 +125,7 @@ def prepare(
       FileNotFoundError: data files are missing.
     """
     say(f"loading {config.dataset}")
-    return assemble(config, load_clients(config, data_dir), axis, counts=counts, say=say)
+    return assemble(config, load_clients(config, data_dir), axis, counts=counts, runs=runs, say=say)
 
 
 def assemble(
@@ -131,6 +134,7 @@ def assemble(
     axis: AxisChoice | None = None,
     *,
     counts: Collection[str] = (),
+    runs: int = 1,
     say: Say = say_nothing,
 ) -> Experiment:
     """The config's run on data that are loaded already; see :func:`prepare`."""
@@ -143,7 +147,7 @@ def assemble(
     inputs = make_inputs(source, hyper=design.hyper, seed=config.seed, sampling=sampling, weights=weights)
     inputs = inputs._replace(start=make_start(config, task))
     if axis is None:
-        axis = pick_axis(config, builder, inputs, say)
+        axis = pick_axis(config, builder, inputs, say, runs=runs)
     moments = ("trained", "served") if config.moments == "both" else (config.moments,)
     plan = Plan(task, config.eval_every, axis.axis, moments)
     experiment = Experiment(config, clients, builder.on(axis.axis), plan, replicate(inputs, axis.axis), axis)
@@ -312,13 +316,25 @@ def make_builder(
     return Builder(task, config.algorithm, *fields)
 
 
-def pick_axis(config: RunConfig, builder: Builder, inputs: Inputs, say: Say = say_nothing) -> AxisChoice:
-    """The pinned axis, or the fastest of a timed probe."""
+def pick_axis(
+    config: RunConfig, builder: Builder, inputs: Inputs, say: Say = say_nothing, *, runs: int = 1
+) -> AxisChoice:
+    """The pinned axis, or the fastest of a timed probe: of this one, or of an earlier one of the same training.
+
+    ``runs`` is how many runs will use the choice.
+    """
     if config.client_width != "auto":
         return pinned_axis(None if config.client_width == "all" else int(config.client_width))
+    say("measuring the client axis")
     cohort = cohort_of(inputs, inputs.key, jnp.int32(0))
-    trainer = builder.make_trainer(inputs.hyper)
-    return choose_axis(trainer, inputs.key, builder.task.init(inputs.key), cohort)
+    key, rounds = axis_key(config, builder.task, cohort), config.rounds * runs
+    before = recall_axis(key, rounds)
+    choice = None if before is None else recorded_axis(before, "remembered")
+    if choice is None:
+        trainer, params = builder.make_trainer(inputs.hyper), builder.task.init(inputs.key)
+        choice = choose_axis(trainer, inputs.key, params, cohort, rounds=rounds, say=say)
+        remember_axis(key, choice.record)
+    return choice
 
 
 def _items(mapping: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:

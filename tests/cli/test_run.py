@@ -94,7 +94,8 @@ def test_two_runs_of_one_second_get_two_folders(monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_measured_client_axis_is_in_the_manifest(tmp_path):
+def test_a_measured_client_axis_is_in_the_manifest(tmp_path, monkeypatch):
+    monkeypatch.setenv("FEDJAX_LAYERS_CACHE", str(tmp_path / "cache"))
     small = [text if text != "all" else "auto" for text in SMALL]
     assert cli("run", "local", *small, "--out", tmp_path / "run").code == 0
     axis = RunDirectory(tmp_path / "run").read("manifest")["client_axis"]

@@ -1,5 +1,6 @@
 """The probe of the client axis: its model of idle steps, its choice, its record."""
 
+import dataclasses
 import json
 
 import jax
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 from fedjax_layers.ops import ClientAxis
-from fedjax_layers.simulation import probe
+from fedjax_layers.simulation import probe, setup
 from fedjax_layers.simulation.config import RunConfig
 from fedjax_layers.simulation.probe import choose_axis, device_mesh, padded_steps, pinned_axis, recorded_axis
 from fedjax_layers.simulation.setup import prepare
@@ -45,54 +46,110 @@ def cohort():
     return toy.make_cohort(range(toy.CLIENTS), toy.make_pool(dtype=np.float32))
 
 
-def test_the_choice_is_one_of_the_recorded_candidates(cohort):
+def choose(cohort, **changes):
     task = toy.make_task(jnp.float32)
-    params = task.init(jax.random.key(0))
-    axis, record = choose_axis(toy.make_trainer(task), jax.random.key(1), params, cohort)
+    return choose_axis(toy.make_trainer(task), jax.random.key(1), task.init(jax.random.key(0)), cohort, **changes)
+
+
+@pytest.fixture
+def patient(monkeypatch):
+    """Time enough for every candidate, on a machine however slow."""
+    monkeypatch.setattr(probe, "_BUDGET", 1e9)
+
+
+def test_the_choice_is_one_of_the_recorded_candidates(cohort, patient):
+    said = []
+    axis, record = choose(cohort, say=said.append)
     assert json.loads(json.dumps(record)) == record
     times = record["predicted_seconds_per_round"]
-    # Five clients on one device, or one each on eight.
-    assert list(times) == ["width 1, 1 device", "width 4, 1 device", "width 5, 1 device", "width 1, 8 devices"]
+    # Five clients: one each on eight devices, or all on one.
+    assert list(times) == ["width 1, 8 devices", "width 1, 1 device", "width 4, 1 device", "width 5, 1 device"]
+    assert said == [f"measuring the client axis: {name}" for name in times]
     assert min(times.values()) > 0
     assert times[record["chosen"]] == min(times.values())
     assert record["how"] == "measured"
+    assert record["rounds"] is None, "nothing was left out for the sake of a short run"
     devices = "1 device" if axis.mesh is None else f"{axis.num_devices} devices"
     assert record["chosen"] == f"width {axis.width}, {devices}"
 
 
-def test_a_model_too_large_to_be_copied_leaves_the_width_of_one(cohort, monkeypatch):
+def test_a_model_too_large_to_be_copied_leaves_the_width_of_one(cohort, monkeypatch, patient):
     monkeypatch.setattr(probe, "_MEMORY_PER_DEVICE", 1)
-    task = toy.make_task(jnp.float32)
-    params = task.init(jax.random.key(0))
-    axis, record = choose_axis(toy.make_trainer(task), jax.random.key(1), params, cohort)
+    axis, record = choose(cohort)
     assert axis.width == 1
-    assert list(record["predicted_seconds_per_round"]) == ["width 1, 1 device", "width 1, 8 devices"]
+    assert list(record["predicted_seconds_per_round"]) == ["width 1, 8 devices", "width 1, 1 device"]
 
 
-def test_slow_steps_are_not_timed_side_by_side(cohort, monkeypatch):
-    """A transformer's probe once took ten minutes and ten gigabytes before its run began."""
-    monkeypatch.setattr(probe, "_LONGEST", 1e-9)
-    task = toy.make_task(jnp.float32)
-    _, record = choose_axis(toy.make_trainer(task), jax.random.key(1), task.init(jax.random.key(0)), cohort)
-    assert list(record["predicted_seconds_per_round"]) == ["width 1, 1 device", "width 1, 8 devices"]
+def timed(step, compiling, clock):
+    """A stand-in for the timing, under a clock of its own."""
+
+    def time_step(trainer, axis, key, params, cohort):
+        clock[0] += compiling + step
+        return probe._Timing(step, compiling, 0)
+
+    return time_step
 
 
-def test_what_a_step_works_with_counts_beside_its_parameters(cohort, monkeypatch):
+@pytest.mark.parametrize(
+    ("step", "compiling", "rounds", "candidates"),
+    [
+        (1e-6, 0.1, 10**9, 4),
+        (1e-6, 3.0, 10**9, 2),  # one more fits into the budget of 5 seconds, if it compiles half as long again
+        (1e-6, 4.0, 10**9, 1),
+        (2.0, 0.1, 10**9, 1),  # a transformer's probe once took ten minutes and ten gigabytes before its run began
+        (1e-2, 0.1, 3, 1),  # a run of 3 rounds of 10 steps of 10 ms has not much to gain
+    ],
+)
+def test_the_measuring_is_bounded_in_time(cohort, monkeypatch, step, compiling, rounds, candidates):
+    clock = [0.0]
+    monkeypatch.setattr(probe.time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(probe, "_time_step", timed(step, compiling, clock))
+    _, record = choose(cohort, rounds=rounds)
+    assert len(record["predicted_seconds_per_round"]) == candidates
+    assert next(iter(record["predicted_seconds_per_round"])) == "width 1, 8 devices"
+    assert clock[0] <= compiling + step + 5.0
+    assert record["rounds"] == (rounds if rounds == 3 else None)
+
+
+def test_what_a_step_works_with_counts_beside_its_parameters(cohort, monkeypatch, patient):
     """A small model of long inputs: copies of its parameters fit, what its steps work with does not."""
-    task = toy.make_task(jnp.float32)
-    trainer, key, params = toy.make_trainer(task), jax.random.key(1), task.init(jax.random.key(0))
-    step, _ = probe._time_step(trainer, ClientAxis(1), key, params, cohort)
     limit = probe._MEMORY_PER_DEVICE
-    monkeypatch.setattr(probe, "_time_step", lambda *_: (step, limit // 5 + 1))
-    assert "width 4, 1 device" in choose_axis(trainer, key, params, cohort)[1]["predicted_seconds_per_round"]
-    assert "width 5, 1 device" not in choose_axis(trainer, key, params, cohort)[1]["predicted_seconds_per_round"]
+    monkeypatch.setattr(probe, "_time_step", lambda *_: probe._Timing(1e-6, 0.0, limit // 5 + 1))
+    assert "width 4, 1 device" in choose(cohort)[1]["predicted_seconds_per_round"]
+    assert "width 5, 1 device" not in choose(cohort)[1]["predicted_seconds_per_round"]
 
 
 def test_a_step_says_what_it_works_with(cohort):
     task = toy.make_task(jnp.float32)
     params = task.init(jax.random.key(0))
-    _, working = probe._time_step(toy.make_trainer(task), ClientAxis(4), jax.random.key(1), params, cohort)
-    assert working > 4 * sum(x.nbytes for x in jax.tree.leaves(params)), "a gradient for each client, at least"
+    timing = probe._time_step(toy.make_trainer(task), ClientAxis(4), jax.random.key(1), params, cohort)
+    assert timing.working > 4 * sum(x.nbytes for x in jax.tree.leaves(params)), "a gradient for each client, at least"
+    assert min(timing.step, timing.compiling) > 0
+
+
+def test_a_measured_choice_is_remembered(monkeypatch, tmp_path):
+    monkeypatch.setenv("FEDJAX_LAYERS_CACHE", str(tmp_path))
+    config = RunConfig(algorithm="fedavg", dataset="heart", model="logistic_regression", rounds=3)
+    record = {"chosen": "width 2, 1 device", "how": "measured", "width": 2, "devices": 1, "rounds": 3}
+    measured = []
+
+    def measure(*_, rounds, say):
+        measured.append(rounds)
+        return probe.AxisChoice(ClientAxis(2), record)
+
+    monkeypatch.setattr(setup, "choose_axis", measure)
+    clients = setup.load_clients(config)
+    first = setup.assemble(config, clients).axis
+    again = setup.assemble(dataclasses.replace(config, algorithm="local", learning_rate=0.1, seed=0), clients).axis
+    assert (first.record["how"], again.record["how"]) == ("measured", "remembered")
+    assert again.axis == ClientAxis(2)
+    setup.assemble(dataclasses.replace(config, batch_size=7), clients)  # another program
+    setup.assemble(dataclasses.replace(config, rounds=9), clients)  # a longer run, which may measure more
+    assert measured == [3, 3, 9]
+    for damaged in ("", "{", '{"width": "2", "devices": 1, "rounds": null, "chosen": ""}', "[1]"):
+        for path in (tmp_path / "client_axis").iterdir():
+            path.write_text(damaged)
+        assert setup.assemble(config, clients).axis.record["how"] == "measured"
 
 
 @pytest.mark.parametrize(("given", "width"), [("2", 2), ("all", None)])

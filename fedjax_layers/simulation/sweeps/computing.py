@@ -89,7 +89,7 @@ class Computer:
     ) -> Branches:
         first = min((run.config for run in some), key=lambda config: config.rounds)  # the drift must fit into it
         axis = self._axes.get(kind) or self._unprobed(first)
-        experiment = prepare(first, self._data_dir, axis, counts=some[0].counts)
+        experiment = prepare(first, self._data_dir, axis, counts=some[0].counts, runs=len(some))
         self._axes[kind] = experiment.axis
         by_number = {run.number: run for run in some}
         decision = decision_of(first)
