@@ -8,6 +8,9 @@ import jax
 import pytest
 
 jax.config.update("jax_num_cpu_devices", 8)
+# Tests count compilations; processes that they start inherit the variable.
+jax.config.update("jax_enable_compilation_cache", False)
+os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"
 if jax.__version_info__ < (0, 11):
     # Most of a test is compilation; the older of XLA's two CPU emitters, gone from 0.11, takes a third less of it.
     # A variable that is set, though empty, is left alone: so the oracles are met as users compile, too.

@@ -33,6 +33,8 @@ def _command(arguments: Sequence[str], status: Status) -> int:
     try:
         options = parse(arguments)
         options.status = status
+        if hasattr(options, "compilation_cache"):
+            _keep_programs(options.compilation_cache)
         # Only what this command needs is imported: a refusal should not wait for the others.
         code: int = importlib.import_module(f"fedjax_layers.cli.{options.command}").command(options)
         return code
@@ -42,6 +44,16 @@ def _command(arguments: Sequence[str], status: Status) -> int:
         status.stop()
         print(f"fedjax-layers: {error}", file=sys.stderr)  # noqa: T201
         return 2
+
+
+def _keep_programs(where: str | None) -> None:
+    from fedjax_layers.cli.compilation_cache import use_compilation_cache  # noqa: PLC0415
+    from fedjax_layers.cli.usage import UsageError  # noqa: PLC0415
+
+    try:
+        use_compilation_cache(where)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
 
 
 @contextlib.contextmanager

@@ -144,6 +144,8 @@ def _add_common(groups: dict[str, Any]) -> None:
     add = groups["run"].add_argument
     add("--out", type=path_of, metavar="DIR", help="run directory [default: a new folder under runs/]")
     add("--resume", action="store_true", help="go on with the run in --out")
+    kept = "where JAX keeps compiled programs for the next start, or off [default: a folder of the user's cache]"
+    add("--compilation-cache", type=path_of, metavar="DIR", help=kept)
     groups["data"].add_argument("--data-dir", type=path_of, metavar="DIR", help=_DATA_DIR)
     for field in flag_fields():
         add_field(groups[field.metadata["group"]], field)

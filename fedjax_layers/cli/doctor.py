@@ -29,6 +29,7 @@ def command(options: argparse.Namespace) -> int:
     folder = os.environ.get(data.DATA_DIR_VARIABLE)
     where = f"{folder}{'' if folder and Path(folder).is_dir() else ' (no such folder)'}" if folder else "not set"
     console.print(f"{data.DATA_DIR_VARIABLE:24} {where}", soft_wrap=True)
+    console.print(f"{'compiled programs':24} {about['compilation_cache'] or 'not kept'}", soft_wrap=True)
     start = time.perf_counter()
     experiment = prepare(RunConfig(rounds=1, client_width="all"), say=options.status.say)
     options.status.say("compiling and running one round")

@@ -206,6 +206,7 @@ def environment() -> dict[str, Any]:
             "kinds": sorted({device.device_kind for device in devices}),
             "processes": jax.process_count(),
         },
+        "compilation_cache": _compilation_cache(),
         "jax_settings": {name: getattr(jax.config, f"jax_{name}") for name in SETTINGS},
     }
 
@@ -292,6 +293,14 @@ def _write_json(path: Path, value: Any) -> None:
 
 def _line(record: Mapping[str, Any]) -> bytes:
     return (json.dumps(record, allow_nan=False, ensure_ascii=False) + "\n").encode()
+
+
+def _compilation_cache() -> str | None:
+    """The folder in which JAX keeps compiled programs; ``None`` where it keeps none."""
+    enabled, folder = (
+        getattr(jax.config, f"jax_{name}") for name in ("enable_compilation_cache", "compilation_cache_dir")
+    )
+    return folder if enabled else None
 
 
 def _version(package: str) -> str | None:
