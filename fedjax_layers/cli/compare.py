@@ -14,6 +14,7 @@ from fedjax_layers.cli.arguments import config_of
 from fedjax_layers.cli.display import cut_lines, results_table, team_lines
 from fedjax_layers.cli.given import refuse_unused
 from fedjax_layers.cli.interrupt import Interrupt, graceful_interrupt
+from fedjax_layers.cli.resume import MAY_DIFFER, is_resumed, resumed_config, resumed_content
 from fedjax_layers.cli.run import describe, out_folder, remembered_axis, run_one, stopped, usage_errors
 from fedjax_layers.cli.status import Status
 from fedjax_layers.cli.usage import UsageError
@@ -33,23 +34,46 @@ _KEPT_PROGRAMS = 12
 def command(options: argparse.Namespace) -> int:
     """Compare algorithms; returns the exit code."""
     status: Status = options.status
-    configs = _configs(options)
+    configs = _resumed(options) if is_resumed(options) else _configs(options)
     first = configs[0]
     folder = out_folder(options, f"compare-{first.dataset}")
+    seeds = len({config.seed for config in configs})
     record = {"runs": [to_json(c) for c in configs]}
     with usage_errors():
-        RunDirectory.check(folder, record, resume=options.resume)
+        if not is_resumed(options):
+            RunDirectory.check(folder, resume=options.resume)
         status.say(f"loading {first.dataset}")
         shared = load_clients(first, options.data_dir)
-        for config in configs[: len(configs) // options.seeds]:  # what does not fit shows before any run
+        for config in configs[: len(configs) // seeds]:  # what does not fit shows before any run
             check_fit(config, shared)
-        RunDirectory.create(folder, record, resume=options.resume)
+        if is_resumed(options):
+            RunDirectory(folder).write("config", record)
+        else:
+            RunDirectory.create(folder, record, resume=options.resume)
     with graceful_interrupt(status.console) as interrupt:
         done = _run_all(options, configs, folder, shared, interrupt)
     if done is None:
         return stopped(status, folder)
     _report(status, done, folder, first)
     return 0
+
+
+def _resumed(options: argparse.Namespace) -> list[RunConfig]:
+    """The configs of the comparison in ``--out``; algorithms, seeds and flags named beside must agree with them."""
+    folder = Path(options.out)
+    runs = RunDirectory(folder).read("config").get("runs")
+    if not isinstance(runs, list):
+        raise UsageError(f"{folder}: expected a comparison to go on with, found another run")
+    names, seeds = (list(dict.fromkeys(run[field] for run in runs)) for field in ("algorithm", "seed"))
+    if "algorithms" in options.given and options.algorithms != ",".join(names):
+        raise UsageError(f"algorithms: expected none, or {','.join(names)} of {folder}, got {options.algorithms}")
+    if "seeds" in options.given and options.seeds != len(seeds):
+        raise UsageError(f"--seeds: expected none, or {len(seeds)} as {folder} has it, got {options.seeds}")
+    if "seed" in options.given and options.seed != seeds[0]:
+        raise UsageError(f"--seed: expected none, or {seeds[0]} as {folder} has it, got {options.seed}")
+    beside = argparse.Namespace(**{**vars(options), "given": options.given - {"seed"}})
+    places = [folder / run["algorithm"] / f"seed-{run['seed']}" for run in runs]
+    return [resumed_config(beside, resumed_content(p, run), p, names) for p, run in zip(places, runs, strict=True)]
 
 
 def _configs(options: argparse.Namespace) -> list[RunConfig]:
@@ -96,9 +120,9 @@ def _run_all(
     done = []
     for config in configs:
         own = folder / config.algorithm / f"seed-{config.seed}"
-        directory = RunDirectory.create(own, config, resume=options.resume)
+        directory = RunDirectory.create(own, config, resume=options.resume, free=MAY_DIFFER)
         axis = axis or remembered_axis(own)
-        if not (own / "summary.json").exists():
+        if not (own / "summary.json").exists() or directory.read("config")["rounds"] != config.rounds:
             if config.seed != seed:
                 status.say(f"loading {config.dataset}, seed {config.seed}")
                 shared, seed = load_clients(config, options.data_dir), config.seed

@@ -8,7 +8,8 @@ from typing import Any
 
 from fedjax_layers.cli.arguments import config_of
 from fedjax_layers.cli.given import refuse_given, refuse_unused
-from fedjax_layers.cli.run import run_config
+from fedjax_layers.cli.resume import is_resumed
+from fedjax_layers.cli.run import resumed_run, run_config
 from fedjax_layers.simulation.config import RunConfig
 
 USUAL_RESERVE = 0.3
@@ -25,7 +26,7 @@ def command(options: argparse.Namespace) -> int:
     It is FedAvg with one client who keeps its optimiser, so a round is an epoch (or ``--steps``), its validation
     examples stop it (``--patience``), and ``--resume`` goes on with it.
     """
-    config = central_config(options)
+    config = resumed_run(options, None) if is_resumed(options) else central_config(options)
     return run_config(options, config, f"pretrain-{config.dataset}")
 
 

@@ -17,6 +17,7 @@ from fedjax_layers.cli.display import cut_lines, results_table, team_lines
 from fedjax_layers.cli.given import refuse_unused
 from fedjax_layers.cli.interrupt import INTERRUPTED, Interrupt, graceful_interrupt
 from fedjax_layers.cli.progress import RoundsProgress
+from fedjax_layers.cli.resume import MAY_DIFFER, is_resumed, resumed_config
 from fedjax_layers.cli.status import Status
 from fedjax_layers.cli.usage import UsageError
 from fedjax_layers.simulation.config import RunConfig
@@ -28,9 +29,25 @@ from fedjax_layers.simulation.setup import Experiment, prepare
 
 def command(options: argparse.Namespace) -> int:
     """Run one algorithm; returns the exit code."""
-    config = config_of(options, options.algorithm)
-    refuse_unused(options, [config])
+    if is_resumed(options):
+        config = resumed_run(options, options.algorithm if "algorithm" in options.given else None)
+    else:
+        config = config_of(options, options.algorithm)
+        refuse_unused(options, [config])
     return run_config(options, config, f"{config.algorithm}-{config.dataset}")
+
+
+def resumed_run(options: argparse.Namespace, algorithm: str | None) -> RunConfig:
+    """The config of the run in ``--out``, which is of this algorithm if one is named."""
+    folder = Path(options.out)
+    content = RunDirectory(folder).read("config")
+    if "algorithm" not in content:
+        raise UsageError(
+            f"{folder}: expected one run to go on with, found several: they are a comparison's or a sweep's"
+        )
+    if algorithm not in (None, content["algorithm"]):
+        raise UsageError(f"algorithm: expected none, or {content['algorithm']} of the run in {folder}, got {algorithm}")
+    return resumed_config(options, content, folder)
 
 
 def run_config(options: argparse.Namespace, config: RunConfig, name: str) -> int:
@@ -38,10 +55,10 @@ def run_config(options: argparse.Namespace, config: RunConfig, name: str) -> int
     status: Status = options.status
     folder = out_folder(options, name)
     with usage_errors():
-        RunDirectory.check(folder, config, resume=options.resume)
+        RunDirectory.check(folder, config, resume=options.resume, free=MAY_DIFFER)
         axis = remembered_axis(folder) if options.resume else None
         experiment = prepare(config, options.data_dir, axis, say=status.say)
-        directory = RunDirectory.create(folder, config, resume=options.resume)
+        directory = RunDirectory.create(folder, config, resume=options.resume, free=MAY_DIFFER)
     status.console.print(describe(experiment), soft_wrap=True)
     with graceful_interrupt(status.console) as interrupt:
         summary = run_one(status, experiment, directory, interrupt, resume=options.resume)

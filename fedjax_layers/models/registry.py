@@ -95,3 +95,10 @@ def model_options(name: str) -> set[str]:
     if name not in MODELS:
         return set()
     return set(inspect.signature(MODELS[name]).parameters) - {"num_classes", "parent", "name"}
+
+
+def option_defaults(name: str) -> dict[str, Any]:
+    """Defaults of a known model's own options, by name."""
+    parameters = inspect.signature(MODELS[name]).parameters
+    known = {option: parameters[option].default for option in model_options(name)}
+    return {option: default for option, default in sorted(known.items()) if default is not inspect.Parameter.empty}

@@ -13,6 +13,12 @@ from fedjax_layers.ops.checks import leaf_path
 from fedjax_layers.simulation.history import History
 
 
+def saved_rounds(folder: Path) -> int:
+    """Rounds done at the newest save, 0 without one: read from the names alone."""
+    steps = [int(entry.name) for entry in folder.iterdir() if entry.name.isdecimal()] if folder.is_dir() else []
+    return max(steps, default=0)
+
+
 class Checkpoints:
     """The checkpoints of one run: the whole state and the history, keyed by rounds done.
 

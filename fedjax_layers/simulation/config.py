@@ -16,6 +16,7 @@ from fedjax_layers.data.team_formation import TEAM_FORMATIONS
 from fedjax_layers.models.registry import USUAL_MODELS, model_options
 from fedjax_layers.names import check_options, options_of, unknown_name
 from fedjax_layers.ops.poison import POISONS
+from fedjax_layers.simulation.asked import as_asked
 from fedjax_layers.simulation.config_fields import (
     ATTACK,
     AVERAGING,
@@ -263,11 +264,12 @@ class RunConfig:
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> RunConfig:
-        """A config from plain values, as ``config.json`` holds them.
+        """A config from plain values, as ``config.json`` holds them: what was asked for, see :func:`as_asked`.
 
         Raises:
           ValueError: an unknown field; the nearest is suggested.
         """
+        values = as_asked(values)
         known = [f.name for f in dataclasses.fields(cls)]
         for name in values:
             if name not in known:

@@ -12,6 +12,7 @@ from fedjax_layers.models.params_file import save_params
 from fedjax_layers.simulation.announce import Say, say_nothing
 from fedjax_layers.simulation.checkpoint import Checkpoints
 from fedjax_layers.simulation.compile_clock import compile_clock
+from fedjax_layers.simulation.complete import complete_config
 from fedjax_layers.simulation.config import RunConfig
 from fedjax_layers.simulation.controls import control_cuts
 from fedjax_layers.simulation.history import History
@@ -47,14 +48,21 @@ def execute(
 
     Returns:
       The summary (empty if the run was stopped) and the history.
+
+    Raises:
+      ValueError: the run that is gone on with has more rounds than the config asks for.
     """
     started = time.perf_counter()
     with compile_clock() as clock, _Recorder(directory, resume) as recorder:
         builder, inputs = experiment.builder, experiment.inputs
         say("compiling the start")
         state, history = recorder.restore(start_state(builder, experiment.plan, inputs))
+        if history.rounds_done > experiment.config.rounds:
+            raise ValueError(
+                f"rounds: expected at least the {history.rounds_done} done, got {experiment.config.rounds}"
+            )
         first_round = history.rounds_done
-        recorder.begin(experiment, first_round)
+        history = recorder.begin(experiment, history)
         say("compiling and running the first rounds")
         state, complete = _run_rounds(experiment, state, history, recorder, progress, say)
         if not complete:
@@ -126,12 +134,23 @@ class _Recorder:
         found = self._checkpoints.restore(state) if self._checkpoints is not None and self._resume else None
         return (state, History()) if found is None else found
 
-    def begin(self, experiment: Experiment, first_round: int) -> None:
-        """Drop lines past the checkpoint, write the manifest."""
+    def begin(self, experiment: Experiment, history: History) -> History:
+        """Drop lines past the checkpoint, write the complete config and the manifest; the history to go on from.
+
+        A run that is extended was evaluated where it ended, which a longer one might not have been.
+        """
         self._unseen = experiment.data.unseen
+        config, done = experiment.config, history.rounds_done
+        kept = done
+        if done % config.eval_every and done < config.rounds:
+            history, kept = history.without_last_evaluation(), done - 1
         if self._directory is not None:
-            self._directory.keep_rounds(first_round)
+            self._directory.keep_rounds(kept)
+            if self._directory.read("config").get("rounds", 0) < config.rounds:
+                self._directory.set_summary_aside()
+            self._directory.write("config", complete_config(experiment))
             self._directory.write_manifest(experiment.axis.record, experiment.data.partition_hash)
+        return history
 
     def record(self, done: int, state: Any, history: History, *, must_save: bool) -> None:
         """A line per evaluation; a checkpoint every so many seconds and whenever it must be."""

@@ -47,6 +47,11 @@ class History:
         self._rounds.append(rounds)
         self._evaluations.append({k: np.asarray(v)[None] for k, v in evaluation.items()})
 
+    def without_last_evaluation(self) -> History:
+        """A copy without its last evaluation; all of its rounds are there."""
+        arrays = self.to_arrays()
+        return self.from_arrays(arrays | {"evaluations": {name: x[:-1] for name, x in arrays["evaluations"].items()}})
+
     def copy(self) -> History:
         """Another history of the same rows, which grows on its own."""
         return self.from_arrays(self.to_arrays())

@@ -16,7 +16,7 @@ import platform
 import resource
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,6 +26,8 @@ from zipfile import ZIP_DEFLATED, ZipFile
 import jax
 import numpy as np
 import numpy.typing as npt
+
+from fedjax_layers.simulation.asked import as_asked
 
 PACKAGES = ("fedjax-layers", "jax", "jaxlib", "flax", "optax", "numpy", "scipy", "orbax-checkpoint")
 SETTINGS = ("default_prng_impl", "threefry_partitionable", "enable_x64", "default_matmul_precision")
@@ -53,19 +55,22 @@ class RunDirectory:
             raise ValueError(f"{self.path}: not a run directory, it holds no config.json")
 
     @classmethod
-    def create(cls, path: str | os.PathLike[str], config: Any, *, resume: bool = False) -> RunDirectory:
+    def create(
+        cls, path: str | os.PathLike[str], config: Any, *, resume: bool = False, free: Collection[str] = ()
+    ) -> RunDirectory:
         """Make a run directory and write its ``config.json``, or open one to go on with it.
 
         Args:
           path: the folder; made, with its parents, if it is not there.
           config: everything that defines the run: a mapping or a dataclass.
           resume: True goes on with a run of the same config, and starts one where there is none yet.
+          free: fields that may differ from those of the run that is gone on with, which keeps its own.
 
         Raises:
           ValueError: the path is a file; or the folder is not empty and ``resume`` is False, it holds no run,
             or one of another config, whose first differing field is named.
         """
-        cls.check(path, config, resume=resume)
+        cls.check(path, config, resume=resume, free=free)
         folder = Path(path)
         folder.mkdir(parents=True, exist_ok=True)
         if _is_empty(folder):
@@ -76,13 +81,16 @@ class RunDirectory:
         return run
 
     @classmethod
-    def check(cls, path: str | os.PathLike[str], config: Any = None, *, resume: bool = False) -> None:
+    def check(
+        cls, path: str | os.PathLike[str], config: Any = None, *, resume: bool = False, free: Collection[str] = ()
+    ) -> None:
         """Raise what :meth:`create` would, and write nothing: before anything takes time.
 
         Args:
           path: as of :meth:`create`.
           config: likewise; ``None`` compares none.
           resume: likewise.
+          free: likewise.
 
         Raises:
           ValueError: as :meth:`create`; or the folder, or the one that it would be made in, cannot be written.
@@ -99,7 +107,10 @@ class RunDirectory:
             return
         if not resume:
             raise ValueError(f"{folder}: the folder is not empty; resume its run, or choose another folder")
-        field = None if config is None else first_difference(cls(folder).read("config"), to_json(config))
+        if config is None:
+            return
+        before, now = as_asked(cls(folder).read("config")), as_asked(to_json(config))
+        field = first_difference({**before, **{name: now[name] for name in free}}, now)
         if field is not None:
             raise ValueError(f"{folder}: cannot resume, {field}")
 
@@ -128,6 +139,12 @@ class RunDirectory:
     def write(self, name: str, content: Any) -> None:
         """Write or replace ``{name}.json``."""
         _write_json(self.path / f"{name}.json", content)
+
+    def set_summary_aside(self) -> None:
+        """Keep the summary of a run that is to be extended as ``summary-{rounds}.json``."""
+        if (self.path / "summary.json").exists():
+            rounds = self.read("summary")["rounds"]
+            (self.path / "summary.json").replace(self.path / f"summary-{rounds}.json")
 
     def append_round(self, record: Mapping[str, Any]) -> None:
         """Append one evaluated round to ``rounds.jsonl``: its number ``round`` and whatever was measured.

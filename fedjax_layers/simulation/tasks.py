@@ -11,7 +11,14 @@ import numpy as np
 from fedjax_layers import data, models
 from fedjax_layers.data.augmentation import AUGMENTATIONS
 from fedjax_layers.data.text import PADDINGS
-from fedjax_layers.models.registry import BLOCK_MODELS, SEQUENCE_MODELS, TOKEN_MODELS, USUAL_MODELS, model_options
+from fedjax_layers.models.registry import (
+    BLOCK_MODELS,
+    SEQUENCE_MODELS,
+    TOKEN_MODELS,
+    USUAL_MODELS,
+    model_options,
+    option_defaults,
+)
 from fedjax_layers.names import unknown_name
 from fedjax_layers.simulation.config import RunConfig
 from fedjax_layers.simulation.initial import model_options_of
@@ -69,6 +76,13 @@ def make_task(config: RunConfig, clients: data.ClientData) -> Task:
         config.augmentation,
         clients.task == "language_modelling",
     )
+
+
+def options_in_force(config: RunConfig, clients: data.ClientData) -> tuple[str, dict[str, Any]]:
+    """The model's name and all of its options, its own defaults among them, as :func:`make_task` uses them."""
+    kind = _kind(clients)
+    name = config.model or USUAL_MODELS.get(clients.name, kind.usual)
+    return name, option_defaults(name) | _options(config, clients, name, kind)
 
 
 def holds_tokens(clients: data.ClientData) -> bool:

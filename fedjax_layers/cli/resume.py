@@ -1,0 +1,78 @@
+"""Going on with what a run directory holds: its config decides, and flags given beside must agree with it."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+from fedjax_layers.cli.routing import routed
+from fedjax_layers.cli.usage import UsageError
+from fedjax_layers.simulation.checkpoint import saved_rounds
+from fedjax_layers.simulation.config import RunConfig
+from fedjax_layers.simulation.records import RunDirectory, to_json
+
+MAY_DIFFER = ("rounds",)
+
+
+def is_resumed(options: argparse.Namespace) -> bool:
+    """Whether ``--resume`` finds something in ``--out``; where there is nothing yet, the run starts."""
+    return bool(options.resume and options.out and (Path(options.out) / "config.json").is_file())
+
+
+def resumed_config(
+    options: argparse.Namespace, content: Mapping[str, Any], folder: Path, beside: Collection[str] = ()
+) -> RunConfig:
+    """The config of the run in ``folder``, with the rounds asked for now.
+
+    Args:
+      options: the command's; ``given`` names the fields that were asked for.
+      content: of the run's ``config.json``.
+      folder: the run directory.
+      beside: other algorithms of the command, whose options are none of this one's.
+
+    Raises:
+      UsageError: a flag that does not agree, or fewer rounds than are done.
+    """
+    try:
+        stored = RunConfig.from_mapping(content)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"{folder}: cannot resume, its config.json is not one of this version: {error}") from error
+    fields = {field.name for field in dataclasses.fields(RunConfig)}
+    given = {name: getattr(options, name) for name in options.given & fields - {"algorithm", *MAY_DIFFER}}
+    for name, value in given.items():
+        _agree(name, content.get(name), to_json(value), folder)
+    try:
+        new = routed(options.unknown, stored, stored.team_formation, {stored.algorithm, *beside})
+        options_now: dict[str, Any] = {home: {**getattr(stored, home), **values} for home, values in new.items()}
+        asked = dataclasses.replace(stored, **options_now)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    for home, values in new.items():
+        for name in values:
+            _agree(name, content[home].get(name), to_json(getattr(asked, home)[name]), folder)
+    rounds = options.rounds if "rounds" in options.given else stored.rounds
+    config = dataclasses.replace(stored, rounds=rounds)
+    _enough_rounds(folder, config)
+    return config
+
+
+def resumed_content(folder: Path, config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The complete config of a run of a comparison if it has begun, else the ``config`` that was asked for."""
+    return RunDirectory(folder).read("config") if (folder / "config.json").is_file() else config
+
+
+def _agree(name: str, has: Any, wants: Any, folder: Path) -> None:
+    if has != wants:
+        flag = "--" + name.replace("_", "-")
+        raise UsageError(f"{flag}: expected none, or {has!r} as the run in {folder} has it, got {wants!r}")
+
+
+def _enough_rounds(folder: Path, config: RunConfig) -> None:
+    done = saved_rounds(folder / "checkpoints")
+    if config.rounds < done:
+        raise UsageError(
+            f"--rounds: expected at least the {done} that the run in {folder} has done, got {config.rounds}"
+        )
