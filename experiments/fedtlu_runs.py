@@ -15,10 +15,10 @@ from fedjax_layers.simulation.config import RunConfig
 from fedjax_layers.simulation.evaluation import evaluate
 from fedjax_layers.simulation.experiment import execute
 from fedjax_layers.simulation.history import History
-from fedjax_layers.simulation.initial import MODEL_FILE
 from fedjax_layers.simulation.periods import common_start
 from fedjax_layers.simulation.records import RunDirectory
 from fedjax_layers.simulation.sampling import uniform
+from fedjax_layers.simulation.saved_models import MODEL_FILE
 from fedjax_layers.simulation.setup import Experiment, prepare
 from fedjax_layers.simulation.statistics import paired_difference
 from fedjax_layers.simulation.summary import exchanged_bytes, pooled_scores

@@ -18,6 +18,7 @@ from fedjax_layers.models.losses import cox_losses, focal_losses, softmax_losses
 from fedjax_layers.models.mlp import MLP, heart_mlp
 from fedjax_layers.models.module_task import as_float, as_stored
 from fedjax_layers.models.order import block_order, call_order
+from fedjax_layers.models.params_file import load_params, load_stacked_params, save_params
 from fedjax_layers.models.player_text import PlayerText
 from fedjax_layers.models.pool import max_pool
 from fedjax_layers.models.registry import (
@@ -58,6 +59,8 @@ __all__ = [
     "focal_losses",
     "heart_mlp",
     "kaiming_normal",
+    "load_params",
+    "load_stacked_params",
     "max_pool",
     "model_options",
     "patches_conv",
@@ -65,6 +68,7 @@ __all__ = [
     "player_fmnist_cnn",
     "player_isic_cnn",
     "regression_task",
+    "save_params",
     "softmax_losses",
     "survival_task",
     "target_losses",

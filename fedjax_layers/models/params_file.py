@@ -1,4 +1,4 @@
-"""One model's parameters as a safetensors file, named by their paths in the tree."""
+"""Parameters as a safetensors file, named by their paths in the tree: of one model, or of many stacked."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from fedjax_layers.types import LayerMap, Params
 
 
 def save_params(path: str | os.PathLike[str], params: Params, layers: LayerMap) -> None:
-    """Write a model; the file is there as a whole or not at all.
+    """Write a model, or many; the file is there as a whole or not at all.
 
     Args:
       path: of the file.
-      params: one model, leaves ``[...]``.
-      layers: its layer map, whose leaf paths name the tensors.
+      params: one model, leaves ``[...]``; or one per client or team, leaves ``[C, ...]``.
+      layers: the layer map of one of them, whose leaf paths name the tensors.
 
     Raises:
       OSError: the file cannot be written.
@@ -47,9 +47,42 @@ def load_params(path: str | os.PathLike[str], layers: LayerMap) -> Params:
       ValueError: no whole safetensors file, or a tree that differs; the first path that differs is named.
       FileNotFoundError: there is no file.
     """
+    return _in_tree(read_tensors(path), layers, path, ())
+
+
+def load_stacked_params(path: str | os.PathLike[str], layers: LayerMap, row: int | None = None) -> Params:
+    """Read the models of all clients or teams that :func:`save_params` wrote, or one of them.
+
+    Args:
+      path: of the file, a run's ``personal.safetensors`` say.
+      layers: the layer map of one model.
+      row: number of the client or team; ``None`` is all.
+
+    Returns:
+      The models, leaves ``[C, ...]``, or the one, leaves ``[...]``, of NumPy arrays in the dtypes of the file.
+
+    Raises:
+      ValueError: as :func:`load_params`; leaves of different lengths, or a row that there is not.
+      FileNotFoundError: there is no file.
+    """
     tensors = read_tensors(path)
+    lengths = {tensors[leaf].shape[:1] for leaf in layers.leaf_paths if leaf in tensors}
+    if len(lengths) > 1 or () in lengths:
+        raise ValueError(f"{path}: expected models stacked along one axis, got {sorted(lengths)} as first axes")
+    rows = next(iter(lengths), (0,))
+    params = _in_tree(tensors, layers, path, rows)
+    if row is None:
+        return params
+    if not 0 <= row < rows[0]:
+        raise ValueError(f"row: expected one of the {rows[0]} models in {path}, 0 to {rows[0] - 1}, got {row}")
+    return jax.tree.map(lambda x: x[row], params)
+
+
+def _in_tree(
+    tensors: Mapping[str, np.ndarray], layers: LayerMap, path: str | os.PathLike[str], rows: tuple[int, ...]
+) -> Params:
     for leaf, shape in zip(layers.leaf_paths, layers.leaf_shapes, strict=True):
-        check_tensor(tensors, leaf, shape, path)
+        check_tensor(tensors, leaf, (*rows, *shape), path)
     more = sorted(tensors.keys() - set(layers.leaf_paths))
     if more:
         raise ValueError(f"{path}: expected the model's {len(layers.leaf_paths)} tensors, got {more[0]!r} as well")

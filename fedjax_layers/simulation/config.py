@@ -159,7 +159,7 @@ class RunConfig:
     moments: str = option(
         "both", "evaluation", "which personal models are evaluated", choices=("both", "trained", "served")
     )
-    save_model: bool = option(False, "run", "keep the last global model as a file that other runs can start from")
+    save_model: bool = option(False, "run", "keep the last models as files: global, clients' own, teams'")
     client_width: str = option("auto", "run", "clients vectorised at once: auto, all or a number")
 
     def __post_init__(self) -> None:

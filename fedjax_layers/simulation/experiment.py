@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from fedjax_layers.models.params_file import save_params
 from fedjax_layers.simulation.announce import Say, say_nothing
 from fedjax_layers.simulation.checkpoint import Checkpoints
 from fedjax_layers.simulation.compile_clock import compile_clock
@@ -16,10 +15,10 @@ from fedjax_layers.simulation.complete import complete_config
 from fedjax_layers.simulation.config import RunConfig
 from fedjax_layers.simulation.controls import control_cuts
 from fedjax_layers.simulation.history import History
-from fedjax_layers.simulation.initial import MODEL_FILE
 from fedjax_layers.simulation.patience import Patience
 from fedjax_layers.simulation.periods import models_of
 from fedjax_layers.simulation.records import RunDirectory, peak_memory_bytes
+from fedjax_layers.simulation.saved_models import save_models
 from fedjax_layers.simulation.setup import Experiment, deciding_sizes
 from fedjax_layers.simulation.simulate import finish_run, run_periods, start_state
 from fedjax_layers.simulation.summary import client_arrays, client_facts, round_record, summarise_run
@@ -64,9 +63,12 @@ def execute(
         first_round = history.rounds_done
         history = recorder.begin(experiment, history)
         say("compiling and running the first rounds")
-        state, complete = _run_rounds(experiment, state, history, recorder, progress, say)
+        state, complete = _run_rounds(experiment, state, history, recorder, progress)
         if not complete:
             return {}, history
+        say("after the last round")
+        keep = directory is not None and experiment.config.save_model
+        finished = finish_run(builder, experiment.plan, inputs, state, history, keep=keep)
         unseen = experiment.data.unseen
         adapted = adapted_scores(builder, experiment.plan, inputs, state, history, unseen)
     seconds = time.perf_counter() - started
@@ -85,16 +87,16 @@ def execute(
         facts = client_facts(experiment.data, experiment.team_of)
         directory.write_clients(facts | client_arrays(history) | adapted)
         directory.write_summary(summary)
-        if experiment.config.save_model:
-            server = models_of(builder, inputs.hyper, state).global_model
-            save_params(directory.path / MODEL_FILE, server, builder.task.layers)
+        if keep:
+            models = models_of(builder, inputs.hyper, state)
+            save_models(directory.path, models, finished, builder.task.layers)
     return summary, history
 
 
 def _run_rounds(
-    experiment: Experiment, state: Any, history: History, recorder: _Recorder, progress: Progress | None, say: Say
+    experiment: Experiment, state: Any, history: History, recorder: _Recorder, progress: Progress | None
 ) -> tuple[Any, bool]:
-    """All rounds and the last local phase: the state, and False if ``progress`` stopped them."""
+    """All rounds: the state, and False if ``progress`` stopped them."""
     config, builder, plan, inputs = experiment.config, experiment.builder, experiment.plan, experiment.inputs
     ended = patience_of(config, deciding_sizes(experiment.data))
     # A run resumed after its patience ended has no round left.
@@ -108,8 +110,6 @@ def _run_rounds(
             break
         if stopped:
             return state, False
-    say("after the last round")
-    finish_run(builder, plan, inputs, state, history)
     return state, True
 
 

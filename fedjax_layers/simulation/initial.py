@@ -15,11 +15,11 @@ from fedjax_layers.models.params_file import load_params
 from fedjax_layers.names import defaults_of
 from fedjax_layers.ops.checks import leaf_path
 from fedjax_layers.simulation.config import RunConfig
-from fedjax_layers.simulation.periods import Build, start_params
+from fedjax_layers.simulation.periods import start_params
 from fedjax_layers.simulation.records import RunDirectory
-from fedjax_layers.types import Key, LayerMap, Params, Task
+from fedjax_layers.simulation.saved_models import MODEL_FILE, PERSONAL_FILE
+from fedjax_layers.types import LayerMap, Params, Task
 
-MODEL_FILE = "model.safetensors"
 _OWN_CONFIG = "manifest.json"  # beside a run directory's config.json
 _SPLIT = {name: defaults_of(load)[name] for name in ("reserve", "reserved", "split_seed")}
 
@@ -55,7 +55,10 @@ def load_start(path: str, layers: LayerMap) -> Params:
         params = load_gpt2(where)
         _check_tree(params, layers, path)
     else:
-        params = load_params(where / MODEL_FILE if where.is_dir() else where, layers)
+        file = where / MODEL_FILE if where.is_dir() else where
+        if not file.exists() and (where / PERSONAL_FILE).exists():
+            raise ValueError(f"{path}: expected a run with a global model, found only its clients' in {PERSONAL_FILE}")
+        params = load_params(file, layers)
     return jax.tree.map(lambda x: jnp.asarray(np.asarray(x, np.float32)), params)
 
 
@@ -81,17 +84,6 @@ def check_disjoint(config: RunConfig) -> None:
         if ours[name] != theirs[name]:
             expected = f"{theirs[name]}, for the reserve that {config.init_from} was trained on"
             raise ValueError(f"option {name}: expected {expected}, got {ours[name]}")
-
-
-def check_savable(build: Build, hyper: Any, task: Task) -> None:
-    """Raise ``ValueError`` for an algorithm that has no global model to be saved."""
-
-    def offered(key: Key) -> Any:
-        algorithm = build(hyper)
-        return algorithm.models(algorithm.init(key, task.init(key))).global_model
-
-    if jax.eval_shape(offered, jax.random.key(0)) is None:
-        raise ValueError("save_model: expected an algorithm with a global model, got one without")
 
 
 def _is_run(folder: Path) -> bool:

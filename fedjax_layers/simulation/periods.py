@@ -230,13 +230,23 @@ def _global_test_scores(plan: Plan, source: Federation, params: Params) -> dict[
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def finish_period(build: Build, plan: Plan, state: Any, inputs: Inputs, t: Array) -> dict[str, Array]:
     """The last local phase of all clients, and the scores of its models by ``{split}/{metric}``, ``[C]`` each."""
+    return _finish(build, plan, state, inputs, t)[0]
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def finish_and_keep(build: Build, plan: Plan, state: Any, inputs: Inputs, t: Array) -> tuple[dict[str, Array], Params]:
+    """The same, with the models, leaves ``[C, ...]``."""
+    return _finish(build, plan, state, inputs, t)
+
+
+def _finish(build: Build, plan: Plan, state: Any, inputs: Inputs, t: Array) -> tuple[dict[str, Array], Params]:
     source = inputs.federation.at(t - 1)
     key = jax.random.fold_in(inputs.key, t)
     cohort = cohort_of(inputs, key, t - 1, everyone(source.num_clients))
     finish = build(inputs.hyper).finish
     assert finish is not None  # the caller has looked
     final = finish(key, state, cohort)
-    return _score_each(plan, source, final)
+    return _score_each(plan, source, final), final
 
 
 def _score_each(plan: Plan, source: Federation, stacked: Params, rows: Any = slice(None)) -> dict[str, Array]:

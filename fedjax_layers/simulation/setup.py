@@ -19,7 +19,7 @@ from fedjax_layers.simulation.announce import Say, say_nothing
 from fedjax_layers.simulation.attack import bad_clients, corrupted, make_attack, poison_of
 from fedjax_layers.simulation.config import RunConfig
 from fedjax_layers.simulation.federation import federation
-from fedjax_layers.simulation.initial import check_disjoint, check_savable, make_start
+from fedjax_layers.simulation.initial import check_disjoint, make_start
 from fedjax_layers.simulation.optimizers import client_optimizer, server_optimizer
 from fedjax_layers.simulation.periods import Inputs, Plan, cohort_of
 from fedjax_layers.simulation.probe import AxisChoice, choose_axis, pinned_axis, recorded_axis
@@ -177,8 +177,6 @@ def _design(config: RunConfig, clients: data.ClientData, counts: Collection[str]
     check_disjoint(config)
     builder = make_builder(config, task, phases, set(hyper["options"]), num_teams, poison)
     builder(hyper)  # a wrong option value shows here, before any work
-    if config.save_model:
-        check_savable(builder, hyper, task)
     return _Design(task, phases, sampling, builder, hyper)
 
 

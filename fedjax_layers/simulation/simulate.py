@@ -14,7 +14,16 @@ from fedjax_layers.ops import ClientAxis
 from fedjax_layers.simulation.federation import Federation, federation
 from fedjax_layers.simulation.going_on import check_start, go_on
 from fedjax_layers.simulation.history import History
-from fedjax_layers.simulation.periods import Build, Inputs, Plan, finish_period, models_of, run_period, start
+from fedjax_layers.simulation.periods import (
+    Build,
+    Inputs,
+    Plan,
+    finish_and_keep,
+    finish_period,
+    models_of,
+    run_period,
+    start,
+)
 from fedjax_layers.simulation.recording import add_finish, add_period
 from fedjax_layers.simulation.sampling import Sampling, Select, everyone, selected
 from fedjax_layers.simulation.sharding import replicate
@@ -104,7 +113,7 @@ def simulate(
     for done, state, history in run_periods(build, plan, inputs, state, history, rounds, select):  # noqa: B020
         if on_period is not None and on_period(done, state, history):
             break
-    state = finish_run(build, plan, inputs, state, history)
+    finish_run(build, plan, inputs, state, history)
     return Result(state, models_of(build, inputs.hyper, state), history, seed)
 
 
@@ -191,10 +200,20 @@ def run_periods(
         yield done, state, history
 
 
-def finish_run(build: Build, plan: Plan, inputs: Inputs, state: Any, history: History) -> Any:
-    """The algorithm's last local phase, if it has one: adds one evaluation of each client's final model."""
+def finish_run(
+    build: Build, plan: Plan, inputs: Inputs, state: Any, history: History, *, keep: bool = False
+) -> Params | None:
+    """The algorithm's last local phase, if it has one: adds one evaluation of each client's final model.
+
+    Returns:
+      These models, leaves ``[C, ...]``, if they are to be kept; else, and without such a phase, ``None``.
+    """
     if build(inputs.hyper).finish is None:
-        return state
-    scores = finish_period(build, plan, state, inputs, jnp.int32(history.rounds_done))
+        return None
+    rounds, final = jnp.int32(history.rounds_done), None
+    if keep:
+        scores, final = finish_and_keep(build, plan, state, inputs, rounds)
+    else:
+        scores = finish_period(build, plan, state, inputs, rounds)
     add_finish(history, scores, plan.moments)
-    return state
+    return final

@@ -3,13 +3,14 @@
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from fedjax_layers.data.dataset import Dataset
 from fedjax_layers.data.federate import federate
 from fedjax_layers.models.gpt2 import load_gpt2
-from fedjax_layers.models.params_file import load_params, save_params
+from fedjax_layers.models.params_file import load_params, load_stacked_params, save_params
 from fedjax_layers.simulation.config import RunConfig
 from fedjax_layers.simulation.experiment import execute
 from fedjax_layers.simulation.periods import common_start, start_params
@@ -46,9 +47,58 @@ def test_without_the_option_no_model_is_kept(tmp_path):
     assert not (tmp_path / "run" / "model.safetensors").exists()
 
 
-def test_no_global_model_cannot_be_kept():
-    with pytest.raises(ValueError, match="save_model: expected an algorithm with a global model, got one without"):
-        prepare(config_of(algorithm="local", save_model=True))
+def accuracies(task, clients, params, split):
+    """Each client's model on its own examples, ``[C]``."""
+    found = []
+    for c in range(clients.num_clients):
+        rows = clients.rows(c, split)
+        outputs = task.apply(jax.tree.map(lambda x, c=c: x[c], params), jnp.asarray(clients.inputs[rows]), None)
+        found.append((np.asarray(outputs).argmax(1) == clients.labels[rows]).mean())
+    return np.array(found)
+
+
+@pytest.mark.usefixtures("compile_quickly")
+@pytest.mark.parametrize("algorithm", ["fedper", "local", "local_adaptation"])
+def test_personal_models_are_kept_as_they_were_scored(tmp_path, algorithm):
+    """Those that were served last, or after the last local phase the ones that it trained."""
+    config = config_of(algorithm=algorithm, model="logistic_regression", save_model=True)
+    experiment = prepare(config)
+    _, history = execute(experiment, RunDirectory.create(tmp_path / "run", config))
+    task, clients = experiment.builder.task, experiment.data
+    path = tmp_path / "run" / "personal.safetensors"
+    personal = load_stacked_params(path, task.layers)
+    for split in ("val", "test"):
+        scored = history.scores("served", "last", split)["accuracy"]
+        np.testing.assert_allclose(accuracies(task, clients, personal, split), scored, rtol=1e-6)
+    one = load_stacked_params(path, task.layers, row=2)
+    jax.tree.map(lambda x, xs: np.testing.assert_array_equal(x, xs[2]), one, personal)
+    has_global = (tmp_path / "run" / "model.safetensors").exists()
+    assert has_global == (algorithm == "local_adaptation")
+    if not has_global:
+        with pytest.raises(ValueError, match="expected a run with a global model, found only its clients' in personal"):
+            prepare(config_of(model="logistic_regression", init_from=str(tmp_path / "run")))
+
+
+@pytest.mark.usefixtures("compile_quickly")
+def test_team_models_are_kept_beside(tmp_path):
+    config = config_of(
+        algorithm="permfl", model="logistic_regression", save_model=True, algorithm_options={"num_teams": 2}
+    )
+    experiment = prepare(config)
+    execute(experiment, RunDirectory.create(tmp_path / "run", config))
+    layers = experiment.builder.task.layers
+    teams, personal = (
+        load_stacked_params(tmp_path / "run" / f"{n}.safetensors", layers) for n in ("teams", "personal")
+    )
+    assert {x.shape[0] for x in jax.tree.leaves(teams)} == {2}
+    assert {x.shape[0] for x in jax.tree.leaves(personal)} == {4}
+    for row in (-1, 2):
+        with pytest.raises(ValueError, match="row: expected one of the 2 models"):
+            load_stacked_params(tmp_path / "run" / "teams.safetensors", layers, row)
+    with pytest.raises(ValueError, match=r"personal.safetensors: expected '.*' of shape"):
+        load_params(tmp_path / "run" / "personal.safetensors", layers)
+    with pytest.raises(ValueError, match=r"model.safetensors: expected "):
+        load_stacked_params(tmp_path / "run" / "model.safetensors", layers)
 
 
 def sentences(vocabulary=37, length=12):
