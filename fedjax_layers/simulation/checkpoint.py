@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ import orbax.checkpoint as ocp
 
 from fedjax_layers.ops.checks import leaf_path
 from fedjax_layers.simulation.history import History
+
+_PATTERN = set("[]*?")  # what a glob pattern is made of
 
 
 def saved_rounds(folder: Path) -> int:
@@ -30,7 +33,19 @@ class Checkpoints:
         options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=True)
         # Without handlers of its own a fresh manager cannot tell what an earlier process saved.
         handlers = {name: ocp.StandardCheckpointHandler() for name in ("state", "history")}
-        self._manager = ocp.CheckpointManager(Path(folder).absolute(), options=options, item_handlers=handlers)
+        self._alias: tempfile.TemporaryDirectory[str] | None = None
+        self._manager = ocp.CheckpointManager(self._plain(Path(folder)), options=options, item_handlers=handlers)
+
+    def _plain(self, folder: Path) -> Path:
+        """The folder, or a link to it where Orbax would take its path for a pattern and lose what it saves."""
+        path = folder.absolute()
+        if not set(str(path)) & _PATTERN:
+            return path
+        path.mkdir(parents=True, exist_ok=True)
+        self._alias = tempfile.TemporaryDirectory(prefix="fedjax_layers-", ignore_cleanup_errors=True)
+        link = Path(self._alias.name) / "checkpoints"
+        link.symlink_to(path, target_is_directory=True)
+        return link
 
     def save(self, rounds_done: int, state: Any, history: History) -> None:
         """Copy the state off the device, then write it in the background."""
@@ -68,6 +83,8 @@ class Checkpoints:
         """Wait for the last save to be on disk."""
         self._manager.wait_until_finished()
         self._manager.close()
+        if self._alias is not None:
+            self._alias.cleanup()
 
 
 def _named(state: Any) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import pytest
 from fedjax_layers import algorithms
 from fedjax_layers.names import options_of
 from fedjax_layers.simulation import experiment as running
-from fedjax_layers.simulation.checkpoint import Checkpoints
+from fedjax_layers.simulation.checkpoint import Checkpoints, saved_rounds
 from fedjax_layers.simulation.config import RunConfig
 from fedjax_layers.simulation.experiment import execute
 from fedjax_layers.simulation.history import History
@@ -202,3 +202,22 @@ def test_patience_ends_a_run_after_fruitless_evaluations():
     summary, _ = execute(prepare(config))
     # Nothing is learnt (no weight changes by a bit): the first evaluation is the best, two more pass.
     assert summary["rounds"] == 3
+
+
+@pytest.mark.parametrize("name", ["exp[1]", "[!x]", "a*b", "what?"])
+def test_a_folder_whose_name_is_a_pattern_keeps_its_checkpoints(tmp_path, name):
+    state = {"w": np.arange(3.0)}
+    history = History()
+    history.add({"loss": np.ones(2)}, {"round": np.int64(2)})
+    (tmp_path / "axb").mkdir()
+    for _ in range(2):
+        saved = Checkpoints(tmp_path / name)
+        found = saved.restore(state)
+        if found is None:
+            saved.save(2, state, history)
+        saved.close()
+    assert found is not None
+    np.testing.assert_array_equal(found[0]["w"], state["w"])
+    assert found[1].rounds_done == 2
+    assert saved_rounds(tmp_path / name) == 2
+    assert list((tmp_path / "axb").iterdir()) == []
