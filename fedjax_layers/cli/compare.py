@@ -26,6 +26,7 @@ from fedjax_layers.simulation.probe import AxisChoice
 from fedjax_layers.simulation.records import RunDirectory, to_json
 from fedjax_layers.simulation.scoring import LOWER_IS_BETTER
 from fedjax_layers.simulation.setup import assemble, check_fit, load_clients
+from fedjax_layers.simulation.sweeps.grid import check_number_of_runs
 
 # Runs after which compiled programs are dropped: on CPU each one maps memory, and a process has only so many maps.
 _KEPT_PROGRAMS = 12
@@ -82,6 +83,8 @@ def _configs(options: argparse.Namespace) -> list[RunConfig]:
         raise UsageError(f"algorithms: expected different names separated by commas, got {options.algorithms!r}")
     if options.seeds < 1:
         raise UsageError(f"--seeds: expected at least 1, got {options.seeds}")
+    with usage_errors():
+        check_number_of_runs(len(names), options.seeds)
     configs = [
         config_of(options, name, beside=names, seed=options.seed + i, **_left_out(name, names))
         for i in range(options.seeds)

@@ -68,7 +68,7 @@ def type_of(field: dataclasses.Field[Any]) -> Any:
     if typing.get_origin(kinds[0]) is tuple:
         inner = typing.get_args(kinds[0])[0]
         return name_list if inner is str else functools.partial(numbers, kind=inner)
-    return kinds[0] if len(kinds) == 1 else plain
+    return kinds[0] if len(kinds) == 1 else value_of
 
 
 def metavar_of(hint: Any) -> str:
@@ -109,6 +109,13 @@ def parse_noting_given(
             action.default = argparse.SUPPRESS
     found = vars(parser.parse_args(own))
     return argparse.Namespace(**usual | found, given=frozenset(found))
+
+
+def value_of(text: str, kinds: tuple[Any, ...] = ()) -> Any:
+    """A value as written, or several separated by commas; where it can be text alone, of ``kinds``, all are texts."""
+    if kinds:
+        return tuple(text.split(",")) if "," in text and kinds != (str,) else text
+    return tuple(plain(part) for part in text.split(",")) if "," in text else plain(text)
 
 
 def _spoken(value: Any) -> str:

@@ -7,12 +7,11 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from fedjax_layers.algorithms import registry
-from fedjax_layers.cli.flags import flag_fields, flag_of
+from fedjax_layers.cli.flags import flag_fields, flag_of, value_of
 from fedjax_layers.names import unknown_name
 from fedjax_layers.simulation.config import RunConfig
 from fedjax_layers.simulation.conform import kinds_of_text
 from fedjax_layers.simulation.option_homes import Owner, algorithm_owner, everyone, owners, place_of
-from fedjax_layers.simulation.sweeps.grid import plain
 
 _MOST_OWNERS = 4  # named one by one
 _NEAR = 0.6  # likeness of two names from which one may be a misspelt other
@@ -66,13 +65,6 @@ def pairs(unknown: Sequence[str]) -> list[tuple[str, str]]:
             value = rest.pop(0) if rest and not rest[0].startswith("--") else "true"
         found.append((name, value))
     return found
-
-
-def value_of(text: str, kinds: tuple[Any, ...] = ()) -> Any:
-    """A value as written, or several separated by commas; where it can be text alone, of ``kinds``, all are texts."""
-    if kinds:
-        return tuple(text.split(",")) if "," in text and kinds != (str,) else text
-    return tuple(plain(part) for part in text.split(",")) if "," in text else plain(text)
 
 
 def split_unknown(arguments: Sequence[str], known: Collection[str]) -> tuple[list[str], list[str]]:

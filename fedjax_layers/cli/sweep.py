@@ -18,10 +18,18 @@ from fedjax_layers.cli.progress import SweepProgress
 from fedjax_layers.cli.run import out_folder, stopped, usage_errors
 from fedjax_layers.cli.status import Status
 from fedjax_layers.cli.usage import UsageError
-from fedjax_layers.simulation.config import RunConfig
+from fedjax_layers.simulation.config import RunConfig, check_width
 from fedjax_layers.simulation.sweeps.branches import StoppedError
 from fedjax_layers.simulation.sweeps.computing import Computer, check_runs
-from fedjax_layers.simulation.sweeps.grid import Values, drawn, parse_ends, parse_values, product, zipped
+from fedjax_layers.simulation.sweeps.grid import (
+    Values,
+    check_number_of_runs,
+    drawn,
+    parse_ends,
+    parse_values,
+    product,
+    zipped,
+)
 from fedjax_layers.simulation.sweeps.plots import PICTURE, plot_sweep
 from fedjax_layers.simulation.sweeps.ranking import headline_of
 from fedjax_layers.simulation.sweeps.runner import finish_sweep, run_sweep
@@ -104,6 +112,7 @@ def _runs(options: argparse.Namespace) -> list[SweptRun]:
     ranges = {name for name, found in specs.items() if found.is_range} if isinstance(specs, dict) else set()
     make = functools.partial(_config, options, beside=_algorithms(options, settings))
     _check_ranges(ranges & _fields(), make({}))  # as fields first: whole numbers refuse a range's
+    check_number_of_runs(len(settings), options.seeds)
     seeds = [options.seed + i for i in range(options.seeds)]
     runs = swept_runs(settings, seeds, make, options.seeds_vary)
     _check_ranges(ranges, runs[0].config)
@@ -200,9 +209,10 @@ def _shard(options: argparse.Namespace, number: int) -> Shard:
 
 
 def _width(text: str) -> int | None:
-    if text != "auto" and (not text.isdecimal() or int(text) < 1):
-        raise ValueError(f"--run-width: expected auto or a number of at least 1, got {text!r}")
-    return None if text == "auto" else int(text)
+    if text == "auto":
+        return None
+    check_width("--run-width: expected auto", text)
+    return int(text)
 
 
 def _how(record: Mapping[str, Any]) -> str:

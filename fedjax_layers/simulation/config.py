@@ -37,6 +37,7 @@ _POSITIVE = ("learning_rate", "server_learning_rate", "learning_rate_decay")
 _NOT_NEGATIVE = ("weight_decay", "momentum", "focal_gamma", "attack_strength")
 _SEEDS = ("seed", "partition_seed", "start_seed")
 _LARGEST_SEED = 2**32 - 1  # JAX drops higher bits without x64: two seeds would be one run
+_LARGEST_COUNT = 2**31 - 1  # counts are int32 on the devices
 _LEAST = {
     "mu": 0, "threshold": 0, "repeat_every": 0, "finish_epochs": 1,
     "personal_layers": 0, "head_layers": 0, "fixed_cut": 0,
@@ -170,6 +171,7 @@ class RunConfig:
             object.__setattr__(self, "epochs", None)
         for field in dataclasses.fields(self):
             value, choices = getattr(self, field.name), field.metadata["choices"]
+            check_counts(field.name, value)
             if choices and value is not None and value not in choices:
                 raise unknown_name(field.name, value, choices)
         if self.moment == "auto":
@@ -234,6 +236,7 @@ class RunConfig:
             numbers = [x for x in (one if isinstance(one, tuple) else (one,)) if isinstance(x, int | float)]
             if not all(math.isfinite(x) for x in numbers):
                 raise ValueError(f"option {name}: expected a finite number, got {value}")
+            check_counts(f"option {name}", one)
             least = _LEAST.get(name.rpartition(".")[2], -math.inf)
             if min(numbers, default=math.inf) < least:
                 raise ValueError(f"option {name}: expected at least {least}, got {value}")
@@ -257,10 +260,8 @@ class RunConfig:
             value = getattr(self, name)
             if value is not None and not 0 <= value <= _LARGEST_SEED:
                 raise ValueError(f"{name}: expected 0 to {_LARGEST_SEED}, got {value}")
-        if self.client_width not in ("auto", "all") and (
-            not self.client_width.isdecimal() or int(self.client_width) < 1
-        ):
-            raise ValueError(f"client_width: expected auto, all or a number of at least 1, got {self.client_width!r}")
+        if self.client_width not in ("auto", "all"):
+            check_width("client_width: expected auto, all", self.client_width)
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> RunConfig:
@@ -275,6 +276,19 @@ class RunConfig:
             if name not in known:
                 raise unknown_name("config field", name, known)
         return cls(**values)
+
+
+def check_width(expected: str, text: str) -> None:
+    """Refuse a text that is no number of things to vectorise; ``expected`` begins the message."""
+    if not text.isdecimal() or not 1 <= int(text) <= _LARGEST_COUNT:
+        raise ValueError(f"{expected} or a number of 1 to {_LARGEST_COUNT}, got {text!r}")
+
+
+def check_counts(name: str, value: Any) -> None:
+    """Refuse whole numbers that the devices cannot count to; seeds have bounds of their own."""
+    for number in value if isinstance(value, tuple) else (value,):
+        if isinstance(number, int) and abs(number) > _LARGEST_COUNT and "seed" not in name:
+            raise ValueError(f"{name}: expected at most {_LARGEST_COUNT}, got {number}")
 
 
 def has_teams(algorithm: str) -> bool:

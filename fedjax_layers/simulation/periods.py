@@ -46,6 +46,22 @@ class Plan:
             raise ValueError(f"moments: expected 'trained' and 'served', got {unknown[0]!r}")
 
 
+MOST_ROUNDS = 1_000_000  # between two evaluations: what a round leaves waits on the device for the next one
+
+
+def rounds_per_period(eval_every: int, rounds: int) -> int:
+    """Rounds between two evaluations of a run of so many rounds; the last one is always evaluated.
+
+    Raises:
+      ValueError: there are none, or more than can be recorded at once.
+    """
+    if eval_every < 1:
+        raise ValueError(f"eval_every: expected at least 1 round, got {eval_every}")
+    if min(eval_every, rounds) > MOST_ROUNDS:
+        raise ValueError(f"eval_every: expected at most {MOST_ROUNDS} rounds, got {eval_every}")
+    return max(1, min(eval_every, rounds))
+
+
 class Inputs(NamedTuple):
     """The traced part of a run: other values, same program.
 

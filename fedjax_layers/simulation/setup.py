@@ -21,7 +21,7 @@ from fedjax_layers.simulation.config import RunConfig
 from fedjax_layers.simulation.federation import federation
 from fedjax_layers.simulation.initial import check_disjoint, make_start
 from fedjax_layers.simulation.optimizers import client_optimizer, server_optimizer
-from fedjax_layers.simulation.periods import Inputs, Plan, cohort_of
+from fedjax_layers.simulation.periods import Inputs, Plan, cohort_of, rounds_per_period
 from fedjax_layers.simulation.probe import AxisChoice, choose_axis, pinned_axis, recorded_axis
 from fedjax_layers.simulation.remembered import axis_key, recall_axis, remember_axis
 from fedjax_layers.simulation.sampling import Sampling, by_size, everyone, fixed, uniform
@@ -32,6 +32,7 @@ from fedjax_layers.simulation.team_formation import count_teams, local_updates, 
 from fedjax_layers.simulation.traced import traced_numbers
 from fedjax_layers.types import Algorithm, Task
 
+_MOST_PLACES = 2**27  # of one client's shuffled orders in a round: half a gigabyte
 _COUNTS_LAYERS = ("personal_layers", "head_layers", "fixed_cut")
 
 
@@ -149,7 +150,7 @@ def assemble(
     if axis is None:
         axis = pick_axis(config, builder, inputs, say, runs=runs)
     moments = ("trained", "served") if config.moments == "both" else (config.moments,)
-    plan = Plan(task, config.eval_every, axis.axis, moments)
+    plan = Plan(task, rounds_per_period(config.eval_every, config.rounds), axis.axis, moments)
     experiment = Experiment(config, clients, builder.on(axis.axis), plan, replicate(inputs, axis.axis), axis)
     return _with_learnt_teams(experiment)
 
@@ -298,10 +299,12 @@ def make_builder(
 ) -> Builder:
     """The static part of the algorithm; floats among its options, and who is in which team, are traced instead."""
     counts = np.stack([phase.data.sizes["train"] for phase in phases])
+    largest = int(counts.max())
+    _check_epochs(config, largest)
     trainer = {
         "num_clients": counts.shape[1],
-        "max_examples": int(counts.max()),
-        "batch_size": config.batch_size,
+        "max_examples": largest,
+        "batch_size": min(config.batch_size, max(largest, 1)),  # nobody could fill a larger one
         "epochs": config.epochs,
         "steps": config.steps,
         "uniform": bool((counts == counts[0, 0]).all()),
@@ -312,6 +315,13 @@ def make_builder(
         static["num_teams"] = num_teams
     fields = (_items(static), config.optimizer, config.server_optimizer, _items(trainer), poison)
     return Builder(task, config.algorithm, *fields)
+
+
+def _check_epochs(config: RunConfig, largest: int) -> None:
+    """Refuse more epochs than their shuffled orders have room for, with so many examples of one client."""
+    most = _MOST_PLACES // max(largest, 1)
+    if config.epochs is not None and np.max(config.epochs) > most:
+        raise ValueError(f"epochs: expected at most {most} for clients of {largest} examples, got {config.epochs}")
 
 
 def pick_axis(

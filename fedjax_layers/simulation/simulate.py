@@ -21,6 +21,7 @@ from fedjax_layers.simulation.periods import (
     finish_and_keep,
     finish_period,
     models_of,
+    rounds_per_period,
     run_period,
     start,
 )
@@ -28,6 +29,8 @@ from fedjax_layers.simulation.recording import add_finish, add_period
 from fedjax_layers.simulation.sampling import Sampling, Select, everyone, selected
 from fedjax_layers.simulation.sharding import replicate
 from fedjax_layers.types import Models, Params, Task
+
+_LAST_ROUND = 2**31 - 1  # rounds are counted in int32
 
 
 class Result(NamedTuple):
@@ -96,14 +99,14 @@ def simulate(
       Final state, models and history.
 
     Raises:
-      ValueError: rounds below 1 or all done before, weights that are negative, not finite or all 0, or of another
-        length, arguments that exclude each other, a start or a resumed run that does not fit, or a cohort selected
-        with ids out of range, twice, or of another size than before.
+      ValueError: ``rounds`` or ``eval_every`` out of range or all rounds done before, weights that are negative, not
+        finite or all 0, or of another length, arguments that exclude each other, a start or a resumed run that does
+        not fit, or a cohort selected with ids out of range, twice, or of another size than before.
     """
     _check_going(rounds, sampling, select, start, resume)
     seed = seed if seed is not None else resume.seed if resume is not None else 0
     source = data if isinstance(data, Federation) else federation(data)
-    plan = Plan(task, eval_every, axis, tuple(moments))
+    plan = Plan(task, rounds_per_period(eval_every, rounds), axis, tuple(moments))
     start = None if start is None else check_start(task, start)
     inputs = make_inputs(source, hyper=hyper, seed=seed, sampling=sampling, weights=weights, axis=axis, start=start)
     if resume is None:
@@ -121,14 +124,19 @@ def _check_going(
     rounds: int, sampling: Sampling | None, select: Select | None, start: Params | None, resume: Result | None
 ) -> None:
     done = 0 if resume is None else resume.history.rounds_done
-    if rounds < 1:
-        raise ValueError(f"rounds: expected at least 1, got {rounds}")
+    check_rounds(rounds)
     if rounds <= done:
         raise ValueError(f"rounds: expected more than the {done} of the resumed run, which count, got {rounds}")
     if sampling is not None and select is not None:
         raise ValueError("select: expected none beside sampling, got both")
     if start is not None and resume is not None:
         raise ValueError("start: expected none beside resume, whose models are there already, got both")
+
+
+def check_rounds(rounds: int) -> None:
+    """Refuse a number of rounds that none is, or that the round's own number cannot count."""
+    if not 1 <= rounds <= _LAST_ROUND:
+        raise ValueError(f"rounds: expected {'at least 1' if rounds < 1 else f'at most {_LAST_ROUND}'}, got {rounds}")
 
 
 def make_inputs(

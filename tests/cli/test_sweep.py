@@ -154,7 +154,7 @@ def test_grid_files_of_values_pairs_and_draws(tmp_path):
         (("--vary", "threshold=1,2", "--shard", "0/2", "--rungs", "1"), ("--shard: expected none beside --rungs",)),
         (
             ("--vary", "threshold=1,2", "--run-width", "0"),
-            ("--run-width: expected auto or a number of at least 1, got '0'",),
+            ("--run-width: expected auto or a number of 1 to 2147483647, got '0'",),
         ),
         (
             ("--vary", "threshold=1,2", "--rungs", "1", "--keep", "2"),

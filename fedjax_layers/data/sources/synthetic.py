@@ -9,6 +9,8 @@ from fedjax_layers.data.preprocess import Preprocess
 from fedjax_layers.data.source import Source
 
 _FEATURES = 60
+_MOST_CLIENTS = 1_000_000
+_MOST_EXAMPLES = 20_000_000  # 5 GB
 _CLASSES = 10
 _CLIENTS_AT_ONCE = 1024  # bounds the weight matrices held at a time: 1024 x 60 x 10 floats
 _ROWS_AT_ONCE = 8192  # bounds the copies of them, one per example
@@ -55,12 +57,16 @@ def _synthetic(
     for name, number in {"clients": clients, "min_samples": min_samples, "size_factor": size_factor}.items():
         if number < 1:
             raise ValueError(f"{name}: expected at least 1, got {number}")
+    if clients > _MOST_CLIENTS:
+        raise ValueError(f"clients: expected at most {_MOST_CLIENTS}, got {clients}")
     if max_samples < min_samples:
         raise ValueError(f"max_samples: expected at least min_samples={min_samples}, got {max_samples}")
     rng = np.random.default_rng(seed)
     # Clamped before the cast: a float beyond int64 would wrap round.
     tail = np.minimum(rng.lognormal(4.0, 2.0, clients), max_samples).astype(np.int64)
     sizes = np.minimum((tail + min_samples) * size_factor, max_samples)
+    if int(sizes.sum()) > _MOST_EXAMPLES:
+        raise ValueError(f"clients: expected at most {_MOST_EXAMPLES} examples of all, got {sizes.sum()} of {clients}")
     model_mean = rng.normal(0.0, alpha, clients).astype(np.float32)
     input_mean = rng.normal(0.0, beta, clients).astype(np.float32)
     inputs, labels = _draw(rng, sizes, model_mean, input_mean)

@@ -13,14 +13,32 @@ Setting = dict[str, Any]
 _SPEC = "low:high:number or low:high:number:log, or values separated by commas"
 _ENDS = "low:high or low:high:log, or values separated by commas"
 
+MOST_RUNS = 100_000  # of one sweep or comparison: each one's config is in memory and in its record
+
+
+def check_number_of_runs(settings: int, seeds: int = 1) -> None:
+    """Refuse more runs than a sweep can hold.
+
+    Args:
+      settings: how many.
+      seeds: runs of each.
+
+    Raises:
+      ValueError: there are more than :data:`MOST_RUNS`.
+    """
+    if settings * seeds > MOST_RUNS:
+        found = f"{settings} settings" + (f" with {seeds} seeds each" if seeds != 1 else "")
+        raise ValueError(f"grid: expected at most {MOST_RUNS} runs, got {found}")
+
 
 def product(**values: Sequence[Any]) -> list[Setting]:
     """Every combination of the values, the last name changing fastest.
 
     Raises:
-      ValueError: a name without values.
+      ValueError: a name without values, or more combinations than a sweep can hold.
     """
     _check_values(values)
+    check_number_of_runs(math.prod(map(len, values.values())))
     return [dict(zip(values, chosen, strict=True)) for chosen in itertools.product(*values.values())]
 
 
@@ -54,6 +72,7 @@ def drawn(number: int, seed: int = 0, **values: Ends | Sequence[Any]) -> list[Se
     """
     if number < 1:
         raise ValueError(f"grid: expected at least 1 setting to draw, got {number}")
+    check_number_of_runs(number)
     rng = np.random.default_rng(seed)
     columns = {}
     for name, chosen in values.items():
@@ -76,6 +95,8 @@ def spaced(low: float, high: float, number: int, *, log: bool = False) -> list[f
     """
     if number < 1:
         raise ValueError(f"range: expected at least 1 number, got {number}")
+    if number > MOST_RUNS:
+        raise ValueError(f"range: expected at most {MOST_RUNS} numbers, got {number}")
     _check_ends("range", Ends(low, high, log))
     found = np.geomspace(low, high, number) if log else np.linspace(low, high, number)
     return [float(x) for x in found]

@@ -14,6 +14,7 @@ from fedjax_layers.simulation.config import RunConfig
 from fedjax_layers.simulation.option_homes import OTHER_PREFIXES, owners, placed
 from fedjax_layers.simulation.records import to_json
 from fedjax_layers.simulation.sweeps.decisions import decision_of
+from fedjax_layers.simulation.sweeps.grid import check_number_of_runs
 from fedjax_layers.simulation.traced import TRACED, traceable_counts, traced_numbers
 
 SEED_FIELDS = {"start": "start_seed", "partition": "partition_seed", "sampling": "seed"}
@@ -60,6 +61,7 @@ def swept_runs(
     """
     if not settings:
         raise ValueError("grid: expected at least one setting, got none")
+    check_number_of_runs(len(settings), len(seeds))
     if not seeds or len(set(seeds)) < len(seeds):
         raise ValueError(f"seeds: expected different numbers, got {list(seeds)}")
     for what in seeds_vary:

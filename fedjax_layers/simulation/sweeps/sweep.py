@@ -14,10 +14,11 @@ from fedjax_layers.data import ClientData
 from fedjax_layers.ops import ClientAxis
 from fedjax_layers.simulation.federation import Federation, federation
 from fedjax_layers.simulation.history import History
-from fedjax_layers.simulation.periods import Build, Plan, start_params
+from fedjax_layers.simulation.periods import Build, Plan, rounds_per_period, start_params
 from fedjax_layers.simulation.sampling import Sampling, usual_moment
-from fedjax_layers.simulation.simulate import make_inputs
+from fedjax_layers.simulation.simulate import check_rounds, make_inputs
 from fedjax_layers.simulation.sweeps.branches import Branches, Decide, OnEnd
+from fedjax_layers.simulation.sweeps.grid import check_number_of_runs
 from fedjax_layers.simulation.sweeps.programs import InTurn, Program, Vectorised
 from fedjax_layers.simulation.sweeps.rungs import Contest, run_all
 from fedjax_layers.simulation.sweeps.runs import Outcome, Run, never, share_seeds
@@ -124,7 +125,9 @@ def sweep(
         moment to ``compare`` that is not evaluated, or ``rounds`` or ``width`` below 1.
     """
     settings = settings_of(grid)
-    plan = Plan(task, eval_every, axis, tuple(moments))
+    check_rounds(rounds)
+    check_number_of_runs(len(settings), len(seeds))
+    plan = Plan(task, rounds_per_period(eval_every, rounds), axis, tuple(moments))
     request = _Request(build, settings, data, rounds, tuple(seeds), tuple(seeds_vary), sampling, weights, plan)
     _check(request, width, decide)
     usual = usual_moment(sampling)
@@ -251,6 +254,5 @@ def _check(request: _Request, width: int | None, decide: tuple[str, Decide] | No
         raise ValueError(f"seeds_vary: expected some of {', '.join(SEEDED)}, got {unknown[0]!r}")
     if decide is not None and decide[0] not in names:
         raise ValueError(f"decide: expected a name of the grid, one of {', '.join(names)}, got {decide[0]!r}")
-    for name, value in {"rounds": request.rounds, "width": width}.items():
-        if value is not None and value < 1:
-            raise ValueError(f"{name}: expected at least 1, got {value}")
+    if width is not None and width < 1:
+        raise ValueError(f"width: expected at least 1, got {width}")

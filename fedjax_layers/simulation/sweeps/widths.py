@@ -181,8 +181,8 @@ class Programs:
         pinned = self._width or self._remembered.get(kind) or (1 if exact else None)
         if kind in self.record:
             return once(self.record[kind]["width"])
-        if pinned is not None:
-            choice = pinned_width(once, runs, pinned, usable_memory())
+        if pinned is not None:  # places beyond the last run would only repeat it
+            choice = pinned_width(once, runs, min(pinned, number), usable_memory())
         else:
             choice = choose_width(once, runs, periods, number, usable_memory())
         self.record[kind] = choice.record

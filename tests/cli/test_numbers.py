@@ -1,0 +1,84 @@
+"""Numbers of any size end in a line or in what they mean, never in memory or a traceback."""
+
+import pytest
+
+from fedjax_layers.simulation.config import RunConfig
+from fedjax_layers.simulation.periods import rounds_per_period
+from fedjax_layers.simulation.setup import assemble, load_clients
+from fedjax_layers.simulation.sweeps.grid import product, spaced
+from fedjax_layers.simulation.sweeps.widths import Programs
+from tests.cli.command import assert_refused, cli
+
+HEART = "--dataset heart --model logistic_regression --client-width all"
+HUGE = 10**12
+LARGE = 2 * 10**9
+
+REFUSED = [
+    (f"run fedavg {HEART} --rounds {HUGE}", "rounds: ", "expected at most 2147483647"),
+    (f"run fedavg {HEART} --batch-size {HUGE}", "batch_size: ", "expected at most 2147483647"),
+    (f"run fedavg {HEART} --rounds {LARGE} --eval-every {LARGE}", "eval_every: ", "expected at most 1000000 rounds"),
+    (f"run fedavg {HEART} --epochs {LARGE}", "epochs: ", "for clients of 193 examples"),
+    (f"run fedavg {HEART} --clients {LARGE} --partition iid", "num_clients: ", "expected 1..740"),
+    (f"run fedavg --dataset synthetic --clients {LARGE}", "clients: ", "expected at most"),
+    (f"run permfl {HEART} --num-teams {HUGE}", "option num_teams: ", "expected at most 2147483647"),
+    (f"run fedavg {HEART} --client-width {HUGE}", "client_width: ", "expected auto, all or a number of 1 to"),
+    (f"sweep fedavg {HEART} --vary learning-rate=0:1:{LARGE}", "range: ", "expected at most 100000 numbers"),
+    (f"sweep fedavg {HEART} --vary learning-rate=0.1,0.2 --seeds {LARGE}", "grid: ", "expected at most 100000 runs"),
+    (f"sweep fedavg {HEART} --vary learning-rate=0:1 --random {LARGE}", "grid: ", "expected at most 100000 runs"),
+    (f"sweep fedavg {HEART} --vary momentum=0:1:999 --vary learning-rate=0:1:999", "grid: ", "998001 settings"),
+    (
+        f"sweep fedavg {HEART} --vary rounds=1,2 --run-width {HUGE}",
+        "--run-width: ",
+        "expected auto or a number of 1 to",
+    ),
+    (f"compare fedavg,local {HEART} --seeds {LARGE}", "grid: ", "expected at most 100000 runs"),
+]
+
+
+@pytest.mark.parametrize(("line", "names", "tells"), REFUSED, ids=[line for line, *_ in REFUSED])
+def test_a_number_beyond_what_it_means_is_one_line(line, names, tells, tmp_path):
+    assert_refused(cli(*line.split()), names, tells)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_more_than_there_is_acts_as_what_there_is():
+    config = RunConfig("fedavg", dataset="heart", model="logistic_regression", rounds=3, client_width="all")
+    clients = load_clients(config)
+    largest = int(clients.sizes["train"].max())
+    large = assemble(config.__class__.from_mapping(vars(config) | {"batch_size": LARGE, "eval_every": LARGE}), clients)
+    assert large.plan.eval_every == 3
+    assert dict(large.builder.trainer)["batch_size"] == largest
+    assert dict(assemble(config, clients).builder.trainer)["batch_size"] == 32
+
+
+def test_a_period_is_no_longer_than_the_run():
+    assert [rounds_per_period(n, 5) for n in (1, 4, 5, 6, LARGE)] == [1, 4, 5, 5, 5]
+    with pytest.raises(ValueError, match="eval_every: expected at least 1 round, got 0"):
+        rounds_per_period(0, 5)
+
+
+def test_no_more_runs_are_computed_at_once_than_there_are():
+    class Program:
+        size = 1
+
+        def __init__(self, width):
+            self.width = width
+
+        def put(self, runs):
+            return runs
+
+        def start(self, stack):
+            return stack
+
+        def planned_bytes(self, stack, state):
+            return 1
+
+    made = Programs(LARGE).choose("runs", (), Program, [None], periods=1, number=6)
+    assert made.width == 6
+
+
+def test_grids_of_python_are_bounded_too():
+    with pytest.raises(ValueError, match="grid: expected at most 100000 runs, got 1000000000 settings"):
+        product(a=range(1000), b=range(1000), c=range(1000))
+    with pytest.raises(ValueError, match="range: expected at most 100000 numbers, got 2000000000"):
+        spaced(0, 1, LARGE)
