@@ -18,6 +18,8 @@ _COLUMNS = {"accuracy": "accuracy", "r2": "R²"}
 def results_table(summaries: Sequence[Mapping[str, Any]], title: str) -> Table:
     """One row per run: the personal models' scores over clients (± their spread), incentive, bytes and cut.
 
+    Where they are not all of the clients, it says how many.
+
     The runs are all of one kind of task.
     """
     metric = headline(summaries[0]["personal"])
@@ -32,7 +34,7 @@ def results_table(summaries: Sequence[Mapping[str, Any]], title: str) -> Table:
     means = [s["personal"][metric]["mean"] for s in summaries]
     best = max((sign * mean for mean in means if mean is not None), default=None)
     for s, found in zip(summaries, means, strict=True):
-        mean = f"{_number(found, '.3f')} ± {_number(s['personal'][metric]['std'], '.3f')}"
+        mean = f"{_number(found, '.3f')} ± {_number(s['personal'][metric]['std'], '.3f')}{_of_all(s, metric)}"
         table.add_row(
             s["algorithm"],
             f"[bold]{mean}[/bold]" if found is not None and sign * found == best and len(summaries) > 1 else mean,
@@ -44,6 +46,11 @@ def results_table(summaries: Sequence[Mapping[str, Any]], title: str) -> Table:
             "" if s["cut"] is None else f"{s['cut']:.3g} of {len(s['layers'])}",
         )
     return table
+
+
+def _of_all(summary: Mapping[str, Any], metric: str) -> str:
+    scored = summary["personal"][metric]["n"]
+    return "" if scored == summary["clients"] else f", {scored:g} of {summary['clients']:g}"
 
 
 def ranking_table(ranking: Sequence[Mapping[str, Any]], names: Sequence[str], title: str) -> Table:

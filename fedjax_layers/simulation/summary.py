@@ -175,6 +175,7 @@ def round_record(history: History, index: int, unseen: np.ndarray | None = None)
     evaluation = {name: x[index] for name, x in history.evaluations.items()}
     done = int(evaluation["round"])
     record: dict[str, Any] = {"round": done, "train_loss": float(history.rounds["loss"][done - 1])}
+    record["participants"] = int(history.rounds["participants"][done - 1])
     for moment in MOMENTS:
         for name in ("val/loss", "test/loss", "test/accuracy", *(f"test/{metric}" for metric in HEADLINES)):
             values = evaluation.get(f"{moment}/{name}")

@@ -48,6 +48,7 @@ def make_history(
             "sent": np.array([sent[t]], np.int32),
             "received": np.array([received[t]], np.int32),
             "sent_scalars": np.array([scalars[t]], np.int32),
+            "participants": np.array([2 - t], np.int32),
         }
         scores = {"round": np.int64(t + 1), "finished": np.bool_(False), "examples": SIZES}
         for prefix in prefixes:
@@ -198,5 +199,6 @@ def test_a_line_per_evaluation_with_means_over_those_who_have_a_score():
     record = round_record(history, -1)
     assert record["round"] == 2
     assert record["train_loss"] == 1.0
+    assert record["participants"] == 1, "whose training loss it is"
     assert record["trained/test/loss"] == pytest.approx(2.5)
     assert not [name for name in record if name.startswith("served")]

@@ -138,6 +138,8 @@ def test_the_summary_counts_the_seen_and_has_the_unseen_apart(fedavg, clients):
     assert summary["personal"]["macro_f1"]["mean"] == pytest.approx(trained.mean())
     assert summary["personal"]["macro_f1"]["weighted"] == pytest.approx(np.average(trained, weights=sizes[SEEN]))
     assert summary["fairness_variance"] == pytest.approx(trained.var())
+    assert summary["personal"]["macro_f1"]["n"] == summary["global"]["loss"]["n"] == len(SEEN)
+    assert history.evaluations["examples"][-1].tolist() == [*sizes[SEEN], 0, 0], "nor do they choose a round"
     served = history.evaluations["global/test/accuracy"]
     best = history.evaluations["global/val/loss"].argmin(0)
     assert summary["global"]["accuracy"]["mean"] == pytest.approx(served[best, np.arange(6)][SEEN].mean())

@@ -27,9 +27,10 @@ def rank(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[dict[s
 
     Returns:
       The setting; ``runs``, how many; ``validation``, the mean over seeds of the personal models' validation score;
-      ``test`` and ``test_std``, the same models on test examples, mean and population deviation over seeds; ``why``,
-      how many runs ended how. The test score never orders. Settings that stopped at a rung come behind all that did
-      not, in their order by rung; those without a finite score come last.
+      ``test`` and ``test_std``, the same models on test examples, mean and population deviation over seeds; ``n``,
+      the clients behind a run's test score, the fewest of any seed; ``why``, how many runs ended how. The test score
+      never orders. Settings that stopped at a rung come behind all that did not, in their order by rung; those without
+      a finite score come last.
     """
     metric = headline_of(rows)
     sign = 1 if metric in LOWER_IS_BETTER else -1
@@ -48,6 +49,7 @@ def rank(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[dict[s
                 "validation": float(validation.mean()),
                 "test": float(test.mean()),
                 "test_std": float(test.std()),
+                "n": float(_numbers(some, f"personal/test/{metric}/n").min()),
                 "why": {why: ends.count(why) for why in dict.fromkeys(ends)},
             }
         )

@@ -8,6 +8,7 @@ from fedjax_layers.simulation.sweeps.stopping import Stopping, fall_behind
 
 def row(mu, seed, val, test, why="finished", rounds=4):
     scores = {"personal/val/macro_f1": val, "personal/test/macro_f1": test, "personal/test/accuracy": 0.0}
+    scores["personal/test/macro_f1/n"] = 5 - seed
     return {"mu": mu, "seed": seed, "why": why, "rounds": rounds} | scores
 
 
@@ -16,6 +17,7 @@ def test_the_best_by_validation_with_its_test_score():
     best, other = rank(rows, ["mu"])
     assert (best["mu"], best["runs"], best["why"]) == (0.2, 2, {"finished": 2})
     assert best["validation"] == pytest.approx(0.7)
+    assert best["n"] == 4, "the fewest clients of its seeds"
     assert (best["test"], best["test_std"]) == (pytest.approx(0.2), pytest.approx(0.1))
     assert (other["mu"], other["test"]) == (0.1, pytest.approx(0.8))
 
@@ -34,6 +36,7 @@ def test_stopped_settings_come_behind_and_broken_ones_last():
 def test_perplexity_is_better_low():
     rows = [
         {"k": k, "why": "finished", "rounds": 1, "personal/val/perplexity": v, "personal/test/perplexity": v}
+        | {"personal/test/perplexity/n": 3}
         for k, v in ((1, 30.0), (2, 20.0), (3, 25.0))
     ]
     assert headline_of(rows) == "perplexity"
