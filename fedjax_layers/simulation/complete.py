@@ -11,7 +11,7 @@ from fedjax_layers.names import defaults_of
 from fedjax_layers.simulation.asked import BY_DEFAULT
 from fedjax_layers.simulation.records import to_json
 from fedjax_layers.simulation.setup import Experiment
-from fedjax_layers.simulation.tasks import options_in_force
+from fedjax_layers.simulation.tasks import loss_in_force, options_in_force
 
 _FIELDS_ELSEWHERE = {
     "algorithm_options": {"server_optimizer", "team_of"},
@@ -56,6 +56,7 @@ def _fields(experiment: Experiment) -> dict[str, Any]:
     own_start = config.init_from is None
     return {
         "model": options_in_force(config, clients)[0],
+        "loss": loss_in_force(config, clients),
         "partition": clients.partition.get("scheme"),
         "clients": clients.num_clients,
         "partition_seed": clients.partition.get("seed"),

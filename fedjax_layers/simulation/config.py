@@ -120,7 +120,13 @@ class RunConfig:
     conv: str = option(
         "auto", "model", "how convolutions are computed", choices=("auto", "patches", "native"), needs=CONVOLUTION
     )
-    loss: str = option("softmax", "local training", "loss of a classification", choices=("softmax", "focal"))
+    loss: str | None = option(
+        None,
+        "local training",
+        "loss of an example",
+        unset="softmax of classes, huber of a regression, cox of survival",
+        choices=("softmax", "focal", "squared", "absolute", "huber", "cox"),
+    )
     focal_gamma: float = option(1.0, "local training", "focusing parameter of the focal loss", needs=FOCAL)
     focal_alpha: tuple[float, ...] | None = option(
         None, "local training", "class weights of the focal loss", unset="all 0.5", needs=FOCAL

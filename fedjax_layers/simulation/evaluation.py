@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -83,14 +84,23 @@ def evaluate(
     found, whole = map_clients(one, rows, shared=(shared,), axis=axis)
     total = {}
     if pooled:
-        merge = jax.vmap(scorer.merge, in_axes=1) if ranges.start.ndim > 1 else scorer.merge
-        total = _scores(scorer, _Found(merge(found.tally), found.loss.sum(0), found.predictions.sum(0)))
+        merge = (
+            jax.vmap(functools.partial(_merge, scorer), 1)
+            if ranges.start.ndim > 1
+            else functools.partial(_merge, scorer)
+        )
+        total = _scores(scorer, merge(found))
     return _scores(scorer, found) | whole, total
 
 
 def scorer_of(task: Task) -> Scorer:
     """The task's scorer; classes where it names none."""
     return ClassScorer(task.num_classes) if task.scorer is None else task.scorer
+
+
+def _merge(scorer: Scorer, found: _Found) -> _Found:
+    """Several sets, along axis 0, as one."""
+    return _Found(scorer.merge(found.tally), found.loss.sum(0), found.predictions.sum(0, dtype=jnp.int32))
 
 
 def _scores(scorer: Scorer, found: _Found) -> dict[str, Array]:
@@ -125,9 +135,7 @@ def _score_client(
         new, outputs = score(i)
         if keep:
             kept = jax.lax.dynamic_update_slice_in_dim(kept, outputs, i * size, 0)
-        both = jax.tree.map(lambda a, b: jnp.stack([a, b]), before.tally, new.tally)
-        loss = before.loss + new.loss
-        return _Found(scorer.merge(both), loss, before.predictions + new.predictions), kept
+        return _merge(scorer, jax.tree.map(lambda a, b: jnp.stack([a, b]), before, new)), kept
 
     found, outputs = jax.eval_shape(score, jnp.int32(0))
     empty = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), found)

@@ -24,7 +24,15 @@ from fedjax_layers.simulation.config import RunConfig
 from fedjax_layers.simulation.initial import model_options_of
 from fedjax_layers.types import Task
 
-_KINDS = ("classification", "tagging", "language_modelling")
+_CLASS_LOSSES = ("softmax", "focal")
+_LOSSES: Mapping[str, tuple[str, ...]] = {  # of each kind of data, the usual one first
+    "classification": _CLASS_LOSSES,
+    "tagging": _CLASS_LOSSES,
+    "language_modelling": _CLASS_LOSSES,
+    "regression": ("huber", "squared", "absolute"),  # bounded gradients: the usual step size holds
+    "survival": ("cox",),
+}
+_OF_EXAMPLES = ("classification", "regression", "survival")  # one output per example, not one per place
 
 
 class _Kind(NamedTuple):
@@ -45,20 +53,19 @@ def make_task(config: RunConfig, clients: data.ClientData) -> Task:
     """The config's model and loss on these data; equal arguments give the same task object.
 
     Token models get the size of their vocabulary from the data; sequence models also their length, and whether they
-    may look ahead: taggers and classifiers do, language models do not.
+    may look ahead: taggers and classifiers do, language models do not. A regression learns targets that are
+    standardised by the mean and deviation of all clients' training targets; its scores are in the targets' own units.
 
     Raises:
-      ValueError: the data are of a kind that no model is for; the model is for another kind; or a model option is
-        unknown, out of range, or other than what the data need.
+      ValueError: the model is for another kind of data; a model option is unknown, out of range, or other than what
+        the data need; the loss is another kind's, or there is an augmentation of what has no classes.
     """
-    if clients.task not in _KINDS:
-        kinds = ", ".join(kind.replace("_", " ") for kind in _KINDS)
-        found = f"{clients.name} ({clients.task.replace('_', ' ')})"
-        raise ValueError(f"dataset: expected data for {kinds} for run, got {found}")
+    loss = loss_in_force(config, clients)
     kind = _kind(clients)
     name = config.model or USUAL_MODELS.get(clients.name, kind.usual)
     if name in models.MODELS and name not in kind.fitting:
-        what = {"classification": "tokens" if holds_tokens(clients) else "quantities"}.get(clients.task, clients.task)
+        inputs = "tokens" if holds_tokens(clients) else "quantities"
+        what = inputs if clients.task in _OF_EXAMPLES else clients.task
         fitting = ", ".join(kind.fitting)
         raise ValueError(
             f"model: expected one of {fitting} for the {what.replace('_', ' ')} of {clients.name}, got {name!r}"
@@ -72,9 +79,10 @@ def make_task(config: RunConfig, clients: data.ClientData) -> Task:
         models.as_stored if tokens else clients.preprocess,
         clients.inputs.dtype if tokens else None,
         config.conv,
-        (config.loss, config.focal_gamma, config.focal_alpha),
+        (loss, config.focal_gamma, config.focal_alpha),
         config.augmentation,
-        clients.task == "language_modelling",
+        clients.task,
+        target_units(clients) if clients.task == "regression" else (0.0, 1.0),
     )
 
 
@@ -85,16 +93,35 @@ def options_in_force(config: RunConfig, clients: data.ClientData) -> tuple[str, 
     return name, option_defaults(name) | _options(config, clients, name, kind)
 
 
+def loss_in_force(config: RunConfig, clients: data.ClientData) -> str:
+    """The config's loss, or the usual one of the data's kind."""
+    fitting, kind = _LOSSES[clients.task], f"the {clients.task.replace('_', ' ')} of {clients.name}"
+    if config.loss is not None and config.loss not in fitting:
+        raise ValueError(f"loss: expected {' or '.join(fitting)} for {kind}, got {config.loss}")
+    if config.augmentation is not None and "softmax" not in fitting:
+        raise ValueError(f"augmentation: expected none for {kind}, got {config.augmentation!r}")
+    return config.loss or fitting[0]
+
+
+def target_units(clients: data.ClientData) -> tuple[float, float]:
+    """Mean and standard deviation of the training targets of all clients that take part; 1 where they are all equal."""
+    client, split = clients.places
+    trained_on = (client >= 0) & (split == 0)
+    trained_on[trained_on] = ~clients.unseen[client[trained_on]]
+    targets = clients.labels[trained_on].astype(np.float64)
+    return float(targets.mean()), float(targets.std()) or 1.0
+
+
 def holds_tokens(clients: data.ClientData) -> bool:
     """Whether the inputs are token ids, which no preprocessing turns into quantities."""
     return clients.preprocess is None and bool(np.issubdtype(clients.inputs.dtype, np.integer))
 
 
 def _kind(clients: data.ClientData) -> _Kind:
-    if clients.task == "classification" and not holds_tokens(clients):
+    if clients.task in _OF_EXAMPLES and not holds_tokens(clients):
         fitting = tuple(name for name in models.MODELS if name not in TOKEN_MODELS)
         return _Kind(fitting, "mlp", {})
-    if clients.task == "classification":
+    if clients.task in _OF_EXAMPLES:
         return _Kind(TOKEN_MODELS, TOKEN_MODELS[0], {"output": "text", "causal": False})
     causal = clients.task == "language_modelling"
     return _Kind(SEQUENCE_MODELS, SEQUENCE_MODELS[0], {"output": "token", "causal": causal})
@@ -137,19 +164,27 @@ def _cached_task(
     conv: str,
     loss: tuple[str, float, tuple[float, ...] | None],
     augmentation: str | None,
-    language: bool,
+    task: str,
+    target: tuple[float, float],
 ) -> Task:
     known = model_options(name)
     for option in dict(options):
         if name in models.MODELS and option not in known:
             raise unknown_name(f"option of model {name!r}", option, known)
-    module = models.build_model(name, num_classes, **({"conv": conv} if "conv" in known else {}), **dict(options))
+    outputs = num_classes if "softmax" in _LOSSES[task] else 1
+    module = models.build_model(name, outputs, **({"conv": conv} if "conv" in known else {}), **dict(options))
     kind, gamma, alpha = loss
     focal: dict[str, Any] = {"loss": kind} if kind == "softmax" else {"loss": kind, "gamma": gamma, "alpha": alpha}
     augment = None if augmentation is None else AUGMENTATIONS[augmentation]
-    stored: dict[str, Any] = {} if sample_dtype is None else {"sample_dtype": sample_dtype}
+    stored: dict[str, Any] = {"preprocess": preprocess} | (
+        {} if sample_dtype is None else {"sample_dtype": sample_dtype}
+    )
     if name in BLOCK_MODELS:
         stored["blocks"] = 1  # modules of the top: stem or embeddings, each block, head
-    return models.classification_task(
-        module, shape, num_classes, preprocess=preprocess, augment=augment, language=language, **stored, **focal
-    )
+    if task == "regression":
+        mean, scale = target
+        return models.regression_task(module, shape, loss=kind, target_mean=mean, target_scale=scale, **stored)  # type: ignore[arg-type]
+    if task == "survival":
+        return models.survival_task(module, shape, **stored)
+    language = task == "language_modelling"
+    return models.classification_task(module, shape, outputs, augment=augment, language=language, **stored, **focal)

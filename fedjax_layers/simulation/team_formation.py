@@ -70,6 +70,9 @@ def run_teams(config: RunConfig, clients: ClientData, num_teams: int, updates: n
     name = config.team_formation or "sequential"
     if name in BLIND:
         return form_teams(name, nobody, num_teams, config.seed, **config.team_options)
+    if updates is None and len(clients.strata_names) < 2:
+        found = f"the {clients.task.replace('_', ' ')} of {clients.name}"
+        raise ValueError(f"team_formation: expected classes for {name!r}, got {found}")
     features = label_counts(clients) if updates is None else updates
     team_of = np.zeros(clients.num_clients, np.int32)
     seen = ~clients.unseen

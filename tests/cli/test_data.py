@@ -148,18 +148,25 @@ def test_a_partition_file_of_other_data_or_beside_other_choices_is_refused(tmp_p
     assert_refused(cli("data", "show", "heart", *given), "split.npz: expected a partition file, could not read one")
 
 
-def test_a_run_on_what_is_no_classification_is_refused(regression):
-    expected = "for run, got npz (regression)"
-    assert_refused(cli("run", "fedavg", "--dataset", "npz", *regression), expected)
-    assert_refused(cli("compare", "fedavg,local", "--dataset", "npz", *regression), expected)
+@pytest.mark.usefixtures("compile_quickly")
+def test_a_regression_is_trained_and_compared_by_its_absolute_error(regression, tmp_path):
+    few = ["--dataset", "npz", *regression, "--model", "logistic_regression", "--rounds", 2]
+    outcome = cli("compare", "fedavg,local", *few, "--out", tmp_path / "both")
+    assert outcome.code == 0
+    header = next(line for line in outcome.out.splitlines() if "algorithm" in line)
+    assert header.split()[1:4] == ["MAE", "R²", "loss"]
+    summary = RunDirectory(tmp_path / "both/fedavg/seed-0").read("summary")
+    assert set(summary["personal"]) == set(summary["pooled"]) == {"mae", "rmse", "r2", "loss"}
+    assert RunDirectory(tmp_path / "both").read("summary")["metric"] == "mae"
 
 
-@pytest.mark.data
-def test_a_run_on_a_real_set_of_another_task_is_refused(data_dir, tmp_path):
-    outcome = cli("run", "fedavg", "--dataset", "parkinsons", "--data-dir", data_dir)
-    assert_refused(outcome, "dataset: expected data for classification, tagging, language modelling for run, ")
-    assert_refused(outcome, "got parkinsons (regression)")
-    assert list(tmp_path.iterdir()) == []
+def test_what_makes_no_sense_without_classes_is_refused(regression):
+    own = ["--dataset", "npz", *regression]
+    kind = "for the regression of npz, got"
+    assert_refused(cli("run", "fedavg", *own, "--loss", "focal"), f"loss: expected huber or squared or absolute {kind}")
+    assert_refused(cli("run", "fedavg", "--loss", "cox"), "loss: expected softmax or focal for the classification of")
+    formation = ["--team-formation", "by_label_similarity"]
+    assert_refused(cli("run", "permfl", *own, *formation), "team_formation: expected classes for 'by_label_similarity'")
 
 
 @pytest.mark.data
