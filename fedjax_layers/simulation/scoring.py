@@ -26,7 +26,8 @@ LOWER_IS_BETTER = frozenset({"loss", "perplexity", "mae", "rmse"})
 """The scores of which a lower one is better; of all others a higher one is."""
 
 
-_ORDER = list(dict.fromkeys((*METRICS, *LANGUAGE_METRICS, *REGRESSION_METRICS, *SURVIVAL_METRICS)))
+_ALL = dict.fromkeys((*METRICS, *LANGUAGE_METRICS, *REGRESSION_METRICS, *SURVIVAL_METRICS))
+_ORDER = [*(name for name in _ALL if name != "loss"), "loss"]
 
 
 def scores_under(prefix: str, names: Iterable[str]) -> dict[str, str]:
