@@ -165,8 +165,8 @@ def test_what_makes_no_sense_without_classes_is_refused(regression):
     kind = "for the regression of npz, got"
     assert_refused(cli("run", "fedavg", *own, "--loss", "focal"), f"loss: expected huber or squared or absolute {kind}")
     assert_refused(cli("run", "fedavg", "--loss", "cox"), "loss: expected softmax or focal for the classification of")
-    formation = ["--team-formation", "by_label_similarity"]
-    assert_refused(cli("run", "permfl", *own, *formation), "team_formation: expected classes for 'by_label_similarity'")
+    formation = ["--team-formation", "by_labels"]
+    assert_refused(cli("run", "permfl", *own, *formation), "team_formation: expected classes for 'by_labels'")
 
 
 @pytest.mark.data
