@@ -22,6 +22,7 @@ from fedjax_layers.data import ClientData
 from fedjax_layers.names import options_of
 from fedjax_layers.simulation.comparison import FEWEST_SEEDS, compare_runs, differences_of, statistics_of
 from fedjax_layers.simulation.config import RunConfig, has_teams
+from fedjax_layers.simulation.early import check_early
 from fedjax_layers.simulation.probe import AxisChoice
 from fedjax_layers.simulation.records import RunDirectory, to_json
 from fedjax_layers.simulation.scoring import LOWER_IS_BETTER
@@ -43,6 +44,8 @@ def command(options: argparse.Namespace) -> int:
     with usage_errors():
         if not is_resumed(options):
             RunDirectory.check(folder, resume=options.resume)
+        for config in configs:
+            check_early(config, options.data_dir)
         status.say(f"loading {first.dataset}")
         shared = load_clients(first, options.data_dir)
         for config in configs[: len(configs) // seeds]:  # what does not fit shows before any run

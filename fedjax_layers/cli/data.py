@@ -15,10 +15,11 @@ from fedjax_layers import data
 from fedjax_layers.cli.arguments import config_of
 from fedjax_layers.cli.given import refuse_unused
 from fedjax_layers.cli.run import usage_errors
-from fedjax_layers.cli.usage import UsageError
+from fedjax_layers.cli.usage import UsageError, check_place
 from fedjax_layers.data.catalog import catalog, markdown_table, whereabouts
 from fedjax_layers.data.partition_report import plot_partition, skew, stratum_counts
 from fedjax_layers.names import unknown_name
+from fedjax_layers.simulation.early import check_early
 from fedjax_layers.simulation.setup import load_clients
 
 _MOST_ROWS = 40  # clients listed one by one
@@ -65,8 +66,6 @@ def list_sets(options: argparse.Namespace, console: Console) -> None:
 
 def prepare(options: argparse.Namespace, console: Console) -> None:
     """Fetch what is missing, write array_record data by TFDS, decode them once into arrays."""
-    from fedjax_layers.data import builders  # noqa: PLC0415  (imports TFDS)
-
     if options.unknown:
         raise UsageError(
             f"data prepare: expected names and --data-dir, --out or --no-download, got {options.unknown[0]!r}"
@@ -76,6 +75,9 @@ def prepare(options: argparse.Namespace, console: Console) -> None:
             raise unknown_name("data set", name, data.DATASETS)
         if not data.DATASETS[name].layouts:
             raise ValueError(f"{name}: expected a data set with files to prepare, got one without")
+    check_place("--out", options.out, folder=True)
+    from fedjax_layers.data import builders  # noqa: PLC0415  (imports TFDS)
+
     folder = data.resolve_data_dir(options.data_dir)
     out = Path(options.out or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
     for number, name in enumerate(options.names, start=1):
@@ -98,12 +100,18 @@ def show(options: argparse.Namespace, console: Console) -> None:
     if config.model_options:
         flag = "--" + next(iter(config.model_options)).replace("_", "-")
         raise UsageError(f"data show: expected flags of the data and their split, got {flag}")
+    with usage_errors():
+        check_early(config, options.data_dir)
+    check_place("--plot", options.plot)
+    check_place("--save", options.save)
+    options.status.say(f"loading {config.dataset}")
     clients = load_clients(config, options.data_dir)
     # Written before anything is printed: what goes wrong is then the only line.
     if options.plot:
         plot_partition(clients, options.plot)
     if options.save:
         data.save_partition(clients, options.save)
+    options.status.stop()
     _report(clients, console)
     if options.plot:
         console.print(f"Picture: {options.plot}", soft_wrap=True)

@@ -19,6 +19,7 @@ from fedjax_layers.cli.run import out_folder, stopped, usage_errors
 from fedjax_layers.cli.status import Status
 from fedjax_layers.cli.usage import UsageError
 from fedjax_layers.simulation.config import RunConfig, check_width
+from fedjax_layers.simulation.early import check_early
 from fedjax_layers.simulation.sweeps.branches import StoppedError
 from fedjax_layers.simulation.sweeps.computing import Computer, check_runs
 from fedjax_layers.simulation.sweeps.grid import (
@@ -52,6 +53,8 @@ def command(options: argparse.Namespace) -> int:
         folder = out_folder(options, f"sweep-{first.algorithm}-{first.dataset}")
         rule = {"stopping": stopping, "width": options.run_width}
         SweepStore.check(folder, runs, rule, shard, resume=options.resume)
+        for run in runs:
+            check_early(run.config, options.data_dir)
         status.say("checking that every run fits its data and model")
         check_runs(runs, stopping, options.data_dir)
         store = SweepStore.create(folder, runs, rule, shard, resume=options.resume)

@@ -131,10 +131,7 @@ def schedule(data: ClientData, changes: Sequence[str], seed: int = 0) -> list[Ph
     phases: list[Phase] = []
     late: list[tuple[int, np.ndarray]] = []  # since when, who
     current, since = data, 0
-    for change in changes:
-        name, at, share = _parse(change)
-        if at <= since and (phases or at == 0):
-            raise ValueError(f"drift: expected rounds that go up from 1, got {change!r} after round {since}")
+    for name, at, share in parse_changes(changes):
         some = max(1, round(share * data.num_clients))
         clients = np.sort(rng.permutation(data.num_clients)[:some])
         phases.append(Phase(since, current))
@@ -159,7 +156,30 @@ def _before(phase: Phase, late: list[tuple[int, np.ndarray]]) -> ClientData:
     return without_clients(phase.data, clients)
 
 
-def _parse(change: str) -> tuple[str, int, float]:
+class Change(NamedTuple):
+    """What changes, at which round, counted from 0, for which share of the clients."""
+
+    name: str
+    at: int
+    share: float
+
+
+def parse_changes(changes: Sequence[str]) -> list[Change]:
+    """The changes of :func:`schedule`, read.
+
+    Raises:
+      ValueError: one cannot be read, is unknown, or does not come after the one before.
+    """
+    found: list[Change] = []
+    for change in changes:
+        one, since = _parse(change), found[-1].at if found else 0
+        if one.at <= since:
+            raise ValueError(f"drift: expected rounds that go up from 1, got {change!r} after round {since}")
+        found.append(one)
+    return found
+
+
+def _parse(change: str) -> Change:
     match = _SPEC.fullmatch(change)
     if match is None:
         raise ValueError(f"drift: expected name@round or name@round:share, got {change!r}")
@@ -169,4 +189,4 @@ def _parse(change: str) -> tuple[str, int, float]:
         raise unknown_name("drift", name, known)
     if not 0 < share <= 1:
         raise ValueError(f"drift: expected a share of clients in (0, 1], got {change!r}")
-    return name, int(match["round"]), share
+    return Change(name, int(match["round"]), share)

@@ -8,7 +8,6 @@ from typing import Any
 
 import jax
 import numpy as np
-import orbax.checkpoint as ocp
 
 from fedjax_layers.ops.checks import leaf_path
 from fedjax_layers.simulation.history import History
@@ -30,6 +29,9 @@ class Checkpoints:
     """
 
     def __init__(self, folder: Path, keep: int = 2) -> None:
+        import orbax.checkpoint as ocp  # noqa: PLC0415  (slow to import)
+
+        self._ocp = ocp
         options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=True)
         # Without handlers of its own a fresh manager cannot tell what an earlier process saved.
         handlers = {name: ocp.StandardCheckpointHandler() for name in ("state", "history")}
@@ -49,8 +51,8 @@ class Checkpoints:
 
     def save(self, rounds_done: int, state: Any, history: History) -> None:
         """Copy the state off the device, then write it in the background."""
-        args = ocp.args.Composite(
-            state=ocp.args.StandardSave(_named(state)), history=ocp.args.StandardSave(history.to_arrays())
+        args = self._ocp.args.Composite(
+            state=self._ocp.args.StandardSave(_named(state)), history=self._ocp.args.StandardSave(history.to_arrays())
         )
         self._manager.save(rounds_done, args=args)
 
@@ -67,12 +69,14 @@ class Checkpoints:
         step = self._manager.latest_step()
         if step is None:
             return None
-        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, _named(like))
+        abstract = jax.tree.map(self._ocp.utils.to_shape_dtype_struct, _named(like))
         saved = self._manager.item_metadata(step)["state"]
         _check_same(dict(saved.tree if hasattr(saved, "tree") else saved), abstract)
         restored = self._manager.restore(
             step,
-            args=ocp.args.Composite(state=ocp.args.StandardRestore(abstract), history=ocp.args.StandardRestore()),
+            args=self._ocp.args.Composite(
+                state=self._ocp.args.StandardRestore(abstract), history=self._ocp.args.StandardRestore()
+            ),
         )
         leaves = [restored["state"][name] for name in _named(like)]
         state = jax.tree.unflatten(jax.tree.structure(like), leaves)

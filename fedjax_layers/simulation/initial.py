@@ -35,6 +35,24 @@ def model_options_of(path: str | None) -> dict[str, Any]:
     return gpt2_options(str(path)) if is_gpt2(path) else {}
 
 
+def start_file(path: str) -> Path:
+    """The file with the start's weights: that of a run directory or of GPT-2's folder, or the path itself.
+
+    Raises:
+      ValueError: a run that has only its clients' models.
+      FileNotFoundError: nothing is there.
+    """
+    where = Path(path)
+    if is_gpt2(path):
+        return where / WEIGHTS
+    file = where / MODEL_FILE if where.is_dir() else where
+    if not file.exists():
+        if (where / PERSONAL_FILE).exists():
+            raise ValueError(f"{path}: expected a run with a global model, found only its clients' in {PERSONAL_FILE}")
+        raise FileNotFoundError(f"init_from: expected a model's file or a run that saved one, found none at {file}")
+    return file
+
+
 def load_start(path: str, layers: LayerMap) -> Params:
     """The parameters that every model starts from.
 
@@ -55,10 +73,7 @@ def load_start(path: str, layers: LayerMap) -> Params:
         params = load_gpt2(where)
         _check_tree(params, layers, path)
     else:
-        file = where / MODEL_FILE if where.is_dir() else where
-        if not file.exists() and (where / PERSONAL_FILE).exists():
-            raise ValueError(f"{path}: expected a run with a global model, found only its clients' in {PERSONAL_FILE}")
-        params = load_params(file, layers)
+        params = load_params(start_file(path), layers)
     return jax.tree.map(lambda x: jnp.asarray(np.asarray(x, np.float32)), params)
 
 

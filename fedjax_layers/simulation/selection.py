@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from scipy.stats import spearmanr
 
 from fedjax_layers.simulation.history import History
 
@@ -53,4 +52,6 @@ def rank_correlation(scores: np.ndarray) -> float | None:
     scored = scores[np.isfinite(scores).all(1)]
     varied = [np.ptp(row) > 0 for row in scored]
     pairs = [(a, b) for a, b, u, v in zip(scored, scored[1:], varied, varied[1:], strict=False) if u and v]
+    from scipy.stats import spearmanr  # noqa: PLC0415  (slow to import)
+
     return float(np.mean([spearmanr(a, b).statistic for a, b in pairs])) if pairs else None

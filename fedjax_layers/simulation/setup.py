@@ -18,8 +18,9 @@ from fedjax_layers.ops.poison import POISONS, Poison
 from fedjax_layers.simulation.announce import Say, say_nothing
 from fedjax_layers.simulation.attack import bad_clients, corrupted, make_attack, poison_of
 from fedjax_layers.simulation.config import RunConfig
+from fedjax_layers.simulation.early import check_early
 from fedjax_layers.simulation.federation import federation
-from fedjax_layers.simulation.initial import check_disjoint, make_start
+from fedjax_layers.simulation.initial import make_start
 from fedjax_layers.simulation.optimizers import client_optimizer, server_optimizer
 from fedjax_layers.simulation.periods import Inputs, Plan, cohort_of, rounds_per_period
 from fedjax_layers.simulation.probe import AxisChoice, choose_axis, pinned_axis, recorded_axis
@@ -125,6 +126,7 @@ def prepare(
       ValueError: a name, option or number that does not fit the data or the model.
       FileNotFoundError: data files are missing.
     """
+    check_early(config, data_dir)
     say(f"loading {config.dataset}")
     return assemble(config, load_clients(config, data_dir), axis, counts=counts, runs=runs, say=say)
 
@@ -175,7 +177,6 @@ def _design(config: RunConfig, clients: data.ClientData, counts: Collection[str]
     num_teams = count_teams(config, clients)
     poison = poison_of(config, task.layers)
     hyper = _traced_inputs(config, clients, counts)
-    check_disjoint(config)
     builder = make_builder(config, task, phases, set(hyper["options"]), num_teams, poison)
     builder(hyper)  # a wrong option value shows here, before any work
     return _Design(task, phases, sampling, builder, hyper)
@@ -274,10 +275,8 @@ def make_phases(config: RunConfig, clients: data.ClientData) -> list[Phase]:
     Raises:
       ValueError: a change makes no sense, or comes after the last round.
     """
-    phases = schedule(clients, config.drift, config.seed)
-    if phases[-1].since >= config.rounds:
-        raise ValueError(f"drift: expected rounds below the run's {config.rounds}, got {config.drift[-1]!r}")
-    return phases
+    check_early(config)
+    return schedule(clients, config.drift, config.seed)
 
 
 def make_sampling(config: RunConfig, clients: data.ClientData) -> Sampling:

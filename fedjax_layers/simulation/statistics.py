@@ -7,11 +7,10 @@ carry NaN on or refuse it. All raise ``ValueError`` on arrays of another rank th
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
 
 Numbers = npt.ArrayLike
 Floats = npt.NDArray[np.float64]
@@ -195,7 +194,7 @@ def paired_difference(a: Numbers, b: Numbers) -> PairedDifference:
         mean = float(difference.mean()) if pairs else float("nan")
         if pairs < 2:
             return PairedDifference(mean, float("nan"), float("nan"), pairs)
-        half = float(stats.t.ppf(0.975, pairs - 1) * difference.std(ddof=1) / np.sqrt(pairs))
+        half = float(_stats().t.ppf(0.975, pairs - 1) * difference.std(ddof=1) / np.sqrt(pairs))
     return PairedDifference(mean, mean - half, mean + half, pairs)
 
 
@@ -206,7 +205,7 @@ def ranks(table: Numbers, *, higher_is_better: bool = True) -> Floats:
       ValueError: the table is empty or holds a NaN.
     """
     scores = _complete(table, 1)
-    return np.asarray(stats.rankdata(-scores if higher_is_better else scores, axis=1).mean(axis=0))
+    return np.asarray(_stats().rankdata(-scores if higher_is_better else scores, axis=1).mean(axis=0))
 
 
 def friedman(table: Numbers) -> Friedman:
@@ -225,7 +224,7 @@ def friedman(table: Numbers) -> Friedman:
     scores = _complete(table, 3)
     if (scores == scores[:, :1]).all():
         return Friedman(0.0, 1.0)
-    result = stats.friedmanchisquare(*scores.T)
+    result = _stats().friedmanchisquare(*scores.T)
     return Friedman(float(result.statistic), float(result.pvalue))
 
 
@@ -253,8 +252,14 @@ def critical_difference(num_treatments: int, num_blocks: int, alpha: float = 0.0
     if num_treatments < 2 or num_blocks < 1 or not 0 < alpha < 1:
         found = f"{num_treatments}, {num_blocks} and {alpha}"
         raise ValueError(f"expected 2 or more treatments, 1 or more blocks and 0 < alpha < 1, got {found}")
-    quantile = stats.studentized_range.ppf(1 - alpha, num_treatments, np.inf) / np.sqrt(2)
+    quantile = _stats().studentized_range.ppf(1 - alpha, num_treatments, np.inf) / np.sqrt(2)
     return float(quantile * np.sqrt(num_treatments * (num_treatments + 1) / (6 * num_blocks)))
+
+
+def _stats() -> Any:
+    from scipy import stats  # noqa: PLC0415  (slow to import: a refused command should not wait for it)
+
+    return stats
 
 
 def _first(hits: npt.NDArray[np.bool_]) -> npt.NDArray[np.intp]:
