@@ -135,6 +135,8 @@ def _report(clients: data.ClientData, console: Console) -> None:
     console.print(
         f"Partition: {scheme.get('scheme')} {scheme.get('params', {})}, seed {scheme.get('seed')}", soft_wrap=True
     )
+    if scheme.get("own_test"):
+        console.print(f"Test splits: {scheme['own_test']:,} examples are those that the data set apart for testing")
     if clients.num_clients <= _MOST_ROWS:
         console.print(_per_client(clients, counts, strata))
     console.print(

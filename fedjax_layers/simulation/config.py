@@ -85,7 +85,9 @@ class RunConfig:
     partition: str | None = option(
         None, "data", "how examples go to clients", unset="the natural clients, else dirichlet", choices=data.PARTITIONS
     )
-    clients: int | None = option(None, "data", "number of clients", unset="the natural ones, else 10")
+    clients: int | None = option(
+        None, "data", "number of clients; of more natural ones so many are drawn", unset="the natural ones, else 10"
+    )
     partition_seed: int | None = option(None, "data", "seed of the partition", unset="the run's seed", needs=DRAWN)
     drift: tuple[str, ...] = option(
         (), "data", "changes of the data: name@round or name@round:share of the clients", unset="none"

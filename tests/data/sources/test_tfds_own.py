@@ -5,7 +5,7 @@ import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from fedjax_layers.data import Preprocess, load_dataset
+from fedjax_layers.data import Preprocess, load, load_dataset
 
 NAMES = ("alpha", "beta")
 TEXTS = {"train": ("good", "très bad"), "test": ("fine",)}
@@ -58,6 +58,16 @@ def test_pictures(prepared):
     np.testing.assert_array_equal(data.labels, shade // 10 % 2)
     assert data.preprocess == Preprocess(scale=1 / 255)
     assert data.official_test is None
+
+
+def test_the_split_test_is_tested_on(prepared):
+    options = {"data_dir": prepared, "prepared": "remarks", "input": "text", "split": "all", "length": 10}
+    data = load("tfds", client="author", **options)
+    assert data.client_names == ("author 0", "author 1")
+    assert data.sizes["test"].tolist() == [1, 0]
+    assert bytes(data.inputs[data.rows(0, "test")][0]).rstrip(b"\0") == b"fine"
+    apart = load("tfds", partition="iid", clients=1, **options)
+    assert (apart.global_test, bytes(apart.inputs[-1]).rstrip(b"\0")) == (1, b"fine")
 
 
 def test_a_regression_target_and_a_version(prepared):

@@ -68,7 +68,7 @@ def _csv(
         regression.
       missing: ``"error"``; ``"drop"`` leaves out rows with a missing value; ``"mean"`` puts the training mean in
         the place of a missing input (a label or client must be there).
-      missing_values: further texts that say that nothing is known, e.g. ``unknown``.
+      missing_values: further texts that stand for a missing value, such as ``unknown``.
       kinds: overrides like ``"age:number"`` and ``"ward:category"``.
       classes: the classes in order; a label that is none of them is an error. Empty takes the sorted labels.
       id: column whose values must not repeat.
