@@ -6,10 +6,8 @@ import math
 from collections.abc import Mapping
 
 import numpy as np
-from rich import box
-from rich.markup import escape
-from rich.table import Table
 
+from fedjax_layers.cli.fitted import Column, Fitted, fitted
 from fedjax_layers.simulation.scoring import LOWER_IS_BETTER, scores_under
 
 MOST_CLIENTS = 20  # that a run lists at its end
@@ -29,35 +27,29 @@ _SHOWN = {
 _SIZES = {"train_examples": "train", "val_examples": "val", "test_examples": "test"}
 
 
-def client_table(arrays: Mapping[str, np.ndarray], moment: str, selection: str) -> Table:
-    """The clients of a run.
+def client_table(arrays: Mapping[str, np.ndarray], moment: str, selection: str, width: int) -> Fitted:
+    """The clients of a run, and which model of which round is scored.
 
     Args:
       arrays: content of ``clients.npz``, ``[C]`` each.
       moment: which model is scored.
       selection: of which round.
+      width: of the terminal.
     """
     prefix = f"{moment}/{selection}/test/"
     metrics = _ordered(arrays, prefix)
-    sizes = [name for name in _SIZES if name in arrays]
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("client", overflow="fold")
-    for title in (*(_SIZES[name] for name in sizes), *(_SHOWN[m] for m in metrics)):
-        table.add_column(title, justify="right", no_wrap=True)
-    names = arrays["client_names"].tolist() if "client_names" in arrays else None
-    for c in range(len(arrays[prefix + "loss"])):
-        scores = [float(arrays[prefix + metric][c]) for metric in metrics]
-        table.add_row(
-            escape(names[c] if names else str(c)),
-            *(f"{int(arrays[size][c]):,}" for size in sizes),
-            *("–" if math.isnan(score) else f"{score:.3f}" for score in scores),
-        )
-    return table
-
-
-def describe_clients(moment: str, selection: str) -> str:
-    """The line under the table: which model of which round is scored on what."""
-    return f"Each client's test examples, scored by {MODELS[moment]}, {ROUNDS[selection]}."
+    number = len(arrays[prefix + "loss"])
+    names = arrays["client_names"].tolist() if "client_names" in arrays else list(map(str, range(number)))
+    columns = [Column("client", names, left=True)]
+    columns += [
+        Column(title, [f"{int(x):,}" for x in arrays[name]]) for name, title in _SIZES.items() if name in arrays
+    ]
+    for place, metric in enumerate(metrics):
+        cells = ["–" if math.isnan(x) else f"{x:.3f}" for x in map(float, arrays[prefix + metric])]
+        columns.append(Column(_SHOWN[metric], cells, len(metrics) - place if place else 0))
+    found = fitted(columns, width)
+    scored = f"Each client's test examples, scored by {MODELS[moment]}, {ROUNDS[selection]}."
+    return Fitted(found.table, [scored, *found.lines])
 
 
 MODELS = {

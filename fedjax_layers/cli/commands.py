@@ -131,7 +131,7 @@ def _add_data(parser: argparse.ArgumentParser, shown: Sequence[Owner]) -> list[a
     showing.add_argument("--plot", type=path_of, metavar="FILE", help="file for a picture, e.g. split.png")
     save = "file for the partition, which a run can be given, e.g. split.npz"
     showing.add_argument("--save", type=path_of, metavar="FILE", help=save)
-    showing.add_argument("--overwrite", action="store_true", help="replace the files of --save and --plot")
+    showing.add_argument("--overwrite", action="store_true", help="replace the file of --save")
     groups = add_groups(showing, shown)
     for field in flag_fields():
         if field.name in _SHOWN:

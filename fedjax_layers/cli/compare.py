@@ -11,12 +11,13 @@ import jax
 
 from fedjax_layers.algorithms import registry
 from fedjax_layers.cli.arguments import config_of
-from fedjax_layers.cli.display import cut_lines, results_table, team_lines
+from fedjax_layers.cli.display import cut_lines, team_lines
 from fedjax_layers.cli.given import refuse_unused
 from fedjax_layers.cli.interrupt import Interrupt, graceful_interrupt
 from fedjax_layers.cli.resume import MAY_DIFFER, is_resumed, resumed_config, resumed_content
 from fedjax_layers.cli.run import describe, out_folder, remembered_axis, run_one, stopped, usage_errors
-from fedjax_layers.cli.status import Status
+from fedjax_layers.cli.status import Status, print_table
+from fedjax_layers.cli.tables import results_table
 from fedjax_layers.cli.usage import UsageError
 from fedjax_layers.data import ClientData
 from fedjax_layers.names import options_of
@@ -155,8 +156,8 @@ def _report(status: Status, done: Sequence[RunDirectory], folder: Path, config: 
     status.stop()
     clients, rounds = rows[0]["clients"], rows[0]["rounds"]
     seeds = len(done) // len(rows)
-    title = f"{config.dataset}, {clients} clients, {rounds} rounds, {seeds} seed{'s' if seeds > 1 else ''}; "
-    console.print(results_table(rows, title + f"personal models, {config.moment}, {config.selection} round"))
+    title = f"{config.dataset}, {clients} clients, {rounds} rounds, {seeds} seed{'s' if seeds > 1 else ''}"
+    print_table(console, results_table(rows, title, console.width, seeds))
     for line in (line for row in rows for line in team_lines(row)):
         console.print(line, soft_wrap=True)
     for line in difference_lines(differences, tests["metric"], seeds):

@@ -100,6 +100,8 @@ def show(options: argparse.Namespace, console: Console) -> None:
     if config.model_options:
         flag = "--" + next(iter(config.model_options)).replace("_", "-")
         raise UsageError(f"data show: expected flags of the data and their split, got {flag}")
+    if options.save and Path(options.save).exists() and not options.overwrite:
+        raise UsageError(f"--save: expected a new file, found one at {options.save}; --overwrite replaces it")
     with usage_errors():
         check_early(config, options.data_dir)
     check_place("--plot", options.plot)

@@ -11,13 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from fedjax_layers.cli.client_table import client_table, describe_clients
+from fedjax_layers.cli.client_table import client_table
 from fedjax_layers.cli.run import usage_errors
+from fedjax_layers.cli.status import print_table
 from fedjax_layers.cli.usage import UsageError
 from fedjax_layers.names import unknown_name
 from fedjax_layers.simulation.records import RunDirectory
-
-_NAMES = "client_names"
 
 
 def command(options: argparse.Namespace) -> int:
@@ -34,8 +33,7 @@ def command(options: argparse.Namespace) -> int:
         _write_csv(arrays)
         return 0
     console = options.status.console
-    console.print(client_table(arrays, moment, selection))
-    console.print(describe_clients(moment, selection), soft_wrap=True, markup=False)
+    print_table(console, client_table(arrays, moment, selection, console.width))
     return 0
 
 

@@ -32,7 +32,7 @@ class RoundsProgress:
         if self._first is None:
             self._first, self._started = done, now  # the first period's time is mostly compilation
         rate = (done - self._first) / max(now - self._started, 1e-9)
-        speed = f"{rate:.1f} rounds/s" if done > self._first else "compiled"
+        speed = _speed(rate) if done > self._first else "compiled"
         left = f", {(self._rounds - done) / rate:.0f} s left" if rate > 0 and done < self._rounds else ""
         detail = f"{done}/{self._rounds}, {speed}{left}, {_latest(history)}"
         line = f"{self._label}: round {done} of {self._rounds}, {speed}{left}, {_latest(history)}"
@@ -70,6 +70,11 @@ class SweepProgress:
         line = f"{self._done} of {self._runs} runs, {took:.0f} s{left}{where}"
         detail = f"{self._done}/{self._runs}{left}{where}"
         self._status.show("runs", line, detail=detail, done=self._done, total=self._runs)
+
+
+def _speed(rate: float) -> str:
+    """Rounds per second, or seconds per round where that is the larger number."""
+    return f"{rate:.1f} rounds/s" if rate >= 1 else f"{1 / max(rate, 1e-9):.1f} s a round"
 
 
 def _latest(history: History) -> str:

@@ -13,12 +13,14 @@ from typing import Any
 import numpy as np
 
 from fedjax_layers.cli.arguments import config_of
-from fedjax_layers.cli.display import cut_lines, results_table, team_lines
+from fedjax_layers.cli.client_table import MOST_CLIENTS, client_table
+from fedjax_layers.cli.display import cut_lines, team_lines
 from fedjax_layers.cli.given import refuse_unused
 from fedjax_layers.cli.interrupt import INTERRUPTED, Interrupt, graceful_interrupt
 from fedjax_layers.cli.progress import RoundsProgress
 from fedjax_layers.cli.resume import MAY_DIFFER, is_resumed, resumed_config
-from fedjax_layers.cli.status import Status
+from fedjax_layers.cli.status import Status, print_table
+from fedjax_layers.cli.tables import results_table
 from fedjax_layers.cli.usage import UsageError
 from fedjax_layers.simulation.config import RunConfig
 from fedjax_layers.simulation.experiment import execute
@@ -66,7 +68,11 @@ def run_config(options: argparse.Namespace, config: RunConfig, name: str) -> int
     if summary is None:
         return stopped(status, folder)
     title = f"{config.dataset}, {summary['clients']} clients, {config.rounds} rounds"
-    status.console.print(results_table([summary], title))
+    width = status.console.width
+    print_table(status.console, results_table([summary], title, width))
+    if summary["clients"] <= MOST_CLIENTS and summary["personal"] is not None:
+        clients = client_table(directory.read_clients(), summary["moment"], summary["selection"], width)
+        print_table(status.console, clients)
     for line in (*team_lines(summary), *cut_lines(summary), f"Run directory: {folder}"):
         status.console.print(line, soft_wrap=True)
     return 0

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from fedjax_layers.cli.fitted import Fitted
 
 BEAT_SECONDS = 1.5  # between two lines, where nothing else is printed
 _SLOWER = 400  # a long run prints seldom: this many lines in a time as long as it has run
@@ -16,8 +19,16 @@ _LOOK_SECONDS = 0.1
 
 def make_console() -> Console:
     """A console as wide as the terminal; files and pipes get room for the whole table."""
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=110)
+    plain: Any = {"highlight": False, "markup": False, "emoji": False}  # names of files and clients stay as they are
+    console = Console(**plain)
+    return console if console.is_terminal else Console(**plain, width=110)
+
+
+def print_table(console: Console, found: Fitted) -> None:
+    """Print a table, and the lines under it whole."""
+    console.print(found.table)
+    for line in found.lines:
+        console.print(line, soft_wrap=True)
 
 
 class Status:
@@ -33,9 +44,9 @@ class Status:
         self._text = ""  # nothing is said before the first say(): what is printed may be a file
         self._bar = Progress(
             SpinnerColumn(),
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
-            TextColumn("{task.fields[detail]}"),
+            TextColumn("{task.fields[detail]}", markup=False),
             TimeElapsedColumn(),
             console=console,
             transient=True,

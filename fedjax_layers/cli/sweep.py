@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from fedjax_layers.cli.arguments import config_of
-from fedjax_layers.cli.display import ranking_table
 from fedjax_layers.cli.given import refuse_unused
 from fedjax_layers.cli.interrupt import graceful_interrupt
 from fedjax_layers.cli.progress import SweepProgress
 from fedjax_layers.cli.run import out_folder, stopped, usage_errors
-from fedjax_layers.cli.status import Status
+from fedjax_layers.cli.status import Status, print_table
+from fedjax_layers.cli.tables import ranking_table
 from fedjax_layers.cli.usage import UsageError
 from fedjax_layers.simulation.config import RunConfig, check_width
 from fedjax_layers.simulation.early import check_early
@@ -51,7 +51,7 @@ def command(options: argparse.Namespace) -> int:
         width = _width(options.run_width)
         first = runs[0].config
         folder = out_folder(options, f"sweep-{first.algorithm}-{first.dataset}")
-        rule = {"stopping": stopping, "width": options.run_width}
+        rule = {"stopping": stopping, "width": options.run_width, "log": _log_scales(options)}
         SweepStore.check(folder, runs, rule, shard, resume=options.resume)
         for run in runs:
             check_early(run.config, options.data_dir)
@@ -89,10 +89,10 @@ def report(status: Status, store: SweepStore) -> None:
     seeds = len({row["seed"] for row in rows})
     title = f"{len(ranking)} settings, {seeds} seed{'s' if seeds > 1 else ''}; best by validation, {metric}"
     status.stop()
-    console.print(ranking_table(ranking[:_SHOWN], names, title))
+    print_table(console, ranking_table(ranking, names, title, console.width, _SHOWN))
     files = ["results.csv", "results.parquet", "summary.json"]
     try:
-        plot_sweep(rows, names, store.path / PICTURE)
+        plot_sweep(rows, names, store.path / PICTURE, log=store.config["options"].get("log"))
         files.append(PICTURE)
     except ImportError:
         console.print("No picture: it takes matplotlib, pip install fedjax-layers[plot]")
@@ -131,6 +131,13 @@ def _refuse_unused(options: argparse.Namespace) -> None:
     for name, (what, there) in needs.items():
         if name in options.given and not there:
             raise UsageError(f"--{name.replace('_', '-')}: it changes nothing here, it needs {what}")
+
+
+def _log_scales(options: argparse.Namespace) -> dict[str, bool]:
+    """Whether a range of values was asked for by equal ratios, by name; lists of values say nothing of it."""
+    specs = _specs(options)
+    ranges = {name: found for name, found in specs.items() if found.is_range} if isinstance(specs, dict) else {}
+    return {name: found.log for name, found in ranges.items()}
 
 
 def _specs(options: argparse.Namespace) -> dict[str, Values] | list[dict[str, Any]]:

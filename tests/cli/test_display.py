@@ -5,7 +5,8 @@ import io
 import pytest
 from rich.console import Console
 
-from fedjax_layers.cli.display import results_table
+from fedjax_layers.cli.status import print_table
+from fedjax_layers.cli.tables import results_table
 
 SPREAD = {"mean": 0.5, "std": 0.1, "min": 0.4}
 
@@ -14,8 +15,8 @@ SPREAD = {"mean": 0.5, "std": 0.1, "min": 0.4}
 def test_a_mean_over_some_of_the_clients_says_how_many(scored, said):
     personal = {name: SPREAD | {"n": scored} for name in ("macro_f1", "accuracy", "loss")}
     summary = {"algorithm": "fedavg", "clients": 9, "personal": personal, "layers": ["a"]}
-    summary |= {"incentive": None, "bytes_up": 0, "cut": None}
+    summary |= {"incentive": None, "bytes_up": 0, "cut": None, "moment": "trained", "selection": "best"}
     console = Console(file=io.StringIO(), width=110)
-    console.print(results_table([summary], "title"))
+    print_table(console, results_table([summary], "title", 110))
     assert said in console.file.getvalue()
     assert (" of 9" in console.file.getvalue()) == (scored < 9)

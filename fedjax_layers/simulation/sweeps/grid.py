@@ -103,10 +103,11 @@ def spaced(low: float, high: float, number: int, *, log: bool = False) -> list[f
 
 
 class Values(NamedTuple):
-    """The values of one name as a command line gives them, and whether it gave a range."""
+    """The values of one name as a command line gives them, and whether it gave a range, one of equal ratios."""
 
     values: list[Any] | Ends
     is_range: bool
+    log: bool = False
 
 
 def parse_values(name: str, text: str) -> Values:
@@ -127,7 +128,7 @@ def parse_values(name: str, text: str) -> Values:
         raise ValueError(f"{name}: {error}") from None
     # Whole numbers stay whole, so that counts may be ranges too; an option that takes any number makes them its own.
     whole = all(x.is_integer() for x in found) and not set(".e") & set("".join(parts[:2]).lower())
-    return Values([int(x) for x in found] if whole else list(found), True)
+    return Values([int(x) for x in found] if whole else list(found), True, len(parts) == 4)
 
 
 def parse_ends(name: str, text: str) -> Values:
@@ -143,7 +144,7 @@ def parse_ends(name: str, text: str) -> Values:
         raise ValueError(f"{name}: expected {_ENDS}, got {text!r}")
     ends = Ends(_number(name, parts[0], text), _number(name, parts[1], text), len(parts) == 3)
     _check_ends(name, ends)
-    return Values(ends, True)
+    return Values(ends, True, ends.log)
 
 
 def plain(text: str) -> Any:

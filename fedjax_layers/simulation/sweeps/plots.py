@@ -17,14 +17,22 @@ _MANY = 8  # values on an axis that are all written out
 _WIDE = 20.0  # ratio of largest to smallest from which a scale is logarithmic
 
 
-def plot_sweep(rows: Sequence[Mapping[str, Any]], names: Sequence[str], path: Path, metric: str | None = None) -> None:
+def plot_sweep(
+    rows: Sequence[Mapping[str, Any]],
+    names: Sequence[str],
+    path: Path,
+    metric: str | None = None,
+    *,
+    log: Mapping[str, bool] | None = None,
+) -> None:
     """Draw the rows of a sweep into a file; needs matplotlib.
 
     Args:
       rows: of a sweep.
       names: of what is varied; those with one value only are left out.
       path: of the picture.
-      metric: of the personal models on test examples; macro-F1, or a language's perplexity.
+      metric: of the personal models on test examples; that by which their task is compared if ``None``.
+      log: whether the values of a name have a logarithmic scale; for one that is not there their ratio decides.
     """
     import matplotlib as mpl  # noqa: PLC0415  (an extra that most commands do without)
 
@@ -32,36 +40,67 @@ def plot_sweep(rows: Sequence[Mapping[str, Any]], names: Sequence[str], path: Pa
         from matplotlib.figure import Figure  # noqa: PLC0415  (no window, whatever the backend)
 
         figure = Figure(figsize=(6.4, 4.2), layout="constrained")
-        draw_sweep(figure, rows, names, metric or headline_of(rows))
+        draw_sweep(figure, rows, names, metric or headline_of(rows), log)
         figure.savefig(path, dpi=120)
 
 
-def draw_sweep(figure: Any, rows: Sequence[Mapping[str, Any]], names: Sequence[str], metric: str) -> None:
+def draw_sweep(
+    figure: Any,
+    rows: Sequence[Mapping[str, Any]],
+    names: Sequence[str],
+    metric: str,
+    log: Mapping[str, bool] | None = None,
+) -> None:
     """Draw into a figure of matplotlib; see :func:`plot_sweep`."""
     values = {name: _values(rows, name) for name in names}
     varied = [name for name in names if len(values[name]) > 1] or list(names[:1])
     scored = [row for row in rows if _scores([row], metric)]
-    ax = figure.add_subplot()
+    cuts = any(row.get("cut") is not None for row in scored)
+    if len(varied) == 2 and cuts:
+        ax, beside = figure.subplots(1, 2)
+        _heat_map(figure, beside, scored, varied, values, "cut")
+    else:
+        ax = figure.add_subplot()
     if len(varied) == 1:
-        _line(ax, scored, varied[0], values[varied[0]], metric)
+        is_log = (log or {}).get(varied[0])
+        _line(ax, scored, varied[0], values[varied[0]], metric, is_log)
+        if cuts:
+            _cuts(ax.twinx(), ax, scored, varied[0], values[varied[0]])
     elif len(varied) == 2:
         _heat_map(figure, ax, scored, varied, values, metric)
     else:
         _coordinates(figure, ax, scored, varied, values, metric)
 
 
-def _line(ax: Any, rows: Sequence[Mapping[str, Any]], name: str, values: list[Any], metric: str) -> None:
+def _line(
+    ax: Any, rows: Sequence[Mapping[str, Any]], name: str, values: list[Any], metric: str, log: bool | None
+) -> None:
     by_value = [_scores([row for row in rows if row.get(name) == value], metric) for value in values]
     there = [i for i, scores in enumerate(by_value) if scores]
     mean = np.array([np.mean(by_value[i]) for i in there])
     low, high = (np.array([f(by_value[i]) for i in there]) for f in (np.min, np.max))
-    places = _places(ax, values)
+    places = _places(ax, values, log)
     at = np.array([places[i] for i in there])
     ax.fill_between(at, low, high, alpha=0.2, linewidth=0, label="all seeds")
     ax.plot(at, mean, marker="o" if len(at) < 40 else None, label="mean over seeds")
     ax.set(xlabel=name, ylabel=f"{metric}, personal models, test")
     if (high > low).any():
         ax.legend(frameon=False)
+
+
+def _cuts(right: Any, ax: Any, rows: Sequence[Mapping[str, Any]], name: str, values: list[Any]) -> None:
+    """PLayer-FL's cut on the right: scores are level where it does not change."""
+    by_value = [
+        [row["cut"] for row in rows if row.get(name) == value and row.get("cut") is not None] for value in values
+    ]
+    numeric = all(isinstance(x, int | float) and not isinstance(x, bool) for x in values)
+    there = [i for i, cuts in enumerate(by_value) if cuts]
+    at = [float(values[i]) if numeric else float(i) for i in there]
+    right.plot(at, [float(np.mean(by_value[i])) for i in there], color="0.5", linestyle="--", marker=".", label="cut")
+    right.set_ylabel("cut, layers that are shared (dashed)")
+    right.yaxis.get_major_locator().set_params(integer=True)
+    right.set_zorder(ax.get_zorder() - 1)
+    ax.patch.set_visible(False)
 
 
 def _heat_map(
@@ -76,11 +115,12 @@ def _heat_map(
     image = np.full((len(down), len(across)), math.nan)
     for i, j in np.ndindex(*image.shape):
         there = [row for row in rows if row.get(names[0]) == down[i] and row.get(names[1]) == across[j]]
-        own = _scores(there, metric)
+        own = _scores(there, metric) if metric != "cut" else [row["cut"] for row in there]
         image[i, j] = np.mean(own) if own else math.nan
     cmap = "viridis_r" if metric in LOWER_IS_BETTER else "viridis"
     shown = ax.imshow(image, origin="lower", aspect="auto", cmap=cmap)
-    figure.colorbar(shown, ax=ax, label=f"{metric}, personal models, test")
+    label = f"{metric}, personal models, test" if metric != "cut" else "cut, layers that are shared"
+    figure.colorbar(shown, ax=ax, label=label)
     if image.size <= 100 and np.isfinite(image).any():
         middle = (np.nanmin(image) + np.nanmax(image)) / 2
         for i, j in zip(*np.nonzero(np.isfinite(image)), strict=True):
@@ -137,12 +177,15 @@ def _values(rows: Sequence[Mapping[str, Any]], name: str) -> list[Any]:
     return sorted(found) if all(isinstance(x, int | float) for x in found) else found
 
 
-def _places(ax: Any, values: list[Any]) -> list[float]:
-    """Where values lie on the horizontal axis: numbers by size, anything else side by side."""
+def _places(ax: Any, values: list[Any], log: bool | None) -> list[float]:
+    """Where values lie on the horizontal axis: numbers by size, anything else side by side.
+
+    Whether the scale is logarithmic is asked for, or guessed of values whose largest is many times the smallest.
+    """
     if not all(isinstance(x, int | float) and not isinstance(x, bool) for x in values):
         ax.set_xticks(range(len(values)), [_text(x) for x in values])
         return [float(i) for i in range(len(values))]
-    if min(values) > 0 and max(values) > _WIDE * min(values):
+    if min(values) > 0 and (max(values) >= _WIDE * min(values) if log is None else log):
         ax.set_xscale("log")
     return [float(x) for x in values]
 

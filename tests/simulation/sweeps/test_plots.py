@@ -15,7 +15,10 @@ def rows_of(**values):
         setting = dict(zip(values, chosen, strict=True))
         for seed in (0, 1):
             score = None if chosen[0] == "broken" else 0.1 * len(found)
-            found.append(setting | {"seed": seed, "why": "finished", "personal/test/macro_f1": score})
+            found.append(
+                setting
+                | {"seed": seed, "why": "finished", "personal/test/macro_f1": score, "personal/val/macro_f1": score}
+            )
     return found
 
 
@@ -32,6 +35,31 @@ def test_one_number_is_a_line_with_its_seeds():
     assert ax.get_xscale() == "log"
     (band,) = ax.collections
     assert band.get_datalim(ax.transData).intervaly.tolist() == pytest.approx([0, 0.5])
+
+
+def test_a_scale_is_as_its_range_was_declared_and_guessed_where_nobody_knows():
+    def scale(values, log=None):
+        figure = Figure()
+        draw_sweep(figure, rows_of(mu=values), ["mu"], "macro_f1", log)
+        return figure.axes[0].get_xscale()
+
+    assert scale([1.0, 2.0, 20.0]) == "log"
+    assert scale([1.0, 2.0, 19.0]) == "linear"
+    assert scale([1.0, 2.0], {"mu": True}) == "log"
+    assert scale([1.0, 2.0, 100.0], {"mu": False}) == "linear"
+
+
+def test_the_cut_is_drawn_beside_the_scores():
+    rows = [row | {"cut": 3 if row["threshold"] < 2 else 1} for row in rows_of(threshold=[1.0, 1.5, 2.0])]
+    figure = Figure()
+    draw_sweep(figure, rows, ["threshold"], "macro_f1")
+    _, right = figure.axes
+    np.testing.assert_allclose(right.get_lines()[0].get_xydata(), [[1, 3], [1.5, 3], [2, 1]])
+    assert right.get_ylabel().startswith("cut")
+    both = [row | {"mu": mu} for row in rows for mu in (0.1, 0.2)]
+    figure = Figure()
+    draw_sweep(figure, both, ["threshold", "mu"], "macro_f1")
+    np.testing.assert_allclose(figure.axes[1].images[0].get_array(), [[3, 3], [3, 3], [1, 1]])
 
 
 def test_names_stand_side_by_side_and_what_has_no_score_is_left_out():
