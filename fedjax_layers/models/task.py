@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from fedjax_layers.ops import layer_map
 from fedjax_layers.scoring import ClassScorer, TargetScorer, TokenScorer
+from fedjax_layers.scoring.classes import BY_CLASS
 from fedjax_layers.types import Array, Batch, BatchNorm, Key, LayerMap, Metric, Params, Scorer, Task
 
 Losses = Callable[[Array, Array], Array]
@@ -101,7 +102,7 @@ def _usual_scorer(num_classes: int, language: bool) -> Scorer:
 
 def _own_metrics(metrics: Mapping[str, Metric], scorer: Scorer) -> tuple[tuple[str, Metric], ...]:
     for name in metrics:
-        if "/" in name or name in scorer.names or name == "ids":
+        if "/" in name or name in (*scorer.names, *BY_CLASS, "ids"):
             expected = f"names without a slash other than {', '.join(scorer.names)}"
             raise ValueError(f"metrics: expected {expected}, got {name!r}")
     return tuple(metrics.items())

@@ -15,6 +15,7 @@ from fedjax_layers.types import Array
 
 COUNTED = ("accuracy", "macro_f1", "weighted_f1", "balanced_accuracy", "mcc")  # those of a confusion matrix
 RANKED = ("auroc", "auprc")  # those that need the order of all of a client's outputs
+BY_CLASS = ("class_recall", "class_precision", "class_f1")  # those with an axis of classes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,8 +53,8 @@ class ClassScorer:
         return tallies.sum(0, dtype=tallies.dtype)
 
     def scores(self, tally: Array, loss: Array) -> dict[str, Array]:
-        """Those of :func:`scores_from_confusion`, and the loss."""
-        return scores_from_confusion(tally) | {"loss": loss}
+        """Those of :func:`scores_from_confusion` and of :func:`scores_by_class`, and the loss."""
+        return scores_from_confusion(tally) | scores_by_class(tally) | {"loss": loss}
 
     def whole(self, outputs: Array, labels: Array, mask: Array) -> dict[str, Array]:
         """AUROC and AUPRC of one client's rows."""
@@ -131,6 +132,27 @@ def scores_from_confusion(confusion: Array) -> dict[str, Array]:
         "mcc": _matthews(hits, support, predicted, total, real),
     }
     return {name: jnp.where(total > 0, scores[name], jnp.nan) for name in COUNTED}
+
+
+def scores_by_class(confusion: Array) -> dict[str, Array]:
+    """Recall, precision and F1 of each class.
+
+    Each equals scikit-learn's with ``average=None, zero_division=0``, except that it is NaN for a class that does not
+    occur: recall among true labels, precision and F1 among neither labels nor predictions.
+
+    Args:
+      confusion: ``[..., S, S]`` counts, rows true classes, columns predicted classes.
+
+    Returns:
+      :data:`BY_CLASS`, ``[..., S]`` floats each.
+    """
+    real = jnp.result_type(float)
+    hits = jnp.diagonal(confusion, axis1=-2, axis2=-1).astype(real)
+    support, predicted = (confusion.sum(axis).astype(real) for axis in (-1, -2))
+    there = support + predicted > 0
+    found = (ratio(hits, support), ratio(hits, predicted), ratio(2 * hits, support + predicted))
+    known = (support > 0, there, there)
+    return {name: jnp.where(k, x, jnp.nan) for name, x, k in zip(BY_CLASS, found, known, strict=True)}
 
 
 def _matthews(hits: Array, support: Array, predicted: Array, total: Array, real: Any) -> Array:

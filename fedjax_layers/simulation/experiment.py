@@ -10,6 +10,7 @@ import numpy as np
 
 from fedjax_layers.simulation.announce import Say, say_nothing
 from fedjax_layers.simulation.checkpoint import Checkpoints
+from fedjax_layers.simulation.class_summary import class_summary
 from fedjax_layers.simulation.compile_clock import compile_clock
 from fedjax_layers.simulation.complete import complete_config
 from fedjax_layers.simulation.config import RunConfig
@@ -180,6 +181,8 @@ def summary_of(
         unseen=experiment.data.unseen,
         team_of=experiment.team_of,
     )
+    unseen = experiment.data.unseen
+    summary["per_class"] = class_summary(history, config.moment, config.selection, experiment.data.class_names, unseen)
     if config.algorithm == "player_fl":
         say("computing the control cuts")
         summary["control_cuts"] = control_cuts(experiment.builder, experiment.inputs, experiment.data, config.seed)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from fedjax_layers.scoring.classes import BY_CLASS
 from fedjax_layers.simulation.scoring import scores_under
 from fedjax_layers.simulation.statistics import best_common_round, best_round, last_round, select_rounds
 
@@ -85,6 +86,14 @@ class History:
         index = self._chosen(moment, selection)
         names = scores_under(f"{moment}/{split}", evaluations)
         return {m: select_rounds(evaluations[name], index) for m, name in names.items()}
+
+    def class_scores(self, moment: str, selection: str) -> dict[str, np.ndarray]:
+        """Per-client scores of each class ``[C, S]`` on test examples, chosen as :meth:`scores`; empty without any."""
+        found = {name: self.evaluations.get(f"{moment}/test/{name}") for name in BY_CLASS}
+        if any(x is None for x in found.values()):
+            return {}
+        index = self._chosen(moment, selection)
+        return {name: select_rounds(x, index) for name, x in found.items() if x is not None}
 
     def round_of(self, moment: str, selection: str) -> int | None:
         """Rounds done when the shared model of ``moment`` (``"global"`` or ``"team"``) was the selected one.

@@ -12,11 +12,14 @@ import jax.numpy as jnp
 
 from fedjax_layers import keys
 from fedjax_layers.ops import ClientAxis, weighted_mean
+from fedjax_layers.scoring.classes import BY_CLASS
 from fedjax_layers.simulation.evaluation import SPLITS, evaluate
 from fedjax_layers.simulation.federation import Federation
 from fedjax_layers.simulation.sampling import Sampling, draw_cohort, everyone
 from fedjax_layers.simulation.sharding import constrain_state
 from fedjax_layers.types import Algorithm, Array, Cohort, Key, Models, Params, Ranges, RoundInfo, Task
+
+_CLASS_SCORES = 20_000
 
 Build = Callable[[Any], Algorithm]
 
@@ -230,8 +233,16 @@ def _scored(source: Federation, rows: Any = slice(None)) -> tuple[Ranges, int]:
 
 
 def _by_split(prefix: str, scores: dict[str, Array]) -> dict[str, Array]:
-    """Scores ``[K, 2]`` as ``{prefix}{split}/{name}``, ``[K]`` each."""
-    return {f"{prefix}{split}/{name}": x[:, i] for i, split in enumerate(SPLITS) for name, x in scores.items()}
+    """Scores ``[K, 2, ...]`` as ``{prefix}{split}/{name}``, ``[K, ...]`` each; those by class of test examples alone.
+
+    Of more than ``_CLASS_SCORES`` clients and classes there are none by class: all evaluations of a run are kept.
+    """
+    return {
+        f"{prefix}{split}/{name}": x[:, i]
+        for i, split in enumerate(SPLITS)
+        for name, x in scores.items()
+        if name not in BY_CLASS or (split == "test" and x[:, 0].size <= _CLASS_SCORES)
+    }
 
 
 def _global_test_scores(plan: Plan, source: Federation, params: Params) -> dict[str, Array]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from fedjax_layers.scoring.classes import BY_CLASS
 from fedjax_layers.simulation.history import History
 
 
@@ -42,6 +43,11 @@ def add_finish(history: History, scores: Mapping[str, np.ndarray], moments: Sequ
     history.add({}, row | {"round": np.int64(history.rounds_done), "finished": np.bool_(True)})
 
 
+def without_classes(scores: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The scores but those by class, which a sweep of many runs has no room for."""
+    return {name: x for name, x in scores.items() if name.rpartition("/")[2] not in BY_CLASS}
+
+
 def _evaluation_row(
     scores: Mapping[str, np.ndarray], num_clients: int, done: int
 ) -> dict[str, np.ndarray | np.generic]:
@@ -51,7 +57,7 @@ def _evaluation_row(
     row: dict[str, np.ndarray | np.generic] = {"round": np.int64(done), "finished": np.bool_(False)}
     for name, x in host.items():
         if name.startswith("trained/") and ids is not None:
-            row[name] = np.full(num_clients, np.nan, x.dtype)
+            row[name] = np.full((num_clients, *x.shape[1:]), np.nan, x.dtype)
             row[name][ids[ids >= 0]] = x[ids >= 0]  # type: ignore[index]
         else:
             row[name] = x

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from fedjax_layers.scoring import SurvivalScorer, TargetScorer, TokenScorer
-from fedjax_layers.scoring.classes import COUNTED, RANKED
+from fedjax_layers.scoring.classes import BY_CLASS, COUNTED, RANKED
 
 METRICS = (*COUNTED, *RANKED, "loss")
 """The scores of classes, in the order in which to report them."""
@@ -33,11 +33,14 @@ _ORDER = [*(name for name in _ALL if name != "loss"), "loss"]
 def scores_under(prefix: str, names: Iterable[str]) -> dict[str, str]:
     """The scores whose full name is ``prefix``, a slash and their own, in the order in which to report them.
 
+    Those by class are left out: they have an axis more.
+
     Returns:
       Own name to full name, metrics of one's own last.
     """
     own = {full[len(prefix) + 1 :]: full for full in names if full.startswith(f"{prefix}/")}
-    plain = sorted((name for name in own if "/" not in name), key=lambda n: (_rank(n), n))
+    single = (name for name in own if "/" not in name and name not in BY_CLASS)
+    plain = sorted(single, key=lambda n: (_rank(n), n))
     return {name: own[name] for name in plain}
 
 

@@ -143,17 +143,19 @@ def last_round(val_loss: Numbers) -> npt.NDArray[np.intp]:
 
 
 def select_rounds(scores: Numbers, index: npt.ArrayLike) -> Floats:
-    """Take each client's score at its own round: ``scores [E, C]`` at ``index [C]``, NaN where that is -1.
+    """Take each client's scores at its own round: ``scores [E, C, ...]`` at ``index [C]``, NaN where that is -1.
 
     Raises:
       ValueError: ``index`` is not one integer of -1 to E-1 per client.
     """
-    table, rows = _array("scores", scores, 2), np.asarray(index)
-    if rows.shape != table.shape[1:] or rows.dtype.kind not in "iu":
+    table, rows = np.asarray(scores, np.float64), np.asarray(index)
+    if table.ndim < 2:
+        raise ValueError(f"scores: expected [E, C] or more axes, got shape {table.shape}")
+    if rows.shape != table.shape[1:2] or rows.dtype.kind not in "iu":
         raise ValueError(f"index: expected {table.shape[1]} integers, got {rows.dtype} {rows.shape}")
     if ((rows < -1) | (rows >= len(table))).any():
         raise ValueError(f"index: expected -1 to {len(table) - 1}, got {rows.min()} to {rows.max()}")
-    padded = np.vstack([table, np.full((1, table.shape[1]), np.nan)])  # row -1
+    padded = np.vstack([table, np.full((1, *table.shape[1:]), np.nan)])  # row -1
     return padded[rows, np.arange(rows.size)]
 
 

@@ -146,7 +146,7 @@ def pooled_scores(history: History, examples: str, selection: str = "last") -> d
 
 
 def client_arrays(history: History) -> dict[str, np.ndarray]:
-    """The content of ``clients.npz``: every metric of every moment, selection and split, ``[C]``."""
+    """The content of ``clients.npz``: every score of every moment, selection and split, ``[C]``; by class ``[C, S]``."""
     arrays: dict[str, np.ndarray] = {}
     for moment in (*MOMENTS, "team", "global"):
         for selection in SELECTIONS:
@@ -154,6 +154,8 @@ def client_arrays(history: History) -> dict[str, np.ndarray]:
                 scores = history.scores(moment, selection, split)
                 if scores is not None:
                     arrays |= {f"{moment}/{selection}/{split}/{m}": values for m, values in scores.items()}
+            by_class = history.class_scores(moment, selection)
+            arrays |= {f"{moment}/{selection}/test/{m}": values for m, values in by_class.items()}
     return arrays
 
 

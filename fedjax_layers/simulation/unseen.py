@@ -33,7 +33,7 @@ def adapted_scores(
     scores = adapt_period(build, plan, state, inputs, jnp.asarray(ids, jnp.int32), rounds)
     arrays = {}
     for name, values in scores.items():
-        arrays[f"adapted/last/{name}"] = np.full(len(unseen), np.nan)
+        arrays[f"adapted/last/{name}"] = np.full((len(unseen), *values.shape[1:]), np.nan)
         arrays[f"adapted/last/{name}"][ids] = np.asarray(values)
     return arrays
 
