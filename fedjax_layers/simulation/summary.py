@@ -146,7 +146,7 @@ def pooled_scores(history: History, examples: str, selection: str = "last") -> d
 
 
 def client_arrays(history: History) -> dict[str, np.ndarray]:
-    """The content of ``clients.npz``: every score of every moment, selection and split, ``[C]``; by class ``[C, S]``."""
+    """The content of ``clients.npz``: each score of every moment, selection and split, ``[C]``; by class ``[C, S]``."""
     arrays: dict[str, np.ndarray] = {}
     for moment in (*MOMENTS, "team", "global"):
         for selection in SELECTIONS:
