@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from fedjax_layers.scoring.classes import BY_CLASS
 from fedjax_layers.simulation.history import History
 
 
@@ -41,11 +40,6 @@ def add_finish(history: History, scores: Mapping[str, np.ndarray], moments: Sequ
     for moment in moments:
         row |= {f"{moment}/{name}": np.asarray(x) for name, x in scores.items()}
     history.add({}, row | {"round": np.int64(history.rounds_done), "finished": np.bool_(True)})
-
-
-def without_classes(scores: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The scores but those by class, which a sweep of many runs has no room for."""
-    return {name: x for name, x in scores.items() if name.rpartition("/")[2] not in BY_CLASS}
 
 
 def _evaluation_row(

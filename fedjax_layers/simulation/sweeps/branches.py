@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from fedjax_layers.simulation.history import History
-from fedjax_layers.simulation.recording import add_finish, add_period, without_classes
+from fedjax_layers.simulation.recording import add_finish, add_period
 from fedjax_layers.simulation.sweeps.programs import Log, Program
 from fedjax_layers.simulation.sweeps.runs import Outcome, Run, chunks_of, families_of
 
@@ -108,9 +108,7 @@ class Branches:
             count = _rounds_ahead(batch, first, self.program.plan.eval_every, until)
             state, logs, scores = self.program.period(stack, state, first, count)
             for branch, log, found in zip(batch, logs, scores, strict=False):
-                add_period(
-                    branch.history, log, without_classes(found), count, branch.members[0].inputs.federation.num_clients
-                )
+                add_period(branch.history, log, found, count, branch.members[0].inputs.federation.num_clients)
             others = [other for branch, old in before for other in self._parted(branch, old, first)]
             ended = [self._ended(branch) for branch in batch]
             if any(ended):
@@ -163,7 +161,7 @@ class Branches:
                 continue
             history = branch.history.copy() if branch.members else branch.history
             if scores is not None:
-                add_finish(history, without_classes(scores), self.program.plan.moments)
+                add_finish(history, scores, self.program.plan.moments)
             for why, some in runs.items():
                 self._on_end(some, Outcome(why, history))
 
