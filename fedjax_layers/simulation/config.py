@@ -29,7 +29,7 @@ from fedjax_layers.simulation.config_fields import (
     option,
     options,
 )
-from fedjax_layers.simulation.conform import conform
+from fedjax_layers.simulation.conform import check_counts, check_width, conform
 from fedjax_layers.simulation.optimizers import CLIENT_OPTIMIZERS, SERVER_OPTIMIZERS
 
 _AT_LEAST_ONE = ("rounds", "batch_size", "epochs", "steps", "clients", "cohort", "eval_every", "patience")
@@ -37,7 +37,6 @@ _POSITIVE = ("learning_rate", "server_learning_rate", "learning_rate_decay")
 _NOT_NEGATIVE = ("weight_decay", "momentum", "focal_gamma", "attack_strength")
 _SEEDS = ("seed", "partition_seed", "start_seed")
 _LARGEST_SEED = 2**32 - 1  # JAX drops higher bits without x64: two seeds would be one run
-_LARGEST_COUNT = 2**31 - 1  # counts are int32 on the devices
 _LEAST = {
     "mu": 0, "threshold": 0, "repeat_every": 0, "finish_epochs": 1,
     "personal_layers": 0, "head_layers": 0, "fixed_cut": 0,
@@ -284,19 +283,6 @@ class RunConfig:
             if name not in known:
                 raise unknown_name("config field", name, known)
         return cls(**values)
-
-
-def check_width(expected: str, text: str) -> None:
-    """Refuse a text that is no number of things to vectorise; ``expected`` begins the message."""
-    if not text.isdecimal() or not 1 <= int(text) <= _LARGEST_COUNT:
-        raise ValueError(f"{expected} or a number of 1 to {_LARGEST_COUNT}, got {text!r}")
-
-
-def check_counts(name: str, value: Any) -> None:
-    """Refuse whole numbers that the devices cannot count to; seeds have bounds of their own."""
-    for number in value if isinstance(value, tuple) else (value,):
-        if isinstance(number, int) and abs(number) > _LARGEST_COUNT and "seed" not in name:
-            raise ValueError(f"{name}: expected at most {_LARGEST_COUNT}, got {number}")
 
 
 def has_teams(algorithm: str) -> bool:
