@@ -216,7 +216,7 @@ BAD = [
     ("data show digits --plot none/split.png", "plot: ", "expected a folder none, found none"),
     ("data show digits --plot split.sgv", "plot: ", "'sgv' is not supported"),
     ("data show digits --save none/split.npz", "save: ", "expected a folder none, found none"),
-    ("data show digits --partition-file none.npz", "partition_file: ", "expected a file, found none at none.npz"),
+    ("data show digits --partition-file none.npz", "partition_file: ", "expected something at none.npz, found nothing"),
 ]
 
 
@@ -224,3 +224,13 @@ BAD = [
 def test_bad_input_is_one_line_and_leaves_nothing(line, names, tells, tmp_path):
     assert_refused(cli(*line.split()), names, tells)
     assert list(tmp_path.iterdir()) == [], "nothing may be written"
+
+
+def test_a_partition_file_is_not_overwritten_unless_asked(tmp_path):
+    line = "data show digits --partition iid --save split.npz"
+    assert cli(*line.split(), "--clients", 4).code == 0
+    before = (tmp_path / "split.npz").read_bytes()
+    assert_refused(cli(*line.split(), "--clients", 5), "--save: ", "found one at split.npz; --overwrite replaces it")
+    assert (tmp_path / "split.npz").read_bytes() == before
+    assert cli(*line.split(), "--clients", 5, "--overwrite").code == 0
+    assert (tmp_path / "split.npz").read_bytes() != before
