@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -18,11 +18,13 @@ class Schedule(Protocol):
     @property
     def batch_size(self) -> int: ...  # noqa: D102
     @property
-    def steps(self) -> int | None: ...  # noqa: D102
+    def goes_by_steps(self) -> bool: ...  # noqa: D102
     @property
     def uniform(self) -> bool: ...  # noqa: D102
     @property
     def orders(self) -> int: ...  # noqa: D102
+    @property
+    def smallest_batch(self) -> int: ...  # noqa: D102
 
 
 def batch_order(key: Key, count: Array, trainer: Schedule) -> Array:
@@ -38,18 +40,27 @@ def batch_order(key: Key, count: Array, trainer: Schedule) -> Array:
     return jnp.argsort(noise, axis=-1).astype(jnp.int32)
 
 
+def batches_per_epoch(count: int | Array, trainer: Schedule) -> Any:
+    """Batches in an epoch over ``count`` examples: full ones, and the remainder if it is of ``smallest_batch`` or more.
+
+    A client with fewer examples than that in all keeps its one batch.
+    """
+    full, rest = count // trainer.batch_size, count % trainer.batch_size
+    return full + 1 * ((rest >= trainer.smallest_batch) | ((full == 0) & (rest > 0)))
+
+
 def batch_rows(order: Array, step: Array, count: Array, trainer: Schedule) -> tuple[Array, Array]:
     """Positions ``[B]`` of one step's batch within the client's examples, and which are real."""
     slots = jnp.arange(trainer.batch_size, dtype=jnp.int32)
     safe = jnp.maximum(count, 1)
-    if trainer.steps is not None:
+    if trainer.goes_by_steps:
         within = jnp.minimum(trainer.batch_size, safe)
         return order[0, (step * within + slots) % safe], slots < jnp.minimum(trainer.batch_size, count)
     if trainer.uniform and trainer.max_examples % trainer.batch_size == 0:  # every batch is full: nothing to mask
         full = trainer.max_examples // trainer.batch_size
         place = (step % full) * trainer.batch_size + slots
         return order[step // full, place], jnp.ones(trainer.batch_size, bool)
-    per_epoch = jnp.maximum(-(-count // trainer.batch_size), 1)
+    per_epoch = jnp.maximum(batches_per_epoch(count, trainer), 1)
     place = (step % per_epoch) * trainer.batch_size + slots
     return order[step // per_epoch, jnp.minimum(place, trainer.max_examples - 1)], place < count
 

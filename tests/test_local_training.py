@@ -228,7 +228,7 @@ def test_the_uniform_loop_has_a_derivative(x64):
     assert [sorted(o[0].tolist()) for o in orders] == [list(range(MAX))] * 2
 
 
-@pytest.mark.parametrize("name", ["num_clients", "max_examples", "batch_size", "epochs"])
+@pytest.mark.parametrize("name", ["num_clients", "max_examples", "batch_size", "min_batch"])
 def test_counts_below_one_are_refused(name):
     with pytest.raises(ValueError, match=f"{name}: expected an integer of at least 1, got 0"):
         trainer_of(**{name: 0})

@@ -102,7 +102,7 @@ def apfl(
 
     def round_(key: Key, state: ApflState, cohort: Cohort) -> tuple[ApflState, RoundInfo]:
         old = state.sharing
-        scale = None if trainer.step_scale is None else trainer.step_scale(old.round)
+        scale = trainer.scale_of(old.round)
         rate = jnp.asarray(mixing_rate, state.mixing.dtype)
         if scale is not None:
             rate *= scale.astype(rate.dtype)

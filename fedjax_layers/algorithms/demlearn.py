@@ -102,7 +102,7 @@ def demlearn(
 
     def round_(key: Key, state: DemLearnState, cohort: Cohort) -> tuple[DemLearnState, RoundInfo]:
         own, parents, opt_state = take_clients((state.clients, state.parents, state.client_opt), cohort)
-        options = LocalOptions(scale=None if trainer.step_scale is None else trainer.step_scale(state.round))
+        options = LocalOptions(scale=trainer.scale_of(state.round))
         result = train_cohort(trainer, key, cohort, own=own, opt_state=opt_state, anchor=parents, options=options)
         present = cohort.weight > 0
         weights = cohort.weight if weighting == "examples" else present.astype(cohort.weight.dtype)

@@ -18,7 +18,7 @@ from fedjax_layers.algorithms.sharing import (
     server_phase,
     take_clients,
 )
-from fedjax_layers.local_training import LocalOptions, StepGradient, Trainer, train_cohort
+from fedjax_layers.local_training import Epochs, LocalOptions, StepGradient, Steps, Trainer, train_cohort
 from fedjax_layers.running_statistics import refuse_statistics
 from fedjax_layers.types import Algorithm, Array, Batch, Cohort, Key, Models, Params, RoundInfo, Task, per_client
 
@@ -40,8 +40,8 @@ def ditto(
     trainer: Trainer,
     *,
     lam: float | Array = 0.1,
-    personal_epochs: int | None = None,
-    personal_steps: int | None = None,
+    personal_epochs: Epochs | None = None,
+    personal_steps: Steps | None = None,
     server_optimizer: optax.GradientTransformation | None = None,
 ) -> Algorithm:
     """FedAvg for the global ``w``, and for each client ``v_c <- v_c - lr * [grad f_c(v_c) + lam * (v_c - w)]``.
@@ -79,7 +79,7 @@ def ditto(
 
     def round_(key: Key, state: DittoState, cohort: Cohort) -> tuple[DittoState, RoundInfo]:
         old = state.sharing
-        plain = LocalOptions(scale=None if trainer.step_scale is None else trainer.step_scale(old.round))
+        plain = LocalOptions(scale=trainer.scale_of(old.round))
         tethered = plain._replace(step_gradient=tethered_gradient(trainer.task, old.server, lam))
         opt_state, personal_opt, personal = take_clients((old.client_opt, state.personal_opt, old.clients), cohort)
         result = train_cohort(trainer, key, cohort, server=old.server, opt_state=opt_state, options=plain)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import optax
 
 from fedjax_layers.algorithms.sharing import SharingState, init_sharing, local_phase, round_info, server_phase
-from fedjax_layers.local_training import LocalOptions, Trainer, train_cohort
+from fedjax_layers.local_training import Epochs, LocalOptions, Trainer, train_cohort
 from fedjax_layers.ops import prefix_mask
 from fedjax_layers.types import Algorithm, Cohort, Key, Models, Params, RoundInfo
 
@@ -16,7 +16,7 @@ def fedbabu(
     trainer: Trainer,
     *,
     head_layers: int | jax.Array = 1,
-    finish_epochs: int = 1,
+    finish_epochs: Epochs = 1,
     server_optimizer: optax.GradientTransformation | None = None,
 ) -> Algorithm:
     """Share all layers but the head, which stays at the common random start until the last fine-tuning.
@@ -45,7 +45,7 @@ def fedbabu(
         return state, round_info(trainer, result, cohort, body)
 
     def finish(key: Key, state: SharingState, cohort: Cohort) -> Params:
-        scale = None if trainer.step_scale is None else trainer.step_scale(state.round)
+        scale = trainer.scale_of(state.round)
         options = LocalOptions(trainable=jnp.logical_not(body), scale=scale)
         return train_cohort(tuner, key, cohort, server=state.server, options=options).params
 

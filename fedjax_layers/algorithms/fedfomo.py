@@ -113,7 +113,7 @@ def fedfomo(
         start, gains = move_towards(trainer, cohort.pool, held, own, state.clients, chosen, published_distance)
         added = _over_their_sum(gains) if published_affinity else gains
         rows = jax.vmap(lambda row, where, x: row.at[where].add(x.astype(row.dtype)))(rows, chosen, added)
-        options = LocalOptions(scale=None if trainer.step_scale is None else trainer.step_scale(state.round))
+        options = LocalOptions(scale=trainer.scale_of(state.round))
         cohort = dataclasses.replace(cohort, train=train)
         result = train_cohort(trainer, key, cohort, own=start, opt_state=opt_state, options=options)
         state = FedFomoState(

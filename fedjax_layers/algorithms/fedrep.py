@@ -19,7 +19,7 @@ from fedjax_layers.algorithms.sharing import (
     server_phase,
     take_clients,
 )
-from fedjax_layers.local_training import LocalOptions, LocalResult, Trainer, train_cohort
+from fedjax_layers.local_training import Epochs, LocalOptions, LocalResult, Steps, Trainer, train_cohort
 from fedjax_layers.ops import prefix_mask
 from fedjax_layers.types import Algorithm, Array, Cohort, Key, Models, Params, RoundInfo, per_client
 
@@ -41,8 +41,8 @@ def fedrep(
     trainer: Trainer,
     *,
     head_layers: int | Array = 1,
-    head_epochs: int = 10,
-    head_steps: int | None = None,
+    head_epochs: Epochs = 10,
+    head_steps: Steps | None = None,
     server_optimizer: optax.GradientTransformation | None = None,
 ) -> Algorithm:
     """Each client trains its head ``h_c`` under the common ``phi``, then ``phi`` under its head; phi is averaged.
@@ -82,7 +82,7 @@ def fedrep(
     def round_(key: Key, state: FedRepState, cohort: Cohort) -> tuple[FedRepState, RoundInfo]:
         old = state.sharing
         head_key, body_key = jax.random.split(key)  # train_cohort folds the clients' ids into each
-        scale = None if trainer.step_scale is None else trainer.step_scale(old.round)
+        scale = trainer.scale_of(old.round)
         own, head_opt, body_opt = take_clients((old.clients, state.head_opt, old.client_opt), cohort)
         head_only, body_only = LocalOptions(jnp.logical_not(body), scale), LocalOptions(body, scale)
         tuned = train_cohort(
@@ -99,7 +99,9 @@ def fedrep(
 def _report(phases: tuple[tuple[Trainer, LocalResult], ...], cohort: Cohort, shared: Array) -> RoundInfo:
     """The report of the last phase, with the steps of all phases and the mean loss over them."""
     infos = [round_info(trainer, result, cohort, shared) for trainer, result in phases]
-    counts = [jnp.asarray(trainer.num_steps(cohort.train.count), infos[0].loss.dtype) for trainer, _ in phases]
+    counts = [
+        jnp.asarray(trainer.num_steps(cohort.train.count, cohort.ids), infos[0].loss.dtype) for trainer, _ in phases
+    ]
     total = sum(n * info.loss for n, info in zip(counts, infos, strict=True))
     steps = sum((info.steps for info in infos), jnp.int32(0))
     return dataclasses.replace(infos[-1], steps=steps, loss=total / jnp.maximum(sum(counts), 1))

@@ -177,7 +177,8 @@ def _round(
     present = cohort.weight > 0
     meets = present & (network | clusters[coupling.team_of[cohort.ids]])
     trains = present & ~meets
-    decay = jnp.asarray(1.0 if trainer.step_scale is None else trainer.step_scale(state.round), float)
+    scale = trainer.scale_of(state.round)
+    decay = jnp.asarray(1.0 if scale is None else scale, float)
     result = _local_steps(trainer, coupling, key, state, cohort, trains, decay)
     trained = where_rows(trains, result.params, take_clients(state.clients, cohort))
     moved, server, teams = jax.lax.cond(
@@ -186,7 +187,7 @@ def _round(
         lambda: (trained, state.server, state.teams),
     )
     active = dataclasses.replace(cohort, weight=jnp.where(trains, cohort.weight, 0))
-    steps = jnp.where(trains, trainer.num_steps(cohort.train.count), 0)
+    steps = jnp.where(trains, trainer.num_steps(cohort.train.count, cohort.ids), 0)
     transfers = jnp.full(trainer.task.layers.num_layers, meets.sum(dtype=jnp.int32))
     info = RoundInfo(
         trained=trained,

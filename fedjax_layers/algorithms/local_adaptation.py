@@ -6,14 +6,14 @@ import optax
 
 from fedjax_layers.algorithms.fedavg import fedavg
 from fedjax_layers.algorithms.sharing import SharingState, take_clients
-from fedjax_layers.local_training import LocalOptions, Trainer, train_cohort
+from fedjax_layers.local_training import Epochs, LocalOptions, Trainer, train_cohort
 from fedjax_layers.types import Algorithm, Cohort, Key, Params
 
 
 def local_adaptation(
     trainer: Trainer,
     *,
-    finish_epochs: int = 1,
+    finish_epochs: Epochs = 1,
     server_optimizer: optax.GradientTransformation | None = None,
 ) -> Algorithm:
     """FedAvg, then ``finish_epochs`` more local epochs of the whole model on each client, never averaged again.
@@ -29,7 +29,7 @@ def local_adaptation(
     tuner = trainer.phase("finish", epochs=finish_epochs)
 
     def finish(key: Key, state: SharingState, cohort: Cohort) -> Params:
-        scale = None if trainer.step_scale is None else trainer.step_scale(state.round)
+        scale = trainer.scale_of(state.round)
         opt_state = take_clients(state.client_opt, cohort)
         options = LocalOptions(scale=scale)
         return train_cohort(tuner, key, cohort, server=state.server, opt_state=opt_state, options=options).params

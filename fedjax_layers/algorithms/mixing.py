@@ -210,7 +210,7 @@ class Mixing:
         """Mix, train, learn the weights, renew the pool."""
         rules, own, opt_state = take_clients((state.rules, self.latest(state), state.client_opt), cohort)
         start, alpha, kept = self.start(state, cohort.ids, rules, own)
-        scale = None if self.trainer.step_scale is None else self.trainer.step_scale(state.round)
+        scale = self.trainer.scale_of(state.round)
         options = LocalOptions(scale=scale)
         result = train_cohort(self.trainer, key, cohort, own=start, opt_state=opt_state, options=options)
         learnt = state
@@ -238,7 +238,7 @@ class Mixing:
         kept = visit.kept[:, jnp.asarray([group_of[i] for i in range(layers.num_layers)])]
         all_of = jnp.full(layers.num_layers, present.sum(dtype=jnp.int32))
         moved = (present[:, None] & ~kept).sum(0, dtype=jnp.int32)
-        steps = jnp.where(present, self.trainer.num_steps(cohort.train.count), 0)
+        steps = jnp.where(present, self.trainer.num_steps(cohort.train.count, cohort.ids), 0)
         count = jnp.maximum(present.sum(), 1).astype(visit.alpha.dtype)
         num = visit.alpha.shape[2]
 

@@ -10,7 +10,7 @@ import optax
 
 from fedjax_layers.algorithms.fedavg import fedavg
 from fedjax_layers.algorithms.sharing import SharingState, round_info, server_phase, take_clients
-from fedjax_layers.local_training import LocalOptions, StepGradient, Trainer, train_cohort
+from fedjax_layers.local_training import Epochs, LocalOptions, StepGradient, Steps, Trainer, train_cohort
 from fedjax_layers.running_statistics import refuse_statistics
 from fedjax_layers.types import Algorithm, Array, Batch, Cohort, Key, Params, RoundInfo, Task
 
@@ -23,8 +23,8 @@ def per_fedavg(
     adaptation_rate: float | Array = 0.01,
     variant: str = "fo",
     delta: float | Array = 1e-3,
-    finish_epochs: int = 1,
-    finish_steps: int | None = None,
+    finish_epochs: Epochs = 1,
+    finish_steps: Steps | None = None,
     server_optimizer: optax.GradientTransformation | None = None,
 ) -> Algorithm:
     """Learn the start from which one step on its own examples serves each client best.
@@ -64,7 +64,7 @@ def per_fedavg(
     tuner = trainer.phase("finish", epochs=finish_epochs, steps=finish_steps, optimizer=once, keep_optimizer=False)
 
     def round_(key: Key, state: SharingState, cohort: Cohort) -> tuple[SharingState, RoundInfo]:
-        scale = None if trainer.step_scale is None else trainer.step_scale(state.round)
+        scale = trainer.scale_of(state.round)
         opt_state = take_clients(state.client_opt, cohort)
         options = LocalOptions(scale=scale, step_gradient=meta)
         result = train_cohort(trainer, key, cohort, server=state.server, opt_state=opt_state, options=options)

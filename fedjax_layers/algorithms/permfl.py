@@ -86,7 +86,9 @@ def permfl(
     if published_device_lambda:
         if trainer.steps is None:
             raise ValueError("published_device_lambda: expected a trainer with steps, got one with epochs")
-        device_lambda = float(trainer.steps)
+        if trainer.own_work:
+            raise ValueError("published_device_lambda: expected as many steps for all clients, got some for each")
+        device_lambda = 1.0 * trainer.steps  # type: ignore[operator]  # one number
     _check(device_lambda=device_lambda, team_lambda=team_lambda, gamma=gamma, eta=eta, beta=beta)
     tiers = make_tiers(
         trainer,

@@ -118,7 +118,7 @@ def pfedhn(
     def visit(key: Key, state: PFedHNState, cohort: Cohort) -> tuple[PFedHNState, tuple[LocalResult, Array]]:
         present = cohort.weight > 0
         start = emit(state.net, cohort.ids, present, shapes)
-        options = LocalOptions(scale=None if trainer.step_scale is None else trainer.step_scale(state.round))
+        options = LocalOptions(scale=trainer.scale_of(state.round))
         opt_state = take_clients(state.client_opt, cohort)
         result = train_cohort(trainer, key, cohort, own=start, opt_state=opt_state, options=options)
         update = jax.tree.map(lambda s, t: s.astype(dtype) - t.astype(dtype), start, result.params)

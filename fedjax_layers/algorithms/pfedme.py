@@ -71,7 +71,7 @@ def pfedme(
         return init_sharing(trainer, params, personal=True, server_optimizer=mixing)
 
     def round_(key: Key, state: SharingState, cohort: Cohort) -> tuple[SharingState, RoundInfo]:
-        scale = None if trainer.step_scale is None else trainer.step_scale(state.round)
+        scale = trainer.scale_of(state.round)
         opt_state = take_clients(state.client_opt, cohort)
         options = LocalOptions(scale=scale, step_gradient=envelope)
         result = train_cohort(trainer, key, cohort, server=state.server, opt_state=opt_state, options=options)

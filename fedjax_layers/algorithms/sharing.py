@@ -150,7 +150,7 @@ def local_phase(
     with_gradient: bool = False,
 ) -> LocalResult:
     """Local training of the cohort from the server's shared layers and each client's own others."""
-    scale = None if trainer.step_scale is None else trainer.step_scale(state.round)
+    scale = trainer.scale_of(state.round)
     return train_cohort(
         trainer,
         key,
@@ -217,7 +217,7 @@ def round_info(trainer: Trainer, result: LocalResult, cohort: Cohort, shared: Ar
     """The report of a round in which the layers of ``shared`` [L] go both ways."""
     present = cohort.weight > 0
     moved = jnp.where(shared, present.sum(dtype=jnp.int32), 0).astype(jnp.int32)
-    steps = jnp.where(present, trainer.num_steps(cohort.train.count), 0)
+    steps = jnp.where(present, trainer.num_steps(cohort.train.count, cohort.ids), 0)
     return RoundInfo(
         trained=result.params,
         loss=result.loss,

@@ -97,13 +97,14 @@ def tiered_round(
     teams = where_rows(fresh, copies(state.server, tiers.num_teams), state.teams)
 
     # By steps, a device walks on through one shuffle of its examples; by epochs, each team round shuffles anew.
-    orders = None if trainer.steps is None else draw_orders(trainer, key, cohort)
+    orders = draw_orders(trainer, key, cohort) if trainer.goes_by_steps else None
+    steps = trainer.num_steps(cohort.train.count, cohort.ids)
 
     def team_round(k: Array, carry: _Carry) -> _Carry:
         round_key = jax.random.fold_in(key, k)
         active = devices_that_take_part(round_key, tiers, origin, present & met[origin], cohort.ids, k)
         here = dataclasses.replace(cohort, weight=jnp.where(active, cohort.weight, 0))
-        walk = None if orders is None else (orders, k * (trainer.steps or 0))
+        walk = None if orders is None else (orders, k * steps)
         result = train_cohort(
             trainer, round_key, here, server=carry.teams, origin=origin, opt_state=carry.opt_state, walk=walk
         )
@@ -181,7 +182,7 @@ def _close_round(
     info = RoundInfo(
         trained=last.trained,
         loss=last.loss / jnp.maximum(last.turns, 1).astype(last.loss.dtype),
-        steps=(trainer.num_steps(cohort.train.count) * last.turns).sum(dtype=jnp.int32),
+        steps=(trainer.num_steps(cohort.train.count, cohort.ids) * last.turns).sum(dtype=jnp.int32),
         sent=layers,
         received=layers,
         sent_scalars=jnp.int32(0),

@@ -68,6 +68,9 @@ def type_of(field: dataclasses.Field[Any]) -> Any:
     if typing.get_origin(kinds[0]) is tuple:
         inner = typing.get_args(kinds[0])[0]
         return name_list if inner is str else functools.partial(numbers, kind=inner)
+    several = [typing.get_args(k)[0] for k in kinds if typing.get_origin(k) is tuple]
+    if several and several[0] is not str:
+        return functools.partial(number_or_numbers, kind=several[0])
     return kinds[0] if len(kinds) == 1 else value_of
 
 
@@ -91,6 +94,14 @@ def numbers(text: str, kind: type[int] | type[float]) -> tuple[float, ...]:
     except ValueError:
         spoken = "whole numbers" if kind is int else "numbers"
         raise argparse.ArgumentTypeError(f"expected {spoken} separated by commas, got {text!r}") from None
+
+
+def number_or_numbers(text: str, kind: type[int] | type[float]) -> float | tuple[float, ...]:
+    """A number, whole where it is written so, or several."""
+    if "," in text:
+        return numbers(text, kind)
+    (one,) = numbers(text, kind)
+    return int(text) if text.strip().lstrip("+-").isdecimal() else one
 
 
 def name_list(text: str) -> tuple[str, ...]:

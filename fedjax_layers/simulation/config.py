@@ -29,16 +29,17 @@ from fedjax_layers.simulation.config_fields import (
     option,
     options,
 )
-from fedjax_layers.simulation.conform import check_counts, check_width, conform
+from fedjax_layers.simulation.conform import check_counts, check_width, conform, each
 from fedjax_layers.simulation.optimizers import CLIENT_OPTIMIZERS, SERVER_OPTIMIZERS
 
-_AT_LEAST_ONE = ("rounds", "batch_size", "epochs", "steps", "clients", "cohort", "eval_every", "patience")
-_POSITIVE = ("learning_rate", "server_learning_rate", "learning_rate_decay")
+_AT_LEAST_ONE = ("rounds", "batch_size", "min_batch", "steps", "clients", "cohort", "eval_every", "patience")
+_POSITIVE = ("epochs", "learning_rate", "server_learning_rate", "learning_rate_decay")
 _NOT_NEGATIVE = ("weight_decay", "momentum", "focal_gamma", "attack_strength")
+_POSITIVE_OPTIONS = ("finish_epochs", "head_epochs", "personal_epochs")
 _SEEDS = ("seed", "partition_seed", "start_seed")
 _LARGEST_SEED = 2**32 - 1  # JAX drops higher bits without x64: two seeds would be one run
 _LEAST = {
-    "mu": 0, "threshold": 0, "repeat_every": 0, "finish_epochs": 1,
+    "mu": 0, "threshold": 0, "repeat_every": 0,
     "personal_layers": 0, "head_layers": 0, "fixed_cut": 0,
     "lam": 0, "inner_learning_rate": 0, "adaptation_rate": 0, "delta": 0, "step_size": 0, "beta": 0,
     "lambda_decay": 0, "gamma_decay": 0, "beta_decay": 0, "amplified_rounds": 0,
@@ -142,8 +143,17 @@ class RunConfig:
     learning_rate_decay: float = option(1.0, "local training", "factor on the clients' step size per round")
     keep_optimizer: bool = option(False, "local training", "clients keep their optimiser state between rounds")
     batch_size: int = option(32, "local training", "examples per local step")
-    epochs: int | None = option(1, "local training", "local epochs per round", needs=EPOCHS)
-    steps: int | None = option(None, "local training", "local steps per round, instead of epochs", unset="by epochs")
+    min_batch: int | None = option(
+        None, "local training", "examples below which an epoch's last batch is left out", needs=EPOCHS,
+        unset="1; with batch normalisation an eighth of the batch size, or 4 if that is more",
+    )  # fmt: skip
+    epochs: int | float | tuple[float, ...] | None = option(
+        1, "local training", "local epochs per round, also in parts; or one number for each client", needs=EPOCHS
+    )
+    steps: int | tuple[int, ...] | None = option(
+        None, "local training", "local steps per round, instead of epochs; or one number for each client",
+        unset="by epochs",
+    )  # fmt: skip
     cohort: int | None = option(None, "server", "clients per round", unset="all")
     sampling: str = option("uniform", "server", "how a cohort is drawn", choices=("uniform", "by_size"), needs=COHORT)
     weighting: str = option(
@@ -240,11 +250,14 @@ class RunConfig:
         fitted = {}
         for name, value in getattr(self, field).items():
             one = fitted[name] = conform(f"option {name}", value, hints.get(name, Any))
-            numbers = [x for x in (one if isinstance(one, tuple) else (one,)) if isinstance(x, int | float)]
+            numbers = [x for x in each(one) if isinstance(x, int | float)]
             if not all(math.isfinite(x) for x in numbers):
                 raise ValueError(f"option {name}: expected a finite number, got {value}")
             check_counts(f"option {name}", one)
-            least = _LEAST.get(name.rpartition(".")[2], -math.inf)
+            bare = name.rpartition(".")[2]
+            if bare in _POSITIVE_OPTIONS and min(numbers, default=math.inf) <= 0:
+                raise ValueError(f"option {name}: expected a positive number, got {value}")
+            least = _LEAST.get(bare, -math.inf)
             if min(numbers, default=math.inf) < least:
                 raise ValueError(f"option {name}: expected at least {least}, got {value}")
         object.__setattr__(self, field, fitted)
@@ -254,12 +267,14 @@ class RunConfig:
             raise ValueError(f"start_seed: expected none with init_from, got {self.start_seed}")
         for name in _AT_LEAST_ONE:
             value = getattr(self, name)
-            if value is not None and value < 1:
+            if value is not None and min(each(value)) < 1:
                 raise ValueError(f"{name}: expected at least 1, got {value}")
         for name in _POSITIVE + _NOT_NEGATIVE:
-            value = getattr(self, name)
-            if not math.isfinite(value) or value < 0 or (value == 0 and name in _POSITIVE):
-                expected = "a positive number" if name in _POSITIVE else "a number of at least 0"
+            value, positive = getattr(self, name), name in _POSITIVE
+            if value is not None and not all(
+                math.isfinite(x) and (x > 0 if positive else x >= 0) for x in each(value)
+            ):
+                expected = "a positive number" if positive else "a number of at least 0"
                 raise ValueError(f"{name}: expected {expected}, got {value}")
         if not 0 <= self.bad_clients <= 1:
             raise ValueError(f"bad_clients: expected a share of 0 to 1, got {self.bad_clients}")

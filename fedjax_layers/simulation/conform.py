@@ -93,8 +93,13 @@ def check_width(expected: str, text: str) -> None:
         raise ValueError(f"{expected} or a number of 1 to {_LARGEST_COUNT}, got {text!r}")
 
 
+def each(value: Any) -> tuple[Any, ...]:
+    """The entries of a tuple, or the one value."""
+    return value if isinstance(value, tuple) else (value,)
+
+
 def check_counts(name: str, value: Any) -> None:
     """Refuse whole numbers that the devices cannot count to; seeds have bounds of their own."""
-    for number in value if isinstance(value, tuple) else (value,):
+    for number in each(value):
         if isinstance(number, int) and abs(number) > _LARGEST_COUNT and "seed" not in name:
             raise ValueError(f"{name}: expected at most {_LARGEST_COUNT}, got {number}")

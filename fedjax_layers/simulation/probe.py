@@ -81,7 +81,8 @@ def choose_axis(
       The choice and its record: seconds per round by candidate, predicted.
     """
     counts = np.asarray(cohort.train.count)
-    steps = np.array([int(trainer.num_steps(int(n))) for n in counts])
+    ids = np.asarray(cohort.ids)
+    steps = np.array([int(trainer.num_steps(int(n), int(c))) for n, c in zip(counts, ids, strict=True)])
     seconds: dict[str, float] = {}
     axes: dict[str, ClientAxis] = {}
     copies = 4 * sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(params))

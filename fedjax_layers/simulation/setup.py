@@ -306,6 +306,7 @@ def make_builder(
         "batch_size": min(config.batch_size, max(largest, 1)),  # nobody could fill a larger one
         "epochs": config.epochs,
         "steps": config.steps,
+        "min_batch": config.min_batch,
         "uniform": bool((counts == counts[0, 0]).all()),
         "keep_optimizer": config.keep_optimizer,
     }

@@ -19,12 +19,14 @@ TRACED = ("learning_rate", "momentum", "weight_decay", "learning_rate_decay", "s
 def traced_numbers(config: RunConfig, counts: Collection[str] = ()) -> dict[str, Any]:
     """Numbers of the config that are traced: those of training, and the floats among the algorithm's options.
 
+    An option whose annotation has no array, a number of epochs say, is part of the program.
+
     ``counts`` names whole numbers among them that are traced as well.
     """
-    usual = defaults_of(algorithms.registry[config.algorithm])
+    usual, kinds = defaults_of(algorithms.registry[config.algorithm]), _kinds(config.algorithm)
     options: dict[str, float] = {}
     for name, value in config.algorithm_options.items():
-        if float in (type(usual[name]), type(value)):
+        if float in (type(usual[name]), type(value)) and jax.Array in kinds[name]:
             options[name] = float(value)
         elif name in counts and type(value) is int:
             options[name] = value
@@ -33,7 +35,11 @@ def traced_numbers(config: RunConfig, counts: Collection[str] = ()) -> dict[str,
 
 def traceable_counts(algorithm: str) -> set[str]:
     """Options of an algorithm that are whole numbers and may be traced, as their annotations tell."""
+    return {name for name, own in _kinds(algorithm).items() if {int, jax.Array} <= own and float not in own}
+
+
+def _kinds(algorithm: str) -> dict[str, set[Any]]:
+    """What an algorithm's options may be, by their annotations."""
     factory = algorithms.registry[algorithm]
     hints = typing.get_type_hints(factory.func if isinstance(factory, functools.partial) else factory)
-    kinds = {name: set(typing.get_args(hints[name])) for name in options_of(factory)}
-    return {name for name, own in kinds.items() if {int, jax.Array} <= own and float not in own}
+    return {name: set(typing.get_args(hints[name])) for name in options_of(factory)}

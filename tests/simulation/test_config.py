@@ -30,7 +30,9 @@ BAD_FIELDS = [
     ("client_width", "0", "expected auto, all or a number of at least 1"),
     ("client_width", "wide", "expected auto, all or a number of at least 1"),
     ("client_width", "²", "expected auto, all or a number of at least 1"),
-    *[(n, 0, "at least 1, got 0") for n in ("rounds", "batch_size", "epochs", "steps", "clients", "cohort")],
+    *[(n, 0, "at least 1, got 0") for n in ("rounds", "batch_size", "min_batch", "steps", "clients", "cohort")],
+    ("epochs", 0, "a positive number, got 0"),
+    ("epochs", (1, -0.5), "a positive number, got (1.0, -0.5)"),
     *[(n, -2, "at least 1, got -2") for n in ("eval_every", "patience")],
     *[("rounds", bad, "a whole number") for bad in ("3", 2.5, True, None)],
     ("clients", "3", "a whole number or none"),
@@ -65,7 +67,7 @@ BAD_OPTIONS = [
     ("player_fl", {"repeat_every": 1.5}, "a whole number"),
     ("player_fl", {"server_optimizer": "adam"}, "in the field server_optimizer"),
     ("fedper", {"personal_layers": 1.5}, "a whole number"),
-    ("fedbabu", {"finish_epochs": 0}, "finish_epochs: expected at least 1"),
+    ("fedbabu", {"finish_epochs": 0}, "finish_epochs: expected a positive number"),
 ]
 
 

@@ -1,0 +1,152 @@
+"""How clients train: the model, the optimiser, the batches and the amount of work of every client."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from fedjax_layers.batches import batches_per_epoch
+from fedjax_layers.local_training.work import (
+    Epochs,
+    Steps,
+    as_epochs,
+    as_steps,
+    largest,
+    per_client,
+    steps_of,
+    steps_of_epochs,
+)
+from fedjax_layers.ops import ClientAxis
+from fedjax_layers.running_statistics import weights_only
+from fedjax_layers.types import Array, Key, Params, Task
+
+
+@dataclasses.dataclass(frozen=True)
+class Trainer:
+    """How every client trains. Numbers may be traced where their type says ``Array``; the rest is static.
+
+    Attributes:
+      task: model and loss.
+      optimizer: each client's optax optimiser; its ``update`` is called per client, under the client axis.
+      num_clients: C, clients stored.
+      max_examples: training examples of the largest client.
+      batch_size: B. The last batch of an epoch holds the remainder.
+      epochs: passes over the client's training examples per round, each in a fresh order; one number, or one for each
+        client ``[C]``. A part of an epoch is that part of its batches, rounded half up: 0.25 of 8 batches are 2. A
+        client with examples takes at least one step.
+      steps: local steps per round instead of epochs; one number, or one for each client ``[C]``; may be traced. Batches
+        go round one shuffle of the client's examples, none twice in a batch.
+      min_batch: an epoch's last batch with fewer examples than this is left out of that epoch; the next one shuffles
+        anew. A client with fewer examples in all keeps its one batch. ``None``: 1, which leaves nothing out, and for a
+        task with batch normalisation an eighth of ``batch_size`` or 4, whichever is more, since the statistics of a few
+        examples spoil the model.
+      uniform: every client holds exactly ``max_examples``: no step is ever empty, and the loop has a fixed length
+        (and with it a reverse-mode derivative) where all clients do the same work.
+      axis: width and devices of the client axis.
+      keep_optimizer: clients keep their optimiser state from round to round instead of starting afresh.
+      step_scale: ``round number -> factor []`` on every update of that round, a learning-rate schedule over rounds.
+      attack: ``(key, client id, start, trained) -> params`` that a client sends in place of what it has trained.
+
+    Raises:
+      ValueError: a count below 1, a ``min_batch`` above ``batch_size``, both or neither of ``epochs`` and ``steps``
+        given, or another number of them than one or C.
+    """
+
+    task: Task
+    optimizer: optax.GradientTransformation
+    num_clients: int
+    max_examples: int
+    batch_size: int
+    epochs: Epochs | None = 1
+    steps: Steps | None = None
+    uniform: bool = False
+    axis: ClientAxis = ClientAxis()
+    keep_optimizer: bool = False
+    step_scale: Callable[[Array], Array] | None = None
+    attack: Callable[[Key, Array, Params, Params], Params] | None = None
+    min_batch: int | None = None
+
+    def __post_init__(self) -> None:
+        if (self.epochs is None) == (self.steps is None):
+            raise ValueError(f"epochs, steps: expected exactly one of them, got {self.epochs} and {self.steps}")
+        for name in ("num_clients", "max_examples", "batch_size", "min_batch"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name}: expected an integer of at least 1, got {value}")
+        if self.min_batch is not None and self.min_batch > self.batch_size:
+            raise ValueError(f"min_batch: expected at most the batch size, {self.batch_size}, got {self.min_batch}")
+        for name, checked in (("epochs", as_epochs), ("steps", as_steps)):
+            value = getattr(self, name)
+            if value is not None:  # tuples instead of arrays: a trainer is compared and hashed by value
+                object.__setattr__(self, name, checked(name, value, self.num_clients))
+
+    def phase(self, name: str, *, epochs: Epochs | None, steps: Steps | None = None, **changes: Any) -> Trainer:
+        """The trainer of another phase of the round, of so many epochs, or steps if given; one number or ``[C]``.
+
+        Raises:
+          ValueError: ``{name}_epochs`` or ``{name}_steps`` is out of range, or of another length.
+        """
+        if epochs is not None:
+            epochs = as_epochs(f"{name}_epochs", epochs, self.num_clients)
+        if steps is not None:
+            steps = as_steps(f"{name}_steps", steps, self.num_clients)
+        return dataclasses.replace(self, epochs=epochs if steps is None else None, steps=steps, **changes)
+
+    @property
+    def goes_by_steps(self) -> bool:
+        """Static: whether work is counted in steps instead of epochs."""
+        return self.steps is not None
+
+    @property
+    def orders(self) -> int:
+        """Shuffled orders drawn per round."""
+        return 1 if self.epochs is None else largest(self.epochs)
+
+    @property
+    def smallest_batch(self) -> int:
+        """Examples below which an epoch's last batch is left out; see ``min_batch``."""
+        if self.min_batch is not None:
+            return self.min_batch
+        return 1 if self.task.batch_norm is None else min(max(4, self.batch_size // 8), self.batch_size)
+
+    @property
+    def own_work(self) -> bool:
+        """Static: whether each client has a number of epochs or steps of its own."""
+        return per_client(self.epochs) or per_client(self.steps)
+
+    def num_steps(self, count: int | Array, client: int | Array | None = None) -> int | Array:
+        """Local steps per round of a client with ``count`` training examples; 0 for an empty client.
+
+        Args:
+          count: ``[]``, or ``[K]`` of several.
+          client: its number, or theirs ``[K]``; needed where each client has its own work.
+        """
+        if self.steps is not None:
+            return steps_of(self.steps, count, client)
+        assert self.epochs is not None  # one of the two is given
+        return steps_of_epochs(self.epochs, batches_per_epoch(count, self), client)
+
+    def scale_of(self, round_number: Array) -> Array | None:
+        """The factor ``[]`` on a round's updates; ``None`` without a ``step_scale``.
+
+        Raises:
+          ValueError: ``step_scale`` gives anything but one number.
+        """
+        if self.step_scale is None:
+            return None
+        scale = jnp.asarray(self.step_scale(round_number))
+        if scale.shape != ():
+            raise ValueError(f"step_scale: expected one number for all clients, got shape {scale.shape}")
+        return scale
+
+    def init_optimizer(self, params: Params) -> Any:
+        """Optimiser states of all clients ``[C, ...]`` if they are kept from round to round, else ``()``."""
+        if not self.keep_optimizer:
+            return ()
+        one = self.optimizer.init(weights_only(self.task, params))
+        return jax.tree.map(lambda x: jnp.broadcast_to(x, (self.num_clients, *jnp.shape(x))), one)
