@@ -11,4 +11,6 @@ UNSEEN = 0x8000_0005  # of the run's key: local training of clients that never t
 TEAMS = 0x8000_0006  # of the run's key: the local phase whose updates decide on teams
 COINS = 0x8000_0007  # of a round's key: whether L2GD trains or mixes
 NEIGHBOURS = 0x8000_0008  # of a round's key: the models that FedFomo sends to a client
+OPTIMIZER = 0x8000_000A  # of a client's key: the random numbers of its optimiser
+SERVER_OPTIMIZER = 0x8000_000B  # of a round's key: those of the server's optimiser
 ATTACK = 0x8000_0009  # of a client's key: the noise of its poison; of the run's seed: which clients are bad

@@ -18,9 +18,8 @@ from fedjax_layers.algorithms.sharing import (
     server_phase,
     take_clients,
 )
-from fedjax_layers.local_training import LocalOptions, StepGradient, Trainer, train_cohort
+from fedjax_layers.local_training import LocalOptions, StepGradient, Trainer, refuse_own_steps, train_cohort
 from fedjax_layers.ops import layer_map
-from fedjax_layers.running_statistics import refuse_statistics
 from fedjax_layers.types import Algorithm, Array, Batch, Cohort, Key, Models, Params, RoundInfo, Task, per_client
 
 
@@ -88,7 +87,8 @@ def apfl(
 
     Source: Deng et al., arXiv 2003.13461, Algorithm 1, and its update of alpha.
     """
-    _check(trainer.task, mixing, mixing_rate)
+    _check(mixing, mixing_rate)
+    refuse_own_steps(trainer, "apfl")
     everything = jnp.ones(trainer.task.layers.num_layers, bool)
     both = _train_both(trainer)
 
@@ -119,7 +119,9 @@ def apfl(
             options=options,
         )
         share, _ = result.memory
-        new = server_phase(trainer, old, cohort, result._replace(params=result.params.w), everything, server_optimizer)
+        new = server_phase(
+            trainer, key, old, cohort, result._replace(params=result.params.w), everything, server_optimizer
+        )
         new = dataclasses.replace(new, clients=put_clients(old.clients, cohort, result.params.v))
         served = jax.vmap(mix)(share, result.params.v, result.params.w)
         kept = put_clients(state.mixing, cohort, share)
@@ -177,10 +179,9 @@ def _train_both(trainer: Trainer) -> Trainer:
     return dataclasses.replace(trainer, task=trainer.task._replace(layers=layers), optimizer=optimizer)
 
 
-def _check(task: Task, mixing: float | Array, mixing_rate: float | Array) -> None:
-    """Raise ``ValueError`` for a number out of range, traced ones aside, or a task whose steps leave statistics."""
+def _check(mixing: float | Array, mixing_rate: float | Array) -> None:
+    """Raise ``ValueError`` for a number out of range, traced ones aside."""
     if not isinstance(mixing, jax.core.Tracer) and not 0 <= mixing <= 1:
         raise ValueError(f"mixing: expected a number in [0, 1], got {mixing}")
     if not isinstance(mixing_rate, jax.core.Tracer) and not mixing_rate >= 0:
         raise ValueError(f"mixing_rate: expected a number of at least 0, got {mixing_rate}")
-    refuse_statistics(task, "apfl")

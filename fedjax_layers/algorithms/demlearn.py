@@ -8,14 +8,14 @@ from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 from flax import struct
 
 from fedjax_layers.algorithms.sharing import put_clients, round_info, take_clients
 from fedjax_layers.algorithms.stacked import copies, where_rows
 from fedjax_layers.local_training import LocalOptions, Trainer, train_cohort
-from fedjax_layers.ops import proximal_pull, segment_mean
+from fedjax_layers.ops import segment_mean
 from fedjax_layers.ops.cluster import clusters_at_depth, dendrogram, pairwise_distances
+from fedjax_layers.ops.prox import with_proximal_term
 from fedjax_layers.types import Algorithm, Array, Cohort, Key, Models, Params, RoundInfo, per_client
 
 Number = float | Array
@@ -92,7 +92,7 @@ def demlearn(
         unknown weighting.
     """
     _check(levels, weighting, mu=mu, mixing=mixing, amplification=amplification)
-    trainer = dataclasses.replace(trainer, optimizer=optax.chain(proximal_pull(mu), trainer.optimizer))
+    trainer = dataclasses.replace(trainer, optimizer=with_proximal_term(trainer.optimizer, mu))
     everything = jnp.ones(trainer.task.layers.num_layers, bool)
 
     def init(key: Key, params: Params) -> DemLearnState:

@@ -84,7 +84,7 @@ def ditto(
         opt_state, personal_opt, personal = take_clients((old.client_opt, state.personal_opt, old.clients), cohort)
         result = train_cohort(trainer, key, cohort, server=old.server, opt_state=opt_state, options=plain)
         local = train_cohort(own, key, cohort, own=personal, opt_state=personal_opt, options=tethered)
-        new = server_phase(trainer, old, cohort, result, everything, server_optimizer)
+        new = server_phase(trainer, key, old, cohort, result, everything, server_optimizer)
         new = dataclasses.replace(new, clients=put_clients(old.clients, cohort, local.params))
         info = round_info(own, local, cohort, everything)
         steps = info.steps + round_info(trainer, result, cohort, everything).steps
@@ -108,9 +108,14 @@ def tethered_gradient(task: Task, centre: Params, lam: float | Array) -> StepGra
     Source: Li et al. 2021, Algorithm 1.
     """
 
+    def objective(params: Params, batches: tuple[Batch, ...], key: Key) -> Array:
+        loss = task.loss(params, batches[0], key)
+        squares = [jnp.square(gap).sum() for gap in jax.tree.leaves(jax.tree.map(jnp.subtract, params, centre))]
+        return loss + (jnp.asarray(lam, squares[0].dtype) / 2 * sum(squares)).astype(loss.dtype)
+
     def compute(params: Params, batches: tuple[Batch, ...], key: Key, memory: Any) -> tuple[Array, Params, Any]:
         loss, grads = jax.value_and_grad(task.loss)(params, batches[0], key)
         pulled = jax.tree.map(lambda g, v, w: g + jnp.asarray(lam, g.dtype) * (v - w), grads, params, centre)
         return loss, pulled, memory
 
-    return StepGradient(compute)
+    return StepGradient(compute, objective=objective)

@@ -29,7 +29,7 @@ def fedavg(trainer: Trainer, *, server_optimizer: optax.GradientTransformation |
 
     def round_(key: Key, state: SharingState, cohort: Cohort) -> tuple[SharingState, RoundInfo]:
         result = local_phase(trainer, key, state, cohort, None)
-        state = server_phase(trainer, state, cohort, result, everything, server_optimizer)
+        state = server_phase(trainer, key, state, cohort, result, everything, server_optimizer)
         return state, round_info(trainer, result, cohort, everything)
 
     return Algorithm(init, round_, lambda state: Models(global_model=state.server))

@@ -41,7 +41,7 @@ def fedbabu(
 
     def round_(key: Key, state: SharingState, cohort: Cohort) -> tuple[SharingState, RoundInfo]:
         result = local_phase(trainer, key, state, cohort, None, trainable=body)
-        state = server_phase(trainer, state, cohort, result, body, server_optimizer)
+        state = server_phase(trainer, key, state, cohort, result, body, server_optimizer)
         return state, round_info(trainer, result, cohort, body)
 
     def finish(key: Key, state: SharingState, cohort: Cohort) -> Params:

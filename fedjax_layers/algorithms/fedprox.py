@@ -9,7 +9,7 @@ import optax
 
 from fedjax_layers.algorithms.fedavg import fedavg
 from fedjax_layers.local_training import Trainer
-from fedjax_layers.ops import proximal_pull
+from fedjax_layers.ops.prox import with_proximal_term
 from fedjax_layers.types import Algorithm
 
 
@@ -33,5 +33,5 @@ def fedprox(
       The algorithm.
     """
     if not published_self_reference:
-        trainer = dataclasses.replace(trainer, optimizer=optax.chain(proximal_pull(mu), trainer.optimizer))
+        trainer = dataclasses.replace(trainer, optimizer=with_proximal_term(trainer.optimizer, mu))
     return fedavg(trainer, server_optimizer=server_optimizer)

@@ -89,7 +89,7 @@ def fedrep(
             tuner, head_key, cohort, server=old.server, own=own, shared=body, opt_state=head_opt, options=head_only
         )
         result = train_cohort(trainer, body_key, cohort, own=tuned.params, opt_state=body_opt, options=body_only)
-        sharing = server_phase(trainer, old, cohort, result, body, server_optimizer)
+        sharing = server_phase(trainer, key, old, cohort, result, body, server_optimizer)
         kept = put_clients(state.head_opt, cohort, tuned.opt_state)
         return FedRepState(sharing, kept), _report(((tuner, tuned), (trainer, result)), cohort, body)
 

@@ -16,13 +16,13 @@ from fedjax_layers.local_training import Trainer
 from fedjax_layers.ops import (
     block_score,
     layer_sums,
-    proximal_pull,
     regroup,
     select,
     top_k_mask,
     update_score,
     weighted_mean,
 )
+from fedjax_layers.ops.prox import with_proximal_term
 from fedjax_layers.ops.update import READINGS, BlockRule, Reading
 from fedjax_layers.types import Algorithm, Array, Cohort, Key, LayerMap, Models, Params, RoundInfo
 
@@ -166,7 +166,7 @@ def fedtlu(
     if not isinstance(score_every, jax.core.Tracer) and int(score_every) < 1:
         raise ValueError(f"score_every: expected at least 1, got {score_every}")
     if isinstance(mu, jax.core.Tracer) or float(mu) != 0:
-        trainer = dataclasses.replace(trainer, optimizer=optax.chain(proximal_pull(mu), trainer.optimizer))
+        trainer = dataclasses.replace(trainer, optimizer=with_proximal_term(trainer.optimizer, mu))
     looks = choice in FROM_UPDATE
     of_layer = jnp.asarray(layers.blocks)
 
@@ -192,7 +192,7 @@ def fedtlu(
             selected = jnp.where(due, blocks.mask(-found if choice == "lowest" else found), known)
         shared = selected[of_layer]
         server = select(shared, layers, mean, old.server)
-        new = server_step(trainer, old, cohort, result, server, shared, server_optimizer)
+        new = server_step(trainer, key, old, cohort, result, server, shared, server_optimizer)
         info = round_info(trainer, result, cohort, shared, block_scores=scores, selected=selected)
         sent = jnp.ones_like(shared) if trainable is None else trainable
         present = (cohort.weight > 0).sum(dtype=jnp.int32)

@@ -52,7 +52,7 @@ def fixed_sharing(
 
     def round_(key: Key, state: SharingState, cohort: Cohort) -> tuple[SharingState, RoundInfo]:
         result = local_phase(trainer, key, state, cohort, mask)
-        state = server_phase(trainer, state, cohort, result, mask, server_optimizer)
+        state = server_phase(trainer, key, state, cohort, result, mask, server_optimizer)
         return state, round_info(trainer, result, cohort, mask)
 
     def models(state: SharingState) -> Models:

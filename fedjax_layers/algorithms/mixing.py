@@ -20,6 +20,7 @@ from fedjax_layers.algorithms.sharing import one_by_one, put_clients, take_clien
 from fedjax_layers.algorithms.stacked import copies
 from fedjax_layers.local_training import LocalOptions, LocalResult, Trainer, train_cohort
 from fedjax_layers.ops import map_clients, mix_layers, regroup, select
+from fedjax_layers.ops.optimizer_update import refuse_objective
 from fedjax_layers.running_statistics import with_statistics
 from fedjax_layers.types import Algorithm, Array, Cohort, Key, LayerMap, Models, Params, RoundInfo, per_client
 
@@ -120,6 +121,9 @@ class Mixing:
         common: Any = ()
         rules: Any = ()
         rules_opt: Any = ()
+        learnt = jax.eval_shape(self.rule.init, rule_key)
+        if jax.tree.leaves(learnt):
+            refuse_objective("hyper_optimizer", "mixing weights", self.optimizer, learnt)
         if self.rule.shared:
             learnt = self.rule.init(rule_key)
             common = (learnt, self.optimizer.init(learnt))
@@ -216,7 +220,7 @@ class Mixing:
         learnt = state
         if jax.tree.leaves((state.rules, state.common)):
             update = pulled_back_update(self, state, cohort, start, result, kept)
-            learnt = (learn_common if self.rule.shared else learn)(self, state, cohort, update)
+            learnt = (learn_common if self.rule.shared else learn)(self, key, state, cohort, update)
         pool, old = result.params, take_clients(state.pool, cohort)
         if self.pool_update == "added":
             pool = jax.tree.map(lambda o, t, s: o + (t - s), old, result.params, start)

@@ -10,8 +10,15 @@ import optax
 
 from fedjax_layers.algorithms.fedavg import fedavg
 from fedjax_layers.algorithms.sharing import SharingState, round_info, server_phase, take_clients
-from fedjax_layers.local_training import Epochs, LocalOptions, StepGradient, Steps, Trainer, train_cohort
-from fedjax_layers.running_statistics import refuse_statistics
+from fedjax_layers.local_training import (
+    Epochs,
+    LocalOptions,
+    StepGradient,
+    Steps,
+    Trainer,
+    refuse_own_steps,
+    train_cohort,
+)
 from fedjax_layers.types import Algorithm, Array, Batch, Cohort, Key, Params, RoundInfo, Task
 
 _VARIANTS = ("fo", "hf")
@@ -58,7 +65,7 @@ def per_fedavg(
     if variant not in _VARIANTS:
         raise ValueError(f"variant: expected one of {_VARIANTS}, got {variant!r}")
     everything = jnp.ones(trainer.task.layers.num_layers, bool)
-    refuse_statistics(trainer.task, "per_fedavg")
+    refuse_own_steps(trainer, "per_fedavg")
     meta = meta_gradient(trainer.task, adaptation_rate, delta if variant == "hf" else None)
     once = optax.sgd(adaptation_rate)
     tuner = trainer.phase("finish", epochs=finish_epochs, steps=finish_steps, optimizer=once, keep_optimizer=False)
@@ -68,7 +75,7 @@ def per_fedavg(
         opt_state = take_clients(state.client_opt, cohort)
         options = LocalOptions(scale=scale, step_gradient=meta)
         result = train_cohort(trainer, key, cohort, server=state.server, opt_state=opt_state, options=options)
-        state = server_phase(trainer, state, cohort, result, everything, server_optimizer)
+        state = server_phase(trainer, key, state, cohort, result, everything, server_optimizer)
         return state, round_info(trainer, result, cohort, everything)
 
     def finish(key: Key, state: SharingState, cohort: Cohort) -> Params:

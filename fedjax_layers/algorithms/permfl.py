@@ -8,12 +8,12 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
-import optax
 
 from fedjax_layers.algorithms.tiered_round import TierState, init_tiers, tiered_round
 from fedjax_layers.algorithms.tiers import make_tiers
 from fedjax_layers.local_training import Trainer
-from fedjax_layers.ops import permfl_server_step, permfl_team_step, proximal_pull
+from fedjax_layers.ops import permfl_server_step, permfl_team_step
+from fedjax_layers.ops.prox import with_proximal_term
 from fedjax_layers.types import Algorithm, Array, Cohort, Key, Models, Params, RoundInfo
 
 Coefficient = float | jax.Array
@@ -104,7 +104,7 @@ def permfl(
     )
 
     def device_trainer(pull: Coefficient) -> Trainer:
-        return dataclasses.replace(trainer, optimizer=optax.chain(proximal_pull(pull), trainer.optimizer))
+        return dataclasses.replace(trainer, optimizer=with_proximal_term(trainer.optimizer, pull))
 
     def init(key: Key, params: Params) -> TierState:
         del key

@@ -11,9 +11,10 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
-from fedjax_layers.algorithms.sharing import one_by_one, put_clients, round_info, take_clients
+from fedjax_layers.algorithms.sharing import one_by_one, put_clients, round_info, server_key, take_clients
 from fedjax_layers.algorithms.stacked import where_rows
 from fedjax_layers.local_training import LocalOptions, LocalResult, Trainer, train_cohort
+from fedjax_layers.ops.optimizer_update import refuse_objective, reseed
 from fedjax_layers.running_statistics import refuse_statistics
 from fedjax_layers.types import Algorithm, Array, Cohort, Key, Models, Params, RoundInfo, per_client
 
@@ -113,6 +114,7 @@ def pfedhn(
 
     def init(key: Key, params: Params) -> PFedHNState:
         net = make_net(key, sizes, params, dtype)
+        refuse_objective("hyper_optimizer", "the hypernetwork", hyper_optimizer, net)
         return PFedHNState(jnp.int32(0), net, optimizer.init(net), trainer.init_optimizer(params))
 
     def visit(key: Key, state: PFedHNState, cohort: Cohort) -> tuple[PFedHNState, tuple[LocalResult, Array]]:
@@ -124,7 +126,8 @@ def pfedhn(
         update = jax.tree.map(lambda s, t: s.astype(dtype) - t.astype(dtype), start, result.params)
         update = where_rows(present, update, jax.tree.map(jnp.zeros_like, update))
         grads, norms = hyper_gradient(state.net, cohort.ids, present, update, limit)
-        updates, net_opt = optimizer.update(grads, state.net_opt, state.net)
+        net_opt = reseed(state.net_opt, server_key(key, cohort))
+        updates, net_opt = optimizer.update(grads, net_opt, state.net)
         new, old = (optax.apply_updates(state.net, updates), net_opt), (state.net, state.net_opt)
         net, net_opt = jax.tree.map(lambda a, b: jnp.where(present.any(), a, b), new, old)
         client_opt = put_clients(state.client_opt, cohort, result.opt_state)

@@ -16,9 +16,8 @@ from fedjax_layers.algorithms.sharing import (
     server_phase,
     take_clients,
 )
-from fedjax_layers.local_training import LocalOptions, StepGradient, Trainer, train_cohort
+from fedjax_layers.local_training import LocalOptions, StepGradient, Trainer, refuse_own_steps, train_cohort
 from fedjax_layers.ops import permfl_device_step
-from fedjax_layers.running_statistics import refuse_statistics
 from fedjax_layers.types import Algorithm, Array, Batch, Cohort, Key, Models, Params, RoundInfo, Task
 
 
@@ -61,7 +60,7 @@ def pfedme(
     """
     if inner_steps < 1:
         raise ValueError(f"inner_steps: expected an integer of at least 1, got {inner_steps}")
-    refuse_statistics(trainer.task, "pfedme")
+    refuse_own_steps(trainer, "pfedme")
     everything = jnp.ones(trainer.task.layers.num_layers, bool)
     envelope = envelope_gradient(trainer.task, lam, inner_steps, inner_learning_rate)
     mixing = optax.sgd(beta)  # on the pseudo-gradient x - mean w
@@ -76,7 +75,7 @@ def pfedme(
         options = LocalOptions(scale=scale, step_gradient=envelope)
         result = train_cohort(trainer, key, cohort, server=state.server, opt_state=opt_state, options=options)
         personal = result.params if published_local_model else result.memory
-        mixed = server_phase(trainer, state, cohort, result, everything, mixing)
+        mixed = server_phase(trainer, key, state, cohort, result, everything, mixing)
         info = round_info(trainer, result, cohort, everything)
         clients = put_clients(state.clients, cohort, personal)
         return dataclasses.replace(mixed, clients=clients), dataclasses.replace(info, trained=personal)

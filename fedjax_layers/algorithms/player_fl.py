@@ -131,7 +131,7 @@ def player_fl(
 
         cut, scores, heard = jax.lax.cond(due, estimate, keep)
         shared = prefix_mask(cut, num_layers) & (average_first | state.estimated)
-        sharing = server_phase(trainer, state.sharing, cohort, result, shared, server_optimizer)
+        sharing = server_phase(trainer, key, state.sharing, cohort, result, shared, server_optimizer)
         uploaded = jnp.where(due, num_layers * (cohort.weight > 0).sum(), 0)
         info = round_info(trainer, result, cohort, shared, cut=cut, scores=scores, sent_scalars=uploaded)
         return PLayerState(sharing, cut, shared, scores, state.estimated | heard), info

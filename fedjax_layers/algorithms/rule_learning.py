@@ -9,12 +9,14 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from fedjax_layers.algorithms.sharing import renew_clients
+from fedjax_layers import keys
+from fedjax_layers.algorithms.sharing import renew_clients, server_key
 from fedjax_layers.algorithms.stacked import where_rows
 from fedjax_layers.local_training import LocalResult
 from fedjax_layers.ops import layer_sums, mix_pullback
+from fedjax_layers.ops.optimizer_update import reseed
 from fedjax_layers.running_statistics import weights_only
-from fedjax_layers.types import Array, Cohort, Params
+from fedjax_layers.types import Array, Cohort, Key, Params
 
 if TYPE_CHECKING:
     from fedjax_layers.algorithms.mixing import Mixing, MixingState
@@ -39,30 +41,32 @@ def pulled_back_update(
     return jnp.where(kept[..., None], jnp.zeros_like(products), mixing.sign * products)
 
 
-def learn(mixing: Mixing, state: MixingState, cohort: Cohort, products: Array) -> MixingState:
+def learn(mixing: Mixing, key: Key, state: MixingState, cohort: Cohort, products: Array) -> MixingState:
     """One optimiser step of every present client's own rule."""
-    features = mixing.features(state)
+    features, stream = mixing.features(state), jax.random.fold_in(key, keys.SERVER_OPTIMIZER)
 
-    def step(own: Any, client: Array, products: Array, features: Any) -> tuple[Any, Any]:
+    def step(own: Any, client: Array, products: Array, features: Any, key: Key) -> tuple[Any, Any]:
         row, opt_row = own
+        opt_row = reseed(opt_row, jax.random.fold_in(key, client))
         _, back = jax.vjp(lambda p: mixing.row(p, client, features), row)
         updates, opt_row = mixing.optimizer.update(back(products)[0], opt_row, row)
         return optax.apply_updates(row, updates), opt_row
 
     own = (state.rules, state.rules_opt)
     rules, rules_opt = renew_clients(
-        step, own, cohort, cohort.ids, products, shared=(features,), axis=mixing.trainer.axis
+        step, own, cohort, cohort.ids, products, shared=(features, stream), axis=mixing.trainer.axis
     )
     return dataclasses.replace(state, rules=rules, rules_opt=rules_opt)
 
 
-def learn_common(mixing: Mixing, state: MixingState, cohort: Cohort, products: Array) -> MixingState:
+def learn_common(mixing: Mixing, key: Key, state: MixingState, cohort: Cohort, products: Array) -> MixingState:
     """One optimiser step of the one rule, down the mean over the present clients; nobody leaves it still."""
     params, opt_state = state.common
     features, present = mixing.features(state), cohort.weight > 0
     _, back = jax.vjp(lambda p: jax.vmap(lambda c: mixing.row(p, c, features))(cohort.ids), params)
     (grads,) = back(products / jnp.maximum(present.sum(), 1).astype(products.dtype))
-    updates, new_opt = mixing.optimizer.update(grads, opt_state, params)
+    drawn = reseed(opt_state, server_key(key, cohort))
+    updates, new_opt = mixing.optimizer.update(grads, drawn, params)
     new, old = (optax.apply_updates(params, updates), new_opt), (params, opt_state)
     common = jax.tree.map(lambda a, b: jnp.where(present.any(), a, b), new, old)
     return dataclasses.replace(state, common=common)

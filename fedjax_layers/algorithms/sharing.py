@@ -14,9 +14,11 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
+from fedjax_layers import keys
 from fedjax_layers.algorithms.stacked import copies, where_rows
 from fedjax_layers.local_training import LocalOptions, LocalResult, Trainer, train_cohort
 from fedjax_layers.ops import ClientAxis, map_clients, masked_mean, select
+from fedjax_layers.ops.optimizer_update import refuse_objective, reseed
 from fedjax_layers.running_statistics import weights_only, with_statistics
 from fedjax_layers.types import Array, Cohort, Key, Params, RoundInfo, per_client
 
@@ -49,7 +51,12 @@ def init_sharing(
     personal: bool,
     server_optimizer: optax.GradientTransformation | None = None,
 ) -> SharingState:
-    """The state before the first round: every model is ``params``."""
+    """The state before the first round: every model is ``params``.
+
+    Raises:
+      ValueError: a server optimiser that needs more than the pseudo-gradient, such as a loss.
+    """
+    refuse_objective("server_optimizer", "the server", server_optimizer, params)
     stacked = copies(params, trainer.num_clients)
     return SharingState(
         round=jnp.int32(0),
@@ -163,8 +170,15 @@ def local_phase(
     )
 
 
+def server_key(key: Key, cohort: Cohort) -> Key:
+    """The stream of what the server's optimiser draws; of a cohort of one, that of its visit within the round."""
+    visited = jnp.where(cohort.weight > 0, cohort.ids, 0).sum()
+    return jax.random.fold_in(jax.random.fold_in(key, keys.SERVER_OPTIMIZER), visited)
+
+
 def server_phase(
     trainer: Trainer,
+    key: Key,
     state: SharingState,
     cohort: Cohort,
     result: LocalResult,
@@ -177,11 +191,12 @@ def server_phase(
     are not shared do not move whatever the optimiser remembers, and an empty cohort leaves its state alone.
     """
     mean = masked_mean(result.params, cohort.weight, shared, trainer.task.layers, state.server)
-    return server_step(trainer, state, cohort, result, mean, shared, server_optimizer)
+    return server_step(trainer, key, state, cohort, result, mean, shared, server_optimizer)
 
 
 def server_step(
     trainer: Trainer,
+    key: Key,
     state: SharingState,
     cohort: Cohort,
     result: LocalResult,
@@ -194,9 +209,8 @@ def server_step(
     server, server_opt = mean, state.server_opt
     if server_optimizer is not None:
         pseudo = weights_only(trainer.task, jax.tree.map(jnp.subtract, state.server, mean))
-        updates, server_opt = server_optimizer.update(
-            pseudo, state.server_opt, weights_only(trainer.task, state.server)
-        )
+        server_opt = reseed(state.server_opt, server_key(key, cohort))
+        updates, server_opt = server_optimizer.update(pseudo, server_opt, weights_only(trainer.task, state.server))
         moved = with_statistics(trainer.task, optax.apply_updates(state.server, updates), mean)
         server = select(shared, layers, moved, state.server)
         some = cohort.weight.sum() > 0

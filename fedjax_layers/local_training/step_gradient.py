@@ -21,11 +21,14 @@ class StepGradient(NamedTuple):
       batches: batches per step, each from a shuffled order of its own, so that they are independent of each other.
         The first is the one that a plain step would see, and ``key`` is the plain step's.
       begin: ``params -> memory`` before a round's first step; a client without steps returns it.
+      objective: ``(params, batches, key) -> []``, the function whose gradient ``grads`` is, for optimisers that look at
+        it (line searches, say); ``None`` where there is none: such optimisers are refused.
     """
 
     compute: Callable[[Params, tuple[Batch, ...], Key, Any], tuple[Any, ...]]
     batches: int = 1
     begin: Callable[[Params], Any] = lambda _: ()
+    objective: Callable[[Params, tuple[Batch, ...], Key], Array] | None = None
 
 
 class LocalOptions(NamedTuple):
@@ -56,4 +59,7 @@ def plain_gradient(task: Task) -> StepGradient:
         (loss, seen), grads = jax.value_and_grad(task.batch_norm.loss, has_aux=True)(params, batches[0], key)
         return loss, grads, memory, seen
 
-    return StepGradient(compute)
+    def objective(params: Params, batches: tuple[Batch, ...], key: Key) -> Array:
+        return task.loss(params, batches[0], key)
+
+    return StepGradient(compute, objective=objective)

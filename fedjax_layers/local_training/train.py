@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import chex
@@ -9,12 +10,14 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from fedjax_layers import keys
 from fedjax_layers.batches import batch_order, batch_rows, take_batch
-from fedjax_layers.local_training.step_gradient import LocalOptions, plain_gradient
+from fedjax_layers.local_training.step_gradient import LocalOptions, StepGradient, plain_gradient
 from fedjax_layers.local_training.trainer import Trainer
 from fedjax_layers.ops import map_clients, select
-from fedjax_layers.running_statistics import after_step, weights_only
-from fedjax_layers.types import Array, Cohort, Key, Params, Pool
+from fedjax_layers.ops.optimizer_update import Objective, looks_at_objective, reseed, update_with
+from fedjax_layers.running_statistics import after_step, weights_only, with_statistics
+from fedjax_layers.types import Array, Batch, Cohort, Key, Params, Pool, Task
 
 
 class LocalResult(NamedTuple):
@@ -78,7 +81,6 @@ def train_client(
     """
     start, count, pool = data
     task = trainer.task
-    optimizer = optax.with_extra_args_support(trainer.optimizer)
     order_key, step_key = jax.random.split(key)
     source = options.step_gradient or plain_gradient(task)
     order_keys = [order_key, *(jax.random.fold_in(order_key, j) for j in range(1, source.batches))]
@@ -86,22 +88,22 @@ def train_client(
     if walk is not None:
         orders[0], first = walk
 
+    move = _mover(trainer, source, options, anchor)
+
     def step(i: Array, carry: Any) -> Any:
         params, state, loss_sum, grad_sum, memory = carry
         batches = tuple(take_batch(pool, start, *batch_rows(order, first + i, count, trainer)) for order in orders)
-        loss, grads, memory, *seen = source.compute(params, batches, jax.random.fold_in(step_key, i), memory)
-        grads, shown, pulled_to = (weights_only(task, tree) for tree in (grads, params, anchor))
-        updates, state = optimizer.update(grads, state, shown, anchor=pulled_to)
-        if options.scale is not None:
-            updates = jax.tree.map(lambda u: u * options.scale.astype(u.dtype), updates)  # type: ignore[union-attr]
-        if options.trainable is not None:
-            updates = select(options.trainable, task.layers, updates, jax.tree.map(jnp.zeros_like, updates))
+        batch_key = jax.random.fold_in(step_key, i)
+        loss, grads, memory, *seen = source.compute(params, batches, batch_key, memory)
+        grads = weights_only(task, grads)
+        updates, state = move(grads, state, params, batches, batch_key)
         if options.with_gradient:
             grad_sum = jax.tree.map(jnp.add, grad_sum, grads)
         params = after_step(task, optax.apply_updates(params, updates), params, seen, options.trainable)
         return params, state, loss_sum + loss.astype(dtype), grad_sum, memory
 
-    state = opt_state if trainer.keep_optimizer else optimizer.init(weights_only(task, params))
+    state = opt_state if trainer.keep_optimizer else trainer.optimizer.init(weights_only(task, params))
+    state = reseed(state, jax.random.fold_in(key, keys.OPTIMIZER))
     zero_grad = jax.tree.map(jnp.zeros_like, params) if options.with_gradient else ()
     dtype = jnp.result_type(*jax.tree.leaves(params))
     if num_steps is None:
@@ -111,6 +113,48 @@ def train_client(
     mean = 1 / jnp.maximum(jnp.asarray(num_steps, loss_sum.dtype), 1)
     gradient = jax.tree.map(lambda g: g * mean.astype(g.dtype), grad_sum)
     return LocalResult(params, state if trainer.keep_optimizer else (), loss_sum * mean, gradient, memory)
+
+
+def _mover(trainer: Trainer, source: StepGradient, options: LocalOptions, anchor: Params) -> Callable[..., Any]:
+    """``(grads, state, params, batches, key) -> (updates, state)`` of one local step."""
+    task, optimizer = trainer.task, trainer.optimizer
+    looks = source.objective is not None and looks_at_objective(optimizer, weights_only(task, anchor))
+
+    def move(grads: Params, state: Any, params: Params, batches: tuple[Batch, ...], key: Key) -> tuple[Params, Any]:
+        shown, pulled_to = (weights_only(task, tree) for tree in (params, anchor))
+        objective = None
+        if looks:
+            grads, objective = _objective(task, source, params, grads, batches, key, options.trainable)
+        updates, state = update_with(optimizer, grads, state, shown, anchor=pulled_to, objective=objective)
+        if options.scale is not None:
+            updates = jax.tree.map(lambda u: u * options.scale.astype(u.dtype), updates)  # type: ignore[union-attr]
+        if options.trainable is not None:
+            updates = select(options.trainable, task.layers, updates, jax.tree.map(jnp.zeros_like, updates))
+        return updates, state
+
+    return move
+
+
+def _objective(
+    task: Task,
+    source: StepGradient,
+    params: Params,
+    grads: Params,
+    batches: tuple[Batch, ...],
+    key: Key,
+    trainable: Array | None,
+) -> tuple[Params, Objective]:
+    """Gradient and objective of a step as functions of what moves: neither frozen layers nor running statistics."""
+    assert source.objective is not None  # the caller has looked
+    batch_loss = source.objective
+
+    def fn(moved: Params) -> Array:
+        moved = with_statistics(task, moved, params)
+        return batch_loss(moved if trainable is None else select(trainable, task.layers, moved, params), batches, key)
+
+    if trainable is not None:
+        grads = select(trainable, task.layers, grads, jax.tree.map(jnp.zeros_like, grads))
+    return grads, Objective(batch_loss(params, batches, key), grads, fn)
 
 
 def train_cohort(

@@ -22,7 +22,8 @@ from fedjax_layers.local_training.work import (
     steps_of_epochs,
 )
 from fedjax_layers.ops import ClientAxis
-from fedjax_layers.running_statistics import weights_only
+from fedjax_layers.ops.optimizer_update import refuse_objective
+from fedjax_layers.running_statistics import refuse_statistics, weights_only
 from fedjax_layers.types import Array, Key, Params, Task
 
 
@@ -150,3 +151,14 @@ class Trainer:
             return ()
         one = self.optimizer.init(weights_only(self.task, params))
         return jax.tree.map(lambda x: jnp.broadcast_to(x, (self.num_clients, *jnp.shape(x))), one)
+
+
+def refuse_own_steps(trainer: Trainer, algorithm: str) -> None:
+    """Refuse what an algorithm cannot train whose local steps are no descent of a loss on one batch.
+
+    Raises:
+      ValueError: a model with batch normalisation, or an optimiser that needs more than gradients.
+    """
+    refuse_statistics(trainer.task, algorithm)
+    shapes = jax.eval_shape(trainer.task.init, jax.random.key(0))
+    refuse_objective("optimizer", algorithm, trainer.optimizer, shapes)

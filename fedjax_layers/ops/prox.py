@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from fedjax_layers.ops.optimizer_update import Objective, update_with
 from fedjax_layers.types import Array, Params
 
 
@@ -34,3 +35,40 @@ def proximal_pull(rate: float | Array) -> optax.GradientTransformationExtraArgs:
         return jax.tree.map(lambda u, p, a: u + jnp.asarray(rate, u.dtype) * (p - a), updates, params, anchor), state
 
     return optax.GradientTransformationExtraArgs(lambda _: optax.EmptyState(), update)
+
+
+def with_proximal_term(
+    optimizer: optax.GradientTransformation, rate: float | Array
+) -> optax.GradientTransformationExtraArgs:
+    """An optimiser of the loss plus ``rate/2 * ||params - anchor||^2``.
+
+    :func:`proximal_pull` before the optimiser, which also learns of the term where it looks at the loss itself, as a
+    line search does.
+
+    Args:
+      optimizer: any of optax.
+      rate: strength of the pull, per unit of squared distance; may be traced.
+    """
+    pull = proximal_pull(rate)
+
+    def update(
+        updates: Params, state: Any, params: Params | None = None, *, anchor: Params | None = None, **extras: Any
+    ) -> tuple[Params, Any]:
+        pulled, _ = pull.update(updates, optax.EmptyState(), params, anchor=anchor)
+        objective = None
+        if "value_fn" in extras:
+
+            def term(params: Params) -> Array:
+                squares = [
+                    jnp.square(p - a).sum() for p, a in zip(*map(jax.tree.leaves, (params, anchor)), strict=True)
+                ]
+                return jnp.asarray(rate, squares[0].dtype) / 2 * sum(squares)
+
+            grad, _ = pull.update(extras["grad"], optax.EmptyState(), params, anchor=anchor)
+            plain, value = extras["value_fn"], extras["value"]
+            objective = Objective(
+                value + term(params).astype(value.dtype), grad, lambda p: plain(p) + term(p).astype(value.dtype)
+            )
+        return update_with(optimizer, pulled, state, params, anchor=anchor, objective=objective)
+
+    return optax.GradientTransformationExtraArgs(optimizer.init, update)
