@@ -7,9 +7,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import struct
 
+from fedjax_layers.algorithms.numbers import numbers_for_all
 from fedjax_layers.algorithms.sharing import (
     SharingState,
     init_sharing,
@@ -45,6 +47,7 @@ class ApflState:
     mixing: Array = per_client()
 
 
+@numbers_for_all("mixing")
 def apfl(
     trainer: Trainer,
     *,
@@ -71,8 +74,8 @@ def apfl(
 
     Args:
       trainer: how each client trains; w_c and v_c have an optimiser state each, fresh or kept.
-      mixing: the paper's alpha, in [0, 1], of all clients at the start; may be traced. 0 is FedAvg, 1 local training
-        beside FedAvg.
+      mixing: the paper's alpha, in [0, 1], at the start: one number, or one for each client ``[C]``; may be traced. 0
+        is FedAvg, 1 local training beside FedAvg.
       adaptive: learn each client's a.
       mixing_rate: step size of a; may be traced. The paper takes that of the models, and as theirs it follows the
         trainer's ``step_scale``.
@@ -87,7 +90,7 @@ def apfl(
 
     Source: Deng et al., arXiv 2003.13461, Algorithm 1, and its update of alpha.
     """
-    _check(mixing, mixing_rate)
+    _check(mixing, mixing_rate, trainer.num_clients)
     refuse_own_steps(trainer, "apfl")
     everything = jnp.ones(trainer.task.layers.num_layers, bool)
     both = _train_both(trainer)
@@ -95,10 +98,10 @@ def apfl(
     def init(key: Key, params: Params) -> ApflState:
         del key
         dtype = jnp.result_type(*jax.tree.leaves(params))
-        start = Pair(params, params, jnp.asarray(mixing, dtype))
+        start = Pair(params, params, jnp.zeros((), dtype))  # of one client, as its optimiser sees it
         sharing = init_sharing(trainer, params, personal=True, server_optimizer=server_optimizer)
         sharing = dataclasses.replace(sharing, client_opt=both.init_optimizer(start))
-        return ApflState(sharing, jnp.broadcast_to(start.mixing, (trainer.num_clients,)))
+        return ApflState(sharing, jnp.broadcast_to(jnp.asarray(mixing, dtype), (trainer.num_clients,)))
 
     def round_(key: Key, state: ApflState, cohort: Cohort) -> tuple[ApflState, RoundInfo]:
         old = state.sharing
@@ -179,9 +182,11 @@ def _train_both(trainer: Trainer) -> Trainer:
     return dataclasses.replace(trainer, task=trainer.task._replace(layers=layers), optimizer=optimizer)
 
 
-def _check(mixing: float | Array, mixing_rate: float | Array) -> None:
+def _check(mixing: float | Array, mixing_rate: float | Array, num_clients: int) -> None:
     """Raise ``ValueError`` for a number out of range, traced ones aside."""
-    if not isinstance(mixing, jax.core.Tracer) and not 0 <= mixing <= 1:
+    if jnp.shape(mixing) not in ((), (num_clients,)):
+        raise ValueError(f"mixing: expected a number or {num_clients} of them, got shape {jnp.shape(mixing)}")
+    if not isinstance(mixing, jax.core.Tracer) and not np.all((np.asarray(mixing) >= 0) & (np.asarray(mixing) <= 1)):
         raise ValueError(f"mixing: expected a number in [0, 1], got {mixing}")
     if not isinstance(mixing_rate, jax.core.Tracer) and not mixing_rate >= 0:
         raise ValueError(f"mixing_rate: expected a number of at least 0, got {mixing_rate}")

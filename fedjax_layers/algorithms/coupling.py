@@ -81,7 +81,7 @@ def make_coupling(
     if not _holds(lambda s, g, p: (p == 0) | (s * g <= p * (1 + 1e-6)), step_size, pull, probability):
         largest = float(np.max(step_size * np.asarray(pull)))
         found = f"got {largest:.4g} / {float(probability):.4g}"
-        warnings.warn(f"l2gd: expected step_size * pull of at most the probability, {found}", stacklevel=4)
+        warnings.warn(f"l2gd: expected step_size * pull of at most the probability, {found}", stacklevel=5)
     spread = [jnp.broadcast_to(jnp.asarray(value, float), (length,)) for value, length in pulls.values()]
     return Coupling(tiers.team_of, num_teams, probability, cluster_probability, tau, step_size, *spread)
 

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from fedjax_layers.algorithms.numbers import numbers_for_all
 from fedjax_layers.algorithms.sharing import put_clients, round_info, take_clients
 from fedjax_layers.algorithms.stacked import copies, where_rows
 from fedjax_layers.local_training import LocalOptions, Trainer, train_cohort
@@ -48,6 +49,7 @@ class Mixed(NamedTuple):
     root: Params
 
 
+@numbers_for_all()
 def demlearn(
     trainer: Trainer,
     *,

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
+from fedjax_layers.algorithms.numbers import numbers_for_all
 from fedjax_layers.algorithms.sharing import (
     SharingState,
     init_sharing,
@@ -36,6 +37,7 @@ class DittoState:
     personal_opt: Any = per_client()
 
 
+@numbers_for_all()
 def ditto(
     trainer: Trainer,
     *,

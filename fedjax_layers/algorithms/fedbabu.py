@@ -6,12 +6,14 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from fedjax_layers.algorithms.numbers import numbers_for_all
 from fedjax_layers.algorithms.sharing import SharingState, init_sharing, local_phase, round_info, server_phase
 from fedjax_layers.local_training import Epochs, LocalOptions, Trainer, train_cohort
 from fedjax_layers.ops import prefix_mask
 from fedjax_layers.types import Algorithm, Cohort, Key, Models, Params, RoundInfo
 
 
+@numbers_for_all()
 def fedbabu(
     trainer: Trainer,
     *,

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from fedjax_layers import keys
+from fedjax_layers.algorithms.numbers import numbers_for_all
 from fedjax_layers.algorithms.sharing import put_clients, round_info, take_clients
 from fedjax_layers.algorithms.stacked import copies, where_rows
 from fedjax_layers.batches import take_batch
@@ -39,6 +40,7 @@ class FedFomoState:
     client_opt: Any = per_client()
 
 
+@numbers_for_all()
 def fedfomo(
     trainer: Trainer,
     *,

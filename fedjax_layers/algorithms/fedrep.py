@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
+from fedjax_layers.algorithms.numbers import numbers_for_all
 from fedjax_layers.algorithms.sharing import (
     SharingState,
     init_sharing,
@@ -37,6 +38,7 @@ class FedRepState:
     head_opt: Any = per_client()
 
 
+@numbers_for_all()
 def fedrep(
     trainer: Trainer,
     *,

@@ -11,6 +11,7 @@ import numpy as np
 import optax
 from flax import struct
 
+from fedjax_layers.algorithms.numbers import numbers_for_all
 from fedjax_layers.algorithms.sharing import SharingState, init_sharing, local_phase, round_info, server_step
 from fedjax_layers.local_training import Trainer
 from fedjax_layers.ops import (
@@ -114,6 +115,7 @@ class BlockChoice:
         return jnp.where(competing, best, self.leftovers == "update")
 
 
+@numbers_for_all()
 def fedtlu(
     trainer: Trainer,
     *,
@@ -202,6 +204,7 @@ def fedtlu(
     return Algorithm(init, round_, lambda state: Models(global_model=state.sharing.server))
 
 
+@numbers_for_all()
 def random_layers(
     trainer: Trainer,
     *,
@@ -227,6 +230,7 @@ def random_layers(
     return fedtlu(trainer, k=k, choice="random", mu=mu, server_optimizer=server_optimizer, **options)
 
 
+@numbers_for_all()
 def last_layers(
     trainer: Trainer,
     *,

@@ -8,6 +8,7 @@ import jax
 import optax
 
 from fedjax_layers.algorithms.mixing import Granularity, Mixing, Retain, grouping
+from fedjax_layers.algorithms.numbers import numbers_for_all
 from fedjax_layers.algorithms.pfedla import hyper_rule
 from fedjax_layers.local_training import Trainer
 from fedjax_layers.types import Algorithm
@@ -15,6 +16,7 @@ from fedjax_layers.types import Algorithm
 Number = float | jax.Array
 
 
+@numbers_for_all()
 def heurpfedla(
     trainer: Trainer,
     *,

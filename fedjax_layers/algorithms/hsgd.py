@@ -6,12 +6,14 @@ from typing import Any, Literal
 
 import jax
 
+from fedjax_layers.algorithms.numbers import numbers_for_all
 from fedjax_layers.algorithms.tiered_round import TierState, init_tiers, tiered_round
 from fedjax_layers.algorithms.tiers import make_tiers
 from fedjax_layers.local_training import Trainer
 from fedjax_layers.types import Algorithm, Array, Cohort, Key, Models, Params, RoundInfo
 
 
+@numbers_for_all()
 def hsgd(
     trainer: Trainer,
     *,

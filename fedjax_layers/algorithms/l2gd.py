@@ -11,6 +11,7 @@ from flax import struct
 
 from fedjax_layers import keys
 from fedjax_layers.algorithms.coupling import Coupling, Number, make_coupling
+from fedjax_layers.algorithms.numbers import numbers_for_all
 from fedjax_layers.algorithms.sharing import put_clients, take_clients
 from fedjax_layers.algorithms.stacked import copies, where_rows
 from fedjax_layers.local_training import LocalOptions, LocalResult, Trainer, train_cohort
@@ -37,6 +38,7 @@ class L2gdState:
     client_opt: Any = per_client()
 
 
+@numbers_for_all("pull")
 def l2gd(
     trainer: Trainer, *, probability: Number = 0.2, step_size: Number = 0.03, pull: Number | Array = 1.0
 ) -> Algorithm:
@@ -68,6 +70,7 @@ def l2gd(
     return algorithm._replace(models=lambda state: Models(personal=state.clients, global_model=state.server))
 
 
+@numbers_for_all("pull", "cluster_pull")
 def al2gd(
     trainer: Trainer,
     *,

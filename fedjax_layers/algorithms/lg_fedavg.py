@@ -7,11 +7,13 @@ import jax.numpy as jnp
 import optax
 
 from fedjax_layers.algorithms.fixed_sharing import fixed_sharing
+from fedjax_layers.algorithms.numbers import numbers_for_all
 from fedjax_layers.local_training import Trainer
 from fedjax_layers.ops import prefix_mask
 from fedjax_layers.types import Algorithm
 
 
+@numbers_for_all()
 def lg_fedavg(
     trainer: Trainer,
     *,

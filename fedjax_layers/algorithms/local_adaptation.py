@@ -5,11 +5,13 @@ from __future__ import annotations
 import optax
 
 from fedjax_layers.algorithms.fedavg import fedavg
+from fedjax_layers.algorithms.numbers import numbers_for_all
 from fedjax_layers.algorithms.sharing import SharingState, take_clients
 from fedjax_layers.local_training import Epochs, LocalOptions, Trainer, train_cohort
 from fedjax_layers.types import Algorithm, Cohort, Key, Params
 
 
+@numbers_for_all()
 def local_adaptation(
     trainer: Trainer,
     *,

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from fedjax_layers.algorithms.fedavg import fedavg
+from fedjax_layers.algorithms.numbers import numbers_for_all
 from fedjax_layers.algorithms.sharing import SharingState, round_info, server_phase, take_clients
 from fedjax_layers.local_training import (
     Epochs,
@@ -24,6 +25,7 @@ from fedjax_layers.types import Algorithm, Array, Batch, Cohort, Key, Params, Ro
 _VARIANTS = ("fo", "hf")
 
 
+@numbers_for_all()
 def per_fedavg(
     trainer: Trainer,
     *,

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 
+from fedjax_layers.algorithms.numbers import numbers_for_all
 from fedjax_layers.algorithms.tiered_round import TierState, init_tiers, tiered_round
 from fedjax_layers.algorithms.tiers import make_tiers
 from fedjax_layers.local_training import Trainer
@@ -19,6 +20,7 @@ from fedjax_layers.types import Algorithm, Array, Cohort, Key, Models, Params, R
 Coefficient = float | jax.Array
 
 
+@numbers_for_all()
 def permfl(
     trainer: Trainer,
     *,
@@ -169,7 +171,7 @@ def _check(*, device_lambda: Any, **others: Any) -> None:
         if _known(value) and not float(value) >= 0:
             raise ValueError(f"{name}: expected a number of at least 0, got {value}")
     for complaint in unstable(**others):
-        warnings.warn(f"permfl: {complaint}", stacklevel=3)
+        warnings.warn(f"permfl: {complaint}", stacklevel=4)
 
 
 def _decayed(value: Coefficient, decay: Coefficient, round_number: Array) -> Coefficient:

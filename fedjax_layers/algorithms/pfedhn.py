@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
+from fedjax_layers.algorithms.numbers import numbers_for_all
 from fedjax_layers.algorithms.sharing import one_by_one, put_clients, round_info, server_key, take_clients
 from fedjax_layers.algorithms.stacked import where_rows
 from fedjax_layers.local_training import LocalOptions, LocalResult, Trainer, train_cohort
@@ -49,6 +50,7 @@ class Sizes:
     head_scale: Number
 
 
+@numbers_for_all()
 def pfedhn(
     trainer: Trainer,
     *,

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from fedjax_layers.algorithms.mixing import Granularity, Mixing, Rule, grouping
+from fedjax_layers.algorithms.numbers import numbers_for_all
 from fedjax_layers.local_training import Trainer
 from fedjax_layers.ops import hypernetwork
 from fedjax_layers.types import Algorithm
@@ -16,6 +17,7 @@ from fedjax_layers.types import Algorithm
 Number = float | jax.Array
 
 
+@numbers_for_all()
 def pfedla(
     trainer: Trainer,
     *,

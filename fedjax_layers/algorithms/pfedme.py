@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from fedjax_layers.algorithms.numbers import numbers_for_all
 from fedjax_layers.algorithms.sharing import (
     SharingState,
     init_sharing,
@@ -21,6 +22,7 @@ from fedjax_layers.ops import permfl_device_step
 from fedjax_layers.types import Algorithm, Array, Batch, Cohort, Key, Models, Params, RoundInfo, Task
 
 
+@numbers_for_all()
 def pfedme(
     trainer: Trainer,
     *,

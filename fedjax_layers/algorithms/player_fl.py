@@ -11,6 +11,7 @@ import optax
 from flax import struct
 
 from fedjax_layers import keys
+from fedjax_layers.algorithms.numbers import numbers_for_all
 from fedjax_layers.algorithms.sensitivity_cut import CutRule, agree_on_cut, score_clients
 from fedjax_layers.algorithms.sharing import (
     SharingState,
@@ -44,6 +45,7 @@ class PLayerState:
     estimated: Array
 
 
+@numbers_for_all()
 def player_fl(
     trainer: Trainer,
     *,
