@@ -288,9 +288,12 @@ class Algorithm(NamedTuple):
       models: ``state -> Models``, what would be served now.
       finish: ``(key, state, cohort) -> trained [K, ...]`` or ``None``; a last local phase after all rounds
         (fine-tuning, say) whose result is each client's personal model.
+      welcome: ``state -> state`` in which clients that never took part hold what they are served, to train from; the
+        other clients' models stay. ``None`` where the state has nothing for each client.
     """
 
     init: Callable[[Key, Params], Any]
     round: Callable[[Key, Any, Cohort], tuple[Any, RoundInfo]]
     models: Callable[[Any], Models]
     finish: Callable[[Key, Any, Cohort], Params] | None = None
+    welcome: Callable[[Any], Any] | None = None

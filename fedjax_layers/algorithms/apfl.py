@@ -11,6 +11,7 @@ import numpy as np
 import optax
 from flax import struct
 
+from fedjax_layers.algorithms.novel import welcome_by_server, welcoming, within_sharing
 from fedjax_layers.algorithms.numbers import numbers_for_all
 from fedjax_layers.algorithms.sharing import (
     SharingState,
@@ -70,7 +71,7 @@ def apfl(
     counts from the second local step on. Until v_c differs from w it stands still.
 
     What is reported as ``trained`` and as the loss is m_c, with the client's own w_c; what is served mixes v_c with
-    the averaged w, also for clients that were absent.
+    the averaged w, also for clients that were absent. A client that never took part is served w.
 
     Args:
       trainer: how each client trains; w_c and v_c have an optimiser state each, fresh or kept.
@@ -136,7 +137,7 @@ def apfl(
         personal = jax.vmap(mix, in_axes=(0, 0, None))(state.mixing, state.sharing.clients, w)
         return Models(personal=personal, global_model=w)
 
-    return Algorithm(init, round_, models)
+    return welcoming(Algorithm(init, round_, models), within_sharing(welcome_by_server))
 
 
 def mix(share: Array, v: Params, w: Params) -> Params:

@@ -10,8 +10,9 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from fedjax_layers.algorithms.novel import welcome_by_server, welcoming, with_one
 from fedjax_layers.algorithms.numbers import numbers_for_all
-from fedjax_layers.algorithms.sharing import put_clients, round_info, take_clients
+from fedjax_layers.algorithms.sharing import put_clients, round_info, take_clients, take_note
 from fedjax_layers.algorithms.stacked import copies, where_rows
 from fedjax_layers.local_training import LocalOptions, Trainer, train_cohort
 from fedjax_layers.ops import segment_mean
@@ -32,6 +33,7 @@ class DemLearnState:
       clients: every client's model ``[C, ...]``, mixed with its groups'.
       parents: the group model that each client was last mixed with, leaves ``[C, ...]``.
       client_opt: clients' optimiser states ``[C, ...]``, or ``()``.
+      seen: ``[C]`` bool, who has taken part.
     """
 
     round: Array
@@ -39,6 +41,7 @@ class DemLearnState:
     clients: Params = per_client()
     parents: Params = per_client()
     client_opt: Any = per_client()
+    seen: Array = per_client()
 
 
 class Mixed(NamedTuple):
@@ -70,7 +73,8 @@ def demlearn(
     client becomes ``(1 - mixing) * own + mixing * parent``.
 
     The paper scores each client's model on its own examples (C-SPE), which is the personal model here, and on
-    everybody's (C-GEN), which is a score of many models; the one global model offered is the root's.
+    everybody's (C-GEN), which is a score of many models; the one global model offered is the root's. It is also what a
+    client is served that never took part.
     Average linkage, the cut and the numbers are those of the authors' code (3 levels, 2 epochs; mixing 0.6 on MNIST,
     0.7 elsewhere; mu 0, or 0.002 for DemLearn-P). Clustering K present clients takes K^2 numbers and K^3 operations:
     0.2 s at a thousand.
@@ -100,7 +104,8 @@ def demlearn(
     def init(key: Key, params: Params) -> DemLearnState:
         del key
         stacked = copies(params, trainer.num_clients)
-        return DemLearnState(jnp.int32(0), params, stacked, stacked, trainer.init_optimizer(params))
+        seen = jnp.zeros(trainer.num_clients, bool)
+        return DemLearnState(jnp.int32(0), params, stacked, stacked, trainer.init_optimizer(params), seen)
 
     def round_(key: Key, state: DemLearnState, cohort: Cohort) -> tuple[DemLearnState, RoundInfo]:
         own, parents, opt_state = take_clients((state.clients, state.parents, state.client_opt), cohort)
@@ -119,10 +124,15 @@ def demlearn(
             clients=put_clients(state.clients, cohort, mixed.members),
             parents=put_clients(state.parents, cohort, mixed.parents),
             client_opt=put_clients(state.client_opt, cohort, result.opt_state),
+            seen=take_note(state.seen, cohort),
         )
         return state, info
 
-    return Algorithm(init, round_, lambda s: Models(personal=s.clients, global_model=s.server))
+    def welcome(state: DemLearnState) -> DemLearnState:
+        parents = with_one(state.parents, state.seen, state.server)
+        return dataclasses.replace(welcome_by_server(state), parents=parents)
+
+    return welcoming(Algorithm(init, round_, lambda s: Models(personal=s.clients, global_model=s.server)), welcome)
 
 
 def hierarchy(stacked: Params, present: Array, levels: int) -> list[Array]:

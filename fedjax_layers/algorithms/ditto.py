@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
+from fedjax_layers.algorithms.novel import welcome_by_server, welcoming, within_sharing
 from fedjax_layers.algorithms.numbers import numbers_for_all
 from fedjax_layers.algorithms.sharing import (
     SharingState,
@@ -50,7 +51,8 @@ def ditto(
 
     In a round every client of the cohort trains a copy of w, which is averaged, and its own v_c, which never leaves
     it, tethered to the w that it received. Both go over the same batches, as in the authors' code. What is reported as
-    ``trained`` and as the loss (without the pull) is v_c; a client that never took part has the common start.
+    ``trained`` and as the loss (without the pull) is v_c; a client that never took
+    part is served the global model, where its v_c would begin to be pulled to.
 
     Args:
       trainer: how each client trains both of them; kept optimiser states are one for w and one for v_c.
@@ -96,7 +98,7 @@ def ditto(
     def models(state: DittoState) -> Models:
         return Models(personal=state.sharing.clients, global_model=state.sharing.server)
 
-    return Algorithm(init, round_, models)
+    return welcoming(Algorithm(init, round_, models), within_sharing(welcome_by_server))
 
 
 def tethered_gradient(task: Task, centre: Params, lam: float | Array) -> StepGradient:

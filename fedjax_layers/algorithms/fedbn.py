@@ -40,7 +40,8 @@ def fedbn(
       server_optimizer: as in :func:`fedavg`.
 
     Returns:
-      The algorithm; it offers personal models only. A client that never took part has the start's norms.
+      The algorithm; it offers personal models only. A client that never took part is served the mean of
+      the others' norms, as a test client of another site needs some and the paper has none for it.
 
     Raises:
       ValueError: a model without batch normalisation.

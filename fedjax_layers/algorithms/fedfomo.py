@@ -10,8 +10,9 @@ import jax.numpy as jnp
 from flax import struct
 
 from fedjax_layers import keys
+from fedjax_layers.algorithms.novel import welcome_by_mean, welcoming
 from fedjax_layers.algorithms.numbers import numbers_for_all
-from fedjax_layers.algorithms.sharing import put_clients, round_info, take_clients
+from fedjax_layers.algorithms.sharing import put_clients, round_info, take_clients, take_note
 from fedjax_layers.algorithms.stacked import copies, where_rows
 from fedjax_layers.batches import take_batch
 from fedjax_layers.local_training import LocalOptions, Trainer, train_cohort
@@ -32,12 +33,14 @@ class FedFomoState:
       clients: each client's latest trained model, leaves ``[C, ...]``: the pool that others are sent models from.
       affinity: P, ``[C, C]``: row i says whose models have served client i, and below zero, whose have not.
       client_opt: clients' optimiser states ``[C, ...]``, or ``()``.
+      seen: ``[C]`` bool, who has taken part.
     """
 
     round: Array
     clients: Params = per_client()
     affinity: Array = per_client()
     client_opt: Any = per_client()
+    seen: Array = per_client()
 
 
 @numbers_for_all()
@@ -68,7 +71,8 @@ def fedfomo(
     per epoch from 0.3 and tosses a coin for each model.)
 
     Served is each client's latest trained model and not the next round's mix of it: that mix depends on coins and on
-    held-back losses which are not there before the round is.
+    held-back losses which are not there before the round is. A client that never took part is served the mean of the
+    others' models.
 
     Args:
       trainer: how each client trains.
@@ -103,7 +107,8 @@ def fedfomo(
         del key
         dtype = jnp.promote_types(jnp.result_type(*jax.tree.leaves(params)), jnp.float32)
         zeros = jnp.zeros((trainer.num_clients, trainer.num_clients), dtype)
-        return FedFomoState(jnp.int32(0), copies(params, trainer.num_clients), zeros, trainer.init_optimizer(params))
+        stacked, seen = copies(params, trainer.num_clients), jnp.zeros(trainer.num_clients, bool)
+        return FedFomoState(jnp.int32(0), stacked, zeros, trainer.init_optimizer(params), seen)
 
     def round_(key: Key, state: FedFomoState, cohort: Cohort) -> tuple[FedFomoState, RoundInfo]:
         present = cohort.weight > 0
@@ -123,6 +128,7 @@ def fedfomo(
             put_clients(state.clients, cohort, result.params),
             put_clients(state.affinity, cohort, rows),
             put_clients(state.client_opt, cohort, result.opt_state),
+            take_note(state.seen, cohort),
         )
         positive = jnp.where(present, (gains > 0).sum(1), 0)
         members = jnp.maximum(present.sum(), 1).astype(gains.dtype)
@@ -131,7 +137,7 @@ def fedfomo(
         info = round_info(trainer, result, cohort, everything, sent_scalars=scalars, **extra)
         return state, dataclasses.replace(info, received=num * info.received)
 
-    return Algorithm(init, round_, lambda state: Models(personal=state.clients))
+    return welcoming(Algorithm(init, round_, lambda state: Models(personal=state.clients)), welcome_by_mean)
 
 
 def hold_back(train: Ranges, share: Number) -> tuple[Ranges, Ranges]:

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
+from fedjax_layers.algorithms.novel import welcome_by_mean, welcoming, within_sharing
 from fedjax_layers.algorithms.numbers import numbers_for_all
 from fedjax_layers.algorithms.sharing import (
     SharingState,
@@ -54,7 +55,8 @@ def fedrep(
     state of its own, fresh every round or kept by the client from round to round (``keep_optimizer``); the other
     phase's gradients never enter it. In the authors' code one fresh SGD goes through both, whose momenta are per
     layer: for it that is the same. That code also tunes all clients' heads once more after the last round; here
-    nobody is trained outside a round, and a client that never took part serves the head of the common start. The
+    nobody is trained outside a round, and a client that never took part is served the mean of the others' heads; in
+    the paper it trains a head of its own, which is what its adapted score says. The
     loss reported is the mean over the steps of both phases.
 
     Args:
@@ -95,7 +97,8 @@ def fedrep(
         kept = put_clients(state.head_opt, cohort, tuned.opt_state)
         return FedRepState(sharing, kept), _report(((tuner, tuned), (trainer, result)), cohort, body)
 
-    return Algorithm(init, round_, lambda state: Models(personal=served_models(trainer, state.sharing, body)))
+    algorithm = Algorithm(init, round_, lambda state: Models(personal=served_models(trainer, state.sharing, body)))
+    return welcoming(algorithm, within_sharing(welcome_by_mean))
 
 
 def _report(phases: tuple[tuple[Trainer, LocalResult], ...], cohort: Cohort, shared: Array) -> RoundInfo:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from fedjax_layers.algorithms.novel import welcome_by_mean, welcoming
 from fedjax_layers.algorithms.sharing import (
     SharingState,
     init_sharing,
@@ -38,7 +39,8 @@ def fixed_sharing(
       server_optimizer: as in :func:`fedavg`.
 
     Returns:
-      The algorithm; it offers personal models only, since no one model holds all layers.
+      The algorithm; it offers personal models only, since no one model holds all layers. A client that never took part
+      is served the mean of the others' personal layers under the shared ones.
 
     Raises:
       ValueError: no name, one that is none of the model's layers or blocks (the nearest is suggested), or a mask of
@@ -58,7 +60,7 @@ def fixed_sharing(
     def models(state: SharingState) -> Models:
         return Models(personal=served_models(trainer, state, mask))
 
-    return Algorithm(init, round_, models)
+    return welcoming(Algorithm(init, round_, models), welcome_by_mean)
 
 
 def shared_mask(shared: Sequence[str] | Array, layers: LayerMap) -> Array:

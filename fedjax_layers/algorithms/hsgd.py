@@ -7,10 +7,10 @@ from typing import Any, Literal
 import jax
 
 from fedjax_layers.algorithms.numbers import numbers_for_all
-from fedjax_layers.algorithms.tiered_round import TierState, init_tiers, tiered_round
+from fedjax_layers.algorithms.tiered_round import TierState, init_tiers, tiered_algorithm, tiered_round
 from fedjax_layers.algorithms.tiers import make_tiers
 from fedjax_layers.local_training import Trainer
-from fedjax_layers.types import Algorithm, Array, Cohort, Key, Models, Params, RoundInfo
+from fedjax_layers.types import Algorithm, Array, Cohort, Key, Params, RoundInfo
 
 
 @numbers_for_all()
@@ -30,7 +30,7 @@ def hsgd(
     """Devices train from their team's model, the team takes their mean, K times; the server takes the teams' mean.
 
     The h-SGD of PerMFL's tables (note section 7; Lin et al. 2020, Wang et al. 2022): PerMFL's round without any pull.
-    Its personal model is the device's last trained one, as PerMFL's.
+    Its personal model is the device's last trained one, as PerMFL's, or its team's model if it never took part.
 
     Args:
       trainer: how a device trains in one team round.
@@ -72,4 +72,4 @@ def hsgd(
             trainer, key, state, cohort, tiers, lambda team, server, mean: mean, lambda server, mean: mean
         )
 
-    return Algorithm(init, round_, lambda s: Models(s.clients, s.server, s.teams, tiers.team_of))
+    return tiered_algorithm(init, round_, tiers)

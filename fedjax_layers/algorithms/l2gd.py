@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -11,8 +12,9 @@ from flax import struct
 
 from fedjax_layers import keys
 from fedjax_layers.algorithms.coupling import Coupling, Number, make_coupling
+from fedjax_layers.algorithms.novel import welcoming
 from fedjax_layers.algorithms.numbers import numbers_for_all
-from fedjax_layers.algorithms.sharing import put_clients, take_clients
+from fedjax_layers.algorithms.sharing import put_clients, take_clients, take_note
 from fedjax_layers.algorithms.stacked import copies, where_rows
 from fedjax_layers.local_training import LocalOptions, LocalResult, Trainer, train_cohort
 from fedjax_layers.ops import segment_mean, weighted_mean
@@ -29,6 +31,7 @@ class L2gdState:
       teams: the clusters' models ``[T, ...]``, as last computed.
       clients: every client's model ``[C, ...]``.
       client_opt: clients' optimiser states ``[C, ...]``, or ``()``.
+      seen: ``[C]`` bool, who has taken part.
     """
 
     round: Array
@@ -36,6 +39,7 @@ class L2gdState:
     teams: Params
     clients: Params = per_client()
     client_opt: Any = per_client()
+    seen: Array = per_client()
 
 
 @numbers_for_all("pull")
@@ -67,7 +71,8 @@ def l2gd(
     """
     coupling = make_coupling(trainer, probability=probability, step_size=step_size, pull=pull)
     algorithm = _algorithm(trainer, coupling)
-    return algorithm._replace(models=lambda state: Models(personal=state.clients, global_model=state.server))
+    alone = algorithm._replace(models=lambda state: Models(personal=state.clients, global_model=state.server))
+    return welcoming(alone, _welcome(coupling))
 
 
 @numbers_for_all("pull", "cluster_pull")
@@ -99,7 +104,8 @@ def al2gd(
     The size s of a local step is the rate of the trainer's optimiser, whose updates are scaled after it; ``step_size``
     is the mixing's, and follows the trainer's ``step_scale``. Plain SGD, one local step and equal rates are the
     papers'; PerMFL's tables take L local steps. Clients that are absent from a round are left out of its objective: of
-    means, weights and ``a_j``; so a network step with one coin keeps the mean of those present. A round that mixes
+    means, weights and ``a_j``; so a network step with one coin keeps the mean of those present. A client that never
+    took part is served the mean of its cluster's other models, to which it would be pulled. A round that mixes
     reports loss 0, as without local steps, and as ``trained`` the models before mixing. The code behind PerMFL's AL2GD
     loses the second half of both mixing steps, so that models shrink towards 0; this is not repeated here.
 
@@ -138,7 +144,7 @@ def al2gd(
         cluster_probability=cluster_probability,
         tau=tau,
     )
-    return _algorithm(trainer, coupling)
+    return welcoming(_algorithm(trainer, coupling), _welcome(coupling))
 
 
 def draw_coins(key: Key, num_teams: int, probability: Number, cluster_probability: Number = 0.0) -> tuple[Array, Array]:
@@ -164,12 +170,28 @@ def _algorithm(trainer: Trainer, coupling: Coupling) -> Algorithm:
             teams=copies(params, coupling.num_teams),
             clients=copies(params, trainer.num_clients),
             client_opt=trainer.init_optimizer(params),
+            seen=jnp.zeros(trainer.num_clients, bool),
         )
 
     def round_(key: Key, state: L2gdState, cohort: Cohort) -> tuple[L2gdState, RoundInfo]:
         return _round(trainer, coupling, key, state, cohort)
 
     return Algorithm(init, round_, lambda s: Models(s.clients, s.server, s.teams, coupling.team_of))
+
+
+def _welcome(coupling: Coupling) -> Callable[[L2gdState], L2gdState]:
+    """A client that never took part: the mean of its cluster's others, or of all where there is none."""
+
+    def welcome(state: L2gdState) -> L2gdState:
+        weight = state.seen.astype(jnp.float32)
+        mean = weighted_mean(state.clients, weight, state.server)
+        fallback = copies(mean, coupling.num_teams)
+        means = segment_mean(state.clients, coupling.team_of, coupling.num_teams, weight, fallback)
+        of_client = jax.tree.map(lambda x: x[coupling.team_of], means)
+        seen = state.seen | ~state.seen.any()
+        return dataclasses.replace(state, clients=where_rows(seen, state.clients, of_client))
+
+    return welcome
 
 
 def _round(
@@ -207,6 +229,7 @@ def _round(
         teams=teams,
         clients=put_clients(state.clients, cohort, moved),
         client_opt=put_clients(state.client_opt, active, result.opt_state),
+        seen=take_note(state.seen, cohort),
     )
     return state, info
 

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 
 from fedjax_layers.algorithms.fixed_sharing import fixed_sharing
 from fedjax_layers.local_training import Trainer
-from fedjax_layers.types import Algorithm
+from fedjax_layers.types import Algorithm, Models
 
 
 def local(trainer: Trainer) -> Algorithm:
@@ -16,6 +16,9 @@ def local(trainer: Trainer) -> Algorithm:
       trainer: how each client trains.
 
     Returns:
-      The algorithm; it offers personal models only, and no byte moves.
+      The algorithm; it offers personal models only, and no byte moves. A client that never took part has the common
+      start: nothing of the others reaches it.
     """
-    return fixed_sharing(trainer, shared=jnp.zeros(trainer.task.layers.num_layers, bool))
+    alone = fixed_sharing(trainer, shared=jnp.zeros(trainer.task.layers.num_layers, bool))
+    models = lambda state: Models(personal=state.clients)  # noqa: E731
+    return alone._replace(models=models, welcome=None)

@@ -15,9 +15,10 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
+from fedjax_layers.algorithms.novel import with_mean
 from fedjax_layers.algorithms.rule_learning import learn, learn_common, pulled_back_update
-from fedjax_layers.algorithms.sharing import one_by_one, put_clients, take_clients
-from fedjax_layers.algorithms.stacked import copies
+from fedjax_layers.algorithms.sharing import one_by_one, put_clients, take_clients, take_note
+from fedjax_layers.algorithms.stacked import copies, where_rows
 from fedjax_layers.local_training import LocalOptions, LocalResult, Trainer, train_cohort
 from fedjax_layers.ops import map_clients, mix_layers, regroup, select
 from fedjax_layers.ops.optimizer_update import refuse_objective
@@ -57,6 +58,7 @@ class MixingState:
       rules: params of the clients' rules, leaves ``[C, ...]``, or ``()``.
       rules_opt: states of their optimisers ``[C, ...]``, or ``()``.
       client_opt: clients' optimiser states ``[C, ...]``, or ``()``.
+      seen: ``[C]`` bool, who has taken part.
       renewed: ``[C]`` int32, the round in which each client's entry was last renewed, or ``()`` where nobody asks.
     """
 
@@ -67,6 +69,7 @@ class MixingState:
     rules: Any = per_client()
     rules_opt: Any = per_client()
     client_opt: Any = per_client()
+    seen: Array = per_client()
     renewed: Any = per_client()
 
 
@@ -104,7 +107,8 @@ class Mixing:
 
     def algorithm(self) -> Algorithm:
         """The pure functions."""
-        return Algorithm(self.init, self.round, lambda state: Models(personal=self.served(state)))
+        models = lambda state: Models(personal=self.served(state))  # noqa: E731
+        return Algorithm(self.init, self.round, models, welcome=self.welcome)
 
     @property
     def retains(self) -> bool:
@@ -138,6 +142,7 @@ class Mixing:
             rules=rules,
             rules_opt=rules_opt,
             client_opt=self.trainer.init_optimizer(params),
+            seen=jnp.zeros(num, bool),
             renewed=() if self.fresh_rounds is None else jnp.full(num, NEVER, jnp.int32),
         )
 
@@ -193,9 +198,19 @@ class Mixing:
         return (select(kept, self.groups, own, mixed) if self.retains else mixed), alpha, kept
 
     def served(self, state: MixingState) -> Params:
-        """Each client's mix ``[C, ...]`` from the pool as it stands: what the next round would start from."""
+        """Each client's mix ``[C, ...]`` from the pool as it stands: what the next round would start from.
+
+        A client that never took part has weights that nobody trained: it is served the mean of the others' models.
+        """
         everybody = jnp.arange(self.trainer.num_clients, dtype=jnp.int32)
-        return self.start(state, everybody, state.rules, self.latest(state))[0]
+        mixed = self.start(state, everybody, state.rules, self.latest(state))[0]
+        seen = state.seen | ~state.seen.any()
+        return where_rows(seen, mixed, with_mean(state.pool, state.seen))
+
+    def welcome(self, state: MixingState) -> MixingState:
+        """The state in which clients that never took part hold the mean of the others' models."""
+        own = with_mean(state.own, state.seen) if jax.tree.leaves(state.own) else state.own
+        return dataclasses.replace(state, pool=with_mean(state.pool, state.seen), own=own)
 
     def latest(self, state: MixingState) -> Params:
         """Each client's own latest model ``[C, ...]``."""
@@ -231,6 +246,7 @@ class Mixing:
             pool=put_clients(state.pool, cohort, pool),
             own=put_clients(state.own, cohort, result.params),
             client_opt=put_clients(state.client_opt, cohort, result.opt_state),
+            seen=take_note(state.seen, cohort),
             renewed=put_clients(state.renewed, cohort, jnp.full_like(cohort.ids, state.round)),
         )
         return state, Visit(result, kept, alpha)

@@ -10,12 +10,12 @@ import jax
 import jax.numpy as jnp
 
 from fedjax_layers.algorithms.numbers import numbers_for_all
-from fedjax_layers.algorithms.tiered_round import TierState, init_tiers, tiered_round
+from fedjax_layers.algorithms.tiered_round import TierState, init_tiers, tiered_algorithm, tiered_round
 from fedjax_layers.algorithms.tiers import make_tiers
 from fedjax_layers.local_training import Trainer
 from fedjax_layers.ops import permfl_server_step, permfl_team_step
 from fedjax_layers.ops.prox import with_proximal_term
-from fedjax_layers.types import Algorithm, Array, Cohort, Key, Models, Params, RoundInfo
+from fedjax_layers.types import Algorithm, Array, Cohort, Key, Params, RoundInfo
 
 Coefficient = float | jax.Array
 
@@ -49,7 +49,8 @@ def permfl(
     :func:`~fedjax_layers.ops.permfl_team_step` towards the mean of its devices, the server
     :func:`~fedjax_layers.ops.permfl_server_step` towards the mean of its teams. Defaults are the paper's setting of its
     team-formation table, the only one that is known (note section 5). The personal model is the device's last trained
-    theta; a device keeps nothing between team rounds.
+    theta; a device keeps nothing between team rounds. One that never took part is served its team's model, from which
+    its theta would begin.
 
     ``trainer`` decides the device's steps: plain SGD with step size alpha and ``steps=L`` is the paper's.
 
@@ -124,7 +125,7 @@ def permfl(
 
         return tiered_round(device_trainer(to_team), key, state, cohort, tiers, team_step, server_step)
 
-    return Algorithm(init, round_, lambda s: Models(s.clients, s.server, s.teams, tiers.team_of))
+    return tiered_algorithm(init, round_, tiers)
 
 
 def unstable(

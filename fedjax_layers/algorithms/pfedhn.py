@@ -11,8 +11,9 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
+from fedjax_layers.algorithms.novel import welcoming, with_mean
 from fedjax_layers.algorithms.numbers import numbers_for_all
-from fedjax_layers.algorithms.sharing import one_by_one, put_clients, round_info, server_key, take_clients
+from fedjax_layers.algorithms.sharing import one_by_one, put_clients, round_info, server_key, take_clients, take_note
 from fedjax_layers.algorithms.stacked import where_rows
 from fedjax_layers.local_training import LocalOptions, LocalResult, Trainer, train_cohort
 from fedjax_layers.ops.optimizer_update import refuse_objective, reseed
@@ -32,12 +33,14 @@ class PFedHNState:
         model, ``kernel`` with leaves ``[H, ...]`` and ``bias`` ``[...]``.
       net_opt: state of its optimiser.
       client_opt: clients' optimiser states ``[C, ...]``, or ``()``.
+      seen: ``[C]`` bool, who has taken part.
     """
 
     round: Array
     net: Any
     net_opt: Any
     client_opt: Any = per_client()
+    seen: Array = per_client()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,7 +81,9 @@ def pfedhn(
     of absent clients change too. Nobody present leaves everything still.
 
     Served is ``h(v_i)``, what the next round would start from; reported as trained is ``theta~_i``. The whole model
-    goes both ways, hypernetwork and vectors never leave the server.
+    goes both ways, hypernetwork and vectors never leave the server. A client that never took part is served the model
+    of the mean of the others' vectors. The paper fits a new vector to its examples instead, under a network that stands
+    still; that needs training, which is what its adapted score has, of the model itself.
 
     Args:
       trainer: how each client trains; published 50 steps of SGD, 0.005, momentum 0.9, weight decay 5e-5, batches of 64.
@@ -117,7 +122,8 @@ def pfedhn(
     def init(key: Key, params: Params) -> PFedHNState:
         net = make_net(key, sizes, params, dtype)
         refuse_objective("hyper_optimizer", "the hypernetwork", hyper_optimizer, net)
-        return PFedHNState(jnp.int32(0), net, optimizer.init(net), trainer.init_optimizer(params))
+        seen = jnp.zeros(trainer.num_clients, bool)
+        return PFedHNState(jnp.int32(0), net, optimizer.init(net), trainer.init_optimizer(params), seen)
 
     def visit(key: Key, state: PFedHNState, cohort: Cohort) -> tuple[PFedHNState, tuple[LocalResult, Array]]:
         present = cohort.weight > 0
@@ -133,7 +139,8 @@ def pfedhn(
         new, old = (optax.apply_updates(state.net, updates), net_opt), (state.net, state.net_opt)
         net, net_opt = jax.tree.map(lambda a, b: jnp.where(present.any(), a, b), new, old)
         client_opt = put_clients(state.client_opt, cohort, result.opt_state)
-        return PFedHNState(state.round, net, net_opt, client_opt), (result, norms)
+        seen = take_note(state.seen, cohort)
+        return PFedHNState(state.round, net, net_opt, client_opt, seen), (result, norms)
 
     def round_(key: Key, state: PFedHNState, cohort: Cohort) -> tuple[PFedHNState, RoundInfo]:
         state, (result, norms) = (
@@ -148,7 +155,11 @@ def pfedhn(
         everybody = jnp.arange(trainer.num_clients, dtype=jnp.int32)
         return Models(personal=emit(state.net, everybody, jnp.ones_like(everybody, bool), shapes))
 
-    return Algorithm(init, round_, models)
+    def welcome(state: PFedHNState) -> PFedHNState:
+        vectors = with_mean(state.net["embedding"], state.seen)
+        return dataclasses.replace(state, net=state.net | {"embedding": vectors})
+
+    return welcoming(Algorithm(init, round_, models), welcome)
 
 
 def make_net(key: Key, sizes: Sizes, params: Params, dtype: Any) -> Any:

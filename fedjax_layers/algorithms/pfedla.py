@@ -45,7 +45,8 @@ def pfedla(
     a step along ``J^T (start_i - trained_i)``, J the derivative of the start by its parameters: weight moves to those
     whose layer lies where training went. Everybody starts from the pool as the round found it.
 
-    The personal model served is the mix from the pool as it stands; the one trained is what came of it. Sizes and start
+    The personal model served is the mix from the pool as it stands; the one trained is what came of it. A client that
+    never took part is served the mean of the models of those who have. Sizes and start
     of the hypernetwork are those of re-implementations, since the paper gives none; a zero start and softmax, so that
     round one is plain averaging (note sections 5 and 13). Running statistics of batch norms are never mixed, as in
     re-implementations; scales and offsets are.

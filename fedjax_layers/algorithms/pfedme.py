@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from fedjax_layers.algorithms.novel import welcome_by_server, welcoming
 from fedjax_layers.algorithms.numbers import numbers_for_all
 from fedjax_layers.algorithms.sharing import (
     SharingState,
@@ -41,9 +42,10 @@ def pfedme(
     clients of the cohort count by their weight.
 
     The personal model is ``theta`` of a client's last step, both ``trained`` and served; a client that never took part
-    has the common start. The authors' code means to evaluate theta, but its list of personal parameters is another
-    name of the model that w is copied into before the evaluation, so that its personal scores are those of the local
-    w. It also adds a decay of 0.001 * theta to the inner steps, which the paper does not have and this does not.
+    is served the global model, from which its theta would begin. The authors' code means to evaluate theta, but its
+    list of personal parameters is another name of the model that w is copied into before the evaluation, so that its
+    personal scores are those of the local w. It also adds a decay of 0.001 * theta to the inner steps, which the paper
+    does not have and this does not.
     The loss reported is f(theta) where the inner solver meets a batch.
 
     Args:
@@ -82,7 +84,8 @@ def pfedme(
         clients = put_clients(state.clients, cohort, personal)
         return dataclasses.replace(mixed, clients=clients), dataclasses.replace(info, trained=personal)
 
-    return Algorithm(init, round_, lambda state: Models(personal=state.clients, global_model=state.server))
+    algorithm = Algorithm(init, round_, lambda state: Models(personal=state.clients, global_model=state.server))
+    return welcoming(algorithm, welcome_by_server)
 
 
 def envelope_gradient(task: Task, lam: float | Array, steps: int, rate: float | Array) -> StepGradient:

@@ -11,6 +11,7 @@ import optax
 from flax import struct
 
 from fedjax_layers import keys
+from fedjax_layers.algorithms.novel import welcome_by_mean, welcoming, within_sharing
 from fedjax_layers.algorithms.numbers import numbers_for_all
 from fedjax_layers.algorithms.sensitivity_cut import CutRule, agree_on_cut, score_clients
 from fedjax_layers.algorithms.sharing import (
@@ -88,7 +89,8 @@ def player_fl(
       server_optimizer: as in :func:`fedavg`.
 
     Returns:
-      The algorithm. Each round reports ``cut`` and ``scores``.
+      The algorithm. Each round reports ``cut`` and ``scores``. A client that never took part is served the mean of the
+      others' local layers above the shared ones.
 
     Raises:
       ValueError: an unknown choice, or both ``fixed_cut`` and ``random_prefix``.
@@ -141,7 +143,7 @@ def player_fl(
     def models(state: PLayerState) -> Models:
         return Models(personal=served_models(trainer, state.sharing, state.shared))
 
-    return Algorithm(init, round_, models)
+    return welcoming(Algorithm(init, round_, models), within_sharing(welcome_by_mean))
 
 
 def _due(state: PLayerState, cohort: Cohort, repeat_every: int | Array) -> Array:

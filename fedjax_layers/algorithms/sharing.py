@@ -35,6 +35,7 @@ class SharingState:
       clients: each client's latest trained model, leaves ``[C, ...]``; ``None`` where nothing personal is kept.
       client_opt: clients' optimiser states ``[C, ...]``, or ``()``.
       server_opt: state of the server's optimiser, or ``()``.
+      seen: ``[C]`` bool, who has taken part; ``None`` where nothing personal is kept.
     """
 
     round: Array
@@ -42,6 +43,7 @@ class SharingState:
     server_opt: Any
     clients: Params | None = per_client()
     client_opt: Any = per_client()
+    seen: Array | None = per_client()
 
 
 def init_sharing(
@@ -64,6 +66,7 @@ def init_sharing(
         clients=stacked if personal else None,
         client_opt=trainer.init_optimizer(params),
         server_opt=() if server_optimizer is None else server_optimizer.init(params),
+        seen=jnp.zeros(trainer.num_clients, bool) if personal else None,
     )
 
 
@@ -85,6 +88,11 @@ def put_clients(store: Any, cohort: Cohort, rows: Any) -> Any:
     # Padding is sent past the end, where the scatter drops it.
     target = jnp.where(cohort.weight > 0, cohort.ids, leaves[0].shape[0])
     return jax.tree.map(lambda s, r: s.at[target].set(r, mode="drop"), store, rows)
+
+
+def take_note(seen: Any, cohort: Cohort) -> Any:
+    """``seen [C]``, who has taken part, after a round with this cohort."""
+    return put_clients(seen, cohort, jnp.ones(cohort.ids.shape, bool))
 
 
 def one_by_one(visit: Callable[[Key, Any, Cohort], tuple[Any, Any]], key: Key, state: Any, cohort: Cohort) -> Any:
@@ -224,6 +232,7 @@ def server_step(
         clients=put_clients(state.clients, cohort, result.params),
         client_opt=put_clients(state.client_opt, cohort, result.opt_state),
         server_opt=server_opt,
+        seen=take_note(state.seen, cohort),
     )
 
 

@@ -13,12 +13,13 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from fedjax_layers.algorithms.sharing import put_clients, take_clients
+from fedjax_layers.algorithms.novel import welcoming, with_one
+from fedjax_layers.algorithms.sharing import put_clients, take_clients, take_note
 from fedjax_layers.algorithms.stacked import copies, where_rows
 from fedjax_layers.algorithms.tiers import Tiers, devices_that_take_part, teams_that_take_part
 from fedjax_layers.local_training import LocalResult, Trainer, draw_orders, train_cohort
 from fedjax_layers.ops import ClientAxis, segment_mean, weighted_mean
-from fedjax_layers.types import Array, Cohort, Key, Params, RoundInfo, per_client
+from fedjax_layers.types import Algorithm, Array, Cohort, Key, Models, Params, RoundInfo, per_client
 
 TeamStep = Callable[[Params, Params, Params], Params]  # (team, server, mean of its devices) -> team
 ServerStep = Callable[[Params, Params], Params]  # (server, mean of the teams) -> server
@@ -34,6 +35,7 @@ class TierState:
       teams: params of the teams' models, leaves ``[T, ...]``.
       clients: each device's latest trained model, leaves ``[C, ...]``.
       client_opt: devices' optimiser states ``[C, ...]``, or ``()``.
+      seen: ``[C]`` bool, devices that have taken part.
     """
 
     round: Array
@@ -41,6 +43,7 @@ class TierState:
     teams: Params
     clients: Params = per_client()
     client_opt: Any = per_client()
+    seen: Array = per_client()
 
 
 def init_tiers(trainer: Trainer, tiers: Tiers, params: Params) -> TierState:
@@ -51,7 +54,22 @@ def init_tiers(trainer: Trainer, tiers: Tiers, params: Params) -> TierState:
         teams=copies(params, tiers.num_teams),
         clients=copies(params, trainer.num_clients),
         client_opt=trainer.init_optimizer(params),
+        seen=jnp.zeros(trainer.num_clients, bool),
     )
+
+
+def tiered_algorithm(init: Callable[..., TierState], round_: Callable[..., Any], tiers: Tiers) -> Algorithm:
+    """The algorithm of these functions; a device that never took part is served its team's model.
+
+    Of a team that has never met, the team's model is as untrained as the device's: there it is the global one.
+    """
+
+    def welcome(state: TierState) -> TierState:
+        met = jnp.zeros(tiers.num_teams, bool).at[tiers.team_of].max(state.seen)
+        parents = jax.tree.map(lambda x: x[tiers.team_of], with_one(state.teams, met, state.server))
+        return dataclasses.replace(state, clients=where_rows(state.seen, state.clients, parents))
+
+    return welcoming(Algorithm(init, round_, lambda s: Models(s.clients, s.server, s.teams, tiers.team_of)), welcome)
 
 
 class _Carry(NamedTuple):
@@ -195,5 +213,6 @@ def _close_round(
         teams=last.teams,
         clients=put_clients(state.clients, took_part, last.trained),
         client_opt=put_clients(state.client_opt, took_part, last.opt_state),
+        seen=take_note(state.seen, took_part),
     )
     return state, info

@@ -296,5 +296,8 @@ def adapt_period(build: Build, plan: Plan, state: Any, inputs: Inputs, ids: Arra
     rows = jax.tree.map(lambda x: x[ids], source.train)
     cohort = Cohort(ids, jnp.maximum(rows.count, 1).astype(jnp.float32), rows, source.pool)
     key = jax.random.fold_in(inputs.key, keys.UNSEEN)
-    _, info = build(inputs.hyper).round(key, state, cohort)
+    algorithm = build(inputs.hyper)
+    if algorithm.welcome is not None:
+        state = algorithm.welcome(state)
+    _, info = algorithm.round(key, state, cohort)
     return _score_each(plan, source, info.trained, ids)
