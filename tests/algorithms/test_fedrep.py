@@ -102,5 +102,6 @@ def test_the_number_of_head_layers_is_traced():
 @pytest.mark.parametrize("name", ["head_epochs", "head_steps"])
 def test_a_head_that_is_never_trained_is_refused(name):
     trainer = toy.make_trainer(toy.make_task(jnp.float32))
-    with pytest.raises(ValueError, match=f"^{name}: expected an integer of at least 1, got 0$"):
+    expected = {"head_epochs": "a positive number", "head_steps": "an integer of at least 1"}[name]
+    with pytest.raises(ValueError, match=f"^{name}: expected {expected}, got 0$"):
         algorithms.fedrep(trainer, **{name: 0})
