@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import sys
 import tempfile
 
 import jax
@@ -27,6 +28,13 @@ def pytest_configure(config):
         os.environ["FEDJAX_LAYERS_CACHE"] = folder.name
         config.add_cleanup(lambda: os.environ.pop("FEDJAX_LAYERS_CACHE"))
         config.add_cleanup(folder.cleanup)
+
+
+@pytest.fixture(autouse=True)
+def _forget_builds():
+    """Tests define their ``build`` anew, as the parameters of one test do: no loop of a user's."""
+    if "fedjax_layers.simulation.build_programs" in sys.modules:
+        sys.modules["fedjax_layers.simulation.build_programs"].forget_builds()
 
 
 @pytest.fixture(autouse=True, scope="module")

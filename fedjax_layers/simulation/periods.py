@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from fedjax_layers import keys
 from fedjax_layers.ops import ClientAxis, weighted_mean
 from fedjax_layers.scoring.classes import BY_CLASS
+from fedjax_layers.simulation.build_programs import build_program
 from fedjax_layers.simulation.evaluation import SPLITS, evaluate
 from fedjax_layers.simulation.federation import Federation
 from fedjax_layers.simulation.sampling import Sampling, draw_cohort, everyone
@@ -117,19 +118,19 @@ def start(build: Build, plan: Plan, inputs: Inputs) -> Any:
     return _first_state(build, plan, inputs, common_start(plan.task, inputs))
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
+@build_program(static=(1,))
 def _first_state(build: Build, plan: Plan, inputs: Inputs, params: Params) -> Any:
     state = build(inputs.hyper).init(jax.random.fold_in(inputs.key, keys.STATE), params)
     return constrain_state(state, plan.axis)
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@build_program()
 def models_of(build: Build, hyper: Any, state: Any) -> Models:
     """The models of a state."""
     return build(hyper).models(state)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1), donate_argnums=2)
+@build_program(static=(1,), donated=(2,))
 def run_period(
     build: Build, plan: Plan, state: Any, inputs: Inputs, first: Array, count: Array
 ) -> tuple[Any, dict[str, Array], dict[str, Array]]:
@@ -254,7 +255,7 @@ def _global_test_scores(plan: Plan, source: Federation, params: Params) -> dict[
     return {f"pooled/global_test/{name}": x[0] for name, x in as_client.items()}
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
+@build_program(static=(1,))
 def finish_period(build: Build, plan: Plan, state: Any, inputs: Inputs, t: Array) -> dict[str, Array]:
     """The last local phase of all clients, and the scores of its models by ``{split}/{metric}``, ``[C]`` each."""
     return _finish(build, plan, state, inputs, t)[0]
@@ -283,7 +284,7 @@ def _score_each(plan: Plan, source: Federation, stacked: Params, rows: Any = sli
     return _by_split("", per_client)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
+@build_program(static=(1,))
 def adapt_period(build: Build, plan: Plan, state: Any, inputs: Inputs, ids: Array, t: Array) -> dict[str, Array]:
     """Scores of clients that never took part, after one round's local training from what they would be served.
 

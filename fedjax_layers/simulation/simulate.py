@@ -70,7 +70,9 @@ def simulate(
     """Run ``rounds`` rounds and evaluate every client along the way.
 
     The program is compiled for ``build`` (the same function object), ``task``, the shapes of the data and the static
-    arguments. Other values of ``hyper``, ``seed``, ``weights``, ``start`` or cohort members compile nothing new.
+    arguments. Other values of ``hyper``, ``seed``, ``weights``, ``start`` or cohort members compile nothing new. A
+    ``build`` that is defined anew for each run, inside an objective say, compiles anew each time: define it once, and
+    put what varies into ``hyper``.
 
     Args:
       build: ``hyper -> Algorithm``; called while tracing, so that all of ``hyper`` may be used as plain numbers.
