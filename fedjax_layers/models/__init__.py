@@ -21,6 +21,7 @@ from fedjax_layers.models.order import block_order, call_order
 from fedjax_layers.models.params_file import load_params, load_stacked_params, save_params
 from fedjax_layers.models.player_text import PlayerText
 from fedjax_layers.models.pool import max_pool
+from fedjax_layers.models.precision import in_precision
 from fedjax_layers.models.registry import (
     BLOCK_MODELS,
     MODELS,
@@ -58,6 +59,7 @@ __all__ = [
     "fedavg_cnn",
     "focal_losses",
     "heart_mlp",
+    "in_precision",
     "kaiming_normal",
     "load_params",
     "load_stacked_params",

@@ -31,8 +31,9 @@ class EmbeddingBag(nn.Module):
         real = (x != self.padding)[..., None]
         share = real / jnp.maximum(real.sum(1, keepdims=True), 1)
         if self.width is None:
-            table = self.param("embedding", nn.initializers.zeros_init(), (self.num_embeddings, self.num_classes))
-            bias = self.param("bias", nn.initializers.zeros_init(), (self.num_classes,))
+            zeros, shape = nn.initializers.zeros_init(), (self.num_embeddings, self.num_classes)
+            table = self.param("embedding", zeros, shape, jnp.float32)
+            bias = self.param("bias", zeros, shape[1:], jnp.float32)
             return (table[x] * share.astype(table.dtype)).sum(1) + bias[None]
         vectors = nn.Embed(self.num_embeddings, self.width, embedding_init=nn.initializers.normal(1.0))(x)
         return nn.Dense(self.num_classes)((vectors * share.astype(vectors.dtype)).sum(1))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import flax.linen as nn
+import jax.numpy as jnp
 
 from fedjax_layers.types import Array
 
@@ -23,8 +24,8 @@ class RowDense(nn.Module):
     def __call__(self, x: Array) -> Array:
         """``x [B, inputs]`` -> ``[B, features]``; LeCun-normal kernel, zero bias, Flax's defaults for ``nn.Dense``."""
         init = nn.initializers.lecun_normal(in_axis=1, out_axis=0)
-        kernel = self.param("kernel", init, (self.features, x.shape[-1]))
-        bias = self.param("bias", nn.initializers.zeros_init(), (self.features,))
+        kernel = self.param("kernel", init, (self.features, x.shape[-1]), jnp.float32)
+        bias = self.param("bias", nn.initializers.zeros_init(), (self.features,), jnp.float32)
         return x @ kernel.T + bias[None]
 
 

@@ -23,8 +23,8 @@ class TextEmbedding(nn.Module):
     @nn.compact
     def __call__(self, x: Array) -> Array:
         """``x [B, T]`` token ids -> ``[B, T, D]``."""
-        tokens = self.param("tokens", _unit_rows, (self.num_embeddings, self.width))
-        return tokens[x] + self.param("positions", kaiming_normal, (x.shape[-1], self.width))
+        tokens = self.param("tokens", _unit_rows, (self.num_embeddings, self.width), jnp.float32)
+        return tokens[x] + self.param("positions", kaiming_normal, (x.shape[-1], self.width), jnp.float32)
 
 
 class SelfAttention(nn.Module):
@@ -35,9 +35,9 @@ class SelfAttention(nn.Module):
         """``x [B, T, D]``, ``real [B, T]`` bool: who may be attended to -> ``[B, T, D]``."""
         width = x.shape[-1]
         query, key, value, out = (
-            self.param(name, kaiming_normal, (width, width)) for name in ("query", "key", "value", "out")
+            self.param(name, kaiming_normal, (width, width), jnp.float32) for name in ("query", "key", "value", "out")
         )
-        bias = self.param("bias", nn.initializers.zeros_init(), (width,))
+        bias = self.param("bias", nn.initializers.zeros_init(), (width,), jnp.float32)
         scores = jnp.einsum("btd,bsd->bts", x @ query, x @ key) * width**-0.5
         lowest = jnp.finfo(scores.dtype).min  # finite: a text of padding alone attends to all alike
         attended = nn.softmax(jnp.where(real[:, None, :], scores, lowest)) @ (x @ value)
@@ -57,10 +57,10 @@ class DensePair(nn.Module):
     def __call__(self, x: Array) -> Array:
         """``x [..., D]`` -> ``[..., D]``."""
         width, zeros = x.shape[-1], nn.initializers.zeros_init()
-        inner = self.param("inner", kaiming_normal, (width, self.hidden))
-        inner_bias = self.param("inner_bias", zeros, (self.hidden,))
-        outer = self.param("outer", kaiming_normal, (self.hidden, width))
-        return x + nn.relu(x @ inner + inner_bias) @ outer + self.param("outer_bias", zeros, (width,))
+        inner = self.param("inner", kaiming_normal, (width, self.hidden), jnp.float32)
+        inner_bias = self.param("inner_bias", zeros, (self.hidden,), jnp.float32)
+        outer = self.param("outer", kaiming_normal, (self.hidden, width), jnp.float32)
+        return x + nn.relu(x @ inner + inner_bias) @ outer + self.param("outer_bias", zeros, (width,), jnp.float32)
 
 
 class PlayerText(nn.Module):

@@ -85,7 +85,7 @@ def simulate(
       select: ``(rounds done, history) -> ids [K]``, called before each period of ``eval_every`` rounds: the cohort of
         all its rounds, chosen from the scores so far, -1 for an empty slot. K stays what it is at first. In place of
         ``sampling``.
-      weights: ``[C]`` aggregation weights; ``None`` takes the number of training examples.
+      weights: ``[C]`` aggregation weights, in JAX's default precision; ``None`` takes the number of training examples.
       start: the parameters that every model starts from, leaves ``[...]`` as ``task.init`` makes them; ``None`` draws
         them with the seed.
       resume: the result of an earlier run of the same algorithm on as many clients, from whose end this one goes on:
@@ -159,7 +159,7 @@ def make_inputs(
         hyper=jax.tree.map(jnp.asarray, hyper),
         federation=source,
         sampling=sampling or everyone(num_clients),
-        weights=None if weights is None else jnp.asarray(weights, jnp.float32),
+        weights=None if weights is None else jnp.asarray(weights, float),
         key=jax.random.key(seed),
         start=start,
     )

@@ -3,8 +3,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fedjax_layers.models import CNN, MODELS, TOKEN_MODELS, as_stored, build_model, classification_task, kaiming_normal
+from fedjax_layers.models import (
+    CNN,
+    MODELS,
+    TOKEN_MODELS,
+    as_stored,
+    build_model,
+    classification_task,
+    in_precision,
+    kaiming_normal,
+)
 from fedjax_layers.models.cnn import scaled
+from fedjax_layers.types import Batch
 
 
 def conv(k, i, o):
@@ -90,6 +100,26 @@ def test_shapes_and_parameter_counts(name, shape, classes, options, counts):
     outputs = jax.eval_shape(task.apply, params, jnp.zeros((3, *shape), jnp.uint8), None)
     assert outputs.shape == (3, classes)
     assert outputs.dtype == jnp.float32
+
+
+@pytest.mark.parametrize(("name", "shape", "classes", "options", "counts"), CASES)
+def test_parameters_are_float32_in_64_bit_mode_as_well_unless_asked(x64, name, shape, classes, options, counts):
+    tokens = {"preprocess": as_stored, "sample_dtype": jnp.int32} if name in TOKEN_MODELS else {}
+    task = classification_task(build_model(name, classes, **options), shape, classes, **tokens)
+    for made, dtype in ((task, jnp.float32), (in_precision(task, "float64"), jnp.float64)):
+        params = jax.eval_shape(made.init, jax.random.key(0))
+        assert {x.dtype for x in jax.tree.leaves(params)} == {jnp.dtype(dtype)}
+        batch = Batch(jnp.zeros((3, *shape), jnp.uint8), jnp.zeros(3, jnp.int32), jnp.ones(3, bool))
+        loss, grads = jax.eval_shape(jax.value_and_grad(made.loss), params, batch, jax.random.key(0))
+        assert {x.dtype for x in jax.tree.leaves((loss, grads))} == {jnp.dtype(dtype)}
+        assert sum(made.layers.bytes) == sum(counts) * jnp.dtype(dtype).itemsize
+
+
+def test_a_precision_that_jax_does_not_have_is_refused():
+    task = classification_task(build_model("logistic_regression", 3), (4,), 3)
+    for dtype in ("float64", "int32"):
+        with pytest.raises(ValueError, match=f"dtype: expected a floating one that JAX has .* got {dtype}"):
+            in_precision(task, dtype)
 
 
 def test_every_model_is_covered():

@@ -222,3 +222,10 @@ def test_the_last_phase_adds_one_row_and_gives_the_personal_scores(source, name)
 
 def test_an_algorithm_without_a_last_phase_has_no_further_row(source):
     assert run(source, "player_fl").history.evaluations["finished"].tolist() == [False, False]
+
+
+def test_weights_keep_their_precision_in_64_bit_mode(x64):
+    weights = np.array([1.0, 1.0 + 1e-12, 2.0, 3.0, 4.0])
+    source = toy.make_federation(toy.make_pool())
+    found = make_inputs(source, hyper=None, seed=0, sampling=None, weights=weights).weights
+    np.testing.assert_array_equal(found, weights)
