@@ -85,6 +85,11 @@ def make_cohort(ids, pool, pad_to=None, weights=None):
     return Cohort(jnp.asarray(ids), jnp.asarray(weights, jnp.float32), train, Pool(*map(jnp.asarray, pool)))
 
 
+def seen_after(rounds, t):
+    """The clients that have taken part once round ``t`` is over; tests/algorithms/test_novel.py has the others."""
+    return sorted({client for ids in rounds[: t + 1] for client in ids})
+
+
 def make_federation(pool):
     """The same clients for ``simulate``; validation and test are the training examples again."""
     ranges = Ranges(jnp.asarray(STARTS, jnp.int32), jnp.asarray(COUNTS, jnp.int32))

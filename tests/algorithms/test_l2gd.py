@@ -97,7 +97,7 @@ def test_agrees_with_its_oracle(args, keep, x64):
         close(models.global_model, oracle.server)
         for j in range(3):
             close(row(models.team, j), oracle.teams[j])
-        for c in range(toy.CLIENTS):
+        for c in toy.seen_after(ROUNDS, t):
             close(row(models.personal, c), oracle.own[c])
     expected = {("network",), ("cluster", False)} | ({("cluster", True)} if args is TWO_COINS else set())
     assert kinds == expected, "the rounds must see every kind of coin"

@@ -116,7 +116,7 @@ def agree(name, keep, make_oracle, oracle_args, args):
     oracle = make_oracle(toy.to_numpy(params), toy.CLIENTS, *pool, lr=0.1, beta=0.9, keep=keep, **oracle_args)
     state = algorithm.init(jax.random.key(2), params)
     step = jax.jit(algorithm.round)
-    for key, ids in zip(round_keys(), ROUNDS, strict=True):
+    for t, (key, ids) in enumerate(zip(round_keys(), ROUNDS, strict=True)):
         state, info = step(key, state, toy.make_cohort(ids, pool, pad_to=3))
         results = oracle.round(cohort_for_oracle(trainer, key, ids, getattr(oracle, "roles", 1)))
         for slot, (_, _, trained, loss, *_) in enumerate(results):
@@ -126,8 +126,9 @@ def agree(name, keep, make_oracle, oracle_args, args):
         if models.global_model is not None:
             close(models.global_model, oracle.server)
         if models.personal is not None:
-            for client, expected in enumerate(oracle.served()):
-                close(jax.tree.map(lambda x, c=client: x[c], models.personal), expected)
+            right = list(oracle.served())
+            for client in toy.seen_after(ROUNDS, t):
+                close(jax.tree.map(lambda x, c=client: x[c], models.personal), right[client])
     if name == "player_fl":
         assert 0 < oracle.cut < 3, "the fixture must exercise a cut inside the network"
         assert int(state.cut) == oracle.cut
