@@ -109,6 +109,7 @@ def _amount(name: str, value: Any, num_clients: int) -> float | tuple[float, ...
     """A number, or a tuple of ``num_clients`` numbers."""
     numbers = np.asarray(value)
     if numbers.shape not in ((), (num_clients,)) or numbers.dtype.kind not in "iuf":
-        found = repr(value) if numbers.ndim == 0 else f"shape {numbers.shape} of {numbers.dtype}"
+        listed = numbers.ndim == 1 and numbers.dtype.kind in "iuf"
+        found = f"{len(numbers)} of them" if listed else repr(value)
         raise ValueError(f"{name}: expected a number, or one for each of {num_clients} clients, got {found}")
     return tuple(numbers.tolist()) if numbers.ndim else numbers.item()
