@@ -271,9 +271,7 @@ class RunConfig:
                 raise ValueError(f"{name}: expected at least 1, got {value}")
         for name in _POSITIVE + _NOT_NEGATIVE:
             value, positive = getattr(self, name), name in _POSITIVE
-            if value is not None and not all(
-                math.isfinite(x) and (x > 0 if positive else x >= 0) for x in each(value)
-            ):
+            if value is not None and not all(math.isfinite(x) and (x > 0 if positive else x >= 0) for x in each(value)):
                 expected = "a positive number" if positive else "a number of at least 0"
                 raise ValueError(f"{name}: expected {expected}, got {value}")
         if not 0 <= self.bad_clients <= 1:
