@@ -68,7 +68,7 @@ def _resumed(options: argparse.Namespace) -> list[RunConfig]:
     folder = Path(options.out)
     runs = RunDirectory(folder).read("config").get("runs")
     if not isinstance(runs, list):
-        raise UsageError(f"{folder}: expected a comparison to go on with, found another run")
+        raise UsageError(f"{folder}: cannot resume, expected a comparison, found another run")
     names, seeds = (list(dict.fromkeys(run[field] for run in runs)) for field in ("algorithm", "seed"))
     if "algorithms" in options.given and options.algorithms != ",".join(names):
         raise UsageError(f"algorithms: expected none, or {','.join(names)} of {folder}, got {options.algorithms}")

@@ -44,9 +44,7 @@ def resumed_run(options: argparse.Namespace, algorithm: str | None) -> RunConfig
     folder = Path(options.out)
     content = RunDirectory(folder).read("config")
     if "algorithm" not in content:
-        raise UsageError(
-            f"{folder}: expected one run to go on with, found several: they are a comparison's or a sweep's"
-        )
+        raise UsageError(f"{folder}: cannot resume, expected one run, found several: a comparison's or a sweep's")
     if algorithm not in (None, content["algorithm"]):
         raise UsageError(f"algorithm: expected none, or {content['algorithm']} of the run in {folder}, got {algorithm}")
     return resumed_config(options, content, folder)

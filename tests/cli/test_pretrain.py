@@ -2,6 +2,7 @@
 
 import json
 
+from fedjax_layers.simulation.config import RunConfig
 from fedjax_layers.simulation.records import RunDirectory
 from tests.cli.command import assert_refused, cli
 
@@ -13,7 +14,7 @@ def test_a_run_starts_from_what_no_client_of_it_holds(tmp_path):
     assert central.code == 0
     assert "digits: 1 client, 460 training examples" in central.out  # 0.8 * 0.8 of 719
     config = RunDirectory(tmp_path / "start").read("config")
-    assert config["data_options"] == {"reserve": 0.4, "reserved": True}
+    assert RunConfig.from_mapping(config).data_options == {"reserve": 0.4, "reserved": True}
     assert config["keep_optimizer"]
     assert config["save_model"]
     run = ["run", "fedavg", *DIGITS, "--rounds", 1, "--clients", 4, "--init-from", tmp_path / "start"]
