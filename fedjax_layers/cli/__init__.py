@@ -12,6 +12,9 @@ from collections.abc import Iterator, Sequence
 from fedjax_layers.cli.interrupt import INTERRUPTED, graceful_interrupt
 from fedjax_layers.cli.status import Status, make_console
 
+_LONG = ("run", "compare", "sweep", "pretrain")  # commands that say what they are at from the start
+_HELP = {"-h", "--help"}
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code: 0 done, 2 bad input (one line says which), 130 interrupted."""
@@ -26,6 +29,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _command(arguments: Sequence[str], status: Status) -> int:
+    if (len(arguments) > 1 and arguments[0] in _LONG and not _HELP & set(arguments)) or arguments == ["compare"]:
+        status.say("starting")
     _one_device_per_core()
     from fedjax_layers.cli.arguments import parse  # noqa: PLC0415  (after the number of devices is set)
     from fedjax_layers.cli.usage import UsageError  # noqa: PLC0415

@@ -22,7 +22,7 @@ from fedjax_layers.simulation.early import check_early
 from fedjax_layers.simulation.federation import federation
 from fedjax_layers.simulation.initial import make_start
 from fedjax_layers.simulation.optimizers import client_optimizer, server_optimizer
-from fedjax_layers.simulation.periods import Inputs, Plan, cohort_of, rounds_per_period
+from fedjax_layers.simulation.periods import Inputs, Plan, cohort_of, common_start, rounds_per_period
 from fedjax_layers.simulation.probe import AxisChoice, choose_axis, pinned_axis, recorded_axis
 from fedjax_layers.simulation.remembered import axis_key, recall_axis, remember_axis
 from fedjax_layers.simulation.sampling import Sampling, by_size, everyone, fixed, uniform
@@ -339,7 +339,7 @@ def pick_axis(
     before = recall_axis(key, rounds)
     choice = None if before is None else recorded_axis(before, "remembered")
     if choice is None:
-        trainer, params = builder.make_trainer(inputs.hyper), builder.task.init(inputs.key)
+        trainer, params = builder.make_trainer(inputs.hyper), common_start(builder.task, inputs)  # the run's program
         choice = choose_axis(trainer, inputs.key, params, cohort, rounds=rounds, say=say)
         remember_axis(key, choice.record)
     return choice
