@@ -8,8 +8,6 @@ from jax import lax
 from fedjax_layers.scoring.ratio import ratio
 from fedjax_layers.types import Array
 
-PAIRS = 512  # examples of a client up to which all pairs are compared: faster than a sort, above all to compile
-
 
 def class_log_odds(outputs: Array) -> Array:
     """Each class against all others, ``log p_s - log (1 - p_s)`` of the softmax: the order of the probabilities.
@@ -53,8 +51,7 @@ def rank_scores(scores: Array, labels: Array, mask: Array) -> dict[str, Array]:
     lowest = jnp.where(jnp.isnan(scores), -jnp.inf, scores).T  # classes first: an example's rivals are contiguous
     positive = (labels == classes[:, None]) & mask
     negative = (labels != classes[:, None]) & mask
-    count = _by_pairs if scores.shape[0] <= PAIRS else _by_order
-    beaten, precision = count(lowest, positive, negative)
+    beaten, precision = _count(lowest, positive, negative)
     own, others = (x.sum(1).astype(scores.dtype) for x in (positive, negative))
     there = own * others > 0
     found = jnp.stack([1 - ratio(beaten, 2 * own * others), ratio(precision, own), jnp.ones_like(own)])
@@ -62,22 +59,8 @@ def rank_scores(scores: Array, labels: Array, mask: Array) -> dict[str, Array]:
     return {"auroc": auroc / classes_there, "auprc": auprc / classes_there}  # 0 / 0 is NaN
 
 
-def _by_pairs(scores: Array, positive: Array, negative: Array) -> tuple[Array, Array]:
+def _count(scores: Array, positive: Array, negative: Array) -> tuple[Array, Array]:
     """Of each class of ``[S, n]``: the pairs that its negative wins, a tie half, twice; and the summed precision."""
-    rival, own = scores[:, None, :], scores[:, :, None]
-    level = rival >= own
-
-    def count(pairs: Array) -> Array:  # int32, in which any number of rivals fits
-        return pairs.sum(-1, dtype=jnp.int32).astype(scores.dtype)
-
-    against = positive[:, :, None] & negative[:, None, :]
-    beaten = count(against & level) + count(against & (rival > own))
-    hits, all_ = count(level & positive[:, None, :]), count(level & (positive | negative)[:, None, :])
-    return beaten.sum(1), jnp.where(positive, ratio(hits, all_), 0).sum(1)
-
-
-def _by_order(scores: Array, positive: Array, negative: Array) -> tuple[Array, Array]:
-    """The same from a sort, for many examples."""
     what = jnp.where(positive, 2, negative.astype(jnp.int32))
     keys, what = lax.sort((-scores, what), dimension=1, num_keys=1)
     end = jnp.ones((keys.shape[0], 1), bool)
