@@ -7,7 +7,7 @@ import pytest
 from sklearn import metrics
 
 from fedjax_layers.ops import ClientAxis
-from fedjax_layers.scoring.classes import RANKED
+from fedjax_layers.scoring.classes import BY_CLASS, RANKED
 from fedjax_layers.simulation.evaluation import evaluate
 from fedjax_layers.simulation.federation import Federation
 from fedjax_layers.simulation.scoring import METRICS
@@ -71,7 +71,7 @@ def run(data, stacked, **changes):
 def test_every_client_scores_as_in_scikit_learn(data, stacked):
     task, params = models(stacked)
     scores, pooled = run(data, stacked)
-    assert set(scores) == set(METRICS)
+    assert set(scores) == {*METRICS, *BY_CLASS}
     assert pooled == {}
     for k, (start, count) in enumerate(zip(STARTS, COUNTS, strict=True)):
         if count == 0:
@@ -87,8 +87,10 @@ def test_the_pooled_scores_are_those_of_all_examples_as_one_set(data):
     task, params = models(stacked=False)
     _, pooled = run(data, stacked=False, pooled=True)
     expected = by_sklearn(task, params, data[0], slice(0, N))
-    assert set(pooled) == set(METRICS) - set(RANKED)  # ranks of all clients' examples would need all their outputs
-    for name in pooled:
+    assert set(pooled) == {*METRICS, *BY_CLASS} - {
+        *RANKED
+    }  # ranks of all clients' examples would need all their outputs
+    for name in set(pooled) - {*BY_CLASS}:
         np.testing.assert_allclose(pooled[name], expected[name], rtol=1e-5, err_msg=name)
 
 
@@ -118,7 +120,7 @@ def test_a_split_that_nobody_has_scores_nan(data):
     nobody = Ranges(jnp.zeros(K, jnp.int32), jnp.zeros(K, jnp.int32))
     scores, pooled = evaluate(task, params, data[0], nobody, stacked=False, largest=0, pooled=True)
     assert all(np.isnan(scores[m]).all() for m in METRICS)
-    assert all(np.isnan(x) for x in pooled.values())
+    assert all(np.isnan(x).all() for x in pooled.values())
 
 
 def test_another_clients_nan_model_does_not_spread(data):
