@@ -29,7 +29,7 @@ from fedjax_layers.algorithms.mixing import Mixing
 from fedjax_layers.algorithms.pfedla import hyper_rule
 from fedjax_layers.algorithms.rule_learning import learn, pulled_back_update
 from fedjax_layers.local_training import train_cohort
-from fedjax_layers.simulation.records import environment
+from fedjax_layers.simulation.environment import environment
 from fedjax_layers.types import Cohort, Pool, Ranges
 
 EXAMPLES, BATCH, STEPS = 40, 20, 5

@@ -24,7 +24,7 @@ import optax
 
 from fedjax_layers import ClientAxis, Trainer, algorithms, models
 from fedjax_layers.ops import block_score, top_k_mask, update_score
-from fedjax_layers.simulation.records import environment
+from fedjax_layers.simulation.environment import environment
 from fedjax_layers.types import Cohort, Params, Pool, Ranges, Task
 
 CLIENTS, COHORT, EXAMPLES, BATCH, LENGTH, VOCABULARY = 100, 10, 64, 16, 64, 2_000

@@ -24,8 +24,8 @@ import jax
 import numpy as np
 
 from fedjax_layers.simulation.config import RunConfig
+from fedjax_layers.simulation.environment import environment
 from fedjax_layers.simulation.experiment import execute
-from fedjax_layers.simulation.records import environment
 from fedjax_layers.simulation.setup import Experiment, prepare, vary
 from fedjax_layers.simulation.sweeps.computing import Computer
 from fedjax_layers.simulation.sweeps.grid import product, spaced

@@ -22,7 +22,7 @@ import numpy as np
 import optax
 
 from fedjax_layers import ClientAxis, Trainer, algorithms, models
-from fedjax_layers.simulation.records import environment
+from fedjax_layers.simulation.environment import environment
 from fedjax_layers.types import Cohort, Pool, Ranges
 
 DEVICES, TEAMS, EXAMPLES, BATCH = 1_000, 100, 60, 20

@@ -12,7 +12,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from fedjax_layers.simulation.records import environment, to_json
+from fedjax_layers.simulation.environment import environment
+from fedjax_layers.simulation.records import to_json
 from fedjax_layers.simulation.statistics import (
     critical_difference,
     fairness_variance,

@@ -11,8 +11,8 @@ import jax
 
 from fedjax_layers import data
 from fedjax_layers.simulation.config import RunConfig
+from fedjax_layers.simulation.environment import environment
 from fedjax_layers.simulation.history import History
-from fedjax_layers.simulation.records import environment
 from fedjax_layers.simulation.setup import prepare
 from fedjax_layers.simulation.simulate import run_periods, start_state
 

@@ -18,8 +18,8 @@ from fedjax_layers.cli.run import out_folder, stopped, usage_errors
 from fedjax_layers.cli.status import Status, print_table
 from fedjax_layers.cli.tables import ranking_table
 from fedjax_layers.cli.usage import UsageError
+from fedjax_layers.simulation.bounds import check_width
 from fedjax_layers.simulation.config import RunConfig
-from fedjax_layers.simulation.conform import check_width
 from fedjax_layers.simulation.early import check_early
 from fedjax_layers.simulation.sweeps.branches import StoppedError
 from fedjax_layers.simulation.sweeps.computing import Computer, check_runs

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import math
 import typing
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -17,6 +16,7 @@ from fedjax_layers.models.registry import USUAL_MODELS, model_options
 from fedjax_layers.names import check_options, options_of, unknown_name
 from fedjax_layers.ops.poison import POISONS
 from fedjax_layers.simulation.asked import as_asked
+from fedjax_layers.simulation.bounds import check_counts, check_fields, check_option
 from fedjax_layers.simulation.config_fields import (
     ATTACK,
     AVERAGING,
@@ -29,23 +29,8 @@ from fedjax_layers.simulation.config_fields import (
     option,
     options,
 )
-from fedjax_layers.simulation.conform import check_counts, check_width, conform, each
+from fedjax_layers.simulation.conform import conform
 from fedjax_layers.simulation.optimizers import CLIENT_OPTIMIZERS, SERVER_OPTIMIZERS
-
-_AT_LEAST_ONE = ("rounds", "batch_size", "min_batch", "steps", "clients", "cohort", "eval_every", "patience")
-_POSITIVE = ("epochs", "learning_rate", "server_learning_rate", "learning_rate_decay")
-_NOT_NEGATIVE = ("weight_decay", "momentum", "focal_gamma", "attack_strength")
-_POSITIVE_OPTIONS = ("finish_epochs", "head_epochs", "personal_epochs")
-_SEEDS = ("seed", "partition_seed", "start_seed")
-_LARGEST_SEED = 2**32 - 1  # JAX drops higher bits without x64: two seeds would be one run
-_LEAST = {
-    "mu": 0, "threshold": 0, "repeat_every": 0,
-    "personal_layers": 0, "head_layers": 0, "fixed_cut": 0,
-    "lam": 0, "inner_learning_rate": 0, "adaptation_rate": 0, "delta": 0, "step_size": 0, "beta": 0,
-    "lambda_decay": 0, "gamma_decay": 0, "beta_decay": 0, "amplified_rounds": 0,
-    "hyper_learning_rate": 0, "logits_learning_rate": 0, "fresh_rounds": 0,
-    "hidden": 1, "channels": 1, "kernel_size": 1, "dropout": 0, "padding": 0,
-}  # fmt: skip
 
 
 def schemes_of(config: RunConfig) -> list[str]:
@@ -196,7 +181,7 @@ class RunConfig:
             object.__setattr__(self, "moment", usual if self.moments == "both" else self.moments)
         if self.moments not in ("both", self.moment):
             raise ValueError(f"moments: expected both or the scored {self.moment!r}, got {self.moments!r}")
-        self._check_numbers()
+        check_fields(self)
         self._check_algorithm()
         self._check_teams()
         self._conform_options("algorithm_options", {"": [algorithms.registry[self.algorithm]]})
@@ -250,38 +235,8 @@ class RunConfig:
         fitted = {}
         for name, value in getattr(self, field).items():
             one = fitted[name] = conform(f"option {name}", value, hints.get(name, Any))
-            numbers = [x for x in each(one) if isinstance(x, int | float)]
-            if not all(math.isfinite(x) for x in numbers):
-                raise ValueError(f"option {name}: expected a finite number, got {value}")
-            check_counts(f"option {name}", one)
-            bare = name.rpartition(".")[2]
-            if bare in _POSITIVE_OPTIONS and min(numbers, default=math.inf) <= 0:
-                raise ValueError(f"option {name}: expected a positive number, got {value}")
-            least = _LEAST.get(bare, -math.inf)
-            if min(numbers, default=math.inf) < least:
-                raise ValueError(f"option {name}: expected at least {least}, got {value}")
+            check_option(name, one, value)
         object.__setattr__(self, field, fitted)
-
-    def _check_numbers(self) -> None:
-        if self.start_seed is not None and self.init_from is not None:
-            raise ValueError(f"start_seed: expected none with init_from, got {self.start_seed}")
-        for name in _AT_LEAST_ONE:
-            value = getattr(self, name)
-            if value is not None and min(each(value)) < 1:
-                raise ValueError(f"{name}: expected at least 1, got {value}")
-        for name in _POSITIVE + _NOT_NEGATIVE:
-            value, positive = getattr(self, name), name in _POSITIVE
-            if value is not None and not all(math.isfinite(x) and (x > 0 if positive else x >= 0) for x in each(value)):
-                expected = "a positive number" if positive else "a number of at least 0"
-                raise ValueError(f"{name}: expected {expected}, got {value}")
-        if not 0 <= self.bad_clients <= 1:
-            raise ValueError(f"bad_clients: expected a share of 0 to 1, got {self.bad_clients}")
-        for name in _SEEDS:
-            value = getattr(self, name)
-            if value is not None and not 0 <= value <= _LARGEST_SEED:
-                raise ValueError(f"{name}: expected 0 to {_LARGEST_SEED}, got {value}")
-        if self.client_width not in ("auto", "all"):
-            check_width("client_width: expected auto, all", self.client_width)
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> RunConfig:

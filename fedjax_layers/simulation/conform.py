@@ -14,9 +14,6 @@ from fedjax_layers.names import unknown_name
 _SPOKEN = {bool: "true or false", int: "a whole number", float: "a number", str: "text", type(None): "none"}
 
 
-_LARGEST_COUNT = 2**31 - 1  # counts are int32 on the devices
-
-
 class _MisfitError(Exception):
     pass
 
@@ -85,21 +82,3 @@ def _spoken(kind: Any) -> str:
     if typing.get_origin(kind) is tuple:
         return f"a list, each {_spoken(typing.get_args(kind)[0])}"
     return "a mapping" if typing.get_origin(kind) is Mapping else _SPOKEN[kind]
-
-
-def check_width(expected: str, text: str) -> None:
-    """Refuse a text that is no number of things to vectorise; ``expected`` begins the message."""
-    if not text.isdecimal() or not 1 <= int(text) <= _LARGEST_COUNT:
-        raise ValueError(f"{expected} or a number of 1 to {_LARGEST_COUNT}, got {text!r}")
-
-
-def each(value: Any) -> tuple[Any, ...]:
-    """The entries of a tuple, or the one value."""
-    return value if isinstance(value, tuple) else (value,)
-
-
-def check_counts(name: str, value: Any) -> None:
-    """Refuse whole numbers that the devices cannot count to; seeds have bounds of their own."""
-    for number in each(value):
-        if isinstance(number, int) and abs(number) > _LARGEST_COUNT and "seed" not in name:
-            raise ValueError(f"{name}: expected at most {_LARGEST_COUNT}, got {number}")

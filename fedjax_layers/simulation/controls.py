@@ -13,8 +13,8 @@ import numpy as np
 
 from fedjax_layers import algorithms
 from fedjax_layers.data import ClientData
+from fedjax_layers.simulation.builder import Builder
 from fedjax_layers.simulation.periods import Inputs, cohort_of, common_start, round_keys
-from fedjax_layers.simulation.setup import Builder
 
 
 def control_cuts(builder: Builder, inputs: Inputs, clients: ClientData, seed: int) -> dict[str, int]:

@@ -11,7 +11,8 @@ import numpy as np
 
 from fedjax_layers.ops.checks import leaf_path
 from fedjax_layers.simulation.history import History
-from fedjax_layers.simulation.periods import Build, Inputs, Plan, start
+from fedjax_layers.simulation.periods import Build, Inputs, start
+from fedjax_layers.simulation.plan import Plan
 from fedjax_layers.types import Params, Task
 
 

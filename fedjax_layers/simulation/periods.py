@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -11,59 +10,16 @@ import jax
 import jax.numpy as jnp
 
 from fedjax_layers import keys
-from fedjax_layers.ops import ClientAxis, weighted_mean
-from fedjax_layers.scoring.classes import BY_CLASS
+from fedjax_layers.ops import weighted_mean
 from fedjax_layers.simulation.build_programs import build_program
-from fedjax_layers.simulation.evaluation import SPLITS, evaluate
 from fedjax_layers.simulation.federation import Federation
+from fedjax_layers.simulation.period_scores import evaluate_all, score_each
+from fedjax_layers.simulation.plan import Plan
 from fedjax_layers.simulation.sampling import Sampling, draw_cohort, everyone
 from fedjax_layers.simulation.sharding import constrain_state
-from fedjax_layers.types import Algorithm, Array, Cohort, Key, Models, Params, Ranges, RoundInfo, Task
-
-_CLASS_SCORES = 20_000
+from fedjax_layers.types import Algorithm, Array, Cohort, Key, Models, Params, RoundInfo, Task
 
 Build = Callable[[Any], Algorithm]
-
-
-@dataclasses.dataclass(frozen=True)
-class Plan:
-    """The static part of a run: with the same plan, ``build`` and shapes, nothing compiles twice.
-
-    Attributes:
-      task: what is evaluated.
-      eval_every: rounds per period.
-      axis: client axis of the evaluation.
-      moments: ``"trained"``, each client's model after local training and before the server's step, and
-        ``"served"``, after it.
-    """
-
-    task: Task
-    eval_every: int
-    axis: ClientAxis = ClientAxis()
-    moments: tuple[str, ...] = ("trained", "served")
-
-    def __post_init__(self) -> None:
-        if self.eval_every < 1:
-            raise ValueError(f"eval_every: expected at least 1 round, got {self.eval_every}")
-        unknown = [m for m in self.moments if m not in ("trained", "served")]
-        if unknown:
-            raise ValueError(f"moments: expected 'trained' and 'served', got {unknown[0]!r}")
-
-
-MOST_ROUNDS = 1_000_000  # between two evaluations: what a round leaves waits on the device for the next one
-
-
-def rounds_per_period(eval_every: int, rounds: int) -> int:
-    """Rounds between two evaluations of a run of so many rounds; the last one is always evaluated.
-
-    Raises:
-      ValueError: there are none, or more than can be recorded at once.
-    """
-    if eval_every < 1:
-        raise ValueError(f"eval_every: expected at least 1 round, got {eval_every}")
-    if min(eval_every, rounds) > MOST_ROUNDS:
-        raise ValueError(f"eval_every: expected at most {MOST_ROUNDS} rounds, got {eval_every}")
-    return max(1, min(eval_every, rounds))
 
 
 class Inputs(NamedTuple):
@@ -164,7 +120,7 @@ def run_period(
     state, log, last = jax.lax.fori_loop(0, count, body, (state, empty_log, empty_last))
     state = constrain_state(state, plan.axis)
     source = inputs.federation.at(first + count - 1)
-    return state, log, _evaluate_all(plan, source, algorithm.models(state), last)
+    return state, log, evaluate_all(plan, source, algorithm.models(state), last)
 
 
 def _round_row(cohort: Cohort, info: RoundInfo) -> dict[str, Array]:
@@ -180,88 +136,13 @@ def _round_row(cohort: Cohort, info: RoundInfo) -> dict[str, Array]:
     }
 
 
-def _evaluate_all(plan: Plan, source: Federation, models: Models, last: Any) -> dict[str, Array]:
-    """Scores by name: ``{moment}/{split}/{metric}``, ``[C]``, or ``[K]`` for ``trained`` with its ``trained/ids``.
-
-    Beside them ``examples``, ``[C]``, what their means over clients are weighted by.
-    """
-    scores: dict[str, Array] = {"examples": source.train.count.at[jnp.asarray(source.unseen, int)].set(0)}
-
-    def add(prefix: str, params: Any, stacked: bool, rows: Any = slice(None), which: Any = None) -> None:
-        ranges, largest = _scored(source, rows)
-        per_client, _ = evaluate(
-            plan.task, params, source.pool, ranges, stacked=stacked, largest=largest, axis=plan.axis, which=which
-        )
-        scores.update(_by_split(f"{prefix}/", per_client))
-
-    if last:
-        ids, weight, trained = last
-        add("trained", trained, stacked=True, rows=ids)
-        scores["trained/ids"] = jnp.where(weight > 0, ids, -1)
-    if "served" in plan.moments and models.personal is not None:
-        add("served", models.personal, stacked=True)
-    if "served" in plan.moments and models.team is not None:
-        add("team", models.team, stacked=False, which=models.team_of)
-    if "served" in plan.moments and models.global_model is not None:
-        scores |= _global_scores(plan, source, models.global_model)
-        scores |= _global_test_scores(plan, source, models.global_model)
-    return scores
-
-
-def _global_scores(plan: Plan, source: Federation, params: Params) -> dict[str, Array]:
-    """The global model on each client's examples, ``global/{split}/{metric}`` ``[C]``, and on all together.
-
-    The latter, ``pooled/test/{metric}`` ``[]``, leaves out clients that never take part: they are scored apart.
-    """
-    unseen = source.unseen
-    ranges, largest = _scored(source)
-    score = functools.partial(evaluate, plan.task, params, source.pool, stacked=False, largest=largest, axis=plan.axis)
-    if isinstance(unseen, tuple):
-        per_client, total = score(ranges, pooled=True)
-    else:
-        per_client, total = score(Ranges(ranges.start, ranges.count.at[unseen].set(0)), pooled=True)
-        apart, _ = score(jax.tree.map(lambda x: x[unseen], ranges))
-        per_client = {name: x.at[unseen].set(apart[name]) for name, x in per_client.items()}
-    test = {f"pooled/test/{name}": x[SPLITS.index("test")] for name, x in total.items()}
-    return _by_split("global/", per_client) | test
-
-
-def _scored(source: Federation, rows: Any = slice(None)) -> tuple[Ranges, int]:
-    """Ranges ``[K, 2]`` of the splits that are scored, and the size of the largest: one program scores them all."""
-    found = [source.split(split) for split in SPLITS]
-    ranges = jax.tree.map(lambda *x: jnp.stack(x, -1)[rows], *(ranges for ranges, _ in found))
-    return ranges, max(largest for _, largest in found)
-
-
-def _by_split(prefix: str, scores: dict[str, Array]) -> dict[str, Array]:
-    """Scores ``[K, 2, ...]`` as ``{prefix}{split}/{name}``, ``[K, ...]`` each; those by class of test examples alone.
-
-    Of more than ``_CLASS_SCORES`` clients and classes there are none by class: all evaluations of a run are kept.
-    """
-    return {
-        f"{prefix}{split}/{name}": x[:, i]
-        for i, split in enumerate(SPLITS)
-        for name, x in scores.items()
-        if name not in BY_CLASS or (split == "test" and x[:, 0].size <= _CLASS_SCORES)
-    }
-
-
-def _global_test_scores(plan: Plan, source: Federation, params: Params) -> dict[str, Array]:
-    """The global model on the global test set, ``pooled/global_test/{metric}``, ``[]`` each; nothing without one."""
-    largest = source.largest[-1]
-    if not largest:
-        return {}
-    as_client, _ = evaluate(plan.task, params, source.pool, source.global_test, stacked=False, largest=largest)
-    return {f"pooled/global_test/{name}": x[0] for name, x in as_client.items()}
-
-
 @build_program(static=(1,))
 def finish_period(build: Build, plan: Plan, state: Any, inputs: Inputs, t: Array) -> dict[str, Array]:
     """The last local phase of all clients, and the scores of its models by ``{split}/{metric}``, ``[C]`` each."""
     return _finish(build, plan, state, inputs, t)[0]
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
+@build_program(static=(1,))
 def finish_and_keep(build: Build, plan: Plan, state: Any, inputs: Inputs, t: Array) -> tuple[dict[str, Array], Params]:
     """The same, with the models, leaves ``[C, ...]``."""
     return _finish(build, plan, state, inputs, t)
@@ -274,14 +155,7 @@ def _finish(build: Build, plan: Plan, state: Any, inputs: Inputs, t: Array) -> t
     finish = build(inputs.hyper).finish
     assert finish is not None  # the caller has looked
     final = finish(key, state, cohort)
-    return _score_each(plan, source, final), final
-
-
-def _score_each(plan: Plan, source: Federation, stacked: Params, rows: Any = slice(None)) -> dict[str, Array]:
-    """Scores of one model per client on its own examples, by ``{split}/{metric}``, ``[K]`` each."""
-    ranges, largest = _scored(source, rows)
-    per_client, _ = evaluate(plan.task, stacked, source.pool, ranges, stacked=True, largest=largest, axis=plan.axis)
-    return _by_split("", per_client)
+    return score_each(plan, source, final), final
 
 
 @build_program(static=(1,))
@@ -301,4 +175,4 @@ def adapt_period(build: Build, plan: Plan, state: Any, inputs: Inputs, ids: Arra
     if algorithm.welcome is not None:
         state = algorithm.welcome(state)
     _, info = algorithm.round(key, state, cohort)
-    return _score_each(plan, source, info.trained, ids)
+    return score_each(plan, source, info.trained, ids)

@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fedjax_layers import algorithms, data
+from fedjax_layers import data
 from fedjax_layers.data.drift import Phase, schedule
-from fedjax_layers.local_training import Trainer
-from fedjax_layers.ops import ClientAxis
 from fedjax_layers.ops.poison import POISONS, Poison
 from fedjax_layers.simulation.announce import Say, say_nothing
-from fedjax_layers.simulation.attack import bad_clients, corrupted, make_attack, poison_of
+from fedjax_layers.simulation.attack import bad_clients, corrupted, poison_of
+from fedjax_layers.simulation.builder import Builder, sorted_items
 from fedjax_layers.simulation.config import RunConfig
 from fedjax_layers.simulation.early import check_early
 from fedjax_layers.simulation.federation import federation
 from fedjax_layers.simulation.initial import make_start
-from fedjax_layers.simulation.optimizers import client_optimizer, server_optimizer
-from fedjax_layers.simulation.periods import Inputs, Plan, cohort_of, common_start, rounds_per_period
+from fedjax_layers.simulation.periods import Inputs, cohort_of, common_start
+from fedjax_layers.simulation.plan import Plan, rounds_per_period
 from fedjax_layers.simulation.probe import AxisChoice, choose_axis, pinned_axis, recorded_axis
 from fedjax_layers.simulation.remembered import axis_key, recall_axis, remember_axis
 from fedjax_layers.simulation.sampling import Sampling, by_size, everyone, fixed, uniform
@@ -31,59 +30,10 @@ from fedjax_layers.simulation.simulate import make_inputs
 from fedjax_layers.simulation.tasks import make_task
 from fedjax_layers.simulation.team_formation import count_teams, local_updates, run_teams
 from fedjax_layers.simulation.traced import traced_numbers
-from fedjax_layers.types import Algorithm, Task
+from fedjax_layers.types import Task
 
 _MOST_PLACES = 2**27  # of one client's shuffled orders in a round: half a gigabyte
 _COUNTS_LAYERS = ("personal_layers", "head_layers", "fixed_cut")
-
-
-@dataclasses.dataclass(frozen=True)
-class Builder:
-    """``hyper -> Algorithm`` by value: two equal builders share their compiled programs.
-
-    Attributes:
-      task: the model.
-      algorithm: registry name.
-      options: the algorithm's static options, sorted.
-      optimizer: name of the clients' optimiser.
-      server: name of the server's, or ``None``.
-      trainer: the trainer's static fields, sorted.
-      poison: kind of the attack on updates and the layers ``[L]`` that it hits, or ``None``.
-    """
-
-    task: Task
-    algorithm: str
-    options: tuple[tuple[str, Any], ...]
-    optimizer: str
-    server: str | None
-    trainer: tuple[tuple[str, Any], ...]
-    poison: tuple[Poison, tuple[bool, ...]] | None = None
-
-    def on(self, axis: ClientAxis) -> Builder:
-        """The same with clients computed along this axis."""
-        return dataclasses.replace(self, trainer=_items(dict(self.trainer) | {"axis": axis}))
-
-    def make_trainer(self, hyper: Mapping[str, Any]) -> Trainer:
-        """How clients train, with the numbers of ``hyper``."""
-        optimizer = client_optimizer(
-            self.optimizer,
-            hyper["learning_rate"],
-            momentum=hyper["momentum"],
-            weight_decay=hyper["weight_decay"],
-        )
-        decay = hyper["learning_rate_decay"]
-        attack = None if self.poison is None else make_attack(self.task.layers, *self.poison, hyper)
-        fields = dict(self.trainer) | {"attack": attack}
-        return Trainer(self.task, optimizer, step_scale=lambda t: decay ** t.astype(jnp.float32), **fields)
-
-    def __call__(self, hyper: Mapping[str, Any]) -> Algorithm:
-        """The algorithm with the numbers of ``hyper``."""
-        options = dict(self.options) | dict(hyper["options"])
-        if "team_of" in hyper:
-            options["team_of"] = hyper["team_of"]
-        if self.server is not None:
-            options["server_optimizer"] = server_optimizer(self.server, hyper["server_learning_rate"])
-        return algorithms.registry[self.algorithm](self.make_trainer(hyper), **options)
 
 
 class Experiment(NamedTuple):
@@ -213,7 +163,7 @@ def check_numbers(experiment: Experiment, config: RunConfig) -> None:
     builder = experiment.builder
     named = {name: config.algorithm_options[name] for name in experiment.inputs.hyper["options"]}
     counts = {name: value for name, value in named.items() if name not in usual["options"]}
-    dataclasses.replace(builder, options=_items(dict(builder.options) | counts))(hyper)
+    dataclasses.replace(builder, options=sorted_items(dict(builder.options) | counts))(hyper)
 
 
 def _traced_inputs(config: RunConfig, clients: data.ClientData, counts: Collection[str]) -> dict[str, Any]:
@@ -313,7 +263,7 @@ def make_builder(
     static = {k: v for k, v in config.algorithm_options.items() if k not in traced}
     if num_teams is not None:
         static["num_teams"] = num_teams
-    fields = (_items(static), config.optimizer, config.server_optimizer, _items(trainer), poison)
+    fields = (sorted_items(static), config.optimizer, config.server_optimizer, sorted_items(trainer), poison)
     return Builder(task, config.algorithm, *fields)
 
 
@@ -343,7 +293,3 @@ def pick_axis(
         choice = choose_axis(trainer, inputs.key, params, cohort, rounds=rounds, say=say)
         remember_axis(key, choice.record)
     return choice
-
-
-def _items(mapping: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
-    return tuple(sorted(mapping.items()))

@@ -14,17 +14,8 @@ from fedjax_layers.ops import ClientAxis
 from fedjax_layers.simulation.federation import Federation, federation
 from fedjax_layers.simulation.going_on import check_start, go_on
 from fedjax_layers.simulation.history import History
-from fedjax_layers.simulation.periods import (
-    Build,
-    Inputs,
-    Plan,
-    finish_and_keep,
-    finish_period,
-    models_of,
-    rounds_per_period,
-    run_period,
-    start,
-)
+from fedjax_layers.simulation.periods import Build, Inputs, finish_and_keep, finish_period, models_of, run_period, start
+from fedjax_layers.simulation.plan import Plan, rounds_per_period
 from fedjax_layers.simulation.recording import add_finish, add_period
 from fedjax_layers.simulation.sampling import Sampling, Select, everyone, selected
 from fedjax_layers.simulation.sharding import replicate

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
@@ -15,13 +14,11 @@ from fedjax_layers.data import ClientData
 from fedjax_layers.data.team_formation import BLIND, form_teams, given, label_counts, nearest_team
 from fedjax_layers.local_training import train_cohort
 from fedjax_layers.names import defaults_of
+from fedjax_layers.simulation.builder import Builder
 from fedjax_layers.simulation.config import RunConfig, has_teams
 from fedjax_layers.simulation.federation import federation
 from fedjax_layers.simulation.periods import Inputs, common_start
 from fedjax_layers.types import Array, Cohort
-
-if TYPE_CHECKING:
-    from fedjax_layers.simulation.setup import Builder
 
 
 def count_teams(config: RunConfig, clients: ClientData) -> int | None:

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from fedjax_layers.simulation.history import History
-from fedjax_layers.simulation.periods import Build, Inputs, Plan, adapt_period
+from fedjax_layers.simulation.periods import Build, Inputs, adapt_period
+from fedjax_layers.simulation.plan import Plan
 from fedjax_layers.simulation.scoring import scores_under
 from fedjax_layers.simulation.statistics import summarise
 

@@ -3,7 +3,7 @@
 import pytest
 
 from fedjax_layers.simulation.config import RunConfig
-from fedjax_layers.simulation.periods import rounds_per_period
+from fedjax_layers.simulation.plan import rounds_per_period
 from fedjax_layers.simulation.setup import assemble, load_clients
 from fedjax_layers.simulation.sweeps.grid import product, spaced
 from fedjax_layers.simulation.sweeps.widths import Programs

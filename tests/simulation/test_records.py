@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fedjax_layers.simulation import records
+from fedjax_layers.simulation import environment
 from fedjax_layers.simulation.records import RunDirectory, first_difference, to_json
 
 CONFIG = {"algorithm": "fedavg", "seed": 0, "model": {"name": "cnn", "width": 32}, "rates": (0.1, 0.2)}
@@ -261,25 +261,25 @@ def test_the_commit_is_that_of_a_checkout_which_tracks_the_file(tmp_path):
     tracked, stray = tmp_path / "tracked.py", tmp_path / "stray.py"
     tracked.write_text("one")
     stray.write_text("installed into somebody else's checkout")
-    assert records._git_commit(tracked) == (None, None)
+    assert environment._git_commit(tracked) == (None, None)
     git(tmp_path, "init", "-q")
     git(tmp_path, "add", "tracked.py")
     git(tmp_path, "commit", "-q", "-m", "one")
     head = git(tmp_path, "rev-parse", "HEAD")
-    assert records._git_commit(tracked) == (head, False)
-    assert records._git_commit(stray) == (None, None)
+    assert environment._git_commit(tracked) == (head, False)
+    assert environment._git_commit(stray) == (None, None)
     tracked.write_text("two")
-    assert records._git_commit(tracked) == (head, True)
+    assert environment._git_commit(tracked) == (head, True)
 
 
 def test_without_git_there_is_no_commit(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert records.environment()["commit"] is None
+    assert environment.environment()["commit"] is None
 
 
 def test_a_package_that_is_not_there_has_no_version(monkeypatch):
-    monkeypatch.setattr(records, "PACKAGES", ("no-such-package-at-all",))
-    assert records.environment()["versions"]["no-such-package-at-all"] is None
+    monkeypatch.setattr(environment, "PACKAGES", ("no-such-package-at-all",))
+    assert environment.environment()["versions"]["no-such-package-at-all"] is None
 
 
 # Memory and JSON
@@ -287,7 +287,7 @@ def test_a_package_that_is_not_there_has_no_version(monkeypatch):
 
 def test_peak_memory_sees_what_was_held_and_not_the_parent():
     program = (
-        "from fedjax_layers.simulation.records import peak_memory_bytes\n"
+        "from fedjax_layers.simulation.environment import peak_memory_bytes\n"
         "before = peak_memory_bytes()\n"
         "x = bytearray(b'x') * 200_000_000\n"
         "del x\n"
@@ -303,10 +303,10 @@ def test_peak_memory_sees_what_was_held_and_not_the_parent():
 
 def test_peak_memory_is_in_bytes_on_every_platform(monkeypatch):
     usage = type("usage", (), {"ru_maxrss": 3000})
-    monkeypatch.setattr(records.resource, "getrusage", lambda who: usage)
+    monkeypatch.setattr(environment.resource, "getrusage", lambda who: usage)
     for platform, factor in (("darwin", 1), ("freebsd14", 1024)):
-        monkeypatch.setattr(records.sys, "platform", platform)
-        assert records.peak_memory()["host"] == 3000 * factor
+        monkeypatch.setattr(environment.sys, "platform", platform)
+        assert environment.peak_memory()["host"] == 3000 * factor
 
 
 def test_peak_memory_is_the_larger_of_host_and_devices(monkeypatch):
@@ -320,12 +320,12 @@ def test_peak_memory_is_the_larger_of_host_and_devices(monkeypatch):
         Device(None),
         Device({}),
     ]
-    assert records.peak_memory()["device"] is None or jax.default_backend() != "cpu"
+    assert environment.peak_memory()["device"] is None or jax.default_backend() != "cpu"
     monkeypatch.setattr(jax, "local_devices", lambda: devices)
-    assert records.peak_memory()["device"] == (1 << 50) + 5
-    assert records.peak_memory_bytes() == (1 << 50) + 5
+    assert environment.peak_memory()["device"] == (1 << 50) + 5
+    assert environment.peak_memory_bytes() == (1 << 50) + 5
     monkeypatch.setattr(jax, "local_devices", lambda: devices[1:])
-    assert records.peak_memory_bytes() == records.peak_memory()["host"] > 5
+    assert environment.peak_memory_bytes() == environment.peak_memory()["host"] > 5
 
 
 def test_to_json_keeps_types_and_order():

@@ -9,7 +9,7 @@ from fedjax_layers.local_training import Trainer
 from fedjax_layers.ops import ClientAxis
 from fedjax_layers.simulation.compile_clock import compile_clock
 from fedjax_layers.simulation.history import History
-from fedjax_layers.simulation.periods import Plan
+from fedjax_layers.simulation.plan import Plan
 from fedjax_layers.simulation.probe import device_mesh
 from fedjax_layers.simulation.simulate import make_inputs, run_periods, start_state
 from tests import toy

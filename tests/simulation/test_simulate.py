@@ -13,7 +13,7 @@ from fedjax_layers.ops import ClientAxis
 from fedjax_layers.simulation.compile_clock import compile_clock
 from fedjax_layers.simulation.evaluation import evaluate
 from fedjax_layers.simulation.history import History
-from fedjax_layers.simulation.periods import Plan
+from fedjax_layers.simulation.plan import Plan
 from fedjax_layers.simulation.sampling import draw_cohort, everyone, fixed, uniform
 from fedjax_layers.simulation.simulate import check_weights, make_inputs, run_periods, simulate, start_state
 from tests import toy

@@ -13,7 +13,8 @@ from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from fedjax_layers.ops import ClientAxis, map_clients
-from fedjax_layers.simulation.periods import Build, Inputs, Plan, finish_period, run_period, start
+from fedjax_layers.simulation.periods import Build, Inputs, finish_period, run_period, start
+from fedjax_layers.simulation.plan import Plan
 from fedjax_layers.simulation.sharding import replicate
 from fedjax_layers.types import Array
 

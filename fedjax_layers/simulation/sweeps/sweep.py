@@ -14,7 +14,8 @@ from fedjax_layers.data import ClientData
 from fedjax_layers.ops import ClientAxis
 from fedjax_layers.simulation.federation import Federation, federation
 from fedjax_layers.simulation.history import History
-from fedjax_layers.simulation.periods import Build, Plan, rounds_per_period, start_params
+from fedjax_layers.simulation.periods import Build, start_params
+from fedjax_layers.simulation.plan import Plan, rounds_per_period
 from fedjax_layers.simulation.sampling import Sampling, usual_moment
 from fedjax_layers.simulation.simulate import check_rounds, make_inputs
 from fedjax_layers.simulation.sweeps.branches import Branches, Decide, OnEnd

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fedjax_layers.simulation.periods import Plan
+from fedjax_layers.simulation.plan import Plan
 from fedjax_layers.simulation.sweeps import widths
 from fedjax_layers.simulation.sweeps.widths import Programs, choose_width, pinned_width, usable_memory
 from tests import toy

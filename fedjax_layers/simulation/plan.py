@@ -1,0 +1,48 @@
+"""The static part of a run: what is evaluated, how often and when."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from fedjax_layers.ops import ClientAxis
+from fedjax_layers.types import Task
+
+MOST_ROUNDS = 1_000_000  # between two evaluations: what a round leaves waits on the device for the next one
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """The static part of a run: with the same plan, ``build`` and shapes, nothing compiles twice.
+
+    Attributes:
+      task: what is evaluated.
+      eval_every: rounds per period.
+      axis: client axis of the evaluation.
+      moments: ``"trained"``, each client's model after local training and before the server's step, and
+        ``"served"``, after it.
+    """
+
+    task: Task
+    eval_every: int
+    axis: ClientAxis = ClientAxis()
+    moments: tuple[str, ...] = ("trained", "served")
+
+    def __post_init__(self) -> None:
+        if self.eval_every < 1:
+            raise ValueError(f"eval_every: expected at least 1 round, got {self.eval_every}")
+        unknown = [m for m in self.moments if m not in ("trained", "served")]
+        if unknown:
+            raise ValueError(f"moments: expected 'trained' and 'served', got {unknown[0]!r}")
+
+
+def rounds_per_period(eval_every: int, rounds: int) -> int:
+    """Rounds between two evaluations of a run of so many rounds; the last one is always evaluated.
+
+    Raises:
+      ValueError: there are none, or more than can be recorded at once.
+    """
+    if eval_every < 1:
+        raise ValueError(f"eval_every: expected at least 1 round, got {eval_every}")
+    if min(eval_every, rounds) > MOST_ROUNDS:
+        raise ValueError(f"eval_every: expected at most {MOST_ROUNDS} rounds, got {eval_every}")
+    return max(1, min(eval_every, rounds))
