@@ -16,7 +16,7 @@ _SHOWN = {
     "accuracy": "accuracy",
     "balanced_accuracy": "balanced accuracy",
     "mcc": "MCC",
-    "auroc": "AUROC",
+    "roc_auc": "AUROC",
     "concordance": "C-index",
     "r2": "R²",
     "mae": "MAE",

@@ -14,7 +14,7 @@ from fedjax_layers.scoring.ratio import ratio
 from fedjax_layers.types import Array
 
 COUNTED = ("accuracy", "macro_f1", "weighted_f1", "balanced_accuracy", "mcc")  # those of a confusion matrix
-RANKED = ("auroc", "auprc")  # those that need the order of all of a client's outputs
+RANKED = ("roc_auc", "average_precision")  # those that need the order of all of a client's outputs
 BY_CLASS = ("class_recall", "class_precision", "class_f1")  # those with an axis of classes
 
 

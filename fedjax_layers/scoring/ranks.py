@@ -41,7 +41,7 @@ def rank_scores(scores: Array, labels: Array, mask: Array) -> dict[str, Array]:
       mask: ``[n]`` bool, which rows are real.
 
     Returns:
-      ``auroc`` and ``auprc``, ``[]`` each, NaN where all real rows are of one class, or there is none.
+      ``roc_auc`` and ``average_precision``, ``[]`` each, NaN where all real rows are of one class, or there is none.
 
     Source: Fawcett 2006 (ROC as a rank statistic); Davis and Goadrich 2006, average precision without interpolation.
     """
@@ -55,8 +55,8 @@ def rank_scores(scores: Array, labels: Array, mask: Array) -> dict[str, Array]:
     own, others = (x.sum(1).astype(scores.dtype) for x in (positive, negative))
     there = own * others > 0
     found = jnp.stack([1 - ratio(beaten, 2 * own * others), ratio(precision, own), jnp.ones_like(own)])
-    auroc, auprc, classes_there = jnp.where(there, found, 0).sum(1)
-    return {"auroc": auroc / classes_there, "auprc": auprc / classes_there}  # 0 / 0 is NaN
+    area, precision, classes_there = jnp.where(there, found, 0).sum(1)
+    return {"roc_auc": area / classes_there, "average_precision": precision / classes_there}  # 0 / 0 is NaN
 
 
 def _count(scores: Array, positive: Array, negative: Array) -> tuple[Array, Array]:

@@ -8,7 +8,7 @@ from sklearn import metrics
 
 from fedjax_layers.scoring import class_log_odds, rank_scores
 
-NAMES = {"auroc": metrics.roc_auc_score, "auprc": metrics.average_precision_score}
+NAMES = {"roc_auc": metrics.roc_auc_score, "average_precision": metrics.average_precision_score}
 
 
 def ours(logits, labels, mask=None):
@@ -48,7 +48,9 @@ def test_rows_outside_the_mask_and_nan_outputs():
     mask = np.arange(30) % 3 > 0
     hidden = np.where(mask[:, None], logits, 50.0)
     assert ours(hidden, labels, mask) == pytest.approx(theirs(logits[mask], labels[mask]), rel=1e-5)
-    assert ours(np.full((6, 2), np.nan), [0, 1, 0, 1, 0, 0]) == pytest.approx({"auroc": 0.5, "auprc": 2 / 6})
+    assert ours(np.full((6, 2), np.nan), [0, 1, 0, 1, 0, 0]) == pytest.approx(
+        {"roc_auc": 0.5, "average_precision": 2 / 6}
+    )
     for nothing in (ours(logits, labels, np.zeros(30, bool)), ours(logits, np.full(30, 2))):
         assert np.isnan(list(nothing.values())).all()
 

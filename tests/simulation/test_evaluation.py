@@ -54,7 +54,7 @@ def by_sklearn(task, params, pool, rows):
     found["loss"] = np.mean(np.log(np.exp(logits).sum(1)) - logits[np.arange(len(y)), y])
     share = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
     two_sided = [s for s in present if len(present) > 1]
-    for name, fn in {"auroc": metrics.roc_auc_score, "auprc": metrics.average_precision_score}.items():
+    for name, fn in {"roc_auc": metrics.roc_auc_score, "average_precision": metrics.average_precision_score}.items():
         found[name] = np.mean([fn(y == s, share[:, s]) for s in two_sided]) if two_sided else np.nan
     return found
 
