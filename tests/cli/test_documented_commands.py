@@ -67,7 +67,7 @@ def test_a_documented_command_is_one(page, line, tmp_path):
         json.dumps([{"mu": 0.1, "algorithm": "fedprox"}, {"mu": 1, "algorithm": "fedprox"}] * 2)
     )
     words = shlex.split(line)
-    if not set(words) - {"run", "data", "--help"}:
+    if "--help" in words or not set(words) - {"run", "data"}:
         assert cli(*words).code == 0
         return
     options = parse(words)

@@ -46,7 +46,7 @@ def test_statistics_after_some_steps_are_the_exponential_average_of_the_batches(
     """At rate 0 the weights stand still, so that every batch's statistics can be computed beforehand."""
     task = batch_norm_toy.make_task()
     params, pool = start_of(task), toy.make_pool()
-    trainer = toy.make_trainer(task, optimizer=optax.sgd(0.0), epochs=2)
+    trainer = toy.make_trainer(task, optimizer=optax.sgd(0.0), epochs=2, min_batch=1)
     key, client = jax.random.key(4), 0  # nine examples: batches of 4, 4 and 1, twice
     result = train_cohort(trainer, key, toy.make_cohort([client], pool), server=params)
     expected = {name: dict(leaves) for name, leaves in toy.to_numpy(params).items()}

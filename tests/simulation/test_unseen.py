@@ -99,7 +99,7 @@ def test_their_examples_change_nothing_for_the_seen(clients, fedavg, adaptation,
     one, history, *_ = fedavg if algorithm == "fedavg" else adaptation
     other, changed = run(config_of(algorithm), other_examples(clients))
     for name, values in history.evaluations.items():
-        before, after = (x[:, SEEN] if x.ndim == 2 else x for x in (values, changed.evaluations[name]))
+        before, after = (x[:, SEEN] if x.ndim >= 2 else x for x in (values, changed.evaluations[name]))
         np.testing.assert_array_equal(before, after, err_msg=name)
     jax.tree.map(np.testing.assert_array_equal, history.rounds, changed.rounds)
     for field in ("personal", "global", "pooled", "moments", "fairness_variance"):

@@ -51,9 +51,9 @@ def test_specs(text, values, is_range):
 
 
 def test_intervals():
-    assert parse_ends("x", "1e-3:1:log") == (Ends(1e-3, 1.0, True), True)
-    assert parse_ends("x", "0:1") == (Ends(0.0, 1.0), True)
-    assert parse_ends("x", "a,b") == (["a", "b"], False)
+    assert parse_ends("x", "1e-3:1:log") == (Ends(1e-3, 1.0, True), True, True)
+    assert parse_ends("x", "0:1") == (Ends(0.0, 1.0), True, False)
+    assert parse_ends("x", "a,b") == (["a", "b"], False, False)
 
 
 @pytest.mark.parametrize(
