@@ -9,7 +9,7 @@ import sys
 import warnings
 from collections.abc import Iterator, Sequence
 
-from fedjax_layers.cli.interrupt import INTERRUPTED, graceful_interrupt
+from fedjax_layers.cli.interrupt import INTERRUPTED, Interrupt, graceful_interrupt
 from fedjax_layers.cli.status import Status, make_console
 
 _LONG = ("run", "compare", "sweep", "pretrain")  # commands that say what they are at from the start
@@ -21,19 +21,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     console = make_console()
     try:
-        with graceful_interrupt(console, grace=0), Status(console) as status, _warnings_in_a_line():
-            return _command(arguments, status)
+        with graceful_interrupt(console, grace=0) as interrupt, Status(console) as status, _warnings_in_a_line():
+            return _command(arguments, status, interrupt)
+    except BrokenPipeError:  # whoever reads, `head` say, has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python's own flush at its end would fail too
+        return 0
     except KeyboardInterrupt:  # before the first round, or the second Ctrl-C of a run
         print("fedjax-layers: interrupted", file=sys.stderr)  # noqa: T201
         return INTERRUPTED
 
 
-def _command(arguments: Sequence[str], status: Status) -> int:
+def _command(arguments: Sequence[str], status: Status, interrupt: Interrupt) -> int:
     if (len(arguments) > 1 and arguments[0] in _LONG and not _HELP & set(arguments)) or arguments == ["compare"]:
         status.say("starting")
-    _one_device_per_core()
-    from fedjax_layers.cli.arguments import parse  # noqa: PLC0415  (after the number of devices is set)
-    from fedjax_layers.cli.usage import UsageError  # noqa: PLC0415
+    with interrupt.held():
+        _one_device_per_core()
+        from fedjax_layers.cli.arguments import parse  # noqa: PLC0415  (after the number of devices is set)
+        from fedjax_layers.cli.usage import UsageError  # noqa: PLC0415
 
     try:
         options = parse(arguments)
@@ -41,7 +45,10 @@ def _command(arguments: Sequence[str], status: Status) -> int:
         if hasattr(options, "compilation_cache"):
             _keep_programs(options.compilation_cache)
         # Only what this command needs is imported: a refusal should not wait for the others.
-        code: int = importlib.import_module(f"fedjax_layers.cli.{options.command}").command(options)
+        with interrupt.held():
+            module = importlib.import_module(f"fedjax_layers.cli.{options.command}")
+        code: int = module.command(options)
+        sys.stdout.flush()
         return code
     except SystemExit as done:  # help was asked for
         return int(done.code or 0)

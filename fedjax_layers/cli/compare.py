@@ -11,7 +11,7 @@ import jax
 
 from fedjax_layers.algorithms import registry
 from fedjax_layers.cli.arguments import config_of
-from fedjax_layers.cli.display import cut_lines, team_lines
+from fedjax_layers.cli.display import HEADLINES, cut_lines, team_lines
 from fedjax_layers.cli.given import refuse_unused
 from fedjax_layers.cli.interrupt import Interrupt, graceful_interrupt
 from fedjax_layers.cli.resume import MAY_DIFFER, is_resumed, resumed_config, resumed_content
@@ -184,10 +184,13 @@ def difference_lines(differences: Mapping[str, Mapping[str, Any]], metric: str, 
         return [f"Differences are undecided: one seed has no interval, and a claim takes {FEWEST_SEEDS} (--seeds)."]
     better, worse = ("lower", "higher") if metric in LOWER_IS_BETTER else ("higher", "lower")
     lines = []
+    bases = list(differences)
     for base, others in differences.items():
         for name, found in others.items():
+            if name in bases[: bases.index(base)]:
+                continue  # told the other way round
             told = f"{_interval(found)}: {_verdict(found, seeds, better, worse)}"
-            lines.append(f"Difference in {metric} of {name} to {base}: {told}.")
+            lines.append(f"{HEADLINES[metric]} of {name} minus that of {base}: {told}.")
     return lines
 
 

@@ -138,7 +138,7 @@ def _report(clients: data.ClientData, console: Console) -> None:
         f"Partition: {scheme.get('scheme')} {scheme.get('params', {})}, seed {scheme.get('seed')}", soft_wrap=True
     )
     if scheme.get("own_test"):
-        console.print(f"Test splits: {scheme['own_test']:,} examples are those that the data set apart for testing")
+        console.print(f"Test splits: {scheme['own_test']:,} examples come from the test part of the data")
     if clients.num_clients <= _MOST_ROWS:
         console.print(_per_client(clients, counts, strata))
     console.print(

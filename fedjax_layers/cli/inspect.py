@@ -41,6 +41,9 @@ def _read(folder: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """The summary and the clients' arrays of a run directory."""
     if not folder.is_dir():
         raise ValueError(f"folder: expected a run directory, found none at {folder}")
+    runs = sorted(folder.glob("*/seed-*/clients.npz"))
+    if runs and not (folder / "clients.npz").is_file():
+        raise ValueError(f"folder: expected one run, got a comparison; its runs are folders like {runs[0].parent}")
     for name in ("summary.json", "clients.npz"):
         if not (folder / name).is_file():
             raise ValueError(f"folder: expected a finished run with {name}, found none in {folder}")

@@ -30,6 +30,7 @@ class Interrupt:
         self.grace = grace
         self._console = console
         self._heard = self._handled = 0
+        self._held = False
         self._open = True
 
     @property
@@ -40,6 +41,17 @@ class Interrupt:
     def __call__(self, number: int, frame: FrameType | None) -> None:
         """The signal handler, in the main thread."""
         self._handled += 1
+        if self._handled > self.grace and not self._held:
+            raise KeyboardInterrupt
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Inside the block a signal waits for its end: an extension module that is starting would die of it."""
+        self._held = True
+        try:
+            yield
+        finally:
+            self._held = False
         if self._handled > self.grace:
             raise KeyboardInterrupt
 

@@ -71,6 +71,8 @@ def run_config(options: argparse.Namespace, config: RunConfig, name: str) -> int
     if summary["clients"] <= MOST_CLIENTS and summary["personal"] is not None:
         clients = client_table(directory.read_clients(), summary["moment"], summary["selection"], width)
         print_table(status.console, clients)
+    if summary["personal"] is not None and not np.isfinite(summary["personal"]["loss"]["mean"]):
+        status.console.print("Diverged: the mean loss over clients is not finite.")
     for line in (*team_lines(summary), *cut_lines(summary), f"Run directory: {folder}"):
         status.console.print(line, soft_wrap=True)
     return 0

@@ -40,6 +40,16 @@ def environment() -> dict[str, Any]:
     }
 
 
+def free_memory() -> int | None:
+    """Bytes that are free now, of one accelerator, or on a CPU of the host; ``None`` if nobody tells."""
+    stats = jax.local_devices()[0].memory_stats() or {}
+    if "bytes_limit" in stats:
+        return int(stats["bytes_limit"] - stats.get("bytes_in_use", 0))
+    told = Path("/proc/meminfo")
+    lines = told.read_text(encoding="utf-8").splitlines() if told.exists() else []
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), None)
+
+
 def peak_memory() -> dict[str, int | None]:
     """Most memory this process has held so far: ``host`` bytes, and ``device`` bytes (``None`` if not told).
 

@@ -99,7 +99,7 @@ class RunDirectory:
         if not folder.exists() or _is_empty(folder):
             return
         if not resume:
-            raise ValueError(f"{folder}: the folder is not empty; resume its run, or choose another folder")
+            raise ValueError(f"{folder}: the folder is not empty; resume its run (--resume), or choose another folder")
         if config is None:
             return
         before, now = as_asked(cls(folder).read("config")), as_asked(to_json(config))

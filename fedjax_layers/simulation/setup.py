@@ -18,6 +18,7 @@ from fedjax_layers.simulation.attack import bad_clients, corrupted, poison_of
 from fedjax_layers.simulation.builder import Builder, sorted_items
 from fedjax_layers.simulation.config import RunConfig
 from fedjax_layers.simulation.early import check_early
+from fedjax_layers.simulation.environment import free_memory
 from fedjax_layers.simulation.federation import federation
 from fedjax_layers.simulation.initial import make_start
 from fedjax_layers.simulation.periods import Inputs, cohort_of, common_start
@@ -121,7 +122,7 @@ def _design(config: RunConfig, clients: data.ClientData, counts: Collection[str]
     """The run's parts on data that an attack has changed already; what does not fit is refused."""
     _check_patience(config, clients)
     task = make_task(config, clients)
-    _check_layers(config, task)
+    _check_model(config, task)
     phases = make_phases(config, clients)
     sampling = make_sampling(config, clients)
     num_teams = count_teams(config, clients)
@@ -157,7 +158,7 @@ def check_numbers(experiment: Experiment, config: RunConfig) -> None:
 
     Traced, a number is not looked at: the algorithm is built once with whole numbers as they are.
     """
-    _check_layers(config, experiment.builder.task)
+    _check_model(config, experiment.builder.task)
     usual = traced_numbers(config)
     hyper = experiment.inputs.hyper | usual
     builder = experiment.builder
@@ -198,7 +199,12 @@ def _check_patience(config: RunConfig, clients: data.ClientData) -> None:
         raise ValueError(f"patience: expected clients with validation examples, got none with {config.patience}")
 
 
-def _check_layers(config: RunConfig, task: Task) -> None:
+def _check_model(config: RunConfig, task: Task) -> None:
+    """Refuse a model that is larger than the memory, and more layers than it has."""
+    needed, free = sum(task.layers.bytes), free_memory()
+    if free is not None and needed > free:
+        found = f"{config.model_name} of {sum(task.layers.sizes):,} parameters, {needed / 1e9:,.3g} GB"
+        raise ValueError(f"model: expected one that fits into the free {free / 1e9:.3g} GB, got {found}")
     most = task.layers.num_layers
     for name in _COUNTS_LAYERS:
         value = config.algorithm_options.get(name)

@@ -4,7 +4,7 @@ import pytest
 
 from fedjax_layers.cli.compare import difference_lines
 from fedjax_layers.simulation.records import RunDirectory
-from tests.cli.command import SMALL, cli, contents
+from tests.cli.command import SMALL, assert_refused, cli, contents
 
 NAMES = ("local", "fedavg", "fedper")
 
@@ -56,9 +56,14 @@ def test_paired_differences_are_told_with_their_intervals_and_what_they_decide(c
     assert one["mean"] == pytest.approx((each[0] - each[2] + each[1] - each[3]) / 2)
     assert one["low"] < one["mean"] < one["high"]
     assert (one["seeds"], one["undecided"]) == (2, True)
-    line = f"Difference in macro_f1 of fedper to local: {one['mean']:+.3f}, 95 % interval {one['low']:+.3f} to "
+    line = f"macro-F1 of fedper minus that of local: {one['mean']:+.3f}, 95 % interval {one['low']:+.3f} to "
     assert line in outcome.out
-    assert outcome.out.count("over 2 paired seeds: undecided, fewer than 10 seeds.") == 4
+    assert outcome.out.count("over 2 paired seeds: undecided, fewer than 10 seeds.") == 3, "each pair once"
+
+
+def test_inspecting_a_comparison_tells_where_its_runs_are(compared):
+    folder, _ = compared
+    assert_refused(cli("inspect", folder), "expected one run, got a comparison", str(folder / "fedavg" / "seed-5"))
 
 
 DECIDED = [

@@ -80,4 +80,5 @@ def test_a_refusal_waits_for_nothing_heavy(tmp_path):
     )
     for command in (["run", "fedavg"], ["compare"]):
         line = [sys.executable, "-c", code, *command, "--out", str(tmp_path)]
-        assert subprocess.run(line, capture_output=True, text=True, check=True).stdout == "2 []\n"
+        said = subprocess.run(line, capture_output=True, text=True, check=True).stdout
+        assert said.splitlines()[-1] == "2 []", "before it a busy machine may say that it is starting"

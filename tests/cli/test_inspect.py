@@ -2,6 +2,9 @@
 
 import csv
 import io
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -52,3 +55,13 @@ def test_what_is_no_finished_run_is_refused(run, tmp_path):
     assert_refused(cli("inspect", tmp_path), "folder: ", "expected a finished run with summary.json")
     assert_refused(cli("inspect", folder, "--moment", "traned"), "moment: ", "did you mean 'trained'?")
     assert_refused(cli("inspect", folder, "--rounds", "3"), "inspect: expected no flags but its own")
+
+
+def test_a_reader_that_stops_early_is_no_error(run):
+    folder, _ = run
+    code = f"import sys; from fedjax_layers.cli import main; sys.exit(main(['inspect', {str(folder)!r}, '--csv']))"
+    read, write = os.pipe()
+    os.close(read)  # as `head` does when it has had enough
+    found = subprocess.run([sys.executable, "-c", code], stdout=write, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(write)
+    assert (found.returncode, found.stderr) == (0, "")

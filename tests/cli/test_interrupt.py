@@ -139,3 +139,19 @@ def test_an_interruption_is_answered_at_once_though_the_main_thread_does_not_hea
     assert busy.wait(10) == 130
     busy.stdout.close()
     overdue.cancel()
+
+
+def test_a_signal_waits_for_imports_to_end():
+    reached = []
+
+    def importing():
+        with graceful_interrupt(Console(), grace=0) as interrupt:
+            with interrupt.held():
+                os.kill(os.getpid(), signal.SIGINT)
+                time.sleep(0.01)
+                reached.append("the end of the imports")
+            reached.append("what follows")
+
+    with pytest.raises(KeyboardInterrupt):
+        importing()
+    assert reached == ["the end of the imports"]

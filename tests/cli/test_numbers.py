@@ -82,3 +82,11 @@ def test_grids_of_python_are_bounded_too():
         product(a=range(1000), b=range(1000), c=range(1000))
     with pytest.raises(ValueError, match="range: expected at most 100000 numbers, got 2000000000"):
         spaced(0, 1, LARGE)
+
+
+def test_a_model_larger_than_the_memory_is_refused_before_it_is_made(tmp_path):
+    flags = ["--dataset", "heart", "--rounds", 2, "--client-width", 1, "--hidden", 2_000_000_000]
+    outcome = cli("run", "fedper", *flags, "--out", tmp_path / "run")
+    assert outcome.code == 2
+    assert "model: expected one that fits into the free" in outcome.err
+    assert not (tmp_path / "run").exists()

@@ -70,6 +70,7 @@ def test_personal_models_are_kept_as_they_were_scored(tmp_path, algorithm):
     for split in ("val", "test"):
         scored = history.scores("served", "last", split)["accuracy"]
         np.testing.assert_allclose(accuracies(task, clients, personal, split), scored, rtol=1e-6)
+    assert path.stat().st_mode == (tmp_path / "run" / "summary.json").stat().st_mode, "who may read one may read both"
     one = load_stacked_params(path, task.layers, row=2)
     jax.tree.map(lambda x, xs: np.testing.assert_array_equal(x, xs[2]), one, personal)
     has_global = (tmp_path / "run" / "model.safetensors").exists()

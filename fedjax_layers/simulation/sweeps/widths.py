@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 
+from fedjax_layers.simulation.environment import free_memory
 from fedjax_layers.simulation.periods import Inputs
 from fedjax_layers.simulation.sweeps.programs import Program
 
@@ -95,13 +95,11 @@ def choose_width(
 
 def usable_memory() -> int | None:
     """Bytes that one device may take, of those that are free now; ``None`` if nobody tells."""
-    devices = jax.local_devices()
-    stats = devices[0].memory_stats() or {}
-    if "bytes_limit" in stats:
-        return int(_SHARE_OF_MEMORY * (stats["bytes_limit"] - stats.get("bytes_in_use", 0)))
-    lines = Path("/proc/meminfo").read_text(encoding="utf-8").splitlines() if Path("/proc/meminfo").exists() else []
-    free = next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), None)
-    return None if free is None else int(_SHARE_OF_MEMORY * free / len(devices))
+    free = free_memory()
+    if free is None:
+        return None
+    shared_by = jax.local_device_count() if jax.default_backend() == "cpu" else 1
+    return int(_SHARE_OF_MEMORY * free / shared_by)
 
 
 def _filled(program: Program, runs: Sequence[Inputs]) -> Any:

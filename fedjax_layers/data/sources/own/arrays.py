@@ -134,7 +134,8 @@ def _kept(inputs: np.ndarray, missing: Missing) -> np.ndarray:
         return np.arange(len(inputs))
     gaps = np.isnan(inputs).any(axis=tuple(range(1, inputs.ndim)))
     if missing == "error" and gaps.any():
-        raise ValueError(f"{_entry(inputs, int(gaps.argmax()), np.isnan)}: expected a number, got NaN (see missing)")
+        place = _entry(inputs, int(gaps.argmax()), np.isnan)
+        raise ValueError(f"{place}: expected a number, got NaN; missing (--missing) says what becomes of them")
     return np.flatnonzero(~gaps) if missing == "drop" else np.arange(len(inputs))
 
 

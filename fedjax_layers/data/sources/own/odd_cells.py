@@ -33,8 +33,8 @@ def why_refused(table: Table, name: str) -> str:
     numbers = {text for text in counts if _NUMBER.fullmatch(text)} - dates
     near = {text for text in counts if _NEAR.fullmatch(text)} - dates - numbers
     way_out = (
-        f"write it as 1234.5, list it in missing_values if it says that nothing is known, or make a category of each "
-        f"value with kinds={name + ':category'!r}"
+        f"write it as 1234.5, list it in missing_values (--missing-values) if it says that nothing is known, or make "
+        f"a category of each value with kinds={name + ':category'!r} (--kinds)"
     )
 
     def rows(texts: set[str]) -> int:
@@ -47,7 +47,7 @@ def why_refused(table: Table, name: str) -> str:
         odd = set(counts) - numbers
         return _first(table, name, odd, "a number", rows(odd), way_out)
     if 2 * rows(dates) > total:
-        leave = f"a list of features can leave it out, and kinds={name + ':category'!r} makes a category of each value"
+        leave = f"a list of features can leave it out, and kinds={name + ':category'!r} (--kinds) makes categories"
         return _first(table, name, dates, "a number or a category", rows(dates), leave, "the date ")
     return ""
 

@@ -173,7 +173,7 @@ def _kept_rows(table: Table, gaps: dict[str, np.ndarray], needed: set[str], miss
         name = min(refused, key=lambda n: int(refused[n].argmax()))
         raise ValueError(
             f"{table.where(int(refused[name].argmax()), name)}: expected a value, found none "
-            f"({int(refused[name].sum())} in this column; see missing)"
+            f"({int(refused[name].sum())} in this column); missing (--missing) says what becomes of them"
         )
     return np.arange(len(table))
 
