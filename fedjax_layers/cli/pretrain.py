@@ -17,7 +17,7 @@ _OF_A_FEDERATION = (
     *("clients", "partition", "partition_seed", "unseen", "drift", "cohort", "sampling", "weighting"),
     *("server_optimizer", "attack", "team_formation", "team_of"),
 )
-_DECIDED = ("keep_optimizer", "save_model", "reserved")
+_DECIDED = ("keep_optimizer", "save_model", "reserved", "selection")
 
 
 def command(options: argparse.Namespace) -> int:
@@ -38,6 +38,7 @@ def central_config(options: argparse.Namespace) -> RunConfig:
     """
     refuse_given(options, (*_OF_A_FEDERATION, *_DECIDED), "pretrain")
     one: dict[str, Any] = {"clients": 1, "partition": "iid", "keep_optimizer": True, "save_model": True}
+    one["selection"] = "last"  # the model that is saved is the one that is scored
     config = config_of(options, "fedavg", **one)
     refuse_unused(options, [config])
     own = {"reserve": USUAL_RESERVE} | dict(config.data_options) | {"reserved": True}
