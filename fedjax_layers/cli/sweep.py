@@ -10,6 +10,8 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from rich.filesize import decimal
+
 from fedjax_layers.cli.arguments import config_of
 from fedjax_layers.cli.given import refuse_unused
 from fedjax_layers.cli.interrupt import graceful_interrupt
@@ -234,6 +236,6 @@ def _how(record: Mapping[str, Any]) -> str:
     )
     seconds = record.get("seconds_per_run", {})
     measured = ", ".join(f"{1000 * float(s):.3g} ms at {width}" for width, s in seconds.items())
-    usable = f" of {record['usable_bytes'] / 1e9:.3g}" if record["usable_bytes"] else ""
-    memory = f"{record['memory_bytes'] / 1e9:.3g}{usable} GB a device"
+    usable = f" of {decimal(record['usable_bytes'])}" if record["usable_bytes"] else ""
+    memory = f"a device needs {decimal(record['memory_bytes'])}{usable}"
     return f"{several} ({record['how']}{': per run ' + measured if len(seconds) > 1 else ''}); {memory}"
