@@ -184,7 +184,7 @@ def test_results_of_another_grid_are_refused_and_kept(tmp_path):
     other = (*SWEEP, "--vary", "mu=0,2", "--out", "there")
     assert_refused(cli(*other, "--resume"), "cannot resume, field 'runs.1.setting.mu' differs: the run has 1")
     assert_refused(cli(*other), "there: the folder is not empty")
-    assert_refused(cli("run", "fedprox", *SMALL, "--out", "there", "--resume"), "expected one run to go on with")
+    assert_refused(cli("run", "fedprox", *SMALL, "--out", "there", "--resume"), "expected one run, found several")
     assert contents(tmp_path / "there") == before
     assert_refused(cli("merge", "nowhere", "--out", "joined"), "nowhere: not a run directory")
     assert_refused(cli("merge", "there", "--out", "there"), "there: the folder is not empty")
