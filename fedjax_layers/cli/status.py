@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from typing import Any
@@ -19,10 +18,10 @@ _LOOK_SECONDS = 0.1
 
 
 def make_console() -> Console:
-    """A console as wide as the terminal, or as COLUMNS says; other files and pipes get room for the whole table."""
+    """A console as wide as the terminal; files and pipes get room for the whole table."""
     plain: Any = {"highlight": False, "markup": False, "emoji": False}  # names of files and clients stay as they are
     console = Console(**plain)
-    return console if console.is_terminal or "COLUMNS" in os.environ else Console(**plain, width=110)
+    return console if console.is_terminal else Console(**plain, width=110)
 
 
 def print_table(console: Console, found: Fitted) -> None:
