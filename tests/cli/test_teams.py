@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from fedjax_layers.data.partitions import consecutive_teams
+from fedjax_layers.simulation.config import RunConfig
 from fedjax_layers.simulation.records import RunDirectory
 from tests.cli.command import cli
 from tests.cli.test_bad_input import assert_refused
@@ -51,7 +52,8 @@ def test_a_comparison_gives_teams_to_those_that_have_some(tmp_path):
     read = [RunDirectory(tmp_path / "c" / name / "seed-0") for name in ("fedavg", "permfl")]
     configs = [run.read("config") for run in read]
     assert [c["team_formation"] for c in configs] == [None, "by_labels"]
-    assert [c["team_options"] for c in configs] == [{}, {"distance": "total_variation", "size_ratio": 1.0}]
+    asked = [RunConfig.from_mapping(c).team_options for c in configs]
+    assert asked == [{}, {"distance": "total_variation", "size_ratio": 1.0}]
     assert [run.read("summary")["team_sizes"] for run in read] == [None, [4, 4]]
     assert "Team models of permfl, 2 teams: macro-F1" in outcome.out
     assert "Team models of fedavg" not in outcome.out
