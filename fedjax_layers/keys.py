@@ -14,3 +14,7 @@ NEIGHBOURS = 0x8000_0008  # of a round's key: the models that FedFomo sends to a
 OPTIMIZER = 0x8000_000A  # of a client's key: the random numbers of its optimiser
 SERVER_OPTIMIZER = 0x8000_000B  # of a round's key: those of the server's optimiser
 ATTACK = 0x8000_0009  # of a client's key: the noise of its poison; of the run's seed: which clients are bad
+BLOCKS = 0x8000_000C  # of a round's key: the blocks that FedTLU's random control updates
+TEAM_ROUNDS = 0x8000_000D  # of a round's key: the keys of its team rounds, into which clients are folded again
+PARTICIPATION = 0x8000_000E  # of a round's key: the teams that take part; of a team round's: the devices
+RETAINED = 0x8000_000F  # of the key of an algorithm's state: the layers that stay with a client at random

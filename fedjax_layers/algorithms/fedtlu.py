@@ -11,6 +11,7 @@ import numpy as np
 import optax
 from flax import struct
 
+from fedjax_layers import keys
 from fedjax_layers.algorithms.numbers import numbers_for_all
 from fedjax_layers.algorithms.sharing import SharingState, init_sharing, local_phase, round_info, server_step
 from fedjax_layers.local_training import Trainer
@@ -182,7 +183,8 @@ def fedtlu(
         due = old.round % score_every == 0
         known = state.selected
         if not looks:
-            known = jnp.where(due, blocks.mask(blocks.without_update(jax.random.fold_in(key, 1), old.round)), known)
+            chance = jax.random.fold_in(key, keys.BLOCKS)
+            known = jnp.where(due, blocks.mask(blocks.without_update(chance, old.round)), known)
         trainable = (known | (due & looks))[of_layer] if freeze_clients else None
         result = local_phase(trainer, key, old, cohort, None, trainable=trainable)
         mean = weighted_mean(result.params, cohort.weight, old.server)

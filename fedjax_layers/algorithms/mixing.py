@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
+from fedjax_layers import keys
 from fedjax_layers.algorithms.novel import with_mean
 from fedjax_layers.algorithms.rule_learning import learn, learn_common, pulled_back_update
 from fedjax_layers.algorithms.sharing import one_by_one, put_clients, take_clients, take_note
@@ -53,6 +54,7 @@ class MixingState:
     Attributes:
       round: ``[]`` int32, rounds with a client.
       common: params of a shared rule and its optimiser's state, or ``()``.
+      chance: ``[]`` uint32, seed of the layers that stay at random, or ``()``.
       pool: the models that are mixed, leaves ``[C, ...]``.
       own: each client's latest model ``[C, ...]`` where the pool may be behind it, else ``()``.
       rules: params of the clients' rules, leaves ``[C, ...]``, or ``()``.
@@ -64,6 +66,7 @@ class MixingState:
 
     round: Array
     common: Any
+    chance: Any
     pool: Params = per_client()
     own: Any = per_client()
     rules: Any = per_client()
@@ -122,6 +125,7 @@ class Mixing:
         pool = copies(params, num)
         if not self.same_start:
             pool = jax.vmap(lambda c: self.trainer.task.init(jax.random.fold_in(model_key, c)))(jnp.arange(num))
+        chance = jax.random.bits(jax.random.fold_in(key, keys.RETAINED), dtype=jnp.uint32)
         common: Any = ()
         rules: Any = ()
         rules_opt: Any = ()
@@ -137,6 +141,7 @@ class Mixing:
         return MixingState(
             round=jnp.int32(0),
             common=common,
+            chance=chance if self.retain == "random" else (),
             pool=pool,
             own=pool if self.retains and not self.upload_retained else (),
             rules=rules,
@@ -176,8 +181,8 @@ class Mixing:
         place = jnp.arange(num, dtype=alpha.dtype)
         if self.retain == "last":
             scores = jnp.broadcast_to(place[None], alpha.shape[:2])
-        elif self.retain == "random":  # by round and client alone, so that what is served is what the next round does
-            key = jax.random.fold_in(jax.random.key(0), state.round)
+        elif self.retain == "random":  # by the state alone, so that what is served is what the next round does
+            key = jax.random.fold_in(jax.random.key(state.chance), state.round)
             scores = jax.vmap(lambda c: jax.random.uniform(jax.random.fold_in(key, c), (num,), alpha.dtype))(ids)
         else:
             own = jnp.take_along_axis(alpha, ids[:, None, None], axis=2)[..., 0]

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from fedjax_layers import keys
 from fedjax_layers.algorithms.novel import welcoming, with_one
 from fedjax_layers.algorithms.sharing import put_clients, take_clients, take_note
 from fedjax_layers.algorithms.stacked import copies, where_rows
@@ -94,8 +95,8 @@ def tiered_round(
 
     Args:
       trainer: how devices train in one team round.
-      key: the round's; team round k uses ``fold_in(key, k)``, and the key itself draws the devices' shuffles where
-        they train by steps.
+      key: the round's; team round k uses ``fold_in(fold_in(key, TEAM_ROUNDS), k)``, and the key itself draws the
+        devices' shuffles where they train by steps.
       state: before the round.
       cohort: the devices that are present.
       tiers: teams and participation.
@@ -117,9 +118,10 @@ def tiered_round(
     # By steps, a device walks on through one shuffle of its examples; by epochs, each team round shuffles anew.
     orders = draw_orders(trainer, key, cohort) if trainer.goes_by_steps else None
     steps = trainer.num_steps(cohort.train.count, cohort.ids)
+    team_rounds_key = jax.random.fold_in(key, keys.TEAM_ROUNDS)
 
     def team_round(k: Array, carry: _Carry) -> _Carry:
-        round_key = jax.random.fold_in(key, k)
+        round_key = jax.random.fold_in(team_rounds_key, k)
         active = devices_that_take_part(round_key, tiers, origin, present & met[origin], cohort.ids, k)
         here = dataclasses.replace(cohort, weight=jnp.where(active, cohort.weight, 0))
         walk = None if orders is None else (orders, k * steps)

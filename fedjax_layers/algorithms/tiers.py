@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from fedjax_layers import keys
 from fedjax_layers.local_training import Trainer
 from fedjax_layers.types import Array, Key
 
@@ -99,12 +100,12 @@ def at_least_one(name: str, value: Any) -> None:
 
 
 def teams_that_take_part(key: Key, tiers: Tiers, origin: Array, present: Array) -> Array:
-    """Bool ``[T]``: teams drawn for this global round, among those with a present device."""
+    """Bool ``[T]``: teams drawn with this global round's key, among those with a present device."""
     some = jnp.zeros(tiers.num_teams, bool).at[origin].max(present)
     if tiers.team_participation is None:
         return some
     ids = jnp.arange(tiers.num_teams)
-    chance = jax.vmap(lambda t: jax.random.uniform(jax.random.fold_in(key, t)))(ids)
+    chance = _chances(key, ids)
     rank = _rank_within(jnp.zeros_like(ids), chance, some, 1)
     return some & (rank < _quota(tiers.team_participation, some.sum()))
 
@@ -112,15 +113,21 @@ def teams_that_take_part(key: Key, tiers: Tiers, origin: Array, present: Array) 
 def devices_that_take_part(
     key: Key, tiers: Tiers, origin: Array, present: Array, ids: Array, team_round: Array
 ) -> Array:
-    """Bool ``[K]``: devices of this team round."""
+    """Bool ``[K]``: devices of this team round, drawn with its key."""
     if tiers.pace is not None:
         present = present & (team_round < tiers.pace[origin])
     if tiers.device_participation is None:
         return present
-    chance = jax.vmap(lambda c: jax.random.uniform(jax.random.fold_in(key, c)))(ids)
+    chance = _chances(key, ids)
     rank = _rank_within(origin, chance, present, tiers.num_teams)
     members = jnp.zeros(tiers.num_teams, jnp.int32).at[origin].add(present.astype(jnp.int32))
     return present & (rank < _quota(tiers.device_participation, members)[origin])
+
+
+def _chances(key: Key, ids: Array) -> Array:
+    """A number in [0, 1) for each of ``ids``."""
+    stream = jax.random.fold_in(key, keys.PARTICIPATION)
+    return jax.vmap(lambda i: jax.random.uniform(jax.random.fold_in(stream, i)))(ids)
 
 
 def _quota(share: float | Array, members: Array) -> Array:

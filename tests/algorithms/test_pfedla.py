@@ -203,6 +203,24 @@ def test_which_layers_stay(retain, x64):
         assert np.flatnonzero(np.asarray(kept[0].received) == 0).tolist() == [chosen]
 
 
+def test_layers_that_stay_at_random_follow_from_the_run_and_are_those_served():
+    """Another seed keeps other layers, and those of the mix that is served are those of the next round."""
+    task, cohort = toy.make_task(jnp.float32), toy.make_cohort(range(toy.CLIENTS), toy.make_pool(dtype=np.float32))
+    args = NET | {"retain": "random", "retained": 1, "record_weights": True, "hyper_heads": "normal"}
+    algorithm = algorithms.heurpfedla(toy.make_trainer(task), **args)
+    start, step, served_then_kept = task.init(jax.random.key(1)), jax.jit(algorithm.round), []
+    for seed in range(3):
+        state = algorithm.init(jax.random.key(seed), start)
+        for t in range(2):
+            state, info = step(jax.random.key(t), state, cohort)
+            if t == 0:
+                served = (np.asarray(info.extra["alpha"]) == 1).any(2).sum(0)  # of the state after the round
+        kept = toy.CLIENTS - np.asarray(info.received)
+        np.testing.assert_array_equal(served, kept)
+        served_then_kept.append(tuple(kept.tolist()))
+    assert len(set(served_then_kept)) > 1, "the same layers stay whatever the seed"
+
+
 def test_weights_are_recorded_where_asked_for(x64):
     _, infos, _ = run("pfedla", **NET, record_weights=True, granularity="model")
     assert infos[0].extra["alpha"].shape == (toy.CLIENTS, 1, toy.CLIENTS)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fedjax_layers import algorithms
+from fedjax_layers import algorithms, keys
 from tests import toy
 from tests.reference import tiers as oracles
 from tests.reference.network import loss_and_gradient
@@ -42,6 +42,7 @@ def run(name, rounds=ROUNDS, *, task=None, trainer=None, pad_to=5, weights=None,
 def team_round_batches(trainer, key, client, rounds):
     """The batches of each team round: shuffled anew for epochs, one walk through one shuffle for steps."""
     if trainer.steps is None:
+        key = jax.random.fold_in(key, keys.TEAM_ROUNDS)
         return [toy.drawn_batches(trainer, jax.random.fold_in(key, k), client) for k in range(rounds)]
     walk = toy.drawn_batches(dataclasses.replace(trainer, steps=rounds * trainer.steps), key, client)
     return [walk[k * trainer.steps : (k + 1) * trainer.steps] for k in range(rounds)]
@@ -94,7 +95,8 @@ def test_one_team_and_one_team_round_is_two_tier(x64):
     pool = toy.make_pool()
     cohort = toy.make_cohort(ROUNDS[0], pool, weights=np.ones(3))
     fedprox = algorithms.fedprox(trainer, mu=PERMFL["device_lambda"])
-    key = jax.random.fold_in(jax.random.fold_in(jax.random.key(7), 0), 0)  # of team round 0
+    round_key = jax.random.fold_in(jax.random.key(7), 0)
+    key = jax.random.fold_in(jax.random.fold_in(round_key, keys.TEAM_ROUNDS), 0)  # of team round 0
     mean = fedprox.round(key, fedprox.init(key, start), cohort)[0].server
     share = PERMFL["beta"] * PERMFL["gamma"] * PERMFL["eta"] * PERMFL["team_lambda"]
     close(prox.server, jax.tree.map(lambda x, m: x + share * (m - x), start, mean))
