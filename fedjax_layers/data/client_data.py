@@ -19,11 +19,14 @@ from fedjax_layers.data.leaks import (
     count_duplicates,
     range_rows,
 )
+from fedjax_layers.data.packing import blocks, frozen, pack_rows, settled
 from fedjax_layers.data.preprocess import Preprocess, standardise
 from fedjax_layers.data.splits import SPLITS
 
 if TYPE_CHECKING:
     from fedjax_layers.types import Pool, Ranges
+
+_ROWS_AT_ONCE = 2**20  # bounds the row numbers held beside the arrays
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -70,6 +73,10 @@ class ClientData:
     unseen: np.ndarray
     teams: np.ndarray | None
 
+    def __post_init__(self) -> None:
+        for field in ("inputs", "labels"):  # devices may use these two as they lie
+            object.__setattr__(self, field, settled(getattr(self, field)))
+
     @property
     def num_clients(self) -> int:
         """C, the number of clients."""
@@ -90,13 +97,15 @@ class ClientData:
         """
         starts = np.stack([self.ranges[s][0] for s in SPLITS], axis=1).astype(np.int64).ravel()
         counts = np.stack([self.ranges[s][1] for s in SPLITS], axis=1).astype(np.int64).ravel()
-        cells = np.repeat(np.arange(len(counts)), counts)
-        ids = self.example_ids[range_rows(starts, counts)]
-        ids = ids[np.lexsort((ids, cells))]
-        apart = np.sort(self.example_ids[len(self.example_ids) - self.global_test :])
         digest = hashlib.sha256()
-        for part in (np.array([self.num_clients]), counts, ids, apart):
+        for part in (np.array([self.num_clients]), counts):
             digest.update(part.astype("<i8").tobytes())
+        for some in blocks(counts, _ROWS_AT_ONCE):
+            ids = self.example_ids[range_rows(starts[some], counts[some])]
+            cells = np.repeat(np.arange(len(counts[some])), counts[some])
+            digest.update(ids[np.lexsort((ids, cells))].astype("<i8").tobytes())
+        apart = np.sort(self.example_ids[len(self.example_ids) - self.global_test :])
+        digest.update(apart.astype("<i8").tobytes())
         return digest.hexdigest()
 
     @functools.cached_property
@@ -106,7 +115,7 @@ class ClientData:
         split = np.full(len(self.example_ids), SPLITS.index("test"), np.int8)
         for number, (start, count) in enumerate(self.ranges.values()):
             rows = range_rows(start.astype(np.int64), count.astype(np.int64))
-            client[rows] = np.repeat(np.arange(self.num_clients), count)
+            client[rows] = np.repeat(np.arange(self.num_clients, dtype=np.int32), count)
             split[rows] = number
         return client, split
 
@@ -126,12 +135,12 @@ class ClientData:
         return slice(int(start[client]), int(start[client] + count[client]))
 
     def pool(self) -> Pool:
-        """All examples on the default device, in stored dtype."""
-        import jax.numpy as jnp  # noqa: PLC0415  (the rest of this package needs no JAX)
+        """All examples on the default device, in stored dtype; on a CPU these arrays themselves, not copies of them."""
+        import jax  # noqa: PLC0415  (the rest of this package needs no JAX)
 
         from fedjax_layers.types import Pool  # noqa: PLC0415
 
-        return Pool(jnp.asarray(self.inputs), jnp.asarray(self.labels))
+        return Pool(*(jax.device_put(array, may_alias=True) for array in (self.inputs, self.labels)))
 
     def device_ranges(self, split: str) -> Ranges:
         """Ranges ``[C]`` of one split on the default device.
@@ -157,6 +166,8 @@ def assemble_clients(
     unseen: np.ndarray,
     teams: np.ndarray | None,
     partition: dict[str, Any],
+    *,
+    reuse: bool = False,
 ) -> ClientData:
     """The pool from rows of the data set in their final order.
 
@@ -168,26 +179,30 @@ def assemble_clients(
       unseen: ``[C]`` bool.
       teams: ``[C]`` integers or ``None``.
       partition: description, kept with the data.
+      reuse: the data set's arrays may become the pool's; it must not be used afterwards.
 
     Raises:
       ValueError: an example is listed twice, or teams do not fit the clients.
     """
     if teams is not None and teams.shape != (len(counts),):
         raise ValueError(f"teams: expected {len(counts)} integers, got shape {teams.shape}")
-    ids = np.arange(len(dataset)) if dataset.example_ids is None else dataset.example_ids.astype(np.int64)
     starts = (np.cumsum(counts) - counts.ravel()).reshape(counts.shape)
-    inputs = _frozen(dataset.inputs[order])
-    labels = dataset.labels[order]
+    ids = order if dataset.example_ids is None else dataset.example_ids[order]
+    strata = None if dataset.strata is None else frozen(dataset.strata[order].astype(np.int32))
+    integers = np.issubdtype(dataset.labels.dtype, np.integer)
+    labels = pack_rows(dataset.labels, order, dtype=np.int32 if integers else None, reuse=reuse)
+    inputs = pack_rows(dataset.inputs, order, reuse=reuse)
+    if strata is None:
+        strata = labels if dataset.task == "classification" else frozen(np.zeros(len(order), np.int32))
     preprocess = dataset.preprocess
     if preprocess == "standardise":
-        seen = range_rows(starts[~unseen, 0], counts[~unseen, 0])
-        preprocess = standardise(inputs[seen])
+        preprocess = standardise(inputs, range_rows(starts[~unseen, 0], counts[~unseen, 0]))
     data = ClientData(
         inputs=inputs,
-        labels=_frozen(labels.astype(np.int32) if np.issubdtype(labels.dtype, np.integer) else labels),
-        example_ids=_frozen(ids[order]),
+        labels=labels,
+        example_ids=frozen(ids.astype(np.int64, copy=False)),
         ranges={
-            split: (_frozen(starts[:, s].astype(np.int32)), _frozen(counts[:, s].astype(np.int32)))
+            split: (frozen(starts[:, s].astype(np.int32)), frozen(counts[:, s].astype(np.int32)))
             for s, split in enumerate(SPLITS)
         },
         num_classes=dataset.num_classes,
@@ -197,11 +212,11 @@ def assemble_clients(
         preprocess=preprocess,
         partition=partition,
         task=dataset.task,
-        strata=_frozen(dataset.groups[order].astype(np.int32)),
+        strata=strata,
         strata_names=dataset.group_names,
         global_test=len(order) - int(counts.sum()),
-        unseen=_frozen(unseen),
-        teams=None if teams is None else _frozen(teams.astype(np.int32)),
+        unseen=frozen(unseen),
+        teams=None if teams is None else frozen(teams.astype(np.int32)),
     )
     assert_no_leak(data)
     return data
@@ -218,8 +233,3 @@ def assert_no_leak(data: ClientData) -> None:
         first = len(data.example_ids) - data.global_test
         places["global test set"] = (np.array([first]), np.array([data.global_test]))
     assert_disjoint(data.example_ids, places, data.client_names)
-
-
-def _frozen(array: np.ndarray) -> np.ndarray:
-    array.flags.writeable = False
-    return array

@@ -42,8 +42,6 @@ def corrupt(data: ClientData, bad: np.ndarray, kind: str, rate: float, seed: int
     start, count = data.ranges["train"]
     rows = range_rows(start[bad].astype(np.int64), count[bad].astype(np.int64))
     inputs, labels = CORRUPTIONS[kind](data, rows, rate, np.random.default_rng(seed))
-    for array in (inputs, labels):
-        array.setflags(write=False)
     return dataclasses.replace(data, inputs=inputs, labels=labels)
 
 
@@ -93,7 +91,7 @@ def label_flip(
     own = labels[rows]
     flipped = (own >= 0) & (rng.random(own.shape) < rate)
     labels[rows] = np.where(flipped, data.num_classes - 1 - own.astype(np.int64), own)
-    return data.inputs.copy(), labels
+    return data.inputs, labels
 
 
 CORRUPTIONS: dict[str, Corrupt] = {"token_noise": token_noise, "label_flip": label_flip}

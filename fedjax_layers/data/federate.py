@@ -9,7 +9,10 @@ import numpy as np
 
 from fedjax_layers.data.client_data import ClientData, assemble_clients
 from fedjax_layers.data.dataset import Dataset
+from fedjax_layers.data.packing import client_blocks, slices
 from fedjax_layers.data.splits import SPLITS, assign_splits, random_keys, split_counts
+
+_ROWS_AT_ONCE = 2**20  # bounds what sorting examples holds beside the arrays
 
 
 def federate(
@@ -28,6 +31,7 @@ def federate(
     unseen: int | Sequence[int] = 0,
     teams: np.ndarray | None = None,
     partition: Mapping[str, Any] | None = None,
+    reuse: bool = False,
 ) -> ClientData:
     """Give each example to its client; split each client's examples, disjointly, into train, val and test.
 
@@ -51,6 +55,8 @@ def federate(
       unseen: clients that never train: their ids, or how many to draw.
       teams: ``[C]`` integers, each client's team.
       partition: JSON-able description of where ``client_of`` comes from, kept with the data.
+      reuse: the clients' data may take the data set's arrays over, which halves the memory; the data set must not be
+        used afterwards.
 
     Returns:
       The federated data, checked by :func:`assert_no_leak`.
@@ -61,22 +67,13 @@ def federate(
     """
     client_of, num_clients = _check_clients(dataset, client_of, num_clients, client_names)
     apart = _check_global_test(global_test, client_of)
-    ids = np.arange(len(dataset)) if dataset.example_ids is None else dataset.example_ids.astype(np.int64)
     given = _check_own_test(dataset.official_test if own_test is None else own_test, client_of, own_test is None)
-    splitting = (client_of >= 0) & ~given
-    tested = np.bincount(client_of[given], minlength=num_clients)
-    sizes = np.bincount(client_of[splitting], minlength=num_clients)
+    sizes, tested = _count(client_of, given, num_clients)
     _check_trainable(sizes, client_names)
     counts = split_counts(sizes, test_fraction, val_fraction)
     counts = np.where((tested > 0)[:, None], split_counts(sizes, 0.0, val_fraction), counts)
-    rows = np.flatnonzero(splitting)
-    strata = dataset.groups[rows] if stratified else None
-    split = np.full(len(dataset), SPLITS.index("test"), np.int8)
-    split[rows] = assign_splits(client_of[rows], ids[rows], strata, counts, seed, in_order)
+    order = _ordered(dataset, client_of, given, apart, counts, (stratified, in_order, seed))
     counts[:, SPLITS.index("test")] += tested
-    used = np.flatnonzero(client_of >= 0)
-    split = split[used]
-    order = np.concatenate([used[np.lexsort((ids[used], split, client_of[used]))], apart[np.argsort(ids[apart])]])
     hidden = _unseen(unseen, num_clients, seed)
     description = {
         "source": dataset.source,
@@ -93,7 +90,51 @@ def federate(
         "own_test": int(tested.sum()),
         "unseen": np.flatnonzero(hidden).tolist(),
     }
-    return assemble_clients(dataset, order, counts, client_names, hidden, teams, description)
+    return assemble_clients(dataset, order, counts, client_names, hidden, teams, description, reuse=reuse)
+
+
+def _count(client_of: np.ndarray, given: np.ndarray, num_clients: int) -> tuple[np.ndarray, np.ndarray]:
+    """Each client's examples that are to be split, and those that are test examples already, ``[C]`` each."""
+    found = np.zeros((2, num_clients), np.int64)
+    for part in slices(len(client_of), _ROWS_AT_ONCE):  # counting makes integers of 64 bits of them
+        owner, flags = client_of[part], given[part]
+        found[0] += np.bincount(owner[(owner >= 0) & ~flags], minlength=num_clients)
+        found[1] += np.bincount(owner[flags], minlength=num_clients)
+    return found[0], found[1]
+
+
+def _ordered(
+    dataset: Dataset,
+    client_of: np.ndarray,
+    given: np.ndarray,
+    apart: np.ndarray,
+    counts: np.ndarray,
+    how: tuple[bool, bool, int],
+) -> np.ndarray:
+    """Rows ``[n]`` by client, split and example id, then those of the global test set; some clients at a time.
+
+    Args:
+      dataset: the data.
+      client_of: ``[N]``, -1 for nobody's.
+      given: ``[N]`` flags of what is test without being split.
+      apart: rows of the global test set.
+      counts: ``[C, 3]`` of the examples that are split.
+      how: whether classes keep their shares, whether ids decide, and the seed.
+    """
+    stratified, in_order, seed = how
+    groups = dataset.groups if stratified else None
+    order = np.empty(int(np.count_nonzero(client_of >= 0)) + len(apart), np.int64)
+    end = 0
+    for some, rows in client_blocks(client_of, len(counts), _ROWS_AT_ONCE):
+        ids = rows if dataset.example_ids is None else dataset.example_ids[rows].astype(np.int64)
+        owner, free = client_of[rows].astype(np.int64) - some.start, ~given[rows]
+        strata = None if groups is None else groups[rows[free]]
+        split = np.full(len(rows), SPLITS.index("test"), np.int8)
+        split[free] = assign_splits(owner[free], ids[free], strata, counts[some], seed, in_order)
+        first, end = end, end + len(rows)
+        order[first:end] = rows[np.lexsort((ids, split, owner))]
+    order[end:] = apart if dataset.example_ids is None else apart[np.argsort(dataset.example_ids[apart])]
+    return order
 
 
 def _check_clients(

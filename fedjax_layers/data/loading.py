@@ -157,6 +157,7 @@ def load(
         own_test=places.own_test,
         unseen=unseen,
         teams=teams_of(scheme, params, num_clients, dataset.clients, free),
+        reuse=True,
         partition={
             "options": chosen,
             "scheme": scheme,

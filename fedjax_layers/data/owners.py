@@ -104,7 +104,7 @@ def _check_official(dataset: Dataset, official: np.ndarray, global_test: str) ->
 
 def _trained_too(dataset: Dataset, official: np.ndarray, dropped: np.ndarray) -> np.ndarray:
     """Flags ``[N]`` on official test examples whose natural client has training examples as well."""
-    if dataset.clients is None:
+    if dataset.clients is None or not official.any():
         return np.zeros(len(dataset), bool)
     training = np.unique(dataset.clients[~dropped & ~official])
     return official & np.isin(dataset.clients, training[training >= 0])

@@ -66,7 +66,7 @@ class Preprocess:
         return jnp.where(jnp.isnan(raw), jnp.asarray(self.missing, dtype), seen)
 
 
-def standardise(inputs: np.ndarray) -> Preprocess:
+def standardise(inputs: np.ndarray, rows: np.ndarray | None = None) -> Preprocess:
     """The preprocessing that gives each entry of the last axis mean 0 and standard deviation 1 over ``inputs``.
 
     To be called with training examples alone: statistics of validation or test examples would leak into training.
@@ -74,7 +74,8 @@ def standardise(inputs: np.ndarray) -> Preprocess:
     the same, or always missing, has no spread to divide by: its ``std`` is 1, so that a constant becomes 0.
 
     Args:
-      inputs: ``[n, ..., D]`` numbers, possibly memory-mapped; read once, in pieces, and summed in float64.
+      inputs: ``[N, ..., D]`` numbers, possibly memory-mapped; read once, in pieces, and summed in float64.
+      rows: ``[n]`` row numbers of the examples that count; ``None`` takes all.
 
     Returns:
       Preprocessing with ``D`` means and (population) standard deviations in the inputs' own units; ``missing`` is
@@ -84,23 +85,24 @@ def standardise(inputs: np.ndarray) -> Preprocess:
       ValueError: fewer than two axes, no examples, inputs that are not numbers, or an infinite one (its column named).
     """
     inputs = np.asanyarray(inputs)
-    if inputs.ndim < 2 or not len(inputs):
+    if inputs.ndim < 2 or not len(inputs if rows is None else rows):
         raise ValueError(f"inputs: expected [n, ..., D] with n of at least 1, got shape {inputs.shape}")
     if not (np.issubdtype(inputs.dtype, np.integer) or np.issubdtype(inputs.dtype, np.floating)):
         raise ValueError(f"inputs: expected numbers, got {inputs.dtype}")
-    mean, std = _mean_and_std(inputs)
+    mean, std = _mean_and_std(inputs, rows)
     missing = 0.0 if np.issubdtype(inputs.dtype, np.floating) else None
     return Preprocess(mean=tuple(mean.tolist()), std=tuple(std.tolist()), missing=missing)
 
 
-def _mean_and_std(inputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _mean_and_std(inputs: np.ndarray, chosen: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
     """Of each entry of the last axis, ``[D]`` float64 each, NaN left out."""
     width = inputs.shape[-1]
     count, mean, squares = (np.zeros(width) for _ in range(3))  # squares: of the deviations from the mean
     least, most = np.full(width, np.inf), np.full(width, -np.inf)
     step = max(1, _CHUNK // max(1, inputs[0].size))
-    for start in range(0, len(inputs), step):
-        rows = inputs[start : start + step].reshape(-1, width).astype(np.float64)
+    for start in range(0, len(inputs if chosen is None else chosen), step):
+        part = slice(start, start + step)
+        rows = inputs[part if chosen is None else chosen[part]].reshape(-1, width).astype(np.float64)
         known = ~np.isnan(rows)
         least = np.minimum(least, np.where(known, rows, np.inf).min(0))
         most = np.maximum(most, np.where(known, rows, -np.inf).max(0))

@@ -13,8 +13,14 @@ import numpy as np
 
 from fedjax_layers import algorithms
 from fedjax_layers.data import ClientData
+from fedjax_layers.data.leaks import range_rows
+from fedjax_layers.data.packing import aligned_empty, blocks, frozen
+from fedjax_layers.ops import ClientAxis
 from fedjax_layers.simulation.builder import Builder
 from fedjax_layers.simulation.periods import Inputs, cohort_of, common_start, round_keys
+from fedjax_layers.simulation.sharding import replicate
+
+_ROWS_AT_ONCE = 2**20  # bounds the row numbers held beside the labels
 
 
 def control_cuts(builder: Builder, inputs: Inputs, clients: ClientData, seed: int) -> dict[str, int]:
@@ -32,7 +38,9 @@ def control_cuts(builder: Builder, inputs: Inputs, clients: ClientData, seed: in
     hyper = dict(inputs.hyper) | {"options": _of_the_rule(inputs.hyper["options"])}
     # Runs that differ in other options, a fixed cut say, share the program.
     builder = dataclasses.replace(builder, options=tuple(_of_the_rule(dict(builder.options)).items()))
-    cuts = _cuts(builder, inputs._replace(hyper=hyper), jnp.asarray(permuted_labels(clients, seed)))
+    labels = jax.device_put(permuted_labels(clients, seed), may_alias=True)
+    labels = replicate(labels, dict(builder.trainer).get("axis", ClientAxis()))
+    cuts = _cuts(builder, inputs._replace(hyper=hyper), labels)
     return {name: int(cut) for name, cut in cuts.items()}
 
 
@@ -53,10 +61,12 @@ def _of_the_rule(options: Mapping[str, Any]) -> dict[str, Any]:
 def permuted_labels(clients: ClientData, seed: int) -> np.ndarray:
     """The pool's labels ``[N]``, permuted within each client's split."""
     rng = np.random.default_rng(seed)
-    labels = clients.labels.copy()
+    labels = aligned_empty(clients.labels.shape, clients.labels.dtype)
+    labels[:] = clients.labels
     for start, count in clients.ranges.values():
-        owner = np.repeat(np.arange(clients.num_clients), count)
-        rows = np.concatenate([np.arange(s, s + n) for s, n in zip(start, count, strict=True)])
-        order = np.lexsort((rng.random(len(rows)), owner))
-        labels[rows] = clients.labels[rows[order]]
-    return labels
+        for some in blocks(count, _ROWS_AT_ONCE):
+            owner = np.repeat(np.arange(some.start, some.stop), count[some])
+            rows = range_rows(start[some].astype(np.int64), count[some].astype(np.int64))
+            order = np.lexsort((rng.random(len(rows)), owner))
+            labels[rows] = clients.labels[rows[order]]
+    return frozen(labels)

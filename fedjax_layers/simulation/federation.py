@@ -12,6 +12,7 @@ import numpy as np
 
 from fedjax_layers.data import SPLITS, ClientData
 from fedjax_layers.data.drift import Phase
+from fedjax_layers.data.packing import joined
 from fedjax_layers.types import Array, Pool, Ranges
 
 
@@ -63,8 +64,8 @@ def federation(data: ClientData | Sequence[Phase]) -> Federation:
     """Put the clients' data on the device, once.
 
     Args:
-      data: of the whole run, or its phases in order. Every phase keeps its own copy of the examples. The global test
-        set and the unseen clients are those of the first.
+      data: of the whole run, or its phases in order. Phases with other inputs or labels keep their own copy of the
+        examples. The global test set and the unseen clients are those of the first.
 
     Raises:
       ValueError: phases differ in their number of clients or in what an input is, or do not start at round 0 and go up.
@@ -86,7 +87,7 @@ def federation(data: ClientData | Sequence[Phase]) -> Federation:
 
 
 def _stack(phases: list[ClientData], since: Array | tuple[()]) -> Federation:
-    offsets = np.cumsum([0, *(len(phase.inputs) for phase in phases)])[:-1]
+    pool, offsets = _pool(phases)
     ranges = []
     for split in SPLITS:
         start = np.stack([phase.ranges[split][0] + offset for phase, offset in zip(phases, offsets, strict=True)])
@@ -99,10 +100,22 @@ def _stack(phases: list[ClientData], since: Array | tuple[()]) -> Federation:
     apart = Ranges(
         jnp.asarray([len(first.inputs) - first.global_test], jnp.int32), jnp.asarray([first.global_test], jnp.int32)
     )
-    pool = first.pool()
-    if len(phases) > 1:
-        pools = [phase.pool() for phase in phases]
-        pool = Pool(*(jnp.concatenate(parts) for parts in zip(*pools, strict=True)))
     largest = (sizes[0], sizes[1], sizes[2], first.global_test)
     unseen = jnp.asarray(np.flatnonzero(first.unseen), jnp.int32) if first.unseen.any() else ()
     return Federation(pool, ranges[0], ranges[1], ranges[2], apart, largest, since, unseen)
+
+
+def _pool(phases: list[ClientData]) -> tuple[Pool, list[int]]:
+    """The examples of all phases, and each one's first row: phases with the same arrays share their rows."""
+    kept: dict[tuple[int, int], ClientData] = {}
+    starts: dict[tuple[int, int], int] = {}
+    for phase in phases:
+        arrays = (id(phase.inputs), id(phase.labels))
+        if arrays not in kept:
+            starts[arrays] = sum(len(one.inputs) for one in kept.values())
+            kept[arrays] = phase
+    offsets = [starts[id(phase.inputs), id(phase.labels)] for phase in phases]
+    if len(kept) == 1:
+        return phases[0].pool(), offsets
+    inputs, labels = (joined([getattr(one, field) for one in kept.values()]) for field in ("inputs", "labels"))
+    return Pool(jax.device_put(inputs, may_alias=True), jax.device_put(labels, may_alias=True)), offsets

@@ -6,15 +6,38 @@ import dataclasses
 from typing import Any
 
 import jax
+import numpy as np
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from fedjax_layers.ops import ClientAxis
 
+_SMALL = 2**16  # bytes; below, a copy on each device costs nothing
+
 
 def replicate(tree: Any, axis: ClientAxis) -> Any:
-    """Put a tree on every device of the axis, once, so that no call copies it again."""
-    return tree if axis.mesh is None else jax.device_put(tree, NamedSharding(axis.mesh, P()))
+    """Put a tree on every device of the axis, once, so that no call copies it again.
+
+    CPU devices share the host's memory: all of them look at the one copy that is there. What is returned must not be
+    donated.
+    """
+    if axis.mesh is None:
+        return tree
+    sharding = NamedSharding(axis.mesh, P())
+    shared = all(device.platform == "cpu" for device in axis.mesh.devices.flat) and sharding.is_fully_addressable
+
+    def place(x: Any) -> Any:
+        plain = isinstance(x, jax.Array) and not jax.dtypes.issubdtype(x.dtype, jax.dtypes.extended)
+        return _seen_by_all(x, sharding) if shared and plain and x.nbytes >= _SMALL else jax.device_put(x, sharding)
+
+    return jax.tree.map(place, tree)
+
+
+def _seen_by_all(x: jax.Array, sharding: NamedSharding) -> jax.Array:
+    """An array of CPU devices on all of theirs, without a copy: each one's buffer is the same memory."""
+    host = np.asarray(x)  # a view
+    parts = [jax.device_put(host, device, may_alias=True) for device in sharding.mesh.devices.flat]
+    return jax.make_array_from_single_device_arrays(x.shape, sharding, parts)
 
 
 def constrain_state(state: Any, axis: ClientAxis) -> Any:

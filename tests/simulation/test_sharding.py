@@ -1,13 +1,16 @@
 """With several devices a state is laid out once: spread over clients where it can be, and nothing compiles twice."""
 
 import jax
+import numpy as np
 import optax
 import pytest
 
 from fedjax_layers import algorithms
+from fedjax_layers.data import load
 from fedjax_layers.local_training import Trainer
 from fedjax_layers.ops import ClientAxis
 from fedjax_layers.simulation.compile_clock import compile_clock
+from fedjax_layers.simulation.federation import federation
 from fedjax_layers.simulation.history import History
 from fedjax_layers.simulation.plan import Plan
 from fedjax_layers.simulation.probe import device_mesh
@@ -39,3 +42,16 @@ def test_client_states_are_spread_and_later_periods_compile_nothing(devices, spr
     assert len(leaf.sharding.device_set) == devices
     assert leaf.sharding.is_fully_replicated is not spread
     assert state.server[0]["w"].sharding.is_fully_replicated
+
+
+@pytest.mark.parametrize("devices", [1, 8])
+def test_all_cpu_devices_look_at_the_one_copy_of_the_data(devices):
+    clients = load("synthetic", clients=30, min_samples=20, max_samples=20)
+    axis = ClientAxis(None, device_mesh(devices))
+    inputs = make_inputs(federation(clients), hyper=0.1, seed=0, sampling=None, weights=None, axis=axis)
+    pool = inputs.federation.pool
+    assert len(pool.inputs.sharding.device_set) == devices
+    pointers = {shard.data.unsafe_buffer_pointer() for shard in pool.inputs.addressable_shards}
+    assert pointers == {clients.inputs.ctypes.data}
+    assert pool.inputs.sharding.is_fully_replicated
+    np.testing.assert_array_equal(pool.inputs, clients.inputs)
