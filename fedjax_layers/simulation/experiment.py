@@ -15,13 +15,14 @@ from fedjax_layers.simulation.compile_clock import compile_clock
 from fedjax_layers.simulation.complete import complete_config
 from fedjax_layers.simulation.config import RunConfig
 from fedjax_layers.simulation.controls import control_cuts
+from fedjax_layers.simulation.design import deciding_sizes
 from fedjax_layers.simulation.environment import peak_memory_bytes
 from fedjax_layers.simulation.history import History
 from fedjax_layers.simulation.patience import Patience
 from fedjax_layers.simulation.periods import models_of
 from fedjax_layers.simulation.records import RunDirectory
 from fedjax_layers.simulation.saved_models import save_models
-from fedjax_layers.simulation.setup import Experiment, deciding_sizes
+from fedjax_layers.simulation.setup import Experiment
 from fedjax_layers.simulation.simulate import finish_run, run_periods, start_state
 from fedjax_layers.simulation.summary import client_arrays, client_facts, round_record, summarise_run
 from fedjax_layers.simulation.unseen import adapted_scores, unseen_summary

@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 
 from fedjax_layers.simulation.config import RunConfig
+from fedjax_layers.simulation.design import make_sampling
 from fedjax_layers.simulation.experiment import execute
 from fedjax_layers.simulation.periods import common_start
-from fedjax_layers.simulation.setup import assemble, check_numbers, load_clients, make_sampling, prepare, vary
+from fedjax_layers.simulation.setup import assemble, check_numbers, load_clients, prepare, vary
 from fedjax_layers.simulation.traced import traceable_counts
 
 

@@ -10,10 +10,11 @@ from typing import Any
 import jax
 
 from fedjax_layers.ops import ClientAxis
+from fedjax_layers.simulation.design import deciding_sizes
 from fedjax_layers.simulation.experiment import patience_of
 from fedjax_layers.simulation.history import History
 from fedjax_layers.simulation.probe import AxisChoice, device_mesh, recorded_axis
-from fedjax_layers.simulation.setup import Experiment, check_numbers, deciding_sizes, prepare, vary
+from fedjax_layers.simulation.setup import Experiment, check_numbers, prepare, vary
 from fedjax_layers.simulation.sweeps.branches import Branches, Tick
 from fedjax_layers.simulation.sweeps.decisions import decision_of
 from fedjax_layers.simulation.sweeps.programs import InTurn, Program, Vectorised
