@@ -13,6 +13,7 @@ RANKS = {
     "types": 0,
     "names": 0,
     "keys": 0,
+    "memory": 0,
     "ops": 1,
     "scoring": 1,
     "batches": 2,

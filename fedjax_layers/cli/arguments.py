@@ -66,7 +66,7 @@ def _parse(arguments: Sequence[str], commands: Commands) -> argparse.Namespace:
     own, unknown = split_unknown(arguments, known)
     options = parse_noting_given(commands.whole, own_parsers, own)
     options.unknown = unknown
-    if options.command in ("doctor", "merge") and unknown:
+    if options.command == "merge" and unknown:
         raise UsageError(f"{options.command}: expected no flags but its own, got {unknown[0]!r}")
     return options
 
@@ -78,7 +78,7 @@ def _print_help(words: Sequence[str]) -> None:
       UsageError: it names something that there is not.
     """
     shown: list[Owner] = []
-    if words and (words[0] in ("run", "compare", "sweep", "pretrain") or words[:2] == ["data", "show"]):
+    if words and (words[0] in ("run", "compare", "sweep", "pretrain", "doctor") or words[:2] == ["data", "show"]):
         try:
             shown = owners_shown(_parse(words, make_commands()))
         except ValueError as error:

@@ -69,7 +69,12 @@ def make_commands(shown: Sequence[Owner] = ()) -> Commands:
     merge.add_argument("--out", required=True, type=path_of, help="folder of the whole")
     inspect = command("inspect", "show the clients of a finished run, with their scores")
     _add_inspect(inspect)
-    doctor = command("doctor", "check devices, versions and data")
+    doctor = command("doctor", "check devices, versions and data, or tell the memory of a run", "[ALGORITHM]")
+    text = "name of the algorithm of the run whose memory is told"
+    doctor.add_argument("algorithm", nargs="?", default=RunConfig.algorithm, help=text)
+    groups = add_groups(doctor, shown)
+    _add_fields(groups)
+    add_owners(doctor, groups, shown)
     of = {"run": [run], "compare": [compare], "pretrain": [pretrain], "sweep": [sweep], "merge": [merge]}
     data = _add_data(command("data", "list, prepare or show data sets"), shown)
     return Commands(parser, of | {"inspect": [inspect], "doctor": [doctor], "data": data})
@@ -146,6 +151,10 @@ def _add_common(groups: dict[str, Any]) -> None:
     add("--resume", action="store_true", help="go on with the run in --out")
     kept = "where JAX keeps compiled programs for the next start, or off [default: a folder of the user's cache]"
     add("--compilation-cache", type=path_of, metavar="DIR", help=kept)
+    _add_fields(groups)
+
+
+def _add_fields(groups: dict[str, Any]) -> None:
     groups["data"].add_argument("--data-dir", type=path_of, metavar="DIR", help=_DATA_DIR)
     for field in flag_fields():
         add_field(groups[field.metadata["group"]], field)

@@ -15,7 +15,7 @@ from fedjax_layers.cli.display import HEADLINES, cut_lines, team_lines
 from fedjax_layers.cli.given import refuse_unused
 from fedjax_layers.cli.interrupt import Interrupt, graceful_interrupt
 from fedjax_layers.cli.resume import MAY_DIFFER, is_resumed, resumed_config, resumed_content
-from fedjax_layers.cli.run import describe, out_folder, remembered_axis, run_one, stopped, usage_errors
+from fedjax_layers.cli.run import out_folder, print_facts, remembered_axis, run_one, stopped, usage_errors
 from fedjax_layers.cli.status import Status, print_table
 from fedjax_layers.cli.tables import results_table
 from fedjax_layers.cli.usage import UsageError
@@ -24,6 +24,7 @@ from fedjax_layers.names import options_of
 from fedjax_layers.simulation.comparison import FEWEST_SEEDS, compare_runs, differences_of, statistics_of
 from fedjax_layers.simulation.config import RunConfig, has_teams
 from fedjax_layers.simulation.early import check_early
+from fedjax_layers.simulation.foreseen import refuse_early
 from fedjax_layers.simulation.probe import AxisChoice
 from fedjax_layers.simulation.records import RunDirectory, to_json
 from fedjax_layers.simulation.scoring import LOWER_IS_BETTER
@@ -47,10 +48,12 @@ def command(options: argparse.Namespace) -> int:
             RunDirectory.check(folder, resume=options.resume)
         for config in configs:
             check_early(config, options.data_dir)
+        for config in configs[: len(configs) // seeds]:
+            refuse_early(config)
         status.say(f"loading {first.dataset}")
-        shared = load_clients(first, options.data_dir)
+        shared = _SharedData(options.data_dir, first)
         for config in configs[: len(configs) // seeds]:  # what does not fit shows before any run
-            check_fit(config, shared)
+            check_fit(config, shared.of(config))
         if is_resumed(options):
             RunDirectory(folder).write("config", record)
         else:
@@ -110,35 +113,46 @@ def _left_out(name: str, names: Sequence[str]) -> dict[str, Any]:
     return server | ({"team_formation": None, "team_of": None} if beside and not has_teams(name) else {})
 
 
+class _SharedData:
+    """The data of the runs of one seed at a time: they are the same for all algorithms."""
+
+    def __init__(self, data_dir: str | None, config: RunConfig) -> None:
+        self._data_dir, self._seed = data_dir, config.seed
+        self._clients: ClientData | None = load_clients(config, data_dir)
+
+    def of(self, config: RunConfig, status: Status | None = None) -> ClientData:
+        """A run's; those of another seed are loaded in place of what was there."""
+        if self._clients is None or config.seed != self._seed:
+            self._clients = None
+            if status is not None:
+                status.say(f"loading {config.dataset}, seed {config.seed}")
+            self._clients, self._seed = load_clients(config, self._data_dir), config.seed
+        return self._clients
+
+
 def _run_all(
     options: argparse.Namespace,
     configs: Sequence[RunConfig],
     folder: Path,
-    shared: ClientData,
+    shared: _SharedData,
     interrupt: Interrupt,
 ) -> list[RunDirectory] | None:
-    """Every run in turn; one already finished is kept. All runs use the client axis that the first one chose.
-
-    ``shared`` are the data of the first config; runs of the same seed are of the same data.
-    """
+    """Every run in turn; one already finished is kept. All runs use the client axis that the first one chose."""
     status: Status = options.status
     axis: AxisChoice | None = None
-    seed = configs[0].seed
     done = []
     for config in configs:
         own = folder / config.algorithm / f"seed-{config.seed}"
         directory = RunDirectory.create(own, config, resume=options.resume, free=MAY_DIFFER)
         axis = axis or remembered_axis(own)
         if not (own / "summary.json").exists() or directory.read("config")["rounds"] != config.rounds:
-            if config.seed != seed:
-                status.say(f"loading {config.dataset}, seed {config.seed}")
-                shared, seed = load_clients(config, options.data_dir), config.seed
-            experiment = assemble(config, shared, axis, runs=len(configs), say=status.say)
+            experiment = assemble(config, shared.of(config, status), axis, runs=len(configs), say=status.say)
             if axis is None:
-                status.console.print(describe(experiment), soft_wrap=True)
+                print_facts(status, experiment)
                 axis = experiment.axis
             if run_one(status, experiment, directory, interrupt, resume=options.resume) is None:
                 return None
+            del experiment  # with its data, before the next seed's are loaded
         done.append(directory)
         if len(done) % _KEPT_PROGRAMS == 0:
             jax.clear_caches()

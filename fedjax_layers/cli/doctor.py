@@ -1,4 +1,4 @@
-"""``fedjax-layers doctor``: what this machine has, and whether a round runs on it."""
+"""``fedjax-layers doctor``: what this machine has, and whether a round runs on it, or a run fits into its memory."""
 
 from __future__ import annotations
 
@@ -10,16 +10,30 @@ from pathlib import Path
 import jax
 
 from fedjax_layers import data
+from fedjax_layers.cli.arguments import config_of
+from fedjax_layers.cli.given import refuse_unused
+from fedjax_layers.cli.run import usage_errors
+from fedjax_layers.memory import spoken
+from fedjax_layers.simulation.attack import corrupted
 from fedjax_layers.simulation.config import RunConfig
-from fedjax_layers.simulation.environment import environment
+from fedjax_layers.simulation.design import make_design
+from fedjax_layers.simulation.early import check_early
+from fedjax_layers.simulation.environment import environment, free_memory
+from fedjax_layers.simulation.forecast import parts
+from fedjax_layers.simulation.foreseen import foreseen, outlined, refuse_too_large
 from fedjax_layers.simulation.history import History
-from fedjax_layers.simulation.setup import prepare
+from fedjax_layers.simulation.setup import load_clients, prepare
 from fedjax_layers.simulation.simulate import run_periods, start_state
 
 
 def command(options: argparse.Namespace) -> int:
-    """Print versions, devices and data, and run one round; returns 0 if it ran."""
+    """Print versions, devices and data, and run one round, or tell the memory of the run whose flags are given.
+
+    Returns:
+      The exit code, 0 if the round ran, or the run fits.
+    """
     console = options.status.console
+    config = _config_of_flags(options)
     about = environment()
     for name, version in about["versions"].items():
         console.print(f"{name:24} {version or 'not installed'}")
@@ -30,6 +44,8 @@ def command(options: argparse.Namespace) -> int:
     where = f"{folder}{'' if folder and Path(folder).is_dir() else ' (no such folder)'}" if folder else "not set"
     console.print(f"{data.DATA_DIR_VARIABLE:24} {where}", soft_wrap=True)
     console.print(f"{'compiled programs':24} {about['compilation_cache'] or 'not kept'}", soft_wrap=True)
+    if config is not None:
+        return _tell_memory(options, config)
     start = time.perf_counter()
     experiment = prepare(RunConfig(rounds=1, client_width="all"), say=options.status.say)
     options.status.say("compiling and running one round")
@@ -38,3 +54,31 @@ def command(options: argparse.Namespace) -> int:
         seconds = time.perf_counter() - start
         console.print(f"{'one round of PLayer-FL':24} ran ({done} of 1) in {seconds:.1f} s with compilation")
     return 0 if jax.devices() else 1
+
+
+def _config_of_flags(options: argparse.Namespace) -> RunConfig | None:
+    """The run whose flags are given, if any are."""
+    if not options.unknown and not options.given - {"command"}:
+        return None
+    config = config_of(options, options.algorithm)
+    refuse_unused(options, [config])
+    with usage_errors():
+        check_early(config, options.data_dir)
+    return config
+
+
+def _tell_memory(options: argparse.Namespace, config: RunConfig) -> int:
+    """Print what the run would take; a run that cannot fit is refused as it would be."""
+    with usage_errors():
+        found = outlined(config)
+        if found is None:
+            options.status.say(f"loading {config.dataset}")
+            clients = corrupted(config, load_clients(config, options.data_dir))
+            found = foreseen(config, make_design(config, clients), loaded=True)
+        free = free_memory()
+        rows = {"memory": f"{spoken(found.total)} for {config.algorithm} on {config.dataset}"} | parts(found)
+        rows |= {"free": "not told" if free is None else spoken(free + found.held)}
+        for name, size in rows.items():
+            options.status.console.print(f"{name:24} {size}", soft_wrap=True)
+        refuse_too_large(found)
+    return 0

@@ -23,7 +23,9 @@ from fedjax_layers.cli.status import Status, print_table
 from fedjax_layers.cli.tables import results_table
 from fedjax_layers.cli.usage import UsageError
 from fedjax_layers.simulation.config import RunConfig
+from fedjax_layers.simulation.environment import free_memory
 from fedjax_layers.simulation.experiment import execute
+from fedjax_layers.simulation.forecast import told
 from fedjax_layers.simulation.probe import AxisChoice, recorded_axis
 from fedjax_layers.simulation.records import RunDirectory
 from fedjax_layers.simulation.setup import Experiment, prepare
@@ -59,7 +61,7 @@ def run_config(options: argparse.Namespace, config: RunConfig, name: str) -> int
         axis = remembered_axis(folder) if options.resume else None
         experiment = prepare(config, options.data_dir, axis, say=status.say)
         directory = RunDirectory.create(folder, config, resume=options.resume, free=MAY_DIFFER)
-    status.console.print(describe(experiment), soft_wrap=True)
+    print_facts(status, experiment)
     with graceful_interrupt(status.console) as interrupt:
         summary = run_one(status, experiment, directory, interrupt, resume=options.resume)
     status.stop()
@@ -117,6 +119,12 @@ def usage_errors() -> Iterator[None]:
         yield
     except (ValueError, OSError) as error:
         raise UsageError(str(error)) from error
+
+
+def print_facts(status: Status, experiment: Experiment) -> None:
+    """Two lines on what is about to run: what it is, and the memory that it takes."""
+    for line in (describe(experiment), told(experiment.memory, free_memory())):
+        status.console.print(line, soft_wrap=True)
 
 
 def describe(experiment: Experiment) -> str:

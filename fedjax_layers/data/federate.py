@@ -74,7 +74,7 @@ def federate(
     counts = np.where((tested > 0)[:, None], split_counts(sizes, 0.0, val_fraction), counts)
     order = _ordered(dataset, client_of, given, apart, counts, (stratified, in_order, seed))
     counts[:, SPLITS.index("test")] += tested
-    hidden = _unseen(unseen, num_clients, seed)
+    hidden = unseen_flags(unseen, num_clients, seed)
     description = {
         "source": dataset.source,
         **(partition or {"scheme": "given"}),
@@ -192,8 +192,12 @@ def _check_own_test(flags: np.ndarray | None, client_of: np.ndarray, whose: bool
     return flags
 
 
-def _unseen(unseen: int | Sequence[int], num_clients: int, seed: int) -> np.ndarray:
-    """Flags ``[C]``."""
+def unseen_flags(unseen: int | Sequence[int], num_clients: int, seed: int) -> np.ndarray:
+    """Flags ``[C]`` on the clients that never train: their ids, or how many to draw by the seed.
+
+    Raises:
+      ValueError: ids or a number out of range.
+    """
     flags = np.zeros(num_clients, bool)
     if isinstance(unseen, int | np.integer):
         if not 0 <= unseen < num_clients:

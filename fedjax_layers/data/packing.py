@@ -35,8 +35,8 @@ def frozen(array: np.ndarray) -> np.ndarray:
 
 
 def settled(array: np.ndarray) -> np.ndarray:
-    """The array if it is aligned and read-only, else a copy that is."""
-    if is_aligned(array) and not array.flags.writeable:
+    """The array if it is aligned and read-only, else a copy that is; one entry that stands for all stays alone."""
+    if not array.flags.writeable and (is_aligned(array) or not any(array.strides)):
         return array
     copy = aligned_empty(array.shape, array.dtype)
     copy[...] = array

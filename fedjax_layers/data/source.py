@@ -9,12 +9,17 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from fedjax_layers.data.cache import cache_key, cached_tables
 from fedjax_layers.data.columns import Column, Tables, check_tables
 from fedjax_layers.data.data_dir import DATA_DIR_VARIABLE, resolve_data_dir
 from fedjax_layers.data.dataset import Dataset, Task
 from fedjax_layers.data.files import SourceFile, find_files, verify_files
 from fedjax_layers.data.prepared import PREFIX, newest, prepared_tables
+from fedjax_layers.memory import free_host_memory, rounded_down, spoken
+
+_SPLITTING = 40  # bytes of row numbers and flags for each example that is split
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +37,24 @@ class Layout:
     read: Callable[[Mapping[str, Path]], Tables]
     counts: Mapping[str, int] = dataclasses.field(default_factory=dict)
     note: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Outline:
+    """What is known of a generated data set before it is generated.
+
+    Attributes:
+      sizes: ``[C]`` integers, examples of each natural client.
+      sample: a data set of the same kind with a single example.
+    """
+
+    sizes: np.ndarray
+    sample: Dataset
+
+    @property
+    def bytes(self) -> int:
+        """Of the whole set, with what splitting it takes beside."""
+        return int(self.sizes.sum()) * (self.sample.inputs[0].nbytes + self.sample.labels[0].nbytes + _SPLITTING)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,6 +82,7 @@ class Source:
       obtain: how to get the files, one line.
       version: raised when ``read`` changes what it returns.
       own: whether the data are a user's own, whose test part nobody trains on.
+      outline: of a generated set: takes the options of ``build``, and generates nothing.
     """
 
     name: str
@@ -79,6 +103,7 @@ class Source:
     obtain: str = ""
     version: str = "1.0.0"
     own: bool = False
+    outline: Callable[..., Outline] | None = None
 
     def load(self, data_dir: str | os.PathLike[str] | None = None, **options: Any) -> Dataset:
         """The data set.
@@ -89,8 +114,11 @@ class Source:
 
         Raises:
           FileNotFoundError: files are missing; the message says which, and where they belong.
-          ValueError: an option out of range, or a damaged file.
+          ValueError: an option out of range, a damaged file, or a set that is to be generated and would not fit into
+            the memory.
         """
+        if self.outline is not None:
+            _check_memory(self.outline(**options))
         if not self.layouts:
             takes_folder = "data_dir" in inspect.signature(self.build).parameters
             return self.build(data_dir, **options) if takes_folder else self.build(**options)
@@ -172,3 +200,11 @@ class Source:
             checksums=[[f.name, f.sha256] for f in layout.files],
             files=[[name, s.st_size, s.st_mtime_ns] for name, s in sorted(stats.items())],
         )
+
+
+def _check_memory(outline: Outline) -> None:
+    free, clients, total = free_host_memory(), len(outline.sizes), int(outline.sizes.sum())
+    if free is not None and outline.bytes > free:
+        most = rounded_down(clients * free / outline.bytes)
+        found = f"{clients:,} with {total:,} examples, {spoken(outline.bytes)}"
+        raise ValueError(f"clients: expected at most {most:,} for the free {spoken(free)}, got {found}")

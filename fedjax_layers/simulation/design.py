@@ -14,7 +14,6 @@ from fedjax_layers.simulation.attack import bad_clients, poison_of
 from fedjax_layers.simulation.builder import Builder, sorted_items
 from fedjax_layers.simulation.config import RunConfig
 from fedjax_layers.simulation.early import check_early
-from fedjax_layers.simulation.environment import free_memory
 from fedjax_layers.simulation.sampling import Sampling, by_size, everyone, fixed, uniform
 from fedjax_layers.simulation.tasks import make_task
 from fedjax_layers.simulation.team_formation import count_teams, run_teams
@@ -39,7 +38,7 @@ def make_design(config: RunConfig, clients: data.ClientData, counts: Collection[
     """The run's parts on data that an attack has changed already; what does not fit is refused."""
     _check_patience(config, clients)
     task = make_task(config, clients)
-    check_model(config, task)
+    check_layers(config, task)
     phases = make_phases(config, clients)
     sampling = make_sampling(config, clients)
     num_teams = count_teams(config, clients)
@@ -71,12 +70,8 @@ def _check_patience(config: RunConfig, clients: data.ClientData) -> None:
         raise ValueError(f"patience: expected clients with validation examples, got none with {config.patience}")
 
 
-def check_model(config: RunConfig, task: Task) -> None:
-    """Refuse a model that is larger than the memory, and more layers than it has."""
-    needed, free = sum(task.layers.bytes), free_memory()
-    if free is not None and needed > free:
-        found = f"{config.model_name} of {sum(task.layers.sizes):,} parameters, {needed / 1e9:,.3g} GB"
-        raise ValueError(f"model: expected one that fits into the free {free / 1e9:.3g} GB, got {found}")
+def check_layers(config: RunConfig, task: Task) -> None:
+    """Refuse more layers than the model has."""
     most = task.layers.num_layers
     for name in _COUNTS_LAYERS:
         value = config.algorithm_options.get(name)

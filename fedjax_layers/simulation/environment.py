@@ -14,6 +14,8 @@ from typing import Any
 
 import jax
 
+from fedjax_layers.memory import free_host_memory
+
 PACKAGES = ("fedjax-layers", "jax", "jaxlib", "flax", "optax", "numpy", "scipy", "orbax-checkpoint")
 SETTINGS = ("default_prng_impl", "threefry_partitionable", "enable_x64", "default_matmul_precision")
 
@@ -45,9 +47,7 @@ def free_memory() -> int | None:
     stats = jax.local_devices()[0].memory_stats() or {}
     if "bytes_limit" in stats:
         return int(stats["bytes_limit"] - stats.get("bytes_in_use", 0))
-    told = Path("/proc/meminfo")
-    lines = told.read_text(encoding="utf-8").splitlines() if told.exists() else []
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")), None)
+    return free_host_memory()
 
 
 def peak_memory() -> dict[str, int | None]:

@@ -15,9 +15,11 @@ from fedjax_layers.simulation.announce import Say, say_nothing
 from fedjax_layers.simulation.attack import corrupted
 from fedjax_layers.simulation.builder import Builder, sorted_items
 from fedjax_layers.simulation.config import RunConfig
-from fedjax_layers.simulation.design import check_model, make_design, traced_inputs
+from fedjax_layers.simulation.design import check_layers, make_design, traced_inputs
 from fedjax_layers.simulation.early import check_early
 from fedjax_layers.simulation.federation import federation
+from fedjax_layers.simulation.forecast import Forecast
+from fedjax_layers.simulation.foreseen import foreseen, refuse_early, refuse_too_large
 from fedjax_layers.simulation.initial import make_start
 from fedjax_layers.simulation.periods import Inputs, cohort_of, common_start
 from fedjax_layers.simulation.plan import Plan, rounds_per_period
@@ -38,6 +40,7 @@ class Experiment(NamedTuple):
     plan: Plan
     inputs: Inputs
     axis: AxisChoice
+    memory: Forecast
 
     @property
     def team_of(self) -> np.ndarray | None:
@@ -70,6 +73,7 @@ def prepare(
       FileNotFoundError: data files are missing.
     """
     check_early(config, data_dir)
+    refuse_early(config)
     say(f"loading {config.dataset}")
     return assemble(config, load_clients(config, data_dir), axis, counts=counts, runs=runs, say=say)
 
@@ -87,6 +91,7 @@ def assemble(
     say("building the model")
     clients = corrupted(config, clients)
     design = make_design(config, clients, counts)
+    refuse_too_large(foreseen(config, design, loaded=True, axis=None if axis is None else axis.axis))
     task, builder = design.task, design.builder
     weights = np.ones(clients.num_clients) if config.weighting == "uniform" else None
     source, sampling = federation(design.phases), design.sampling
@@ -96,13 +101,15 @@ def assemble(
         axis = pick_axis(config, builder, inputs, say, runs=runs)
     moments = ("trained", "served") if config.moments == "both" else (config.moments,)
     plan = Plan(task, rounds_per_period(config.eval_every, config.rounds), axis.axis, moments)
-    experiment = Experiment(config, clients, builder.on(axis.axis), plan, replicate(inputs, axis.axis), axis)
+    memory = foreseen(config, design, loaded=True, axis=axis.axis)
+    experiment = Experiment(config, clients, builder.on(axis.axis), plan, replicate(inputs, axis.axis), axis, memory)
     return _with_learnt_teams(experiment)
 
 
 def check_fit(config: RunConfig, clients: data.ClientData) -> None:
     """Raise ``ValueError`` for a run that these data, or its own start, do not allow; compiles nothing."""
     design = make_design(config, corrupted(config, clients))
+    refuse_too_large(foreseen(config, design, loaded=True))
     if config.init_from is not None:
         make_start(config, design.task)
 
@@ -125,7 +132,7 @@ def check_numbers(experiment: Experiment, config: RunConfig) -> None:
 
     Traced, a number is not looked at: the algorithm is built once with whole numbers as they are.
     """
-    check_model(config, experiment.builder.task)
+    check_layers(config, experiment.builder.task)
     usual = traced_numbers(config)
     hyper = experiment.inputs.hyper | usual
     builder = experiment.builder

@@ -99,7 +99,7 @@ def test_the_algorithm_may_follow_its_flags():
         ("run permfl --team-of 0,1.5", "argument --team-of: expected whole numbers separated by commas, got '0,1.5'"),
         ("run fedavg --focal-alpha 1,x", "argument --focal-alpha: expected numbers separated by commas, got '1,x'"),
         ("run fedavg extra", "unrecognized arguments: extra"),
-        ("doctor --fast", "doctor: expected no flags but its own, got '--fast'"),
+        ("merge a --out b --fast", "merge: expected no flags but its own, got '--fast'"),
     ],
 )
 def test_what_cannot_be_parsed_is_one_line(line, message):

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from fedjax_layers.data.dataset import Dataset
 from fedjax_layers.data.packing import aligned_empty, slices
 from fedjax_layers.data.preprocess import Preprocess
-from fedjax_layers.data.source import Source
+from fedjax_layers.data.source import Outline, Source
+from fedjax_layers.names import defaults_of
 
 _FEATURES = 60
 _MOST_CLIENTS = 1_000_000
-_MOST_EXAMPLES = 20_000_000  # 5 GB
+_MOST_EXAMPLES = 2**31 - 1  # rows of the pool are counted in int32; how many fit is a question of memory
 _CLASSES = 10
 _CLIENTS_AT_ONCE = 1024  # bounds the weight matrices held at a time: 1024 x 60 x 10 floats
 _ROWS_AT_ONCE = 8192  # bounds the copies of them, one per example
@@ -55,19 +58,8 @@ def _synthetic(
     for name, spread in {"alpha": alpha, "beta": beta}.items():
         if not 0 <= spread < np.inf:
             raise ValueError(f"{name}: expected a finite number of at least 0, got {spread}")
-    for name, number in {"clients": clients, "min_samples": min_samples, "size_factor": size_factor}.items():
-        if number < 1:
-            raise ValueError(f"{name}: expected at least 1, got {number}")
-    if clients > _MOST_CLIENTS:
-        raise ValueError(f"clients: expected at most {_MOST_CLIENTS}, got {clients}")
-    if max_samples < min_samples:
-        raise ValueError(f"max_samples: expected at least min_samples={min_samples}, got {max_samples}")
     rng = np.random.default_rng(seed)
-    # Clamped before the cast: a float beyond int64 would wrap round.
-    tail = np.minimum(rng.lognormal(4.0, 2.0, clients), max_samples).astype(np.int64)
-    sizes = np.minimum((tail + min_samples) * size_factor, max_samples)
-    if int(sizes.sum()) > _MOST_EXAMPLES:
-        raise ValueError(f"clients: expected at most {_MOST_EXAMPLES} examples of all, got {sizes.sum()} of {clients}")
+    sizes = _sizes(rng, clients, min_samples, max_samples, size_factor)
     model_mean = rng.normal(0.0, alpha, clients).astype(np.float32)
     input_mean = rng.normal(0.0, beta, clients).astype(np.float32)
     inputs, labels = _draw(rng, sizes, model_mean, input_mean)
@@ -83,6 +75,31 @@ def _synthetic(
         f"sizes {min_samples}..{max_samples} x {size_factor}",
         licence=SYNTHETIC.licence,
     )
+
+
+def _sizes(rng: np.random.Generator, clients: int, min_samples: int, max_samples: int, size_factor: int) -> np.ndarray:
+    """Examples ``[C]`` of each client: the first that is drawn."""
+    for name, number in {"clients": clients, "min_samples": min_samples, "size_factor": size_factor}.items():
+        if number < 1:
+            raise ValueError(f"{name}: expected at least 1, got {number}")
+    if clients > _MOST_CLIENTS:
+        raise ValueError(f"clients: expected at most {_MOST_CLIENTS}, got {clients}")
+    if max_samples < min_samples:
+        raise ValueError(f"max_samples: expected at least min_samples={min_samples}, got {max_samples}")
+    # Clamped before the cast: a float beyond int64 would wrap round.
+    tail = np.minimum(rng.lognormal(4.0, 2.0, clients), max_samples).astype(np.int64)
+    sizes = np.minimum((tail + min_samples) * size_factor, max_samples)
+    if int(sizes.sum()) > _MOST_EXAMPLES:
+        raise ValueError(f"clients: expected at most {_MOST_EXAMPLES} examples of all, got {sizes.sum()} of {clients}")
+    return sizes
+
+
+def _outline(**options: Any) -> Outline:
+    """What :func:`_synthetic` would make."""
+    chosen = defaults_of(_synthetic) | options
+    rng = np.random.default_rng(chosen["seed"])
+    sizes = _sizes(rng, *(chosen[name] for name in ("clients", "min_samples", "max_samples", "size_factor")))
+    return Outline(sizes, _synthetic(**chosen | {"clients": 1, "min_samples": 1, "max_samples": 1, "size_factor": 1}))
 
 
 def _draw(
@@ -126,6 +143,7 @@ SYNTHETIC = Source(
     licence="generated",
     citation="T. Li et al., Federated Optimization in Heterogeneous Networks (MLSys 2020), section 5.1",
     build=_synthetic,
+    outline=_outline,
     classes=_CLASSES,
     clients="generated client",
 )

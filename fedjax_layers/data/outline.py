@@ -1,0 +1,81 @@
+"""Clients' data of which the shapes and sizes are known before there is any: of sets that are generated."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from fedjax_layers.data.client_data import ClientData
+from fedjax_layers.data.federate import unseen_flags
+from fedjax_layers.data.loading import load
+from fedjax_layers.data.option_owners import data_set_options
+from fedjax_layers.data.packing import frozen
+from fedjax_layers.data.sources import DATASETS
+from fedjax_layers.data.splits import SPLITS, split_counts
+from fedjax_layers.names import defaults_of, options_of
+
+_CHANGE_NO_SIZE = ("stratified", "in_order", "split_seed", "official_test")
+
+
+def outline_clients(
+    name: str, *, partition: str | None = None, clients: int | None = None, seed: int = 0, **options: Any
+) -> ClientData | None:
+    """What :func:`~fedjax_layers.data.load` would return, without an example: every one is the same single entry.
+
+    Args:
+      name: a key of ``DATASETS``.
+      partition: as in ``load``, as are the next three.
+      clients: number of clients.
+      seed: of a generated data set.
+      **options: all others.
+
+    Returns:
+      Data that take no memory, with the shapes, types and sizes of the real ones; ``None`` where these show only when
+      the data are there.
+
+    Raises:
+      ValueError: an option out of range.
+    """
+    source = DATASETS.get(name)
+    if source is None or source.outline is None or partition not in (None, "natural"):
+        return None
+    own, usual = options_of(source.build), defaults_of(load)
+    chosen = data_set_options(name, options)
+    chosen |= {key: value for key, value in (("seed", seed), ("clients", clients)) if key in own and value is not None}
+    rest = {key: value for key, value in options.items() if key.rpartition(".")[2] not in own}
+    splits = {key: rest.pop(key, usual[key]) for key in ("test_fraction", "val_fraction", "unseen")}
+    if any(key not in usual or (value != usual[key] and key not in _CHANGE_NO_SIZE) for key, value in rest.items()):
+        return None
+    outline = source.outline(**chosen)
+    sample, counts = outline.sample, split_counts(outline.sizes, splits["test_fraction"], splits["val_fraction"])
+    starts, total = (np.cumsum(counts) - counts.ravel()).reshape(counts.shape), int(counts.sum())
+    labels = _repeated(sample.labels, total)
+    split_seed = rest.get("split_seed", usual["split_seed"])
+    return ClientData(
+        inputs=_repeated(sample.inputs, total),
+        labels=labels,
+        example_ids=_repeated(np.zeros(1, np.int64), total),
+        ranges={
+            split: (frozen(starts[:, s].astype(np.int32)), frozen(counts[:, s].astype(np.int32)))
+            for s, split in enumerate(SPLITS)
+        },
+        num_classes=sample.num_classes,
+        class_names=sample.class_names,
+        client_names=(),
+        name=name,
+        preprocess=None if sample.preprocess == "standardise" else sample.preprocess,
+        partition={"scheme": "natural"},
+        task=sample.task,
+        strata=labels,
+        strata_names=sample.group_names,
+        global_test=0,
+        unseen=frozen(unseen_flags(splits["unseen"], len(outline.sizes), split_seed)),
+        teams=None,
+    )
+
+
+def _repeated(array: np.ndarray, times: int) -> np.ndarray:
+    """``[times, ...]`` of which every number is the first one of ``array``, in the same place of the memory."""
+    first = array.reshape(-1)[:1].reshape((1,) * array.ndim)
+    return np.broadcast_to(first, (times, *array.shape[1:]))

@@ -1,0 +1,80 @@
+"""Memory in numbers and words: what the host has left for this process, and how a number of bytes is said."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+_UNITS = ("bytes", "kB", "MB", "GB", "TB", "PB")
+
+
+def free_host_memory(proc: Path = Path("/proc"), groups: Path = Path("/sys/fs/cgroup")) -> int | None:
+    """Bytes that this process may still take: of the machine, and of every control group that it is in.
+
+    Args:
+      proc: where the kernel tells of processes.
+      groups: where it tells of control groups, version 1 or 2.
+
+    Returns:
+      The least of these, 0 or more; ``None`` where nobody tells.
+    """
+    left = [*_available(proc / "meminfo"), *_left_in_groups(proc / "self" / "cgroup", groups)]
+    return max(0, min(left)) if left else None
+
+
+def spoken(size: float) -> str:
+    """A number of bytes in three digits: ``5.93 GB``."""
+    power = 0
+    while size >= 999.5 and power < len(_UNITS) - 1:
+        size, power = size / 1000, power + 1
+    return f"{size:.3g} {_UNITS[power]}"
+
+
+def rounded_down(number: float) -> int:
+    """A number of things that would fit, in two digits."""
+    if number < 1:
+        return 0
+    digit = 10 ** max(0, math.floor(math.log10(number)) - 1)
+    return int(number // digit * digit)
+
+
+def _available(told: Path) -> Iterator[int]:
+    for line in _lines(told):
+        if line.startswith("MemAvailable:"):
+            yield int(line.split()[1]) * 1024
+
+
+def _left_in_groups(told: Path, groups: Path) -> Iterator[int]:
+    """What each limit leaves, pages of files that can be dropped counted as free."""
+    for line in _lines(told):
+        number, controllers, path = line.split(":", 2)
+        if number == "0" and not controllers:
+            root, limit, used, dropped = groups, "memory.max", "memory.current", "inactive_file"
+        elif "memory" in controllers.split(","):
+            root, dropped = groups / "memory", "total_inactive_file"
+            limit, used = "memory.limit_in_bytes", "memory.usage_in_bytes"
+        else:
+            continue
+        # In a container the group's own folder may be what is mounted as the root.
+        own = root / path.lstrip("/")
+        for folder in (own, *own.parents):
+            most, now = _number(folder / limit), _number(folder / used)
+            if most is not None and now is not None:
+                pages = (line.split() for line in _lines(folder / "memory.stat"))
+                yield most - now + next((int(words[1]) for words in pages if words[0] == dropped), 0)
+            if folder == root:
+                break
+
+
+def _number(path: Path) -> int | None:
+    """The number in a file; ``None`` without one, as where it says ``max``."""
+    text = "".join(_lines(path)).strip()
+    return int(text) if text.isdecimal() else None
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return []

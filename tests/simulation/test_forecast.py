@@ -1,0 +1,194 @@
+"""The memory of a run from shapes alone: what it says, what it refuses, and that it refuses nothing that fits."""
+
+import jax
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fedjax_layers import data
+from fedjax_layers.data.outline import outline_clients
+from fedjax_layers.data.packing import frozen
+from fedjax_layers.simulation import foreseen as foreseeing
+from fedjax_layers.simulation import setup
+from fedjax_layers.simulation.config import RunConfig
+from fedjax_layers.simulation.design import make_design
+from fedjax_layers.simulation.forecast import (
+    Forecast,
+    data_bytes,
+    evaluation_bytes,
+    fitting,
+    state_bytes,
+    told,
+    visit_bytes,
+)
+from fedjax_layers.simulation.foreseen import foreseen, outlined, refuse_too_large
+
+SIZES = {"clients": 100, "min_samples": 10, "max_samples": 10}
+LINEAR = 4 * (60 * 10 + 10)  # bytes of the logistic regression of these data
+
+
+def config_of(algorithm="player_fl", **values):
+    options = {k: v for k, v in SIZES.items() if k != "clients"}
+    usual = {"dataset": "synthetic", "clients": 100, "model": "logistic_regression", "client_width": "4"}
+    return RunConfig(algorithm=algorithm, data_options=options, **usual | values)
+
+
+def forecast_of(algorithm="player_fl", **values):
+    return outlined(config_of(algorithm, **values))
+
+
+def test_examples_are_counted_once_and_phases_that_share_them_too():
+    clients = data.load("synthetic", **SIZES)
+    own = 1000 * 61 * 4
+    assert data_bytes([clients], on_host=False) == own + 24 * 100
+    assert data_bytes([clients], on_host=True) == own + 8 * 1000 + 24 * 100
+    assert data_bytes([clients, clients], on_host=False) == own + 2 * 24 * 100
+    other = data.load("synthetic", **SIZES)
+    assert data_bytes([clients, other], on_host=False) == 2 * (own + 24 * 100)
+    assert data_bytes([outline_clients("synthetic", **SIZES)], on_host=True) == data_bytes([clients], on_host=True)
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "models"),
+    [("fedavg", 0), ("fedper", 1), ("player_fl", 1), ("ditto", 1)],
+)
+def test_what_each_client_has_follows_from_the_state(algorithm, models):
+    found = forecast_of(algorithm)
+    assert models * LINEAR <= found.per_client <= models * LINEAR + 8
+    assert (
+        found.store == found.per_client * 100 + found.devices * (found.store - found.per_client * 100) // found.devices
+    )
+    assert found.store >= max(LINEAR, found.per_client * 100)
+
+
+def test_the_state_is_that_of_the_run():
+    """Shapes tell what the arrays of a state that is there have."""
+    experiment = setup.prepare(config_of("fedper", rounds=1))
+    own, shared = state_bytes(setup_state(experiment))
+    assert experiment.memory.store == own + shared * jax.local_device_count()
+
+
+def setup_state(experiment):
+    from fedjax_layers.simulation.simulate import start_state  # noqa: PLC0415
+
+    return start_state(experiment.builder, experiment.plan, experiment.inputs)
+
+
+def test_a_visit_is_a_few_models_and_a_batch():
+    found = forecast_of(batch_size=5)
+    assert found.visit == visit_bytes(LINEAR, 5 * 60 * 4) == 4 * LINEAR + 1200
+    assert found.width == 4
+    assert found.visits == 4 * found.devices * found.visit
+    assert forecast_of(client_width="all").width * jax.local_device_count() >= 100
+    assert forecast_of(client_width="auto").width == forecast_of(client_width="auto").devices == 1
+    assert forecast_of(client_width="64", cohort=6).width == 1, "a device has no more than its share"
+
+
+def test_an_evaluation_has_two_splits_of_each_kind_of_model():
+    task = make_design(config_of(), outline_clients("synthetic", **SIZES)).task
+    one = evaluation_bytes(task, 100, ("trained",))
+    assert evaluation_bytes(task, 100, ("trained", "served")) - one == 2 * (one - 400)
+    assert evaluation_bytes(task, 200, ("trained",)) == 2 * one
+
+
+forecasts = st.builds(
+    Forecast,
+    clients=st.integers(1, 10**6),
+    data=st.integers(1, 10**10),
+    held=st.just(0),
+    store=st.integers(0, 10**9),
+    per_client=st.just(0),
+    width=st.integers(1, 500),
+    devices=st.integers(1, 8),
+    visit=st.integers(1, 10**8),
+    evaluation=st.integers(0, 10**8),
+    programs=st.just(400_000_000),
+    model=st.integers(1, 10**8),
+)
+
+
+@settings(deadline=None, max_examples=200)
+@given(found=forecasts, per_client=st.integers(0, 10**4), free=st.integers(0, 10**11))
+def test_what_fits_is_not_refused_and_what_is_advised_fits(found, per_client, free):
+    found = found._replace(per_client=per_client, store=found.store + per_client * found.clients)
+    refusal = fitting(found, free)
+    assert (refusal is None) == (found.total <= free)
+    if refusal is None:
+        return
+    argument, _, rest = refusal.partition(": expected ")
+    if argument == "model":
+        assert "fits into the free" in rest
+        return
+    most = int(rest.split()[2].replace(",", ""))
+    if argument == "client_width":
+        assert 1 <= most < found.width
+        assert found._replace(width=most).total <= free < found._replace(width=most + 1).total
+        return
+    assert argument == "clients"
+    assert 1 <= most < found.clients
+    share = most / found.clients
+    smaller = found._replace(
+        data=int(found.data * share),
+        evaluation=int(found.evaluation * share),
+        store=found.store - int(per_client * (found.clients - most)),
+        width=1,
+    )
+    assert smaller.total <= free
+
+
+def test_nothing_is_refused_where_nobody_tells_what_is_free():
+    found = forecast_of()
+    assert fitting(found, None) is None
+    assert told(found, None).startswith("memory: 4")
+    assert " of " in told(found, 10**10)
+
+
+def test_a_run_is_refused_before_its_data_are_made_and_not_when_it_fits(monkeypatch):
+    config = config_of(rounds=1)
+    needed = outlined(config).total
+    made = []
+    monkeypatch.setattr(setup.data, "load", lambda *args, **kwargs: made.append(kwargs))
+    monkeypatch.setattr(foreseeing, "free_memory", lambda: needed - 1)
+    with pytest.raises(ValueError, match=r"client_width: expected at most 3 for the free .*, got 4 \(data ") as caught:
+        setup.prepare(config)
+    assert "\n" not in str(caught.value)
+    assert not made
+    monkeypatch.setattr(foreseeing, "free_memory", lambda: needed)
+    with pytest.raises(AttributeError):  # there are no data
+        setup.prepare(config)
+    assert made
+
+
+def test_what_is_there_already_needs_no_room(monkeypatch):
+    config = RunConfig(algorithm="fedper", dataset="heart", rounds=1, client_width="all")
+    clients = setup.load_clients(config)
+    found = foreseen(config, make_design(config, clients), loaded=True)
+    assert found.held == found.data > 0
+    monkeypatch.setattr(foreseeing, "free_memory", lambda: found.total - found.held)
+    refuse_too_large(found)
+    setup.check_fit(config, clients)
+    monkeypatch.setattr(foreseeing, "free_memory", lambda: found.total - found.held - 1)
+    with pytest.raises(ValueError, match="expected at most"):
+        setup.check_fit(config, clients)
+    with pytest.raises(ValueError, match="expected at most"):
+        setup.assemble(config, clients)
+
+
+def test_fields_of_clients_are_found_in_nested_states():
+    from flax import struct  # noqa: PLC0415
+
+    from fedjax_layers.types import per_client  # noqa: PLC0415
+
+    @struct.dataclass
+    class Inner:
+        shared: object
+        own: object = per_client()
+
+    @struct.dataclass
+    class Outer:
+        inner: Inner
+        all_own: object = per_client()
+
+    one = frozen(np.zeros(3, np.float32))
+    assert state_bytes(Outer(Inner(one, (one, one)), {"a": one})) == (36, 12)
