@@ -1,6 +1,9 @@
 """Names of random streams that are folded into a key which rounds or client ids are folded into as well.
 
-Rounds and client ids stay below 2**31, these do not: no two streams of one key can meet.
+Rounds and client ids stay below 2**31, these do not: no two streams of one key can meet. They cannot meet the parts of
+a key that is split, or the numbers that are drawn with it, either: those, too, are told apart by small numbers. So any
+key may have named streams; beside them small numbers are folded into it, or it is split, or it is drawn with once, but
+never two of these. ``tests/contract/test_keys.py`` sees to it.
 """
 
 START = 0x8000_0001  # of the run's key: the common start of all models
@@ -18,3 +21,6 @@ BLOCKS = 0x8000_000C  # of a round's key: the blocks that FedTLU's random contro
 TEAM_ROUNDS = 0x8000_000D  # of a round's key: the keys of its team rounds, into which clients are folded again
 PARTICIPATION = 0x8000_000E  # of a round's key: the teams that take part; of a team round's: the devices
 RETAINED = 0x8000_000F  # of the key of an algorithm's state: the layers that stay with a client at random
+HEAD = 0x8000_0010  # of a round's key: FedRep's first phase, of the heads
+LATER_BATCHES = 0x8000_0011  # of a client's key: the orders of a step's second batch and on; of a step's: their dropout
+FINISH = 0x8000_0012  # of the key of the round that would be next: the last local phase

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from fedjax_layers import ops
+from fedjax_layers import keys, ops
 from fedjax_layers.batches import batch_order, batch_rows
 from fedjax_layers.local_training import Trainer
 from fedjax_layers.simulation.federation import Federation
@@ -106,8 +106,10 @@ def make_trainer(task, *, learning_rate=0.1, momentum=0.9, **changes):
 
 def drawn_batches(trainer, round_key, client, role=0):
     """The pool rows of each local step of a client, as the package draws them; role j is a step's j-th batch."""
-    order_key, _ = jax.random.split(jax.random.fold_in(round_key, client))
-    order_key = jax.random.fold_in(order_key, role) if role else order_key
+    client_key = jax.random.fold_in(round_key, client)
+    order_key, _ = jax.random.split(client_key)
+    if role:
+        order_key = jax.random.fold_in(jax.random.fold_in(client_key, keys.LATER_BATCHES), role)
     count = jnp.int32(COUNTS[client])
     order = batch_order(order_key, count, trainer)
     batches = []

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
+from fedjax_layers import keys
 from fedjax_layers.algorithms.novel import welcome_by_mean, welcoming, within_sharing
 from fedjax_layers.algorithms.numbers import numbers_for_all
 from fedjax_layers.algorithms.sharing import (
@@ -85,14 +86,14 @@ def fedrep(
 
     def round_(key: Key, state: FedRepState, cohort: Cohort) -> tuple[FedRepState, RoundInfo]:
         old = state.sharing
-        head_key, body_key = jax.random.split(key)  # train_cohort folds the clients' ids into each
+        head_key = jax.random.fold_in(key, keys.HEAD)  # the clients' ids are folded into it and into the round's
         scale = trainer.scale_of(old.round)
         own, head_opt, body_opt = take_clients((old.clients, state.head_opt, old.client_opt), cohort)
         head_only, body_only = LocalOptions(jnp.logical_not(body), scale), LocalOptions(body, scale)
         tuned = train_cohort(
             tuner, head_key, cohort, server=old.server, own=own, shared=body, opt_state=head_opt, options=head_only
         )
-        result = train_cohort(trainer, body_key, cohort, own=tuned.params, opt_state=body_opt, options=body_only)
+        result = train_cohort(trainer, key, cohort, own=tuned.params, opt_state=body_opt, options=body_only)
         sharing = server_phase(trainer, key, old, cohort, result, body, server_optimizer)
         kept = put_clients(state.head_opt, cohort, tuned.opt_state)
         return FedRepState(sharing, kept), _report(((tuner, tuned), (trainer, result)), cohort, body)

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from fedjax_layers import keys
 from fedjax_layers.algorithms.fedavg import fedavg
 from fedjax_layers.algorithms.numbers import numbers_for_all
 from fedjax_layers.algorithms.sharing import SharingState, round_info, server_phase, take_clients
@@ -98,12 +99,13 @@ def meta_gradient(task: Task, rate: float | Array, delta: float | Array | None) 
     """
 
     def compute(params: Params, batches: tuple[Batch, ...], key: Key, memory: tuple[()]) -> tuple[Array, Params, Any]:
-        slope = jax.grad(task.loss)(params, batches[1], jax.random.fold_in(key, 1))
+        later_key = jax.random.fold_in(key, keys.LATER_BATCHES)
+        slope = jax.grad(task.loss)(params, batches[1], jax.random.fold_in(later_key, 1))
         # The batch of the outer gradient is the plain step's: at rate 0 this is plain training, draw for draw.
         loss, grads = jax.value_and_grad(task.loss)(_plus(params, slope, -rate), batches[0], key)
         if delta is not None:
             ahead, behind = (
-                jax.grad(task.loss)(_plus(params, grads, step), batches[2], jax.random.fold_in(key, 2))
+                jax.grad(task.loss)(_plus(params, grads, step), batches[2], jax.random.fold_in(later_key, 2))
                 for step in (delta, -delta)
             )
             grads = _plus(grads, jax.tree.map(jnp.subtract, ahead, behind), -rate / (2 * delta))

@@ -83,7 +83,8 @@ def train_client(
     task = trainer.task
     order_key, step_key = jax.random.split(key)
     source = options.step_gradient or plain_gradient(task)
-    order_keys = [order_key, *(jax.random.fold_in(order_key, j) for j in range(1, source.batches))]
+    later_key = jax.random.fold_in(key, keys.LATER_BATCHES)
+    order_keys = [order_key, *(jax.random.fold_in(later_key, j) for j in range(1, source.batches))]
     first, orders = jnp.int32(0), [batch_order(k, count, trainer) for k in order_keys]
     if walk is not None:
         orders[0], first = walk

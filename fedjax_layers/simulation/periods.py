@@ -150,7 +150,7 @@ def finish_and_keep(build: Build, plan: Plan, state: Any, inputs: Inputs, t: Arr
 
 def _finish(build: Build, plan: Plan, state: Any, inputs: Inputs, t: Array) -> tuple[dict[str, Array], Params]:
     source = inputs.federation.at(t - 1)
-    key = jax.random.fold_in(inputs.key, t)
+    key = jax.random.fold_in(jax.random.fold_in(inputs.key, t), keys.FINISH)
     cohort = cohort_of(inputs, key, t - 1, everyone(source.num_clients))
     finish = build(inputs.hyper).finish
     assert finish is not None  # the caller has looked

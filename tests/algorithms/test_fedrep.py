@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fedjax_layers import algorithms
+from fedjax_layers import algorithms, keys
 from tests import toy
 from tests.reference import personal
 
@@ -18,7 +18,7 @@ ROUNDS = ([0, 2, 4], [3, 1], [2, 3, 0], [1, 2])  # partial, of unequal size: pad
 def keys_of(t):
     """A round's key, and the head's and the representation's made of it."""
     key = jax.random.fold_in(jax.random.key(7), t)
-    return key, *jax.random.split(key)
+    return key, jax.random.fold_in(key, keys.HEAD), key
 
 
 def close(found, expected):

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fedjax_layers import algorithms
+from fedjax_layers import algorithms, keys
 from fedjax_layers.ops import ClientAxis
 from fedjax_layers.simulation.compile_clock import compile_clock
 from fedjax_layers.simulation.evaluation import evaluate
@@ -206,7 +206,7 @@ def test_the_last_phase_adds_one_row_and_gives_the_personal_scores(source, name)
     assert history.evaluations["round"].tolist() == [1, 2, 2]
     assert history.rounds_done == len(history.rounds["loss"]) == rounds
 
-    key = jax.random.fold_in(jax.random.key(seed), rounds)
+    key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), rounds), keys.FINISH)
     cohort = draw_cohort(everyone(C), key, jnp.int32(rounds), source.train, source.pool)
     final = build(name)({"rate": jnp.float32(0.1)}).finish(key, result.state, cohort)
     expected, _ = evaluate(TASK, final, source.pool, source.test, stacked=True, largest=source.largest[2])
