@@ -17,7 +17,11 @@ _HELP = {"-h", "--help"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit code: 0 done, 2 bad input (one line says which), 130 interrupted."""
+    """Run one command.
+
+    Returns:
+      The exit code: 0 done, 2 bad input or a disk that cannot be written (one line says which), 130 interrupted.
+    """
     arguments = list(sys.argv[1:] if argv is None else argv)
     console = make_console()
     try:
@@ -38,6 +42,7 @@ def _command(arguments: Sequence[str], status: Status, interrupt: Interrupt) -> 
         _one_device_per_core()
         from fedjax_layers.cli.arguments import parse  # noqa: PLC0415  (after the number of devices is set)
         from fedjax_layers.cli.usage import UsageError  # noqa: PLC0415
+        from fedjax_layers.simulation.storage import StorageError  # noqa: PLC0415
 
     try:
         options = parse(arguments)
@@ -52,7 +57,7 @@ def _command(arguments: Sequence[str], status: Status, interrupt: Interrupt) -> 
         return code
     except SystemExit as done:  # help was asked for
         return int(done.code or 0)
-    except UsageError as error:
+    except (UsageError, StorageError) as error:
         status.stop()
         print(f"fedjax-layers: {error}", file=sys.stderr)  # noqa: T201
         return 2

@@ -78,10 +78,9 @@ def _speed(rate: float) -> str:
 
 
 def _latest(history: History) -> str:
-    evaluations = history.evaluations
     for moment in ("trained", "served"):
         for metric, shown in HEADLINES.items():
-            values = evaluations.get(f"{moment}/val/{metric}")
-            if values is not None and np.isfinite(values[-1]).any():
-                return f"validation {shown} {np.nanmean(values[-1]):.3f}"
+            values = history.latest.get(f"{moment}/val/{metric}")
+            if values is not None and np.isfinite(values).any():
+                return f"validation {shown} {np.nanmean(values):.3f}"
     return ""

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import shutil
 import tempfile
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 
 from fedjax_layers.ops.checks import leaf_path
-from fedjax_layers.simulation.history import History
+from fedjax_layers.simulation.storage import storing
 
 _PATTERN = set("[]*?")  # what a glob pattern is made of
 
@@ -22,7 +25,7 @@ def saved_rounds(folder: Path) -> int:
 
 
 class Checkpoints:
-    """The checkpoints of one run: the whole state and the history, keyed by rounds done.
+    """The checkpoints of one run: the whole state by rounds done, which tell where its records are to be cut.
 
     Saves are atomic and asynchronous; the newest ``keep`` are kept. Keys need no saving: they follow from the
     run's seed, the round and the client.
@@ -31,10 +34,10 @@ class Checkpoints:
     def __init__(self, folder: Path, keep: int = 2) -> None:
         import orbax.checkpoint as ocp  # noqa: PLC0415  (slow to import)
 
-        self._ocp = ocp
+        self._ocp, self._folder = ocp, Path(folder)
         options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=True)
         # Without handlers of its own a fresh manager cannot tell what an earlier process saved.
-        handlers = {name: ocp.StandardCheckpointHandler() for name in ("state", "history")}
+        handlers = {"state": ocp.StandardCheckpointHandler()}
         self._alias: tempfile.TemporaryDirectory[str] | None = None
         self._manager = ocp.CheckpointManager(self._plain(Path(folder)), options=options, item_handlers=handlers)
 
@@ -49,15 +52,19 @@ class Checkpoints:
         link.symlink_to(path, target_is_directory=True)
         return link
 
-    def save(self, rounds_done: int, state: Any, history: History) -> None:
-        """Copy the state off the device, then write it in the background."""
-        args = self._ocp.args.Composite(
-            state=self._ocp.args.StandardSave(_named(state)), history=self._ocp.args.StandardSave(history.to_arrays())
-        )
-        self._manager.save(rounds_done, args=args)
+    def save(self, rounds_done: int, state: Any) -> None:
+        """Copy the state off the device, then write it in the background.
 
-    def restore(self, like: Any) -> tuple[Any, History] | None:
-        """The newest state and its history; ``None`` if nothing was saved.
+        Raises:
+          StorageError: this save, or the one before, could not be written.
+        """
+        args = self._ocp.args.Composite(state=self._ocp.args.StandardSave(_named(state)))
+        with self._storing():
+            _check_room(self._folder, state)
+            self._manager.save(rounds_done, args=args)
+
+    def restore(self, like: Any) -> tuple[int, Any] | None:
+        """Rounds done and state of the newest save; ``None`` if nothing was saved.
 
         Args:
           like: a state of the same run (arrays or shapes), which gives structure, dtypes and shardings.
@@ -72,23 +79,33 @@ class Checkpoints:
         abstract = jax.tree.map(self._ocp.utils.to_shape_dtype_struct, _named(like))
         saved = self._manager.item_metadata(step)["state"]
         _check_same(dict(saved.tree if hasattr(saved, "tree") else saved), abstract)
-        restored = self._manager.restore(
-            step,
-            args=self._ocp.args.Composite(
-                state=self._ocp.args.StandardRestore(abstract), history=self._ocp.args.StandardRestore()
-            ),
-        )
+        args = self._ocp.args.Composite(state=self._ocp.args.StandardRestore(abstract))
+        restored = self._manager.restore(step, args=args)
         leaves = [restored["state"][name] for name in _named(like)]
-        state = jax.tree.unflatten(jax.tree.structure(like), leaves)
-        history = jax.tree.map(np.asarray, restored["history"])
-        return state, History.from_arrays(history)
+        return int(step), jax.tree.unflatten(jax.tree.structure(like), leaves)
 
     def close(self) -> None:
-        """Wait for the last save to be on disk."""
-        self._manager.wait_until_finished()
+        """Wait for the last save to be on disk.
+
+        Raises:
+          StorageError: it could not be written.
+        """
+        with self._storing():
+            self._manager.wait_until_finished()
         self._manager.close()
         if self._alias is not None:
             self._alias.cleanup()
+
+    def _storing(self) -> AbstractContextManager[None]:
+        return storing(self._folder, (OSError, ValueError, RuntimeError))  # whichever the writer underneath raises
+
+
+def _check_room(folder: Path, state: Any) -> None:
+    """Refuse what cannot fit before Orbax begins: where its threads fail, they fill the screen."""
+    needed, free = sum(x.nbytes for x in jax.tree.leaves(state)), shutil.disk_usage(folder).free
+    if free < needed:
+        words = os.strerror(errno.ENOSPC)
+        raise OSError(errno.ENOSPC, f"{words}, {needed:,} bytes are needed and {free:,} are free")
 
 
 def _named(state: Any) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from fedjax_layers.simulation.controls import control_cuts
 from fedjax_layers.simulation.design import deciding_sizes
 from fedjax_layers.simulation.environment import peak_memory_bytes
 from fedjax_layers.simulation.history import History
+from fedjax_layers.simulation.history_files import HistoryFiles
 from fedjax_layers.simulation.patience import Patience
 from fedjax_layers.simulation.periods import models_of
 from fedjax_layers.simulation.records import RunDirectory
@@ -58,13 +59,10 @@ def execute(
     with compile_clock() as clock, _Recorder(directory, resume) as recorder:
         builder, inputs = experiment.builder, experiment.inputs
         say("compiling the start")
-        state, history = recorder.restore(start_state(builder, experiment.plan, inputs))
-        if history.rounds_done > experiment.config.rounds:
-            raise ValueError(
-                f"rounds: expected at least the {history.rounds_done} done, got {experiment.config.rounds}"
-            )
-        first_round = history.rounds_done
-        history = recorder.begin(experiment, history)
+        first_round, state = recorder.restore(start_state(builder, experiment.plan, inputs))
+        if first_round > experiment.config.rounds:
+            raise ValueError(f"rounds: expected at least the {first_round} done, got {experiment.config.rounds}")
+        history = recorder.begin(experiment, first_round)
         say("compiling and running the first rounds")
         state, complete = _run_rounds(experiment, state, history, recorder, progress)
         if not complete:
@@ -74,6 +72,7 @@ def execute(
         finished = finish_run(builder, experiment.plan, inputs, state, history, keep=keep)
         unseen = experiment.data.unseen
         adapted = adapted_scores(builder, experiment.plan, inputs, state, history, unseen)
+        history.flush()
     seconds = time.perf_counter() - started
     steps = int(history.rounds["steps"][first_round:].sum(dtype=np.int64))
     timing = {
@@ -132,36 +131,42 @@ class _Recorder:
         if self._checkpoints is not None:
             self._checkpoints.close()
 
-    def restore(self, state: Any) -> tuple[Any, History]:
-        """The newest checkpoint when resuming, else the given start."""
+    def restore(self, state: Any) -> tuple[int, Any]:
+        """Rounds done and state of the newest checkpoint when resuming, else 0 and the given start."""
         found = self._checkpoints.restore(state) if self._checkpoints is not None and self._resume else None
-        return (state, History()) if found is None else found
+        return (0, state) if found is None else found
 
-    def begin(self, experiment: Experiment, history: History) -> History:
-        """Drop lines past the checkpoint, write the complete config and the manifest; the history to go on from.
+    def begin(self, experiment: Experiment, done: int) -> History:
+        """Drop what was recorded past the checkpoint, write the complete config and the manifest.
 
         A run that is extended was evaluated where it ended, which a longer one might not have been.
+
+        Returns:
+          The history of the rounds ``done``.
         """
         self._unseen = experiment.data.unseen
-        config, done = experiment.config, history.rounds_done
-        kept = done
-        if done % config.eval_every and done < config.rounds:
-            history, kept = history.without_last_evaluation(), done - 1
-        if self._directory is not None:
-            self._directory.keep_rounds(kept)
-            if self._directory.read("config").get("rounds", 0) < config.rounds:
-                self._directory.set_summary_aside()
-            self._directory.write("config", complete_config(experiment))
-            self._directory.write_manifest(experiment.axis.record, experiment.data.partition_hash)
+        if self._directory is None:
+            return History()
+        config = experiment.config
+        kept = done - 1 if done % config.eval_every and done < config.rounds else done
+        files = HistoryFiles(self._directory.history)
+        files.keep(done, kept)
+        history = History.open(files)
+        self._directory.keep_rounds(kept)
+        if self._directory.read("config").get("rounds", 0) < config.rounds:
+            self._directory.set_summary_aside()
+        self._directory.write("config", complete_config(experiment))
+        self._directory.write_manifest(experiment.axis.record, experiment.data.partition_hash)
         return history
 
     def record(self, done: int, state: Any, history: History, *, must_save: bool) -> None:
         """A line per evaluation; a checkpoint every so many seconds and whenever it must be."""
         if self._directory is None or self._checkpoints is None:
             return
-        self._directory.append_round(round_record(history, -1, self._unseen))
+        self._directory.append_round(round_record(history, self._unseen))
         if must_save or time.perf_counter() - self._saved > _CHECKPOINT_SECONDS:
-            self._checkpoints.save(done, state, history)
+            history.flush()  # before: a checkpoint stands on the records of its rounds
+            self._checkpoints.save(done, state)
             self._saved = time.perf_counter()
 
 
@@ -201,7 +206,13 @@ def patience_of(config: RunConfig, sizes: np.ndarray) -> Callable[[History], boo
     if config.patience is None:
         return lambda history: False
     watch, name = Patience(sizes, config.patience), f"{config.moment}/val/loss"
-    return lambda history: history.rounds_done > 0 and watch.follow(history.evaluations[name])
+
+    def ended(history: History) -> bool:
+        for losses in history.rows(name, watch.looked):
+            watch.look(losses)
+        return watch.over
+
+    return ended
 
 
 def out_of_patience(config: RunConfig, history: History, sizes: np.ndarray) -> bool:

@@ -49,11 +49,10 @@ def go_on(build: Build, plan: Plan, inputs: Inputs, state: Any, history: History
     if type(state) is not type(own):
         raise ValueError(f"resume: expected this run's state, {type(own).__name__}, got {type(state).__name__}")
     fitted = _fitted("resume", "this run's state", own, state)
-    evaluations = history.evaluations
-    moments = tuple(moment for moment in ("trained", "served") if f"{moment}/val/loss" in evaluations)
+    moments = tuple(moment for moment in ("trained", "served") if f"{moment}/val/loss" in history.latest)
     if set(moments) != set(plan.moments):
         raise ValueError(f"moments: expected those of the resumed run, {moments}, got {plan.moments}")
-    clients = evaluations["examples"].shape[1]
+    clients = len(history.latest["examples"])
     if clients != inputs.federation.num_clients:
         raise ValueError(f"resume: expected a run of {inputs.federation.num_clients} clients, got one of {clients}")
     return jax.tree.map(jnp.copy, fitted), history.unfinished()

@@ -22,6 +22,9 @@ class Patience:
       sizes: ``[C]`` weights, at least 0; whoever has 0 decides nothing.
       patience: fruitless evaluations in a row after which a run stops, at least 1.
 
+    Attributes:
+      looked: evaluations so far.
+
     Raises:
       ValueError: ``patience`` is below 1.
 
@@ -33,21 +36,20 @@ class Patience:
             raise ValueError(f"patience: expected at least 1, got {patience}")
         self._sizes, self._patience = np.asarray(sizes, np.float64), patience
         self._latest, self._best = (np.full(self._sizes.shape, np.nan) for _ in range(2))
-        self._fruitless = self._looked = 0
+        self._fruitless = self.looked = 0
 
-    def follow(self, losses: npt.ArrayLike) -> bool:
-        """Whether a run with all these evaluations, ``[E, C]``, is out of patience; its table only grows."""
-        for row in np.asarray(losses)[self._looked :]:
-            self.look(row)
+    @property
+    def over(self) -> bool:
+        """Whether the run is out of patience after the evaluations so far."""
         return self._fruitless >= self._patience
 
     def look(self, losses: npt.ArrayLike) -> bool:
         """Whether the run is out of patience after this evaluation, ``[C]``; NaN is a client that was not evaluated."""
-        self._looked += 1
+        self.looked += 1
         row = np.where(self._sizes > 0, np.asarray(losses, np.float64), np.nan)
         seen = ~np.isnan(row)
         if not seen.any():
-            return self._fruitless >= self._patience
+            return self.over
         self._latest[seen] = row[seen]
         finite = np.isfinite(self._latest)
         both = finite & np.isfinite(self._best)
@@ -59,7 +61,7 @@ class Patience:
         else:
             self._best[first] = self._latest[first]
             self._fruitless += not first.any()
-        return self._fruitless >= self._patience
+        return self.over
 
 
 def patience_stop(losses: npt.ArrayLike, sizes: npt.ArrayLike, patience: int) -> int | None:

@@ -34,9 +34,8 @@ def add_finish(history: History, scores: Mapping[str, np.ndarray], moments: Sequ
       scores: by ``{split}/{metric}``, ``[C]`` each.
       moments: those that the run evaluates; the model counts as each of them.
     """
-    last = history.evaluations
-    row = {name: np.full_like(x[-1], np.nan) for name, x in last.items() if name.count("/") == 2}
-    row["examples"] = last["examples"][-1]
+    row = {name: np.full_like(x, np.nan) for name, x in history.latest.items() if name.count("/") == 2}
+    row["examples"] = history.latest["examples"]
     for moment in moments:
         row |= {f"{moment}/{name}": np.asarray(x) for name, x in scores.items()}
     history.add({}, row | {"round": np.int64(history.rounds_done), "finished": np.bool_(True)})

@@ -2,7 +2,8 @@
 
 ``config.json``, ``manifest.json``, ``rounds.jsonl``, ``clients.npz`` and ``summary.json`` hold JSON or plain
 arrays, nothing pickled. Files are replaced whole, so that a killed run leaves the old one or the new; only
-``rounds.jsonl`` grows line by line, and a line that a crash cut short is dropped on resuming.
+``rounds.jsonl`` grows line by line, and a line that a crash cut short is dropped on resuming. ``history/`` grows by
+whole files, see :mod:`fedjax_layers.simulation.history_files`.
 """
 
 from __future__ import annotations
@@ -12,10 +13,9 @@ import json
 import math
 import os
 import sys
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 from zipfile import ZIP_DEFLATED, ZipFile
 
 import jax
@@ -24,6 +24,7 @@ import numpy.typing as npt
 
 from fedjax_layers.simulation.asked import as_asked
 from fedjax_layers.simulation.environment import environment
+from fedjax_layers.simulation.storage import replacing, storing
 
 
 class RunDirectory:
@@ -32,6 +33,7 @@ class RunDirectory:
     Attributes:
       path: the folder.
       checkpoints: where the run's checkpoints belong; not made here.
+      history: likewise the records of its rounds and evaluations.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -42,6 +44,7 @@ class RunDirectory:
         """
         self.path = Path(path)
         self.checkpoints = self.path / "checkpoints"
+        self.history = self.path / "history"
         self._rounds = self.path / "rounds.jsonl"
         self._last_round: float | None = None  # of the file's last line; None until it was looked up
         if not (self.path / "config.json").is_file():
@@ -153,7 +156,7 @@ class RunDirectory:
             self._last_round = max((there["round"] for there in self.read_rounds()), default=-math.inf)
         if number <= self._last_round:
             raise ValueError(f"round: {number} does not follow {self._last_round} in {self._rounds}")
-        with self._rounds.open("ab") as file:
+        with storing(self._rounds), self._rounds.open("ab") as file:
             file.write(_line(line))
         self._last_round = number
 
@@ -175,7 +178,7 @@ class RunDirectory:
         """Drop the lines of rounds after ``last``, so that a run resumed from there doubles none."""
         kept = [record for record in self.read_rounds() if record["round"] <= last]
         if self._rounds.exists():
-            with _replacing(self._rounds) as file:
+            with replacing(self._rounds) as file:
                 file.writelines(_line(record) for record in kept)
         self._last_round = None
 
@@ -185,7 +188,7 @@ class RunDirectory:
         Raises:
           ValueError: an array is not of numbers, truth values or text, so that NumPy would pickle it.
         """
-        with _replacing(self.path / "clients.npz") as file, ZipFile(file, "w", ZIP_DEFLATED) as box:
+        with replacing(self.path / "clients.npz") as file, ZipFile(file, "w", ZIP_DEFLATED) as box:
             for name, values in arrays.items():
                 array = np.asarray(values)
                 if array.dtype.kind not in "biufcU":
@@ -243,23 +246,9 @@ def _is_empty(folder: Path) -> bool:
     return all(entry.name.startswith(".") and entry.suffix == ".tmp" for entry in folder.iterdir())
 
 
-@contextmanager
-def _replacing(path: Path) -> Iterator[IO[bytes]]:
-    """Write beside ``path`` and move into its place; on an error ``path`` stays what it was."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with beside.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
-
-
 def _write_json(path: Path, value: Any) -> None:
     text = json.dumps(to_json(value), indent=2, allow_nan=False, ensure_ascii=False)
-    with _replacing(path) as file:
+    with replacing(path) as file:
         file.write(f"{text}\n".encode())
 
 

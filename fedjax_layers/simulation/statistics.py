@@ -7,6 +7,7 @@ carry NaN on or refuse it. All raise ``ValueError`` on arrays of another rank th
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -115,24 +116,31 @@ def best_round(val_loss: Numbers) -> npt.NDArray[np.intp]:
     return _first(loss == lowest)  # NaN equals nothing
 
 
-def best_common_round(val_loss: Numbers, weights: Numbers) -> int:
+def best_common_round(val_loss: Iterable[Numbers], weights: Numbers) -> int:
     """Find the best evaluation of a model that several clients share: one evaluation for all of them.
 
     Args:
-      val_loss: ``[E, C]`` of E evaluations; NaN where a client was not evaluated.
+      val_loss: ``[n, C]`` of n evaluations each, gone through twice, so that not all of them need be in memory; NaN
+        where a client was not evaluated.
       weights: ``[C]``, at least 0, usually each client's number of training examples.
 
     Returns:
       Index of the lowest weighted mean loss, the first one on ties, over the clients that have a loss in every
       evaluation in which anybody has one; -1 without such a client.
     """
-    loss = _array("val_loss", val_loss, 2)
-    rows = np.flatnonzero(~np.isnan(loss).all(axis=1))
-    common = ~np.isnan(loss[rows]).any(axis=0) & (_array("weights", weights, 1) > 0)
+    weight = _array("weights", weights, 1)
+    common, there = weight > 0, []
+    for block in val_loss:
+        missing = np.isnan(_array("val_loss", block, 2))
+        there.append(~missing.all(axis=1))
+        common &= ~missing[there[-1]].any(axis=0)
+    rows = np.flatnonzero(np.concatenate(there))
     if not rows.size or not common.any():
         return -1
-    weight = np.asarray(weights, float)[common]
-    return int(rows[np.argmin(loss[rows][:, common] @ (weight / weight.sum()))])
+    share = weight[common] / weight[common].sum()
+    # Row by row, so that the sums do not depend on the blocks.
+    means = [(_array("val_loss", block, 2)[:, common] * share).sum(axis=1) for block in val_loss]
+    return int(rows[np.argmin(np.concatenate(means)[rows])])
 
 
 def last_round(val_loss: Numbers) -> npt.NDArray[np.intp]:

@@ -169,18 +169,17 @@ def client_facts(clients: ClientData, team_of: np.ndarray | None = None) -> dict
     return {"client_names": np.array(names, np.str_)} | sizes | ({} if team_of is None else {"team_of": team_of})
 
 
-def round_record(history: History, index: int, unseen: np.ndarray | None = None) -> dict[str, Any]:
-    """A line of ``rounds.jsonl``: evaluation ``index``, means over ``{moment}/n`` clients, and its training loss.
+def round_record(history: History, unseen: np.ndarray | None = None) -> dict[str, Any]:
+    """A line of ``rounds.jsonl``: the last evaluation, means over ``{moment}/n`` clients, and its training loss.
 
     Clients that never took part (``unseen [C]``) are left out.
     """
-    evaluation = {name: x[index] for name, x in history.evaluations.items()}
-    done = int(evaluation["round"])
+    done = int(history.latest["round"])
     record: dict[str, Any] = {"round": done, "train_loss": float(history.rounds["loss"][done - 1])}
     record["participants"] = int(history.rounds["participants"][done - 1])
     for moment in MOMENTS:
         for name in ("val/loss", "test/loss", "test/accuracy", *(f"test/{metric}" for metric in HEADLINES)):
-            values = evaluation.get(f"{moment}/{name}")
+            values = history.latest.get(f"{moment}/{name}")
             if values is not None and unseen is not None:
                 values = np.where(unseen, np.nan, values)
             if values is not None and np.isfinite(values).any():

@@ -50,12 +50,9 @@ def unseen_summary(
     if not unseen.any():
         return None
     found: dict[str, Any] = {"clients": np.flatnonzero(unseen).tolist()}
-    evaluations = history.evaluations
-    last = np.flatnonzero(~evaluations["finished"])[-1]
+    last = history.row(int(np.flatnonzero(~history.evaluations["finished"])[-1]))
     for moment in ("served", "global"):
-        found[moment] = None
-        if f"{moment}/test/loss" in evaluations:
-            found[moment] = _over({name: x[last] for name, x in evaluations.items()}, f"{moment}/test", unseen, sizes)
+        found[moment] = _over(last, f"{moment}/test", unseen, sizes) if f"{moment}/test/loss" in last else None
     found["adapted"] = _over(adapted, "adapted/last/test", unseen, sizes)
     return found
 

@@ -13,7 +13,6 @@ from fedjax_layers.algorithms.fedbn import norm_layers
 from fedjax_layers.local_training import LocalOptions, train_cohort
 from fedjax_layers.ops import proximal_pull
 from fedjax_layers.simulation.checkpoint import Checkpoints
-from fedjax_layers.simulation.history import History
 from tests import batch_norm_toy, toy
 from tests.reference import batch_norm
 
@@ -111,10 +110,10 @@ def test_saved_and_restored_rounds_go_on_bit_for_bit(tmp_path):
         return state
 
     checkpoints = Checkpoints(tmp_path)
-    checkpoints.save(2, rounds(start, (0, 1)), History())
+    checkpoints.save(2, rounds(start, (0, 1)))
     checkpoints.close()
     checkpoints = Checkpoints(tmp_path)
-    state, _ = checkpoints.restore(start)
+    _, state = checkpoints.restore(start)
     checkpoints.close()
     chex.assert_trees_all_equal(rounds(state, (2, 3)), rounds(start, range(4)))
 

@@ -16,25 +16,12 @@ from fedjax_layers.simulation import experiment as running
 from fedjax_layers.simulation.checkpoint import Checkpoints, saved_rounds
 from fedjax_layers.simulation.config import RunConfig
 from fedjax_layers.simulation.experiment import execute
-from fedjax_layers.simulation.history import History
 from fedjax_layers.simulation.records import RunDirectory
 from fedjax_layers.simulation.setup import prepare
 from tests import toy
 from tests.registry import NEEDED, cases
 
 TIMING = {"client_steps_per_second", "compile_seconds", "compilations", "wall_seconds", "peak_memory_bytes"}
-
-
-def history_of(rounds):
-    history = History()
-    for t in range(rounds):
-        scores = {
-            "trained/val/loss": np.array([0.5, np.nan]) + t,
-            "round": np.int64(t + 1),
-            "finished": np.bool_(False),
-        }
-        history.add({"loss": np.float32([t]), "sent": np.full((1, 3), t, np.int32)}, scores)
-    return history
 
 
 def random_like(state):
@@ -55,15 +42,15 @@ def test_every_state_comes_back_bit_for_bit(tmp_path, name, full):
     start = algorithm.init(jax.random.key(0), task.init(jax.random.key(1)))
     state = random_like(start)
     checkpoints = Checkpoints(tmp_path)
-    checkpoints.save(2, state, history_of(2))
+    checkpoints.save(2, state)
     checkpoints.close()
     checkpoints = Checkpoints(tmp_path)
-    found, history = checkpoints.restore(start)
+    done, found = checkpoints.restore(start)
     checkpoints.close()
     assert type(found) is type(state)
     chex.assert_trees_all_equal(state, found)
     chex.assert_trees_all_equal_dtypes(state, found)
-    jax.tree.map(np.testing.assert_array_equal, history.to_arrays(), history_of(2).to_arrays())
+    assert done == 2
 
 
 def test_nothing_saved_is_none(tmp_path):
@@ -75,11 +62,11 @@ def test_nothing_saved_is_none(tmp_path):
 def test_the_newest_of_the_kept_ones_is_restored(tmp_path):
     checkpoints = Checkpoints(tmp_path, keep=2)
     for t in (1, 2, 3):
-        checkpoints.save(t, {"a": jnp.full(2, float(t))}, history_of(t))
-    state, history = checkpoints.restore({"a": jnp.zeros(2)})
+        checkpoints.save(t, {"a": jnp.full(2, float(t))})
+    done, state = checkpoints.restore({"a": jnp.zeros(2)})
     checkpoints.close()
     assert state["a"].tolist() == [3.0, 3.0]
-    assert history.rounds_done == 3
+    assert done == 3
     assert sorted(p.name for p in tmp_path.iterdir() if p.name.isdigit()) == ["2", "3"]
 
 
@@ -89,11 +76,11 @@ def test_a_save_outlives_the_donation_of_its_state(tmp_path):
     state = jnp.arange(2.0**20)
     expected = np.array(state)
     checkpoints = Checkpoints(tmp_path)
-    checkpoints.save(1, {"a": state}, history_of(1))
+    checkpoints.save(1, {"a": state})
     for _ in range(10):
         state = step(state)
     state.block_until_ready()
-    found, _ = checkpoints.restore({"a": jnp.zeros(2**20)})
+    _, found = checkpoints.restore({"a": jnp.zeros(2**20)})
     checkpoints.close()
     np.testing.assert_array_equal(found["a"], expected)
 
@@ -109,7 +96,7 @@ def test_a_save_outlives_the_donation_of_its_state(tmp_path):
 )
 def test_another_tree_is_refused_by_its_first_path(tmp_path, like, message):
     checkpoints = Checkpoints(tmp_path)
-    checkpoints.save(1, {"a": jnp.zeros(2), "sub": {"b": jnp.zeros((5, 3))}}, history_of(1))
+    checkpoints.save(1, {"a": jnp.zeros(2), "sub": {"b": jnp.zeros((5, 3))}})
     with pytest.raises(ValueError, match=message) as caught:
         checkpoints.restore(jax.tree.map(jnp.asarray, like))
     checkpoints.close()
@@ -207,17 +194,15 @@ def test_patience_ends_a_run_after_fruitless_evaluations():
 @pytest.mark.parametrize("name", ["exp[1]", "[!x]", "a*b", "what?"])
 def test_a_folder_whose_name_is_a_pattern_keeps_its_checkpoints(tmp_path, name):
     state = {"w": np.arange(3.0)}
-    history = History()
-    history.add({"loss": np.ones(2)}, {"round": np.int64(2)})
     (tmp_path / "axb").mkdir()
     for _ in range(2):
         saved = Checkpoints(tmp_path / name)
         found = saved.restore(state)
         if found is None:
-            saved.save(2, state, history)
+            saved.save(2, state)
         saved.close()
     assert found is not None
-    np.testing.assert_array_equal(found[0]["w"], state["w"])
-    assert found[1].rounds_done == 2
+    assert found[0] == 2
+    np.testing.assert_array_equal(found[1]["w"], state["w"])
     assert saved_rounds(tmp_path / name) == 2
     assert list((tmp_path / "axb").iterdir()) == []

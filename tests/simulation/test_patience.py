@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from fedjax_layers.simulation.experiment import out_of_patience, patience_of
+from fedjax_layers.simulation.history import History
 from fedjax_layers.simulation.patience import Patience, patience_stop
 
 N, INF = np.nan, np.inf
@@ -52,7 +53,11 @@ def test_where_a_run_ends(case):
 
 
 def _told(losses, moment="trained"):
-    return SimpleNamespace(rounds_done=len(losses), evaluations={f"{moment}/val/loss": np.array(losses, float)})
+    history = History()
+    for number, row in enumerate(losses, start=1):
+        evaluation = {"round": np.int64(number), f"{moment}/val/loss": np.array(row, float)}
+        history.add({"loss": np.zeros(1)}, evaluation)
+    return history
 
 
 @pytest.mark.parametrize("case", [name for name in CASES if len(CASES[name][0])])
@@ -69,9 +74,7 @@ def test_a_run_asks_after_every_evaluation_and_hears_the_same(case):
 
 def test_without_patience_or_evaluations_a_run_goes_on():
     assert not out_of_patience(SimpleNamespace(patience=None, moment="trained"), _told([[1], [2]]), np.ones(1))
-    assert not patience_of(SimpleNamespace(patience=1, moment="trained"), np.ones(1))(
-        SimpleNamespace(rounds_done=0, evaluations={})
-    )
+    assert not patience_of(SimpleNamespace(patience=1, moment="trained"), np.ones(1))(History())
 
 
 @pytest.mark.parametrize("number", range(20))

@@ -128,6 +128,7 @@ COMMON = {
     "nor who weighs nothing": ([[2.0, 1.0], [1.0, INF]], [1, 0], 1),
     "an infinite loss is not best": ([[INF, 1.0], [9.0, 9.0]], [1, 1], 1),
     "all infinite": ([[INF, 1.0], [INF, 0.5]], [1, 1], 0),
+    "all infinite after nobody": ([[NAN, NAN], [INF, 0.5]], [1, 1], 1),
     "nobody is always there": ([[1.0, NAN], [NAN, 1.0]], [1, 1], -1),
     "nobody at all": ([[NAN, NAN]], [1, 1], -1),
 }
@@ -136,7 +137,9 @@ COMMON = {
 @pytest.mark.parametrize("case", COMMON)
 def test_best_common_round(case):
     losses, weights, expected = COMMON[case]
-    assert fs.best_common_round(losses, weights) == expected
+    assert fs.best_common_round([losses], weights) == expected
+    for cut in range(1, len(losses)):
+        assert fs.best_common_round([losses[:cut], losses[cut:]], weights) == expected
 
 
 # Over runs

@@ -150,7 +150,7 @@ def test_every_mean_carries_the_clients_behind_it():
     assert {how: means["n"] for how, means in summary["moments"].items()} == {
         "served/last": 2, "served/best": 2, "trained/last": 1, "trained/best": 2,
     }  # fmt: skip
-    assert (round_record(history, -1)["trained/n"], round_record(history, -1)["served/n"]) == (1, 2)
+    assert (round_record(history)["trained/n"], round_record(history)["served/n"]) == (1, 2)
 
 
 def test_moments_hold_the_means_of_all_combinations():
@@ -196,7 +196,7 @@ def test_clients_without_names_are_numbered_and_have_their_sizes():
 
 def test_a_line_per_evaluation_with_means_over_those_who_have_a_score():
     history = make_history(prefixes=("trained",))
-    record = round_record(history, -1)
+    record = round_record(history)
     assert record["round"] == 2
     assert record["train_loss"] == 1.0
     assert record["participants"] == 1, "whose training loss it is"

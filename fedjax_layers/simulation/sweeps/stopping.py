@@ -48,13 +48,13 @@ def diverging(num_clients: int) -> Over:
     """Tells of a run that neither training nor any client's model has a finite loss any more."""
 
     def over(history: History) -> str | None:
-        evaluations, rounds = history.evaluations, history.rounds
+        latest, rounds = history.latest, history.rounds
         dead = not np.isfinite(rounds["loss"][-1])
-        if dead and "served/val/loss" in evaluations:
-            dead = not np.isfinite(evaluations["served/val/loss"][-1]).any()
+        if dead and "served/val/loss" in latest:
+            dead = not np.isfinite(latest["served/val/loss"]).any()
         elif dead:  # who was not there may have a model that is sound
             everyone = rounds["participants"][-1] == num_clients
-            dead = bool(everyone and not np.isfinite(evaluations["trained/val/loss"][-1]).any())
+            dead = bool(everyone and not np.isfinite(latest["trained/val/loss"]).any())
         return DIVERGED if dead else None
 
     return over

@@ -1,0 +1,58 @@
+"""Writing files so that a full disk, or a process that is killed, costs nothing that was written before."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+
+class StorageError(Exception):
+    """A file of a run could not be written or read; the message is one line and names it."""
+
+
+@contextmanager
+def storing(path: Path, errors: tuple[type[Exception], ...] = (OSError,)) -> Iterator[None]:
+    """Inside the block ``path`` is written; what goes wrong is a :class:`StorageError` that says what is to be done."""
+    try:
+        yield
+    except errors as error:
+        raise StorageError(
+            f"{path}: cannot be written: {_reason(error)}; what was written before is kept, --resume goes on from it"
+        ) from error
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Inside the block ``path`` is read; a file that is damaged is a :class:`StorageError`."""
+    try:
+        yield
+    except (OSError, ValueError) as error:  # pyarrow's own errors are both
+        raise StorageError(f"{path}: expected a file that can be read, got: {_reason(error)}") from error
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[IO[bytes]]:
+    """Write beside ``path`` and move into its place; on an error ``path`` stays what it was."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with storing(path):
+            with beside.open("wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def _reason(error: Exception) -> str:
+    """One line; of what a library wraps around the system's own words, these."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    known = (os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO))
+    said = str(error) or type(error).__name__
+    return next((words for words in known if words in said), said.splitlines()[0])
