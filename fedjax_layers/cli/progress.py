@@ -17,8 +17,8 @@ from fedjax_layers.simulation.history import History
 class RoundsProgress:
     """Progress of one run, called after each evaluation with (rounds done, history)."""
 
-    def __init__(self, status: Status, label: str, rounds: int, interrupt: Interrupt) -> None:
-        self._status, self._label, self._rounds, self._interrupt = status, label, rounds, interrupt
+    def __init__(self, status: Status, label: str, rounds: int) -> None:
+        self._status, self._label, self._rounds = status, label, rounds
         self._started = time.perf_counter()
         self._first: int | None = None
 
@@ -26,8 +26,8 @@ class RoundsProgress:
         """Something beside the rounds is done."""
         self._status.say(f"{self._label}: {text}")
 
-    def __call__(self, done: int, history: History) -> bool:
-        """Show where the run is; True if the user asked it to stop."""
+    def __call__(self, done: int, history: History) -> None:
+        """Show where the run is."""
         now = time.perf_counter()
         if self._first is None:
             self._first, self._started = done, now  # the first period's time is mostly compilation
@@ -39,7 +39,6 @@ class RoundsProgress:
         self._status.show(self._label, line, detail=detail, done=done, total=self._rounds)
         if done == self._rounds:
             self._status.print_line()
-        return self._interrupt.asked
 
 
 class SweepProgress:

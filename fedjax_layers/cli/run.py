@@ -85,8 +85,15 @@ def run_one(
 ) -> dict[str, Any] | None:
     """Execute with progress; ``None`` if the user stopped it."""
     config = experiment.config
-    progress = RoundsProgress(status, f"{config.algorithm}, seed {config.seed}", config.rounds, interrupt)
-    summary, _ = execute(experiment, directory, resume=resume, progress=progress, say=progress.say)
+    progress = RoundsProgress(status, f"{config.algorithm}, seed {config.seed}", config.rounds)
+    summary, _ = execute(
+        experiment,
+        directory,
+        resume=resume,
+        progress=progress,
+        stop=lambda _: interrupt.asked,
+        say=progress.say,
+    )
     return summary or None
 
 

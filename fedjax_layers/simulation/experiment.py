@@ -29,7 +29,8 @@ from fedjax_layers.simulation.summary import client_arrays, client_facts, round_
 from fedjax_layers.simulation.unseen import adapted_scores, unseen_summary
 
 _CHECKPOINT_SECONDS = 20.0
-Progress = Callable[[int, History], bool | None]
+Progress = Callable[[int, History], object]
+Stop = Callable[[int], bool]
 
 
 def execute(
@@ -37,16 +38,18 @@ def execute(
     directory: RunDirectory | None = None,
     *,
     resume: bool = False,
-    progress: Progress | None = None,
+    progress: Progress = lambda *_: None,
+    stop: Stop = lambda _: False,
     say: Say = say_nothing,
 ) -> tuple[dict[str, Any], History]:
-    """Run to the end, or to where ``progress`` returns True.
+    """Run to the end, or to where ``stop`` returns True.
 
     Args:
       experiment: from :func:`prepare`.
       directory: where records and checkpoints are written on the way; ``None`` writes nothing.
       resume: go on from the newest checkpoint, if there is one.
-      progress: called after each evaluation with (rounds done, history); True stops, after a checkpoint.
+      progress: called with (rounds done, history) when an evaluation has arrived; the next rounds may be under way.
+      stop: asked with the rounds done before further ones are begun; True ends them, after a checkpoint.
       say: told what begins outside of the rounds: compiling, control cuts, saving.
 
     Returns:
@@ -64,7 +67,7 @@ def execute(
             raise ValueError(f"rounds: expected at least the {first_round} done, got {experiment.config.rounds}")
         history = recorder.begin(experiment, first_round)
         say("compiling and running the first rounds")
-        state, complete = _run_rounds(experiment, state, history, recorder, progress)
+        state, complete = _run_rounds(experiment, state, history, recorder, progress, stop)
         if not complete:
             return {}, history
         say("after the last round")
@@ -96,22 +99,31 @@ def execute(
 
 
 def _run_rounds(
-    experiment: Experiment, state: Any, history: History, recorder: _Recorder, progress: Progress | None
+    experiment: Experiment, state: Any, history: History, recorder: _Recorder, progress: Progress, stop: Stop
 ) -> tuple[Any, bool]:
-    """All rounds: the state, and False if ``progress`` stopped them."""
+    """All rounds: the state, and False if they were stopped."""
     config, builder, plan, inputs = experiment.config, experiment.builder, experiment.plan, experiment.inputs
     ended = patience_of(config, deciding_sizes(experiment.data))
     # A run resumed after its patience ended has no round left.
     rounds = history.rounds_done if ended(history) else config.rounds
-    for done, current, _ in run_periods(builder, plan, inputs, state, history, rounds):
+    stopped = False
+
+    def looked_at(done: int) -> bool:
+        nonlocal stopped
+        stopped = stop(done)
+        return stopped or config.patience is not None or recorder.due
+
+    for done, current, _ in run_periods(builder, plan, inputs, state, history, rounds, looked_at=looked_at):
+        progress(done, history)
+        recorder.record(history)
+        if current is None:  # given up to the next period
+            continue
         state = current
-        stopped = progress is not None and progress(done, history)
         last = done == config.rounds or ended(history)
-        recorder.record(done, state, history, must_save=bool(stopped) or last)
-        if last:
-            break
-        if stopped:
-            return state, False
+        if stopped or last or recorder.due:
+            recorder.save(done, state, history)
+        if stopped or last:
+            return state, last
     return state, True
 
 
@@ -159,13 +171,20 @@ class _Recorder:
         self._directory.write_manifest(experiment.axis.record, experiment.data.partition_hash)
         return history
 
-    def record(self, done: int, state: Any, history: History, *, must_save: bool) -> None:
-        """A line per evaluation; a checkpoint every so many seconds and whenever it must be."""
-        if self._directory is None or self._checkpoints is None:
-            return
-        self._directory.append_round(round_record(history, self._unseen))
-        if must_save or time.perf_counter() - self._saved > _CHECKPOINT_SECONDS:
-            history.flush()  # before: a checkpoint stands on the records of its rounds
+    @property
+    def due(self) -> bool:
+        """Whether the last checkpoint was made long ago."""
+        return self._checkpoints is not None and time.perf_counter() - self._saved > _CHECKPOINT_SECONDS
+
+    def record(self, history: History) -> None:
+        """A line for the last evaluation."""
+        if self._directory is not None:
+            self._directory.append_round(round_record(history, self._unseen))
+
+    def save(self, done: int, state: Any, history: History) -> None:
+        """A checkpoint, which stands on the records of its rounds."""
+        if self._checkpoints is not None:
+            history.flush()
             self._checkpoints.save(done, state)
             self._saved = time.perf_counter()
 

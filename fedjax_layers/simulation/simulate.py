@@ -22,6 +22,11 @@ from fedjax_layers.simulation.sharding import replicate
 from fedjax_layers.types import Models, Params, Task
 
 _LAST_ROUND = 2**31 - 1  # rounds are counted in int32
+LookedAt = Callable[[int], bool]
+
+
+def _always(_: int) -> bool:
+    return True
 
 
 class Result(NamedTuple):
@@ -86,7 +91,8 @@ def simulate(
       axis: client axis of the evaluation (that of training belongs to the trainer).
       moments: when to evaluate, see :class:`Plan`.
       on_period: called after each evaluation with (rounds done, state, history); returning True ends the run
-        early. The state is given up to the next period: copy what is to be kept.
+        early. The state is given up to the next period: copy what is to be kept. Without it and ``select``, a period
+        is begun before the scores of the one before are fetched.
 
     Returns:
       Final state, models and history.
@@ -106,7 +112,9 @@ def simulate(
         state, history = start_state(build, plan, inputs), History()
     else:
         state, history = go_on(build, plan, inputs, resume.state, resume.history)
-    for done, state, history in run_periods(build, plan, inputs, state, history, rounds, select):  # noqa: B020
+    looked_at = None if on_period is None else _always
+    periods = run_periods(build, plan, inputs, state, history, rounds, select, looked_at)
+    for done, state, history in periods:
         if on_period is not None and on_period(done, state, history):
             break
     finish_run(build, plan, inputs, state, history)
@@ -184,21 +192,47 @@ def run_periods(
     history: History,
     rounds: int,
     select: Select | None = None,
+    looked_at: LookedAt | None = _always,
 ) -> Iterator[tuple[int, Any, History]]:
     """Go on from ``state`` to ``rounds`` rounds, yielding (rounds done, state, history) after each evaluation.
 
-    The state handed in, and each one yielded, is donated to the next period. ``select`` as in :func:`simulate`.
+    Args:
+      build: of the run.
+      plan: of the run.
+      inputs: of the run.
+      state: to begin with; it, and each state yielded, is donated to the next period.
+      history: of the rounds before; it grows.
+      rounds: those before among them.
+      select: as in :func:`simulate`.
+      looked_at: ``rounds done -> whether anybody looks at the state then``, or may end the run by the scores; asked at
+        the end of every period but the last. Where nobody does, the next period is begun before the scores are
+        fetched, so that the host works while it runs, and ``None`` is yielded in place of the state. ``None``: nobody.
     """
-    done, slots = history.rounds_done, None
+    done, slots, num_clients = history.rounds_done, None, inputs.federation.num_clients
+    left: list[tuple[Any, Any, int]] = []  # by the period before, if it was not looked at
     while done < rounds:
         if select is not None:
-            sampling = selected(select, history, inputs.federation.num_clients, slots)
+            sampling = selected(select, history, num_clients, slots)
             inputs, slots = inputs._replace(sampling=replicate(sampling, plan.axis)), sampling.size
         count = min(plan.eval_every - done % plan.eval_every, rounds - done)
         state, log, scores = run_period(build, plan, state, inputs, jnp.int32(done), jnp.int32(count))
+        for array in jax.tree.leaves((log, scores)):
+            array.copy_to_host_async()
+        if left:
+            add_period(history, *left.pop(), num_clients)
+            yield done, None, history
         done += count
-        add_period(history, log, scores, count, inputs.federation.num_clients)
-        yield done, state, history
+        if select is not None or done == rounds or (looked_at is not None and _ended(scores) and looked_at(done)):
+            add_period(history, log, scores, count, num_clients)
+            yield done, state, history
+        else:
+            left = [(log, scores, count)]
+
+
+def _ended(scores: Any) -> bool:
+    """True once a period has come to its end: whoever is asked then knows what has happened until now."""
+    jax.block_until_ready(scores)
+    return True
 
 
 def finish_run(

@@ -6,7 +6,6 @@ import time
 from rich.console import Console
 
 from fedjax_layers.cli import status as status_module
-from fedjax_layers.cli.interrupt import Interrupt
 from fedjax_layers.cli.progress import RoundsProgress
 from fedjax_layers.cli.status import Status
 from fedjax_layers.simulation.history import History
@@ -49,8 +48,8 @@ def test_a_long_run_prints_ever_less_often(monkeypatch):
 def test_the_last_round_is_a_line():
     out = io.StringIO()
     status = Status(Console(file=out, width=80))
-    progress = RoundsProgress(status, "fedavg, seed 1", 2, Interrupt(status.console))
-    assert not progress(1, History())
+    progress = RoundsProgress(status, "fedavg, seed 1", 2)
+    progress(1, History())
     assert out.getvalue() == ""
     progress(2, History())
     assert out.getvalue().startswith("fedavg, seed 1: round 2 of 2, ")

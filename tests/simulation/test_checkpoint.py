@@ -108,9 +108,9 @@ def config_of(algorithm, **changes):
     return RunConfig(algorithm=algorithm, dataset="heart", **values)
 
 
-def run_into(folder, config, *, resume=False, progress=None):
+def run_into(folder, config, *, resume=False, **options):
     directory = RunDirectory.create(folder, config, resume=resume)
-    return execute(prepare(config), directory, resume=resume, progress=progress)
+    return execute(prepare(config), directory, resume=resume, **options)
 
 
 def results(folder):
@@ -133,7 +133,7 @@ def assert_same_results(one, other):
 def test_an_interrupted_run_ends_as_an_uninterrupted_one(tmp_path, algorithm):
     config = config_of(algorithm)
     run_into(tmp_path / "whole", config)
-    summary, history = run_into(tmp_path / "parts", config, progress=lambda done, _: done == 2)
+    summary, history = run_into(tmp_path / "parts", config, stop=lambda done: done == 2)
     assert summary == {}
     assert history.rounds_done == 2
     assert not (tmp_path / "parts" / "summary.json").exists()
@@ -167,7 +167,7 @@ def test_lines_past_the_newest_checkpoint_are_not_doubled(tmp_path, monkeypatch)
 def test_resuming_a_run_without_checkpoint_starts_it_again(tmp_path):
     config = config_of("fedavg")
     run_into(tmp_path / "whole", config)
-    run_into(tmp_path / "parts", config, progress=lambda *_: True)
+    run_into(tmp_path / "parts", config, stop=lambda _: True)
     shutil.rmtree(tmp_path / "parts" / "checkpoints")
     run_into(tmp_path / "parts", config, resume=True)
     assert_same_results(tmp_path / "whole", tmp_path / "parts")

@@ -118,7 +118,7 @@ def test_a_run_resumed_around_a_change_ends_as_an_uninterrupted_one(clients, tmp
     config = config_of("class_swap@3:1")
     execute(assemble(config, clients), RunDirectory.create(tmp_path / "whole", config))
     directory = RunDirectory.create(tmp_path / "parts", config)
-    execute(assemble(config, clients), directory, progress=lambda done, _: done == stop)
+    execute(assemble(config, clients), directory, stop=lambda done: done == stop)
     assert not (tmp_path / "parts" / "summary.json").exists()
     execute(assemble(config, clients), RunDirectory(tmp_path / "parts"), resume=True)
     assert results(tmp_path / "whole") == results(tmp_path / "parts")

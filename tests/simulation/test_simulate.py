@@ -10,6 +10,7 @@ import pytest
 
 from fedjax_layers import algorithms, keys
 from fedjax_layers.ops import ClientAxis
+from fedjax_layers.simulation import simulate as simulate_module
 from fedjax_layers.simulation.compile_clock import compile_clock
 from fedjax_layers.simulation.evaluation import evaluate
 from fedjax_layers.simulation.history import History
@@ -167,6 +168,41 @@ def test_on_period_ends_the_run_early(source):
     assert seen == [(1, 1, 1), (2, 2, 2)]
     assert result.history.evaluations["round"].tolist() == [1, 2]
     assert int(result.state.round) == 2
+
+
+# Who looks after which rounds, and what is done in which order: a period begun ("1"), its scores fetched ("-1").
+ORDERS = {
+    "always": (lambda _: True, [1, -1, 2, -2, 3, -3, 4, -4], [1, 2, 3, 4]),
+    "nobody": (None, [1, 2, -1, 3, -2, 4, -3, -4], [4]),
+    "once": (lambda done: done == 2, [1, 2, -1, -2, 3, 4, -3, -4], [2, 4]),
+}
+
+
+@pytest.mark.parametrize("case", ORDERS)
+def test_a_period_is_begun_before_the_scores_of_the_last_one_are_fetched_where_nobody_looks(source, monkeypatch, case):
+    looked_at, order, states = ORDERS[case]
+    found = []
+
+    def noting(function, sign):
+        def noted(*arguments):
+            found.append(sign * (sum(x * sign > 0 for x in found) + 1))
+            return function(*arguments)
+
+        return noted
+
+    expected = run(source, "fedavg", rounds=4, seed=5, on_period=lambda *_: None)
+    for name, sign in (("run_period", 1), ("add_period", -1)):
+        monkeypatch.setattr(simulate_module, name, noting(getattr(simulate_module, name), sign))
+    plan = Plan(TASK, 1)
+    inputs = make_inputs(source, hyper={"rate": 0.1}, seed=5, sampling=None, weights=None)
+    state, history, seen = start_state(build("fedavg"), plan, inputs), History(), []
+    for done, current, _ in run_periods(build("fedavg"), plan, inputs, state, history, 4, looked_at=looked_at):
+        assert history.rounds_done == done
+        seen.append((done, None if current is None else int(current.round)))
+    assert found == order
+    assert seen == [(done, done if done in states else None) for done in (1, 2, 3, 4)]
+    assert_same_history(history, expected.history)
+    chex.assert_trees_all_equal(current, expected.state)
 
 
 def test_only_participants_have_trained_scores(source):

@@ -135,7 +135,7 @@ def test_an_interrupted_augmented_run_ends_as_an_uninterrupted_one(tmp_path):
         return folder
 
     whole = run_into("whole")
-    run_into("parts", progress=lambda done, _: done == 2)
+    run_into("parts", stop=lambda done: done == 2)
     parts = run_into("parts", resume=True)
     assert whole.read_rounds() == parts.read_rounds()
     assert whole.read("summary")["personal"] == parts.read("summary")["personal"]
