@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import mmap
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -44,9 +46,9 @@ def settled(array: np.ndarray) -> np.ndarray:
 
 
 def joined(arrays: Sequence[np.ndarray]) -> np.ndarray:
-    """Arrays ``[n_i, ...]`` of one kind, one after the other, aligned and read-only."""
-    whole = aligned_empty((sum(map(len, arrays)), *arrays[0].shape[1:]), arrays[0].dtype)
-    return frozen(np.concatenate(arrays, out=whole))
+    """Arrays ``[n_i, ...]`` of one kind, one after the other, aligned."""
+    whole = aligned_empty((sum(map(len, arrays)), *arrays[0].shape[1:]), np.result_type(*arrays))
+    return np.concatenate(arrays, out=whole)
 
 
 def pack_rows(
@@ -71,7 +73,17 @@ def pack_rows(
     packed = aligned_empty((len(rows), *array.shape[1:]), kind)
     for part in slices(len(rows), _AT_ONCE // max(1, _row_bytes(array))):
         packed[part] = array[rows[part]]
+        let_go_of_pages(array)
     return frozen(packed)
+
+
+def let_go_of_pages(array: np.ndarray) -> None:
+    """Give the pages of a large memory-mapped array back: the file still has them, and the process counts fewer."""
+    base: Any = array if array.nbytes > _AT_ONCE else None
+    while isinstance(base, np.ndarray):
+        base = base.base
+    if isinstance(base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+        base.madvise(mmap.MADV_DONTNEED)
 
 
 def slices(size: int, step: int) -> Iterator[slice]:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from fedjax_layers.data.columns import Ragged, Tables
+from fedjax_layers.data.packing import joined
 from fedjax_layers.names import unknown_name
 
 
@@ -76,7 +77,7 @@ def join(entries: list[np.ndarray | Ragged], limit: int | None = None) -> np.nda
     arrays = [part for part in entries if isinstance(part, np.ndarray)]
     ragged = [part for part in entries if isinstance(part, Ragged)]
     if arrays:
-        return np.concatenate(arrays)
+        return joined(arrays)
     before = np.cumsum([0, *(len(part.values) for part in ragged)])[:-1]
     offsets = [part.offsets[1:] + start for part, start in zip(ragged, before, strict=True)]
     return Ragged(np.concatenate([part.values for part in ragged]), np.concatenate([np.zeros(1, np.int64), *offsets]))

@@ -133,31 +133,34 @@ def _described(shape: Iterable[int | None], dtype: str, names: Iterable[str]) ->
 def _in_order(
     size: int, batches_of_split: Iterable[list[dict[str, Any]]], columns: Mapping[str, Column]
 ) -> dict[str, np.ndarray | Ragged]:
-    """The columns in the order of the files: TFDS shuffles what it writes, and the ids undo it."""
-    ids = np.empty(size, np.int64)
+    """The columns in the order of the files: TFDS shuffles what it writes, and the ids, ``0 .. size-1``, undo it.
+
+    Raises:
+      ValueError: other ids.
+    """
+    seen = np.zeros(size, bool)
     fixed = {
         name: np.empty((size, *column.shape), column.dtype)
         for name, column in columns.items()
         if column.kind not in _RAGGED
     }
     ragged: dict[str, list[Any]] = {name: [None] * size for name in columns if name not in fixed}
-    row = 0
     for batch in batches_of_split:
         for record in batch:
-            ids[row] = record["id"]
+            row = int(record["id"])
+            if not 0 <= row < size or seen[row]:
+                raise ValueError(f"id: expected 0..{size - 1}, each once, found {row}; prepare the set again")
+            seen[row] = True
             for name, array in fixed.items():
                 array[row] = record[name]
             for name, entries in ragged.items():
                 entries[row] = record[name]
-            row += 1
-    order = np.argsort(ids)
-    table: dict[str, np.ndarray | Ragged] = {name: array[order] for name, array in fixed.items()}
+    table: dict[str, np.ndarray | Ragged] = dict(fixed)
     for name, entries in ragged.items():
-        sort = (entries[i] for i in order)
         if columns[name].kind == "text":
-            table[name] = Ragged.of((np.frombuffer(entry, np.uint8) for entry in sort), "uint8")
+            table[name] = Ragged.of((np.frombuffer(entry, np.uint8) for entry in entries), "uint8")
         else:
-            table[name] = Ragged.of(sort, columns[name].dtype)
+            table[name] = Ragged.of(entries, columns[name].dtype)
     return table
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from fedjax_layers.data import SPLITS, ClientData
 from fedjax_layers.data.drift import Phase
-from fedjax_layers.data.packing import joined
+from fedjax_layers.data.packing import frozen, joined
 from fedjax_layers.types import Array, Pool, Ranges
 
 
@@ -117,5 +117,5 @@ def _pool(phases: list[ClientData]) -> tuple[Pool, list[int]]:
     offsets = [starts[id(phase.inputs), id(phase.labels)] for phase in phases]
     if len(kept) == 1:
         return phases[0].pool(), offsets
-    inputs, labels = (joined([getattr(one, field) for one in kept.values()]) for field in ("inputs", "labels"))
+    inputs, labels = (frozen(joined([getattr(one, field) for one in kept.values()])) for field in ("inputs", "labels"))
     return Pool(jax.device_put(inputs, may_alias=True), jax.device_put(labels, may_alias=True)), offsets

@@ -1,6 +1,7 @@
 """One copy of the examples: moved inside the data set's own array where that is nobody's, and never written again."""
 
 import importlib
+import pathlib
 import tracemalloc
 
 import jax
@@ -114,3 +115,20 @@ def test_a_data_set_that_is_federated_twice_stays_as_it_is(make_dataset):
     one, two = (data.federate(dataset, np.arange(30) % 3) for _ in range(2))
     np.testing.assert_array_equal(dataset.inputs, before)
     np.testing.assert_array_equal(one.inputs, two.inputs)
+
+
+@pytest.mark.skipif(not pathlib.Path("/proc/self/status").exists(), reason="the pages of files are told on Linux alone")
+def test_pages_of_a_file_are_let_go_of_while_its_rows_are_packed(tmp_path, monkeypatch):
+    def pages():
+        lines = pathlib.Path("/proc/self/status").read_text().splitlines()
+        return next(1024 * int(line.split()[1]) for line in lines if line.startswith("RssFile:"))
+
+    size = 2**25
+    np.save(tmp_path / "large.npy", np.arange(size, dtype=np.uint8).reshape(-1, 256))
+    stored = np.load(tmp_path / "large.npy", mmap_mode="r")
+    monkeypatch.setattr(packing, "_AT_ONCE", 2**20)
+    before = pages()
+    packed = packing.pack_rows(stored[:], np.arange(len(stored))[::-1])
+    assert pages() - before < size / 8
+    np.testing.assert_array_equal(packed, stored[::-1])
+    assert pages() - before > size / 2, "the last line has read it all"

@@ -8,11 +8,13 @@ from typing import Literal, get_args
 import numpy as np
 
 from fedjax_layers.data.dataset import Dataset
+from fedjax_layers.data.packing import aligned_empty, slices
 from fedjax_layers.data.preprocess import Preprocess
 from fedjax_layers.data.sources.own.names import class_numbers, numbered, option_names, plain
 from fedjax_layers.names import unknown_name
 
 Missing = Literal["error", "drop", "mean"]
+_AT_ONCE = 2**22  # numbers that are looked at together
 OwnTask = Literal["auto", "classification", "regression"]
 Scaling = Literal["auto", "none", "scale", "standardise"]
 
@@ -109,10 +111,10 @@ def _numbers(inputs: np.ndarray) -> np.ndarray:
     if inputs.dtype == np.uint8 and inputs.ndim == 4 and inputs.shape[3] > 4 >= inputs.shape[1]:
         raise ValueError(f"inputs: expected pictures [N, H, W, C], got {inputs.shape}, which looks like [N, C, H, W]")
     if inputs.dtype.kind in "bf":
-        with np.errstate(over="ignore"):  # what overflows is refused in the next line
-            narrow = inputs.astype(np.float32)
-        _check_finite(narrow)
-        return narrow
+        if inputs.dtype != np.float32:
+            inputs = _as_float32(inputs)
+        _check_finite(inputs)
+        return inputs
     if inputs.dtype.itemsize == 8:
         low, high = int(inputs.min(initial=0)), int(inputs.max(initial=0))
         if not -(2**31) <= low <= high < 2**31:
@@ -121,9 +123,25 @@ def _numbers(inputs: np.ndarray) -> np.ndarray:
     return inputs
 
 
+def _as_float32(inputs: np.ndarray) -> np.ndarray:
+    """A copy that becomes the pool itself where nobody else needs it."""
+    narrow = aligned_empty(inputs.shape, np.float32)
+    with np.errstate(over="ignore"):  # what overflows is refused
+        narrow[...] = inputs
+    return narrow
+
+
+def _rows_where(test: np.ufunc, inputs: np.ndarray) -> np.ndarray:
+    """Flags ``[N]`` on examples with a number that passes the test; some rows at a time."""
+    found = np.zeros(len(inputs), bool)
+    for part in slices(len(inputs), _AT_ONCE // max(1, inputs[:1].size)):
+        found[part] = test(inputs[part]).any(axis=tuple(range(1, inputs.ndim)))
+    return found
+
+
 def _check_finite(inputs: np.ndarray) -> None:
     """Infinity is never a measurement, and float64 beyond float32 becomes one."""
-    rows = np.flatnonzero(np.isinf(inputs).any(axis=tuple(range(1, inputs.ndim))))
+    rows = np.flatnonzero(_rows_where(np.isinf, inputs))
     if len(rows):
         raise ValueError(f"{_entry(inputs, int(rows[0]), np.isinf)}: expected a finite number, got infinity")
 
@@ -132,7 +150,7 @@ def _kept(inputs: np.ndarray, missing: Missing) -> np.ndarray:
     """Rows that stay."""
     if inputs.dtype.kind != "f":
         return np.arange(len(inputs))
-    gaps = np.isnan(inputs).any(axis=tuple(range(1, inputs.ndim)))
+    gaps = _rows_where(np.isnan, inputs)
     if missing == "error" and gaps.any():
         place = _entry(inputs, int(gaps.argmax()), np.isnan)
         raise ValueError(f"{place}: expected a number, got NaN; missing (--missing) says what becomes of them")

@@ -98,7 +98,7 @@ def _npz(
     arrays, official_test, nobodys = labelled_arrays(file)
     try:
         dataset = from_arrays(
-            arrays["x"],
+            arrays.pop("x"),  # so that it may go when it has been turned into float32
             arrays["y"],
             arrays.get("client"),
             name="npz",
