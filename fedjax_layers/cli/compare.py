@@ -19,7 +19,6 @@ from fedjax_layers.cli.run import out_folder, print_facts, remembered_axis, run_
 from fedjax_layers.cli.status import Status, print_table
 from fedjax_layers.cli.tables import results_table
 from fedjax_layers.cli.usage import UsageError
-from fedjax_layers.data import ClientData
 from fedjax_layers.names import options_of
 from fedjax_layers.simulation.comparison import FEWEST_SEEDS, compare_runs, differences_of, statistics_of
 from fedjax_layers.simulation.config import RunConfig, has_teams
@@ -28,7 +27,8 @@ from fedjax_layers.simulation.foreseen import refuse_early
 from fedjax_layers.simulation.probe import AxisChoice
 from fedjax_layers.simulation.records import RunDirectory, to_json
 from fedjax_layers.simulation.scoring import LOWER_IS_BETTER
-from fedjax_layers.simulation.setup import assemble, check_fit, load_clients
+from fedjax_layers.simulation.setup import assemble, check_fit
+from fedjax_layers.simulation.shared_data import SharedData
 from fedjax_layers.simulation.sweeps.grid import check_number_of_runs
 
 # Runs after which compiled programs are dropped: on CPU each one maps memory, and a process has only so many maps.
@@ -50,8 +50,7 @@ def command(options: argparse.Namespace) -> int:
             check_early(config, options.data_dir)
         for config in configs[: len(configs) // seeds]:
             refuse_early(config)
-        status.say(f"loading {first.dataset}")
-        shared = _SharedData(options.data_dir, first)
+        shared = SharedData(options.data_dir, status.say)
         for config in configs[: len(configs) // seeds]:  # what does not fit shows before any run
             check_fit(config, shared.of(config))
         if is_resumed(options):
@@ -113,28 +112,11 @@ def _left_out(name: str, names: Sequence[str]) -> dict[str, Any]:
     return server | ({"team_formation": None, "team_of": None} if beside and not has_teams(name) else {})
 
 
-class _SharedData:
-    """The data of the runs of one seed at a time: they are the same for all algorithms."""
-
-    def __init__(self, data_dir: str | None, config: RunConfig) -> None:
-        self._data_dir, self._seed = data_dir, config.seed
-        self._clients: ClientData | None = load_clients(config, data_dir)
-
-    def of(self, config: RunConfig, status: Status | None = None) -> ClientData:
-        """A run's; those of another seed are loaded in place of what was there."""
-        if self._clients is None or config.seed != self._seed:
-            self._clients = None
-            if status is not None:
-                status.say(f"loading {config.dataset}, seed {config.seed}")
-            self._clients, self._seed = load_clients(config, self._data_dir), config.seed
-        return self._clients
-
-
 def _run_all(
     options: argparse.Namespace,
     configs: Sequence[RunConfig],
     folder: Path,
-    shared: _SharedData,
+    shared: SharedData,
     interrupt: Interrupt,
 ) -> list[RunDirectory] | None:
     """Every run in turn; one already finished is kept. All runs use the client axis that the first one chose."""
@@ -146,7 +128,7 @@ def _run_all(
         directory = RunDirectory.create(own, config, resume=options.resume, free=MAY_DIFFER)
         axis = axis or remembered_axis(own)
         if not (own / "summary.json").exists() or directory.read("config")["rounds"] != config.rounds:
-            experiment = assemble(config, shared.of(config, status), axis, runs=len(configs), say=status.say)
+            experiment = assemble(config, shared.of(config), axis, runs=len(configs), say=status.say)
             if axis is None:
                 print_facts(status, experiment)
                 axis = experiment.axis

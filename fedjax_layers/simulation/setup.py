@@ -26,6 +26,7 @@ from fedjax_layers.simulation.plan import Plan, rounds_per_period
 from fedjax_layers.simulation.probe import AxisChoice, choose_axis, pinned_axis, recorded_axis
 from fedjax_layers.simulation.remembered import axis_key, recall_axis, remember_axis
 from fedjax_layers.simulation.sharding import replicate
+from fedjax_layers.simulation.shared_data import SharedData, load_clients
 from fedjax_layers.simulation.simulate import make_inputs
 from fedjax_layers.simulation.team_formation import count_teams, local_updates, run_teams
 from fedjax_layers.simulation.traced import traced_numbers
@@ -56,6 +57,7 @@ def prepare(
     counts: Collection[str] = (),
     runs: int = 1,
     say: Say = say_nothing,
+    shared: SharedData | None = None,
 ) -> Experiment:
     """Load the data, build the model, choose the client axis.
 
@@ -67,6 +69,7 @@ def prepare(
         :func:`fedjax_layers.simulation.traced.traceable_counts`.
       runs: how many will use the client axis that is chosen: for more of them it may be measured longer.
       say: told what begins: loading, building, measuring.
+      shared: where the data come from, in place of ``data_dir``.
 
     Raises:
       ValueError: a name, option or number that does not fit the data or the model.
@@ -75,7 +78,8 @@ def prepare(
     check_early(config, data_dir)
     refuse_early(config)
     say(f"loading {config.dataset}")
-    return assemble(config, load_clients(config, data_dir), axis, counts=counts, runs=runs, say=say)
+    clients = load_clients(config, data_dir) if shared is None else shared.of(config)
+    return assemble(config, clients, axis, counts=counts, runs=runs, say=say)
 
 
 def assemble(
@@ -171,16 +175,3 @@ def pick_axis(
         choice = choose_axis(trainer, inputs.key, params, cohort, rounds=rounds, say=say)
         remember_axis(key, choice.record)
     return choice
-
-
-def load_clients(config: RunConfig, data_dir: str | None = None) -> data.ClientData:
-    """The config's data, partitioned and split."""
-    seed = config.seed if config.partition_seed is None else config.partition_seed
-    return data.load(
-        config.dataset,
-        partition=config.partition,
-        clients=config.clients,
-        seed=seed,
-        data_dir=data_dir,
-        **config.data_options,
-    )

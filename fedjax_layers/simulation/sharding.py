@@ -24,19 +24,24 @@ def replicate(tree: Any, axis: ClientAxis) -> Any:
     if axis.mesh is None:
         return tree
     sharding = NamedSharding(axis.mesh, P())
-    shared = all(device.platform == "cpu" for device in axis.mesh.devices.flat) and sharding.is_fully_addressable
 
     def place(x: Any) -> Any:
         plain = isinstance(x, jax.Array) and not jax.dtypes.issubdtype(x.dtype, jax.dtypes.extended)
-        return _seen_by_all(x, sharding) if shared and plain and x.nbytes >= _SMALL else jax.device_put(x, sharding)
+        large = plain and x.nbytes >= _SMALL and x.is_fully_addressable and sharding.is_fully_addressable
+        return _seen_by_all(x, sharding) if large else jax.device_put(x, sharding)
 
     return jax.tree.map(place, tree)
 
 
 def _seen_by_all(x: jax.Array, sharding: NamedSharding) -> jax.Array:
-    """An array of CPU devices on all of theirs, without a copy: each one's buffer is the same memory."""
-    host = np.asarray(x)  # a view
-    parts = [jax.device_put(host, device, may_alias=True) for device in sharding.mesh.devices.flat]
+    """An array on all devices: where it is already it stays, and those of a CPU share the same memory."""
+    there = {shard.device: shard.data for shard in x.addressable_shards} if x.is_fully_replicated else {}
+    on_cpu = all(device.platform == "cpu" for device in (*there, *sharding.mesh.devices.flat))
+    source = np.asarray(x) if on_cpu else x  # on a CPU a view
+    parts = [
+        there[device] if device in there else jax.device_put(source, device, may_alias=on_cpu)
+        for device in sharding.mesh.devices.flat
+    ]
     return jax.make_array_from_single_device_arrays(x.shape, sharding, parts)
 
 

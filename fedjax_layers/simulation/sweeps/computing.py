@@ -15,6 +15,7 @@ from fedjax_layers.simulation.experiment import patience_of
 from fedjax_layers.simulation.history import History
 from fedjax_layers.simulation.probe import AxisChoice, device_mesh, recorded_axis
 from fedjax_layers.simulation.setup import Experiment, check_numbers, prepare, vary
+from fedjax_layers.simulation.shared_data import SharedData
 from fedjax_layers.simulation.sweeps.branches import Branches, Tick
 from fedjax_layers.simulation.sweeps.decisions import decision_of
 from fedjax_layers.simulation.sweeps.programs import InTurn, Program, Vectorised
@@ -50,7 +51,7 @@ class Computer:
         say: Callable[[str, dict[str, Any]], None] = lambda *_: None,
     ) -> None:
         before = remembered or {}
-        self._data_dir, self._width, self._stopping, self._say = data_dir, width, stopping, say
+        self._data, self._width, self._stopping, self._say = SharedData(data_dir), width, stopping, say
         self._programs = Programs(width, {kind: one["width"] for kind, one in before.items()})
         self._axes = {kind: recorded_axis(one["client_axis"]) for kind, one in before.items()}
         self.record: dict[str, dict[str, Any]] = {}
@@ -90,7 +91,7 @@ class Computer:
     ) -> Branches:
         first = min((run.config for run in some), key=lambda config: config.rounds)  # the drift must fit into it
         axis = self._axes.get(kind) or self._unprobed(first)
-        experiment = prepare(first, self._data_dir, axis, counts=some[0].counts, runs=len(some))
+        experiment = prepare(first, axis=axis, counts=some[0].counts, runs=len(some), shared=self._data)
         self._axes[kind] = experiment.axis
         by_number = {run.number: run for run in some}
         decision = decision_of(first)
@@ -150,13 +151,14 @@ def check_runs(runs: Sequence[SweptRun], stopping: Stopping, data_dir: str | Non
     shortest = min(run.config.rounds for run in runs)
     if stopping.rungs and stopping.rungs[-1] >= shortest:
         raise ValueError(f"rungs: expected rounds below the runs' {shortest}, got {stopping.rungs[-1]}")
-    unprobed = AxisChoice(ClientAxis(), {})
-    experiments: dict[str, Experiment] = {}
+    unprobed, shared = AxisChoice(ClientAxis(), {}), SharedData(data_dir)
+    programs: dict[str, list[SweptRun]] = {}
     for run in runs:
-        key = program_key(run.config, run.counts)
-        if key not in experiments:
-            experiments[key] = prepare(run.config, data_dir, unprobed, counts=run.counts)
-        check_numbers(experiments[key], run.config)
+        programs.setdefault(program_key(run.config, run.counts), []).append(run)
+    for some in programs.values():
+        experiment = prepare(some[0].config, data_dir, unprobed, counts=some[0].counts, shared=shared)
+        for run in some:
+            check_numbers(experiment, run.config)
 
 
 def kind_of(run: SweptRun) -> str:
