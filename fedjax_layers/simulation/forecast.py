@@ -20,6 +20,7 @@ PROGRAMS = 400_000_000  # bytes that compiling holds on a CPU, at the least
 _MODELS_OF_A_VISIT = 4  # the start, what is trained, its gradient and what the optimiser keeps
 _BYTES_PER_CLIENT = 24  # of the ranges of three splits
 _BYTES_PER_ID = 8
+_EVALUATIONS_HELD = 3  # the last one, each client's best so far, and one on its way
 
 
 class Forecast(NamedTuple):
@@ -34,7 +35,7 @@ class Forecast(NamedTuple):
       width: clients visited at once on a device.
       devices: that share this memory.
       visit: of one client.
-      evaluation: the scores of one evaluation.
+      evaluation: the scores of the evaluations that are held at a time.
       programs: compiled programs.
       model: one model.
     """
@@ -151,13 +152,13 @@ def state_bytes(state: Any) -> tuple[int, int]:
 
 
 def evaluation_bytes(task: Task, clients: int, moments: Sequence[str]) -> int:
-    """Bytes of the scores of one evaluation: each client's, on validation and test, by each moment's models.
+    """Bytes of scores: each client's, on validation and test, by each moment's models, of the evaluations held.
 
     Scores by class are left out, of which large runs keep none.
     """
     names = len(set(scorer_of(task).names) - set(BY_CLASS)) + len(task.metrics)
     models = ("trained" in moments) + 2 * ("served" in moments)
-    return 4 * clients * (1 + models * len(SPLITS) * names)
+    return _EVALUATIONS_HELD * 4 * clients * (1 + models * len(SPLITS) * names)
 
 
 def batch_bytes(clients: ClientData, batch_size: int) -> int:
@@ -201,7 +202,7 @@ def parts(forecast: Forecast) -> dict[str, str]:
         "data": spoken(forecast.data),
         "state": f"{spoken(forecast.store)}{each}",
         f"{number} client{'s' if number > 1 else ''} at once": spoken(forecast.visits),
-        "an evaluation": spoken(forecast.evaluation),
+        "scores": spoken(forecast.evaluation),
     }
     return found | ({"programs": spoken(forecast.programs)} if forecast.programs else {})
 

@@ -88,7 +88,7 @@ def test_a_visit_is_a_few_models_and_a_batch():
 def test_an_evaluation_has_two_splits_of_each_kind_of_model():
     task = make_design(config_of(), outline_clients("synthetic", **SIZES)).task
     one = evaluation_bytes(task, 100, ("trained",))
-    assert evaluation_bytes(task, 100, ("trained", "served")) - one == 2 * (one - 400)
+    assert evaluation_bytes(task, 100, ("trained", "served")) - one == 2 * (one - 3 * 400)
     assert evaluation_bytes(task, 200, ("trained",)) == 2 * one
 
 
