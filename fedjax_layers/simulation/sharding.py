@@ -18,8 +18,8 @@ _SMALL = 2**16  # bytes; below, a copy on each device costs nothing
 def replicate(tree: Any, axis: ClientAxis) -> Any:
     """Put a tree on every device of the axis, once, so that no call copies it again.
 
-    CPU devices share the host's memory: all of them look at the one copy that is there. What is returned must not be
-    donated.
+    CPU devices share the host's memory: all of them look at the one copy that is there, which XLA does not own, so that
+    it copies it rather than write into it where it is donated.
     """
     if axis.mesh is None:
         return tree
@@ -39,7 +39,7 @@ def _seen_by_all(x: jax.Array, sharding: NamedSharding) -> jax.Array:
     on_cpu = all(device.platform == "cpu" for device in (*there, *sharding.mesh.devices.flat))
     source = np.asarray(x) if on_cpu else x  # on a CPU a view
     parts = [
-        there[device] if device in there else jax.device_put(source, device, may_alias=on_cpu)
+        there[device] if device in there and not on_cpu else jax.device_put(source, device, may_alias=on_cpu)
         for device in sharding.mesh.devices.flat
     ]
     return jax.make_array_from_single_device_arrays(x.shape, sharding, parts)

@@ -7,6 +7,7 @@ import pytest
 
 from fedjax_layers import algorithms
 from fedjax_layers.data import load
+from fedjax_layers.data.packing import settled
 from fedjax_layers.local_training import Trainer
 from fedjax_layers.ops import ClientAxis
 from fedjax_layers.simulation.compile_clock import compile_clock
@@ -14,6 +15,7 @@ from fedjax_layers.simulation.federation import federation
 from fedjax_layers.simulation.history import History
 from fedjax_layers.simulation.plan import Plan
 from fedjax_layers.simulation.probe import device_mesh
+from fedjax_layers.simulation.sharding import replicate
 from fedjax_layers.simulation.simulate import make_inputs, run_periods, start_state
 from tests import toy
 
@@ -55,3 +57,16 @@ def test_all_cpu_devices_look_at_the_one_copy_of_the_data(devices):
     assert pointers == {clients.inputs.ctypes.data}
     assert pool.inputs.sharding.is_fully_replicated
     np.testing.assert_array_equal(pool.inputs, clients.inputs)
+
+
+def test_memory_that_devices_share_is_never_written(x64):
+    del x64  # float64, as the host has it
+    host = settled(np.arange(2.0**14))
+    axis = ClientAxis(None, device_mesh(8))
+    shared = replicate(jax.device_put(host, may_alias=True), axis)
+    assert {part.data.unsafe_buffer_pointer() for part in shared.addressable_shards} == {host.ctypes.data}
+    renew = jax.jit(lambda x: x + 1, donate_argnums=0, out_shardings=shared.sharding)
+    after = renew(renew(shared))
+    for part in after.addressable_shards:
+        np.testing.assert_array_equal(part.data, np.arange(2.0**14) + 2)
+    np.testing.assert_array_equal(host, np.arange(2.0**14))
