@@ -107,7 +107,7 @@ class ColumnFiles:
         repeated = [name for name in _REPEATED if name in table.column_names]
         counted = {name: "DELTA_BINARY_PACKED" for name in ("client",) if name in table.column_names}
         with replacing(self._folder / f"{first:09d}-{end:09d}.parquet") as file:
-            parquet.write_table(table, file, use_dictionary=repeated, column_encoding=counted)
+            parquet.write_table(table, file, compression="zstd", use_dictionary=repeated, column_encoding=counted)
 
 
 def _table(columns: Mapping[str, np.ndarray]) -> Any:

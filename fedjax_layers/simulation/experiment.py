@@ -225,15 +225,10 @@ def patience_of(config: RunConfig, sizes: np.ndarray) -> Callable[[History], boo
     if config.patience is None:
         return lambda history: False
     watch, name = Patience(sizes, config.patience), f"{config.moment}/val/loss"
-
-    def ended(history: History) -> bool:
-        for losses in history.rows(name, watch.looked):
-            watch.look(losses)
-        return watch.over
-
-    return ended
+    return lambda history: watch.follow(history.rows(name, watch.looked))
 
 
 def out_of_patience(config: RunConfig, history: History, sizes: np.ndarray) -> bool:
     """Whether a run with this history has ended by its patience; ``sizes [C]`` as in :func:`patience_of`."""
-    return patience_of(config, sizes)(history)
+    name = f"{config.moment}/val/loss"
+    return config.patience is not None and Patience(sizes, config.patience).follow(history.evaluations.get(name, ()))

@@ -11,6 +11,7 @@ import numpy as np
 
 from fedjax_layers.ops.checks import leaf_path
 from fedjax_layers.simulation.history import History
+from fedjax_layers.simulation.history_files import HistoryFiles
 from fedjax_layers.simulation.periods import Build, Inputs, start
 from fedjax_layers.simulation.plan import Plan
 from fedjax_layers.types import Params, Task
@@ -32,7 +33,9 @@ def check_start(task: Task, params: Params) -> Params:
     return jax.tree.map(lambda mine, x: jnp.array(x, mine.dtype), own, fitted)
 
 
-def go_on(build: Build, plan: Plan, inputs: Inputs, state: Any, history: History) -> tuple[Any, History]:
+def go_on(
+    build: Build, plan: Plan, inputs: Inputs, state: Any, history: History, files: HistoryFiles | None = None
+) -> tuple[Any, History]:
     """Copies of another run's end, from which a run of this program goes on.
 
     Args:
@@ -41,6 +44,7 @@ def go_on(build: Build, plan: Plan, inputs: Inputs, state: Any, history: History
       inputs: of it.
       state: of the run that has ended.
       history: of the run that has ended; its last local phase is left out, as a longer run has it later.
+      files: where its copy is written, and what follows.
 
     Raises:
       ValueError: a state of another algorithm, model or number of clients, or other moments evaluated.
@@ -55,7 +59,7 @@ def go_on(build: Build, plan: Plan, inputs: Inputs, state: Any, history: History
     clients = len(history.latest["examples"])
     if clients != inputs.federation.num_clients:
         raise ValueError(f"resume: expected a run of {inputs.federation.num_clients} clients, got one of {clients}")
-    return jax.tree.map(jnp.copy, fitted), history.unfinished()
+    return jax.tree.map(jnp.copy, fitted), history.unfinished(files)
 
 
 def _fitted(name: str, whose: str, expected: Any, found: Any) -> Any:

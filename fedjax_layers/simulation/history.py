@@ -125,11 +125,11 @@ class History:
         """Another history of the same rows in memory, which grows on its own."""
         return self.from_arrays(self.to_arrays())
 
-    def unfinished(self) -> History:
-        """A copy in memory without the evaluation after the last local phase, for a run that goes on."""
+    def unfinished(self, files: HistoryFiles | None = None) -> History:
+        """A copy without the evaluation after the last local phase, for a run that goes on, in memory or with files."""
         going = ~self.evaluations["finished"] if self.latest else np.zeros(0, bool)
         return self.from_arrays(
-            {"rounds": self.rounds, "evaluations": {name: x[going] for name, x in self.evaluations.items()}}
+            {"rounds": self.rounds, "evaluations": {name: x[going] for name, x in self.evaluations.items()}}, files
         )
 
     def scores(self, moment: str, selection: str, split: str = "test") -> dict[str, np.ndarray] | None:
@@ -239,9 +239,9 @@ class History:
         return {"rounds": self.rounds, "evaluations": dict(self.evaluations)}
 
     @classmethod
-    def from_arrays(cls, arrays: Mapping[str, Mapping[str, np.ndarray]]) -> History:
-        """The inverse of :meth:`to_arrays`, in memory."""
-        history = cls()
+    def from_arrays(cls, arrays: Mapping[str, Mapping[str, np.ndarray]], files: HistoryFiles | None = None) -> History:
+        """The inverse of :meth:`to_arrays`, in memory or with files."""
+        history = cls(files)
         history._rounds.append(arrays["rounds"])
         evaluations = arrays["evaluations"]
         history._facts.append({name: x for name, x in evaluations.items() if not _per_client(name)})

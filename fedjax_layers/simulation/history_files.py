@@ -31,6 +31,17 @@ class HistoryFiles:
             ColumnFiles(folder / name) for name in ("rounds", "evaluations", "clients")
         )
 
+    @classmethod
+    def new(cls, folder: Path) -> HistoryFiles:
+        """Files of a history that begins.
+
+        Raises:
+          ValueError: something is there already.
+        """
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise ValueError(f"records: expected a new folder or an empty one, found something at {folder}")
+        return cls(folder)
+
     def append(
         self,
         first_round: int,

@@ -33,5 +33,5 @@ class OwnBest:
         row = np.where(better, lowest, np.where(self._validated | (lowest >= 0), -1, last_round(test)))
         taken = np.flatnonzero(row >= 0)
         for name, x in block.items():
-            self.scores[name][taken] = x[row[taken], taken]
+            self.scores[name][taken] = x[0][taken] if len(x) == 1 else x[row[taken], taken]
         self._validated |= better

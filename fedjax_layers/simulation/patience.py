@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 import numpy.typing as npt
 
@@ -38,9 +40,14 @@ class Patience:
         self._latest, self._best = (np.full(self._sizes.shape, np.nan) for _ in range(2))
         self._fruitless = self.looked = 0
 
+    def follow(self, losses: Iterable[npt.ArrayLike]) -> bool:
+        """Look at further evaluations, ``[C]`` each: whether the run is out of patience after the last of them."""
+        for row in losses:
+            self.look(row)
+        return self._over
+
     @property
-    def over(self) -> bool:
-        """Whether the run is out of patience after the evaluations so far."""
+    def _over(self) -> bool:
         return self._fruitless >= self._patience
 
     def look(self, losses: npt.ArrayLike) -> bool:
@@ -49,7 +56,7 @@ class Patience:
         row = np.where(self._sizes > 0, np.asarray(losses, np.float64), np.nan)
         seen = ~np.isnan(row)
         if not seen.any():
-            return self.over
+            return self._over
         self._latest[seen] = row[seen]
         finite = np.isfinite(self._latest)
         both = finite & np.isfinite(self._best)
@@ -61,7 +68,7 @@ class Patience:
         else:
             self._best[first] = self._latest[first]
             self._fruitless += not first.any()
-        return self.over
+        return self._over
 
 
 def patience_stop(losses: npt.ArrayLike, sizes: npt.ArrayLike, patience: int) -> int | None:

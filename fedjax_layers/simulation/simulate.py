@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -14,6 +16,7 @@ from fedjax_layers.ops import ClientAxis
 from fedjax_layers.simulation.federation import Federation, federation
 from fedjax_layers.simulation.going_on import check_start, go_on
 from fedjax_layers.simulation.history import History
+from fedjax_layers.simulation.history_files import HistoryFiles
 from fedjax_layers.simulation.periods import Build, Inputs, finish_and_keep, finish_period, models_of, run_period, start
 from fedjax_layers.simulation.plan import Plan, rounds_per_period
 from fedjax_layers.simulation.recording import add_finish, add_period
@@ -62,6 +65,7 @@ def simulate(
     axis: ClientAxis = ClientAxis(),
     moments: Sequence[str] = ("trained", "served"),
     on_period: Callable[[int, Any, History], bool | None] | None = None,
+    records: str | os.PathLike[str] | None = None,
 ) -> Result:
     """Run ``rounds`` rounds and evaluate every client along the way.
 
@@ -93,6 +97,8 @@ def simulate(
       on_period: called after each evaluation with (rounds done, state, history); returning True ends the run
         early. The state is given up to the next period: copy what is to be kept. Without it and ``select``, a period
         is begun before the scores of the one before are fetched.
+      records: a folder in which the history is written as it grows, see :class:`HistoryFiles`, so that memory does not
+        grow with the evaluations; nothing may be there. ``None`` keeps the history in memory.
 
     Returns:
       Final state, models and history.
@@ -100,24 +106,28 @@ def simulate(
     Raises:
       ValueError: ``rounds`` or ``eval_every`` out of range or all rounds done before, weights that are negative, not
         finite or all 0, or of another length, arguments that exclude each other, a start or a resumed run that does
-        not fit, or a cohort selected with ids out of range, twice, or of another size than before.
+        not fit, a cohort selected with ids out of range, twice, or of another size than before, or records where
+        some are.
+      StorageError: the records cannot be written.
     """
     _check_going(rounds, sampling, select, start, resume)
+    files = None if records is None else HistoryFiles.new(Path(records))
     seed = seed if seed is not None else resume.seed if resume is not None else 0
     source = data if isinstance(data, Federation) else federation(data)
     plan = Plan(task, rounds_per_period(eval_every, rounds), axis, tuple(moments))
     start = None if start is None else check_start(task, start)
     inputs = make_inputs(source, hyper=hyper, seed=seed, sampling=sampling, weights=weights, axis=axis, start=start)
     if resume is None:
-        state, history = start_state(build, plan, inputs), History()
+        state, history = start_state(build, plan, inputs), History(files)
     else:
-        state, history = go_on(build, plan, inputs, resume.state, resume.history)
+        state, history = go_on(build, plan, inputs, resume.state, resume.history, files)
     looked_at = None if on_period is None else _always
     periods = run_periods(build, plan, inputs, state, history, rounds, select, looked_at)
     for done, state, history in periods:
         if on_period is not None and on_period(done, state, history):
             break
     finish_run(build, plan, inputs, state, history)
+    history.flush()
     return Result(state, models_of(build, inputs.hyper, state), history, seed)
 
 
@@ -216,8 +226,9 @@ def run_periods(
             inputs, slots = inputs._replace(sampling=replicate(sampling, plan.axis)), sampling.size
         count = min(plan.eval_every - done % plan.eval_every, rounds - done)
         state, log, scores = run_period(build, plan, state, inputs, jnp.int32(done), jnp.int32(count))
-        for array in jax.tree.leaves((log, scores)):
-            array.copy_to_host_async()
+        if jax.default_backend() != "cpu":  # whose arrays are read where they are
+            for array in jax.tree.leaves((log, scores)):
+                array.copy_to_host_async()
         if left:
             add_period(history, *left.pop(), num_clients)
             yield done, None, history

@@ -11,6 +11,7 @@ import pytest
 from fedjax_layers import algorithms
 from fedjax_layers.simulation.compile_clock import compile_clock
 from fedjax_layers.simulation.history import History
+from fedjax_layers.simulation.history_files import HistoryFiles
 from fedjax_layers.simulation.periods import start_params
 from fedjax_layers.simulation.sampling import fixed, power_of_choice, uniform
 from fedjax_layers.simulation.simulate import simulate
@@ -183,3 +184,25 @@ def test_bad_input_is_one_line(source, case):
     with pytest.raises(ValueError, match=message) as caught:
         run(source, options.pop("name", "fedper"), **options)
     assert "\n" not in str(caught.value)
+
+
+def test_records_in_a_folder_are_the_same_history(source, tmp_path):
+    """With a last local phase, gone on with, and with cohorts chosen from the scores so far."""
+    options = {"rounds": 4, "select": power_of_choice(np.ones(C), 2)}
+    memory, stored = (run(source, **options, records=records) for records in (None, tmp_path / "chosen"))
+    assert_same(memory, stored)
+    first = run(source, "fedbabu", rounds=2, seed=1, records=tmp_path / "first")
+    longer = run(source, "fedbabu", rounds=4, resume=first, records=tmp_path / "longer")
+    whole = run(source, "fedbabu", rounds=4, seed=1)
+    assert_same(longer, whole)
+    again = History.open(HistoryFiles(tmp_path / "longer"))
+    jax.tree.map(np.testing.assert_array_equal, again.to_arrays(), whole.history.to_arrays())
+    assert first.history.evaluations["finished"].tolist() == [False, True], "what was handed in stays as it is"
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_records_where_something_is_are_refused(source, tmp_path, kind):
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there" / "file").write_text("")
+    with pytest.raises(ValueError, match="records: expected a new folder or an empty one, found something at"):
+        run(source, records=str(tmp_path / "there" / ("file" if kind == "file" else "")))
