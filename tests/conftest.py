@@ -30,18 +30,13 @@ def pytest_configure(config):
         config.add_cleanup(folder.cleanup)
 
 
-@pytest.fixture(autouse=True)
-def _forget_builds():
-    """Tests define their ``build`` anew, as the parameters of one test do: no loop of a user's."""
-    if "fedjax_layers.simulation.build_programs" in sys.modules:
-        sys.modules["fedjax_layers.simulation.build_programs"].forget_builds()
-
-
 @pytest.fixture(autouse=True, scope="module")
 def _drop_programs():
     """XLA's CPU backend maps memory for every program, and a process has only so many maps."""
     yield
     jax.clear_caches()
+    if "fedjax_layers.simulation.program_store" in sys.modules:
+        sys.modules["fedjax_layers.simulation.program_store"].clear()
 
 
 @pytest.fixture(scope="module")

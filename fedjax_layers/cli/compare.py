@@ -7,8 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
-
 from fedjax_layers.algorithms import registry
 from fedjax_layers.cli.arguments import config_of
 from fedjax_layers.cli.display import HEADLINES, cut_lines, team_lines
@@ -30,9 +28,6 @@ from fedjax_layers.simulation.scoring import LOWER_IS_BETTER
 from fedjax_layers.simulation.setup import assemble, check_fit
 from fedjax_layers.simulation.shared_data import SharedData
 from fedjax_layers.simulation.sweeps.grid import check_number_of_runs
-
-# Runs after which compiled programs are dropped: on CPU each one maps memory, and a process has only so many maps.
-_KEPT_PROGRAMS = 12
 
 
 def command(options: argparse.Namespace) -> int:
@@ -136,8 +131,6 @@ def _run_all(
                 return None
             del experiment  # with its data, before the next seed's are loaded
         done.append(directory)
-        if len(done) % _KEPT_PROGRAMS == 0:
-            jax.clear_caches()
     return done
 
 

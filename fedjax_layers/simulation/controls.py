@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,6 +15,7 @@ from fedjax_layers.data import ClientData
 from fedjax_layers.data.leaks import range_rows
 from fedjax_layers.data.packing import aligned_empty, blocks, frozen
 from fedjax_layers.ops import ClientAxis
+from fedjax_layers.simulation.build_programs import build_program
 from fedjax_layers.simulation.builder import Builder
 from fedjax_layers.simulation.periods import Inputs, cohort_of, common_start, round_keys
 from fedjax_layers.simulation.sharding import replicate
@@ -44,7 +44,7 @@ def control_cuts(builder: Builder, inputs: Inputs, clients: ClientData, seed: in
     return {name: int(cut) for name, cut in cuts.items()}
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@build_program()
 def _cuts(builder: Builder, inputs: Inputs, labels: jax.Array) -> dict[str, jax.Array]:
     rule = algorithms.CutRule(**dict(builder.options), **inputs.hyper["options"])
     trainer = builder.make_trainer(inputs.hyper)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -42,7 +41,7 @@ class Inputs(NamedTuple):
     start: Params | None = None
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@build_program()
 def start_params(task: Task, key: Key) -> Params:
     """The common start of all models in the run with this base key."""
     return task.init(jax.random.fold_in(key, keys.START))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +13,7 @@ from fedjax_layers.data import ClientData
 from fedjax_layers.data.team_formation import BLIND, form_teams, given, label_counts, nearest_team
 from fedjax_layers.local_training import train_cohort
 from fedjax_layers.names import defaults_of
+from fedjax_layers.simulation.build_programs import build_program
 from fedjax_layers.simulation.builder import Builder
 from fedjax_layers.simulation.config import RunConfig, has_teams
 from fedjax_layers.simulation.federation import federation
@@ -90,7 +90,7 @@ def local_updates(builder: Builder, inputs: Inputs, clients: ClientData) -> np.n
     return np.asarray(_updates(builder, inputs))
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@build_program()
 def _updates(builder: Builder, inputs: Inputs) -> Array:
     trainer = dataclasses.replace(builder.make_trainer(inputs.hyper), keep_optimizer=False)
     source = inputs.federation

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -13,6 +12,7 @@ from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from fedjax_layers.ops import ClientAxis, map_clients
+from fedjax_layers.simulation.build_programs import build_program
 from fedjax_layers.simulation.periods import Build, Inputs, finish_period, run_period, start
 from fedjax_layers.simulation.plan import Plan
 from fedjax_layers.simulation.sharding import replicate
@@ -77,7 +77,7 @@ class InTurn:
     def _compiled(self, stack: Inputs, state: Any) -> Any:
         def compile_() -> Any:
             zero = jnp.int32(0)
-            return run_period.lower(self.build, self.plan, state, stack, zero, zero).compile()
+            return run_period.compiled(self.build, self.plan, state, stack, zero, zero)
 
         return _once(self.compiled, (state, stack), compile_)
 
@@ -151,8 +151,7 @@ class Vectorised:
 
     def _compiled(self, stack: _Stack, state: Any) -> Any:
         def compile_() -> Any:
-            lowered = _period_many.lower(self.build, self.plan, self.axis, state, stack, *self._rounds(0, 0))
-            return lowered.compile()
+            return _period_many.compiled(self.build, self.plan, self.axis, state, stack, *self._rounds(0, 0))
 
         return _once(self.compiled, (state, stack), compile_)
 
@@ -192,14 +191,14 @@ def _inputs_of(row: Any, shared: Any) -> Inputs:
     return Inputs(hyper, federation, sampling, weights, *own)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+@build_program(static=(1, 2))
 def _start_many(build: Build, plan: Plan, axis: ClientAxis, stack: _Stack) -> Any:
     return map_clients(
         lambda row, shared: start(build, plan, _inputs_of(row, shared)), stack.rows, shared=(stack.shared,), axis=axis
     )
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2), donate_argnums=3)
+@build_program(static=(1, 2), donated=(3,))
 def _period_many(
     build: Build, plan: Plan, axis: ClientAxis, state: Any, stack: _Stack, first: Array, count: Array
 ) -> Any:
@@ -209,7 +208,7 @@ def _period_many(
     return map_clients(one, state, stack.rows, shared=(stack.shared, first, count), axis=axis)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+@build_program(static=(1, 2))
 def _finish_many(build: Build, plan: Plan, axis: ClientAxis, state: Any, stack: _Stack, done: Array) -> Any:
     def one(state: Any, row: Any, shared: Any, done: Array) -> Any:
         return finish_period(build, plan, state, _inputs_of(row, shared), done)
