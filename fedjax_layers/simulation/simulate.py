@@ -69,10 +69,10 @@ def simulate(
 ) -> Result:
     """Run ``rounds`` rounds and evaluate every client along the way.
 
-    What is compiled is shared by value: two runs whose algorithm, local training, task, shapes and static arguments come
-    to the same program compile it once, also where ``build`` and ``task`` are made anew for each, inside an objective
-    say. Other values of ``hyper``, ``seed``, ``weights``, ``start`` or cohort members compile nothing new; a number
-    that ``build`` closes over instead is part of the program. The same function object is not even traced again.
+    What is compiled is shared by value: two runs whose algorithm, local training, task, shapes and static arguments
+    come to the same program compile it once, also where ``build`` and ``task`` are made anew for each, inside an
+    objective say. Other values of ``hyper``, ``seed``, ``weights``, ``start`` or cohort members compile nothing new; a
+    number that ``build`` closes over instead is part of the program. The same function object is not even traced again.
 
     Args:
       build: ``hyper -> Algorithm``; called while tracing, so that all of ``hyper`` may be used as plain numbers.
