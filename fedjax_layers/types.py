@@ -7,11 +7,12 @@ Axis letters used in all docstrings: ``C`` clients stored, ``K`` client slots in
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 import jax
+
+from fedjax_layers.layer_map import LayerMap as LayerMap  # noqa: PLC0414  # it is one of the types
 
 Array = jax.Array
 Key = jax.Array
@@ -21,79 +22,6 @@ Params = Any  # a pytree of arrays: one model or, where called "stacked", K or C
 def per_client() -> Any:
     """Marks a field of a state dataclass whose leaves have clients ``[C, ...]`` in front: it is sharded over them."""
     return dataclasses.field(metadata={"per_client": True})
-
-
-@jax.tree_util.register_static
-@dataclasses.dataclass(frozen=True)
-class LayerMap:
-    """Which layer each leaf of a parameter tree belongs to, in the order of the forward pass.
-
-    Static and hashable: it can be closed over, or passed to a jitted function like any other argument.
-    Made by :func:`fedjax_layers.ops.layer_map`.
-
-    Attributes:
-      treedef: structure of the parameter tree.
-      leaf_paths: slash-separated path of each leaf, in flatten order.
-      leaf_layers: layer number of each leaf, in flatten order.
-      leaf_shapes: shape of each leaf of one model.
-      leaf_bytes: bytes of each leaf in the dtype it is stored in.
-      leaf_scored: whether the leaf enters per-layer scores (weights do; biases and norm parameters do not).
-      names: name of each layer, ``[L]``.
-      blocks: block number of each layer, ``[L]``; with no coarser grouping, each layer is its own block.
-      block_names: name of each block.
-    """
-
-    treedef: Any
-    leaf_paths: tuple[str, ...]
-    leaf_layers: tuple[int, ...]
-    leaf_shapes: tuple[tuple[int, ...], ...]
-    leaf_bytes: tuple[int, ...]
-    leaf_scored: tuple[bool, ...]
-    names: tuple[str, ...]
-    blocks: tuple[int, ...]
-    block_names: tuple[str, ...]
-
-    @property
-    def num_layers(self) -> int:
-        """L, the number of layers."""
-        return len(self.names)
-
-    @property
-    def num_blocks(self) -> int:
-        """Number of blocks."""
-        return len(self.block_names)
-
-    @property
-    def tree(self) -> Any:
-        """A params-shaped tree of layer numbers."""
-        return jax.tree.unflatten(self.treedef, self.leaf_layers)
-
-    @property
-    def leaf_sizes(self) -> tuple[int, ...]:
-        """Number of elements of each leaf, in flatten order."""
-        return tuple(math.prod(shape) for shape in self.leaf_shapes)
-
-    @property
-    def sizes(self) -> tuple[int, ...]:
-        """Number of parameters of each layer, ``[L]``."""
-        return self._per_layer(self.leaf_sizes)
-
-    @property
-    def bytes(self) -> tuple[int, ...]:
-        """Bytes of each layer, ``[L]``, in the dtypes it is stored in."""
-        return self._per_layer(self.leaf_bytes)
-
-    @property
-    def scored_sizes(self) -> tuple[int, ...]:
-        """Number of scored weights of each layer, ``[L]``: the n_k of a per-layer mean."""
-        scored = tuple(n if s else 0 for n, s in zip(self.leaf_sizes, self.leaf_scored, strict=True))
-        return self._per_layer(scored)
-
-    def _per_layer(self, leaf_values: tuple[int, ...]) -> tuple[int, ...]:
-        totals = [0] * self.num_layers
-        for layer, value in zip(self.leaf_layers, leaf_values, strict=True):
-            totals[layer] += value
-        return tuple(totals)
 
 
 class Batch(NamedTuple):
@@ -136,6 +64,22 @@ class Ranges(NamedTuple):
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
+class Observer:
+    """What somebody wants to know of each model that clients train, asked where the model is made and then let go.
+
+    Attributes:
+      look: static; ``(params, client id [], data) -> pytree of arrays``.
+      data: what it needs besides, the same for all clients.
+      due: ``[]`` bool; where it is False nobody looks, and what is found are zeros.
+    """
+
+    look: Callable[[Params, Array, Any], Any] = dataclasses.field(metadata={"static": True})
+    data: Any = ()
+    due: Array | bool = True
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
 class Cohort:
     """The clients of one round. Slots with weight 0 are padding: nothing of them reaches any model.
 
@@ -144,6 +88,7 @@ class Cohort:
       weight: ``[K]`` float, aggregation weight, usually the number of training examples; 0 marks padding.
       train: ``[K]`` ranges of each slot's training examples in the pool.
       pool: the examples, shared by all slots.
+      observer: looks at each slot's trained model; ``None`` where nobody asks.
       everyone: static; True promises ``ids == arange(C)``, so that the store need not be gathered or scattered.
     """
 
@@ -151,6 +96,7 @@ class Cohort:
     weight: Array
     train: Ranges
     pool: Pool
+    observer: Observer | None = None
     everyone: bool = dataclasses.field(default=False, metadata={"static": True})
 
 
@@ -190,6 +136,10 @@ class Scorer(Protocol):
     @property
     def keeps_rows(self) -> bool:
         """Whether :meth:`whole` gives any score, for which the outputs of a client's rows are kept."""
+
+    @property
+    def adds_up(self) -> bool:
+        """Whether :meth:`merge` is a plain sum, so that a sum over many clients need not hold their tallies."""
 
     def tally(self, outputs: Array, labels: Array, mask: Array) -> Any:
         """Sums of the rows ``[B, ...]`` in ``mask [B]``, a pytree of arrays; zeros where there is none."""
@@ -239,6 +189,26 @@ class Task(NamedTuple):
     metrics: tuple[tuple[str, Metric], ...] = ()
 
 
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Personal:
+    """What each client would use, put together when it is asked for: C models need not be held to score them.
+
+    Attributes:
+      rows: what is each client's own, leaves ``[C, ...]``.
+      shared: what is the same for all.
+      build: static; ``(row, shared) -> params`` of one client.
+    """
+
+    rows: Any
+    shared: Any
+    build: Callable[[Any, Any], Params] = dataclasses.field(metadata={"static": True})
+
+    def stacked(self) -> Params:
+        """All of them at once, leaves ``[C, ...]``."""
+        return jax.vmap(lambda row: self.build(row, self.shared))(self.rows)
+
+
 class Models(NamedTuple):
     """The models that an algorithm offers after a round; ``None`` where it has none.
 
@@ -261,7 +231,8 @@ class RoundInfo:
     """What one round reports beside the next state.
 
     Attributes:
-      trained: each slot's model after local training and before the server's step, leaves ``[K, ...]``.
+      observed: what the cohort's observer found of each slot's model after local training and before the server's
+        step, leaves ``[K, ...]``; ``()`` without one.
       loss: ``[K]`` mean training loss of each slot over its local steps.
       steps: ``[]`` int32, local steps of all clients together.
       sent: ``[L]`` int32, number of clients that uploaded each layer this round.
@@ -270,7 +241,7 @@ class RoundInfo:
       extra: further arrays by name, recorded for every round.
     """
 
-    trained: Params
+    observed: Any
     loss: Array
     steps: Array
     sent: Array
@@ -285,15 +256,27 @@ class Algorithm(NamedTuple):
     Attributes:
       init: ``(key, params) -> state``; every model starts from ``params``.
       round: ``(key, state, cohort) -> (state, info)``; an empty cohort changes no model.
-      models: ``state -> Models``, what would be served now.
-      finish: ``(key, state, cohort) -> trained [K, ...]`` or ``None``; a last local phase after all rounds
-        (fine-tuning, say) whose result is each client's personal model.
+      personal: ``state ->`` what would be served to each client now; ``None`` where that is the global model.
+      global_model: ``state -> params [...]`` of the server's one model; ``None`` where there is none.
+      teams: ``state -> (params [T, ...], team of each client [C])``; ``None`` where there are none.
+      finish: ``(key, state, cohort) ->`` what the cohort's observer finds ``[K, ...]`` of each client's personal model
+        after a last local phase that follows all rounds (fine-tuning, say); ``None`` without such a phase.
       welcome: ``state -> state`` in which clients that never took part hold what they are served, to train from; the
         other clients' models stay. ``None`` where the state has nothing for each client.
     """
 
     init: Callable[[Key, Params], Any]
     round: Callable[[Key, Any, Cohort], tuple[Any, RoundInfo]]
-    models: Callable[[Any], Models]
-    finish: Callable[[Key, Any, Cohort], Params] | None = None
+    personal: Callable[[Any], Personal] | None = None
+    global_model: Callable[[Any], Params] | None = None
+    teams: Callable[[Any], tuple[Params, Array]] | None = None
+    finish: Callable[[Key, Any, Cohort], Any] | None = None
     welcome: Callable[[Any], Any] | None = None
+
+    def models(self, state: Any) -> Models:
+        """All models of a state, those of the clients stacked ``[C, ...]``."""
+        return Models(
+            None if self.personal is None else self.personal(state).stacked(),
+            None if self.global_model is None else self.global_model(state),
+            *((None, None) if self.teams is None else self.teams(state)),
+        )

@@ -11,6 +11,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 PACKAGE = "fedjax_layers"
 RANKS = {
     "types": 0,
+    "layer_map": 0,
     "names": 0,
     "keys": 0,
     "memory": 0,

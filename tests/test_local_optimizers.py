@@ -115,7 +115,7 @@ def test_a_line_search_knows_of_the_pull_to_the_global_model(x64, name):
         return task.loss(p, batch, key) + 0.35 * sum(jnp.square(gap).sum() for gap in gaps)
 
     right = plain_loop(optimizer, trainer, jax.random.fold_in(key, client), params, data, objective)
-    agree(jax.tree.map(lambda x: x[0], info.trained), right)
+    agree(jax.tree.map(lambda x: x[0], info.observed), right)
 
 
 def test_a_line_search_sees_no_layer_that_stands_still(x64):
@@ -131,7 +131,7 @@ def test_a_line_search_sees_no_layer_that_stands_still(x64):
         return task.loss([p[0], params[1]], batch, key)
 
     right = plain_loop(optimizer, trainer, jax.random.fold_in(key, client), params, data, objective)
-    agree(jax.tree.map(lambda x: x[0], info.trained), right)
+    agree(jax.tree.map(lambda x: x[0], info.observed), right)
 
 
 @pytest.mark.parametrize("name", ["apfl", "pfedme", "per_fedavg"])

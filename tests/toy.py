@@ -12,7 +12,7 @@ from fedjax_layers import keys, ops
 from fedjax_layers.batches import batch_order, batch_rows
 from fedjax_layers.local_training import Trainer
 from fedjax_layers.simulation.federation import Federation
-from fedjax_layers.types import Cohort, Pool, Ranges, Task
+from fedjax_layers.types import Cohort, Observer, Pool, Ranges, Task
 
 WIDTHS = (4, 6, 7, 3)
 CLIENTS = 5
@@ -82,7 +82,14 @@ def make_cohort(ids, pool, pad_to=None, weights=None):
     ids = np.concatenate([ids, np.full(extra, 1, np.int32)])
     weights = np.concatenate([weights, np.zeros(extra)])
     train = Ranges(jnp.asarray(STARTS[ids], jnp.int32), jnp.asarray(COUNTS[ids], jnp.int32))
-    return Cohort(jnp.asarray(ids), jnp.asarray(weights, jnp.float32), train, Pool(*map(jnp.asarray, pool)))
+    observer = Observer(trained_model)
+    return Cohort(jnp.asarray(ids), jnp.asarray(weights, jnp.float32), train, Pool(*map(jnp.asarray, pool)), observer)
+
+
+def trained_model(params, ident, data):
+    """What an observer looks at who wants to see all trained models."""
+    del ident, data
+    return params
 
 
 def seen_after(rounds, t):

@@ -11,19 +11,20 @@ import numpy as np
 import optax
 from flax import struct
 
-from fedjax_layers.algorithms.novel import welcome_by_server, welcoming, within_sharing
+from fedjax_layers.algorithms.novel import seen_or, welcome_by_server, within_sharing
 from fedjax_layers.algorithms.numbers import numbers_for_all
-from fedjax_layers.algorithms.sharing import (
-    SharingState,
-    init_sharing,
-    put_clients,
-    round_info,
-    server_phase,
-    take_clients,
+from fedjax_layers.algorithms.sharing import Own, SharingState, init_sharing, round_info, server_phase, sharing_pass
+from fedjax_layers.local_training import (
+    Client,
+    ClientVisit,
+    LocalOptions,
+    StepGradient,
+    Trainer,
+    refuse_own_steps,
+    train,
 )
-from fedjax_layers.local_training import LocalOptions, StepGradient, Trainer, refuse_own_steps, train_cohort
-from fedjax_layers.ops import layer_map
-from fedjax_layers.types import Algorithm, Array, Batch, Cohort, Key, Models, Params, RoundInfo, Task, per_client
+from fedjax_layers.ops import Term, layer_map
+from fedjax_layers.types import Algorithm, Array, Batch, Cohort, Key, Params, Personal, RoundInfo, Task, per_client
 
 
 @struct.dataclass
@@ -93,7 +94,7 @@ def apfl(
     """
     _check(mixing, mixing_rate, trainer.num_clients)
     refuse_own_steps(trainer, "apfl")
-    everything = jnp.ones(trainer.task.layers.num_layers, bool)
+    everything = np.ones(trainer.task.layers.num_layers, bool)
     both = _train_both(trainer)
 
     def init(key: Key, params: Params) -> ApflState:
@@ -111,33 +112,34 @@ def apfl(
         if scale is not None:
             rate *= scale.astype(rate.dtype)
         options = LocalOptions(scale=scale, step_gradient=mixed_gradient(trainer.task, rate if adaptive else None))
-        v, opt_state, share = take_clients((old.clients, old.client_opt, state.mixing), cohort)
-        result = train_cohort(
-            both,
-            key,
-            cohort,
-            server=Pair(old.server, old.server, jnp.zeros((), share.dtype)),
-            own=Pair(v, v, share),  # its w is a place holder: no copies of the server's are made
-            shared=jnp.array([True, False, False]),
-            opt_state=opt_state,
-            options=options,
-        )
-        share, _ = result.memory
-        new = server_phase(
-            trainer, key, old, cohort, result._replace(params=result.params.w), everything, server_optimizer
-        )
-        new = dataclasses.replace(new, clients=put_clients(old.clients, cohort, result.params.v))
-        served = jax.vmap(mix)(share, result.params.v, result.params.w)
-        kept = put_clients(state.mixing, cohort, share)
-        info = round_info(trainer, result._replace(params=served), cohort, everything, mixing=kept.mean())
-        return ApflState(new, kept), info
 
-    def models(state: ApflState) -> Models:
-        w = state.sharing.server
-        personal = jax.vmap(mix, in_axes=(0, 0, None))(state.mixing, state.sharing.clients, w)
-        return Models(personal=personal, global_model=w)
+        def visit(client: Client, own: Own) -> ClientVisit:
+            start = Pair(old.server, own.model, own.extra)
+            result = train(both, key, client, start, opt_state=own.opt_state, options=options)
+            share, _ = result.memory
+            mixed = mix(share, result.params.v, result.params.w)
+            row = Own(result.params.v, result.opt_state, share)
+            return ClientVisit(mixed, result.loss, Term(result.params.w, client.share), row)
 
-    return welcoming(Algorithm(init, round_, models), within_sharing(welcome_by_server))
+        phase = sharing_pass(trainer, old, cohort, visit, extra=state.mixing)
+        new = server_phase(trainer, key, old, cohort, phase, everything, server_optimizer)
+        kept = phase.passed.store.extra
+        return ApflState(new, kept), round_info(trainer, phase.passed, cohort, everything, mixing=kept.mean())
+
+    def personal(state: ApflState) -> Personal:
+        def build(row: Any, w: Params) -> Params:
+            share, v, seen = row
+            return mix(share, seen_or(seen, v, w), w)
+
+        return Personal((state.mixing, state.sharing.clients, state.sharing.seen), state.sharing.server, build)
+
+    return Algorithm(
+        init,
+        round_,
+        personal,
+        global_model=lambda state: state.sharing.server,
+        welcome=within_sharing(welcome_by_server),
+    )
 
 
 def mix(share: Array, v: Params, w: Params) -> Params:

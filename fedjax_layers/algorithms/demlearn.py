@@ -10,15 +10,16 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from fedjax_layers.algorithms.novel import welcome_by_server, welcoming, with_one
+from fedjax_layers.algorithms.novel import rows_or, welcome_by_server, with_one
 from fedjax_layers.algorithms.numbers import numbers_for_all
-from fedjax_layers.algorithms.sharing import put_clients, round_info, take_clients, take_note
+from fedjax_layers.algorithms.sharing import round_info
 from fedjax_layers.algorithms.stacked import copies, where_rows
+from fedjax_layers.algorithms.store import put_clients, take_clients, take_note
 from fedjax_layers.local_training import LocalOptions, Trainer, train_cohort
 from fedjax_layers.ops import segment_mean
 from fedjax_layers.ops.cluster import clusters_at_depth, dendrogram, pairwise_distances
 from fedjax_layers.ops.prox import with_proximal_term
-from fedjax_layers.types import Algorithm, Array, Cohort, Key, Models, Params, RoundInfo, per_client
+from fedjax_layers.types import Algorithm, Array, Cohort, Key, Params, RoundInfo, per_client
 
 Number = float | Array
 
@@ -132,7 +133,13 @@ def demlearn(
         parents = with_one(state.parents, state.seen, state.server)
         return dataclasses.replace(welcome_by_server(state), parents=parents)
 
-    return welcoming(Algorithm(init, round_, lambda s: Models(personal=s.clients, global_model=s.server)), welcome)
+    return Algorithm(
+        init,
+        round_,
+        personal=lambda s: rows_or(s.clients, s.seen, s.server),
+        global_model=lambda s: s.server,
+        welcome=welcome,
+    )
 
 
 def hierarchy(stacked: Params, present: Array, levels: int) -> list[Array]:

@@ -7,22 +7,26 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import struct
 
-from fedjax_layers.algorithms.novel import welcome_by_server, welcoming, within_sharing
+from fedjax_layers.algorithms.novel import rows_or, welcome_by_server, within_sharing
 from fedjax_layers.algorithms.numbers import numbers_for_all
-from fedjax_layers.algorithms.sharing import (
-    SharingState,
-    init_sharing,
-    put_clients,
-    round_info,
-    server_phase,
-    take_clients,
+from fedjax_layers.algorithms.sharing import Own, SharingState, init_sharing, round_info, server_phase, sharing_pass
+from fedjax_layers.local_training import (
+    Client,
+    ClientVisit,
+    Epochs,
+    LocalOptions,
+    StepGradient,
+    Steps,
+    Trainer,
+    train,
 )
-from fedjax_layers.local_training import Epochs, LocalOptions, StepGradient, Steps, Trainer, train_cohort
+from fedjax_layers.ops import Term
 from fedjax_layers.running_statistics import refuse_statistics
-from fedjax_layers.types import Algorithm, Array, Batch, Cohort, Key, Models, Params, RoundInfo, Task, per_client
+from fedjax_layers.types import Algorithm, Array, Batch, Cohort, Key, Params, RoundInfo, Task, per_client
 
 
 @struct.dataclass
@@ -67,7 +71,7 @@ def ditto(
     Raises:
       ValueError: a model with batch normalisation; both personal epochs and steps, or one of them below 1.
     """
-    everything = jnp.ones(trainer.task.layers.num_layers, bool)
+    everything = np.ones(trainer.task.layers.num_layers, bool)
     refuse_statistics(trainer.task, "ditto")
     own = trainer
     if personal_epochs is not None or personal_steps is not None:
@@ -85,20 +89,26 @@ def ditto(
         old = state.sharing
         plain = LocalOptions(scale=trainer.scale_of(old.round))
         tethered = plain._replace(step_gradient=tethered_gradient(trainer.task, old.server, lam))
-        opt_state, personal_opt, personal = take_clients((old.client_opt, state.personal_opt, old.clients), cohort)
-        result = train_cohort(trainer, key, cohort, server=old.server, opt_state=opt_state, options=plain)
-        local = train_cohort(own, key, cohort, own=personal, opt_state=personal_opt, options=tethered)
-        new = server_phase(trainer, key, old, cohort, result, everything, server_optimizer)
-        new = dataclasses.replace(new, clients=put_clients(old.clients, cohort, local.params))
-        info = round_info(own, local, cohort, everything)
-        steps = info.steps + round_info(trainer, result, cohort, everything).steps
-        personal_opt = put_clients(state.personal_opt, cohort, local.opt_state)
-        return DittoState(new, personal_opt), dataclasses.replace(info, steps=steps)
 
-    def models(state: DittoState) -> Models:
-        return Models(personal=state.sharing.clients, global_model=state.sharing.server)
+        def visit(client: Client, kept: Own) -> ClientVisit:
+            common = train(trainer, key, client, old.server, opt_state=kept.opt_state, options=plain)
+            local = train(own, key, client, kept.model, opt_state=kept.extra, options=tethered)
+            row = Own(local.params, common.opt_state, local.opt_state)
+            return ClientVisit(local.params, local.loss, Term(common.params, client.share), row)
 
-    return welcoming(Algorithm(init, round_, models), within_sharing(welcome_by_server))
+        phase = sharing_pass(trainer, old, cohort, visit, extra=state.personal_opt)
+        new = server_phase(trainer, key, old, cohort, phase, everything, server_optimizer)
+        info = round_info(own, phase.passed, cohort, everything)
+        steps = info.steps + round_info(trainer, phase.passed, cohort, everything).steps
+        return DittoState(new, phase.passed.store.extra), dataclasses.replace(info, steps=steps)
+
+    return Algorithm(
+        init,
+        round_,
+        personal=lambda state: rows_or(state.sharing.clients, state.sharing.seen, state.sharing.server),
+        global_model=lambda state: state.sharing.server,
+        welcome=within_sharing(welcome_by_server),
+    )
 
 
 def tethered_gradient(task: Task, centre: Params, lam: float | Array) -> StepGradient:

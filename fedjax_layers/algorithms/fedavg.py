@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import jax.numpy as jnp
+import numpy as np
 import optax
 
 from fedjax_layers.algorithms.numbers import numbers_for_all
 from fedjax_layers.algorithms.sharing import SharingState, init_sharing, local_phase, round_info, server_phase
 from fedjax_layers.local_training import Trainer
-from fedjax_layers.types import Algorithm, Cohort, Key, Models, Params, RoundInfo
+from fedjax_layers.types import Algorithm, Cohort, Key, Params, RoundInfo
 
 
 @numbers_for_all()
@@ -23,15 +23,15 @@ def fedavg(trainer: Trainer, *, server_optimizer: optax.GradientTransformation |
     Returns:
       The algorithm; its state keeps no personal model.
     """
-    everything = jnp.ones(trainer.task.layers.num_layers, bool)
+    everything = np.ones(trainer.task.layers.num_layers, bool)
 
     def init(key: Key, params: Params) -> SharingState:
         del key
         return init_sharing(trainer, params, personal=False, server_optimizer=server_optimizer)
 
     def round_(key: Key, state: SharingState, cohort: Cohort) -> tuple[SharingState, RoundInfo]:
-        result = local_phase(trainer, key, state, cohort, None)
-        state = server_phase(trainer, key, state, cohort, result, everything, server_optimizer)
-        return state, round_info(trainer, result, cohort, everything)
+        phase = local_phase(trainer, key, state, cohort, None)
+        state = server_phase(trainer, key, state, cohort, phase, everything, server_optimizer)
+        return state, round_info(trainer, phase.passed, cohort, everything)
 
-    return Algorithm(init, round_, lambda state: Models(global_model=state.server))
+    return Algorithm(init, round_, global_model=lambda state: state.server)

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import optax
 
-from fedjax_layers.algorithms.numbers import numbers_for_all
-from fedjax_layers.algorithms.sharing import SharingState, init_sharing, local_phase, round_info, server_phase
-from fedjax_layers.local_training import Epochs, LocalOptions, Trainer, train_cohort
-from fedjax_layers.ops import prefix_mask
-from fedjax_layers.types import Algorithm, Cohort, Key, Models, Params, RoundInfo
+from fedjax_layers.algorithms.numbers import numbers_for_all, prefix
+from fedjax_layers.algorithms.sharing import (
+    SharingState,
+    init_sharing,
+    last_phase,
+    local_phase,
+    round_info,
+    server_phase,
+)
+from fedjax_layers.local_training import Epochs, LocalOptions, Trainer
+from fedjax_layers.types import Algorithm, Cohort, Key, Params, RoundInfo
 
 
 @numbers_for_all()
@@ -34,7 +42,7 @@ def fedbabu(
       The algorithm; ``finish`` gives the personal models.
     """
     num_layers = trainer.task.layers.num_layers
-    body = prefix_mask(num_layers - head_layers, num_layers)
+    body = prefix(num_layers - head_layers, num_layers)
     tuner = trainer.phase("finish", epochs=finish_epochs, keep_optimizer=False)
 
     def init(key: Key, params: Params) -> SharingState:
@@ -42,13 +50,13 @@ def fedbabu(
         return init_sharing(trainer, params, personal=False, server_optimizer=server_optimizer)
 
     def round_(key: Key, state: SharingState, cohort: Cohort) -> tuple[SharingState, RoundInfo]:
-        result = local_phase(trainer, key, state, cohort, None, trainable=body)
-        state = server_phase(trainer, key, state, cohort, result, body, server_optimizer)
-        return state, round_info(trainer, result, cohort, body)
+        phase = local_phase(trainer, key, state, cohort, None, trainable=jnp.asarray(body))
+        state = server_phase(trainer, key, state, cohort, phase, body, server_optimizer)
+        return state, round_info(trainer, phase.passed, cohort, body)
 
-    def finish(key: Key, state: SharingState, cohort: Cohort) -> Params:
+    def finish(key: Key, state: SharingState, cohort: Cohort) -> Any:
         scale = trainer.scale_of(state.round)
         options = LocalOptions(trainable=jnp.logical_not(body), scale=scale)
-        return train_cohort(tuner, key, cohort, server=state.server, options=options).params
+        return last_phase(tuner, key, cohort, state.server, options)
 
-    return Algorithm(init, round_, lambda state: Models(global_model=state.server), finish)
+    return Algorithm(init, round_, global_model=lambda state: state.server, finish=finish)

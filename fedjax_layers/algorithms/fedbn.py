@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -52,8 +53,11 @@ def fedbn(
     if task.batch_norm is None:
         raise ValueError("task: expected a model with BatchNorm, such as bn_cnn, found none; FedBN is fedavg there")
     finer = norm_layers(task.layers, task.batch_norm)
-    kept = jnp.stack([jnp.asarray(local_affine, bool), jnp.asarray(local_statistics, bool)])
-    shared = jnp.concatenate([jnp.ones(task.layers.num_layers, bool), ~kept])
+    own = (local_affine, local_statistics)
+    array = jnp if any(isinstance(flag, jax.core.Tracer) for flag in own) else np
+    shared = array.concatenate(
+        [np.ones(task.layers.num_layers, bool), ~array.stack([array.asarray(f, bool) for f in own])]
+    )
     trainer = dataclasses.replace(trainer, task=task._replace(layers=finer))
     inner = fixed_sharing(trainer, shared=shared, server_optimizer=server_optimizer)
     parts = _parts(task.layers, finer)

@@ -10,15 +10,16 @@ import jax.numpy as jnp
 from flax import struct
 
 from fedjax_layers import keys
-from fedjax_layers.algorithms.novel import welcome_by_mean, welcoming
+from fedjax_layers.algorithms.novel import rows_or_mean, welcome_by_mean
 from fedjax_layers.algorithms.numbers import numbers_for_all
-from fedjax_layers.algorithms.sharing import put_clients, round_info, take_clients, take_note
+from fedjax_layers.algorithms.sharing import round_info
 from fedjax_layers.algorithms.stacked import copies, where_rows
+from fedjax_layers.algorithms.store import put_clients, take_clients, take_note
 from fedjax_layers.batches import take_batch
 from fedjax_layers.local_training import LocalOptions, Trainer, train_cohort
 from fedjax_layers.ops import layer_sums, map_clients
 from fedjax_layers.running_statistics import weights_only, with_statistics
-from fedjax_layers.types import Algorithm, Array, Cohort, Key, Models, Params, Pool, Ranges, RoundInfo, per_client
+from fedjax_layers.types import Algorithm, Array, Cohort, Key, Params, Pool, Ranges, RoundInfo, per_client
 
 Number = float | jax.Array
 _SMALL = 1e-9
@@ -137,7 +138,8 @@ def fedfomo(
         info = round_info(trainer, result, cohort, everything, sent_scalars=scalars, **extra)
         return state, dataclasses.replace(info, received=num * info.received)
 
-    return welcoming(Algorithm(init, round_, lambda state: Models(personal=state.clients)), welcome_by_mean)
+    personal = lambda state: rows_or_mean(state.clients, state.seen)  # noqa: E731
+    return Algorithm(init, round_, personal, welcome=welcome_by_mean)
 
 
 def hold_back(train: Ranges, share: Number) -> tuple[Ranges, Ranges]:

@@ -6,9 +6,8 @@ import jax
 import optax
 
 from fedjax_layers.algorithms.fixed_sharing import fixed_sharing
-from fedjax_layers.algorithms.numbers import numbers_for_all
+from fedjax_layers.algorithms.numbers import numbers_for_all, prefix
 from fedjax_layers.local_training import Trainer
-from fedjax_layers.ops import prefix_mask
 from fedjax_layers.types import Algorithm
 
 
@@ -23,12 +22,13 @@ def fedper(
 
     Args:
       trainer: how each client trains.
-      personal_layers: layers kept by the client, counted from the output; may be traced.
+      personal_layers: layers kept by the client, counted from the output; may be traced, where clients then keep
+        whole models.
       server_optimizer: as in :func:`fedavg`.
 
     Returns:
       The algorithm.
     """
     num_layers = trainer.task.layers.num_layers
-    shared = prefix_mask(num_layers - personal_layers, num_layers)
+    shared = prefix(num_layers - personal_layers, num_layers)
     return fixed_sharing(trainer, shared=shared, server_optimizer=server_optimizer)

@@ -7,24 +7,26 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import struct
 
 from fedjax_layers import keys
-from fedjax_layers.algorithms.novel import welcome_by_mean, welcoming, within_sharing
-from fedjax_layers.algorithms.numbers import numbers_for_all
+from fedjax_layers.algorithms.novel import sharing_models, welcome_by_mean, within_sharing
+from fedjax_layers.algorithms.numbers import numbers_for_all, prefix
 from fedjax_layers.algorithms.sharing import (
+    Own,
     SharingState,
     init_sharing,
-    put_clients,
+    kept_part,
     round_info,
-    served_models,
     server_phase,
-    take_clients,
+    sharing_pass,
+    start_from,
 )
-from fedjax_layers.local_training import Epochs, LocalOptions, LocalResult, Steps, Trainer, train_cohort
-from fedjax_layers.ops import prefix_mask
-from fedjax_layers.types import Algorithm, Array, Cohort, Key, Models, Params, RoundInfo, per_client
+from fedjax_layers.local_training import Client, ClientVisit, Epochs, LocalOptions, Steps, Trainer, train
+from fedjax_layers.ops import Term
+from fedjax_layers.types import Algorithm, Array, Cohort, Key, Params, RoundInfo, per_client
 
 
 @struct.dataclass
@@ -62,7 +64,8 @@ def fedrep(
 
     Args:
       trainer: how each client trains the representation; the authors' default is one epoch, SGD with momentum 0.5.
-      head_layers: layers of the head, counted from the output; may be traced. 0 is FedAvg, L is local training.
+      head_layers: layers of the head, counted from the output; may be traced, where clients then keep whole
+        models. 0 is FedAvg, L is local training.
       head_epochs: epochs of the head in a round, before the representation's; 10 is the paper's.
       head_steps: steps of the head instead.
       server_optimizer: of the representation, as in :func:`fedavg`.
@@ -75,39 +78,37 @@ def fedrep(
 
     Source: Collins et al. 2021, Algorithm 1, with local epochs of SGD for both parts as in its experiments.
     """
-    num_layers = trainer.task.layers.num_layers
-    body = prefix_mask(num_layers - head_layers, num_layers)
+    layers = trainer.task.layers
+    body = prefix(layers.num_layers - head_layers, layers.num_layers)
     tuner = trainer.phase("head", epochs=head_epochs, steps=head_steps)
 
     def init(key: Key, params: Params) -> FedRepState:
         del key
-        sharing = init_sharing(trainer, params, personal=True, server_optimizer=server_optimizer)
+        personal = ~body if isinstance(body, np.ndarray) else True
+        sharing = init_sharing(trainer, params, personal=personal, server_optimizer=server_optimizer)
         return FedRepState(sharing, tuner.init_optimizer(params))
 
     def round_(key: Key, state: FedRepState, cohort: Cohort) -> tuple[FedRepState, RoundInfo]:
         old = state.sharing
         head_key = jax.random.fold_in(key, keys.HEAD)  # the clients' ids are folded into it and into the round's
         scale = trainer.scale_of(old.round)
-        own, head_opt, body_opt = take_clients((old.clients, state.head_opt, old.client_opt), cohort)
-        head_only, body_only = LocalOptions(jnp.logical_not(body), scale), LocalOptions(body, scale)
-        tuned = train_cohort(
-            tuner, head_key, cohort, server=old.server, own=own, shared=body, opt_state=head_opt, options=head_only
-        )
-        result = train_cohort(trainer, key, cohort, own=tuned.params, opt_state=body_opt, options=body_only)
-        sharing = server_phase(trainer, key, old, cohort, result, body, server_optimizer)
-        kept = put_clients(state.head_opt, cohort, tuned.opt_state)
-        return FedRepState(sharing, kept), _report(((tuner, tuned), (trainer, result)), cohort, body)
+        head_only, body_only = LocalOptions(jnp.asarray(~body), scale), LocalOptions(jnp.asarray(body), scale)
 
-    algorithm = Algorithm(init, round_, lambda state: Models(personal=served_models(trainer, state.sharing, body)))
-    return welcoming(algorithm, within_sharing(welcome_by_mean))
+        def visit(client: Client, own: Own) -> ClientVisit:
+            params = start_from(layers, old.server, own.model, body)
+            tuned = train(tuner, head_key, client, params, opt_state=own.extra, options=head_only)
+            result = train(trainer, key, client, tuned.params, opt_state=own.opt_state, options=body_only)
+            row = Own(kept_part(result.params, own.model), result.opt_state, tuned.opt_state)
+            steps = [t.num_steps(client.count, client.ident) for t in (tuner, trainer)]
+            counts = [jnp.asarray(n, result.loss.dtype) for n in steps]
+            loss = (counts[0] * tuned.loss + counts[1] * result.loss) / jnp.maximum(counts[0] + counts[1], 1)
+            return ClientVisit(result.params, loss, Term(result.params, client.share), row)
 
+        phase = sharing_pass(trainer, old, cohort, visit, extra=state.head_opt)
+        sharing = server_phase(trainer, key, old, cohort, phase, body, server_optimizer)
+        info = round_info(trainer, phase.passed, cohort, body)
+        steps = info.steps + round_info(tuner, phase.passed, cohort, body).steps
+        return FedRepState(sharing, phase.passed.store.extra), dataclasses.replace(info, steps=steps)
 
-def _report(phases: tuple[tuple[Trainer, LocalResult], ...], cohort: Cohort, shared: Array) -> RoundInfo:
-    """The report of the last phase, with the steps of all phases and the mean loss over them."""
-    infos = [round_info(trainer, result, cohort, shared) for trainer, result in phases]
-    counts = [
-        jnp.asarray(trainer.num_steps(cohort.train.count, cohort.ids), infos[0].loss.dtype) for trainer, _ in phases
-    ]
-    total = sum(n * info.loss for n, info in zip(counts, infos, strict=True))
-    steps = sum((info.steps for info in infos), jnp.int32(0))
-    return dataclasses.replace(infos[-1], steps=steps, loss=total / jnp.maximum(sum(counts), 1))
+    personal = lambda state: sharing_models(layers, state.sharing, body)  # noqa: E731
+    return Algorithm(init, round_, personal, welcome=within_sharing(welcome_by_mean))

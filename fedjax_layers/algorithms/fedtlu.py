@@ -13,20 +13,18 @@ from flax import struct
 
 from fedjax_layers import keys
 from fedjax_layers.algorithms.numbers import numbers_for_all
-from fedjax_layers.algorithms.sharing import SharingState, init_sharing, local_phase, round_info, server_step
+from fedjax_layers.algorithms.sharing import SharingState, init_sharing, local_phase, round_info, server_phase
 from fedjax_layers.local_training import Trainer
 from fedjax_layers.ops import (
     block_score,
     layer_sums,
     regroup,
-    select,
     top_k_mask,
     update_score,
-    weighted_mean,
 )
 from fedjax_layers.ops.prox import with_proximal_term
 from fedjax_layers.ops.update import READINGS, BlockRule, Reading
-from fedjax_layers.types import Algorithm, Array, Cohort, Key, LayerMap, Models, Params, RoundInfo
+from fedjax_layers.types import Algorithm, Array, Cohort, Key, LayerMap, Params, RoundInfo
 
 Number = float | jax.Array
 Choice = Literal["score", "random", "last", "round_robin", "norm", "lowest"]
@@ -186,24 +184,24 @@ def fedtlu(
             chance = jax.random.fold_in(key, keys.BLOCKS)
             known = jnp.where(due, blocks.mask(blocks.without_update(chance, old.round)), known)
         trainable = (known | (due & looks))[of_layer] if freeze_clients else None
-        result = local_phase(trainer, key, old, cohort, None, trainable=trainable)
-        mean = weighted_mean(result.params, cohort.weight, old.server)
+        updates = lambda _, result: jax.tree.map(jnp.subtract, result.params, old.server)  # noqa: E731
+        all_updates = updates if looks and reading == "clients" else None  # the one reading that needs them all at once
+        phase = local_phase(trainer, key, old, cohort, None, trainable=trainable, look=all_updates)
         scores, selected = jnp.full(known.shape, jnp.nan), known
         if looks:
-            delta = jax.tree.map(jnp.subtract, mean, old.server)
-            found = blocks.scores(delta, jax.tree.map(lambda x, s: x - s, result.params, old.server))
+            delta = jax.tree.map(jnp.subtract, phase.mean, old.server)
+            found = blocks.scores(delta, phase.passed.out)
             scores = jnp.where(due, found, scores)
             selected = jnp.where(due, blocks.mask(-found if choice == "lowest" else found), known)
         shared = selected[of_layer]
-        server = select(shared, layers, mean, old.server)
-        new = server_step(trainer, key, old, cohort, result, server, shared, server_optimizer)
-        info = round_info(trainer, result, cohort, shared, block_scores=scores, selected=selected)
+        new = server_phase(trainer, key, old, cohort, phase, shared, server_optimizer)
+        info = round_info(trainer, phase.passed, cohort, shared, block_scores=scores, selected=selected)
         sent = jnp.ones_like(shared) if trainable is None else trainable
         present = (cohort.weight > 0).sum(dtype=jnp.int32)
         info = dataclasses.replace(info, sent=jnp.where(sent, present, 0).astype(jnp.int32))
         return FedTLUState(new, selected), info
 
-    return Algorithm(init, round_, lambda state: Models(global_model=state.sharing.server))
+    return Algorithm(init, round_, global_model=lambda state: state.sharing.server)
 
 
 @numbers_for_all()

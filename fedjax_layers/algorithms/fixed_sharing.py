@@ -5,29 +5,27 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 
-from fedjax_layers.algorithms.novel import welcome_by_mean, welcoming
+from fedjax_layers.algorithms.novel import sharing_models, welcome_by_mean
 from fedjax_layers.algorithms.sharing import (
     SharingState,
     init_sharing,
     local_phase,
     round_info,
-    served_models,
     server_phase,
 )
 from fedjax_layers.local_training import Trainer
 from fedjax_layers.names import unknown_name
 from fedjax_layers.ops.checks import layer_mask
-from fedjax_layers.types import Algorithm, Array, Cohort, Key, LayerMap, Models, Params, RoundInfo
+from fedjax_layers.types import Algorithm, Array, Cohort, Key, LayerMap, Params, RoundInfo
 
 
 def fixed_sharing(
     trainer: Trainer,
     *,
-    shared: tuple[str, ...] | jax.Array = (),
+    shared: tuple[str, ...] | jax.Array | np.ndarray = (),
     server_optimizer: optax.GradientTransformation | None = None,
 ) -> Algorithm:
     """Average exactly the layers chosen; every layer is trained every round.
@@ -35,7 +33,8 @@ def fixed_sharing(
     Args:
       trainer: how each client trains.
       shared: names of layers, or of blocks for all of their layers; on the command line ``--shared Dense_0,Dense_1``.
-        Or bool ``[L]``, which may be traced. It has to be given.
+        Or bool ``[L]``, which may be traced: then clients keep whole models, else
+        the other layers alone. It has to be given.
       server_optimizer: as in :func:`fedavg`.
 
     Returns:
@@ -50,28 +49,28 @@ def fixed_sharing(
 
     def init(key: Key, params: Params) -> SharingState:
         del key
-        return init_sharing(trainer, params, personal=True, server_optimizer=server_optimizer)
+        personal = ~mask if isinstance(mask, np.ndarray) else True
+        return init_sharing(trainer, params, personal=personal, server_optimizer=server_optimizer)
 
     def round_(key: Key, state: SharingState, cohort: Cohort) -> tuple[SharingState, RoundInfo]:
-        result = local_phase(trainer, key, state, cohort, mask)
-        state = server_phase(trainer, key, state, cohort, result, mask, server_optimizer)
-        return state, round_info(trainer, result, cohort, mask)
+        phase = local_phase(trainer, key, state, cohort, mask)
+        state = server_phase(trainer, key, state, cohort, phase, mask, server_optimizer)
+        return state, round_info(trainer, phase.passed, cohort, mask)
 
-    def models(state: SharingState) -> Models:
-        return Models(personal=served_models(trainer, state, mask))
-
-    return welcoming(Algorithm(init, round_, models), welcome_by_mean)
+    personal = lambda state: sharing_models(trainer.task.layers, state, mask)  # noqa: E731
+    return Algorithm(init, round_, personal, welcome=welcome_by_mean)
 
 
-def shared_mask(shared: Sequence[str] | Array, layers: LayerMap) -> Array:
-    """Bool ``[L]`` from names of layers or blocks, or from a mask.
+def shared_mask(shared: Sequence[str] | Array | np.ndarray, layers: LayerMap) -> Array | np.ndarray:
+    """Bool ``[L]`` from names of layers or blocks, or from a mask; of NumPy unless it is traced.
 
     Raises:
       ValueError: as :func:`fixed_sharing`.
     """
     names = [shared] if isinstance(shared, str) else shared
     if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
-        return layer_mask(jnp.asarray(shared), layers, "shared")
+        known = shared if isinstance(shared, jax.core.Tracer) else np.asarray(shared)
+        return layer_mask(known, layers, "shared")
     if not names:
         raise ValueError(f"shared: expected names of layers, of {', '.join(layers.names)}, got none")
     flags = np.zeros(layers.num_layers, bool)
@@ -80,4 +79,4 @@ def shared_mask(shared: Sequence[str] | Array, layers: LayerMap) -> Array:
         if name not in layers.names and name not in layers.block_names:
             raise unknown_name("shared", name, {*layers.names, *layers.block_names})
         flags |= [name in (layer, block) for layer, block in zip(layers.names, block_of, strict=True)]
-    return jnp.asarray(flags)
+    return flags

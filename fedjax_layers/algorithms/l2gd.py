@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -12,13 +11,13 @@ from flax import struct
 
 from fedjax_layers import keys
 from fedjax_layers.algorithms.coupling import Coupling, Number, make_coupling
-from fedjax_layers.algorithms.novel import welcoming
+from fedjax_layers.algorithms.novel import seen_or
 from fedjax_layers.algorithms.numbers import numbers_for_all
-from fedjax_layers.algorithms.sharing import put_clients, take_clients, take_note
 from fedjax_layers.algorithms.stacked import copies, where_rows
-from fedjax_layers.local_training import LocalOptions, LocalResult, Trainer, train_cohort
-from fedjax_layers.ops import segment_mean, weighted_mean
-from fedjax_layers.types import Algorithm, Array, Cohort, Key, Models, Params, RoundInfo, per_client
+from fedjax_layers.algorithms.store import renew_clients, take_note
+from fedjax_layers.local_training import Client, ClientVisit, LocalOptions, Passed, Trainer, one_pass, train
+from fedjax_layers.ops import Term, Visit, segment_mean, settle, visit_clients, weighted_mean
+from fedjax_layers.types import Algorithm, Array, Cohort, Key, Params, Personal, RoundInfo, per_client
 
 
 @struct.dataclass
@@ -70,9 +69,7 @@ def l2gd(
     Source: Hanzely and Richtárik 2020, Algorithm 1.
     """
     coupling = make_coupling(trainer, probability=probability, step_size=step_size, pull=pull)
-    algorithm = _algorithm(trainer, coupling)
-    alone = algorithm._replace(models=lambda state: Models(personal=state.clients, global_model=state.server))
-    return welcoming(alone, _welcome(coupling))
+    return _algorithm(trainer, coupling)._replace(teams=None)
 
 
 @numbers_for_all("pull", "cluster_pull")
@@ -144,7 +141,7 @@ def al2gd(
         cluster_probability=cluster_probability,
         tau=tau,
     )
-    return welcoming(_algorithm(trainer, coupling), _welcome(coupling))
+    return _algorithm(trainer, coupling)
 
 
 def draw_coins(key: Key, num_teams: int, probability: Number, cluster_probability: Number = 0.0) -> tuple[Array, Array]:
@@ -176,22 +173,41 @@ def _algorithm(trainer: Trainer, coupling: Coupling) -> Algorithm:
     def round_(key: Key, state: L2gdState, cohort: Cohort) -> tuple[L2gdState, RoundInfo]:
         return _round(trainer, coupling, key, state, cohort)
 
-    return Algorithm(init, round_, lambda s: Models(s.clients, s.server, s.teams, coupling.team_of))
+    def personal(state: L2gdState) -> Personal:
+        def build(row: Any, means: Params) -> Params:
+            own, seen, team = row
+            return seen_or(seen, own, jax.tree.map(lambda x: x[team], means))
 
-
-def _welcome(coupling: Coupling) -> Callable[[L2gdState], L2gdState]:
-    """A client that never took part: the mean of its cluster's others, or of all where there is none."""
+        rows = (state.clients, state.seen | ~state.seen.any(), coupling.team_of)
+        return Personal(rows, _means_of_seen(coupling, state), build)
 
     def welcome(state: L2gdState) -> L2gdState:
-        weight = state.seen.astype(jnp.float32)
-        mean = weighted_mean(state.clients, weight, state.server)
-        fallback = copies(mean, coupling.num_teams)
-        means = segment_mean(state.clients, coupling.team_of, coupling.num_teams, weight, fallback)
-        of_client = jax.tree.map(lambda x: x[coupling.team_of], means)
+        of_client = jax.tree.map(lambda x: x[coupling.team_of], _means_of_seen(coupling, state))
         seen = state.seen | ~state.seen.any()
         return dataclasses.replace(state, clients=where_rows(seen, state.clients, of_client))
 
-    return welcome
+    return Algorithm(
+        init,
+        round_,
+        personal,
+        global_model=lambda s: s.server,
+        teams=lambda s: (s.teams, coupling.team_of),
+        welcome=welcome,
+    )
+
+
+def _means_of_seen(coupling: Coupling, state: L2gdState) -> Params:
+    """What clients that never took part are served, ``[T, ...]``: the mean of their cluster's others, or of all.
+
+    Where everybody has taken part nobody asks for it, and the clusters' models are given in its place.
+    """
+
+    def means() -> Params:
+        weight = state.seen.astype(jnp.float32)
+        fallback = copies(weighted_mean(state.clients, weight, state.server), coupling.num_teams)
+        return segment_mean(state.clients, coupling.team_of, coupling.num_teams, weight, fallback)
+
+    return jax.lax.cond(state.seen.all(), lambda: state.teams, means)
 
 
 def _round(
@@ -204,19 +220,18 @@ def _round(
     trains = present & ~meets
     scale = trainer.scale_of(state.round)
     decay = jnp.asarray(1.0 if scale is None else scale, float)
-    result = _local_steps(trainer, coupling, key, state, cohort, trains, decay)
-    trained = where_rows(trains, result.params, take_clients(state.clients, cohort))
+    passed = _local_steps(trainer, coupling, key, state, cohort, trains, decay)
+    trained, client_opt = passed.store
     moved, server, teams = jax.lax.cond(
         meets.any(),
-        lambda: _mix(coupling, state, cohort, trained, meets, network, clusters, coupling.step_size * decay),
+        lambda: _mix(trainer, coupling, state, cohort, trained, (meets, network, clusters), coupling.step_size * decay),
         lambda: (trained, state.server, state.teams),
     )
-    active = dataclasses.replace(cohort, weight=jnp.where(trains, cohort.weight, 0))
     steps = jnp.where(trains, trainer.num_steps(cohort.train.count, cohort.ids), 0)
     transfers = jnp.full(trainer.task.layers.num_layers, meets.sum(dtype=jnp.int32))
     info = RoundInfo(
-        trained=trained,
-        loss=jnp.where(trains, result.loss, 0),
+        observed=passed.observed,
+        loss=jnp.where(trains, passed.loss, 0),
         steps=steps.sum(dtype=jnp.int32),
         sent=transfers,
         received=transfers,
@@ -227,8 +242,8 @@ def _round(
         round=state.round + present.any(),
         server=server,
         teams=teams,
-        clients=put_clients(state.clients, cohort, moved),
-        client_opt=put_clients(state.client_opt, active, result.opt_state),
+        clients=moved,
+        client_opt=client_opt,
         seen=take_note(state.seen, cohort),
     )
     return state, info
@@ -236,35 +251,43 @@ def _round(
 
 def _local_steps(
     trainer: Trainer, coupling: Coupling, key: Key, state: L2gdState, cohort: Cohort, trains: Array, decay: Array
-) -> LocalResult:
-    """Local training of the slots that ``trains`` marks; rows of others mean nothing."""
-    own, opt_state = take_clients((state.clients, state.client_opt), cohort)
-    active = dataclasses.replace(cohort, weight=jnp.where(trains, cohort.weight, 0))
+) -> Passed:
+    """Local training of the slots that ``trains`` marks; the others take no step, and are looked at as they are."""
     scale = decay / ((1 - coupling.probability) * (1 - coupling.cluster_probability))
-    loss = jnp.zeros(trains.shape, jnp.result_type(*jax.tree.leaves(state.server)))
-    return jax.lax.cond(
-        trains.any(),
-        lambda: train_cohort(trainer, key, active, own=own, opt_state=opt_state, options=LocalOptions(scale=scale)),
-        lambda: LocalResult(own, opt_state, loss, ()),
-    )
+
+    def visit(client: Client, own: Any) -> ClientVisit:
+        params, opt_state = own
+        result = train(trainer, key, client, params, opt_state=opt_state, options=LocalOptions(scale=scale))
+        # What a bad client sends is no model of one that does not train.
+        return ClientVisit(
+            seen_or(client.present, result.params, params), result.loss, row=(result.params, result.opt_state)
+        )
+
+    active = dataclasses.replace(cohort, weight=jnp.where(trains, cohort.weight, 0))
+    return one_pass(trainer.axis, active, visit, store=(state.clients, state.client_opt))
 
 
 def _mix(
+    trainer: Trainer,
     coupling: Coupling,
     state: L2gdState,
     cohort: Cohort,
-    own: Params,
-    meets: Array,
-    network: Array,
-    clusters: Array,
+    store: Params,
+    coins: tuple[Array, Array, Array],
     step: Array,
 ) -> tuple[Params, Params, Params]:
-    """Models after the step of network or cluster, the network mean and the clusters' models."""
+    """Clients' models ``[C, ...]`` after the step of network or cluster, the network mean and the clusters' models.
+
+    ``coins`` are who meets ``[K]``, the network's ``[]`` and the clusters' ``[T]``.
+    """
     c, num, origin = coupling, coupling.num_teams, coupling.team_of[cohort.ids]
+    meets, network, clusters = coins
     pull = jnp.where(cohort.weight > 0, c.pull[cohort.ids], 0)
     mass = jnp.zeros(num, pull.dtype).at[origin].add(pull)
     share = c.cluster_pull / jnp.where(mass + c.cluster_pull > 0, mass + c.cluster_pull, 1)  # a_j
-    means = segment_mean(own, origin, num, pull, fallback=state.teams)
+    means = _cluster_means(
+        trainer, cohort, store, origin, pull / jnp.where(mass > 0, mass, 1)[origin], mass, state.teams
+    )
     mean = weighted_mean(means, share * mass, fallback=state.server)
     server = jax.tree.map(lambda new, old: jnp.where(network, new, old), mean, state.server)
     # A coin that cannot fall divides by nothing.
@@ -273,14 +296,30 @@ def _mix(
     to_network = pull * jnp.where(network, whole, 0) * share[origin]
     to_cluster = pull * jnp.where(network, whole * c.tau, rest) * (1 - share)[origin]
 
-    def move(x: Array, mean: Array, means: Array) -> Array:
-        up, side = (r.reshape(-1, *(1,) * (x.ndim - 1)).astype(x.dtype) for r in (to_network, to_cluster))
-        return x + up * (mean - x) + side * (means[origin] - x)
+    def move(own: Params, up: Array, side: Array, place: Array) -> Params:
+        def one(x: Array, mean: Array, means: Array) -> Array:
+            return x + up.astype(x.dtype) * (mean - x) + side.astype(x.dtype) * (means[place] - x)
+
+        return jax.tree.map(one, own, server, means)
 
     def model(old: Array, mean: Array, means: Array) -> Array:
         a, computed = (r.reshape(-1, *(1,) * (old.ndim - 1)) for r in (share, (network | clusters) & (mass > 0)))
         a = a.astype(old.dtype)
         return jnp.where(computed, a * mean + (1 - a) * means, old)
 
-    moved = where_rows(meets, jax.tree.map(move, own, server, means), own)
+    those = dataclasses.replace(cohort, weight=jnp.where(meets, cohort.weight, 0))
+    moved = renew_clients(move, store, those, to_network, to_cluster, origin, axis=trainer.axis)
     return moved, server, jax.tree.map(model, state.teams, server, means)
+
+
+def _cluster_means(
+    trainer: Trainer, cohort: Cohort, store: Params, origin: Array, share: Array, mass: Array, fallback: Params
+) -> Params:
+    """Means ``[T, ...]`` of the slots' models in the store, by their ``share [K]`` of their cluster's ``mass [T]``."""
+
+    def one(_: Any, ident: Array, place: Array, share: Array) -> Visit:
+        own = jax.tree.map(lambda x: x[ident], store)
+        return Visit(sums=Term(own, share, place, len(mass)))
+
+    found = visit_clients(one, cohort.ids, origin, share, present=cohort.weight > 0, axis=trainer.axis)
+    return settle(found.sums, mass > 0, fallback)

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import jax
-import jax.numpy as jnp
 import optax
 
 from fedjax_layers.algorithms.fixed_sharing import fixed_sharing
-from fedjax_layers.algorithms.numbers import numbers_for_all
+from fedjax_layers.algorithms.numbers import numbers_for_all, prefix
 from fedjax_layers.local_training import Trainer
-from fedjax_layers.ops import prefix_mask
 from fedjax_layers.types import Algorithm
 
 
@@ -43,5 +41,5 @@ def lg_fedavg(
     num_layers = trainer.task.layers.num_layers
     if not isinstance(local_layers, jax.core.Tracer) and not 0 <= local_layers <= num_layers:
         raise ValueError(f"local_layers: expected 0 to {num_layers}, got {local_layers}")
-    shared = jnp.logical_not(prefix_mask(local_layers, num_layers))
+    shared = ~prefix(local_layers, num_layers)
     return fixed_sharing(trainer, shared=shared, server_optimizer=server_optimizer)

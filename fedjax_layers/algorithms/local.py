@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import jax.numpy as jnp
+import numpy as np
 
 from fedjax_layers.algorithms.fixed_sharing import fixed_sharing
 from fedjax_layers.local_training import Trainer
-from fedjax_layers.types import Algorithm, Models
+from fedjax_layers.types import Algorithm, Personal
 
 
 def local(trainer: Trainer) -> Algorithm:
@@ -19,6 +19,6 @@ def local(trainer: Trainer) -> Algorithm:
       The algorithm; it offers personal models only, and no byte moves. A client that never took part has the common
       start: nothing of the others reaches it.
     """
-    alone = fixed_sharing(trainer, shared=jnp.zeros(trainer.task.layers.num_layers, bool))
-    models = lambda state: Models(personal=state.clients)  # noqa: E731
-    return alone._replace(models=models, welcome=None)
+    alone = fixed_sharing(trainer, shared=np.zeros(trainer.task.layers.num_layers, bool))
+    personal = lambda state: Personal(state.clients, (), lambda row, _: row)  # noqa: E731
+    return alone._replace(personal=personal, welcome=None)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import optax
 
 from fedjax_layers.algorithms.fedavg import fedavg
 from fedjax_layers.algorithms.numbers import numbers_for_all
-from fedjax_layers.algorithms.sharing import SharingState, take_clients
-from fedjax_layers.local_training import Epochs, LocalOptions, Trainer, train_cohort
-from fedjax_layers.types import Algorithm, Cohort, Key, Params
+from fedjax_layers.algorithms.sharing import SharingState, last_phase
+from fedjax_layers.local_training import Epochs, LocalOptions, Trainer
+from fedjax_layers.types import Algorithm, Cohort, Key
 
 
 @numbers_for_all()
@@ -30,10 +32,8 @@ def local_adaptation(
     """
     tuner = trainer.phase("finish", epochs=finish_epochs)
 
-    def finish(key: Key, state: SharingState, cohort: Cohort) -> Params:
-        scale = trainer.scale_of(state.round)
-        opt_state = take_clients(state.client_opt, cohort)
-        options = LocalOptions(scale=scale)
-        return train_cohort(tuner, key, cohort, server=state.server, opt_state=opt_state, options=options).params
+    def finish(key: Key, state: SharingState, cohort: Cohort) -> Any:
+        options = LocalOptions(scale=trainer.scale_of(state.round))
+        return last_phase(tuner, key, cohort, state.server, options, state.client_opt)
 
     return fedavg(trainer, server_optimizer=server_optimizer)._replace(finish=finish)

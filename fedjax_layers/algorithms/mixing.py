@@ -18,13 +18,13 @@ from flax import struct
 from fedjax_layers import keys
 from fedjax_layers.algorithms.novel import with_mean
 from fedjax_layers.algorithms.rule_learning import learn, learn_common, pulled_back_update
-from fedjax_layers.algorithms.sharing import one_by_one, put_clients, take_clients, take_note
 from fedjax_layers.algorithms.stacked import copies, where_rows
+from fedjax_layers.algorithms.store import one_by_one, put_clients, take_clients, take_note
 from fedjax_layers.local_training import LocalOptions, LocalResult, Trainer, train_cohort
 from fedjax_layers.ops import map_clients, mix_layers, regroup, select
 from fedjax_layers.ops.optimizer_update import refuse_objective
 from fedjax_layers.running_statistics import with_statistics
-from fedjax_layers.types import Algorithm, Array, Cohort, Key, LayerMap, Models, Params, RoundInfo, per_client
+from fedjax_layers.types import Algorithm, Array, Cohort, Key, LayerMap, Params, Personal, RoundInfo, per_client
 
 NEVER = -(2**30)  # a round long before the first
 Granularity = Literal["tensor", "layer", "block", "model"]
@@ -110,8 +110,8 @@ class Mixing:
 
     def algorithm(self) -> Algorithm:
         """The pure functions."""
-        models = lambda state: Models(personal=self.served(state))  # noqa: E731
-        return Algorithm(self.init, self.round, models, welcome=self.welcome)
+        personal = lambda state: Personal(self.served(state), (), lambda row, _: row)  # noqa: E731
+        return Algorithm(self.init, self.round, personal, welcome=self.welcome)
 
     @property
     def retains(self) -> bool:
@@ -279,7 +279,7 @@ class Mixing:
             everybody = jnp.arange(self.trainer.num_clients, dtype=jnp.int32)
             extra["alpha"] = self.start(state, everybody, state.rules, self.latest(state))[1]
         return RoundInfo(
-            trained=visit.result.params,
+            observed=visit.result.observed,
             loss=visit.result.loss,
             steps=steps.sum(dtype=jnp.int32),
             sent=all_of if self.upload_retained else moved,

@@ -13,26 +13,61 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from fedjax_layers.algorithms.sharing import start_from
 from fedjax_layers.algorithms.stacked import where_rows
 from fedjax_layers.ops import weighted_mean
-from fedjax_layers.types import Algorithm, Array, Params
-
-
-def welcoming(algorithm: Algorithm, welcome: Callable[[Any], Any]) -> Algorithm:
-    """The algorithm that serves, and adapts, clients that never took part from what ``welcome`` makes of its state."""
-    return algorithm._replace(models=lambda state: algorithm.models(welcome(state)), welcome=welcome)
+from fedjax_layers.types import Array, LayerMap, Params, Personal
 
 
 def with_mean(store: Any, seen: Array) -> Any:
     """Rows of the store ``[C, ...]``; of clients never seen the plain mean over the others, while there is one."""
-    mean = weighted_mean(store, seen.astype(jnp.float32), jax.tree.map(lambda x: x[0], store))
-    return with_one(store, seen | ~seen.any(), mean)
+    return with_one(store, seen | ~seen.any(), mean_of_seen(store, seen))
+
+
+def mean_of_seen(store: Any, seen: Array) -> Any:
+    """The plain mean ``[...]`` over the rows ``[C, ...]`` of clients that have taken part.
+
+    Where all of them have, nobody asks for it, and row 0 is given in its place.
+    """
+    first = jax.tree.map(lambda x: x[0], store)
+    mean = lambda: weighted_mean(store, seen.astype(jnp.float32), first)  # noqa: E731
+    return jax.lax.cond(seen.all(), lambda: first, mean) if jax.tree.leaves(store) else first
 
 
 def with_one(store: Any, seen: Array, params: Params) -> Any:
     """Rows of the store ``[C, ...]``; of clients never seen these params ``[...]``."""
     return where_rows(seen, store, jax.tree.map(lambda x: x[None], params))
+
+
+def seen_or(seen: Array, own: Any, other: Any) -> Any:
+    """A client's own where it has taken part, ``seen []``, else the other; of one client."""
+    return jax.tree.map(lambda a, b: jnp.where(seen, a, b), own, other)
+
+
+def rows_or_mean(store: Any, seen: Array) -> Personal:
+    """Served are rows of the store ``[C, ...]``; to clients never seen the mean over the others."""
+    return rows_or(store, seen | ~seen.any(), mean_of_seen(store, seen))
+
+
+def rows_or(store: Any, seen: Array, other: Params) -> Personal:
+    """Served are rows of the store ``[C, ...]``; to clients never seen ``other [...]``."""
+    return Personal((store, seen), other, lambda row, other: seen_or(row[1], row[0], other))
+
+
+def sharing_models(layers: LayerMap, state: Any, shared: Array | np.ndarray) -> Personal:
+    """Served at the start of the next round: the server's layers where ``shared [L]``, above or below a client's own.
+
+    Of a client never seen, its own layers are the mean of the others'.
+    """
+    own = rows_or_mean(state.clients, state.seen)
+
+    def build(row: Any, common: Any) -> Params:
+        mean, server = common
+        return start_from(layers, server, own.build(row, mean), shared)
+
+    return Personal(own.rows, (own.shared, state.server), build)
 
 
 def welcome_by_mean(state: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Options that are one number for all clients: an array in place of one is refused by name."""
+"""Options that are numbers: an array in place of one for all clients is refused by name; masks from whole numbers."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ import typing
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
+import jax
 import numpy as np
 
 from fedjax_layers.names import options_of
+from fedjax_layers.ops import prefix_mask
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -42,6 +44,11 @@ def numbers_for_all(*besides: str) -> Callable[[Callable[P, R]], Callable[P, R]]
         return checked
 
     return decorate
+
+
+def prefix(cut: int | jax.Array, num_layers: int) -> Any:
+    """The mask ``[L]`` of the first ``cut`` layers: of NumPy, so that it is known to be static, unless it is traced."""
+    return prefix_mask(cut, num_layers) if isinstance(cut, jax.core.Tracer) else np.arange(num_layers) < np.asarray(cut)
 
 
 @functools.cache

@@ -6,21 +6,25 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from fedjax_layers import keys
 from fedjax_layers.algorithms.fedavg import fedavg
 from fedjax_layers.algorithms.numbers import numbers_for_all
-from fedjax_layers.algorithms.sharing import SharingState, round_info, server_phase, take_clients
+from fedjax_layers.algorithms.sharing import Own, SharingState, last_phase, round_info, server_phase, sharing_pass
 from fedjax_layers.local_training import (
+    Client,
+    ClientVisit,
     Epochs,
     LocalOptions,
     StepGradient,
     Steps,
     Trainer,
     refuse_own_steps,
-    train_cohort,
+    train,
 )
+from fedjax_layers.ops import Term
 from fedjax_layers.types import Algorithm, Array, Batch, Cohort, Key, Params, RoundInfo, Task
 
 _VARIANTS = ("fo", "hf")
@@ -67,22 +71,27 @@ def per_fedavg(
     """
     if variant not in _VARIANTS:
         raise ValueError(f"variant: expected one of {_VARIANTS}, got {variant!r}")
-    everything = jnp.ones(trainer.task.layers.num_layers, bool)
+    everything = np.ones(trainer.task.layers.num_layers, bool)
     refuse_own_steps(trainer, "per_fedavg")
     meta = meta_gradient(trainer.task, adaptation_rate, delta if variant == "hf" else None)
     once = optax.sgd(adaptation_rate)
     tuner = trainer.phase("finish", epochs=finish_epochs, steps=finish_steps, optimizer=once, keep_optimizer=False)
 
     def round_(key: Key, state: SharingState, cohort: Cohort) -> tuple[SharingState, RoundInfo]:
-        scale = trainer.scale_of(state.round)
-        opt_state = take_clients(state.client_opt, cohort)
-        options = LocalOptions(scale=scale, step_gradient=meta)
-        result = train_cohort(trainer, key, cohort, server=state.server, opt_state=opt_state, options=options)
-        state = server_phase(trainer, key, state, cohort, result, everything, server_optimizer)
-        return state, round_info(trainer, result, cohort, everything)
+        options = LocalOptions(scale=trainer.scale_of(state.round), step_gradient=meta)
 
-    def finish(key: Key, state: SharingState, cohort: Cohort) -> Params:
-        return train_cohort(tuner, key, cohort, server=state.server).params
+        def visit(client: Client, own: Own) -> ClientVisit:
+            result = train(trainer, key, client, state.server, opt_state=own.opt_state, options=options)
+            return ClientVisit(
+                result.params, result.loss, Term(result.params, client.share), Own(None, result.opt_state)
+            )
+
+        phase = sharing_pass(trainer, state, cohort, visit)
+        state = server_phase(trainer, key, state, cohort, phase, everything, server_optimizer)
+        return state, round_info(trainer, phase.passed, cohort, everything)
+
+    def finish(key: Key, state: SharingState, cohort: Cohort) -> Any:
+        return last_phase(tuner, key, cohort, state.server, LocalOptions())
 
     return fedavg(trainer, server_optimizer=server_optimizer)._replace(round=round_, finish=finish)
 

@@ -11,14 +11,15 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
-from fedjax_layers.algorithms.novel import welcoming, with_mean
+from fedjax_layers.algorithms.novel import with_mean
 from fedjax_layers.algorithms.numbers import numbers_for_all
-from fedjax_layers.algorithms.sharing import one_by_one, put_clients, round_info, server_key, take_clients, take_note
+from fedjax_layers.algorithms.sharing import round_info, server_key
 from fedjax_layers.algorithms.stacked import where_rows
+from fedjax_layers.algorithms.store import one_by_one, put_clients, take_clients, take_note
 from fedjax_layers.local_training import LocalOptions, LocalResult, Trainer, train_cohort
 from fedjax_layers.ops.optimizer_update import refuse_objective, reseed
 from fedjax_layers.running_statistics import refuse_statistics
-from fedjax_layers.types import Algorithm, Array, Cohort, Key, Models, Params, RoundInfo, per_client
+from fedjax_layers.types import Algorithm, Array, Cohort, Key, Params, Personal, RoundInfo, per_client
 
 Number = float | jax.Array
 
@@ -151,15 +152,16 @@ def pfedhn(
         state = dataclasses.replace(state, round=state.round + present.any())
         return state, round_info(trainer, result, cohort, everything, hyper_gradient=norm)
 
-    def models(state: PFedHNState) -> Models:
-        everybody = jnp.arange(trainer.num_clients, dtype=jnp.int32)
-        return Models(personal=emit(state.net, everybody, jnp.ones_like(everybody, bool), shapes))
+    def personal(state: PFedHNState) -> Personal:
+        net = welcome(state).net
+        shared = {name: net[name] for name in ("trunk", "heads")}
+        return Personal(net["embedding"], shared, lambda vector, shared: model_of(shared, vector, shapes))
 
     def welcome(state: PFedHNState) -> PFedHNState:
         vectors = with_mean(state.net["embedding"], state.seen)
         return dataclasses.replace(state, net=state.net | {"embedding": vectors})
 
-    return welcoming(Algorithm(init, round_, models), welcome)
+    return Algorithm(init, round_, personal, welcome=welcome)
 
 
 def make_net(key: Key, sizes: Sizes, params: Params, dtype: Any) -> Any:
@@ -189,10 +191,15 @@ def make_net(key: Key, sizes: Sizes, params: Params, dtype: Any) -> Any:
 
 def emit(net: Any, ids: Array, present: Array, shapes: Params) -> Params:
     """Models ``[K, ...]`` of the clients ``ids [K]``; those not ``present [K]`` get that of a zero vector."""
-    x = trunk_output(net["trunk"], _vectors(net, ids, present))
+    return jax.vmap(lambda vector: model_of(net, vector, shapes))(_vectors(net, ids, present))
+
+
+def model_of(net: Any, vector: Array, shapes: Params) -> Params:
+    """The model that trunk and heads make of one vector ``[E]``."""
+    x = trunk_output(net["trunk"], vector)
 
     def head(kernel: Array, bias: Array, like: Any) -> Array:
-        return (jnp.tensordot(x, kernel, 1, precision="highest") + bias[None]).astype(like.dtype)
+        return (jnp.tensordot(x, kernel, 1, precision="highest") + bias).astype(like.dtype)
 
     return jax.tree.map(head, net["heads"]["kernel"], net["heads"]["bias"], shapes)
 

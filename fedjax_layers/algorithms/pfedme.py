@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
-from fedjax_layers.algorithms.novel import welcome_by_server, welcoming
+from fedjax_layers.algorithms.novel import rows_or, welcome_by_server
 from fedjax_layers.algorithms.numbers import numbers_for_all
-from fedjax_layers.algorithms.sharing import (
-    SharingState,
-    init_sharing,
-    put_clients,
-    round_info,
-    server_phase,
-    take_clients,
+from fedjax_layers.algorithms.sharing import Own, SharingState, init_sharing, round_info, server_phase, sharing_pass
+from fedjax_layers.local_training import (
+    Client,
+    ClientVisit,
+    LocalOptions,
+    StepGradient,
+    Trainer,
+    refuse_own_steps,
+    train,
 )
-from fedjax_layers.local_training import LocalOptions, StepGradient, Trainer, refuse_own_steps, train_cohort
-from fedjax_layers.ops import permfl_device_step
-from fedjax_layers.types import Algorithm, Array, Batch, Cohort, Key, Models, Params, RoundInfo, Task
+from fedjax_layers.ops import Term, permfl_device_step
+from fedjax_layers.types import Algorithm, Array, Batch, Cohort, Key, Params, RoundInfo, Task
 
 
 @numbers_for_all()
@@ -65,7 +65,7 @@ def pfedme(
     if inner_steps < 1:
         raise ValueError(f"inner_steps: expected an integer of at least 1, got {inner_steps}")
     refuse_own_steps(trainer, "pfedme")
-    everything = jnp.ones(trainer.task.layers.num_layers, bool)
+    everything = np.ones(trainer.task.layers.num_layers, bool)
     envelope = envelope_gradient(trainer.task, lam, inner_steps, inner_learning_rate)
     mixing = optax.sgd(beta)  # on the pseudo-gradient x - mean w
 
@@ -74,18 +74,26 @@ def pfedme(
         return init_sharing(trainer, params, personal=True, server_optimizer=mixing)
 
     def round_(key: Key, state: SharingState, cohort: Cohort) -> tuple[SharingState, RoundInfo]:
-        scale = trainer.scale_of(state.round)
-        opt_state = take_clients(state.client_opt, cohort)
-        options = LocalOptions(scale=scale, step_gradient=envelope)
-        result = train_cohort(trainer, key, cohort, server=state.server, opt_state=opt_state, options=options)
-        personal = result.params if published_local_model else result.memory
-        mixed = server_phase(trainer, key, state, cohort, result, everything, mixing)
-        info = round_info(trainer, result, cohort, everything)
-        clients = put_clients(state.clients, cohort, personal)
-        return dataclasses.replace(mixed, clients=clients), dataclasses.replace(info, trained=personal)
+        options = LocalOptions(scale=trainer.scale_of(state.round), step_gradient=envelope)
 
-    algorithm = Algorithm(init, round_, lambda state: Models(personal=state.clients, global_model=state.server))
-    return welcoming(algorithm, welcome_by_server)
+        def visit(client: Client, own: Own) -> ClientVisit:
+            result = train(trainer, key, client, state.server, opt_state=own.opt_state, options=options)
+            personal = result.params if published_local_model else result.memory
+            return ClientVisit(
+                personal, result.loss, Term(result.params, client.share), Own(personal, result.opt_state)
+            )
+
+        phase = sharing_pass(trainer, state, cohort, visit)
+        state = server_phase(trainer, key, state, cohort, phase, everything, mixing)
+        return state, round_info(trainer, phase.passed, cohort, everything)
+
+    return Algorithm(
+        init,
+        round_,
+        personal=lambda state: rows_or(state.clients, state.seen, state.server),
+        global_model=lambda state: state.server,
+        welcome=welcome_by_server,
+    )
 
 
 def envelope_gradient(task: Task, lam: float | Array, steps: int, rate: float | Array) -> StepGradient:

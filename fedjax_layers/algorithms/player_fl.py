@@ -11,20 +11,19 @@ import optax
 from flax import struct
 
 from fedjax_layers import keys
-from fedjax_layers.algorithms.novel import welcome_by_mean, welcoming, within_sharing
+from fedjax_layers.algorithms.novel import sharing_models, welcome_by_mean, within_sharing
 from fedjax_layers.algorithms.numbers import numbers_for_all
-from fedjax_layers.algorithms.sensitivity_cut import CutRule, agree_on_cut, score_clients
+from fedjax_layers.algorithms.sensitivity_cut import CutRule, agree_on_cut, score_client
 from fedjax_layers.algorithms.sharing import (
     SharingState,
     init_sharing,
     local_phase,
     round_info,
-    served_models,
     server_phase,
 )
-from fedjax_layers.local_training import Trainer
+from fedjax_layers.local_training import Client, LocalResult, Trainer
 from fedjax_layers.ops import prefix_mask
-from fedjax_layers.types import Algorithm, Array, Cohort, Key, Models, Params, RoundInfo
+from fedjax_layers.types import Algorithm, Array, Cohort, Key, Params, Personal, RoundInfo
 
 
 @struct.dataclass
@@ -117,14 +116,18 @@ def player_fl(
         )
 
     def round_(key: Key, state: PLayerState, cohort: Cohort) -> tuple[PLayerState, RoundInfo]:
-        result = local_phase(
-            trainer, key, state.sharing, cohort, state.shared, with_gradient=cut_rule.gradient == "epoch"
-        )
         due = _due(state, cohort, repeat_every)
 
+        def look(client: Client, result: LocalResult) -> Array:
+            score = lambda: score_client(trainer, key, client, result, cut_rule)  # noqa: E731
+            nothing = jax.eval_shape(score)
+            return jax.lax.cond(due, score, lambda: jnp.zeros(nothing.shape, nothing.dtype))
+
+        epoch = cut_rule.gradient == "epoch"
+        phase = local_phase(trainer, key, state.sharing, cohort, state.shared, with_gradient=epoch, look=look)
+
         def estimate() -> tuple[Array, Array, Array]:
-            scores = score_clients(trainer, key, cohort, result, cut_rule)
-            cut, mean, heard = agree_on_cut(scores, cohort.weight, cut_rule)
+            cut, mean, heard = agree_on_cut(phase.passed.out, cohort.weight, cut_rule)
             cut = control(jax.random.fold_in(key, keys.RANDOM_PREFIX), cut)
             # An estimate that nobody could answer is none: the controls have nothing to differ from.
             cut = jnp.where(heard | (fixed_cut is not None), cut, state.cut)
@@ -135,15 +138,15 @@ def player_fl(
 
         cut, scores, heard = jax.lax.cond(due, estimate, keep)
         shared = prefix_mask(cut, num_layers) & (average_first | state.estimated)
-        sharing = server_phase(trainer, key, state.sharing, cohort, result, shared, server_optimizer)
+        sharing = server_phase(trainer, key, state.sharing, cohort, phase, shared, server_optimizer)
         uploaded = jnp.where(due, num_layers * (cohort.weight > 0).sum(), 0)
-        info = round_info(trainer, result, cohort, shared, cut=cut, scores=scores, sent_scalars=uploaded)
+        info = round_info(trainer, phase.passed, cohort, shared, cut=cut, scores=scores, sent_scalars=uploaded)
         return PLayerState(sharing, cut, shared, scores, state.estimated | heard), info
 
-    def models(state: PLayerState) -> Models:
-        return Models(personal=served_models(trainer, state.sharing, state.shared))
+    def personal(state: PLayerState) -> Personal:
+        return sharing_models(trainer.task.layers, state.sharing, state.shared)
 
-    return welcoming(Algorithm(init, round_, models), within_sharing(welcome_by_mean))
+    return Algorithm(init, round_, personal, welcome=within_sharing(welcome_by_mean))
 
 
 def _due(state: PLayerState, cohort: Cohort, repeat_every: int | Array) -> Array:

@@ -10,8 +10,9 @@ import jax.numpy as jnp
 import optax
 
 from fedjax_layers import keys
-from fedjax_layers.algorithms.sharing import renew_clients, server_key
+from fedjax_layers.algorithms.sharing import server_key
 from fedjax_layers.algorithms.stacked import where_rows
+from fedjax_layers.algorithms.store import renew_clients
 from fedjax_layers.local_training import LocalResult
 from fedjax_layers.ops import layer_sums, mix_pullback
 from fedjax_layers.ops.optimizer_update import reseed

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 
 from fedjax_layers import keys
 from fedjax_layers.batches import take_batch
-from fedjax_layers.local_training import LocalOptions, LocalResult, Trainer, train_cohort
-from fedjax_layers.ops import federation_sensitivity, map_clients, transition_point
+from fedjax_layers.local_training import Client, ClientVisit, LocalOptions, LocalResult, Trainer, one_pass, train
+from fedjax_layers.ops import federation_sensitivity, transition_point
 from fedjax_layers.types import Array, Cohort, Key, Params, Pool
 
 
@@ -59,31 +59,24 @@ class CutRule:
             raise ValueError(f"embeddings: expected gradient 'batch' beside them, got {self.gradient!r}")
 
 
-def score_clients(trainer: Trainer, key: Key, cohort: Cohort, result: LocalResult, rule: CutRule) -> Array:
-    """Layer scores ``[K, L]`` of each slot's trained model; a slot without examples scores 0.
+def score_client(trainer: Trainer, key: Key, client: Client, result: LocalResult, rule: CutRule) -> Array:
+    """Layer scores ``[L]`` of one client's trained model; without examples they are 0.
 
     Args:
       trainer: holds task and batch size.
       key: the round's key; only a fresh batch uses it.
-      cohort: the slots.
-      result: their local training, with the mean gradient where the rule is ``"epoch"``.
+      client: whose examples they are.
+      result: its local training, with the mean gradient where the rule is ``"epoch"``.
       rule: what to score.
     """
-
-    def one(row: tuple[Array, Array, Array, Params, Params], common: tuple[Pool, Key]) -> Array:
-        ident, start, count, params, gradient = row
-        pool, round_key = common
-        ids: dict[str, Array] = {}
-        if rule.gradient == "batch":
-            client_key = jax.random.fold_in(round_key, ident)
-            gradient, tokens = _fresh_gradient(trainer, client_key, params, (start, count, pool), rule)
-            ids = dict.fromkeys(rule.embeddings, tokens)
-        return federation_sensitivity(params, gradient, trainer.task.layers, rows=ids, combine=rule.combine)
-
-    rows = (cohort.ids, cohort.train.start, cohort.train.count, result.params, result.gradient)
-    batch_key = jax.random.fold_in(key, keys.SCORE_BATCH)
-    scores = map_clients(one, rows, shared=((cohort.pool, batch_key),), axis=trainer.axis)
-    return jnp.where((cohort.train.count > 0)[:, None], scores, 0)
+    gradient, ids = result.gradient, {}
+    if rule.gradient == "batch":
+        batch_key = jax.random.fold_in(jax.random.fold_in(key, keys.SCORE_BATCH), client.ident)
+        data = (client.start, client.count, client.pool)
+        gradient, tokens = _fresh_gradient(trainer, batch_key, result.params, data, rule)
+        ids = dict.fromkeys(rule.embeddings, tokens)
+    scores = federation_sensitivity(result.params, gradient, trainer.task.layers, rows=ids, combine=rule.combine)
+    return jnp.where(client.count > 0, scores, 0)
 
 
 def agree_on_cut(scores: Array, weight: Array, rule: CutRule) -> tuple[Array, Array, Array]:
@@ -141,8 +134,12 @@ def cut_controls(
 
     def cut(cohort: Cohort, scale: Array | None) -> Array:
         options = LocalOptions(scale=scale, with_gradient=with_gradient)
-        result = train_cohort(trainer, key, cohort, server=params, options=options)
-        return agree_on_cut(score_clients(trainer, key, cohort, result, rule), cohort.weight, rule)[0]
+
+        def visit(client: Client, _: Any) -> ClientVisit:
+            result = train(trainer, key, client, params, options=options)
+            return ClientVisit(result.params, result.loss, out=score_client(trainer, key, client, result, rule))
+
+        return agree_on_cut(one_pass(trainer.axis, cohort, visit).out, cohort.weight, rule)[0]
 
     trainer = dataclasses.replace(trainer, keep_optimizer=False)
     permuted = dataclasses.replace(cohort, pool=cohort.pool._replace(labels=permuted_labels))

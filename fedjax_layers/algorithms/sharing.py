@@ -7,22 +7,31 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import struct
 
 from fedjax_layers import keys
-from fedjax_layers.algorithms.stacked import copies, where_rows
-from fedjax_layers.local_training import LocalOptions, LocalResult, Trainer, train_cohort
-from fedjax_layers.ops import ClientAxis, map_clients, masked_mean, select
+from fedjax_layers.algorithms.stacked import copies
+from fedjax_layers.algorithms.store import take_note
+from fedjax_layers.local_training import (
+    Client,
+    ClientVisit,
+    LocalOptions,
+    LocalResult,
+    Passed,
+    Trainer,
+    one_pass,
+    train,
+)
+from fedjax_layers.ops import Term, fill, part, select, settle
 from fedjax_layers.ops.optimizer_update import refuse_objective, reseed
 from fedjax_layers.running_statistics import weights_only, with_statistics
-from fedjax_layers.types import Array, Cohort, Key, Params, RoundInfo, per_client
-
-_PARTS = 8  # in which large rows of all clients are renewed
+from fedjax_layers.types import Array, Cohort, Key, LayerMap, Params, RoundInfo, per_client
 
 
 @struct.dataclass
@@ -32,7 +41,8 @@ class SharingState:
     Attributes:
       round: ``[]`` int32, rounds done.
       server: params of the global model.
-      clients: each client's latest trained model, leaves ``[C, ...]``; ``None`` where nothing personal is kept.
+      clients: each client's latest trained model, leaves ``[C, ...]``, with ``None`` in place of leaves that are the
+        server's in every round; no leaves at all where nothing personal is kept.
       client_opt: clients' optimiser states ``[C, ...]``, or ``()``.
       server_opt: state of the server's optimiser, or ``()``.
       seen: ``[C]`` bool, who has taken part; ``None`` where nothing personal is kept.
@@ -46,112 +56,78 @@ class SharingState:
     seen: Array | None = per_client()
 
 
+class Own(NamedTuple):
+    """What is kept for a client, a row of it in a visit: its model or parts, its optimiser's state, and more."""
+
+    model: Any
+    opt_state: Any
+    extra: Any = ()
+
+
+class Phase(NamedTuple):
+    """What a round's pass over the cohort leaves.
+
+    Attributes:
+      mean: of the trained models by the cohort's weights, ``None`` where a leaf was not summed up.
+      passed: losses, outputs and observations of the slots, and the store: :class:`Own` of all clients.
+    """
+
+    mean: Params
+    passed: Passed
+
+
 def init_sharing(
     trainer: Trainer,
     params: Params,
     *,
-    personal: bool,
+    personal: bool | np.ndarray,
     server_optimizer: optax.GradientTransformation | None = None,
 ) -> SharingState:
     """The state before the first round: every model is ``params``.
+
+    Args:
+      trainer: how clients train.
+      params: of one model.
+      personal: whether clients keep models; bool ``[L]``, which layers of them.
+      server_optimizer: of the server.
 
     Raises:
       ValueError: a server optimiser that needs more than the pseudo-gradient, such as a loss.
     """
     refuse_objective("server_optimizer", "the server", server_optimizer, params)
-    stacked = copies(params, trainer.num_clients)
+    layers = trainer.task.layers
+    kept = np.broadcast_to(personal, layers.num_layers)
     return SharingState(
         round=jnp.int32(0),
         server=params,
-        clients=stacked if personal else None,
+        clients=copies(part(params, layers, kept), trainer.num_clients) if kept.any() else None,
         client_opt=trainer.init_optimizer(params),
         server_opt=() if server_optimizer is None else server_optimizer.init(params),
-        seen=jnp.zeros(trainer.num_clients, bool) if personal else None,
+        seen=None if personal is False else jnp.zeros(trainer.num_clients, bool),
     )
 
 
-def take_clients(store: Any, cohort: Cohort) -> Any:
-    """Rows ``[K, ...]`` of the store ``[C, ...]`` for the cohort's slots."""
-    if cohort.everyone:
-        return store
-    return jax.tree.map(lambda x: x[cohort.ids], store)
-
-
-def put_clients(store: Any, cohort: Cohort, rows: Any) -> Any:
-    """The store with the cohort's rows replaced; slots of weight 0 write nothing."""
-    leaves = jax.tree.leaves(store)
-    if not leaves:  # nothing of this kind is kept
-        return store
-    if cohort.everyone:
-        keep = cohort.weight > 0
-        return where_rows(keep, rows, store)
-    # Padding is sent past the end, where the scatter drops it.
-    target = jnp.where(cohort.weight > 0, cohort.ids, leaves[0].shape[0])
-    return jax.tree.map(lambda s, r: s.at[target].set(r, mode="drop"), store, rows)
-
-
-def take_note(seen: Any, cohort: Cohort) -> Any:
-    """``seen [C]``, who has taken part, after a round with this cohort."""
-    return put_clients(seen, cohort, jnp.ones(cohort.ids.shape, bool))
-
-
-def one_by_one(visit: Callable[[Key, Any, Cohort], tuple[Any, Any]], key: Key, state: Any, cohort: Cohort) -> Any:
-    """A round slot after slot, each from the state that the last one left.
+def sharing_pass(
+    trainer: Trainer,
+    state: SharingState,
+    cohort: Cohort,
+    visit: Callable[[Client, Own], ClientVisit],
+    *,
+    extra: Any = (),
+) -> Phase:
+    """A pass in which every visit's ``sums`` is one :class:`fedjax_layers.ops.Term`: a model times the client's share.
 
     Args:
-      visit: ``(key, state, cohort) -> (state, seen)``, what a round does with a cohort; ``seen`` is ``[K, ...]``.
-      key: the round's, handed to every visit.
+      trainer: holds the axis.
       state: before the round.
-      cohort: whose slots are visited in turn, as cohorts of one.
-
-    Returns:
-      The state after the last slot, and ``seen`` of all slots ``[K, ...]``.
+      cohort: who takes part.
+      visit: ``(client, own) -> ClientVisit`` whose ``row`` is an :class:`Own`.
+      extra: what the algorithm keeps for each client besides, leaves ``[C, ...]``.
     """
-
-    def one(state: Any, slot: Any) -> tuple[Any, Any]:
-        ident, weight, train = jax.tree.map(lambda x: x[None], slot)
-        alone = dataclasses.replace(cohort, ids=ident, weight=weight, train=train, everyone=False)
-        state, seen = visit(key, state, alone)
-        return state, jax.tree.map(lambda x: x[0], seen)
-
-    return jax.lax.scan(one, state, (cohort.ids, cohort.weight, cohort.train))
-
-
-def renew_clients(
-    fn: Callable[..., Any], store: Any, cohort: Cohort, *rows: Any, axis: ClientAxis, shared: tuple[Any, ...] = ()
-) -> Any:
-    """The store with ``fn(its row, *row, *shared)`` in place of each present client's row.
-
-    Where everybody takes part, an eighth of the rows after the other, so that a store of large rows is not held twice.
-
-    Args:
-      fn: of one client; its result has the tree, shapes and dtypes of the store's row.
-      store: leaves ``[C, ...]``.
-      cohort: whose rows are renewed; slots of weight 0 renew nothing.
-      *rows: pytrees with leaves ``[K, ...]``.
-      axis: width and devices.
-      shared: pytrees handed to every client whole.
-
-    Returns:
-      The store, leaves ``[C, ...]``.
-    """
-    num = cohort.ids.shape[0]
-    size = max(axis.width or num, -(-num // _PARTS))
-    if not cohort.everyone or axis.mesh is not None or size >= num:
-        new = map_clients(fn, take_clients(store, cohort), *rows, shared=shared, axis=axis)
-        return put_clients(store, cohort, new)
-    everything = (cohort.weight > 0, rows)
-
-    def part(i: Array, store: Any) -> Any:
-        start = jnp.minimum(i * size, num - size)  # the last part reaches back over rows that are renewed already
-        old, (present, others) = jax.tree.map(
-            lambda x: jax.lax.dynamic_slice_in_dim(x, start, size), (store, everything)
-        )
-        present = present & (jnp.arange(size) + start >= i * size)
-        new = where_rows(present, map_clients(fn, old, *others, shared=shared, axis=axis), old)
-        return jax.tree.map(lambda s, r: jax.lax.dynamic_update_slice_in_dim(s, r, start, 0), store, new)
-
-    return jax.lax.fori_loop(0, -(-num // size), part, store)
+    passed = one_pass(trainer.axis, cohort, visit, store=Own(state.clients, state.client_opt, extra))
+    some = cohort.weight.sum() > 0
+    server = jax.tree.map(lambda s, x: None if s is None else x, passed.sums, state.server, is_leaf=_missing)
+    return Phase(settle(passed.sums, some, server), passed)
 
 
 def local_phase(
@@ -159,23 +135,50 @@ def local_phase(
     key: Key,
     state: SharingState,
     cohort: Cohort,
-    shared: Array | None,
+    shared: Array | np.ndarray | None,
     *,
     trainable: Array | None = None,
     with_gradient: bool = False,
-) -> LocalResult:
-    """Local training of the cohort from the server's shared layers and each client's own others."""
-    scale = trainer.scale_of(state.round)
-    return train_cohort(
-        trainer,
-        key,
-        cohort,
-        server=state.server,
-        own=take_clients(state.clients, cohort),
-        shared=shared,
-        opt_state=take_clients(state.client_opt, cohort),
-        options=LocalOptions(trainable, scale, with_gradient),
-    )
+    look: Callable[[Client, LocalResult], Any] | None = None,
+) -> Phase:
+    """Local training of the cohort from the server's shared layers and each client's own others.
+
+    Args:
+      trainer: how.
+      key: the round's.
+      state: before the round.
+      cohort: who.
+      shared: bool ``[L]``, which layers are the server's at the start; ``None`` is all.
+      trainable: ``[L]`` bool; ``None`` is all.
+      with_gradient: local training also gives the mean gradient.
+      look: ``(client, result) ->`` small arrays that are kept of every slot, as ``passed.out``.
+    """
+    layers = trainer.task.layers
+    options = LocalOptions(trainable, trainer.scale_of(state.round), with_gradient)
+
+    def visit(client: Client, own: Own) -> ClientVisit:
+        params = start_from(layers, state.server, own.model, shared)
+        result = train(trainer, key, client, params, opt_state=own.opt_state, options=options)
+        summed = result.params if not isinstance(shared, np.ndarray) else part(result.params, layers, shared)
+        row = Own(kept_part(result.params, own.model), result.opt_state)
+        out = () if look is None else look(client, result)
+        return ClientVisit(result.params, result.loss, Term(summed, client.share), row, out)
+
+    return sharing_pass(trainer, state, cohort, visit)
+
+
+def start_from(layers: LayerMap, server: Params, own: Any, shared: Array | np.ndarray | None) -> Params:
+    """A client's model at the start of its round: the server's layers where ``shared [L]``, its own elsewhere."""
+    if shared is None or not jax.tree.leaves(own):
+        return server
+    return select(shared, layers, server, fill(own, server))
+
+
+def kept_part(params: Params, own: Any) -> Any:
+    """What of a trained model goes where ``own`` is kept: ``None`` in the same places."""
+    if not jax.tree.leaves(own):
+        return own
+    return jax.tree.map(lambda o, x: None if o is None else x, own, params, is_leaf=_missing)
 
 
 def server_key(key: Key, cohort: Cohort) -> Key:
@@ -189,31 +192,17 @@ def server_phase(
     key: Key,
     state: SharingState,
     cohort: Cohort,
-    result: LocalResult,
-    shared: Array,
+    phase: Phase,
+    shared: Array | np.ndarray,
     server_optimizer: optax.GradientTransformation | None = None,
 ) -> SharingState:
-    """Average the shared layers, step the server, and keep what each client trained.
+    """Take the mean of the shared layers, step the server, and keep what each client trained.
 
     With a server optimiser the pseudo-gradient is ``server - mean`` (Reddi et al. 2021, Algorithm 2); layers that
     are not shared do not move whatever the optimiser remembers, and an empty cohort leaves its state alone.
     """
-    mean = masked_mean(result.params, cohort.weight, shared, trainer.task.layers, state.server)
-    return server_step(trainer, key, state, cohort, result, mean, shared, server_optimizer)
-
-
-def server_step(
-    trainer: Trainer,
-    key: Key,
-    state: SharingState,
-    cohort: Cohort,
-    result: LocalResult,
-    mean: Params,
-    shared: Array,
-    server_optimizer: optax.GradientTransformation | None = None,
-) -> SharingState:
-    """As :func:`server_phase`, from a mean that is there already, the server's own where a layer is not shared."""
     layers = trainer.task.layers
+    mean = select(shared, layers, fill(phase.mean, state.server), state.server)
     server, server_opt = mean, state.server_opt
     if server_optimizer is not None:
         pseudo = weights_only(trainer.task, jax.tree.map(jnp.subtract, state.server, mean))
@@ -229,21 +218,23 @@ def server_step(
         state,
         round=state.round + 1,
         server=server,
-        clients=put_clients(state.clients, cohort, result.params),
-        client_opt=put_clients(state.client_opt, cohort, result.opt_state),
+        clients=phase.passed.store.model,
+        client_opt=phase.passed.store.opt_state,
         server_opt=server_opt,
         seen=take_note(state.seen, cohort),
     )
 
 
-def round_info(trainer: Trainer, result: LocalResult, cohort: Cohort, shared: Array, **extra: Any) -> RoundInfo:
+def round_info(
+    trainer: Trainer, passed: Passed | LocalResult, cohort: Cohort, shared: Array | np.ndarray, **extra: Any
+) -> RoundInfo:
     """The report of a round in which the layers of ``shared`` [L] go both ways."""
     present = cohort.weight > 0
     moved = jnp.where(shared, present.sum(dtype=jnp.int32), 0).astype(jnp.int32)
     steps = jnp.where(present, trainer.num_steps(cohort.train.count, cohort.ids), 0)
     return RoundInfo(
-        trained=result.params,
-        loss=result.loss,
+        observed=passed.observed,
+        loss=passed.loss,
         steps=steps.sum(dtype=jnp.int32),
         sent=moved,
         received=moved,
@@ -252,6 +243,20 @@ def round_info(trainer: Trainer, result: LocalResult, cohort: Cohort, shared: Ar
     )
 
 
-def served_models(trainer: Trainer, state: SharingState, shared: Array) -> Params:
-    """Personal models ``[C, ...]`` at the start of the next round: shared layers are the server's."""
-    return jax.vmap(lambda own: select(shared, trainer.task.layers, state.server, own))(state.clients)
+def last_phase(
+    trainer: Trainer, key: Key, cohort: Cohort, params: Params, options: LocalOptions, opt_states: Any = ()
+) -> Any:
+    """Local training of every slot from one model after all rounds: what the cohort's observer finds, ``[K, ...]``.
+
+    ``opt_states`` are kept ones, ``[C, ...]``.
+    """
+
+    def visit(client: Client, opt_state: Any) -> ClientVisit:
+        result = train(trainer, key, client, params, opt_state=opt_state, options=options)
+        return ClientVisit(result.params, result.loss, row=opt_state)
+
+    return one_pass(trainer.axis, cohort, visit, store=opt_states).observed
+
+
+def _missing(x: Any) -> bool:
+    return x is None

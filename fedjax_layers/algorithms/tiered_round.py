@@ -14,13 +14,13 @@ import jax.numpy as jnp
 from flax import struct
 
 from fedjax_layers import keys
-from fedjax_layers.algorithms.novel import welcoming, with_one
-from fedjax_layers.algorithms.sharing import put_clients, take_clients, take_note
+from fedjax_layers.algorithms.novel import seen_or, with_one
 from fedjax_layers.algorithms.stacked import copies, where_rows
+from fedjax_layers.algorithms.store import take_note
 from fedjax_layers.algorithms.tiers import Tiers, devices_that_take_part, teams_that_take_part
-from fedjax_layers.local_training import LocalResult, Trainer, draw_orders, train_cohort
-from fedjax_layers.ops import ClientAxis, segment_mean, weighted_mean
-from fedjax_layers.types import Algorithm, Array, Cohort, Key, Models, Params, RoundInfo, per_client
+from fedjax_layers.local_training import Client, ClientVisit, Trainer, draw_order, observe_store, one_pass, train
+from fedjax_layers.ops import Term, settle, weighted_mean
+from fedjax_layers.types import Algorithm, Array, Cohort, Key, Params, Personal, RoundInfo, per_client
 
 TeamStep = Callable[[Params, Params, Params], Params]  # (team, server, mean of its devices) -> team
 ServerStep = Callable[[Params, Params], Params]  # (server, mean of the teams) -> server
@@ -65,20 +65,36 @@ def tiered_algorithm(init: Callable[..., TierState], round_: Callable[..., Any],
     Of a team that has never met, the team's model is as untrained as the device's: there it is the global one.
     """
 
-    def welcome(state: TierState) -> TierState:
+    def parents(state: TierState) -> Params:
         met = jnp.zeros(tiers.num_teams, bool).at[tiers.team_of].max(state.seen)
-        parents = jax.tree.map(lambda x: x[tiers.team_of], with_one(state.teams, met, state.server))
-        return dataclasses.replace(state, clients=where_rows(state.seen, state.clients, parents))
+        return with_one(state.teams, met, state.server)
 
-    return welcoming(Algorithm(init, round_, lambda s: Models(s.clients, s.server, s.teams, tiers.team_of)), welcome)
+    def personal(state: TierState) -> Personal:
+        def build(row: Any, parents: Params) -> Params:
+            own, seen, team = row
+            return seen_or(seen, own, jax.tree.map(lambda x: x[team], parents))
+
+        return Personal((state.clients, state.seen, tiers.team_of), parents(state), build)
+
+    def welcome(state: TierState) -> TierState:
+        of_device = jax.tree.map(lambda x: x[tiers.team_of], parents(state))
+        return dataclasses.replace(state, clients=where_rows(state.seen, state.clients, of_device))
+
+    return Algorithm(
+        init,
+        round_,
+        personal,
+        global_model=lambda state: state.server,
+        teams=lambda state: (state.teams, tiers.team_of),
+        welcome=welcome,
+    )
 
 
 class _Carry(NamedTuple):
-    """What goes from team round to team round: teams ``[T, ...]``, and per slot ``[K, ...]`` the rest."""
+    """What goes from team round to team round: teams ``[T, ...]``, the store ``[C, ...]``, the rest by slot ``[K]``."""
 
     teams: Params
-    trained: Params
-    opt_state: Any
+    store: Any  # the devices' models and optimiser states
     loss: Array
     turns: Array  # team rounds that the slot took part in
 
@@ -104,9 +120,9 @@ def tiered_round(
       server: ``(server, mean of the teams) -> server``.
 
     Returns:
-      The state and the report. ``trained`` is each device's model after its last team round; ``sent`` and
-      ``received`` count the transfers of each layer between devices and teams, ``extra`` those between teams and
-      server (``team_sent``).
+      The state and the report. Observed is each device's model after its last team round; ``sent`` and ``received``
+      count the transfers of each layer between devices and teams, ``extra`` those between teams and server
+      (``team_sent``).
     """
     origin = tiers.team_of[cohort.ids]
     present = cohort.weight > 0
@@ -115,58 +131,37 @@ def tiered_round(
     fresh = met & (state.round % tiers.global_every == 0)
     teams = where_rows(fresh, copies(state.server, tiers.num_teams), state.teams)
 
-    # By steps, a device walks on through one shuffle of its examples; by epochs, each team round shuffles anew.
-    orders = draw_orders(trainer, key, cohort) if trainer.goes_by_steps else None
-    steps = trainer.num_steps(cohort.train.count, cohort.ids)
     team_rounds_key = jax.random.fold_in(key, keys.TEAM_ROUNDS)
 
     def team_round(k: Array, carry: _Carry) -> _Carry:
         round_key = jax.random.fold_in(team_rounds_key, k)
         active = devices_that_take_part(round_key, tiers, origin, present & met[origin], cohort.ids, k)
-        here = dataclasses.replace(cohort, weight=jnp.where(active, cohort.weight, 0))
-        walk = None if orders is None else (orders, k * steps)
-        result = train_cohort(
-            trainer, round_key, here, server=carry.teams, origin=origin, opt_state=carry.opt_state, walk=walk
-        )
-        return _team_update(carry, result, active, origin, weights, state.server, tiers, team, trainer.axis)
+        counted = jnp.where(active, weights, 0).astype(float)
+        size = jnp.zeros(tiers.num_teams, counted.dtype).at[origin].add(counted)
+        share = counted / jnp.where(size > 0, size, 1)[origin]
 
-    first = _Carry(
-        teams,
-        copies(state.server, cohort.ids.shape[0]),
-        take_clients(state.client_opt, cohort),
-        jnp.zeros(present.shape, jnp.result_type(*jax.tree.leaves(state.server))),
-        jnp.zeros(present.shape, jnp.int32),
-    )
+        def visit(client: Client, own: Any) -> ClientVisit:
+            place, share = client.slot
+            begin = jax.tree.map(lambda x: x[place], carry.teams)
+            walk = None
+            if trainer.goes_by_steps:  # a device walks on through one shuffle of its examples
+                walk = (draw_order(trainer, key, client), k * trainer.num_steps(client.count, client.ident))
+            result = train(trainer, round_key, client, begin, opt_state=own[1], walk=walk)
+            term = Term(result.params, share, place, tiers.num_teams)
+            return ClientVisit(result.params, result.loss, term, (result.params, result.opt_state))
+
+        here = dataclasses.replace(cohort, weight=jnp.where(active, cohort.weight, 0), observer=None)
+        passed = one_pass(trainer.axis, here, visit, store=carry.store, slots=(origin, share))
+        mean = settle(passed.sums, size > 0, carry.teams)
+        stepped = jax.vmap(lambda w, m: team(w, state.server, m))(carry.teams, mean)
+        loss = carry.loss + jnp.where(active, passed.loss, 0)
+        return _Carry(where_rows(size > 0, stepped, carry.teams), passed.store, loss, carry.turns + active)
+
+    loss = jnp.zeros(present.shape, jnp.result_type(*jax.tree.leaves(state.server)))
+    first = _Carry(teams, (state.clients, state.client_opt), loss, jnp.zeros(present.shape, jnp.int32))
     last = jax.lax.fori_loop(0, tiers.team_rounds, team_round, first)
     new_server = _server_update(state, last.teams, origin, present, weights, met, tiers, server)
     return _close_round(trainer, state, cohort, tiers, met, last, new_server)
-
-
-def _team_update(
-    carry: _Carry,
-    result: LocalResult,
-    active: Array,
-    origin: Array,
-    weights: Array,
-    server: Params,
-    tiers: Tiers,
-    team: TeamStep,
-    axis: ClientAxis,
-) -> _Carry:
-    counted = jnp.where(active, weights, 0)
-    mean = segment_mean(result.params, origin, tiers.num_teams, counted, carry.teams, axis)
-    some = jnp.zeros(tiers.num_teams, bool).at[origin].max(counted > 0)
-    stepped = jax.vmap(lambda w, m: team(w, server, m))(carry.teams, mean)
-    trained, opt_state = result.params, result.opt_state
-    if not tiers.everyone:
-        trained, opt_state = where_rows(active, (trained, opt_state), (carry.trained, carry.opt_state))
-    return _Carry(
-        where_rows(some, stepped, carry.teams),
-        trained,
-        opt_state,
-        carry.loss + jnp.where(active, result.loss, 0),
-        carry.turns + active,
-    )
 
 
 def _server_update(
@@ -200,7 +195,7 @@ def _close_round(
     between = jnp.where((state.round + 1) % tiers.global_every == 0, met.sum(dtype=jnp.int32), 0)
     layers = jnp.full(trainer.task.layers.num_layers, transfers)
     info = RoundInfo(
-        trained=last.trained,
+        observed=observe_store(trainer.axis, cohort, last.store[0]),
         loss=last.loss / jnp.maximum(last.turns, 1).astype(last.loss.dtype),
         steps=(trainer.num_steps(cohort.train.count, cohort.ids) * last.turns).sum(dtype=jnp.int32),
         sent=layers,
@@ -213,8 +208,8 @@ def _close_round(
         round=state.round + (last.turns.sum() > 0),
         server=server,
         teams=last.teams,
-        clients=put_clients(state.clients, took_part, last.trained),
-        client_opt=put_clients(state.client_opt, took_part, last.opt_state),
+        clients=last.store[0],
+        client_opt=last.store[1],
         seen=take_note(state.seen, took_part),
     )
     return state, info

@@ -1,20 +1,36 @@
-"""Local training: what one client does between two messages, and the same for a whole cohort."""
+"""Local training: what one client does between two messages, and one pass over all clients of a round."""
 
+from fedjax_layers.local_training.cohort import train_cohort
+from fedjax_layers.local_training.one_pass import (
+    Client,
+    ClientVisit,
+    Passed,
+    draw_order,
+    observe_store,
+    one_pass,
+    train,
+)
 from fedjax_layers.local_training.step_gradient import LocalOptions, StepGradient, plain_gradient
-from fedjax_layers.local_training.train import LocalResult, draw_orders, train_client, train_cohort
+from fedjax_layers.local_training.train import LocalResult, train_client
 from fedjax_layers.local_training.trainer import Trainer, refuse_own_steps
 from fedjax_layers.local_training.work import Epochs, Steps
 
 __all__ = [
+    "Client",
+    "ClientVisit",
     "Epochs",
     "LocalOptions",
     "LocalResult",
+    "Passed",
     "StepGradient",
     "Steps",
     "Trainer",
-    "draw_orders",
+    "draw_order",
+    "observe_store",
+    "one_pass",
     "plain_gradient",
     "refuse_own_steps",
+    "train",
     "train_client",
     "train_cohort",
 ]

@@ -1,11 +1,10 @@
-"""What one client does between two messages, and the same for a whole cohort."""
+"""What one client does between two messages."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import chex
 import jax
 import jax.numpy as jnp
 import optax
@@ -14,10 +13,10 @@ from fedjax_layers import keys
 from fedjax_layers.batches import batch_order, batch_rows, take_batch
 from fedjax_layers.local_training.step_gradient import LocalOptions, StepGradient, plain_gradient
 from fedjax_layers.local_training.trainer import Trainer
-from fedjax_layers.ops import map_clients, select
+from fedjax_layers.ops import select
 from fedjax_layers.ops.optimizer_update import Objective, looks_at_objective, reseed, update_with
 from fedjax_layers.running_statistics import after_step, weights_only, with_statistics
-from fedjax_layers.types import Array, Batch, Cohort, Key, Params, Pool, Task
+from fedjax_layers.types import Array, Batch, Key, Params, Pool, Task
 
 
 class LocalResult(NamedTuple):
@@ -29,6 +28,7 @@ class LocalResult(NamedTuple):
       loss: mean training loss over the steps; 0 for a client without steps.
       gradient: mean of the steps' gradients where asked for, else ``()``.
       memory: what a :class:`StepGradient` remembers after the last step, else ``()``.
+      observed: what a cohort's observer found of the trained model, from :func:`train_cohort`.
     """
 
     params: Params
@@ -36,15 +36,7 @@ class LocalResult(NamedTuple):
     loss: Array
     gradient: Any
     memory: Any = ()
-
-
-def draw_orders(trainer: Trainer, key: Key, cohort: Cohort) -> Array:
-    """The orders ``[K, orders, M]`` that :func:`train_cohort` would draw with this key, to walk through in parts."""
-
-    def one(ident: Array, count: Array, key: Key) -> Array:
-        return batch_order(jax.random.split(jax.random.fold_in(key, ident))[0], count, trainer)
-
-    return map_clients(one, cohort.ids, cohort.train.count, shared=(key,), axis=trainer.axis)
+    observed: Any = ()
 
 
 def train_client(
@@ -68,7 +60,7 @@ def train_client(
       anchor: what a proximal term pulls to.
       data: first row of the client's range in the pool, number of its training examples, and the pool.
       options: what the algorithm changes.
-      walk: a shuffled order ``[orders, M]`` of :func:`draw_orders`, and the step at which to go on in it; ``None``
+      walk: a shuffled order ``[orders, M]`` of :func:`draw_order`, and the step at which to go on in it; ``None``
         shuffles afresh.
       num_steps: local steps; ``None`` follows from the number of examples, which it does not where each client has its
         own work.
@@ -156,76 +148,3 @@ def _objective(
     if trainable is not None:
         grads = select(trainable, task.layers, grads, jax.tree.map(jnp.zeros_like, grads))
     return grads, Objective(batch_loss(params, batches, key), grads, fn)
-
-
-def train_cohort(
-    trainer: Trainer,
-    key: Key,
-    cohort: Cohort,
-    *,
-    server: Params | None = None,
-    own: Params | None = None,
-    shared: Array | None = None,
-    origin: Array | None = None,
-    opt_state: Any = (),
-    anchor: Params | None = None,
-    options: LocalOptions = LocalOptions(),
-    walk: tuple[Array, Array] | None = None,
-) -> LocalResult:
-    """Train every slot of the cohort, each from its own start.
-
-    A slot begins at ``server`` where ``own`` is ``None``, at ``own`` where ``server`` is ``None``, and with both at
-    the server's layers where ``shared`` is true and its own elsewhere. With ``origin`` there are several servers
-    (teams). The start is put together client by client inside the map, so that K copies of it are never held at once.
-
-    Args:
-      trainer: how.
-      key: the round's key; slot k uses ``fold_in(key, ids[k])``, so a client's result does not depend on its slot.
-      cohort: who, with which examples. What slots of weight 0 compute is for nobody.
-      server: params of one model, or of several, ``[T, ...]``, with ``origin``.
-      own: params stacked ``[K, ...]``.
-      shared: bool ``[L]``.
-      origin: ``[K]`` integers, which of the servers is each slot's.
-      opt_state: kept optimiser states ``[K, ...]``, or ``()``.
-      anchor: stacked ``[K, ...]``; ``None`` is where each slot began.
-      options: what the algorithm changes.
-      walk: the slots' shuffled orders ``[K, orders, M]`` of :func:`draw_orders`, and the step, ``[]`` or ``[K]``, at
-        which to go on in them; ``None`` shuffles afresh.
-
-    Returns:
-      Stacked results ``[K, ...]``.
-
-    Raises:
-      ValueError: neither ``server`` nor ``own``, or both without ``shared``.
-    """
-    if server is None and own is None:
-        raise ValueError("server, own: expected at least one of them, found neither")
-    if server is not None and own is not None and shared is None:
-        raise ValueError("shared: expected a mask [L] beside server and own, found None")
-    slots = cohort.ids.shape[0]
-    chex.assert_tree_shape_prefix((cohort.weight, cohort.train, origin, own, opt_state, anchor), (slots,))
-    count = jnp.where(cohort.weight > 0, cohort.train.count, 0)
-
-    def one(row: Any, common: Any) -> LocalResult:
-        ident, start, count, origin, own, opt_state, anchor, going_on, steps = row
-        server, shared, pool, round_key = common
-        if origin is not None:
-            server = jax.tree.map(lambda x: x[origin], server)
-        if server is None:
-            params = own
-        elif own is None:
-            params = server
-        else:
-            params = select(shared, trainer.task.layers, server, own)
-        client_key = jax.random.fold_in(round_key, ident)
-        pulled_to = params if anchor is None else anchor
-        data = (start, count, pool)
-        result = train_client(trainer, client_key, params, opt_state, pulled_to, data, options, going_on, steps)
-        if trainer.attack is None:
-            return result
-        return result._replace(params=trainer.attack(client_key, ident, params, result.params))
-
-    going_on = None if walk is None else (walk[0], jnp.broadcast_to(walk[1], (slots,)))
-    steps = trainer.num_steps(count, cohort.ids) if trainer.own_work else None
-    rows = (cohort.ids, cohort.train.start, count, origin, own, opt_state, anchor, going_on, steps)
-    return map_clients(one, rows, shared=((server, shared, cohort.pool, key),), axis=trainer.axis)

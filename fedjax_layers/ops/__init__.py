@@ -4,13 +4,14 @@ Importing this package loads JAX, chex and optax only: neither Flax nor anything
 """
 
 from fedjax_layers.ops.average import masked_mean, weighted_mean
-from fedjax_layers.ops.clients import ClientAxis, map_clients
+from fedjax_layers.ops.clients import ClientAxis, Visit, Visited, map_clients, visit_clients
 from fedjax_layers.ops.hyper import Hypernetwork, hypernetwork
-from fedjax_layers.ops.layers import layer_map, layer_sums, regroup, select
+from fedjax_layers.ops.layers import fill, layer_map, layer_sums, part, regroup, select
 from fedjax_layers.ops.mix import SparseWeights, mix_layers, mix_pullback, top_weights
 from fedjax_layers.ops.permfl import permfl_device_step, permfl_server_step, permfl_team_step
 from fedjax_layers.ops.poison import poison_update
 from fedjax_layers.ops.prox import proximal_pull
+from fedjax_layers.ops.reduce import Term, settle
 from fedjax_layers.ops.segment import segment_mean
 from fedjax_layers.ops.sensitivity import federation_sensitivity, prefix_mask, transition_point
 from fedjax_layers.ops.update import block_score, top_k_mask, update_score
@@ -19,8 +20,12 @@ __all__ = [
     "ClientAxis",
     "Hypernetwork",
     "SparseWeights",
+    "Term",
+    "Visit",
+    "Visited",
     "block_score",
     "federation_sensitivity",
+    "fill",
     "hypernetwork",
     "layer_map",
     "layer_sums",
@@ -28,6 +33,7 @@ __all__ = [
     "masked_mean",
     "mix_layers",
     "mix_pullback",
+    "part",
     "permfl_device_step",
     "permfl_server_step",
     "permfl_team_step",
@@ -37,9 +43,11 @@ __all__ = [
     "regroup",
     "segment_mean",
     "select",
+    "settle",
     "top_k_mask",
     "top_weights",
     "transition_point",
     "update_score",
+    "visit_clients",
     "weighted_mean",
 ]

@@ -17,10 +17,8 @@ from fedjax_layers.ops.checks import (
     same_tree,
     stacked_leaves,
 )
+from fedjax_layers.ops.reduce import weighted_sum
 from fedjax_layers.types import Array, LayerMap, Params
-
-_BLOCK_ELEMENTS = {"cpu": 1 << 20}  # 4 MB of float32 stay in the cache between masking and multiplying
-_LARGE_BLOCK = 1 << 26
 
 
 def weighted_mean(stacked: Params, weights: Array, fallback: Params | None = None) -> Params:
@@ -101,27 +99,7 @@ def _mean(x: Array, weights: Array, empty: Array) -> Array:
     weights = weights.astype(dtype)
     total = weights.sum()
     share = weights / jnp.where(total > 0, total, 1)
-    mean = _weighted_sum(x.reshape(x.shape[0], -1), share).reshape(x.shape[1:]) if x.size else jnp.zeros(x.shape[1:])
+    mean = weighted_sum(x.reshape(x.shape[0], -1), share).reshape(x.shape[1:]) if x.size else jnp.zeros(x.shape[1:])
     if not jnp.issubdtype(x.dtype, jnp.inexact):
         mean = jnp.round(mean)  # a cast alone would cut 2.9999998, the mean of threes, to 2
     return jnp.where(total > 0, mean.astype(x.dtype), empty)
-
-
-def _weighted_sum(rows: Array, share: Array) -> Array:
-    """``share [K]`` times ``rows [K, P]`` in the share's dtype, rows of share 0 left out whatever they hold.
-
-    Block by block a vector-matrix product: XLA's CPU backend runs a fused multiply and sum over the leading axis a
-    thousand times slower, and leaving rows out (``where``: 0 * NaN is NaN) must not copy the whole store.
-    """
-    num, width = rows.shape
-    size = max(1, min(num, _BLOCK_ELEMENTS.get(jax.default_backend(), _LARGE_BLOCK) // width))
-
-    def block(i: Array, total: Array) -> Array:
-        # The last block reaches back over rows that are summed already; those get share 0.
-        start = jnp.minimum(i * size, num - size)
-        fresh = jnp.arange(size) + start >= i * size
-        part = jnp.where(fresh, jax.lax.dynamic_slice_in_dim(share, start, size), 0)
-        x = jax.lax.dynamic_slice_in_dim(rows, start, size).astype(share.dtype)
-        return total + jnp.dot(part, jnp.where((part > 0)[:, None], x, 0), precision="highest")
-
-    return jax.lax.fori_loop(0, -(-num // size), block, jnp.zeros(width, share.dtype))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import jax
+import numpy as np
 
 from fedjax_layers.types import Array, LayerMap
 
@@ -59,9 +60,9 @@ def expect_shape(x: Array, shape: tuple[int | None, ...], name: str) -> None:
         raise ValueError(f"{name}: expected shape ({wanted}), found {found}")
 
 
-def layer_mask(mask: Array, layers: LayerMap, name: str = "mask") -> Array:
+def layer_mask(mask: Array | np.ndarray, layers: LayerMap, name: str = "mask") -> Array:
     """A mask ``[L]`` or ``[K, L]`` as an array; anything else raises ``ValueError``."""
-    mask = jax.numpy.asarray(mask)
+    mask = mask if isinstance(mask, np.ndarray) else jax.numpy.asarray(mask)
     if mask.ndim not in (1, 2) or mask.shape[-1] != layers.num_layers:
         raise ValueError(
             f"{name}: expected shape [L] or [K, L] with L = {layers.num_layers} layers, found {mask.shape}"

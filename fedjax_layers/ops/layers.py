@@ -130,6 +130,28 @@ def select(mask: Array, layers: LayerMap, on: Params, off: Params) -> Params:
     return jax.tree.unflatten(layers.treedef, chosen)
 
 
+def part(tree: Params, layers: LayerMap, mask: np.ndarray) -> Any:
+    """The layers that a static mask selects; ``None`` in place of the other leaves, which JAX takes for no leaf.
+
+    Args:
+      tree: params, or stacked ``[K, ...]``.
+      layers: the layer map.
+      mask: bool ``[L]``, of NumPy: known before anything is traced.
+
+    Raises:
+      ValueError: a mask of another length, or a tree that differs from the map (the path is named).
+    """
+    flags = np.asarray(layer_mask(np.asarray(mask), layers))
+    leaves = model_leaves(tree, layers, "tree")
+    kept = [leaf if flags[i] else None for i, leaf in zip(layers.leaf_layers, leaves, strict=True)]
+    return jax.tree.unflatten(layers.treedef, kept)
+
+
+def fill(some: Any, whole: Params) -> Params:
+    """Params of which :func:`part` took some: those, and in place of each ``None`` the leaf of ``whole``."""
+    return jax.tree.map(lambda own, other: other if own is None else own, some, whole, is_leaf=lambda x: x is None)
+
+
 def layer_sums(tree: Params, layers: LayerMap) -> Array:
     """Sum of all elements of each layer.
 

@@ -37,6 +37,11 @@ class ClassScorer:
         return (*COUNTED, *(RANKED if self.ranked else ()), "loss")
 
     @property
+    def adds_up(self) -> bool:
+        """Confusion matrices do."""
+        return True
+
+    @property
     def keeps_rows(self) -> bool:
         """See :class:`fedjax_layers.types.Scorer`."""
         return self.ranked

@@ -26,6 +26,7 @@ class SurvivalScorer:
     losses: Callable[[Array, Array], Array]
     joint = True
     keeps_rows = True
+    adds_up = True
     names = ("concordance", "loss")
 
     def tally(self, outputs: Array, labels: Array, mask: Array) -> tuple[()]:

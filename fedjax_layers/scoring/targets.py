@@ -38,6 +38,7 @@ class TargetScorer:
 
     joint = False
     keeps_rows = False
+    adds_up = False
     names = ("mae", "rmse", "r2", "loss")
 
     def tally(self, outputs: Array, labels: Array, mask: Array) -> Moments:

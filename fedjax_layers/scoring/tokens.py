@@ -17,6 +17,7 @@ class TokenScorer:
 
     joint = False
     keeps_rows = False
+    adds_up = True
     names = ("accuracy", "loss", "perplexity")
 
     def tally(self, outputs: Array, labels: Array, mask: Array) -> Array:

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import functools
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from fedjax_layers.ops import ClientAxis, map_clients
+from fedjax_layers.ops import ClientAxis, Term, Visit, visit_clients
 from fedjax_layers.scoring import ClassScorer
-from fedjax_layers.types import Array, Batch, Params, Pool, Ranges, Scorer, Task
+from fedjax_layers.scoring.classes import BY_CLASS
+from fedjax_layers.types import Array, Batch, Params, Personal, Pool, Ranges, Scorer, Task
 
 SPLITS = ("val", "test")
+_BATCH = 256  # examples of one client that are scored at once
 
 
 class _Found(NamedTuple):
-    """What is known of a set of examples, before means are taken; leaves ``[K, ...]`` of K clients.
+    """What is known of P sets of examples, before means are taken; leaves ``[P, ...]``.
 
     Attributes:
       tally: the scorer's.
@@ -31,30 +32,34 @@ class _Found(NamedTuple):
 
 def evaluate(
     task: Task,
-    params: Params,
+    params: Params | Personal,
     pool: Pool,
     ranges: Ranges,
     *,
     stacked: bool,
-    largest: int,
+    largest: int | tuple[int, ...],
     axis: ClientAxis = ClientAxis(),
-    batch_size: int = 256,
+    batch_size: int = _BATCH,
     pooled: bool = False,
     which: Array | None = None,
+    by_class: bool = True,
 ) -> tuple[dict[str, Array], dict[str, Array]]:
     """Score each client's model, or one model for all, on each client's examples.
 
     Args:
       task: gives outputs, losses and how they are scored; dropout is off.
-      params: leaves ``[K, ...]`` if ``stacked``, else one model, or with ``which`` several, ``[T, ...]``.
+      params: leaves ``[K, ...]`` if ``stacked``, or what puts each client's together; else one model, or with ``which``
+        several, ``[T, ...]``.
       pool: the examples.
-      ranges: ``[K]``, each client's rows; or ``[K, P]``, several sets of rows, each scored by itself.
+      ranges: ``[K]``, each client's rows; or ``[K, P]``, several sets of rows, each scored by itself, all of them in
+        one go over the client's examples.
       stacked: see ``params``.
-      largest: rows of the largest set, a bound on the batch.
+      largest: rows of the largest client's set, or of each of the P sets: bounds on what is looked at.
       axis: how the clients are mapped.
       batch_size: examples scored at once per client.
       pooled: also score all clients' examples as one set, by what adds up over clients: not by ranks.
       which: ``[K]`` integers, each client's model among several (its team's).
+      by_class: also give the scores of each class.
 
     Returns:
       The scores of the task's scorer and its own metrics: each of the ranges' shape, NaN for a set without examples;
@@ -64,33 +69,38 @@ def evaluate(
       ValueError: the labels are not of the scorer's kind.
     """
     scorer = scorer_of(task)
-    batch_size = max(1, min(batch_size, largest))
-    batches = max(1, -(-largest // batch_size))
+    several = ranges.start.ndim > 1
+    sets = jax.tree.map(lambda x: x if several else x[:, None], ranges)
+    bounds = largest if isinstance(largest, tuple) else (largest,) * sets.start.shape[1]
+    models = params if isinstance(params, Personal) else Personal(params, (), lambda row, _: row)
 
-    def one(row: Any, common: Any) -> tuple[_Found, dict[str, Array]]:
-        own, place, start, count = row
-        model, pool = common
+    def one(_: Any, own: Any, place: Any, sets: Ranges, shared: Any, pool: Pool) -> Visit:
+        model = models.build(own, shared) if stacked else shared
         if place is not None:
             model = jax.tree.map(lambda x: x[place], model)
-        model = own if stacked else model
+        found, whole = _score_sets(task, model, pool, sets, bounds, batch_size)
+        scores = _named(scorer, found, whole, by_class)
+        if pooled and scorer.adds_up:
+            return Visit((scores, ()), Term(found))
+        return Visit((scores, found if pooled else ()))
 
-        def score(place: tuple[Array, Array]) -> tuple[_Found, dict[str, Array]]:
-            return _score_client(task, model, pool, place, (batches, batch_size))
-
-        return jax.lax.map(score, (start, count)) if start.ndim else score((start, count))
-
-    rows = (params if stacked else (), which, ranges.start, ranges.count)
-    shared = (() if stacked else params, pool)
-    found, whole = map_clients(one, rows, shared=(shared,), axis=axis)
+    rows = (models.rows if stacked else (), which, Ranges(*sets))
+    shared = (models.shared if stacked else params, pool)
+    (scores, kept), sums, _ = visit_clients(one, *rows, shared=shared, axis=axis)
     total = {}
     if pooled:
-        merge = (
-            jax.vmap(functools.partial(_merge, scorer), 1)
-            if ranges.start.ndim > 1
-            else functools.partial(_merge, scorer)
-        )
-        total = _scores(scorer, merge(found))
-    return _scores(scorer, found) | whole, total
+        total = _scores(scorer, sums if scorer.adds_up else _merge(scorer, kept))
+    if several:
+        return scores, total
+    return {name: x[:, 0] for name, x in scores.items()}, {name: x[0] for name, x in total.items()}
+
+
+def score_model(
+    task: Task, params: Params, pool: Pool, sets: Ranges, largest: tuple[int, ...], by_class: bool = True
+) -> dict[str, Array]:
+    """Scores of one client's model on its sets of examples ``[P]``, by name, ``[P]`` each; as :func:`evaluate`."""
+    found, whole = _score_sets(task, params, pool, sets, largest, _BATCH)
+    return _named(scorer_of(task), found, whole, by_class)
 
 
 def scorer_of(task: Task) -> Scorer:
@@ -99,8 +109,9 @@ def scorer_of(task: Task) -> Scorer:
 
 
 def _merge(scorer: Scorer, found: _Found) -> _Found:
-    """Several sets, along axis 0, as one."""
-    return _Found(scorer.merge(found.tally), found.loss.sum(0), found.predictions.sum(0, dtype=jnp.int32))
+    """Several sets of P, leaves ``[n, P, ...]``, as one of each."""
+    tally = jax.vmap(scorer.merge, 1)(found.tally) if jax.tree.leaves(found.tally) else found.tally
+    return _Found(tally, found.loss.sum(0), found.predictions.sum(0, dtype=jnp.int32))
 
 
 def _scores(scorer: Scorer, found: _Found) -> dict[str, Array]:
@@ -111,24 +122,29 @@ def _scores(scorer: Scorer, found: _Found) -> dict[str, Array]:
     return scorer.scores(found.tally, jnp.where(number > 0, loss, jnp.nan))
 
 
-def _score_client(
-    task: Task, params: Params, pool: Pool, place: tuple[Array, Array], shape: tuple[int, int]
-) -> tuple[_Found, dict[str, Array]]:
-    """One model on the rows ``start .. start + count`` of ``place``, in up to ``shape`` batches of so many rows."""
-    scorer, (start, count), (batches, size) = scorer_of(task), place, shape
-    dtype = jnp.promote_types(jnp.result_type(*jax.tree.leaves(params)), jnp.float32)
-    keep = scorer.keeps_rows or bool(task.metrics)
+def _named(scorer: Scorer, found: _Found, whole: dict[str, Array], by_class: bool) -> dict[str, Array]:
+    scores = _scores(scorer, found) | whole
+    return {name: x for name, x in scores.items() if by_class or name not in BY_CLASS}
 
-    def take(places: Array) -> Batch:
-        mask = places < count
-        index = start + jnp.where(mask, places, 0)
-        return Batch(pool.inputs[index], pool.labels[index], mask)
+
+def _score_sets(
+    task: Task, params: Params, pool: Pool, sets: Ranges, largest: tuple[int, ...], batch_size: int
+) -> tuple[_Found, dict[str, Array]]:
+    """One model on the rows of P sets, which are put behind one another and gone through batch by batch."""
+    scorer = scorer_of(task)
+    keep = scorer.keeps_rows or bool(task.metrics)
+    rows = sum(max(1, n) for n in largest)
+    size = min(batch_size, rows)
+    batches = -(-rows // size)
+    first = jnp.cumsum(sets.count) - sets.count  # place of each set's first row behind those of the sets before
 
     def score(i: Array) -> tuple[_Found, Array]:
-        batch = take(i * size + jnp.arange(size, dtype=jnp.int32))
+        place = i * size + jnp.arange(size, dtype=jnp.int32) - first[:, None]  # [P, B]
+        masks = (place >= 0) & (place < sets.count[:, None])
+        index = sets.start[0] + jnp.where(masks, sets.start[:, None] + place - sets.start[0], 0).sum(0, dtype=jnp.int32)
+        batch = Batch(pool.inputs[index], pool.labels[index], masks.any(0))
         outputs = task.apply(params, batch.inputs, None)
-        total, number = (jnp.zeros((), dtype), jnp.int32(0)) if scorer.joint else _loss(task, outputs, batch, dtype)
-        return _Found(scorer.tally(outputs, batch.labels, batch.mask), total, number), outputs
+        return _tallies(task, scorer, outputs, batch, masks, params), outputs
 
     def step(i: Array, carry: tuple[_Found, Any]) -> tuple[_Found, Any]:
         before, kept = carry
@@ -137,28 +153,44 @@ def _score_client(
             kept = jax.lax.dynamic_update_slice_in_dim(kept, outputs, i * size, 0)
         return _merge(scorer, jax.tree.map(lambda a, b: jnp.stack([a, b]), before, new)), kept
 
-    found, outputs = jax.eval_shape(score, jnp.int32(0))
-    empty = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), found)
-    rows = jnp.zeros((batches * size, *outputs.shape[1:]), outputs.dtype) if keep else ()
     if batches > 1:
-        found, rows = jax.lax.fori_loop(0, -(-count // size), step, (empty, rows))
+        found, outputs = jax.eval_shape(score, jnp.int32(0))
+        empty = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), found)
+        kept = jnp.zeros((batches * size, *outputs.shape[1:]), outputs.dtype) if keep else ()
+        found, kept = jax.lax.fori_loop(0, -(-sets.count.sum() // size), step, (empty, kept))
     else:
-        found, rows = score(jnp.int32(0))
-    if not keep:
-        return found, {}
-    places = jnp.arange(batches * size, dtype=jnp.int32)
-    mask = places < count
-    labels = pool.labels[start + jnp.where(mask, places, 0)]
-    whole = scorer.whole(rows, labels, mask)
-    for name, metric in task.metrics:
-        whole[name] = jnp.where(count > 0, metric(rows, labels, mask), jnp.nan)
-    return found, whole
+        found, kept = score(jnp.int32(0))
+    return found, _whole(task, scorer, kept, pool, sets, largest) if keep else {}
 
 
-def _loss(task: Task, outputs: Array, batch: Batch, dtype: Any) -> tuple[Array, Array]:
-    """Summed loss of the batch's predictions, and their number."""
-    losses = jnp.where(batch.mask, task.losses(outputs, batch.labels), 0)
-    if task.predictions is None:
-        return losses.sum().astype(dtype), batch.mask.sum(dtype=jnp.int32)
-    each = jnp.where(batch.mask, task.predictions(batch.labels), 0)
-    return (losses * each.astype(losses.dtype)).sum().astype(dtype), each.sum(dtype=jnp.int32)
+def _tallies(task: Task, scorer: Scorer, outputs: Array, batch: Batch, masks: Array, params: Params) -> _Found:
+    """Sums over a batch's rows of each of P sets, ``masks [P, B]``."""
+    dtype = jnp.promote_types(jnp.result_type(*jax.tree.leaves(params)), jnp.float32)
+    tally = jax.vmap(lambda mask: scorer.tally(outputs, batch.labels, mask))(masks)
+    if scorer.joint:
+        return _Found(tally, jnp.zeros(len(masks), dtype), jnp.zeros(len(masks), jnp.int32))
+    losses = task.losses(outputs, batch.labels)
+    each = jnp.ones(len(batch.mask), jnp.int32) if task.predictions is None else task.predictions(batch.labels)
+    weighted = losses if task.predictions is None else losses * each.astype(losses.dtype)
+    loss = jnp.where(masks, weighted, 0).sum(1).astype(dtype)
+    return _Found(tally, loss, jnp.where(masks, each, 0).sum(1, dtype=jnp.int32))
+
+
+def _whole(
+    task: Task, scorer: Scorer, outputs: Array, pool: Pool, sets: Ranges, largest: tuple[int, ...]
+) -> dict[str, Array]:
+    """What does not add up, of each of P sets at once; ``outputs`` are those of all sets' rows, one after another."""
+    found: list[dict[str, Array]] = []
+    before = jnp.int32(0)
+    for p, bound in enumerate(largest):
+        start, count = sets.start[p], sets.count[p]
+        places = jnp.arange(max(1, bound), dtype=jnp.int32)
+        mask = places < count
+        labels = pool.labels[start + jnp.where(mask, places, 0)]
+        rows = jax.lax.dynamic_slice_in_dim(outputs, before, len(places))
+        whole = scorer.whole(rows, labels, mask)
+        for name, metric in task.metrics:
+            whole[name] = jnp.where(count > 0, metric(rows, labels, mask), jnp.nan)
+        found.append(whole)
+        before = before + count
+    return jax.tree.map(lambda *x: jnp.stack(x), *found)

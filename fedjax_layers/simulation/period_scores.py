@@ -9,40 +9,60 @@ import jax
 import jax.numpy as jnp
 
 from fedjax_layers.scoring.classes import BY_CLASS
-from fedjax_layers.simulation.evaluation import SPLITS, evaluate
+from fedjax_layers.simulation.evaluation import SPLITS, evaluate, score_model
 from fedjax_layers.simulation.federation import Federation
 from fedjax_layers.simulation.plan import Plan
-from fedjax_layers.types import Array, Models, Params, Ranges
+from fedjax_layers.types import Algorithm, Array, Cohort, Observer, Params, Personal, Ranges, Task
 
 _CLASS_SCORES = 20_000
 
 
-def evaluate_all(plan: Plan, source: Federation, models: Models, last: Any) -> dict[str, Array]:
-    """Scores by name: ``{moment}/{split}/{metric}``, ``[C]``, or ``[K]`` for ``trained`` with its ``trained/ids``.
+def observer_of(plan: Plan, source: Federation, slots: int, due: Array | bool = True) -> Observer:
+    """Scores every model that is trained, of ``slots`` clients, on its client's validation and test examples."""
+    ranges, largest = _scored(source)
+    look = functools.partial(_look, plan.task, largest, _by_class(plan.task, slots))
+    return Observer(look, (source.pool, ranges), due)
+
+
+def _look(task: Task, largest: tuple[int, ...], by_class: bool, params: Params, ident: Array, data: Any) -> Any:
+    pool, ranges = data
+    sets = jax.tree.map(lambda x: x[ident], ranges)
+    return score_model(task, params, pool, sets, largest, by_class)
+
+
+def trained_scores(cohort: Cohort, observed: dict[str, Array], prefix: str = "trained/") -> dict[str, Array]:
+    """What :func:`observer_of` found, by ``{prefix}{split}/{metric}``, ``[K]`` each, and ``{prefix}ids``."""
+    return by_split(prefix, observed) | {f"{prefix}ids": jnp.where(cohort.weight > 0, cohort.ids, -1)}
+
+
+def evaluate_all(plan: Plan, source: Federation, algorithm: Algorithm, state: Any) -> dict[str, Array]:
+    """Scores of what is served, ``{moment}/{split}/{metric}``, ``[C]`` each, or ``[]`` where clients are pooled.
 
     Beside them ``examples``, ``[C]``, what their means over clients are weighted by.
     """
     scores: dict[str, Array] = {"examples": source.train.count.at[jnp.asarray(source.unseen, int)].set(0)}
-
-    def add(prefix: str, params: Any, stacked: bool, rows: Any = slice(None), which: Any = None) -> None:
-        ranges, largest = _scored(source, rows)
-        per_client, _ = evaluate(
-            plan.task, params, source.pool, ranges, stacked=stacked, largest=largest, axis=plan.axis, which=which
-        )
-        scores.update(_by_split(f"{prefix}/", per_client))
-
-    if last:
-        ids, weight, trained = last
-        add("trained", trained, stacked=True, rows=ids)
-        scores["trained/ids"] = jnp.where(weight > 0, ids, -1)
-    if "served" in plan.moments and models.personal is not None:
-        add("served", models.personal, stacked=True)
-    if "served" in plan.moments and models.team is not None:
-        add("team", models.team, stacked=False, which=models.team_of)
-    if "served" in plan.moments and models.global_model is not None:
-        scores |= _global_scores(plan, source, models.global_model)
-        scores |= _global_test_scores(plan, source, models.global_model)
+    if "served" not in plan.moments:
+        return scores
+    if algorithm.personal is not None:
+        scores |= score_each(plan, source, algorithm.personal(state), "served/")
+    if algorithm.teams is not None:
+        models, team_of = algorithm.teams(state)
+        scores |= score_each(plan, source, models, "team/", which=team_of)
+    if algorithm.global_model is not None:
+        scores |= _global_scores(plan, source, algorithm.global_model(state))
+        scores |= _global_test_scores(plan, source, algorithm.global_model(state))
     return scores
+
+
+def score_each(
+    plan: Plan, source: Federation, models: Personal | Params, prefix: str, which: Array | None = None
+) -> dict[str, Array]:
+    """Scores of each client's model, or with ``which [C]`` its team's, by ``{prefix}{split}/{metric}``, ``[C]``."""
+    ranges, largest = _scored(source)
+    by_class = _by_class(plan.task, source.num_clients)
+    options: dict[str, Any] = {"stacked": which is None, "which": which, "largest": largest, "by_class": by_class}
+    found, _ = evaluate(plan.task, models, source.pool, ranges, axis=plan.axis, **options)
+    return by_split(prefix, found)
 
 
 def _global_scores(plan: Plan, source: Federation, params: Params) -> dict[str, Array]:
@@ -52,7 +72,9 @@ def _global_scores(plan: Plan, source: Federation, params: Params) -> dict[str, 
     """
     unseen = source.unseen
     ranges, largest = _scored(source)
-    score = functools.partial(evaluate, plan.task, params, source.pool, stacked=False, largest=largest, axis=plan.axis)
+    by_class = _by_class(plan.task, source.num_clients)
+    options: dict[str, Any] = {"stacked": False, "largest": largest, "axis": plan.axis, "by_class": by_class}
+    score = functools.partial(evaluate, plan.task, params, source.pool, **options)
     if isinstance(unseen, tuple):
         per_client, total = score(ranges, pooled=True)
     else:
@@ -60,26 +82,28 @@ def _global_scores(plan: Plan, source: Federation, params: Params) -> dict[str, 
         apart, _ = score(jax.tree.map(lambda x: x[unseen], ranges))
         per_client = {name: x.at[unseen].set(apart[name]) for name, x in per_client.items()}
     test = {f"pooled/test/{name}": x[SPLITS.index("test")] for name, x in total.items()}
-    return _by_split("global/", per_client) | test
+    return by_split("global/", per_client) | test
 
 
-def _scored(source: Federation, rows: Any = slice(None)) -> tuple[Ranges, int]:
-    """Ranges ``[K, 2]`` of the splits that are scored, and the size of the largest: one program scores them all."""
+def _scored(source: Federation) -> tuple[Ranges, tuple[int, ...]]:
+    """Ranges ``[C, 2]`` of the splits that are scored, and the size of each one's largest client."""
     found = [source.split(split) for split in SPLITS]
-    ranges = jax.tree.map(lambda *x: jnp.stack(x, -1)[rows], *(ranges for ranges, _ in found))
-    return ranges, max(largest for _, largest in found)
+    ranges = jax.tree.map(lambda *x: jnp.stack(x, -1), *(ranges for ranges, _ in found))
+    return ranges, tuple(largest for _, largest in found)
 
 
-def _by_split(prefix: str, scores: dict[str, Array]) -> dict[str, Array]:
-    """Scores ``[K, 2, ...]`` as ``{prefix}{split}/{name}``, ``[K, ...]`` each; those by class of test examples alone.
+def _by_class(task: Task, clients: int) -> bool:
+    """Whether scores by class are given: of more than ``_CLASS_SCORES`` clients and classes they would fill a run."""
+    return clients * task.num_classes <= _CLASS_SCORES
 
-    Of more than ``_CLASS_SCORES`` clients and classes there are none by class: all evaluations of a run are kept.
-    """
+
+def by_split(prefix: str, scores: dict[str, Array]) -> dict[str, Array]:
+    """Scores ``[K, 2, ...]`` as ``{prefix}{split}/{name}``, ``[K, ...]`` each; by class of test examples alone."""
     return {
         f"{prefix}{split}/{name}": x[:, i]
         for i, split in enumerate(SPLITS)
         for name, x in scores.items()
-        if name not in BY_CLASS or (split == "test" and x[:, 0].size <= _CLASS_SCORES)
+        if name not in BY_CLASS or split == "test"
     }
 
 
@@ -90,10 +114,3 @@ def _global_test_scores(plan: Plan, source: Federation, params: Params) -> dict[
         return {}
     as_client, _ = evaluate(plan.task, params, source.pool, source.global_test, stacked=False, largest=largest)
     return {f"pooled/global_test/{name}": x[0] for name, x in as_client.items()}
-
-
-def score_each(plan: Plan, source: Federation, stacked: Params, rows: Any = slice(None)) -> dict[str, Array]:
-    """Scores of one model per client on its own examples, by ``{split}/{metric}``, ``[K]`` each."""
-    ranges, largest = _scored(source, rows)
-    per_client, _ = evaluate(plan.task, stacked, source.pool, ranges, stacked=True, largest=largest, axis=plan.axis)
-    return _by_split("", per_client)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -10,13 +11,14 @@ import jax.numpy as jnp
 
 from fedjax_layers import keys
 from fedjax_layers.ops import weighted_mean
+from fedjax_layers.ops.trace import traced_once
 from fedjax_layers.simulation.build_programs import build_program
 from fedjax_layers.simulation.federation import Federation
-from fedjax_layers.simulation.period_scores import evaluate_all, score_each
+from fedjax_layers.simulation.period_scores import by_split, evaluate_all, observer_of, trained_scores
 from fedjax_layers.simulation.plan import Plan
 from fedjax_layers.simulation.sampling import Sampling, draw_cohort, everyone
 from fedjax_layers.simulation.sharding import constrain_state
-from fedjax_layers.types import Algorithm, Array, Cohort, Key, Models, Params, RoundInfo, Task
+from fedjax_layers.types import Algorithm, Array, Cohort, Key, Models, Observer, Params, RoundInfo, Task
 
 Build = Callable[[Any], Algorithm]
 
@@ -96,30 +98,30 @@ def run_period(
     """
     algorithm = build(inputs.hyper)
 
-    def one(t: Array, state: Any) -> tuple[Any, Cohort, RoundInfo]:
+    def one(t: Array, state: Any) -> tuple[Any, dict[str, Array], dict[str, Array]]:
+        """Round t: the state after it, what is recorded, and the trained models' scores if it is the period's last."""
         draw_key, round_key = round_keys(inputs.key, t)
         cohort = cohort_of(inputs, draw_key, t)
+        if "trained" in plan.moments:
+            due = t == first + count - 1
+            observer = observer_of(plan, inputs.federation.at(t), len(cohort.ids), due)
+            cohort = dataclasses.replace(cohort, observer=observer)
         state, info = algorithm.round(round_key, state, cohort)
-        return state, cohort, info
-
-    def last_of(cohort: Cohort, info: RoundInfo) -> Any:
-        return (cohort.ids, cohort.weight, info.trained) if "trained" in plan.moments else ()
+        return state, _round_row(cohort, info), trained_scores(cohort, info.observed) if info.observed else {}
 
     def body(i: Array, carry: Any) -> Any:
         state, log, _ = carry
-        state, cohort, info = one(first + i, state)
-        log = {name: log[name].at[i].set(value) for name, value in _round_row(cohort, info).items()}
-        return state, log, last_of(cohort, info)
+        state, row, trained = again(first + i, state)
+        return state, {name: log[name].at[i].set(value) for name, value in row.items()}, trained
 
-    _, cohort, info = jax.eval_shape(one, first, state)
-    row = jax.eval_shape(_round_row, cohort, info)
+    again, (_, row, trained) = traced_once(one, first, state)
     empty_log = {name: jnp.zeros((plan.eval_every, *x.shape), x.dtype) for name, x in row.items()}
-    empty_last = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), last_of(cohort, info))
+    nothing = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), trained)
     # The count is traced, so that a shorter last period, or a resumed one, is the same program.
-    state, log, last = jax.lax.fori_loop(0, count, body, (state, empty_log, empty_last))
+    state, log, trained = jax.lax.fori_loop(0, count, body, (state, empty_log, nothing))
     state = constrain_state(state, plan.axis)
     source = inputs.federation.at(first + count - 1)
-    return state, log, evaluate_all(plan, source, algorithm.models(state), last)
+    return state, log, trained | evaluate_all(plan, source, algorithm, state)
 
 
 def _round_row(cohort: Cohort, info: RoundInfo) -> dict[str, Array]:
@@ -138,23 +140,30 @@ def _round_row(cohort: Cohort, info: RoundInfo) -> dict[str, Array]:
 @build_program(static=(1,))
 def finish_period(build: Build, plan: Plan, state: Any, inputs: Inputs, t: Array) -> dict[str, Array]:
     """The last local phase of all clients, and the scores of its models by ``{split}/{metric}``, ``[C]`` each."""
-    return _finish(build, plan, state, inputs, t)[0]
+    source = inputs.federation.at(t - 1)
+    return by_split("", _finish(build, state, inputs, t, observer_of(plan, source, source.num_clients)))
 
 
 @build_program(static=(1,))
 def finish_and_keep(build: Build, plan: Plan, state: Any, inputs: Inputs, t: Array) -> tuple[dict[str, Array], Params]:
     """The same, with the models, leaves ``[C, ...]``."""
-    return _finish(build, plan, state, inputs, t)
-
-
-def _finish(build: Build, plan: Plan, state: Any, inputs: Inputs, t: Array) -> tuple[dict[str, Array], Params]:
     source = inputs.federation.at(t - 1)
+    scoring = observer_of(plan, source, source.num_clients)
+
+    def look(params: Params, ident: Array, data: Any) -> tuple[Any, Params]:
+        return scoring.look(params, ident, data), params
+
+    scores, final = _finish(build, state, inputs, t, Observer(look, scoring.data))
+    return by_split("", scores), final
+
+
+def _finish(build: Build, state: Any, inputs: Inputs, t: Array, observer: Observer) -> Any:
+    """What is observed of the clients' models ``[C, ...]`` after the last local phase."""
     key = jax.random.fold_in(jax.random.fold_in(inputs.key, t), keys.FINISH)
-    cohort = cohort_of(inputs, key, t - 1, everyone(source.num_clients))
+    cohort = cohort_of(inputs, key, t - 1, everyone(inputs.federation.num_clients))
     finish = build(inputs.hyper).finish
     assert finish is not None  # the caller has looked
-    final = finish(key, state, cohort)
-    return score_each(plan, source, final), final
+    return finish(key, state, dataclasses.replace(cohort, observer=observer))
 
 
 @build_program(static=(1,))
@@ -168,10 +177,11 @@ def adapt_period(build: Build, plan: Plan, state: Any, inputs: Inputs, ids: Arra
     """
     source = inputs.federation.at(t - 1)
     rows = jax.tree.map(lambda x: x[ids], source.train)
-    cohort = Cohort(ids, jnp.maximum(rows.count, 1).astype(jnp.float32), rows, source.pool)
+    observer = observer_of(plan, source, len(ids))
+    cohort = Cohort(ids, jnp.maximum(rows.count, 1).astype(jnp.float32), rows, source.pool, observer)
     key = jax.random.fold_in(inputs.key, keys.UNSEEN)
     algorithm = build(inputs.hyper)
     if algorithm.welcome is not None:
         state = algorithm.welcome(state)
     _, info = algorithm.round(key, state, cohort)
-    return score_each(plan, source, info.trained, ids)
+    return by_split("", info.observed)

@@ -52,7 +52,7 @@ def test_rounds_on_quadratics_by_hand(args, steps, x64):
     np.testing.assert_allclose(models.global_model[0]["w"], w, rtol=1e-10)
     np.testing.assert_allclose(state.mixing, weights, rtol=1e-10)
     np.testing.assert_allclose(state.sharing.clients[0]["w"], own, rtol=1e-10)
-    np.testing.assert_allclose(info.trained[0]["w"], trained, rtol=1e-10)
+    np.testing.assert_allclose(info.observed[0]["w"], trained, rtol=1e-10)
     served = [a * v + (1 - a) * w for a, v in zip(weights, own, strict=True)]
     np.testing.assert_allclose(models.personal[0]["w"], served, rtol=1e-10)
     assert int(info.steps) == 2 * steps

@@ -94,7 +94,7 @@ def test_agrees_with_its_oracle_over_rounds_of_all_sizes(keep, x64):
     for t, ids in enumerate(ROUNDS):
         results = oracle.round([(c, float(toy.COUNTS[c]), toy.drawn_batches(trainer, key_of(t), c)) for c in ids])
         for slot, (_, _, trained, loss, *_) in enumerate(results):
-            close(row(infos[t].trained, slot), trained)
+            close(row(infos[t].observed, slot), trained)
             np.testing.assert_allclose(infos[t].loss[slot], loss, rtol=1e-10)
     found = algorithm.models(state)
     close(found.global_model, oracle.server)
@@ -123,7 +123,7 @@ def test_taking_nothing_of_the_parent_is_local_training(x64):
 def test_one_level_is_the_mean_of_all_by_hand(x64):
     """Without groups below the root a client becomes ``(1 - mixing) own + mixing mean``; mu = 0."""
     state, infos, _ = run(rounds=[[4, 0, 1]], levels=0, mixing=0.3)
-    own = np.asarray(infos[0].trained[0]["w"][:3])
+    own = np.asarray(infos[0].observed[0]["w"][:3])
     np.testing.assert_allclose(state.server[0]["w"], own.mean(0), rtol=1e-12)
     np.testing.assert_allclose(np.asarray(state.clients[0]["w"])[[4, 0, 1]], 0.7 * own + 0.3 * own.mean(0), rtol=1e-12)
     assert infos[0].extra["groups"].tolist() == [1]
@@ -182,7 +182,7 @@ def test_the_pull_leads_to_the_parent_of_the_last_round(x64):
     args = {"mu": 1e3, "mixing": 0.5, "trainer": stiff}
     before, _, _ = run(rounds=[range(5)], **args)
     _, infos, _ = run(rounds=[range(5)] * 2, **args)
-    close(infos[1].trained, before.parents, rtol=0.02, atol=0.01)
+    close(infos[1].observed, before.parents, rtol=0.02, atol=0.01)
     gap = jax.tree.map(lambda a, b: np.abs(a - b[None]).max(), before.parents, before.server)
     assert max(jax.tree.leaves(gap)) > 1e-5
 

@@ -34,7 +34,7 @@ def test_rounds_on_quadratics_by_hand(args, steps, x64):
         w = sum(p * (w - LR * A @ (w - m)) for p, m in zip(SHARES, MEANS, strict=True))
     np.testing.assert_allclose(found_w, w, rtol=1e-10)
     np.testing.assert_allclose(found_v, personal, rtol=1e-10)
-    np.testing.assert_array_equal(info.trained[0]["w"], found_v)
+    np.testing.assert_array_equal(info.observed[0]["w"], found_v)
     assert int(info.steps) == 2 * (1 + steps)
     assert info.sent.tolist() == info.received.tolist() == [2], "the personal models stay where they are"
 

@@ -59,7 +59,7 @@ def test_agrees_with_its_oracle(kind, keep, x64):
         key = jax.random.fold_in(jax.random.key(7), t)
         results = oracle.round([(c, float(toy.COUNTS[c]), toy.drawn_batches(trainer, key, c)) for c in ids])
         for slot, (_, trained, loss) in enumerate(results):
-            close(row(info.trained, slot), trained)
+            close(row(info.observed, slot), trained)
             np.testing.assert_allclose(info.loss[slot], loss, rtol=1e-10)
         models = algorithm.models(state)
         assert models.global_model is None
@@ -77,7 +77,7 @@ def test_weight_decay_agrees_with_the_oracle(x64):
         key = jax.random.fold_in(jax.random.key(7), t)
         results = oracle.round([(c, float(toy.COUNTS[c]), toy.drawn_batches(trainer, key, c)) for c in ids])
         for slot, (_, trained, _) in enumerate(results):
-            close(row(info.trained, slot), trained)
+            close(row(info.observed, slot), trained)
 
 
 @pytest.mark.parametrize("link", [optax.add_decayed_weights(0.5), proximal_pull(0.5)], ids=["decay", "pull"])
@@ -91,7 +91,7 @@ def test_what_the_statistics_are_reaches_no_weight(link, x64):
     for factor in (1.0, 30.0):
         norms = {n: start[n] | {k: factor * start[n][k] + factor for k in batch_norm.STATISTICS} for n in NORMS}
         state = algorithm.init(jax.random.key(2), start | norms)
-        trained.append(jax.jit(algorithm.round)(jax.random.key(7), state, toy.make_cohort([0, 2], pool))[1].trained)
+        trained.append(jax.jit(algorithm.round)(jax.random.key(7), state, toy.make_cohort([0, 2], pool))[1].observed)
     for name, leaves in trained[0].items():
         for leaf, x in leaves.items():
             same = bool((x == trained[1][name][leaf]).all())
@@ -240,7 +240,7 @@ def test_a_frozen_layer_keeps_its_statistics(x64):
     """FedBABU freezes its head, here the last two layers, whose server model must stay the start's."""
     seen, trainer, _ = run(lambda t: algorithms.fedbabu(t, head_layers=2), cohorts=ROUNDS[:1])
     start = trainer.task.init(jax.random.key(1))
-    trained = row(seen[0][1].trained, 0)
+    trained = row(seen[0][1].observed, 0)
     chex.assert_trees_all_equal(trained["BatchNorm_1"], start["BatchNorm_1"])
     moved = jax.tree.map(lambda a, b: float(jnp.abs(a - b).max()), trained["BatchNorm_0"], start["BatchNorm_0"])
     assert min(moved.values()) > 1e-3
@@ -249,6 +249,6 @@ def test_a_frozen_layer_keeps_its_statistics(x64):
 def test_a_step_of_size_zero_still_moves_the_statistics(x64):
     seen, trainer, _ = run(algorithms.fedbn, cohorts=ROUNDS[:1], step_scale=lambda t: jnp.float32(0) * t)
     start = trainer.task.init(jax.random.key(1))
-    trained = row(seen[0][1].trained, 0)
+    trained = row(seen[0][1].observed, 0)
     chex.assert_trees_all_equal(trained["Dense_1"], start["Dense_1"])
     assert bool((trained["BatchNorm_1"]["var"] != start["BatchNorm_1"]["var"]).all())

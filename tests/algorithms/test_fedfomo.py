@@ -77,7 +77,7 @@ def test_agrees_with_its_oracle(share, num, published, keep, x64):
         batches = {c: drawn_batches(trainer, key, c, share) for c in ids}
         trained, losses, heard = oracle.round([(c, *draws(key, c), batches[c]) for c in ids])
         for slot, client in enumerate(ids):
-            close(row(info.trained, slot), trained[client])
+            close(row(info.observed, slot), trained[client])
             np.testing.assert_allclose(info.loss[slot], losses[client], rtol=1e-10)
         positive = [sum(w > 0 for w in heard[c].values()) for c in ids]
         np.testing.assert_allclose(info.extra["models_heard"], np.mean(positive) if ids else 0)
@@ -198,7 +198,7 @@ def test_held_back_losses_are_means_over_predictions(x64):
 def test_holding_back_nothing_is_local_training(x64):
     alone, local = run(validation_share=0.0), run("local")
     for a, b in zip(alone[1], local[1], strict=True):
-        jax.tree.map(np.testing.assert_array_equal, a.trained, b.trained)
+        jax.tree.map(np.testing.assert_array_equal, a.observed, b.observed)
     jax.tree.map(np.testing.assert_array_equal, alone[2].models(alone[0]).personal, local[0].clients)
     mixed = run(validation_share=0.2)
     gaps = jax.tree.map(lambda a, b: float(jnp.abs(a - b).max()), mixed[0].clients, local[0].clients)

@@ -50,7 +50,7 @@ def test_agrees_with_its_oracle(args, changes, keep, x64):
         drawn = {c: (toy.drawn_batches(tuner, head_key, c), toy.drawn_batches(trainer, body_key, c)) for c in ids}
         results = oracle.round([(c, float(toy.COUNTS[c]), drawn[c]) for c in ids])
         for slot, (_, _, trained, loss, _) in enumerate(results):
-            close(row(info.trained, slot), trained)
+            close(row(info.observed, slot), trained)
             np.testing.assert_allclose(info.loss[slot], loss, rtol=1e-10)
         assert int(info.steps) == sum(len(batches) for pair in drawn.values() for batches in pair)
         assert info.sent.tolist() == info.received.tolist() == [len(ids), 0, 0]

@@ -104,7 +104,7 @@ def test_clients_can_train_the_chosen_blocks_alone(x64):
     models, infos = run("fedtlu", k=1, choice="last", freeze_clients=True)
     for before, info, ids in zip(models, infos, ROUNDS, strict=False):
         assert info.sent.tolist() == [0, 0, len(ids)]
-        first = jax.tree.map(lambda x: x[0], info.trained)
+        first = jax.tree.map(lambda x: x[0], info.observed)
         assert same_layers(before, first) == [True, True, False]
     _, infos = run("fedtlu", k=1, freeze_clients=True, score_every=2)
     for t, (info, ids) in enumerate(zip(infos, ROUNDS, strict=True)):

@@ -91,7 +91,7 @@ def test_agrees_with_its_oracle(args, keep, x64):
         kinds |= {("network",)} if network else {("cluster", bool(coins[TEAM_OF[c]])) for c in ids}
         cohort = [(c, float(toy.COUNTS[c]), toy.drawn_batches(trainer, key_of(t), c)) for c in ids]
         for slot, (_, _, trained, loss) in enumerate(oracle.round(cohort, network, coins)):
-            close(row(info.trained, slot), trained)
+            close(row(info.observed, slot), trained)
             np.testing.assert_allclose(info.loss[slot], loss, rtol=1e-10)
         models = algorithm.models(state)
         close(models.global_model, oracle.server)

@@ -58,7 +58,7 @@ def test_agrees_with_its_oracle(order, keep, x64):
         state, info = step(key, state, toy.make_cohort(ids, pool, pad_to=3))
         trained, losses = oracle.round([(c, toy.drawn_batches(trainer, key, c)) for c in ids])
         for slot, client in enumerate(ids):
-            close(row(info.trained, slot), trained[client])
+            close(row(info.observed, slot), trained[client])
             np.testing.assert_allclose(info.loss[slot], losses[client], rtol=1e-10)
         np.testing.assert_allclose(info.extra["hyper_gradient"], np.mean(oracle.norms) if ids else 0, rtol=1e-10)
         close(state.net, oracle.net)

@@ -75,7 +75,7 @@ def test_agrees_with_its_oracle(args, oracle_args, x64):
         state, info = step(key, state, toy.make_cohort(ids, pool, pad_to=3))
         trained, losses = oracle.round([(c, 1.0, toy.drawn_batches(trainer, key, c)) for c in ids])
         for slot, client in enumerate(ids):
-            close(row(info.trained, slot), trained[client])
+            close(row(info.observed, slot), trained[client])
             np.testing.assert_allclose(info.loss[slot], losses[client], rtol=1e-10)
         right = list(oracle.served())
         for client in range(toy.CLIENTS):
@@ -101,7 +101,7 @@ def test_rules_agree_with_their_oracle(kind, x64):
         state, info = step(key, state, toy.make_cohort(ids, pool, pad_to=3))
         trained, _ = oracle.round([(c, 1.0, toy.drawn_batches(trainer, key, c)) for c in ids])
         for slot, client in enumerate(ids):
-            close(row(info.trained, slot), trained[client])
+            close(row(info.observed, slot), trained[client])
         right = list(oracle.served())
         for client in toy.seen_after(ROUNDS, t):
             close(row(algorithm.models(state).personal, client), right[client])
@@ -119,7 +119,7 @@ def test_hearing_oneself_alone_is_local_training(x64):
     alone = run("layer_mix", rule="self", self_weight=1.0)
     local = run("local")
     for a, b in zip(alone[1], local[1], strict=True):
-        jax.tree.map(np.testing.assert_array_equal, a.trained, b.trained)
+        jax.tree.map(np.testing.assert_array_equal, a.observed, b.observed)
     jax.tree.map(np.testing.assert_array_equal, alone[2].models(alone[0]).personal, local[0].clients)
 
 

@@ -21,7 +21,7 @@ def after_rounds(rounds, *, epochs=1, **args):
     for t in range(rounds):
         state, info = jax.jit(algorithm.round)(jax.random.key(t), state, two_quadratics.make_cohort())
     models = algorithm.models(state)
-    np.testing.assert_array_equal(info.trained[0]["w"], models.personal[0]["w"])
+    np.testing.assert_array_equal(info.observed[0]["w"], models.personal[0]["w"])
     return np.asarray(models.global_model[0]["w"]), np.asarray(models.personal[0]["w"])
 
 

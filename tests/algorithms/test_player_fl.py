@@ -110,12 +110,12 @@ def test_a_fixed_cut_needs_no_score(x64):
 def test_the_first_phase_is_averaged_at_once_by_default(x64):
     algorithm, states, infos = rounds([EVERYONE], fixed_cut=2)
     weights = toy.COUNTS / toy.COUNTS.sum()
-    mean = jax.tree.map(lambda x: np.tensordot(weights, x, 1), infos[0].trained)
+    mean = jax.tree.map(lambda x: np.tensordot(weights, x, 1), infos[0].observed)
     assert infos[0].sent.tolist() == [toy.CLIENTS, toy.CLIENTS, 0]
     personal = algorithm.models(states[1]).personal
     for c in EVERYONE:
         assert_close(client(personal[:2], c), mean[:2])
-        assert_equal(client(personal[2], c), client(infos[0].trained[2], c))
+        assert_equal(client(personal[2], c), client(infos[0].observed[2], c))
 
 
 def test_the_first_averaging_may_wait_for_the_second_round(x64):
@@ -124,15 +124,15 @@ def test_the_first_averaging_may_wait_for_the_second_round(x64):
     alone, pool = local.init(jax.random.key(2), states[0].sharing.server), toy.make_pool()
     for t in range(2):  # two rounds of local training
         alone, info = jax.jit(local.round)(KEYS[t], alone, toy.make_cohort(EVERYONE, pool))
-        assert_close(infos[t].trained, info.trained)
+        assert_close(infos[t].observed, info.observed)
     assert_equal(states[1].sharing.server, states[0].sharing.server)
-    assert_equal(algorithm.models(states[1]).personal, infos[0].trained)
+    assert_equal(algorithm.models(states[1]).personal, infos[0].observed)
     assert [i.sent.tolist() for i in infos] == [[0, 0, 0], [5, 5, 0], [5, 5, 0]]
     assert int(infos[0].sent_scalars) == toy.CLIENTS * L
     weights = toy.COUNTS / toy.COUNTS.sum()
-    mean = jax.tree.map(lambda x: np.tensordot(weights, x, 1), infos[1].trained)
+    mean = jax.tree.map(lambda x: np.tensordot(weights, x, 1), infos[1].observed)
     assert_close(states[2].sharing.server[:2], mean[:2])
-    assert_close(client(algorithm.models(states[2]).personal, 3), [*mean[:2], client(infos[1].trained[2], 3)])
+    assert_close(client(algorithm.models(states[2]).personal, 3), [*mean[:2], client(infos[1].observed[2], 3)])
 
 
 def first_cut(key, **args):

@@ -120,7 +120,7 @@ def agree(name, keep, make_oracle, oracle_args, args):
         state, info = step(key, state, toy.make_cohort(ids, pool, pad_to=3))
         results = oracle.round(cohort_for_oracle(trainer, key, ids, getattr(oracle, "roles", 1)))
         for slot, (_, _, trained, loss, *_) in enumerate(results):
-            close(jax.tree.map(lambda x, slot=slot: x[slot], info.trained), trained)
+            close(jax.tree.map(lambda x, slot=slot: x[slot], info.observed), trained)
             np.testing.assert_allclose(info.loss[slot], loss, rtol=1e-10)
         models = algorithm.models(state)
         if models.global_model is not None:

@@ -1,0 +1,182 @@
+"""One pass over the clients of a round: each is visited, trained, looked at, added to sums and let go."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from fedjax_layers.batches import batch_order
+from fedjax_layers.local_training.step_gradient import LocalOptions
+from fedjax_layers.local_training.train import LocalResult, train_client
+from fedjax_layers.local_training.trainer import Trainer
+from fedjax_layers.ops import ClientAxis, Visit, map_clients, visit_clients
+from fedjax_layers.types import Array, Cohort, Key, Observer, Params, Pool
+
+
+class Client(NamedTuple):
+    """One slot of a cohort, as its visit sees it.
+
+    Attributes:
+      ident: ``[]`` int32, its row of the store.
+      weight: ``[]``, its aggregation weight; 0 for padding.
+      share: ``[]``, its part of the cohort's weights, which add up to 1, or to 0 where nobody is there.
+      present: ``[]`` bool.
+      start: ``[]`` int32, first row of its training examples in the pool.
+      count: ``[]`` int32, how many there are; 0 for padding.
+      pool: all examples.
+      slot: what the caller has for each slot, a row of it.
+    """
+
+    ident: Array
+    weight: Array
+    share: Array
+    present: Array
+    start: Array
+    count: Array
+    pool: Pool
+    slot: Any
+
+
+class ClientVisit(NamedTuple):
+    """What a visit leaves behind.
+
+    Attributes:
+      trained: the model that the cohort's observer looks at; nothing else of it is kept.
+      loss: ``[]``, mean training loss.
+      sums: tree of :class:`fedjax_layers.ops.Term`.
+      row: the client's row of the store from now on.
+      out: kept of every slot; small.
+    """
+
+    trained: Params
+    loss: Array
+    sums: Any = ()
+    row: Any = ()
+    out: Any = ()
+
+
+class Passed(NamedTuple):
+    """What a pass leaves: of each slot ``[K, ...]`` its loss, outputs and observations; sums; the store ``[C, ...]``."""
+
+    loss: Array
+    out: Any
+    observed: Any
+    sums: Any
+    store: Any
+
+
+def one_pass(
+    axis: ClientAxis,
+    cohort: Cohort,
+    visit: Callable[[Client, Any], ClientVisit],
+    *,
+    store: Any = (),
+    slots: Any = (),
+) -> Passed:
+    """Visit every slot of a cohort, a chunk of clients at a time.
+
+    Args:
+      axis: width and devices.
+      cohort: who, with which examples. What slots of weight 0 compute is for nobody.
+      visit: ``(client, own) -> ClientVisit``, pure; ``own`` is the client's row of the store. It may close over arrays
+        that are the same for all clients.
+      store: leaves ``[C, ...]``, renewed in place.
+      slots: leaves ``[K, ...]``, handed to the visits as ``client.slot``.
+
+    Returns:
+      What is left: memory follows the width of the axis, and what the visits ask to keep.
+    """
+    present = cohort.weight > 0
+    weight = cohort.weight.astype(float)
+    total = weight.sum()
+    share = weight / jnp.where(total > 0, total, 1)
+    count = jnp.where(present, cohort.train.count, 0)
+
+    def one(own: Any, row: Any, pool: Pool, observer: Observer | None) -> Visit:
+        client = Client(*row[:-1], pool, row[-1])
+        found = visit(client, own)
+        observed = observe(observer, found.trained, client.ident)
+        return Visit((found.loss, found.out, observed), found.sums, found.row)
+
+    rows = (cohort.ids, cohort.weight, share, present, cohort.train.start, count, slots)
+    loss_out_observed, sums, store = visit_clients(
+        one,
+        rows,
+        store=store,
+        places=None if cohort.everyone else cohort.ids,
+        present=present,
+        shared=(cohort.pool, cohort.observer),
+        axis=axis,
+    )
+    return Passed(*loss_out_observed, sums, store)
+
+
+def observe(observer: Observer | None, params: Params, ident: Array) -> Any:
+    """What an observer finds of one client's model; ``()`` without one."""
+    if observer is None:
+        return ()
+    look = lambda: observer.look(params, ident, observer.data)  # noqa: E731
+    if observer.due is True:
+        return look()
+    shapes = jax.eval_shape(look)
+    return jax.lax.cond(observer.due, look, lambda: jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes))
+
+
+def observe_store(axis: ClientAxis, cohort: Cohort, store: Params) -> Any:
+    """What the cohort's observer finds of the slots' models where they are rows of a store ``[C, ...]``."""
+    if cohort.observer is None:
+        return ()
+
+    if cohort.everyone or axis.mesh is not None:
+        rows = store if cohort.everyone else jax.tree.map(lambda x: x[cohort.ids], store)
+        look = lambda ident, row, observer: observe(observer, row, ident)  # noqa: E731
+        return map_clients(look, cohort.ids, rows, shared=(cohort.observer,), axis=axis)
+
+    def one(ident: Array, store: Params, observer: Observer) -> Any:
+        return observe(observer, jax.tree.map(lambda x: x[ident], store), ident)
+
+    return map_clients(one, cohort.ids, shared=(store, cohort.observer), axis=axis)
+
+
+def draw_order(trainer: Trainer, key: Key, client: Client) -> Array:
+    """The order ``[orders, M]`` in which :func:`train` would see a client's examples, to walk through in parts."""
+    return batch_order(jax.random.split(jax.random.fold_in(key, client.ident))[0], client.count, trainer)
+
+
+def train(
+    trainer: Trainer,
+    key: Key,
+    client: Client,
+    params: Params,
+    *,
+    opt_state: Any = (),
+    anchor: Params | None = None,
+    options: LocalOptions = LocalOptions(),
+    walk: tuple[Array, Array] | None = None,
+) -> LocalResult:
+    """Local training of one client within its visit.
+
+    Args:
+      trainer: how.
+      key: the round's, or one of its streams, into which the client's id is folded: no result depends on slots.
+      client: who.
+      params: where it begins.
+      opt_state: its kept optimiser state, or ``()``.
+      anchor: what a proximal term pulls to; ``None`` is where it begins.
+      options: what the algorithm changes.
+      walk: as in :func:`fedjax_layers.local_training.train_client`.
+
+    Returns:
+      What it sends, of which a bad client's model is the poisoned one.
+    """
+    client_key = jax.random.fold_in(key, client.ident)
+    data = (client.start, client.count, client.pool)
+    steps = trainer.num_steps(client.count, client.ident) if trainer.own_work else None
+    anchor = params if anchor is None else anchor
+    result = train_client(trainer, client_key, params, opt_state, anchor, data, options, walk, steps)
+    if trainer.attack is None:
+        return result
+    return result._replace(params=trainer.attack(client_key, client.ident, params, result.params))
