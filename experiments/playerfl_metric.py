@@ -23,8 +23,8 @@ import numpy as np
 from experiments.harness import Rows, arguments
 from experiments.playerfl_protocols import PROTOCOLS
 from fedjax_layers.algorithms import CutRule
-from fedjax_layers.algorithms.sensitivity_cut import agree_on_cut, score_clients
-from fedjax_layers.local_training import LocalOptions, train_cohort
+from fedjax_layers.algorithms.sensitivity_cut import agree_on_cut, score_client
+from fedjax_layers.local_training import ClientVisit, LocalOptions, one_pass, train
 from fedjax_layers.ops import transition_point
 from fedjax_layers.simulation.config import RunConfig
 from fedjax_layers.simulation.controls import permuted_labels
@@ -87,10 +87,13 @@ def _measure(experiment: Experiment, kind: str) -> dict[str, Any]:
 
     @jax.jit
     def scores(key: jax.Array, params: Any, cohort: Any, scale: jax.Array) -> dict[str, Any]:
-        result = train_cohort(
-            trainer, key, cohort, server=params, options=LocalOptions(scale=scale, with_gradient=True)
-        )
-        return {g: score_clients(trainer, key, cohort, result, CutRule(gradient=g)) for g in ("batch", "epoch")}
+        def visit(client: Any, _: Any) -> ClientVisit:
+            options = LocalOptions(scale=scale, with_gradient=True)
+            result = train(trainer, key, client, params, options=options)
+            scores = {g: score_client(trainer, key, client, result, CutRule(gradient=g)) for g in ("batch", "epoch")}
+            return ClientVisit(result.params, result.loss, out=scores)
+
+        return one_pass(trainer.axis, cohort, visit).out
 
     found = scores(key, start_params(trainer.task, inputs.key), cohort, scale)
     layers = trainer.task.layers

@@ -60,6 +60,7 @@ def train_cohort(
         raise ValueError("server, own: expected at least one of them, found neither")
     if server is not None and own is not None and shared is None:
         raise ValueError("shared: expected a mask [L] beside server and own, found None")
+    mask = jnp.ones(trainer.task.layers.num_layers, bool) if shared is None else shared
     slots = cohort.ids.shape[0]
     chex.assert_tree_shape_prefix((cohort.weight, cohort.train, origin, own, opt_state, anchor), (slots,))
 
@@ -69,11 +70,12 @@ def train_cohort(
         if common is None or own is None:
             params = own if common is None else common
         else:
-            params = select(shared, trainer.task.layers, common, own)  # type: ignore[arg-type]  # checked above
+            params = select(mask, trainer.task.layers, common, own)
         result = train(trainer, key, client, params, opt_state=opt_state, anchor=anchor, options=options, walk=going_on)
         return ClientVisit(result.params, result.loss, out=result)
 
     going_on = None if walk is None else (walk[0], jnp.broadcast_to(walk[1], (slots,)))
     rows = (origin, own, opt_state, anchor, going_on)
     passed = one_pass(trainer.axis, cohort, visit, slots=rows)
-    return passed.out._replace(observed=passed.observed)  # type: ignore[no-any-return]
+    result: LocalResult = passed.out
+    return result._replace(observed=passed.observed)

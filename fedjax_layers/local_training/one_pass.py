@@ -35,7 +35,7 @@ class Client(NamedTuple):
     share: Array
     present: Array
     start: Array
-    count: Array
+    count: Array  # type: ignore[assignment]  # hides tuple.count, which nobody needs here
     pool: Pool
     slot: Any
 
@@ -59,7 +59,7 @@ class ClientVisit(NamedTuple):
 
 
 class Passed(NamedTuple):
-    """What a pass leaves: of each slot ``[K, ...]`` its loss, outputs and observations; sums; the store ``[C, ...]``."""
+    """What a pass leaves: of each slot ``[K, ...]`` loss, outputs and observations; sums; the store ``[C, ...]``."""
 
     loss: Array
     out: Any
@@ -96,13 +96,14 @@ def one_pass(
     count = jnp.where(present, cohort.train.count, 0)
 
     def one(own: Any, row: Any, pool: Pool, observer: Observer | None) -> Visit:
-        client = Client(*row[:-1], pool, row[-1])
+        ident, weight, share, there, start, count, slot = row
+        client = Client(ident, weight, share, there, start, count, pool, slot)
         found = visit(client, own)
         observed = observe(observer, found.trained, client.ident)
         return Visit((found.loss, found.out, observed), found.sums, found.row)
 
     rows = (cohort.ids, cohort.weight, share, present, cohort.train.start, count, slots)
-    loss_out_observed, sums, store = visit_clients(
+    (loss, out, observed), sums, store = visit_clients(
         one,
         rows,
         store=store,
@@ -111,7 +112,7 @@ def one_pass(
         shared=(cohort.pool, cohort.observer),
         axis=axis,
     )
-    return Passed(*loss_out_observed, sums, store)
+    return Passed(loss, out, observed, sums, store)
 
 
 def observe(observer: Observer | None, params: Params, ident: Array) -> Any:

@@ -67,7 +67,7 @@ def layer_mask(mask: Array | np.ndarray, layers: LayerMap, name: str = "mask") -
         raise ValueError(
             f"{name}: expected shape [L] or [K, L] with L = {layers.num_layers} layers, found {mask.shape}"
         )
-    return mask
+    return mask  # type: ignore[return-value]  # a mask of NumPy, known to be static, does all that one of JAX does
 
 
 def client_count(stacked: Any, name: str) -> int:

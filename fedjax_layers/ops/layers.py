@@ -101,7 +101,7 @@ def regroup(layers: LayerMap, by: Literal["tensor", "layer", "block", "model"]) 
     )
 
 
-def select(mask: Array, layers: LayerMap, on: Params, off: Params) -> Params:
+def select(mask: Array | np.ndarray, layers: LayerMap, on: Params, off: Params) -> Params:
     """Take the layers where ``mask`` is true from ``on``, the others from ``off``.
 
     Args:

@@ -74,7 +74,10 @@ def _global_scores(plan: Plan, source: Federation, params: Params) -> dict[str, 
     ranges, largest = _scored(source)
     by_class = _by_class(plan.task, source.num_clients)
     options: dict[str, Any] = {"stacked": False, "largest": largest, "axis": plan.axis, "by_class": by_class}
-    score = functools.partial(evaluate, plan.task, params, source.pool, **options)
+
+    def score(ranges: Ranges, pooled: bool = False) -> tuple[dict[str, Array], dict[str, Array]]:
+        return evaluate(plan.task, params, source.pool, ranges, pooled=pooled, **options)
+
     if isinstance(unseen, tuple):
         per_client, total = score(ranges, pooled=True)
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import time
 from collections.abc import Mapping
@@ -12,8 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fedjax_layers.local_training import Trainer, train_cohort
-from fedjax_layers.ops import ClientAxis
+from fedjax_layers.local_training import Client, ClientVisit, Trainer, one_pass, train
+from fedjax_layers.ops import ClientAxis, Term
 from fedjax_layers.simulation.announce import Say, say_nothing
 from fedjax_layers.types import Cohort, Key, Params
 
@@ -163,6 +164,16 @@ class _Timing(NamedTuple):
     working: int
 
 
+def _train_some(trainer: Trainer, key: Key, params: Params, cohort: Cohort) -> Params:
+    """Local training as a round has it: of each model a sum is left."""
+
+    def visit(client: Client, _: Any) -> ClientVisit:
+        result = train(trainer, key, client, params)
+        return ClientVisit(result.params, result.loss, Term(result.params, client.share))
+
+    return one_pass(trainer.axis, cohort, visit).sums
+
+
 def _time_step(trainer: Trainer, axis: ClientAxis, key: Key, params: Params, cohort: Cohort) -> _Timing:
     """Time several chunks on each device, or a single one where that is slow already."""
     width = axis.width or 1
@@ -180,7 +191,7 @@ def _time_step(trainer: Trainer, axis: ClientAxis, key: Key, params: Params, coh
     changes: dict[str, Any] = {"epochs": None, "steps": _PROBE_STEPS, "keep_optimizer": False, "uniform": False}
     short = dataclasses.replace(trainer, axis=axis, **changes)
     begun = time.perf_counter()
-    run = jax.jit(lambda k, p, c: train_cohort(short, k, c, server=p).params).lower(key, params, few).compile()
+    run = jax.jit(functools.partial(_train_some, short)).lower(key, params, few).compile()
     compiling = time.perf_counter() - begun
     working = int(getattr(run.memory_analysis(), "temp_size_in_bytes", 0))
 

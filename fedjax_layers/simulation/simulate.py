@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -32,20 +34,28 @@ def _always(_: int) -> bool:
     return True
 
 
-class Result(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Result:
     """What a run returns.
 
     Attributes:
       state: the algorithm's, after the last round.
-      models: those of that state.
       history: of all rounds and evaluations.
       seed: that the run was made with.
+      build: as it was handed over, and ``hyper`` with it.
+      hyper: see ``build``.
     """
 
     state: Any
-    models: Models
     history: History
-    seed: int = 0
+    seed: int
+    build: Build = dataclasses.field(repr=False)
+    hyper: Any = dataclasses.field(default=None, repr=False)
+
+    @functools.cached_property
+    def models(self) -> Models:
+        """Those of the state, the clients' stacked ``[C, ...]``: put together when they are first asked for."""
+        return models_of(self.build, self.hyper, self.state)
 
 
 def simulate(
@@ -128,7 +138,7 @@ def simulate(
             break
     finish_run(build, plan, inputs, state, history)
     history.flush()
-    return Result(state, models_of(build, inputs.hyper, state), history, seed)
+    return Result(state, history, seed, build, inputs.hyper)
 
 
 def _check_going(

@@ -115,9 +115,14 @@ def test_rounds_trace_once_whatever_the_members_and_numbers(name, x64):
         args = {TRACED[name]: value} if name in TRACED else {}
         return make(name, trainer, **args).round(key, state, cohort)
 
-    algorithm = make(name, toy.make_trainer(task))
-    state = algorithm.init(jax.random.key(2), task.init(jax.random.key(1)))
     values = VALUES[TRACED[name]] if name in TRACED else (0.0,)
+
+    @jax.jit  # what is kept for clients may depend on whether the number is known beforehand
+    def first(value):
+        args = {TRACED[name]: value} if name in TRACED else {}
+        return make(name, toy.make_trainer(task), **args).init(jax.random.key(2), task.init(jax.random.key(1)))
+
+    state = first(jnp.asarray(values[0]))
     for t, ids in enumerate(ROUNDS):
         cohort = toy.make_cohort(ids, pool, pad_to=3)
         rate, value = jnp.asarray(0.1 * (t + 1)), jnp.asarray(values[t % len(values)])
