@@ -89,11 +89,11 @@ def _measure(experiment: Experiment, kind: str) -> dict[str, Any]:
     def scores(key: jax.Array, params: Any, cohort: Any, scale: jax.Array) -> dict[str, Any]:
         def visit(client: Any, _: Any) -> ClientVisit:
             options = LocalOptions(scale=scale, with_gradient=True)
-            result = train(trainer, key, client, params, options=options)
+            result = train(trainer, key, client, client.shared, options=options)
             scores = {g: score_client(trainer, key, client, result, CutRule(gradient=g)) for g in ("batch", "epoch")}
             return ClientVisit(result.params, result.loss, out=scores)
 
-        return one_pass(trainer.axis, cohort, visit).out
+        return one_pass(trainer.axis, cohort, visit, shared=params).out
 
     found = scores(key, start_params(trainer.task, inputs.key), cohort, scale)
     layers = trainer.task.layers

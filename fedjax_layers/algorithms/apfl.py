@@ -114,7 +114,7 @@ def apfl(
         options = LocalOptions(scale=scale, step_gradient=mixed_gradient(trainer.task, rate if adaptive else None))
 
         def visit(client: Client, own: Own) -> ClientVisit:
-            start = Pair(old.server, own.model, own.extra)
+            start = Pair(client.shared, own.model, own.extra)
             result = train(both, key, client, start, opt_state=own.opt_state, options=options)
             share, _ = result.memory
             mixed = mix(share, result.params.v, result.params.w)

@@ -91,7 +91,7 @@ def ditto(
         tethered = plain._replace(step_gradient=tethered_gradient(trainer.task, old.server, lam))
 
         def visit(client: Client, kept: Own) -> ClientVisit:
-            common = train(trainer, key, client, old.server, opt_state=kept.opt_state, options=plain)
+            common = train(trainer, key, client, client.shared, opt_state=kept.opt_state, options=plain)
             local = train(own, key, client, kept.model, opt_state=kept.extra, options=tethered)
             row = Own(local.params, common.opt_state, local.opt_state)
             return ClientVisit(local.params, local.loss, Term(common.params, client.share), row)

@@ -95,7 +95,7 @@ def fedrep(
         head_only, body_only = LocalOptions(jnp.asarray(~body), scale), LocalOptions(jnp.asarray(body), scale)
 
         def visit(client: Client, own: Own) -> ClientVisit:
-            params = start_from(layers, old.server, own.model, body)
+            params = start_from(layers, client.shared, own.model, body)
             tuned = train(tuner, head_key, client, params, opt_state=own.extra, options=head_only)
             result = train(trainer, key, client, tuned.params, opt_state=own.opt_state, options=body_only)
             row = Own(kept_part(result.params, own.model), result.opt_state, tuned.opt_state)

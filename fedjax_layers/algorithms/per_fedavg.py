@@ -81,7 +81,7 @@ def per_fedavg(
         options = LocalOptions(scale=trainer.scale_of(state.round), step_gradient=meta)
 
         def visit(client: Client, own: Own) -> ClientVisit:
-            result = train(trainer, key, client, state.server, opt_state=own.opt_state, options=options)
+            result = train(trainer, key, client, client.shared, opt_state=own.opt_state, options=options)
             return ClientVisit(
                 result.params, result.loss, Term(result.params, client.share), Own(None, result.opt_state)
             )

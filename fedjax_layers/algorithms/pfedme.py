@@ -77,7 +77,7 @@ def pfedme(
         options = LocalOptions(scale=trainer.scale_of(state.round), step_gradient=envelope)
 
         def visit(client: Client, own: Own) -> ClientVisit:
-            result = train(trainer, key, client, state.server, opt_state=own.opt_state, options=options)
+            result = train(trainer, key, client, client.shared, opt_state=own.opt_state, options=options)
             personal = result.params if published_local_model else result.memory
             return ClientVisit(
                 personal, result.loss, Term(result.params, client.share), Own(personal, result.opt_state)

@@ -136,10 +136,10 @@ def cut_controls(
         options = LocalOptions(scale=scale, with_gradient=with_gradient)
 
         def visit(client: Client, _: Any) -> ClientVisit:
-            result = train(trainer, key, client, params, options=options)
+            result = train(trainer, key, client, client.shared, options=options)
             return ClientVisit(result.params, result.loss, out=score_client(trainer, key, client, result, rule))
 
-        return agree_on_cut(one_pass(trainer.axis, cohort, visit).out, cohort.weight, rule)[0]
+        return agree_on_cut(one_pass(trainer.axis, cohort, visit, shared=params).out, cohort.weight, rule)[0]
 
     trainer = dataclasses.replace(trainer, keep_optimizer=False)
     permuted = dataclasses.replace(cohort, pool=cohort.pool._replace(labels=permuted_labels))

@@ -121,10 +121,10 @@ def sharing_pass(
       trainer: holds the axis.
       state: before the round.
       cohort: who takes part.
-      visit: ``(client, own) -> ClientVisit`` whose ``row`` is an :class:`Own`.
+      visit: ``(client, own) -> ClientVisit`` whose ``row`` is an :class:`Own`; ``client.shared`` is the server's model.
       extra: what the algorithm keeps for each client besides, leaves ``[C, ...]``.
     """
-    passed = one_pass(trainer.axis, cohort, visit, store=Own(state.clients, state.client_opt, extra))
+    passed = one_pass(trainer.axis, cohort, visit, store=Own(state.clients, state.client_opt, extra), shared=state.server)
     some = cohort.weight.sum() > 0
     server = jax.tree.map(lambda s, x: None if s is None else x, passed.sums, state.server, is_leaf=_missing)
     return Phase(settle(passed.sums, some, server), passed)
@@ -157,7 +157,7 @@ def local_phase(
     options = LocalOptions(trainable, trainer.scale_of(state.round), with_gradient)
 
     def visit(client: Client, own: Own) -> ClientVisit:
-        params = start_from(layers, state.server, own.model, shared)
+        params = start_from(layers, client.shared, own.model, shared)
         result = train(trainer, key, client, params, opt_state=own.opt_state, options=options)
         summed = result.params if not isinstance(shared, np.ndarray) else part(result.params, layers, shared)
         row = Own(kept_part(result.params, own.model), result.opt_state)
@@ -252,10 +252,10 @@ def last_phase(
     """
 
     def visit(client: Client, opt_state: Any) -> ClientVisit:
-        result = train(trainer, key, client, params, opt_state=opt_state, options=options)
+        result = train(trainer, key, client, client.shared, opt_state=opt_state, options=options)
         return ClientVisit(result.params, result.loss, row=opt_state)
 
-    return one_pass(trainer.axis, cohort, visit, store=opt_states).observed
+    return one_pass(trainer.axis, cohort, visit, store=opt_states, shared=params).observed
 
 
 def _missing(x: Any) -> bool:

@@ -142,7 +142,7 @@ def tiered_round(
 
         def visit(client: Client, own: Any) -> ClientVisit:
             place, share = client.slot
-            begin = jax.tree.map(lambda x: x[place], carry.teams)
+            begin = jax.tree.map(lambda x: x[place], client.shared)
             walk = None
             if trainer.goes_by_steps:  # a device walks on through one shuffle of its examples
                 walk = (draw_order(trainer, key, client), k * trainer.num_steps(client.count, client.ident))
@@ -151,7 +151,7 @@ def tiered_round(
             return ClientVisit(result.params, result.loss, term, (result.params, result.opt_state))
 
         here = dataclasses.replace(cohort, weight=jnp.where(active, cohort.weight, 0), observer=None)
-        passed = one_pass(trainer.axis, here, visit, store=carry.store, slots=(origin, share))
+        passed = one_pass(trainer.axis, here, visit, store=carry.store, slots=(origin, share), shared=carry.teams)
         mean = settle(passed.sums, size > 0, carry.teams)
         stepped = jax.vmap(lambda w, m: team(w, state.server, m))(carry.teams, mean)
         loss = carry.loss + jnp.where(active, passed.loss, 0)

@@ -66,7 +66,7 @@ def train_cohort(
 
     def visit(client: Client, _: Any) -> ClientVisit:
         origin, own, opt_state, anchor, going_on = client.slot
-        common = server if origin is None else jax.tree.map(lambda x: x[origin], server)
+        common = client.shared if origin is None else jax.tree.map(lambda x: x[origin], client.shared)
         if common is None or own is None:
             params = own if common is None else common
         else:
@@ -76,6 +76,6 @@ def train_cohort(
 
     going_on = None if walk is None else (walk[0], jnp.broadcast_to(walk[1], (slots,)))
     rows = (origin, own, opt_state, anchor, going_on)
-    passed = one_pass(trainer.axis, cohort, visit, slots=rows)
+    passed = one_pass(trainer.axis, cohort, visit, slots=rows, shared=server)
     result: LocalResult = passed.out
     return result._replace(observed=passed.observed)

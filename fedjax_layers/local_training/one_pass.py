@@ -28,6 +28,7 @@ class Client(NamedTuple):
       count: ``[]`` int32, how many there are; 0 for padding.
       pool: all examples.
       slot: what the caller has for each slot, a row of it.
+      shared: what the caller hands to all visits alike.
     """
 
     ident: Array
@@ -38,6 +39,7 @@ class Client(NamedTuple):
     count: Array  # type: ignore[assignment]  # hides tuple.count, which nobody needs here
     pool: Pool
     slot: Any
+    shared: Any
 
 
 class ClientVisit(NamedTuple):
@@ -75,16 +77,19 @@ def one_pass(
     *,
     store: Any = (),
     slots: Any = (),
+    shared: Any = (),
 ) -> Passed:
     """Visit every slot of a cohort, a chunk of clients at a time.
 
     Args:
       axis: width and devices.
       cohort: who, with which examples. What slots of weight 0 compute is for nobody.
-      visit: ``(client, own) -> ClientVisit``, pure; ``own`` is the client's row of the store. It may close over arrays
-        that are the same for all clients.
+      visit: ``(client, own) -> ClientVisit``, pure; ``own`` is the client's row of the store. It may close over numbers,
+        masks and keys that are the same for all clients; a model to train from is handed over as ``shared``, since one of
+        the outside would be of another mesh where there are several devices.
       store: leaves ``[C, ...]``, renewed in place.
       slots: leaves ``[K, ...]``, handed to the visits as ``client.slot``.
+      shared: handed to all visits as ``client.shared``.
 
     Returns:
       What is left: memory follows the width of the axis, and what the visits ask to keep.
@@ -95,9 +100,9 @@ def one_pass(
     share = weight / jnp.where(total > 0, total, 1)
     count = jnp.where(present, cohort.train.count, 0)
 
-    def one(own: Any, row: Any, pool: Pool, observer: Observer | None) -> Visit:
+    def one(own: Any, row: Any, pool: Pool, observer: Observer | None, shared: Any) -> Visit:
         ident, weight, share, there, start, count, slot = row
-        client = Client(ident, weight, share, there, start, count, pool, slot)
+        client = Client(ident, weight, share, there, start, count, pool, slot, shared)
         found = visit(client, own)
         observed = observe(observer, found.trained, client.ident)
         return Visit((found.loss, found.out, observed), found.sums, found.row)
@@ -109,7 +114,7 @@ def one_pass(
         store=store,
         places=None if cohort.everyone else cohort.ids,
         present=present,
-        shared=(cohort.pool, cohort.observer),
+        shared=(cohort.pool, cohort.observer, shared),
         axis=axis,
     )
     return Passed(loss, out, observed, sums, store)

@@ -168,10 +168,10 @@ def _train_some(trainer: Trainer, key: Key, params: Params, cohort: Cohort) -> P
     """Local training as a round has it: of each model a sum is left."""
 
     def visit(client: Client, _: Any) -> ClientVisit:
-        result = train(trainer, key, client, params)
+        result = train(trainer, key, client, client.shared)
         return ClientVisit(result.params, result.loss, Term(result.params, client.share))
 
-    return one_pass(trainer.axis, cohort, visit).sums
+    return one_pass(trainer.axis, cohort, visit, shared=params).sums
 
 
 def _time_step(trainer: Trainer, axis: ClientAxis, key: Key, params: Params, cohort: Cohort) -> _Timing:
