@@ -121,10 +121,13 @@ def sharing_pass(
       trainer: holds the axis.
       state: before the round.
       cohort: who takes part.
-      visit: ``(client, own) -> ClientVisit`` whose ``row`` is an :class:`Own`; ``client.shared`` is the server's model.
+      visit: ``(client, own) -> ClientVisit`` whose ``row`` is an :class:`Own`; ``client.shared`` is the server's
+        model.
       extra: what the algorithm keeps for each client besides, leaves ``[C, ...]``.
     """
-    passed = one_pass(trainer.axis, cohort, visit, store=Own(state.clients, state.client_opt, extra), shared=state.server)
+    passed = one_pass(
+        trainer.axis, cohort, visit, store=Own(state.clients, state.client_opt, extra), shared=state.server
+    )
     some = cohort.weight.sum() > 0
     server = jax.tree.map(lambda s, x: None if s is None else x, passed.sums, state.server, is_leaf=_missing)
     return Phase(settle(passed.sums, some, server), passed)

@@ -84,9 +84,9 @@ def one_pass(
     Args:
       axis: width and devices.
       cohort: who, with which examples. What slots of weight 0 compute is for nobody.
-      visit: ``(client, own) -> ClientVisit``, pure; ``own`` is the client's row of the store. It may close over numbers,
-        masks and keys that are the same for all clients; a model to train from is handed over as ``shared``, since one of
-        the outside would be of another mesh where there are several devices.
+      visit: ``(client, own) -> ClientVisit``, pure; ``own`` is the client's row of the store. It may close over
+        numbers, masks and keys that are the same for all clients; a model to train from is handed over as ``shared``,
+        since one from outside would be of another mesh where there are several devices.
       store: leaves ``[C, ...]``, renewed in place.
       slots: leaves ``[K, ...]``, handed to the visits as ``client.slot``.
       shared: handed to all visits as ``client.shared``.
