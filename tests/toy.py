@@ -10,7 +10,7 @@ import optax
 
 from fedjax_layers import keys, ops
 from fedjax_layers.batches import batch_order, batch_rows
-from fedjax_layers.local_training import Trainer
+from fedjax_layers.local_training import Client, Trainer
 from fedjax_layers.simulation.federation import Federation
 from fedjax_layers.types import Cohort, Observer, Pool, Ranges, Task
 
@@ -90,6 +90,24 @@ def trained_model(params, ident, data):
     """What an observer looks at who wants to see all trained models."""
     del ident, data
     return params
+
+
+def visit_of(cohort, slot, shared=()):
+    """One slot of a cohort, as its visit sees it."""
+    start, count = (x[slot] for x in cohort.train)
+    present = cohort.weight[slot] > 0
+    share = cohort.weight[slot] / cohort.weight.sum()
+    return Client(
+        cohort.ids[slot],
+        cohort.weight[slot],
+        share,
+        present,
+        start,
+        jnp.where(present, count, 0),
+        cohort.pool,
+        (),
+        shared,
+    )
 
 
 def seen_after(rounds, t):

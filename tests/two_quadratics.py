@@ -10,7 +10,8 @@ import optax
 
 from fedjax_layers import ops
 from fedjax_layers.local_training import Trainer
-from fedjax_layers.types import Cohort, Pool, Ranges, Task
+from fedjax_layers.types import Cohort, Observer, Pool, Ranges, Task
+from tests import toy
 
 A = np.array([[2.0, 0.3, -0.4], [0.3, 1.0, 0.2], [-0.4, 0.2, 0.5]])
 EYE = np.eye(3)
@@ -52,4 +53,4 @@ def make_cohort():
     starts = np.concatenate([[0], np.cumsum(COUNTS)[:-1]])
     train = Ranges(jnp.asarray(starts, jnp.int32), jnp.asarray(COUNTS, jnp.int32))
     pool = Pool(jnp.asarray(EXAMPLES), jnp.zeros(len(EXAMPLES), jnp.int32))
-    return Cohort(jnp.arange(2), jnp.asarray(COUNTS, jnp.float32), train, pool)
+    return Cohort(jnp.arange(2), jnp.asarray(COUNTS, jnp.float32), train, pool, Observer(toy.trained_model))

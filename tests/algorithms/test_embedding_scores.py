@@ -8,10 +8,11 @@ import pytest
 
 from fedjax_layers import keys
 from fedjax_layers.algorithms import CutRule
-from fedjax_layers.algorithms.sensitivity_cut import score_clients
+from fedjax_layers.algorithms.sensitivity_cut import score_client
 from fedjax_layers.local_training import LocalResult, Trainer
 from fedjax_layers.models import task_from_functions
 from fedjax_layers.types import Cohort, Pool, Ranges
+from tests import toy
 
 VOCABULARY, LENGTH, COUNT, BATCH = 11, 3, 6, 4
 
@@ -33,10 +34,10 @@ def test_only_the_rows_of_the_scored_batch_count(x64):
     pool = Pool(tokens, jnp.arange(COUNT) % 2)
     cohort = Cohort(jnp.arange(1), jnp.ones(1), Ranges(jnp.zeros(1, int), jnp.full(1, COUNT)), pool)
     params = init(jax.random.key(0))
-    stacked = jax.tree.map(lambda x: x[None], params)
+    client, result = toy.visit_of(cohort, 0), LocalResult(params, (), jnp.zeros(()), ())
     trainer, key = Trainer(task, optax.sgd(0.1), 1, COUNT, BATCH), jax.random.key(4)
     rule = CutRule(embeddings=("0/table",))
-    found = score_clients(trainer, key, cohort, LocalResult(stacked, (), jnp.zeros(1), ()), rule)[0]
+    found = score_client(trainer, key, client, result, rule)
 
     draw, _ = jax.random.split(jax.random.fold_in(jax.random.fold_in(key, keys.SCORE_BATCH), 0))
     rows = np.asarray(jax.random.randint(draw, (BATCH,), 0, COUNT))
@@ -49,7 +50,7 @@ def test_only_the_rows_of_the_scored_batch_count(x64):
     used = np.asarray(tokens)[rows]  # [B, T]
     weight, gradient = (np.asarray(tree[0]["table"])[used].mean(0) for tree in (params, grads))  # [T, D]
     np.testing.assert_allclose(found[0], np.mean((weight * gradient) ** 2), rtol=1e-10)
-    whole = score_clients(trainer, key, cohort, LocalResult(stacked, (), jnp.zeros(1), ()), CutRule())[0]
+    whole = score_client(trainer, key, client, result, CutRule())
     assert abs(float(whole[0] / found[0]) - 1) > 0.1
     np.testing.assert_allclose(whole[1], found[1], rtol=1e-12)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fedjax_layers import algorithms, keys
-from fedjax_layers.algorithms.sensitivity_cut import CutRule, agree_on_cut, cut_controls, score_clients
+from fedjax_layers.algorithms.sensitivity_cut import CutRule, agree_on_cut, cut_controls, score_client
 from fedjax_layers.local_training import LocalOptions, train_cohort
 from tests import toy
 from tests.reference.network import combine, loss_and_gradient
@@ -109,7 +109,9 @@ def trained(trainer, key, cohort, rule):
     def run(key, cohort):
         options = LocalOptions(with_gradient=rule.gradient == "epoch")
         result = train_cohort(trainer, key, cohort, server=params, options=options)
-        return result, score_clients(trainer, key, cohort, result, rule)
+        slots = [jax.tree.map(lambda x, k=k: x[k], result) for k in range(len(cohort.ids))]
+        scores = [score_client(trainer, key, toy.visit_of(cohort, k), own, rule) for k, own in enumerate(slots)]
+        return result, jnp.stack(scores)
 
     return params, *run(key, cohort)
 

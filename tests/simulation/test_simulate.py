@@ -1,5 +1,6 @@
 """Rounds in a scan: going on, what compiles anew, partial participation, the last local phase."""
 
+import dataclasses
 import functools
 
 import chex
@@ -17,6 +18,7 @@ from fedjax_layers.simulation.history import History
 from fedjax_layers.simulation.plan import Plan
 from fedjax_layers.simulation.sampling import draw_cohort, everyone, fixed, uniform
 from fedjax_layers.simulation.simulate import check_weights, make_inputs, run_periods, simulate, start_state
+from fedjax_layers.types import Observer
 from tests import toy
 
 TASK = toy.make_task(jnp.float32)
@@ -244,6 +246,7 @@ def test_the_last_phase_adds_one_row_and_gives_the_personal_scores(source, name)
 
     key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), rounds), keys.FINISH)
     cohort = draw_cohort(everyone(C), key, jnp.int32(rounds), source.train, source.pool)
+    cohort = dataclasses.replace(cohort, observer=Observer(toy.trained_model))
     final = build(name)({"rate": jnp.float32(0.1)}).finish(key, result.state, cohort)
     expected, _ = evaluate(TASK, final, source.pool, source.test, stacked=True, largest=source.largest[2])
     for moment in ("served", "trained"):
