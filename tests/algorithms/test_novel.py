@@ -10,7 +10,7 @@ import optax
 import pytest
 
 from fedjax_layers import algorithms
-from fedjax_layers.ops import prefix_mask, select
+from fedjax_layers.ops import fill, prefix_mask, select
 from fedjax_layers.simulation.evaluation import evaluate
 from fedjax_layers.simulation.periods import adapt_period
 from fedjax_layers.simulation.plan import Plan
@@ -75,6 +75,7 @@ def right_for(name, state, task, client, served):  # noqa: PLR0911  (a table)
     mean = mean_of_seen(sharing.clients)
     if name in ("l2gd", "al2gd", "fedfomo"):
         return mean
+    mean = fill(mean, sharing.server)  # clients may keep a part of the layers alone
     if name == "fedbn":
         kept = jax.tree.unflatten(jax.tree.structure(mean), [s or a for s, a in zip(*task.batch_norm[:2], strict=True)])
         return jax.tree.map(lambda k, m, s: m if k else s, kept, mean, sharing.server)
@@ -134,5 +135,6 @@ def test_local_training_of_who_never_took_part_begins_at_what_it_is_served():
     score = functools.partial(evaluate, task, stacked=True, largest=int(toy.COUNTS.max()))
     right, _ = score(personal, source.pool, source.test)
     np.testing.assert_allclose(scores["test/loss"], np.asarray(right["loss"])[novel], rtol=1e-5)
-    start, _ = score(state.clients, source.pool, source.test)
+    server = jax.tree.map(lambda x: jnp.broadcast_to(x, (toy.CLIENTS, *x.shape)), state.server)
+    start, _ = score(fill(state.clients, server), source.pool, source.test)
     assert np.abs(np.asarray(start["loss"])[novel] - scores["test/loss"]).min() > 1e-3

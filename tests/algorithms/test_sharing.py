@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fedjax_layers.algorithms import sharing
-from fedjax_layers.algorithms.sharing import renew_clients
+from fedjax_layers.algorithms.store import renew_clients
 from fedjax_layers.ops import ClientAxis
 from tests import toy
 
