@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fedjax_layers.algorithms import sharing
 from fedjax_layers.algorithms.store import renew_clients
 from fedjax_layers.ops import ClientAxis
 from tests import toy
@@ -41,9 +40,8 @@ def test_rows_of_present_clients_alone(ids, width):
 
 
 @pytest.mark.parametrize("width", [1, 2, None])
-def test_everybody_in_parts(width, monkeypatch):
-    """Two parts of three rows, which meet in the middle; client 3 is padding."""
-    monkeypatch.setattr(sharing, "_PARTS", 2)
+def test_everybody_in_parts(width):
+    """Client 3 is padding."""
     cohort = dataclasses.replace(toy.make_cohort(range(5), toy.make_pool(), weights=[1, 1, 1, 0, 1]), everyone=True)
     numbers = jnp.asarray([1.0, 2.0, 3.0, jnp.nan, 5.0])
     found = jax.jit(lambda s: renew_clients(step, s, cohort, numbers, shared=(3.0,), axis=ClientAxis(width)))(STORE)
