@@ -10,8 +10,8 @@ import pytest
 ROOT = pathlib.Path(__file__).parents[1]
 PACKAGE = "fedjax_layers"
 RANKS = {
+    "layer_map": -1,
     "types": 0,
-    "layer_map": 0,
     "names": 0,
     "keys": 0,
     "memory": 0,

@@ -66,7 +66,13 @@ class Visit(NamedTuple):
 
 
 class Visited(NamedTuple):
-    """What the visits of all clients leave: ``out`` with leaves ``[K, ...]``, the sums, and the store ``[C, ...]``."""
+    """What the visits of all clients leave.
+
+    Attributes:
+      out: leaves ``[K, ...]``.
+      sums: over the clients, in place of each :class:`fedjax_layers.ops.Term`.
+      store: leaves ``[C, ...]``.
+    """
 
     out: Any
     sums: Any

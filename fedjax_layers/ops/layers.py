@@ -148,7 +148,12 @@ def part(tree: Params, layers: LayerMap, mask: np.ndarray) -> Any:
 
 
 def fill(some: Any, whole: Params) -> Params:
-    """Params of which :func:`part` took some: those, and in place of each ``None`` the leaf of ``whole``."""
+    """What :func:`part` took, and in place of each ``None`` the leaf of another model.
+
+    Args:
+      some: a tree with ``None`` in place of some leaves.
+      whole: params, or stacked ``[K, ...]`` like ``some``.
+    """
     return jax.tree.map(lambda own, other: other if own is None else own, some, whole, is_leaf=lambda x: x is None)
 
 

@@ -48,6 +48,7 @@ OPTIONS = {  # name of the case -> algorithm, its options, changes of the traine
 CASES = {name: (name, {}, {}) for name in algorithms.registry} | OPTIONS
 # One draw that is used several times, on purpose: the same shuffle, or dropout of one step at several weights.
 COMMON_DRAWS = {
+    "team rounds by steps": {"batches.batch_order"},
     "ditto": {"batches.batch_order", "test_keys._loss"},
     "apfl": {"test_keys._loss"},
     "pfedme": {"test_keys._loss"},
