@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import collections
 import hashlib
+import itertools
 import pathlib
 from collections.abc import Iterator
 from typing import Any
@@ -17,6 +18,7 @@ import numpy as np
 from jax.sharding import Mesh, Sharding
 
 MOST_PROGRAMS = 64  # held at once; fewer where they take more than half of the memory maps that a process may have
+_CALLBACK = "callback"  # in the name of every operation that calls Python
 
 _programs: collections.OrderedDict[Any, Any] = collections.OrderedDict()
 
@@ -87,20 +89,20 @@ def _left_out(jaxpr: Any) -> tuple[Any, ...]:
 
     A callback is known to the text by a number alone, so that no other function may have this one's program.
     """
-    parts = list(dict.fromkeys(_parts(jaxpr.jaxpr)))
-    alone = object() if _calls_back in parts or jaxpr.effects else None
+    parts = tuple(_parts(jaxpr.jaxpr))
+    alone = object() if _CALLBACK in parts or jaxpr.effects else None
     constants = tuple(_value(c) for c in jaxpr.consts)
-    return (*(tuple(avals) for avals in (jaxpr.in_avals, jaxpr.out_avals)), constants, tuple(parts), alone)
-
-
-_calls_back = "callback"
+    return (*(tuple(avals) for avals in (jaxpr.in_avals, jaxpr.out_avals)), constants, parts, alone)
 
 
 def _parts(jaxpr: Any) -> Iterator[Any]:
-    """Meshes, shardings and devices in a jaxpr and those within it, and whether it calls back."""
+    """Meshes, shardings and devices in a jaxpr and those within it, its constant arrays, and whether it calls back."""
+    for atom in itertools.chain(jaxpr.outvars, *(equation.invars for equation in jaxpr.eqns)):
+        if np.ndim(getattr(atom, "val", 0)):
+            yield _value(atom.val)
     for equation in jaxpr.eqns:
-        if _calls_back in equation.primitive.name:
-            yield _calls_back
+        if _CALLBACK in equation.primitive.name:
+            yield _CALLBACK
         for part in jax.tree.leaves(list(equation.params.values())):
             if isinstance(part, Mesh | Sharding | jax.Device):
                 yield part
