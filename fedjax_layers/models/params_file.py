@@ -29,11 +29,14 @@ def save_params(path: str | os.PathLike[str], params: Params, layers: LayerMap) 
     target.parent.mkdir(parents=True, exist_ok=True)
     leaves = [np.ascontiguousarray(x) for x in jax.tree.leaves(params)]
     part = target.with_name(target.name + ".part")
-    part.touch()  # as this user makes files: safetensors would let nobody else read it
-    mode = part.stat().st_mode
-    save_file(dict(zip(layers.leaf_paths, leaves, strict=True)), part)
-    part.chmod(mode)
-    part.replace(target)
+    try:
+        part.touch()  # as this user makes files: safetensors would let nobody else read it
+        mode = part.stat().st_mode
+        save_file(dict(zip(layers.leaf_paths, leaves, strict=True)), part)
+        part.chmod(mode)
+        part.replace(target)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def load_params(path: str | os.PathLike[str], layers: LayerMap) -> Params:

@@ -39,7 +39,8 @@ class Checkpoints:
         # Without handlers of its own a fresh manager cannot tell what an earlier process saved.
         handlers = {"state": ocp.StandardCheckpointHandler()}
         self._alias: tempfile.TemporaryDirectory[str] | None = None
-        self._manager = ocp.CheckpointManager(self._plain(Path(folder)), options=options, item_handlers=handlers)
+        with self._storing():
+            self._manager = ocp.CheckpointManager(self._plain(Path(folder)), options=options, item_handlers=handlers)
 
     def _plain(self, folder: Path) -> Path:
         """The folder, or a link to it where Orbax would take its path for a pattern and lose what it saves."""

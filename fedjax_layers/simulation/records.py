@@ -140,7 +140,8 @@ class RunDirectory:
         """Keep the summary of a run that is to be extended as ``summary-{rounds}.json``."""
         if (self.path / "summary.json").exists():
             rounds = self.read("summary")["rounds"]
-            (self.path / "summary.json").replace(self.path / f"summary-{rounds}.json")
+            with storing(self.path):
+                (self.path / "summary.json").replace(self.path / f"summary-{rounds}.json")
 
     def append_round(self, record: Mapping[str, Any]) -> None:
         """Append one evaluated round to ``rounds.jsonl``: its number ``round`` and whatever was measured.

@@ -4,11 +4,18 @@ import errno
 import os
 import shutil
 
+import numpy as np
 import pytest
 from pyarrow import parquet
+from safetensors import SafetensorError
 
+from fedjax_layers import ops
+from fedjax_layers.models import params_file
 from fedjax_layers.simulation import checkpoint, experiment, records
 from fedjax_layers.simulation.records import RunDirectory
+from fedjax_layers.simulation.saved_models import save_models
+from fedjax_layers.simulation.storage import StorageError
+from fedjax_layers.types import Models
 from tests.cli.command import SMALL, cli
 from tests.cli.test_resume import assert_same
 
@@ -88,3 +95,14 @@ def test_records_that_are_gone_are_one_line(whole, tmp_path):
     assert outcome.code == 2
     assert "expected the records of 4 rounds" in outcome.err.splitlines()[-1]
     assert (tmp_path / "run" / "summary.json").read_bytes() == before
+
+
+def test_a_model_that_cannot_be_saved_is_one_line_and_leaves_no_part(tmp_path, monkeypatch):
+    def full(*_):
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr(params_file, "save_file", full)
+    params = {"dense": {"w": np.ones(3)}}
+    with pytest.raises(StorageError, match=r"model.safetensors: cannot be written: No space left on device; what was"):
+        save_models(tmp_path, Models(global_model=params), None, ops.layer_map(params))
+    assert list(tmp_path.iterdir()) == []

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from fedjax_layers.simulation.scoring import LOWER_IS_BETTER
+from fedjax_layers.simulation.storage import storing
 from fedjax_layers.simulation.sweeps.ranking import headline_of
 
 PICTURE = "sweep.png"
@@ -41,7 +42,8 @@ def plot_sweep(
 
         figure = Figure(figsize=(6.4, 4.2), layout="constrained")
         draw_sweep(figure, rows, names, metric or headline_of(rows), log)
-        figure.savefig(path, dpi=120)
+        with storing(path):
+            figure.savefig(path, dpi=120)
 
 
 def draw_sweep(

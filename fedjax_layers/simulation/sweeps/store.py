@@ -16,6 +16,7 @@ import pyarrow as pa
 from pyarrow import csv, parquet
 
 from fedjax_layers.simulation.records import RunDirectory, to_json
+from fedjax_layers.simulation.storage import replacing, storing
 from fedjax_layers.simulation.sweeps.settings import SweptRun
 
 _PROGRAMS = "programs"
@@ -120,7 +121,7 @@ class SweepStore:
         new = [to_json(row) for row in rows if row["run"] not in self.rows]
         if not new:
             return
-        with self._lines.open("ab") as file:
+        with storing(self._lines), self._lines.open("ab") as file:
             file.write("".join(json.dumps(row, allow_nan=False) + "\n" for row in new).encode())
             file.flush()
             os.fsync(file.fileno())
@@ -132,9 +133,8 @@ class SweepStore:
         names = list(dict.fromkeys(name for row in ordered for name in row))
         table = pa.table({name: _column([row.get(name) for row in ordered]) for name in names})
         for name, write in {"results.csv": csv.write_csv, "results.parquet": parquet.write_table}.items():
-            beside = self.path / f".{name}.tmp"
-            write(table, beside)
-            beside.replace(self.path / name)
+            with replacing(self.path / name) as file:
+                write(table, file)
         self._directory.write_summary(summary)
         return ordered
 

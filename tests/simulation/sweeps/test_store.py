@@ -1,6 +1,8 @@
 """A sweep's folder: rows at once, the same sweep only, parts joined."""
 
+import errno
 import json
+import os
 
 import pyarrow.parquet as pq
 import pytest
@@ -8,6 +10,7 @@ from pyarrow import csv
 
 from fedjax_layers.simulation.config import RunConfig
 from fedjax_layers.simulation.records import RunDirectory
+from fedjax_layers.simulation.storage import StorageError
 from fedjax_layers.simulation.sweeps.settings import joined, swept_runs
 from fedjax_layers.simulation.sweeps.store import Shard, SweepStore, merge
 
@@ -39,6 +42,24 @@ def test_a_line_cut_short_is_dropped(tmp_path):
     assert list(again.rows) == [0]
     again.append([row(1)])
     assert [json.loads(line)["run"] for line in path.read_text().splitlines()] == [0, 1]
+
+
+def test_a_full_disk_is_one_line_and_earlier_rows_stay(tmp_path, monkeypatch):
+    store = SweepStore.create(tmp_path, runs_of(), {})
+    store.append([row(0)])
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(StorageError, match=r"rows.jsonl: cannot be written: No space left on device; what was"):
+            store.append([row(1)])
+        with pytest.raises(StorageError, match=r"results.csv: cannot be written: No space left on device; what was"):
+            store.finish({})
+    again = SweepStore.create(tmp_path, runs_of(), {}, resume=True)
+    assert again.rows[0] == row(0)
+    assert not list(tmp_path.glob(".*.tmp"))
 
 
 def test_the_table_is_in_the_order_of_the_grid_with_its_types(tmp_path):
