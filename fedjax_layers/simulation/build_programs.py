@@ -69,7 +69,8 @@ class BuildProgram:
         call = (id(self), static, tree, tuple(map(jax.typeof, leaves)), settings, where)
         program = find(seen[call]) if call in seen else None
         if program is None:
-            seen[call], program = compiled_once(self._jitted(build).trace(*args), where)
+            user = weakref.ref(build) if _is_function(build) else None
+            seen[call], program = compiled_once(self._jitted(build).trace(*args), where, user)
             if len(seen) > MOST_PROGRAMS:  # no more than these are held
                 seen.pop(next(iter(seen)))
         return program
@@ -98,13 +99,18 @@ def build_program(
 
 def _seen(build: Any) -> dict[Any, Any]:
     """The keys of a build's programs, by the arguments of the call; a function's go with it."""
-    hashed: Any = type(build).__hash__
-    if hashed is None:  # it changes: what it comes to has to be seen each time
+    if type(build).__hash__ is None:  # it changes: what it comes to has to be seen each time
         return {}
-    if hashed is object.__hash__:
+    if _is_function(build):
         return _of_functions.setdefault(build, {})
     found = _of_values.setdefault(build, {})
     _of_values.move_to_end(build)
     while len(_of_values) > MOST_BUILDS:
         _of_values.popitem(last=False)
     return found
+
+
+def _is_function(build: Any) -> bool:
+    """Whether it is equal to itself alone, as functions are."""
+    hashed: Any = type(build).__hash__
+    return hashed is object.__hash__

@@ -7,10 +7,11 @@ and results, the arrays that were closed over, and the devices.
 from __future__ import annotations
 
 import collections
+import dataclasses
 import hashlib
 import itertools
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -20,32 +21,63 @@ from jax.sharding import Mesh, Sharding
 MOST_PROGRAMS = 64  # held at once; fewer where they take more than half of the memory maps that a process may have
 _CALLBACK = "callback"  # in the name of every operation that calls Python
 
-_programs: collections.OrderedDict[Any, Any] = collections.OrderedDict()
+User = Callable[[], Any] | None  # a weak reference to the function that came to a program; None for a value
+
+
+@dataclasses.dataclass
+class _Held:
+    program: Any
+    user: User
+    shared: bool  # more than one function came to it, or a value did, which may come again
+
+    @property
+    def wanted(self) -> bool:
+        """Whether somebody is known who may call it again."""
+        return self.shared or self.user is None or self.user() is not None
+
+
+_programs: collections.OrderedDict[Any, _Held] = collections.OrderedDict()
+_dropped: collections.deque[bytes] = collections.deque(maxlen=1000)  # prints of programs that nobody wanted
 
 
 def find(key: Any) -> Any | None:
     """The program with this key, unless it had to make room; it becomes the one used last."""
-    program = _programs.pop(key, None)
-    if program is not None:
-        _programs[key] = program
-    return program
+    held = _programs.pop(key, None)
+    if held is None:
+        return None
+    _programs[key] = held
+    return held.program
 
 
-def compiled_once(traced: Any, placed: Any) -> tuple[Any, Any]:
+def compiled_once(traced: Any, placed: Any, user: User) -> tuple[Any, Any]:
     """The key of a traced function and its program, compiled unless one of the same value is held.
+
+    A program whose function is gone goes when the next one is compiled, so that a loop of functions that all differ
+    holds one of them; but not if another function came to it as well, now or before.
 
     Args:
       traced: of ``jax.jit(..., keep_unused=True).trace``: else the text would not say which arguments are used.
       placed: hashable, where the arguments lie and where the others are put.
+      user: what came to it.
     """
     lowered = traced.lower()
-    key = (_fingerprint(lowered), lowered.in_tree, lowered.out_tree, *_left_out(traced.jaxpr), placed)
-    program = find(key)
-    if program is None:
-        program = _programs[key] = lowered.compile()
+    text = _fingerprint(lowered)
+    key = (text, lowered.in_tree, lowered.out_tree, *_left_out(traced.jaxpr), placed)
+    if find(key) is None:
+        _drop_unwanted()
+        _programs[key] = _Held(lowered.compile(), user, text in _dropped)
         while len(_programs) > MOST_PROGRAMS or (len(_programs) > 1 and _crowded()):
             _programs.popitem(last=False)
-    return key, program
+    else:
+        _programs[key].shared = True
+    return key, _programs[key].program
+
+
+def _drop_unwanted() -> None:
+    for key, held in list(_programs.items()):
+        if not held.wanted:
+            del _programs[key]
+            _dropped.append(key[0])
 
 
 def _crowded() -> bool:

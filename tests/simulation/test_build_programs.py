@@ -89,20 +89,33 @@ def test_a_loop_of_twenty_settings_with_functions_tasks_and_data_of_their_own_co
 
 
 @pytest.mark.skipif(not pathlib.Path("/proc/self/maps").exists(), reason="memory maps are listed on Linux alone")
-def test_programs_that_make_room_leave_no_memory_maps_behind(monkeypatch):
-    monkeypatch.setattr(program_store, "MOST_PROGRAMS", 3)
-    run(made(0.5))
-    before = maps()
+def test_a_loop_of_thirty_functions_that_all_differ_takes_no_more_memory_maps():
     makes = (made, lambda n: functools.partial(made(n)))
+    run(made(0.5))
+    before, held = maps(), len(program_store._programs)
     assert compilations(*(lambda n=n: run(makes[n % 2](n)) for n in range(30))) == [1] * 30
+    assert len(program_store._programs) <= held
+    assert maps() - before < 12
+
+
+def test_functions_that_come_again_compile_once_more_and_never_again():
+    calls = [lambda n=n: run(made(n)) for n in (0.15, 0.35) * 4]
+    assert compilations(*calls) == [1, 1, 1, 1, 0, 0, 0, 0]
+
+
+def test_no_more_programs_are_held_than_there_is_room_for(monkeypatch):
+    monkeypatch.setattr(program_store, "MOST_PROGRAMS", 3)
+    builds = [made(n / 10) for n in range(5)]
+    assert compilations(*(functools.partial(run, build) for build in builds)) == [1] * 5
     assert len(program_store._programs) == 3
-    assert maps() - before < 40  # of three programs
+    assert compilations(*(functools.partial(run, build) for build in reversed(builds))) == [0, 0, 0, 1, 1]
 
 
 def test_fewer_programs_are_held_where_memory_maps_run_out(monkeypatch):
     monkeypatch.setattr(program_store, "_crowded", lambda: len(program_store._programs) > 2)
     program_store.clear()
-    assert compilations(*(lambda n=n: run(made(n)) for n in (0.1, 0.2, 0.3, 0.3, 0.1))) == [1, 1, 1, 0, 1]
+    builds = [made(n / 100) for n in (1, 2, 3)]
+    assert compilations(*(functools.partial(run, builds[i]) for i in (0, 1, 2, 2, 0))) == [1, 1, 1, 0, 1]
 
 
 def test_a_function_that_is_seen_again_is_not_traced_again():
