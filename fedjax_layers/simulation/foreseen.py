@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import jax
 
 from fedjax_layers.data.outline import outline_clients
@@ -26,10 +28,13 @@ def foreseen(config: RunConfig, design: Design, *, loaded: bool, axis: ClientAxi
     devices = 1 if auto else jax.local_device_count() if axis is None else axis.num_devices
     width = int(config.client_width) if config.client_width.isdecimal() else 1 if auto else None
     moments = ("trained", "served") if config.moments == "both" else (config.moments,)
+    with warnings.catch_warnings():  # what there is to warn of was said when the design was made
+        warnings.simplefilter("ignore")
+        init = design.builder(design.hyper).init
     return forecast(
         design.task,
         [phase.data for phase in design.phases],
-        design.builder(design.hyper).init,
+        init,
         Place(devices, jax.default_backend() == "cpu"),
         width=width if axis is None else axis.width,
         slots=design.sampling.size,
