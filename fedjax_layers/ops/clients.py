@@ -137,9 +137,9 @@ def visit_clients(
     if len(lengths) != 1 or None in lengths:
         raise ValueError(f"rows: expected leaves of one common length along axis 0, got {sorted(map(str, lengths))}")
     num = jax.tree.leaves(rows)[0].shape[0]
+    rows, store, present = jax.tree.map(jnp.asarray, (rows, store, jnp.ones(num, bool) if present is None else present))
     if places is None and any(len(x) != num for x in jax.tree.leaves(store)):
         raise ValueError(f"store: expected {num} rows, one for each client, where no places are given")
-    present = jnp.ones(num, bool) if present is None else present
     if axis.mesh is None:
         return _visit(fn, rows, present, store, places, shared, axis.width)
     return _visit_on_mesh(fn, rows, present, store, places, shared, axis, axis.mesh)
