@@ -17,7 +17,6 @@ import numpy as np
 
 from fedjax_layers.algorithms.sharing import start_from
 from fedjax_layers.algorithms.stacked import where_rows
-from fedjax_layers.ops import weighted_mean
 from fedjax_layers.types import Array, LayerMap, Params, Personal
 
 
@@ -32,8 +31,18 @@ def mean_of_seen(store: Any, seen: Array) -> Any:
     Where all of them have, nobody asks for it, and row 0 is given in its place.
     """
     first = jax.tree.map(lambda x: x[0], store)
-    mean = lambda: weighted_mean(store, seen.astype(jnp.float32), first)  # noqa: E731
-    return jax.lax.cond(seen.all(), lambda: first, mean) if jax.tree.leaves(store) else first
+
+    def mean(x: Array) -> Array:
+        # As a product, which reads the rows where they are: choosing them first would hold the store a second time.
+        # What lies in rows of clients never seen is what every model starts from, and finite.
+        kind = jnp.promote_types(x.dtype, jnp.float32)
+        flags = seen.astype(x.dtype)
+        total = jnp.tensordot(flags, x, 1, precision=jax.lax.Precision.HIGHEST, preferred_element_type=kind)
+        return jnp.where(seen.any(), total / jnp.maximum(seen.sum(), 1).astype(kind), x[0]).astype(x.dtype)
+
+    if not jax.tree.leaves(store):
+        return first
+    return jax.lax.cond(seen.all(), lambda: first, lambda: jax.tree.map(mean, store))
 
 
 def with_one(store: Any, seen: Array, params: Params) -> Any:

@@ -200,23 +200,31 @@ def _visit(
     first = jax.tree.map(lambda x: jax.ShapeDtypeStruct((width, *x.shape[1:]), x.dtype), (store, rows))
     again, shapes = traced_once(visit, *first)
 
-    def chunk(i: Array, carry: Visited) -> Visited:
+    def rows_at(i: Array) -> tuple[Array, Array]:
+        """Where chunk i begins, and its rows of the store."""
         # The last chunk reaches back over clients that have been visited: nothing of them is taken a second time.
         at = jnp.minimum(i * width, num - width)
-        slots = jnp.arange(width, dtype=at.dtype) + at
-        part, there = jax.tree.map(lambda x: _slice(x, at, width), (rows, present))
-        there, fresh = there & (slots >= i * width), slots >= i * width
         # By index, also where the rows lie side by side: of a slice that is written back XLA keeps a copy of the store.
-        where = slots if places is None else _slice(places, at, width)
-        found = again(_take(carry.store, where), part)
+        return at, jnp.arange(width, dtype=at.dtype) + at if places is None else _slice(places, at, width)
+
+    def chunk(i: Array, carry: tuple[Visited, Any]) -> tuple[Visited, Any]:
+        before, own = carry
+        at, where = rows_at(i)
+        part, there = jax.tree.map(lambda x: _slice(x, at, width), (rows, present))
+        fresh = jnp.arange(width, dtype=at.dtype) + at >= i * width
+        there &= fresh
+        found = again(own, part)
         out = found.out
         if jax.tree.leaves(store):  # else what is computed again is the same
-            out = _where(fresh, out, jax.tree.map(lambda x: _slice(x, at, width), carry.out))
-        out = jax.tree.map(lambda all_, x: jax.lax.dynamic_update_slice_in_dim(all_, x, at, 0), carry.out, out)
-        return Visited(out, add_terms(carry.sums, found.sums, there), _put(carry.store, where, there, found.row))
+            out = _where(fresh, out, jax.tree.map(lambda x: _slice(x, at, width), before.out))
+        out = jax.tree.map(lambda all_, x: jax.lax.dynamic_update_slice_in_dim(all_, x, at, 0), before.out, out)
+        renewed = _put(before.store, where, there, found.row)
+        # The next rows are read here, once, into the carry: where a visit reads the store itself, XLA copies all of it.
+        return Visited(out, add_terms(before.sums, found.sums, there), renewed), _take(renewed, rows_at(i + 1)[1])
 
     out = jax.tree.map(lambda x: jnp.zeros((num, *x.shape[1:]), x.dtype), shapes.out)
-    return jax.lax.fori_loop(0, -(-num // width), chunk, Visited(out, empty_sums(shapes.sums), store))
+    begin = Visited(out, empty_sums(shapes.sums), store), _take(store, rows_at(jnp.int32(0))[1])
+    return jax.lax.fori_loop(0, -(-num // width), chunk, begin)[0]
 
 
 def _slice(x: Array, at: Array, width: int) -> Array:

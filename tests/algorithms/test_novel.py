@@ -10,6 +10,7 @@ import optax
 import pytest
 
 from fedjax_layers import algorithms
+from fedjax_layers.algorithms import novel
 from fedjax_layers.ops import fill, prefix_mask, select
 from fedjax_layers.simulation.evaluation import evaluate
 from fedjax_layers.simulation.periods import adapt_period
@@ -138,3 +139,14 @@ def test_local_training_of_who_never_took_part_begins_at_what_it_is_served():
     server = jax.tree.map(lambda x: jnp.broadcast_to(x, (toy.CLIENTS, *x.shape)), state.server)
     start, _ = score(fill(state.clients, server), source.pool, source.test)
     assert np.abs(np.asarray(start["loss"])[novel] - scores["test/loss"]).min() > 1e-3
+
+
+def test_the_mean_of_those_seen_reads_the_store_where_it_is():
+    """Rows that are chosen before they are added up are a second store."""
+    store = {"w": jnp.ones((256, 40, 30)), "b": jnp.ones((256, 30))}
+    program = jax.jit(novel.mean_of_seen).lower(store, jnp.ones(256, bool)).compile()
+    assert program.memory_analysis().temp_size_in_bytes < 0.1 * store["w"].nbytes
+    seen = np.arange(256) < 3
+    rows = np.random.default_rng(0).normal(size=(256, 4)).astype(np.float32)
+    np.testing.assert_allclose(novel.mean_of_seen(jnp.asarray(rows), jnp.asarray(seen)), rows[:3].mean(0), rtol=1e-6)
+    np.testing.assert_array_equal(novel.mean_of_seen(jnp.asarray(rows), jnp.zeros(256, bool)), rows[0])

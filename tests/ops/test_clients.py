@@ -1,5 +1,7 @@
 """The client axis: any width and any number of devices give the same results, and stay on their devices."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,7 +9,7 @@ import pytest
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from fedjax_layers.ops import ClientAxis, map_clients
+from fedjax_layers.ops import ClientAxis, Visit, map_clients, visit_clients
 
 
 def mesh(shape=(8,), names=("clients",)):
@@ -76,6 +78,27 @@ def test_width_bounds_what_is_alive_at_once():
         return lowered.compile().memory_analysis().temp_size_in_bytes
 
     assert scratch(4) < 0.35 * scratch(None)
+
+
+@pytest.mark.parametrize("width", [1, 4])
+def test_a_store_is_renewed_where_it_is(width):
+    """A visit that looks at its row beside the new one must not make the loop copy the rows of all for every client."""
+    store, data = {"w": jnp.ones((64, 48, 50)), "b": jnp.ones((64, 50))}, jnp.ones((64, 48))
+
+    def visit(own, x):
+        new = jax.tree.map(lambda a: a * 1.5 + x[0], own)
+        return Visit(out=(x @ new["w"] + new["b"]).sum() + (x @ own["w"] + own["b"]).sum(), row=new)
+
+    def renew(store, rows):
+        found = visit_clients(visit, rows, store=store, axis=ClientAxis(width))
+        return found.store, found.out
+
+    program = jax.jit(renew, donate_argnums=0).lower(store, data).compile()
+    assert program.memory_analysis().temp_size_in_bytes < 0.3 * store["w"].nbytes
+    assert not re.search(r"f32\[64,\d+.*\]\S* copy\(", program.as_text())
+    renewed, out = program(store, data)
+    np.testing.assert_array_equal(renewed["w"], np.full((64, 48, 50), 2.5))
+    np.testing.assert_allclose(out, np.full(64, 50 * (48 * 3.5 + 3.5)), rtol=1e-6)
 
 
 @pytest.mark.parametrize("width", [None, 1])
