@@ -28,7 +28,7 @@ reveal_type(fl.sampling.uniform(2, 4))
 """
 REVEALED = {
     "data": "fedjax_layers.data.client_data.ClientData",
-    "task.layers": "fedjax_layers.types.LayerMap",
+    "task.layers": "fedjax_layers.layer_map.LayerMap",
     "cohort.train": "fedjax_layers.types.Ranges",
     "history": "fedjax_layers.simulation.history.History",
     "uniform": "fedjax_layers.simulation.sampling.Sampling",
