@@ -32,6 +32,7 @@ from fedjax_layers.models.registry import (
     model_options,
 )
 from fedjax_layers.models.resnet import ResNet
+from fedjax_layers.models.rewrite import for_clients
 from fedjax_layers.models.task import task_from_functions
 
 __all__ = [
@@ -58,6 +59,7 @@ __all__ = [
     "cox_losses",
     "fedavg_cnn",
     "focal_losses",
+    "for_clients",
     "heart_mlp",
     "in_precision",
     "kaiming_normal",

@@ -23,6 +23,8 @@ Method = Literal["auto", "patches", "native"]
 Padding = str | Sequence[tuple[int, int]]
 Convolution = Callable[..., Array]  # called as jax.lax.conv_general_dilated is
 
+NATIVE = "native_convolution"  # the name under which a traced function shows that this one was asked for
+
 # Contraction length from which one matmul per kernel row beats a single one over whole patches (on CPU):
 # the patches are smaller by the kernel's height, but the matmuls are thinner.
 _ROW_CONTRACTION = 64
@@ -120,7 +122,11 @@ def patches_conv(
 
 
 def _native_conv(lhs: Array, rhs: Array, window_strides: Sequence[int], padding: Padding, **options: Any) -> Array:
-    return lax.conv_general_dilated(lhs, rhs, window_strides, padding, **options)
+    def chosen(lhs: Array, rhs: Array) -> Array:
+        return lax.conv_general_dilated(lhs, rhs, window_strides, padding, **options)
+
+    chosen.__name__ = NATIVE
+    return jax.jit(chosen)(lhs, rhs)
 
 
 def _auto_conv(lhs: Array, rhs: Array, window_strides: Sequence[int], padding: Padding, **options: Any) -> Array:

@@ -43,7 +43,7 @@ def max_pool(x: Array, window: Sequence[int] = (2, 2)) -> Array:
     for position in itertools.product(*(range(k) for k in window)):
         index = [i for p in position for i in (slice(None), p)]
         members.append(tiles[(slice(None),) * lead + tuple(index)])
-    return functools.reduce(_first_larger, members)
+    return functools.reduce(first_larger, members)
 
 
 def shrink(x: Array) -> Array:
@@ -51,6 +51,7 @@ def shrink(x: Array) -> Array:
     return max_pool(x, tuple(min(2, n) for n in x.shape[1:3]))
 
 
-def _first_larger(a: Array, b: Array) -> Array:
+def first_larger(a: Array, b: Array) -> Array:
+    """The larger of two, the first of equals, which alone receives the gradient then; NaN where either is."""
     # Not jnp.maximum: it would share the gradient among equals. The second test keeps NaN once it is there.
     return jnp.where((a >= b) | jnp.isnan(a), a, b)

@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from fedjax_layers.models.rewrite import for_clients
 from fedjax_layers.ops import layer_map
 from fedjax_layers.scoring import ClassScorer, TargetScorer, TokenScorer
 from fedjax_layers.scoring.classes import BY_CLASS
@@ -38,7 +39,8 @@ def task_from_functions(
 
     Args:
       init: ``key -> params``.
-      apply: ``(params, inputs [B, ...], key | None) -> outputs [B, ...]``; with ``key=None`` deterministic.
+      apply: ``(params, inputs [B, ...], key | None) -> outputs [B, ...]``; with ``key=None`` deterministic. On a CPU
+        its convolutions and pools are replaced, see :func:`fedjax_layers.models.for_clients`.
       losses: ``(outputs, labels [B, ...]) -> [B]``.
       layers: the layer map, or the ``order`` from which :func:`fedjax_layers.ops.layer_map` makes it.
       num_classes: number of classes; 1 for a regression on one target.
@@ -63,6 +65,8 @@ def task_from_functions(
       ValueError: ``layers`` does not fit the parameters; ``train`` without ``statistics`` or the other way round; an
         expression that matches no leaf; or a metric has the name of one of the scorer's scores, or one with a slash.
     """
+    apply = for_clients(apply)
+    train = None if train is None else for_clients(train)
     scorer = scorer or _usual_scorer(num_classes, language)
     own = _own_metrics(metrics or {}, scorer)
     if not isinstance(layers, LayerMap):

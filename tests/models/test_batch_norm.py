@@ -7,7 +7,7 @@ import numpy as np
 import optax
 import pytest
 
-from fedjax_layers.local_training import Trainer, train_client, train_cohort
+from fedjax_layers.local_training import LocalSolver, Setting, train_client, train_cohort
 from fedjax_layers.models import build_model, classification_task, softmax_losses, task_from_functions
 from fedjax_layers.types import Batch, Pool
 from tests import batch_norm_toy, toy
@@ -195,7 +195,7 @@ def test_the_digit_network_learns_and_its_running_statistics_serve():
     labels = jnp.asarray(np.arange(48) % 3)
     inputs = jnp.asarray(rng.normal(size=(48, 8, 8)) + 3 * np.eye(3)[labels].repeat(22, 1)[:, :64].reshape(48, 8, 8))
     task = classification_task(build_model("bn_cnn", 3, width=0.05), (8, 8), 3)
-    trainer = Trainer(task, optax.sgd(0.05), 1, 48, 16, epochs=20)
+    trainer = Setting(task, 1, 48).bind(LocalSolver(optax.sgd(0.05), 16, epochs=20))
     params = jax.jit(task.init)(jax.random.key(0))
     data = (jnp.int32(0), jnp.int32(48), Pool(inputs, labels))
     trained = jax.jit(lambda p: train_client(trainer, jax.random.key(1), p, (), p, data).params)(params)
