@@ -17,7 +17,7 @@ from workloads import BATCH, WORKLOADS, Workload  # noqa: E402
 
 from fedjax_layers import algorithms, models  # noqa: E402
 from fedjax_layers.data import Preprocess  # noqa: E402
-from fedjax_layers.local_training import Trainer  # noqa: E402
+from fedjax_layers.local_training import LocalSolver, Setting  # noqa: E402
 from fedjax_layers.ops import ClientAxis  # noqa: E402
 from fedjax_layers.simulation.probe import device_mesh  # noqa: E402
 from fedjax_layers.simulation.sharding import replicate  # noqa: E402
@@ -40,7 +40,7 @@ def make_round(name: str, workload: Workload, width: int | None, conv: str):
     images = rng.integers(0, 256, (clients * per_client, 28, 28, 1), np.uint8)
     labels = rng.integers(0, 10, clients * per_client, np.int32)
     axis = ClientAxis(width, device_mesh())
-    trainer = Trainer(task, optax.sgd(0.01), clients, per_client, BATCH, uniform=True, axis=axis)
+    trainer = Setting(task, clients, per_client, uniform=True, axis=axis).bind(LocalSolver(optax.sgd(0.01), BATCH))
     algorithm = algorithms.fedavg(trainer)
     start = jnp.arange(clients, dtype=jnp.int32) * per_client
     count = jnp.full(clients, per_client, jnp.int32)

@@ -24,11 +24,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from fedjax_layers import ClientAxis, Trainer, models
+from fedjax_layers import ClientAxis, models
 from fedjax_layers.algorithms.mixing import Mixing
 from fedjax_layers.algorithms.pfedla import hyper_rule
 from fedjax_layers.algorithms.rule_learning import learn, pulled_back_update
-from fedjax_layers.local_training import train_cohort
+from fedjax_layers.local_training import LocalSolver, Setting, train_cohort
 from fedjax_layers.simulation.environment import environment
 from fedjax_layers.types import Cohort, Pool, Ranges
 
@@ -52,9 +52,8 @@ def make_cohort(clients: int) -> Cohort:
 def make_mixing(clients: int) -> Mixing:
     """The algorithm at its defaults."""
     task = models.classification_task(models.build_model("lenet5", 10), (28, 28, 1), 10, sample_dtype=jnp.uint8)
-    trainer = Trainer(
-        task, optax.sgd(0.01), clients, EXAMPLES, BATCH, epochs=None, steps=STEPS, uniform=True, axis=ClientAxis(1)
-    )
+    setting = Setting(task, clients, EXAMPLES, uniform=True, axis=ClientAxis(1))
+    trainer = setting.bind(LocalSolver(optax.sgd(0.01), BATCH, steps=STEPS))
     return Mixing(trainer, hyper_rule(trainer, task.layers.num_layers), optax.sgd(0.005), task.layers)
 
 

@@ -22,7 +22,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from fedjax_layers import ClientAxis, Trainer, algorithms, models
+from fedjax_layers import ClientAxis, LocalSolver, algorithms, models
+from fedjax_layers.local_training import Setting
 from fedjax_layers.ops import block_score, top_k_mask, update_score
 from fedjax_layers.simulation.environment import environment
 from fedjax_layers.types import Cohort, Params, Pool, Ranges, Task
@@ -52,7 +53,9 @@ def make_cohort() -> Cohort:
 def make_sides(width: int) -> tuple[dict[str, Any], int, float]:
     """Compiled functions without arguments, the parameters' bytes, and the passes of scoring over them."""
     task, cohort = make_task(width), make_cohort()
-    trainer = Trainer(task, optax.adam(1e-3), CLIENTS, EXAMPLES, BATCH, epochs=1, uniform=True, axis=ClientAxis(1))
+    trainer = Setting(task, CLIENTS, EXAMPLES, uniform=True, axis=ClientAxis(1)).bind(
+        LocalSolver(optax.adam(1e-3), BATCH)
+    )
     params = jax.jit(task.init)(KEY)
     sides: dict[str, Any] = {}
     for name, options in (("fedavg", {}), ("fedtlu", {"k": 1})):

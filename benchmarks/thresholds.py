@@ -72,7 +72,7 @@ def main() -> None:
     rows = run_sweep(runs, computer)
     seconds = time.perf_counter() - began
     experiment = prepare(base, options.data_dir)
-    layers = experiment.builder.task.layers
+    layers = experiment.plan.task.layers
     execute(experiment)
     alone, difference = [], 0.0
     for place in np.unique(np.linspace(0, len(runs) - 1, options.check).round().astype(int)):

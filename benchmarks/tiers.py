@@ -21,7 +21,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from fedjax_layers import ClientAxis, Trainer, algorithms, models
+from fedjax_layers import ClientAxis, LocalSolver, algorithms, models
+from fedjax_layers.local_training import Setting
 from fedjax_layers.simulation.environment import environment
 from fedjax_layers.types import Cohort, Pool, Ranges
 
@@ -57,9 +58,8 @@ def make_round(name: str, axis: ClientAxis):
     module = models.build_model("logistic_regression", 10)
     task = models.classification_task(module, (28, 28, 1), 10, sample_dtype=jnp.uint8)
     steps = STEPS if name == "permfl" else STEPS * TEAM_ROUNDS
-    trainer = Trainer(
-        task, optax.sgd(0.01), DEVICES, EXAMPLES, BATCH, epochs=None, steps=steps, uniform=True, axis=axis
-    )
+    setting = Setting(task, DEVICES, EXAMPLES, uniform=True, axis=axis)
+    trainer = setting.bind(LocalSolver(optax.sgd(0.01), BATCH, steps=steps))
     if name == "permfl":
         algorithm = algorithms.permfl(trainer, team_of=unequal_teams(), num_teams=TEAMS, team_rounds=TEAM_ROUNDS)
     else:

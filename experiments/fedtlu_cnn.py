@@ -96,7 +96,7 @@ def _run(
     return {
         "accuracy": None if scores is None else scores["accuracy"],
         "frequency": None if summary["updated_blocks"] is None else summary["updated_blocks"]["frequency"],
-        "blocks": experiment.builder.task.layers.block_names,
+        "blocks": experiment.plan.task.layers.block_names,
         "seconds": summary["wall_seconds"],
     }
 

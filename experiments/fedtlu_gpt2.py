@@ -107,7 +107,7 @@ def _run(
     scores = pooled_scores(history, "global_test")
     seconds = summary["wall_seconds"] - summary["compile_seconds"]
     return {
-        "parameters": sum(experiment.builder.task.layers.sizes),
+        "parameters": sum(experiment.plan.task.layers.sizes),
         "published_weights": published,
         "perplexity": None if scores is None else scores["perplexity"],
         "compile_seconds": summary["compile_seconds"],

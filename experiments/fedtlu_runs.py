@@ -159,7 +159,7 @@ def config_of(
 
 def better_half(experiment: Experiment) -> np.ndarray:
     """Ids of the clients on whose training examples the start has the lower loss: an estimate of their quality."""
-    task, source = experiment.builder.task, experiment.inputs.federation.at(0)
+    task, source = experiment.plan.task, experiment.inputs.federation.at(0)
     train, largest = source.split("train")
     start = common_start(task, experiment.inputs)
     scores, _ = evaluate(task, start, source.pool, train, stacked=False, largest=largest, axis=experiment.axis.axis)
@@ -217,7 +217,7 @@ def _scores(experiment: Experiment, history: History) -> dict[str, Any]:
         "curve": {m: evaluations[f"pooled/{examples}/perplexity"].tolist() for m, examples in sets.items()},
         "validation": float(np.exp(np.average(np.nan_to_num(validation), weights=weight))),
         "steps": int(history.rounds["steps"].sum(dtype=np.int64)),
-        "bytes": exchanged_bytes(history, experiment.builder.task.layers),
+        "bytes": exchanged_bytes(history, experiment.plan.task.layers),
     }
 
 
@@ -228,7 +228,7 @@ def _selection(experiment: Experiment, summary: Mapping[str, Any], history: Hist
     scored = scores[np.isfinite(scores).all(1)]
     return {
         **summary["updated_blocks"],
-        "blocks": experiment.builder.task.layers.block_names,
+        "blocks": experiment.plan.task.layers.block_names,
         "scores": scored.mean(0).tolist() if len(scored) else None,
     }
 

@@ -53,7 +53,7 @@ def _run(data_dir: str | None, **how: Any) -> dict[str, Any]:
     if how["algorithm"] != "fedtlu":
         return found
     experiment = prepare(config_of(data_dir, **how), data_dir)
-    task = experiment.builder.task
+    task = experiment.plan.task
     return found | {"scoring_seconds": _seconds(task.layers, task.init(jax.random.key(0)))}
 
 

@@ -117,7 +117,7 @@ def _scores(experiment: Experiment, history: History) -> dict[str, Any]:
         "validation": {m: curve[-1] for m, curve in scored["val"].items()},
         "curve": scored["test"],
         "steps": int(history.rounds["steps"].sum(dtype=np.int64)),
-        "bytes": exchanged_bytes(history, experiment.builder.task.layers),
+        "bytes": exchanged_bytes(history, experiment.plan.task.layers),
         "examples": int(experiment.data.sizes["train"].sum()),
         **{k: [v[0], v[-1]] for k, v in weights.items()},
     }

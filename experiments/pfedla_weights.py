@@ -72,7 +72,7 @@ def _row(preset: Mapping[str, Any], data_dir: str | None, *, variant: str, **whe
     alpha = history.rounds["alpha"]  # [R, C, L, C]
     near = _likeness(label_counts(experiment.data)) if where["split"] != "two clusters" else _halves(alpha.shape[1])
     return {
-        "layers": list(experiment.builder.task.layers.names),
+        "layers": list(experiment.plan.task.layers.names),
         "near": near.round(4).tolist(),
         "within": np.stack([_within(a, near) for a in alpha]).round(4).tolist(),
         "chance": _within(np.ones_like(alpha[0]), near)[0],

@@ -28,7 +28,7 @@ from fedjax_layers.local_training import ClientVisit, LocalOptions, one_pass, tr
 from fedjax_layers.ops import transition_point
 from fedjax_layers.simulation.config import RunConfig
 from fedjax_layers.simulation.controls import permuted_labels
-from fedjax_layers.simulation.periods import cohort_of, round_keys, start_params
+from fedjax_layers.simulation.periods import cohort_of, round_keys, setting_of, start_params
 from fedjax_layers.simulation.setup import Experiment, prepare
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -77,7 +77,8 @@ def _config(preset: dict[str, Any], seed: int) -> RunConfig:
 def _measure(experiment: Experiment, kind: str) -> dict[str, Any]:
     """Scores of every client by both gradient rules, and the cuts they give."""
     inputs = experiment.inputs
-    trainer = dataclasses.replace(experiment.builder.make_trainer(inputs.hyper), keep_optimizer=False, step_scale=None)
+    trainer = experiment.builder.make_trainer(inputs.hyper, setting_of(experiment.plan, inputs.federation))
+    trainer = dataclasses.replace(trainer, keep_optimizer=False, step_scale=None)
     draw_key, key = round_keys(inputs.key, jnp.int32(0))
     cohort = cohort_of(inputs, draw_key, jnp.int32(0))
     if kind == "permuted labels":

@@ -80,7 +80,7 @@ def _run(
     return {
         "accuracy": summary["personal"]["accuracy"]["mean"],
         "macro_f1": summary["personal"]["macro_f1"]["mean"],
-        "layers": experiment.builder.task.layers.names,
+        "layers": experiment.plan.task.layers.names,
         "scores": None if first is None else first.tolist(),
         "cut": summary["cut"],
         "controls": summary.get("control_cuts"),

@@ -19,6 +19,8 @@ _HOMES = {
     "Federation": "fedjax_layers.simulation.federation",
     "History": "fedjax_layers.simulation.history",
     "LayerMap": "fedjax_layers.types",
+    "LocalSolver": "fedjax_layers.local_training",
+    "Method": "fedjax_layers.algorithms.factory",
     "Models": "fedjax_layers.types",
     "Pool": "fedjax_layers.types",
     "Ranges": "fedjax_layers.types",
@@ -28,7 +30,6 @@ _HOMES = {
     "Stopping": "fedjax_layers.simulation.sweeps.stopping",
     "SweepResult": "fedjax_layers.simulation.sweeps.sweep",
     "Task": "fedjax_layers.types",
-    "Trainer": "fedjax_layers.local_training",
     "evaluate": "fedjax_layers.simulation.evaluation",
     "federation": "fedjax_layers.simulation.federation",
     "simulate": "fedjax_layers.simulation.simulate",
@@ -51,8 +52,9 @@ if TYPE_CHECKING:  # type checkers read these lines, and no __getattr__: to them
     from fedjax_layers import models as models
     from fedjax_layers import ops as ops
     from fedjax_layers import simulation as simulation
+    from fedjax_layers.algorithms.factory import Method as Method
     from fedjax_layers.data import ClientData as ClientData
-    from fedjax_layers.local_training import Trainer as Trainer
+    from fedjax_layers.local_training import LocalSolver as LocalSolver
     from fedjax_layers.ops import ClientAxis as ClientAxis
     from fedjax_layers.simulation import sampling as sampling
     from fedjax_layers.simulation.evaluation import evaluate as evaluate

@@ -11,7 +11,7 @@ import numpy as np
 import optax
 
 from fedjax_layers.algorithms import permfl
-from fedjax_layers.local_training import Trainer
+from fedjax_layers.local_training import LocalSolver, Setting
 from fedjax_layers.models.task import task_from_functions
 from fedjax_layers.types import Array, Cohort, Key, Params, Pool, Ranges, Task
 from tests.reference.quadratics import Round
@@ -69,7 +69,7 @@ def _after(x: Array, data: Any, numbers: dict[str, Any], alpha: Array, task: Tas
     hessians, centres, team_of = data
     cohort = make_cohort(hessians, centres)
     clients = cohort.ids.shape[0]
-    trainer = Trainer(task, optax.sgd(alpha), clients, 1, 1, epochs=None, steps=steps, uniform=True)
+    trainer = Setting(task, clients, 1, uniform=True).bind(LocalSolver(optax.sgd(alpha), 1, steps=steps))
     algorithm = permfl(trainer, team_of=team_of, num_teams=num_teams, **numbers)
     key = jax.random.key(0)  # an example is a full batch: nothing depends on the key
 

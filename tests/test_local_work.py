@@ -14,6 +14,7 @@ from fedjax_layers.batches import batch_order, batch_rows, batches_per_epoch
 from fedjax_layers.local_training import train_cohort
 from fedjax_layers.ops import ClientAxis
 from fedjax_layers.simulation import probe
+from fedjax_layers.simulation.config import RunConfig
 from fedjax_layers.simulation.probe import choose_axis
 from tests import batch_norm_toy, toy
 
@@ -178,9 +179,9 @@ def test_models_with_batch_norm_leave_out_small_remainders_unless_asked():
 
 
 def test_the_config_takes_parts_of_epochs_and_numbers_for_each_client():
-    config = fl.simulation.config.RunConfig(epochs=0.25, min_batch=8)
+    config = RunConfig(epochs=0.25, min_batch=8)
     assert (config.epochs, config.min_batch) == (0.25, 8)
-    assert fl.simulation.config.RunConfig(steps=[1, 2, 3]).steps == (1, 2, 3)
-    assert type(fl.simulation.config.RunConfig(epochs=2).epochs) is int
+    assert RunConfig(steps=[1, 2, 3]).steps == (1, 2, 3)
+    assert type(RunConfig(epochs=2).epochs) is int
     options = {"head_epochs": 0.5}
-    assert fl.simulation.config.RunConfig(algorithm="fedrep", algorithm_options=options).algorithm_options == options
+    assert RunConfig(algorithm="fedrep", algorithm_options=options).algorithm_options == options

@@ -10,6 +10,7 @@ import fedjax_layers as fl
 
 ROOT = pathlib.Path(fl.__file__).parents[1]
 USER = """
+import typing
 import jax.numpy as jnp
 import fedjax_layers as fl
 
@@ -20,11 +21,13 @@ cohort = fl.Cohort(jnp.arange(1), jnp.ones(1), fl.Ranges(jnp.zeros(1), jnp.ones(
 def run(build: object) -> fl.Result:
     return fl.simulate(lambda hyper: fl.algorithms.local(hyper), task, data, rounds=1)
 
+sgd: typing.Any = None
 reveal_type(data)
 reveal_type(task.layers)
 reveal_type(cohort.train)
 reveal_type(fl.simulate(lambda hyper: fl.algorithms.local(hyper), task, data, rounds=1).history)
 reveal_type(fl.sampling.uniform(2, 4))
+reveal_type(fl.algorithms.player_fl(fl.LocalSolver(sgd, 32), threshold=1.5))
 """
 REVEALED = {
     "data": "fedjax_layers.data.client_data.ClientData",
@@ -32,11 +35,12 @@ REVEALED = {
     "cohort.train": "fedjax_layers.types.Ranges",
     "history": "fedjax_layers.simulation.history.History",
     "uniform": "fedjax_layers.simulation.sampling.Sampling",
+    "method": "fedjax_layers.algorithms.factory.Method[",
 }
 MISTAKES = {
     "fl.simulat": 'has no attribute "simulat"',
     "fl.data.laod": 'has no attribute "laod"',
-    'fl.Trainer(epochs="two")': 'incompatible type "str"',
+    'fl.LocalSolver(epochs="two")': 'incompatible type "str"',
     "fl.simulate(task=1)": "Missing named argument",
 }
 

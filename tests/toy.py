@@ -10,7 +10,7 @@ import optax
 
 from fedjax_layers import keys, ops
 from fedjax_layers.batches import batch_order, batch_rows
-from fedjax_layers.local_training import Client, Trainer
+from fedjax_layers.local_training import Client, LocalSolver, Setting
 from fedjax_layers.simulation.federation import Federation
 from fedjax_layers.types import Cohort, Observer, Pool, Ranges, Task
 
@@ -125,7 +125,9 @@ def make_federation(pool):
 
 def make_trainer(task, *, learning_rate=0.1, momentum=0.9, **changes):
     """SGD with momentum, batches of four, one epoch."""
-    trainer = Trainer(task, optax.sgd(learning_rate, momentum=momentum), CLIENTS, int(COUNTS.max()), BATCH)
+    trainer = Setting(task, CLIENTS, int(COUNTS.max())).bind(
+        LocalSolver(optax.sgd(learning_rate, momentum=momentum), BATCH)
+    )
     return dataclasses.replace(trainer, **changes)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import optax
 
 from fedjax_layers import ops
-from fedjax_layers.local_training import Trainer
+from fedjax_layers.local_training import LocalSolver, Setting
 from fedjax_layers.types import Cohort, Pool, Ranges, Task
 
 CLIENTS, DIM = 8, 6
@@ -41,7 +41,7 @@ def make_task():
 
 def make_trainer(task, learning_rate=0.3, steps=2):
     """Two full steps."""
-    return Trainer(task, optax.sgd(learning_rate), CLIENTS, 1, batch_size=1, epochs=None, steps=steps)
+    return Setting(task, CLIENTS, 1).bind(LocalSolver(optax.sgd(learning_rate), batch_size=1, steps=steps))
 
 
 def make_cohort():

@@ -4,12 +4,14 @@ Client c has ``f_c(w) = 1/2 (w - m_c)' A (w - m_c)`` up to a constant, ``m_c`` t
 holds all examples of a client, so an epoch is one step with the full gradient.
 """
 
+import dataclasses
+
 import jax.numpy as jnp
 import numpy as np
 import optax
 
 from fedjax_layers import ops
-from fedjax_layers.local_training import Trainer
+from fedjax_layers.local_training import LocalSolver, Setting
 from fedjax_layers.types import Cohort, Observer, Pool, Ranges, Task
 from tests import toy
 
@@ -45,7 +47,8 @@ def make_task():
 
 def make_trainer(task, *, learning_rate, epochs=1, **changes):
     """Plain SGD, one full batch an epoch."""
-    return Trainer(task, optax.sgd(learning_rate), 2, 5, batch_size=8, epochs=epochs, **changes)
+    trainer = Setting(task, 2, 5).bind(LocalSolver(optax.sgd(learning_rate), batch_size=8, epochs=epochs))
+    return dataclasses.replace(trainer, **changes)
 
 
 def make_cohort():

@@ -1,14 +1,17 @@
 """Federated algorithms: one file each, a state dataclass and a factory of pure functions.
 
 ``registry`` maps the name used on the command line to the factory. Every factory takes a
-:class:`fedjax_layers.local_training.Trainer` and its own hyper-parameters by keyword, which may be traced.
+:class:`fedjax_layers.local_training.LocalSolver` and its own hyper-parameters by keyword, which may be traced, and
+makes a :class:`Method`, which ``simulate`` binds to the task and the clients. Given a solver that is bound already, a
+:class:`fedjax_layers.local_training.Trainer`, it makes the :class:`fedjax_layers.types.Algorithm` itself.
 """
 
-from collections.abc import Callable
+from typing import Any
 
 from fedjax_layers.algorithms.apfl import apfl
 from fedjax_layers.algorithms.demlearn import demlearn
 from fedjax_layers.algorithms.ditto import ditto
+from fedjax_layers.algorithms.factory import Factory, Method, attacked, factory
 from fedjax_layers.algorithms.fedavg import fedavg
 from fedjax_layers.algorithms.fedbabu import fedbabu
 from fedjax_layers.algorithms.fedbn import fedbn
@@ -32,9 +35,8 @@ from fedjax_layers.algorithms.pfedla import pfedla
 from fedjax_layers.algorithms.pfedme import pfedme
 from fedjax_layers.algorithms.player_fl import player_fl
 from fedjax_layers.algorithms.sensitivity_cut import CutRule, cut_controls
-from fedjax_layers.types import Algorithm
 
-registry: dict[str, Callable[..., Algorithm]] = {
+registry: dict[str, Factory[Any]] = {
     "local": local,
     "fedavg": fedavg,
     "fedprox": fedprox,
@@ -67,11 +69,15 @@ registry: dict[str, Callable[..., Algorithm]] = {
 
 __all__ = [
     "CutRule",
+    "Factory",
+    "Method",
     "al2gd",
     "apfl",
+    "attacked",
     "cut_controls",
     "demlearn",
     "ditto",
+    "factory",
     "fedavg",
     "fedbabu",
     "fedbn",

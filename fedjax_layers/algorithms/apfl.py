@@ -11,8 +11,8 @@ import numpy as np
 import optax
 from flax import struct
 
+from fedjax_layers.algorithms.factory import factory
 from fedjax_layers.algorithms.novel import seen_or, welcome_by_server, within_sharing
-from fedjax_layers.algorithms.numbers import numbers_for_all
 from fedjax_layers.algorithms.sharing import Own, SharingState, init_sharing, round_info, server_phase, sharing_pass
 from fedjax_layers.local_training import (
     Client,
@@ -49,7 +49,7 @@ class ApflState:
     mixing: Array = per_client()
 
 
-@numbers_for_all("mixing")
+@factory("mixing")
 def apfl(
     trainer: Trainer,
     *,

@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from fedjax_layers.algorithms.factory import factory
 from fedjax_layers.algorithms.novel import rows_or, welcome_by_server, with_one
-from fedjax_layers.algorithms.numbers import numbers_for_all
 from fedjax_layers.algorithms.sharing import round_info
 from fedjax_layers.algorithms.stacked import copies, where_rows
 from fedjax_layers.algorithms.store import put_clients, take_clients, take_note
@@ -53,7 +53,7 @@ class Mixed(NamedTuple):
     root: Params
 
 
-@numbers_for_all()
+@factory()
 def demlearn(
     trainer: Trainer,
     *,

@@ -11,8 +11,8 @@ import numpy as np
 import optax
 from flax import struct
 
+from fedjax_layers.algorithms.factory import factory
 from fedjax_layers.algorithms.novel import rows_or, welcome_by_server, within_sharing
-from fedjax_layers.algorithms.numbers import numbers_for_all
 from fedjax_layers.algorithms.sharing import Own, SharingState, init_sharing, round_info, server_phase, sharing_pass
 from fedjax_layers.local_training import (
     Client,
@@ -42,7 +42,7 @@ class DittoState:
     personal_opt: Any = per_client()
 
 
-@numbers_for_all()
+@factory()
 def ditto(
     trainer: Trainer,
     *,

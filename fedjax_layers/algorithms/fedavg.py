@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import optax
 
-from fedjax_layers.algorithms.numbers import numbers_for_all
+from fedjax_layers.algorithms.factory import factory
 from fedjax_layers.algorithms.sharing import SharingState, init_sharing, local_phase, round_info, server_phase
 from fedjax_layers.local_training import Trainer
 from fedjax_layers.types import Algorithm, Cohort, Key, Params, RoundInfo
 
 
-@numbers_for_all()
+@factory()
 def fedavg(trainer: Trainer, *, server_optimizer: optax.GradientTransformation | None = None) -> Algorithm:
     """Average all layers over the cohort, weighted by ``cohort.weight``.
 

@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from fedjax_layers.algorithms.numbers import numbers_for_all, prefix
+from fedjax_layers.algorithms.factory import factory
+from fedjax_layers.algorithms.numbers import prefix
 from fedjax_layers.algorithms.sharing import (
     SharingState,
     init_sharing,
@@ -21,7 +22,7 @@ from fedjax_layers.local_training import Epochs, LocalOptions, Trainer
 from fedjax_layers.types import Algorithm, Cohort, Key, Params, RoundInfo
 
 
-@numbers_for_all()
+@factory()
 def fedbabu(
     trainer: Trainer,
     *,

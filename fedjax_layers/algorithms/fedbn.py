@@ -9,14 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from fedjax_layers.algorithms.factory import factory
 from fedjax_layers.algorithms.fixed_sharing import fixed_sharing
-from fedjax_layers.algorithms.numbers import numbers_for_all
 from fedjax_layers.algorithms.sharing import SharingState
 from fedjax_layers.local_training import Trainer
 from fedjax_layers.types import Algorithm, Array, BatchNorm, Cohort, Key, LayerMap, RoundInfo
 
 
-@numbers_for_all()
+@factory()
 def fedbn(
     trainer: Trainer,
     *,

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 from flax import struct
 
 from fedjax_layers import keys
+from fedjax_layers.algorithms.factory import factory
 from fedjax_layers.algorithms.novel import rows_or_mean, welcome_by_mean
-from fedjax_layers.algorithms.numbers import numbers_for_all
 from fedjax_layers.algorithms.sharing import round_info
 from fedjax_layers.algorithms.stacked import copies, where_rows
 from fedjax_layers.algorithms.store import put_clients, take_clients, take_note
@@ -44,7 +44,7 @@ class FedFomoState:
     seen: Array = per_client()
 
 
-@numbers_for_all()
+@factory()
 def fedfomo(
     trainer: Trainer,
     *,

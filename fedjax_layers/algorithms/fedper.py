@@ -5,13 +5,14 @@ from __future__ import annotations
 import jax
 import optax
 
+from fedjax_layers.algorithms.factory import factory
 from fedjax_layers.algorithms.fixed_sharing import fixed_sharing
-from fedjax_layers.algorithms.numbers import numbers_for_all, prefix
+from fedjax_layers.algorithms.numbers import prefix
 from fedjax_layers.local_training import Trainer
 from fedjax_layers.types import Algorithm
 
 
-@numbers_for_all()
+@factory()
 def fedper(
     trainer: Trainer,
     *,

@@ -7,14 +7,14 @@ import dataclasses
 import jax
 import optax
 
+from fedjax_layers.algorithms.factory import factory
 from fedjax_layers.algorithms.fedavg import fedavg
-from fedjax_layers.algorithms.numbers import numbers_for_all
 from fedjax_layers.local_training import Trainer
 from fedjax_layers.ops.prox import with_proximal_term
 from fedjax_layers.types import Algorithm
 
 
-@numbers_for_all()
+@factory()
 def fedprox(
     trainer: Trainer,
     *,

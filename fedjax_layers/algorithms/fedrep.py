@@ -12,8 +12,9 @@ import optax
 from flax import struct
 
 from fedjax_layers import keys
+from fedjax_layers.algorithms.factory import factory
 from fedjax_layers.algorithms.novel import sharing_models, welcome_by_mean, within_sharing
-from fedjax_layers.algorithms.numbers import numbers_for_all, prefix
+from fedjax_layers.algorithms.numbers import prefix
 from fedjax_layers.algorithms.sharing import (
     Own,
     SharingState,
@@ -42,7 +43,7 @@ class FedRepState:
     head_opt: Any = per_client()
 
 
-@numbers_for_all()
+@factory()
 def fedrep(
     trainer: Trainer,
     *,

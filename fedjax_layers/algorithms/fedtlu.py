@@ -12,7 +12,7 @@ import optax
 from flax import struct
 
 from fedjax_layers import keys
-from fedjax_layers.algorithms.numbers import numbers_for_all
+from fedjax_layers.algorithms.factory import factory
 from fedjax_layers.algorithms.sharing import SharingState, init_sharing, local_phase, round_info, server_phase
 from fedjax_layers.local_training import Trainer
 from fedjax_layers.ops import (
@@ -114,7 +114,7 @@ class BlockChoice:
         return jnp.where(competing, best, self.leftovers == "update")
 
 
-@numbers_for_all()
+@factory()
 def fedtlu(
     trainer: Trainer,
     *,
@@ -204,7 +204,7 @@ def fedtlu(
     return Algorithm(init, round_, global_model=lambda state: state.sharing.server)
 
 
-@numbers_for_all()
+@factory()
 def random_layers(
     trainer: Trainer,
     *,
@@ -230,7 +230,7 @@ def random_layers(
     return fedtlu(trainer, k=k, choice="random", mu=mu, server_optimizer=server_optimizer, **options)
 
 
-@numbers_for_all()
+@factory()
 def last_layers(
     trainer: Trainer,
     *,

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 import optax
 
+from fedjax_layers.algorithms.factory import factory
 from fedjax_layers.algorithms.novel import sharing_models, welcome_by_mean
 from fedjax_layers.algorithms.sharing import (
     SharingState,
@@ -22,6 +23,7 @@ from fedjax_layers.ops.checks import layer_mask
 from fedjax_layers.types import Algorithm, Array, Cohort, Key, LayerMap, Params, RoundInfo
 
 
+@factory()
 def fixed_sharing(
     trainer: Trainer,
     *,

@@ -7,8 +7,8 @@ from typing import Any, Literal
 import jax
 import optax
 
+from fedjax_layers.algorithms.factory import factory
 from fedjax_layers.algorithms.mixing import Granularity, Mixing, Retain, grouping
-from fedjax_layers.algorithms.numbers import numbers_for_all
 from fedjax_layers.algorithms.pfedla import hyper_rule
 from fedjax_layers.local_training import Trainer
 from fedjax_layers.types import Algorithm
@@ -16,7 +16,7 @@ from fedjax_layers.types import Algorithm
 Number = float | jax.Array
 
 
-@numbers_for_all()
+@factory()
 def heurpfedla(
     trainer: Trainer,
     *,

@@ -6,14 +6,14 @@ from typing import Any, Literal
 
 import jax
 
-from fedjax_layers.algorithms.numbers import numbers_for_all
+from fedjax_layers.algorithms.factory import factory
 from fedjax_layers.algorithms.tiered_round import TierState, init_tiers, tiered_algorithm, tiered_round
 from fedjax_layers.algorithms.tiers import make_tiers
 from fedjax_layers.local_training import Trainer
 from fedjax_layers.types import Algorithm, Array, Cohort, Key, Params, RoundInfo
 
 
-@numbers_for_all()
+@factory()
 def hsgd(
     trainer: Trainer,
     *,

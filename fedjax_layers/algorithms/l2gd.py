@@ -11,8 +11,8 @@ from flax import struct
 
 from fedjax_layers import keys
 from fedjax_layers.algorithms.coupling import Coupling, Number, make_coupling
+from fedjax_layers.algorithms.factory import factory
 from fedjax_layers.algorithms.novel import seen_or
-from fedjax_layers.algorithms.numbers import numbers_for_all
 from fedjax_layers.algorithms.stacked import copies, where_rows
 from fedjax_layers.algorithms.store import renew_clients, take_note
 from fedjax_layers.local_training import Client, ClientVisit, LocalOptions, Passed, Trainer, one_pass, train
@@ -41,7 +41,7 @@ class L2gdState:
     seen: Array = per_client()
 
 
-@numbers_for_all("pull")
+@factory("pull")
 def l2gd(
     trainer: Trainer, *, probability: Number = 0.2, step_size: Number = 0.03, pull: Number | Array = 1.0
 ) -> Algorithm:
@@ -72,7 +72,7 @@ def l2gd(
     return _algorithm(trainer, coupling)._replace(teams=None)
 
 
-@numbers_for_all("pull", "cluster_pull")
+@factory("pull", "cluster_pull")
 def al2gd(
     trainer: Trainer,
     *,

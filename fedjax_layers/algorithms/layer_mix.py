@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from fedjax_layers.algorithms.factory import factory
 from fedjax_layers.algorithms.mixing import Granularity, Mixing, Rule, grouping
-from fedjax_layers.algorithms.numbers import numbers_for_all
 from fedjax_layers.local_training import Trainer
 from fedjax_layers.ops import mix_pullback
 from fedjax_layers.types import Algorithm, Array, LayerMap, Params
@@ -18,7 +18,7 @@ Number = float | jax.Array
 RULES = ("uniform", "self", "cosine", "distance", "logits")
 
 
-@numbers_for_all()
+@factory()
 def layer_mix(
     trainer: Trainer,
     *,

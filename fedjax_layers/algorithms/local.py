@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
+from fedjax_layers.algorithms.factory import factory
 from fedjax_layers.algorithms.fixed_sharing import fixed_sharing
 from fedjax_layers.local_training import Trainer
 from fedjax_layers.types import Algorithm, Personal
 
 
+@factory()
 def local(trainer: Trainer) -> Algorithm:
     """Nothing is shared: the lower bar that federation must clear for each client.
 

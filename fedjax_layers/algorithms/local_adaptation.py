@@ -6,14 +6,14 @@ from typing import Any
 
 import optax
 
+from fedjax_layers.algorithms.factory import factory
 from fedjax_layers.algorithms.fedavg import fedavg
-from fedjax_layers.algorithms.numbers import numbers_for_all
 from fedjax_layers.algorithms.sharing import SharingState, last_phase
 from fedjax_layers.local_training import Epochs, LocalOptions, Trainer
 from fedjax_layers.types import Algorithm, Cohort, Key
 
 
-@numbers_for_all()
+@factory()
 def local_adaptation(
     trainer: Trainer,
     *,

@@ -1,4 +1,4 @@
-"""Options that are numbers: an array in place of one for all clients is refused by name; masks from whole numbers."""
+"""Options that are numbers: which of them are, and masks from whole ones."""
 
 from __future__ import annotations
 
@@ -6,44 +6,13 @@ import functools
 import types
 import typing
 from collections.abc import Callable
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
 import jax
 import numpy as np
 
 from fedjax_layers.names import options_of
 from fedjax_layers.ops import prefix_mask
-
-P = ParamSpec("P")
-R = TypeVar("R")
-
-
-def numbers_for_all(*besides: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Decorates an algorithm: each option that is a number, by its annotation, is one for all clients.
-
-    An array of C numbers would go with whatever axis of the parameters is C long, the classes say, and not with the
-    clients. Options that may be tuples have a meaning of their own for several numbers, and look after themselves.
-
-    Args:
-      *besides: names of options that take a number for each client, or each team; the algorithm acts on them so.
-
-    Returns:
-      The decorator; what it makes raises ``ValueError`` for an array.
-    """
-
-    def decorate(factory: Callable[P, R]) -> Callable[P, R]:
-        @functools.wraps(factory)
-        def checked(*args: P.args, **options: P.kwargs) -> R:
-            for name in options.keys() & number_options(factory) - set(besides):
-                value: Any = options[name]
-                shape = np.shape(value)
-                if shape != ():
-                    raise ValueError(f"{name}: expected one number for all clients, got shape {shape}")
-            return factory(*args, **options)
-
-        return checked
-
-    return decorate
 
 
 def prefix(cut: int | jax.Array, num_layers: int) -> Any:

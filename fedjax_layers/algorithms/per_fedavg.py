@@ -10,8 +10,8 @@ import numpy as np
 import optax
 
 from fedjax_layers import keys
+from fedjax_layers.algorithms.factory import factory
 from fedjax_layers.algorithms.fedavg import fedavg
-from fedjax_layers.algorithms.numbers import numbers_for_all
 from fedjax_layers.algorithms.sharing import Own, SharingState, last_phase, round_info, server_phase, sharing_pass
 from fedjax_layers.local_training import (
     Client,
@@ -30,7 +30,7 @@ from fedjax_layers.types import Algorithm, Array, Batch, Cohort, Key, Params, Ro
 _VARIANTS = ("fo", "hf")
 
 
-@numbers_for_all()
+@factory()
 def per_fedavg(
     trainer: Trainer,
     *,

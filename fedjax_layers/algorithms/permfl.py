@@ -9,7 +9,7 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 
-from fedjax_layers.algorithms.numbers import numbers_for_all
+from fedjax_layers.algorithms.factory import factory
 from fedjax_layers.algorithms.tiered_round import TierState, init_tiers, tiered_algorithm, tiered_round
 from fedjax_layers.algorithms.tiers import make_tiers
 from fedjax_layers.local_training import Trainer
@@ -20,7 +20,7 @@ from fedjax_layers.types import Algorithm, Array, Cohort, Key, Params, RoundInfo
 Coefficient = float | jax.Array
 
 
-@numbers_for_all()
+@factory()
 def permfl(
     trainer: Trainer,
     *,

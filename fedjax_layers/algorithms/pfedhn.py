@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
+from fedjax_layers.algorithms.factory import factory
 from fedjax_layers.algorithms.novel import with_mean
-from fedjax_layers.algorithms.numbers import numbers_for_all
 from fedjax_layers.algorithms.sharing import round_info, server_key
 from fedjax_layers.algorithms.stacked import where_rows
 from fedjax_layers.algorithms.store import one_by_one, put_clients, take_clients, take_note
@@ -54,7 +54,7 @@ class Sizes:
     head_scale: Number
 
 
-@numbers_for_all()
+@factory()
 def pfedhn(
     trainer: Trainer,
     *,

@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from fedjax_layers.algorithms.factory import factory
 from fedjax_layers.algorithms.mixing import Granularity, Mixing, Rule, grouping
-from fedjax_layers.algorithms.numbers import numbers_for_all
 from fedjax_layers.local_training import Trainer
 from fedjax_layers.ops import hypernetwork
 from fedjax_layers.types import Algorithm
@@ -17,7 +17,7 @@ from fedjax_layers.types import Algorithm
 Number = float | jax.Array
 
 
-@numbers_for_all()
+@factory()
 def pfedla(
     trainer: Trainer,
     *,

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from fedjax_layers.algorithms.factory import factory
 from fedjax_layers.algorithms.novel import rows_or, welcome_by_server
-from fedjax_layers.algorithms.numbers import numbers_for_all
 from fedjax_layers.algorithms.sharing import Own, SharingState, init_sharing, round_info, server_phase, sharing_pass
 from fedjax_layers.local_training import (
     Client,
@@ -23,7 +23,7 @@ from fedjax_layers.ops import Term, permfl_device_step
 from fedjax_layers.types import Algorithm, Array, Batch, Cohort, Key, Params, RoundInfo, Task
 
 
-@numbers_for_all()
+@factory()
 def pfedme(
     trainer: Trainer,
     *,

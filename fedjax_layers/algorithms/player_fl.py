@@ -11,8 +11,8 @@ import optax
 from flax import struct
 
 from fedjax_layers import keys
+from fedjax_layers.algorithms.factory import factory
 from fedjax_layers.algorithms.novel import sharing_models, welcome_by_mean, within_sharing
-from fedjax_layers.algorithms.numbers import numbers_for_all
 from fedjax_layers.algorithms.sensitivity_cut import CutRule, agree_on_cut, score_client
 from fedjax_layers.algorithms.sharing import (
     SharingState,
@@ -45,7 +45,7 @@ class PLayerState:
     estimated: Array
 
 
-@numbers_for_all()
+@factory()
 def player_fl(
     trainer: Trainer,
     *,

@@ -137,7 +137,7 @@ def print_facts(status: Status, experiment: Experiment) -> None:
 def describe(experiment: Experiment) -> str:
     """A line on what is about to run."""
     config: RunConfig = experiment.config
-    data, layers = experiment.data, experiment.builder.task.layers
+    data, layers = experiment.data, experiment.plan.task.layers
     return (
         f"{data.name}: {data.num_clients} client{'s' if data.num_clients > 1 else ''}{_in_teams(experiment)}, "
         f"{int(data.sizes['train'].sum())} training examples; "

@@ -10,9 +10,10 @@ from fedjax_layers.local_training.one_pass import (
     one_pass,
     train,
 )
+from fedjax_layers.local_training.solver import LocalSolver
 from fedjax_layers.local_training.step_gradient import LocalOptions, StepGradient, plain_gradient
 from fedjax_layers.local_training.train import LocalResult, train_client
-from fedjax_layers.local_training.trainer import Trainer, refuse_own_steps
+from fedjax_layers.local_training.trainer import Setting, Trainer, refuse_own_steps
 from fedjax_layers.local_training.work import Epochs, Steps
 
 __all__ = [
@@ -21,7 +22,9 @@ __all__ = [
     "Epochs",
     "LocalOptions",
     "LocalResult",
+    "LocalSolver",
     "Passed",
+    "Setting",
     "StepGradient",
     "Steps",
     "Trainer",

@@ -1,4 +1,4 @@
-"""How clients train: the model, the optimiser, the batches and the amount of work of every client."""
+"""A local solver bound to a task, to the clients' data and to the client axis."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import optax
 
 from fedjax_layers.batches import batches_per_epoch
+from fedjax_layers.local_training.solver import LocalSolver
 from fedjax_layers.local_training.work import (
     Epochs,
     Steps,
@@ -28,63 +28,61 @@ from fedjax_layers.types import Array, Key, Params, Task
 
 
 @dataclasses.dataclass(frozen=True)
-class Trainer:
-    """How every client trains. Numbers may be traced where their type says ``Array``; the rest is static.
+class Setting:
+    """What a run binds a local solver to: the task, what the data imply, and where clients are computed.
 
     Attributes:
       task: model and loss.
-      optimizer: each client's optax optimiser; its ``update`` is called per client, under the client axis.
       num_clients: C, clients stored.
       max_examples: training examples of the largest client.
-      batch_size: B. The last batch of an epoch holds the remainder.
-      epochs: passes over the client's training examples per round, each in a fresh order; one number, or one for each
-        client ``[C]``. A part of an epoch is that part of its batches, rounded half up: 0.25 of 8 batches are 2. A
-        client with examples takes at least one step.
-      steps: local steps per round instead of epochs; one number, or one for each client ``[C]``; may be traced. Batches
-        go round one shuffle of the client's examples, none twice in a batch.
-      min_batch: an epoch's last batch with fewer examples than this is left out of that epoch; the next one shuffles
-        anew. A client with fewer examples in all keeps its one batch. ``None``: 1, which leaves nothing out, and for a
-        task with batch normalisation an eighth of ``batch_size`` or 4, whichever is more, since the statistics of a few
-        examples spoil the model.
       uniform: every client holds exactly ``max_examples``: no step is ever empty, and the loop has a fixed length
         (and with it a reverse-mode derivative) where all clients do the same work.
       axis: width and devices of the client axis.
-      keep_optimizer: clients keep their optimiser state from round to round instead of starting afresh.
-      step_scale: ``round number -> factor []`` on every update of that round, a learning-rate schedule over rounds.
-      attack: ``(key, client id, start, trained) -> params`` that a client sends in place of what it has trained.
 
     Raises:
-      ValueError: a count below 1, a ``min_batch`` above ``batch_size``, both or neither of ``epochs`` and ``steps``
-        given, or another number of them than one or C.
+      ValueError: a count below 1.
     """
 
     task: Task
-    optimizer: optax.GradientTransformation
     num_clients: int
     max_examples: int
-    batch_size: int
-    epochs: Epochs | None = 1
-    steps: Steps | None = None
+    _: dataclasses.KW_ONLY
     uniform: bool = False
     axis: ClientAxis = ClientAxis()
-    keep_optimizer: bool = False
-    step_scale: Callable[[Array], Array] | None = None
-    attack: Callable[[Key, Array, Params, Params], Params] | None = None
-    min_batch: int | None = None
 
     def __post_init__(self) -> None:
-        if (self.epochs is None) == (self.steps is None):
-            raise ValueError(f"epochs, steps: expected exactly one of them, got {self.epochs} and {self.steps}")
-        for name in ("num_clients", "max_examples", "batch_size", "min_batch"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name}: expected an integer of at least 1, got {value}")
-        if self.min_batch is not None and self.min_batch > self.batch_size:
-            raise ValueError(f"min_batch: expected at most the batch size, {self.batch_size}, got {self.min_batch}")
-        for name, checked in (("epochs", as_epochs), ("steps", as_steps)):
-            value = getattr(self, name)
-            if value is not None:  # tuples instead of arrays: a trainer is compared and hashed by value
-                object.__setattr__(self, name, checked(name, value, self.num_clients))
+        for name in ("num_clients", "max_examples"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}: expected an integer of at least 1, got {getattr(self, name)}")
+
+    def bind(self, solver: LocalSolver) -> Trainer:
+        """The trainer of this solver here. No batch is larger than the largest client, who could fill no other.
+
+        Raises:
+          ValueError: epochs or steps for another number of clients.
+        """
+        fields = {f.name: getattr(part, f.name) for part in (solver, self) for f in dataclasses.fields(part)}
+        size = min(solver.batch_size, self.max_examples)
+        least = None if solver.min_batch is None else min(solver.min_batch, size)
+        return Trainer(**fields | {"batch_size": size, "min_batch": least})
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Trainer(LocalSolver, Setting):
+    """A local solver in its setting: all that an algorithm asks to train clients. :meth:`Setting.bind` makes it.
+
+    Attributes:
+      attack: ``(key, client id, start, trained) -> params`` that a client sends in place of what it has trained.
+    """
+
+    attack: Callable[[Key, Array, Params, Params], Params] | None = None
+
+    def __post_init__(self) -> None:
+        Setting.__post_init__(self)
+        LocalSolver.__post_init__(self)
+
+    def _known_clients(self) -> int:
+        return self.num_clients
 
     def phase(self, name: str, *, epochs: Epochs | None, steps: Steps | None = None, **changes: Any) -> Trainer:
         """The trainer of another phase of the round, of so many epochs, or steps if given; one number or ``[C]``.

@@ -18,8 +18,8 @@ Steps = int | tuple[int, ...] | Array
 _FINEST = 1000  # largest denominator of a part of an epoch: whole numbers of steps, exactly, in 32 bits
 
 
-def as_epochs(name: str, value: Any, num_clients: int) -> Epochs:
-    """Checked epochs: a number, or a tuple of one for each client ``[C]``.
+def as_epochs(name: str, value: Any, num_clients: int | None) -> Epochs:
+    """Checked epochs: a number, or a tuple of one for each client ``[C]``; of any length while C is not known.
 
     Raises:
       ValueError: another number of them, one that is not positive and finite, or a traced one: how many shuffled orders
@@ -35,15 +35,15 @@ def as_epochs(name: str, value: Any, num_clients: int) -> Epochs:
     return tuple(whole) if isinstance(amount, tuple) else whole[0]
 
 
-def as_steps(name: str, value: Any, num_clients: int) -> Steps:
+def as_steps(name: str, value: Any, num_clients: int | None) -> Steps:
     """Checked steps: an integer, or a tuple of one for each client ``[C]``; traced ones ``[]`` or ``[C]`` as they are.
 
     Raises:
       ValueError: another number of them, or one that is no integer of at least 1.
     """
     if isinstance(value, jax.core.Tracer):
-        if value.shape not in ((), (num_clients,)) or not jnp.issubdtype(value.dtype, jnp.integer):
-            raise ValueError(f"{name}: expected an integer, or one for each of {num_clients} clients, got {value.aval}")
+        if not _one_or_each(value.shape, num_clients) or not jnp.issubdtype(value.dtype, jnp.integer):
+            raise ValueError(f"{name}: expected an integer, or one for each of {_who(num_clients)}, got {value.aval}")
         return value
     amount = _amount(name, value, num_clients)
     for one in amount if isinstance(amount, tuple) else (amount,):
@@ -105,11 +105,19 @@ def _row(amounts: np.ndarray | Array, client: int | Array | None) -> Any:
     return jnp.asarray(amounts, jnp.int32)[client]
 
 
-def _amount(name: str, value: Any, num_clients: int) -> float | tuple[float, ...]:
+def _amount(name: str, value: Any, num_clients: int | None) -> float | tuple[float, ...]:
     """A number, or a tuple of ``num_clients`` numbers."""
     numbers = np.asarray(value)
-    if numbers.shape not in ((), (num_clients,)) or numbers.dtype.kind not in "iuf":
+    if not _one_or_each(numbers.shape, num_clients) or numbers.dtype.kind not in "iuf":
         listed = numbers.ndim == 1 and numbers.dtype.kind in "iuf"
         found = f"{len(numbers)} of them" if listed else repr(value)
-        raise ValueError(f"{name}: expected a number, or one for each of {num_clients} clients, got {found}")
+        raise ValueError(f"{name}: expected a number, or one for each of {_who(num_clients)}, got {found}")
     return tuple(numbers.tolist()) if numbers.ndim else numbers.item()
+
+
+def _one_or_each(shape: tuple[int, ...], num_clients: int | None) -> bool:
+    return not shape or (len(shape) == 1 and num_clients in (None, shape[0]))
+
+
+def _who(num_clients: int | None) -> str:
+    return "the clients" if num_clients is None else f"{num_clients} clients"

@@ -14,20 +14,21 @@ from fedjax_layers import algorithms
 from fedjax_layers.data import ClientData
 from fedjax_layers.data.leaks import range_rows
 from fedjax_layers.data.packing import aligned_empty, blocks, frozen
-from fedjax_layers.ops import ClientAxis
 from fedjax_layers.simulation.build_programs import build_program
 from fedjax_layers.simulation.builder import Builder
-from fedjax_layers.simulation.periods import Inputs, cohort_of, common_start, round_keys
+from fedjax_layers.simulation.periods import Inputs, cohort_of, common_start, round_keys, setting_of
+from fedjax_layers.simulation.plan import Plan
 from fedjax_layers.simulation.sharding import replicate
 
 _ROWS_AT_ONCE = 2**20  # bounds the row numbers held beside the labels
 
 
-def control_cuts(builder: Builder, inputs: Inputs, clients: ClientData, seed: int) -> dict[str, int]:
+def control_cuts(builder: Builder, plan: Plan, inputs: Inputs, clients: ClientData, seed: int) -> dict[str, int]:
     """The cuts at initialisation, with permuted labels and by weight count.
 
     Args:
       builder: the run's; its options that are fields of ``CutRule`` are used.
+      plan: the run's.
       inputs: the run's; start, cohort and keys are those of its first round.
       clients: the run's data on the host.
       seed: of the permutation.
@@ -39,15 +40,15 @@ def control_cuts(builder: Builder, inputs: Inputs, clients: ClientData, seed: in
     # Runs that differ in other options, a fixed cut say, share the program.
     builder = dataclasses.replace(builder, options=tuple(_of_the_rule(dict(builder.options)).items()))
     labels = jax.device_put(permuted_labels(clients, seed), may_alias=True)
-    labels = replicate(labels, dict(builder.trainer).get("axis", ClientAxis()))
-    cuts = _cuts(builder, inputs._replace(hyper=hyper), labels)
+    labels = replicate(labels, plan.axis)
+    cuts = _cuts(builder, plan, inputs._replace(hyper=hyper), labels)
     return {name: int(cut) for name, cut in cuts.items()}
 
 
-@build_program()
-def _cuts(builder: Builder, inputs: Inputs, labels: jax.Array) -> dict[str, jax.Array]:
+@build_program(static=(1,))
+def _cuts(builder: Builder, plan: Plan, inputs: Inputs, labels: jax.Array) -> dict[str, jax.Array]:
     rule = algorithms.CutRule(**dict(builder.options), **inputs.hyper["options"])
-    trainer = builder.make_trainer(inputs.hyper)
+    trainer = builder.make_trainer(inputs.hyper, setting_of(plan, inputs.federation))
     draw_key, round_key = round_keys(inputs.key, jnp.int32(0))
     cohort = cohort_of(inputs, draw_key, jnp.int32(0))
     return algorithms.cut_controls(trainer, round_key, common_start(trainer.task, inputs), cohort, labels, rule)

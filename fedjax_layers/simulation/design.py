@@ -9,6 +9,7 @@ import numpy as np
 
 from fedjax_layers import data
 from fedjax_layers.data.drift import Phase, schedule
+from fedjax_layers.local_training import Setting
 from fedjax_layers.ops.poison import POISONS, Poison
 from fedjax_layers.simulation.attack import bad_clients, poison_of
 from fedjax_layers.simulation.builder import Builder, sorted_items
@@ -32,6 +33,7 @@ class Design(NamedTuple):
     sampling: Sampling
     builder: Builder
     hyper: dict[str, Any]
+    setting: Setting
 
 
 def make_design(config: RunConfig, clients: data.ClientData, counts: Collection[str] = ()) -> Design:
@@ -44,9 +46,10 @@ def make_design(config: RunConfig, clients: data.ClientData, counts: Collection[
     num_teams = count_teams(config, clients)
     poison = poison_of(config, task.layers)
     hyper = traced_inputs(config, clients, counts)
-    builder = make_builder(config, task, phases, set(hyper["options"]), num_teams, poison)
-    builder(hyper)  # a wrong option value shows here, before any work
-    return Design(task, phases, sampling, builder, hyper)
+    builder = make_builder(config, set(hyper["options"]), num_teams, poison)
+    setting = make_setting(config, task, phases)
+    builder(hyper).bind(setting)  # a wrong option value shows here, before any work
+    return Design(task, phases, sampling, builder, hyper, setting)
 
 
 def traced_inputs(config: RunConfig, clients: data.ClientData, counts: Collection[str]) -> dict[str, Any]:
@@ -98,33 +101,33 @@ def make_sampling(config: RunConfig, clients: data.ClientData) -> Sampling:
     return {"uniform": uniform, "by_size": by_size}[config.sampling](config.cohort, total, seen)
 
 
+def make_setting(config: RunConfig, task: Task, phases: Sequence[Phase]) -> Setting:
+    """What local training is bound to before anything is on a device, as yet on one."""
+    counts = np.stack([phase.data.sizes["train"] for phase in phases])
+    largest = int(counts.max())
+    _check_epochs(config, largest)
+    return Setting(task, counts.shape[1], max(largest, 1), uniform=bool((counts == largest).all()))
+
+
 def make_builder(
     config: RunConfig,
-    task: Task,
-    phases: Sequence[Phase],
     traced: set[str],
     num_teams: int | None = None,
     poison: tuple[Poison, tuple[bool, ...]] | None = None,
 ) -> Builder:
     """The static part of the algorithm; floats among its options, and who is in which team, are traced instead."""
-    counts = np.stack([phase.data.sizes["train"] for phase in phases])
-    largest = int(counts.max())
-    _check_epochs(config, largest)
-    trainer = {
-        "num_clients": counts.shape[1],
-        "max_examples": largest,
-        "batch_size": min(config.batch_size, max(largest, 1)),  # nobody could fill a larger one
+    work = {
+        "batch_size": config.batch_size,
         "epochs": config.epochs,
         "steps": config.steps,
         "min_batch": config.min_batch,
-        "uniform": bool((counts == counts[0, 0]).all()),
         "keep_optimizer": config.keep_optimizer,
     }
     static = {k: v for k, v in config.algorithm_options.items() if k not in traced}
     if num_teams is not None:
         static["num_teams"] = num_teams
-    fields = (sorted_items(static), config.optimizer, config.server_optimizer, sorted_items(trainer), poison)
-    return Builder(task, config.algorithm, *fields)
+    fields = (sorted_items(static), config.optimizer, config.server_optimizer, sorted_items(work), poison)
+    return Builder(config.algorithm, *fields)
 
 
 def _check_epochs(config: RunConfig, largest: int) -> None:

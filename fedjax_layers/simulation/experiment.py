@@ -20,7 +20,7 @@ from fedjax_layers.simulation.environment import peak_memory_bytes
 from fedjax_layers.simulation.history import History
 from fedjax_layers.simulation.history_files import HistoryFiles
 from fedjax_layers.simulation.patience import Patience
-from fedjax_layers.simulation.periods import models_of
+from fedjax_layers.simulation.periods import models_of, setting_of
 from fedjax_layers.simulation.records import RunDirectory
 from fedjax_layers.simulation.saved_models import save_models
 from fedjax_layers.simulation.setup import Experiment
@@ -93,8 +93,8 @@ def execute(
         directory.write_clients(facts | client_arrays(history) | adapted)
         directory.write_summary(summary)
         if keep:
-            models = models_of(builder, inputs.hyper, state)
-            save_models(directory.path, models, finished, builder.task.layers)
+            models = models_of(builder, setting_of(experiment.plan, inputs.federation), inputs.hyper, state)
+            save_models(directory.path, models, finished, experiment.plan.task.layers)
     return summary, history
 
 
@@ -199,7 +199,7 @@ def summary_of(
         algorithm=config.algorithm,
         dataset=config.dataset,
         seed=config.seed,
-        layers=experiment.builder.task.layers,
+        layers=experiment.plan.task.layers,
         sizes=experiment.data.sizes["train"],
         moment=config.moment,
         selection=config.selection,
@@ -211,7 +211,9 @@ def summary_of(
     summary["per_class"] = class_summary(history, config.moment, config.selection, experiment.data.class_names, unseen)
     if config.algorithm == "player_fl":
         say("computing the control cuts")
-        summary["control_cuts"] = control_cuts(experiment.builder, experiment.inputs, experiment.data, config.seed)
+        summary["control_cuts"] = control_cuts(
+            experiment.builder, experiment.plan, experiment.inputs, experiment.data, config.seed
+        )
     return summary
 
 

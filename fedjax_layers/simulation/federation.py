@@ -30,6 +30,7 @@ class Federation:
       largest: static; examples of the largest client in train, val and test, and of the global test set.
       since: ``[P]`` int32, the round from which each phase holds, the first 0; ``()`` without phases.
       unseen: ``[U]`` int32, clients that never take part in training; ``()`` where all do.
+      uniform: static; every client has ``largest[0]`` training examples in every phase.
     """
 
     pool: Pool
@@ -40,6 +41,7 @@ class Federation:
     largest: tuple[int, int, int, int] = dataclasses.field(metadata={"static": True})
     since: Array | tuple[()] = ()
     unseen: Array | tuple[()] = ()
+    uniform: bool = dataclasses.field(default=False, metadata={"static": True})
 
     @property
     def num_clients(self) -> int:
@@ -102,7 +104,8 @@ def _stack(phases: list[ClientData], since: Array | tuple[()]) -> Federation:
     )
     largest = (sizes[0], sizes[1], sizes[2], first.global_test)
     unseen = jnp.asarray(np.flatnonzero(first.unseen), jnp.int32) if first.unseen.any() else ()
-    return Federation(pool, ranges[0], ranges[1], ranges[2], apart, largest, since, unseen)
+    uniform = all((phase.sizes["train"] == sizes[0]).all() for phase in phases)
+    return Federation(pool, ranges[0], ranges[1], ranges[2], apart, largest, since, unseen, uniform)
 
 
 def _pool(phases: list[ClientData]) -> tuple[Pool, list[int]]:

@@ -30,15 +30,15 @@ def foreseen(config: RunConfig, design: Design, *, loaded: bool, axis: ClientAxi
     moments = ("trained", "served") if config.moments == "both" else (config.moments,)
     with warnings.catch_warnings():  # what there is to warn of was said when the design was made
         warnings.simplefilter("ignore")
-        init = design.builder(design.hyper).init
+        algorithm = design.builder(design.hyper).bind(design.setting)
     return forecast(
         design.task,
         [phase.data for phase in design.phases],
-        init,
+        algorithm.init,
         Place(devices, jax.default_backend() == "cpu"),
         width=width if axis is None else axis.width,
         slots=design.sampling.size,
-        batch_size=dict(design.builder.trainer)["batch_size"],
+        batch_size=min(config.batch_size, design.setting.max_examples),
         moments=moments,
         loaded=loaded,
     )

@@ -10,6 +10,8 @@ import jax
 import jax.numpy as jnp
 
 from fedjax_layers import keys
+from fedjax_layers.algorithms.factory import Method
+from fedjax_layers.local_training import Setting
 from fedjax_layers.ops import weighted_mean
 from fedjax_layers.ops.trace import traced_once
 from fedjax_layers.simulation.build_programs import build_program
@@ -20,7 +22,7 @@ from fedjax_layers.simulation.sampling import Sampling, draw_cohort, everyone
 from fedjax_layers.simulation.sharding import constrain_state
 from fedjax_layers.types import Algorithm, Array, Cohort, Key, Models, Observer, Params, RoundInfo, Task
 
-Build = Callable[[Any], Algorithm]
+Build = Callable[[Any], Algorithm | Method[Algorithm]]
 
 
 class Inputs(NamedTuple):
@@ -41,6 +43,31 @@ class Inputs(NamedTuple):
     weights: Array | None
     key: Key
     start: Params | None = None
+
+
+def setting_of(plan: Plan, federation: Federation) -> Setting:
+    """What the run binds local solvers to."""
+    largest = max(federation.largest[0], 1)
+    return Setting(plan.task, federation.num_clients, largest, uniform=federation.uniform, axis=plan.axis)
+
+
+def bound(build: Build, setting: Setting, hyper: Any) -> Algorithm:
+    """The algorithm that ``build`` makes of these numbers, bound to the run's task and clients.
+
+    Raises:
+      TypeError: ``build`` makes something else.
+    """
+    made = build(hyper)
+    if isinstance(made, Method):
+        return made.bind(setting)
+    if not isinstance(made, Algorithm):
+        raise TypeError(f"build: expected it to return what a factory of algorithms makes, got {type(made).__name__}")
+    return made
+
+
+def algorithm_of(build: Build, plan: Plan, inputs: Inputs) -> Algorithm:
+    """The run's algorithm."""
+    return bound(build, setting_of(plan, inputs.federation), inputs.hyper)
 
 
 @build_program()
@@ -77,14 +104,14 @@ def start(build: Build, plan: Plan, inputs: Inputs) -> Any:
 
 @build_program(static=(1,))
 def _first_state(build: Build, plan: Plan, inputs: Inputs, params: Params) -> Any:
-    state = build(inputs.hyper).init(jax.random.fold_in(inputs.key, keys.STATE), params)
+    state = algorithm_of(build, plan, inputs).init(jax.random.fold_in(inputs.key, keys.STATE), params)
     return constrain_state(state, plan.axis)
 
 
-@build_program()
-def models_of(build: Build, hyper: Any, state: Any) -> Models:
+@build_program(static=(1,))
+def models_of(build: Build, setting: Setting, hyper: Any, state: Any) -> Models:
     """The models of a state."""
-    return build(hyper).models(state)
+    return bound(build, setting, hyper).models(state)
 
 
 @build_program(static=(1,), donated=(2,))
@@ -96,7 +123,7 @@ def run_period(
     Returns:
       The state; per-round arrays ``[eval_every, ...]`` whose first ``count`` rows are valid; scores by name.
     """
-    algorithm = build(inputs.hyper)
+    algorithm = algorithm_of(build, plan, inputs)
 
     def one(t: Array, state: Any) -> tuple[Any, dict[str, Array], dict[str, Array]]:
         """Round t: the state after it, what is recorded, and the trained models' scores if it is the period's last."""
@@ -141,7 +168,7 @@ def _round_row(cohort: Cohort, info: RoundInfo) -> dict[str, Array]:
 def finish_period(build: Build, plan: Plan, state: Any, inputs: Inputs, t: Array) -> dict[str, Array]:
     """The last local phase of all clients, and the scores of its models by ``{split}/{metric}``, ``[C]`` each."""
     source = inputs.federation.at(t - 1)
-    return by_split("", _finish(build, state, inputs, t, observer_of(plan, source, source.num_clients)))
+    return by_split("", _finish(build, plan, state, inputs, t, observer_of(plan, source, source.num_clients)))
 
 
 @build_program(static=(1,))
@@ -153,15 +180,15 @@ def finish_and_keep(build: Build, plan: Plan, state: Any, inputs: Inputs, t: Arr
     def look(params: Params, ident: Array, data: Any) -> tuple[Any, Params]:
         return scoring.look(params, ident, data), params
 
-    scores, final = _finish(build, state, inputs, t, Observer(look, scoring.data))
+    scores, final = _finish(build, plan, state, inputs, t, Observer(look, scoring.data))
     return by_split("", scores), final
 
 
-def _finish(build: Build, state: Any, inputs: Inputs, t: Array, observer: Observer) -> Any:
+def _finish(build: Build, plan: Plan, state: Any, inputs: Inputs, t: Array, observer: Observer) -> Any:
     """What is observed of the clients' models ``[C, ...]`` after the last local phase."""
     key = jax.random.fold_in(jax.random.fold_in(inputs.key, t), keys.FINISH)
     cohort = cohort_of(inputs, key, t - 1, everyone(inputs.federation.num_clients))
-    finish = build(inputs.hyper).finish
+    finish = algorithm_of(build, plan, inputs).finish
     assert finish is not None  # the caller has looked
     return finish(key, state, dataclasses.replace(cohort, observer=observer))
 
@@ -180,7 +207,7 @@ def adapt_period(build: Build, plan: Plan, state: Any, inputs: Inputs, ids: Arra
     observer = observer_of(plan, source, len(ids))
     cohort = Cohort(ids, jnp.maximum(rows.count, 1).astype(jnp.float32), rows, source.pool, observer)
     key = jax.random.fold_in(inputs.key, keys.UNSEEN)
-    algorithm = build(inputs.hyper)
+    algorithm = algorithm_of(build, plan, inputs)
     if algorithm.welcome is not None:
         state = algorithm.welcome(state)
     _, info = algorithm.round(key, state, cohort)

@@ -21,7 +21,7 @@ from fedjax_layers.simulation.federation import federation
 from fedjax_layers.simulation.forecast import Forecast
 from fedjax_layers.simulation.foreseen import foreseen, refuse_early, refuse_too_large
 from fedjax_layers.simulation.initial import make_start
-from fedjax_layers.simulation.periods import Inputs, cohort_of, common_start
+from fedjax_layers.simulation.periods import Inputs, algorithm_of, cohort_of, common_start, setting_of
 from fedjax_layers.simulation.plan import Plan, rounds_per_period
 from fedjax_layers.simulation.probe import AxisChoice, choose_axis, pinned_axis, recorded_axis
 from fedjax_layers.simulation.remembered import axis_key, recall_axis, remember_axis
@@ -101,12 +101,13 @@ def assemble(
     source, sampling = federation(design.phases), design.sampling
     inputs = make_inputs(source, hyper=design.hyper, seed=config.seed, sampling=sampling, weights=weights)
     inputs = inputs._replace(start=make_start(config, task))
-    if axis is None:
-        axis = pick_axis(config, builder, inputs, say, runs=runs)
     moments = ("trained", "served") if config.moments == "both" else (config.moments,)
-    plan = Plan(task, rounds_per_period(config.eval_every, config.rounds), axis.axis, moments)
+    plan = Plan(task, rounds_per_period(config.eval_every, config.rounds), moments=moments)
+    if axis is None:
+        axis = pick_axis(config, builder, plan, inputs, say, runs=runs)
+    plan = dataclasses.replace(plan, axis=axis.axis)
     memory = foreseen(config, design, loaded=True, axis=axis.axis)
-    experiment = Experiment(config, clients, builder.on(axis.axis), plan, replicate(inputs, axis.axis), axis, memory)
+    experiment = Experiment(config, clients, builder, plan, replicate(inputs, axis.axis), axis, memory)
     return _with_learnt_teams(experiment)
 
 
@@ -125,7 +126,7 @@ def vary(experiment: Experiment, config: RunConfig) -> Experiment:
     """
     hyper = jax.tree.map(jnp.asarray, traced_inputs(config, experiment.data, experiment.inputs.hyper["options"]))
     same_start = config.init_from is not None and config.init_from == experiment.config.init_from
-    start = experiment.inputs.start if same_start else make_start(config, experiment.builder.task)
+    start = experiment.inputs.start if same_start else make_start(config, experiment.plan.task)
     own = replicate((hyper, jax.random.key(config.seed), start), experiment.axis.axis)
     inputs = experiment.inputs._replace(hyper=own[0], key=own[1], start=own[2])
     return _with_learnt_teams(experiment._replace(config=config, inputs=inputs))
@@ -136,13 +137,14 @@ def check_numbers(experiment: Experiment, config: RunConfig) -> None:
 
     Traced, a number is not looked at: the algorithm is built once with whole numbers as they are.
     """
-    check_layers(config, experiment.builder.task)
+    check_layers(config, experiment.plan.task)
     usual = traced_numbers(config)
     hyper = experiment.inputs.hyper | usual
     builder = experiment.builder
     named = {name: config.algorithm_options[name] for name in experiment.inputs.hyper["options"]}
     counts = {name: value for name, value in named.items() if name not in usual["options"]}
-    dataclasses.replace(builder, options=sorted_items(dict(builder.options) | counts))(hyper)
+    whole = dataclasses.replace(builder, options=sorted_items(dict(builder.options) | counts))
+    algorithm_of(whole, experiment.plan, experiment.inputs._replace(hyper=hyper))
 
 
 def _with_learnt_teams(experiment: Experiment) -> Experiment:
@@ -151,13 +153,13 @@ def _with_learnt_teams(experiment: Experiment) -> Experiment:
     num_teams = count_teams(config, clients)
     if num_teams is None or "team_of" in inputs.hyper:
         return experiment
-    team_of = run_teams(config, clients, num_teams, local_updates(experiment.builder, inputs, clients))
+    team_of = run_teams(config, clients, num_teams, local_updates(experiment.builder, experiment.plan, inputs, clients))
     hyper = inputs.hyper | {"team_of": replicate(jnp.asarray(team_of), experiment.axis.axis)}
     return experiment._replace(inputs=inputs._replace(hyper=hyper))
 
 
 def pick_axis(
-    config: RunConfig, builder: Builder, inputs: Inputs, say: Say = say_nothing, *, runs: int = 1
+    config: RunConfig, builder: Builder, plan: Plan, inputs: Inputs, say: Say = say_nothing, *, runs: int = 1
 ) -> AxisChoice:
     """The pinned axis, or the fastest of a timed probe: of this one, or of an earlier one of the same training.
 
@@ -167,11 +169,12 @@ def pick_axis(
         return pinned_axis(None if config.client_width == "all" else int(config.client_width))
     say("measuring the client axis")
     cohort = cohort_of(inputs, inputs.key, jnp.int32(0))
-    key, rounds = axis_key(config, builder.task, cohort), config.rounds * runs
+    key, rounds = axis_key(config, plan.task, cohort), config.rounds * runs
     before = recall_axis(key, rounds)
     choice = None if before is None else recorded_axis(before, "remembered")
     if choice is None:
-        trainer, params = builder.make_trainer(inputs.hyper), common_start(builder.task, inputs)  # the run's program
+        trainer = builder.make_trainer(inputs.hyper, setting_of(plan, inputs.federation))
+        params = common_start(plan.task, inputs)  # the run's program
         choice = choose_axis(trainer, inputs.key, params, cohort, rounds=rounds, say=say)
         remember_axis(key, choice.record)
     return choice

@@ -13,18 +13,30 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from fedjax_layers.algorithms.factory import Method
 from fedjax_layers.data.client_data import ClientData
+from fedjax_layers.local_training import Setting
 from fedjax_layers.ops import ClientAxis
 from fedjax_layers.simulation.federation import Federation, federation
 from fedjax_layers.simulation.going_on import check_start, go_on
 from fedjax_layers.simulation.history import History
 from fedjax_layers.simulation.history_files import HistoryFiles
-from fedjax_layers.simulation.periods import Build, Inputs, finish_and_keep, finish_period, models_of, run_period, start
+from fedjax_layers.simulation.periods import (
+    Build,
+    Inputs,
+    algorithm_of,
+    finish_and_keep,
+    finish_period,
+    models_of,
+    run_period,
+    setting_of,
+    start,
+)
 from fedjax_layers.simulation.plan import Plan, rounds_per_period
 from fedjax_layers.simulation.recording import add_finish, add_period
 from fedjax_layers.simulation.sampling import Sampling, Select, everyone, selected
 from fedjax_layers.simulation.sharding import replicate
-from fedjax_layers.types import Models, Params, Task
+from fedjax_layers.types import Algorithm, Models, Params, Task
 
 _LAST_ROUND = 2**31 - 1  # rounds are counted in int32
 LookedAt = Callable[[int], bool]
@@ -43,6 +55,7 @@ class Result:
       history: of all rounds and evaluations.
       seed: that the run was made with.
       build: as it was handed over, and ``hyper`` with it.
+      setting: the task, and what the data imply for training.
       hyper: see ``build``.
     """
 
@@ -50,16 +63,17 @@ class Result:
     history: History
     seed: int
     build: Build = dataclasses.field(repr=False)
+    setting: Setting = dataclasses.field(repr=False)
     hyper: Any = dataclasses.field(default=None, repr=False)
 
     @functools.cached_property
     def models(self) -> Models:
         """Those of the state, the clients' stacked ``[C, ...]``: put together when they are first asked for."""
-        return models_of(self.build, self.hyper, self.state)
+        return models_of(self.build, self.setting, self.hyper, self.state)
 
 
 def simulate(
-    build: Build,
+    build: Build | Method[Algorithm],
     task: Task,
     data: ClientData | Federation,
     *,
@@ -85,7 +99,9 @@ def simulate(
     number that ``build`` closes over instead is part of the program. The same function object is not even traced again.
 
     Args:
-      build: ``hyper -> Algorithm``; called while tracing, so that all of ``hyper`` may be used as plain numbers.
+      build: what runs, as a factory of :mod:`fedjax_layers.algorithms` makes it of a
+        :class:`~fedjax_layers.local_training.LocalSolver`; or ``hyper ->`` such a method, called while tracing, so that
+        all of ``hyper`` may be used as plain numbers. An algorithm that is bound already is taken as it is.
       task: the model and loss.
       data: the clients, on the host or already on the device (:func:`federation`).
       rounds: rounds to run, those of a resumed run among them.
@@ -102,7 +118,7 @@ def simulate(
         state, history, the numbers of rounds and with them their keys. Cohort rule, numbers and data may be others.
         What it holds stays as it is.
       eval_every: rounds between evaluations; the last round is always evaluated.
-      axis: client axis of the evaluation (that of training belongs to the trainer).
+      axis: the client axis: how many clients are trained and evaluated at once, and on which devices.
       moments: when to evaluate, see :class:`Plan`.
       on_period: called after each evaluation with (rounds done, state, history); returning True ends the run
         early. The state is given up to the next period: copy what is to be kept. Without it and ``select``, a period
@@ -121,6 +137,7 @@ def simulate(
       StorageError: the records cannot be written.
     """
     _check_going(rounds, sampling, select, start, resume)
+    build = as_build(build)
     files = None if records is None else HistoryFiles.new(Path(records))
     seed = seed if seed is not None else resume.seed if resume is not None else 0
     source = data if isinstance(data, Federation) else federation(data)
@@ -138,7 +155,20 @@ def simulate(
             break
     finish_run(build, plan, inputs, state, history)
     history.flush()
-    return Result(state, history, seed, build, inputs.hyper)
+    return Result(state, history, seed, build, setting_of(plan, source), inputs.hyper)
+
+
+def as_build(build: Build | Method[Algorithm]) -> Build:
+    """A function of the numbers, where a method without any was given.
+
+    Raises:
+      TypeError: neither was.
+    """
+    if isinstance(build, Method):
+        return lambda _: build
+    if not callable(build):
+        raise TypeError(f"build: expected a method, or a function that makes one, got {type(build).__name__}")
+    return build
 
 
 def _check_going(
@@ -264,7 +294,7 @@ def finish_run(
     Returns:
       These models, leaves ``[C, ...]``, if they are to be kept; else, and without such a phase, ``None``.
     """
-    if build(inputs.hyper).finish is None:
+    if algorithm_of(build, plan, inputs).finish is None:
         return None
     rounds, final = jnp.int32(history.rounds_done), None
     if keep:

@@ -17,7 +17,8 @@ from fedjax_layers.simulation.build_programs import build_program
 from fedjax_layers.simulation.builder import Builder
 from fedjax_layers.simulation.config import RunConfig, has_teams
 from fedjax_layers.simulation.federation import federation
-from fedjax_layers.simulation.periods import Inputs, common_start
+from fedjax_layers.simulation.periods import Inputs, common_start, setting_of
+from fedjax_layers.simulation.plan import Plan
 from fedjax_layers.types import Array, Cohort
 
 
@@ -77,22 +78,25 @@ def run_teams(config: RunConfig, clients: ClientData, num_teams: int, updates: n
     return team_of if seen.all() else nearest_team(features, team_of, ~seen)
 
 
-def local_updates(builder: Builder, inputs: Inputs, clients: ClientData) -> np.ndarray:
+def local_updates(builder: Builder, plan: Plan, inputs: Inputs, clients: ClientData) -> np.ndarray:
     """What one local phase of every client changes in the common start, ``[C, P]``: all parameters in a row.
 
     Args:
       builder: of the run.
+      plan: of the run.
       inputs: of the run.
       clients: the data before any change, with those of clients that come late.
     """
     if not isinstance(inputs.federation.since, tuple):
         inputs = inputs._replace(federation=federation(clients))
-    return np.asarray(_updates(builder, inputs))
+    return np.asarray(_updates(builder, plan, inputs))
 
 
-@build_program()
-def _updates(builder: Builder, inputs: Inputs) -> Array:
-    trainer = dataclasses.replace(builder.make_trainer(inputs.hyper), keep_optimizer=False)
+@build_program(static=(1,))
+def _updates(builder: Builder, plan: Plan, inputs: Inputs) -> Array:
+    trainer = dataclasses.replace(
+        builder.make_trainer(inputs.hyper, setting_of(plan, inputs.federation)), keep_optimizer=False
+    )
     source = inputs.federation
     ids = jnp.arange(source.num_clients, dtype=jnp.int32)
     cohort = Cohort(ids, jnp.ones(len(ids)), source.train, source.pool, everyone=True)

@@ -9,7 +9,7 @@ import pytest
 from fedjax_layers import keys
 from fedjax_layers.algorithms import CutRule
 from fedjax_layers.algorithms.sensitivity_cut import score_client
-from fedjax_layers.local_training import LocalResult, Trainer
+from fedjax_layers.local_training import LocalResult, LocalSolver, Setting
 from fedjax_layers.models import task_from_functions
 from fedjax_layers.types import Cohort, Pool, Ranges
 from tests import toy
@@ -35,7 +35,7 @@ def test_only_the_rows_of_the_scored_batch_count(x64):
     cohort = Cohort(jnp.arange(1), jnp.ones(1), Ranges(jnp.zeros(1, int), jnp.full(1, COUNT)), pool)
     params = init(jax.random.key(0))
     client, result = toy.visit_of(cohort, 0), LocalResult(params, (), jnp.zeros(()), ())
-    trainer, key = Trainer(task, optax.sgd(0.1), 1, COUNT, BATCH), jax.random.key(4)
+    trainer, key = Setting(task, 1, COUNT).bind(LocalSolver(optax.sgd(0.1), BATCH)), jax.random.key(4)
     rule = CutRule(embeddings=("0/table",))
     found = score_client(trainer, key, client, result, rule)
 

@@ -3,6 +3,7 @@
 import pytest
 
 from fedjax_layers.simulation.config import RunConfig
+from fedjax_layers.simulation.periods import setting_of
 from fedjax_layers.simulation.plan import rounds_per_period
 from fedjax_layers.simulation.setup import assemble, load_clients
 from fedjax_layers.simulation.sweeps.grid import product, spaced
@@ -41,14 +42,19 @@ def test_a_number_beyond_what_it_means_is_one_line(line, names, tells, tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
+def trainer_of(experiment):
+    setting = setting_of(experiment.plan, experiment.inputs.federation)
+    return experiment.builder.make_trainer(experiment.inputs.hyper, setting)
+
+
 def test_more_than_there_is_acts_as_what_there_is():
     config = RunConfig("fedavg", dataset="heart", model="logistic_regression", rounds=3, client_width="all")
     clients = load_clients(config)
     largest = int(clients.sizes["train"].max())
     large = assemble(config.__class__.from_mapping(vars(config) | {"batch_size": LARGE, "eval_every": LARGE}), clients)
     assert large.plan.eval_every == 3
-    assert dict(large.builder.trainer)["batch_size"] == largest
-    assert dict(assemble(config, clients).builder.trainer)["batch_size"] == 32
+    assert trainer_of(large).batch_size == largest
+    assert trainer_of(assemble(config, clients)).batch_size == 32
 
 
 def test_a_period_is_no_longer_than_the_run():

@@ -8,7 +8,7 @@ import optax
 import pytest
 
 from fedjax_layers import algorithms, ops
-from fedjax_layers.local_training import Trainer
+from fedjax_layers.local_training import LocalSolver, Setting
 from fedjax_layers.ops import ClientAxis
 from fedjax_layers.types import Cohort, Observer, Pool, Ranges, Task
 from tests.registry import NEEDED
@@ -51,7 +51,7 @@ TASK = Task(
 
 def temporary_bytes(name, clients, slots):
     """Of a round with an evaluation, beside its arguments and results; nothing is run."""
-    trainer = Trainer(TASK, optax.sgd(0.1), clients, 8, batch_size=4, axis=ClientAxis(WIDTH))
+    trainer = Setting(TASK, clients, 8, axis=ClientAxis(WIDTH)).bind(LocalSolver(optax.sgd(0.1), batch_size=4))
     algorithm = algorithms.registry[name](trainer, **NEEDED.get(name, {}))
     state = jax.eval_shape(lambda key: algorithm.init(key, TASK.init(key)), jax.random.key(0))
 

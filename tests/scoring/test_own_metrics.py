@@ -10,7 +10,7 @@ from fedjax_layers import models
 from fedjax_layers.algorithms import fedavg
 from fedjax_layers.data import from_arrays
 from fedjax_layers.data.federate import federate
-from fedjax_layers.local_training import Trainer
+from fedjax_layers.local_training import LocalSolver
 from fedjax_layers.simulation.class_summary import class_summary
 from fedjax_layers.simulation.optimizers import client_optimizer
 from fedjax_layers.simulation.simulate import simulate
@@ -36,8 +36,8 @@ def run():
     data = federate(from_arrays(inputs, np.array(NAMES)[labels], name="three"), client)
     module = models.build_model("logistic_regression", 3)
     task = models.classification_task(module, (2,), 3, metrics={"brier": brier})
-    trainer = Trainer(task, client_optimizer("sgd", 0.1), 3, int(data.sizes["train"].max()), 8)
-    return data, task, simulate(lambda _: fedavg(trainer), task, data, rounds=3)
+    solver = LocalSolver(client_optimizer("sgd", 0.1), batch_size=8)
+    return data, task, simulate(fedavg(solver), task, data, rounds=3)
 
 
 def outputs_of(run, client):

@@ -13,7 +13,7 @@ from fedjax_layers.ops.poison import POISONS
 from fedjax_layers.simulation.attack import bad_clients
 from fedjax_layers.simulation.config import RunConfig
 from fedjax_layers.simulation.experiment import execute
-from fedjax_layers.simulation.periods import cohort_of
+from fedjax_layers.simulation.periods import cohort_of, setting_of
 from fedjax_layers.simulation.setup import assemble, load_clients
 
 
@@ -41,9 +41,9 @@ def test_a_share_of_the_clients_is_bad_and_the_seed_draws_them(clients):
 def test_bad_clients_send_poison_and_the_others_what_they_trained(clients, kind):
     def trained(config):
         made = assemble(config, clients)
-        trainer = made.builder.make_trainer(made.inputs.hyper)
+        trainer = made.builder.make_trainer(made.inputs.hyper, setting_of(made.plan, made.inputs.federation))
         cohort = cohort_of(made.inputs, jax.random.key(0), jnp.int32(0))
-        start = made.builder.task.init(jax.random.key(1))
+        start = made.plan.task.init(jax.random.key(1))
         return trainer.task.layers, start, train_cohort(trainer, jax.random.key(2), cohort, server=start).params
 
     attacked = config_of(attack=kind, bad_clients=0.3, attack_strength=2.0, attack_blocks=("Dense_1",))

@@ -54,10 +54,10 @@ def test_a_player_fl_summary_holds_its_control_cuts(run):
 def test_the_weight_count_by_hand(run):
     """10-50-20-20-5 has 500, 1000, 400 and 100 weights: the first fall by more than the threshold is the cut."""
     experiment, summary = run
-    assert experiment.builder.task.layers.scored_sizes == (500, 1000, 400, 100)
+    assert experiment.plan.task.layers.scored_sizes == (500, 1000, 400, 100)
     assert summary["control_cuts"]["weight_count"] == 2  # 1000 / 400 = 2.5 > 1.5
     high = dict(experiment.inputs.hyper) | {"options": {"threshold": np.float32(3.0)}}
-    cuts = control_cuts(experiment.builder, experiment.inputs._replace(hyper=high), experiment.data, 0)
+    cuts = control_cuts(experiment.builder, experiment.plan, experiment.inputs._replace(hyper=high), experiment.data, 0)
     assert cuts["weight_count"] == 3  # 400 / 100 = 4 > 3
 
 
@@ -65,7 +65,7 @@ def test_options_that_are_not_of_the_rule_compile_nothing_more(run):
     experiment, summary = run
     builder = dataclasses.replace(experiment.builder, options=(*experiment.builder.options, ("fixed_cut", 2)))
     with compile_clock() as clock:
-        cuts = control_cuts(builder, experiment.inputs, experiment.data, CONFIG.seed)
+        cuts = control_cuts(builder, experiment.plan, experiment.inputs, experiment.data, CONFIG.seed)
     assert clock.compilations == 0
     assert cuts == summary["control_cuts"]
 

@@ -28,12 +28,12 @@ def test_a_run_starts_where_another_ended(tmp_path):
     first = config_of(save_model=True)
     experiment = prepare(first)
     execute(experiment, RunDirectory.create(tmp_path / "one", first))
-    saved = load_params(tmp_path / "one" / "model.safetensors", experiment.builder.task.layers)
+    saved = load_params(tmp_path / "one" / "model.safetensors", experiment.plan.task.layers)
     for where in (tmp_path / "one", tmp_path / "one" / "model.safetensors"):
         again = prepare(config_of(init_from=str(where), seed=5))
-        start = common_start(again.builder.task, again.inputs)
+        start = common_start(again.plan.task, again.inputs)
         jax.tree.map(np.testing.assert_array_equal, start, saved)
-        drawn = start_params(again.builder.task, again.inputs.key)
+        drawn = start_params(again.plan.task, again.inputs.key)
         assert any(
             (np.asarray(a) != b).any() for a, b in zip(jax.tree.leaves(drawn), jax.tree.leaves(saved), strict=True)
         )
@@ -64,7 +64,7 @@ def test_personal_models_are_kept_as_they_were_scored(tmp_path, algorithm):
     config = config_of(algorithm=algorithm, model="logistic_regression", save_model=True)
     experiment = prepare(config)
     _, history = execute(experiment, RunDirectory.create(tmp_path / "run", config))
-    task, clients = experiment.builder.task, experiment.data
+    task, clients = experiment.plan.task, experiment.data
     path = tmp_path / "run" / "personal.safetensors"
     personal = load_stacked_params(path, task.layers)
     for split in ("val", "test"):
@@ -87,7 +87,7 @@ def test_team_models_are_kept_beside(tmp_path):
     )
     experiment = prepare(config)
     execute(experiment, RunDirectory.create(tmp_path / "run", config))
-    layers = experiment.builder.task.layers
+    layers = experiment.plan.task.layers
     teams, personal = (
         load_stacked_params(tmp_path / "run" / f"{n}.safetensors", layers) for n in ("teams", "personal")
     )
@@ -115,9 +115,9 @@ def sentences(vocabulary=37, length=12):
 def test_gpt2s_folder_gives_weights_and_sizes():
     config = RunConfig(algorithm="fedtlu", model="transformer", rounds=1, client_width="all", init_from=str(GPT2))
     experiment = assemble(config, sentences())
-    start = common_start(experiment.builder.task, experiment.inputs)
+    start = common_start(experiment.plan.task, experiment.inputs)
     jax.tree.map(np.testing.assert_array_equal, start, load_gpt2(GPT2))
-    assert experiment.builder.task.layers.block_names[2:5] == ("block_0", "block_1", "block_2")
+    assert experiment.plan.task.layers.block_names[2:5] == ("block_0", "block_1", "block_2")
     summary, _ = execute(experiment)
     assert np.isfinite(summary["global"]["perplexity"]["mean"])
 
@@ -125,7 +125,7 @@ def test_gpt2s_folder_gives_weights_and_sizes():
 def test_what_does_not_fit_is_named(tmp_path):
     experiment = prepare(config_of())
     path = tmp_path / "model.safetensors"
-    save_params(path, start_params(experiment.builder.task, experiment.inputs.key), experiment.builder.task.layers)
+    save_params(path, start_params(experiment.plan.task, experiment.inputs.key), experiment.plan.task.layers)
     with pytest.raises(ValueError, match=r"model.safetensors: expected .*, got "):
         prepare(config_of(init_from=str(path), model="mlp", model_options={"hidden": (7,)}))
     with pytest.raises(FileNotFoundError):

@@ -33,11 +33,7 @@ def test_the_test_loss_is_the_mean_of_the_losses_whatever_the_targets_are(shift)
         1,
     )
 
-    def build(_):
-        largest = int(data.sizes["train"].max())
-        return fl.algorithms.fedavg(fl.Trainer(task, optax.sgd(0.05), CLIENTS, largest, batch_size=16))
-
-    run = fl.simulate(build, task, data, rounds=2)
+    run = fl.simulate(fl.algorithms.fedavg(fl.LocalSolver(optax.sgd(0.05), batch_size=16)), task, data, rounds=2)
     (layer,) = jax.tree.map(np.asarray, run.models.global_model)
 
     def error_of(client):

@@ -7,7 +7,7 @@ import pytest
 from fedjax_layers.simulation.config import RunConfig
 from fedjax_layers.simulation.design import make_sampling
 from fedjax_layers.simulation.experiment import execute
-from fedjax_layers.simulation.periods import common_start
+from fedjax_layers.simulation.periods import common_start, setting_of
 from fedjax_layers.simulation.setup import assemble, check_numbers, load_clients, prepare, vary
 from fedjax_layers.simulation.traced import traceable_counts
 
@@ -127,7 +127,7 @@ def test_moments_and_period_reach_the_plan(clients, moments, expected):
 
 def test_the_learning_rate_decays_by_round(clients):
     built = assemble(config_of(learning_rate_decay=0.5), clients)
-    scale = built.builder.make_trainer(built.inputs.hyper).step_scale
+    scale = built.builder.make_trainer(built.inputs.hyper, setting_of(built.plan, built.inputs.federation)).step_scale
     assert [float(scale(np.int32(t))) for t in range(3)] == [1.0, 0.5, 0.25]
 
 
@@ -136,7 +136,7 @@ def test_the_start_has_a_seed_of_its_own(clients):
 
     def first_loss(**seeds):
         experiment = assemble(config_of(rounds=1, **seeds), clients)
-        start = common_start(experiment.builder.task, experiment.inputs)
+        start = common_start(experiment.plan.task, experiment.inputs)
         return execute(experiment)[1].rounds["loss"][0], np.concatenate([x.ravel() for x in jax.tree.leaves(start)])
 
     (loss, start), (own_loss, own_start), (other_loss, other_start) = (

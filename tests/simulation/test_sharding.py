@@ -8,7 +8,7 @@ import pytest
 from fedjax_layers import algorithms
 from fedjax_layers.data import load
 from fedjax_layers.data.packing import settled
-from fedjax_layers.local_training import Trainer
+from fedjax_layers.local_training import LocalSolver
 from fedjax_layers.ops import ClientAxis
 from fedjax_layers.simulation.compile_clock import compile_clock
 from fedjax_layers.simulation.federation import federation
@@ -28,8 +28,7 @@ def test_client_states_are_spread_and_later_periods_compile_nothing(devices, spr
     axis = ClientAxis(1, device_mesh(devices))
 
     def build(hyper):
-        trainer = Trainer(task, optax.sgd(hyper), toy.CLIENTS, int(toy.COUNTS.max()), toy.BATCH, axis=axis)
-        return algorithms.fedper(trainer)
+        return algorithms.fedper(LocalSolver(optax.sgd(hyper), toy.BATCH))
 
     plan = Plan(task, 1, axis)
     inputs = make_inputs(toy.make_federation(pool), hyper=0.1, seed=0, sampling=None, weights=None, axis=axis)

@@ -212,7 +212,7 @@ def test_real_texts_get_a_transformer_of_their_vocabulary(data_dir, name, langua
         algorithm="fedavg", dataset=name, data_options={"limit": 200}, model_options=SMALL, client_width="all"
     )
     experiment = prepare(config, data_dir)
-    task = experiment.builder.task
+    task = experiment.plan.task
     assert (task.scorer == TokenScorer()) == language
     assert task.num_classes == experiment.data.num_classes
     assert task.layers.block_names == ("tokens", "positions", "block_0", "head")
@@ -223,7 +223,7 @@ TOKENS = RunConfig(algorithm="fedavg", dataset="sentiment", model_options={"widt
 
 @pytest.mark.data
 def test_tokens_reach_the_model_as_numbers_and_each_has_its_vector(data_dir):
-    task = prepare(TOKENS, data_dir).builder.task
+    task = prepare(TOKENS, data_dir).plan.task
     assert dict(zip(task.layers.names, task.layers.sizes, strict=True)) == {"Embed_0": 2000 * 4, "Dense_0": 10}
 
 

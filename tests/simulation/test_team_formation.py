@@ -6,7 +6,7 @@ import numpy as np
 import optax
 import pytest
 
-from fedjax_layers import Trainer, algorithms, simulate
+from fedjax_layers import LocalSolver, algorithms, simulate
 from fedjax_layers.data.partitions import consecutive_teams
 from fedjax_layers.data.team_formation import by_labels, label_counts, random_teams, team_sizes
 from fedjax_layers.simulation.compile_clock import compile_clock
@@ -119,16 +119,14 @@ def test_other_teams_and_shares_compile_nothing_and_change_the_result(clients):
 
 @pytest.mark.slow
 def test_the_same_numbers_as_the_algorithm_with_a_list(clients):
-    """From a config, and from the functions: a Trainer, permfl and simulate."""
+    """From a config, and from the functions: a solver, hsgd and simulate."""
     team_of = (0, 2, 1, 1, 0, 2, 2, 1, 0, 0)
     config = config_of("hsgd", momentum=0.0, team_of=team_of)
     built = assemble(config, clients)
     _, history = execute(built)
-    trainer = Trainer(
-        built.builder.task, optax.sgd(config.learning_rate), 10, int(clients.sizes["train"].max()), config.batch_size
-    )
-    algorithm = algorithms.hsgd(trainer, team_of=np.array(team_of), num_teams=3, team_rounds=2)
-    direct = simulate(lambda _: algorithm, built.builder.task, clients, rounds=config.rounds).history
+    solver = LocalSolver(optax.sgd(config.learning_rate), config.batch_size)
+    method = algorithms.hsgd(solver, team_of=np.array(team_of), num_teams=3, team_rounds=2)
+    direct = simulate(method, built.plan.task, clients, rounds=config.rounds).history
     for name in ("team/test/loss", "global/test/loss", "trained/val/loss"):
         np.testing.assert_allclose(history.evaluations[name], direct.evaluations[name], rtol=1e-4)
 

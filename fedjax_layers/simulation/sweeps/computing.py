@@ -175,4 +175,4 @@ def _program(experiment: Experiment, width: int, same_seed: bool) -> Program:
     if experiment.config.client_width == "auto" and jax.default_backend() == "cpu":
         inner = ClientAxis(1)  # runs fill the vectors, and none waits for the client with most steps
     axis = ClientAxis(width, device_mesh())
-    return Vectorised(builder.on(inner), dataclasses.replace(plan, axis=inner), axis, same_seed=same_seed)
+    return Vectorised(builder, dataclasses.replace(plan, axis=inner), axis, same_seed=same_seed)

@@ -13,7 +13,7 @@ from jax.sharding import PartitionSpec as P
 
 from fedjax_layers.ops import ClientAxis, map_clients
 from fedjax_layers.simulation.build_programs import build_program
-from fedjax_layers.simulation.periods import Build, Inputs, finish_period, run_period, start
+from fedjax_layers.simulation.periods import Build, Inputs, algorithm_of, finish_period, run_period, start
 from fedjax_layers.simulation.plan import Plan
 from fedjax_layers.simulation.sharding import replicate
 from fedjax_layers.types import Array
@@ -94,7 +94,7 @@ class InTurn:
 
     def finish(self, stack: Inputs, state: Any, done: int) -> list[Log] | None:
         """See :class:`Program`."""
-        if self.build(stack.hyper).finish is None:
+        if algorithm_of(self.build, self.plan, stack).finish is None:
             return None
         return [jax.device_get(finish_period(self.build, self.plan, state, stack, jnp.int32(done)))]
 
@@ -170,7 +170,8 @@ class Vectorised:
 
     def finish(self, stack: _Stack, state: Any, done: int) -> list[Log] | None:
         """See :class:`Program`."""
-        if self.build(jax.tree.map(lambda x: x[0], jax.device_get(stack.rows[0]))).finish is None:
+        one = _inputs_of(jax.tree.map(lambda x: x[0], jax.device_get(stack.rows)), stack.shared)
+        if algorithm_of(self.build, self.plan, one).finish is None:
             return None
         return _rows(_finish_many(self.build, self.plan, self.axis, state, stack, jnp.int32(done)), self.size)
 

@@ -86,7 +86,7 @@ def _rows(some: list[SweptRun], outcome: Outcome, experiment: Experiment) -> lis
             data = experiment.data
             scores[how] = row_of(
                 outcome.history,
-                experiment.builder.task.layers,
+                experiment.plan.task.layers,
                 data.sizes["train"],
                 moment=how[0],
                 selection=how[1],

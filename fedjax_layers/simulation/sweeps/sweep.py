@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from fedjax_layers.algorithms.factory import Method
 from fedjax_layers.data import ClientData
 from fedjax_layers.ops import ClientAxis
 from fedjax_layers.simulation.federation import Federation, federation
@@ -17,7 +18,7 @@ from fedjax_layers.simulation.history import History
 from fedjax_layers.simulation.periods import Build, start_params
 from fedjax_layers.simulation.plan import Plan, rounds_per_period
 from fedjax_layers.simulation.sampling import Sampling, usual_moment
-from fedjax_layers.simulation.simulate import check_rounds, make_inputs
+from fedjax_layers.simulation.simulate import as_build, check_rounds, make_inputs
 from fedjax_layers.simulation.sweeps.branches import Branches, Decide, OnEnd
 from fedjax_layers.simulation.sweeps.grid import check_number_of_runs
 from fedjax_layers.simulation.sweeps.programs import InTurn, Program, Vectorised
@@ -25,7 +26,7 @@ from fedjax_layers.simulation.sweeps.rungs import Contest, run_all
 from fedjax_layers.simulation.sweeps.runs import Outcome, Run, never, share_seeds
 from fedjax_layers.simulation.sweeps.stopping import Stopping, diverging, merit
 from fedjax_layers.simulation.sweeps.widths import Programs
-from fedjax_layers.types import Task
+from fedjax_layers.types import Algorithm, Task
 
 SEEDED = ("start", "partition", "sampling")
 Data = ClientData | Federation | Callable[[int], ClientData | Federation]
@@ -68,7 +69,7 @@ class SweepResult(NamedTuple):
 
 
 def sweep(
-    build: Build,
+    build: Build | Method[Algorithm],
     grid: Sequence[Mapping[str, Any]] | Mapping[str, Any],
     task: Task,
     data: Data,
@@ -91,7 +92,7 @@ def sweep(
     """Run every setting of a grid with every seed, in as few compiled programs as there are shapes of data.
 
     Args:
-      build: ``numbers -> Algorithm``, called while tracing with one setting of the grid.
+      build: ``numbers -> method`` as in :func:`simulate`, called while tracing with one setting of the grid.
       grid: settings, each a mapping of names to numbers (see :mod:`fedjax_layers.simulation.sweeps.grid`), or one
         mapping of names to arrays ``[n]``. All settings have the same names.
       task: the model and loss.
@@ -104,7 +105,7 @@ def sweep(
       sampling: cohort rule; ``None`` is full participation.
       weights: ``[C]`` aggregation weights; ``None`` takes the number of training examples.
       eval_every: rounds between evaluations.
-      axis: client axis of the evaluation (that of training belongs to the trainer that ``build`` makes).
+      axis: the client axis, of training and evaluation, within each run.
       moments: when to evaluate, see :class:`fedjax_layers.simulation.periods.Plan`.
       width: runs vectorised at once on each device; 1 computes them in turn, with the numbers of ``simulate`` to the
         last bit; ``None`` measures.
@@ -129,7 +130,9 @@ def sweep(
     check_rounds(rounds)
     check_number_of_runs(len(settings), len(seeds))
     plan = Plan(task, rounds_per_period(eval_every, rounds), axis, tuple(moments))
-    request = _Request(build, settings, data, rounds, tuple(seeds), tuple(seeds_vary), sampling, weights, plan)
+    request = _Request(
+        as_build(build), settings, data, rounds, tuple(seeds), tuple(seeds_vary), sampling, weights, plan
+    )
     _check(request, width, decide)
     usual = usual_moment(sampling)
     moment = usual if usual in plan.moments else plan.moments[0]

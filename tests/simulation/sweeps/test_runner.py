@@ -36,7 +36,7 @@ def alone(run):
     experiment = prepare(run.config)
     summary, history = execute(experiment)
     config, sizes = run.config, experiment.data.sizes["train"]
-    row = row_of(history, experiment.builder.task.layers, sizes, moment=config.moment, selection=config.selection)
+    row = row_of(history, experiment.plan.task.layers, sizes, moment=config.moment, selection=config.selection)
     assert row["personal/test/accuracy"] == summary["personal"]["accuracy"]["mean"]
     return row
 
