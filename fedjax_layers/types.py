@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, Protocol
 import jax
 
 from fedjax_layers.layer_map import LayerMap as LayerMap  # noqa: PLC0414  # it is one of the types
+from fedjax_layers.round_memory import RoundMemory as RoundMemory  # noqa: PLC0414
 
 Array = jax.Array
 Key = jax.Array
@@ -263,6 +264,7 @@ class Algorithm(NamedTuple):
         after a last local phase that follows all rounds (fine-tuning, say); ``None`` without such a phase.
       welcome: ``state -> state`` in which clients that never took part hold what they are served, to train from; the
         other clients' models stay. ``None`` where the state has nothing for each client.
+      memory: what a round holds for a while beside the state; no number in it is traced.
     """
 
     init: Callable[[Key, Params], Any]
@@ -272,6 +274,7 @@ class Algorithm(NamedTuple):
     teams: Callable[[Any], tuple[Params, Array]] | None = None
     finish: Callable[[Key, Any, Cohort], Any] | None = None
     welcome: Callable[[Any], Any] | None = None
+    memory: RoundMemory = RoundMemory()
 
     def models(self, state: Any) -> Models:
         """All models of a state, those of the clients stacked ``[C, ...]``."""

@@ -24,7 +24,19 @@ from fedjax_layers.local_training import (
     train,
 )
 from fedjax_layers.ops import Term, layer_map
-from fedjax_layers.types import Algorithm, Array, Batch, Cohort, Key, Params, Personal, RoundInfo, Task, per_client
+from fedjax_layers.types import (
+    Algorithm,
+    Array,
+    Batch,
+    Cohort,
+    Key,
+    Params,
+    Personal,
+    RoundInfo,
+    RoundMemory,
+    Task,
+    per_client,
+)
 
 
 @struct.dataclass
@@ -139,6 +151,7 @@ def apfl(
         personal,
         global_model=lambda state: state.sharing.server,
         welcome=within_sharing(welcome_by_server),
+        memory=RoundMemory(visit=5, states=2.5, server=1),
     )
 
 

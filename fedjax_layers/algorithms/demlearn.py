@@ -19,7 +19,7 @@ from fedjax_layers.local_training import LocalOptions, Trainer, train_cohort
 from fedjax_layers.ops import segment_mean
 from fedjax_layers.ops.cluster import clusters_at_depth, dendrogram, pairwise_distances
 from fedjax_layers.ops.prox import with_proximal_term
-from fedjax_layers.types import Algorithm, Array, Cohort, Key, Params, RoundInfo, per_client
+from fedjax_layers.types import Algorithm, Array, Cohort, Key, Params, RoundInfo, RoundMemory, per_client
 
 Number = float | Array
 
@@ -139,6 +139,7 @@ def demlearn(
         personal=lambda s: rows_or(s.clients, s.seen, s.server),
         global_model=lambda s: s.server,
         welcome=welcome,
+        memory=RoundMemory(states=2, slot=8),
     )
 
 

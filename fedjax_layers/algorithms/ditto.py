@@ -26,7 +26,7 @@ from fedjax_layers.local_training import (
 )
 from fedjax_layers.ops import Term
 from fedjax_layers.running_statistics import refuse_statistics
-from fedjax_layers.types import Algorithm, Array, Batch, Cohort, Key, Params, RoundInfo, Task, per_client
+from fedjax_layers.types import Algorithm, Array, Batch, Cohort, Key, Params, RoundInfo, RoundMemory, Task, per_client
 
 
 @struct.dataclass
@@ -108,6 +108,7 @@ def ditto(
         personal=lambda state: rows_or(state.sharing.clients, state.sharing.seen, state.sharing.server),
         global_model=lambda state: state.sharing.server,
         welcome=within_sharing(welcome_by_server),
+        memory=RoundMemory(visit=4, states=3, server=1),
     )
 
 

@@ -19,7 +19,7 @@ from fedjax_layers.batches import take_batch
 from fedjax_layers.local_training import LocalOptions, Trainer, train_cohort
 from fedjax_layers.ops import layer_sums, map_clients
 from fedjax_layers.running_statistics import weights_only, with_statistics
-from fedjax_layers.types import Algorithm, Array, Cohort, Key, Params, Pool, Ranges, RoundInfo, per_client
+from fedjax_layers.types import Algorithm, Array, Cohort, Key, Params, Pool, Ranges, RoundInfo, RoundMemory, per_client
 
 Number = float | jax.Array
 _SMALL = 1e-9
@@ -139,7 +139,9 @@ def fedfomo(
         return state, dataclasses.replace(info, received=num * info.received)
 
     personal = lambda state: rows_or_mean(state.clients, state.seen)  # noqa: E731
-    return Algorithm(init, round_, personal, welcome=welcome_by_mean)
+    # By slot: its model, one that it hears, their difference, the sum of those, and what is trained.
+    memory = RoundMemory(slot=5)
+    return Algorithm(init, round_, personal, welcome=welcome_by_mean, memory=memory)
 
 
 def hold_back(train: Ranges, share: Number) -> tuple[Ranges, Ranges]:

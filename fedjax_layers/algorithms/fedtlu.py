@@ -24,7 +24,7 @@ from fedjax_layers.ops import (
 )
 from fedjax_layers.ops.prox import with_proximal_term
 from fedjax_layers.ops.update import READINGS, BlockRule, Reading
-from fedjax_layers.types import Algorithm, Array, Cohort, Key, LayerMap, Params, RoundInfo
+from fedjax_layers.types import Algorithm, Array, Cohort, Key, LayerMap, Params, RoundInfo, RoundMemory
 
 Number = float | jax.Array
 Choice = Literal["score", "random", "last", "round_robin", "norm", "lowest"]
@@ -201,7 +201,9 @@ def fedtlu(
         info = dataclasses.replace(info, sent=jnp.where(sent, present, 0).astype(jnp.int32))
         return FedTLUState(new, selected), info
 
-    return Algorithm(init, round_, global_model=lambda state: state.sharing.server)
+    # One reading needs the updates of all clients at once.
+    memory = RoundMemory(slot=1.0 if looks and reading == "clients" else 0.0)
+    return Algorithm(init, round_, global_model=lambda state: state.sharing.server, memory=memory)
 
 
 @factory()

@@ -17,7 +17,7 @@ from fedjax_layers.algorithms.stacked import copies, where_rows
 from fedjax_layers.algorithms.store import renew_clients, take_note
 from fedjax_layers.local_training import Client, ClientVisit, LocalOptions, Passed, Trainer, one_pass, train
 from fedjax_layers.ops import Term, Visit, segment_mean, settle, visit_clients, weighted_mean
-from fedjax_layers.types import Algorithm, Array, Cohort, Key, Params, Personal, RoundInfo, per_client
+from fedjax_layers.types import Algorithm, Array, Cohort, Key, Params, Personal, RoundInfo, RoundMemory, per_client
 
 
 @struct.dataclass
@@ -193,6 +193,7 @@ def _algorithm(trainer: Trainer, coupling: Coupling) -> Algorithm:
         global_model=lambda s: s.server,
         teams=lambda s: (s.teams, coupling.team_of),
         welcome=welcome,
+        memory=RoundMemory(visit=4, server=2 * coupling.num_teams),
     )
 
 

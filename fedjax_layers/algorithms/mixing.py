@@ -16,6 +16,7 @@ import optax
 from flax import struct
 
 from fedjax_layers import keys
+from fedjax_layers.algorithms.mixing_memory import mixing_memory
 from fedjax_layers.algorithms.novel import with_mean
 from fedjax_layers.algorithms.rule_learning import learn, learn_common, pulled_back_update
 from fedjax_layers.algorithms.stacked import copies, where_rows
@@ -111,7 +112,7 @@ class Mixing:
     def algorithm(self) -> Algorithm:
         """The pure functions."""
         personal = lambda state: Personal(self.served(state), (), lambda row, _: row)  # noqa: E731
-        return Algorithm(self.init, self.round, personal, welcome=self.welcome)
+        return Algorithm(self.init, self.round, personal, welcome=self.welcome, memory=mixing_memory(self))
 
     @property
     def retains(self) -> bool:

@@ -25,7 +25,7 @@ from fedjax_layers.local_training import (
     train,
 )
 from fedjax_layers.ops import Term
-from fedjax_layers.types import Algorithm, Array, Batch, Cohort, Key, Params, RoundInfo, Task
+from fedjax_layers.types import Algorithm, Array, Batch, Cohort, Key, Params, RoundInfo, RoundMemory, Task
 
 _VARIANTS = ("fo", "hf")
 
@@ -93,7 +93,9 @@ def per_fedavg(
     def finish(key: Key, state: SharingState, cohort: Cohort) -> Any:
         return last_phase(tuner, key, cohort, state.server, LocalOptions())
 
-    return fedavg(trainer, server_optimizer=server_optimizer)._replace(round=round_, finish=finish)
+    memory = RoundMemory(visit=2, states=2)
+    plain = fedavg(trainer, server_optimizer=server_optimizer)
+    return plain._replace(round=round_, finish=finish, memory=memory)
 
 
 def meta_gradient(task: Task, rate: float | Array, delta: float | Array | None) -> StepGradient:

@@ -18,8 +18,9 @@ from fedjax_layers.algorithms.stacked import where_rows
 from fedjax_layers.algorithms.store import one_by_one, put_clients, take_clients, take_note
 from fedjax_layers.local_training import LocalOptions, LocalResult, Trainer, train_cohort
 from fedjax_layers.ops.optimizer_update import refuse_objective, reseed
+from fedjax_layers.round_memory import tree_bytes
 from fedjax_layers.running_statistics import refuse_statistics
-from fedjax_layers.types import Algorithm, Array, Cohort, Key, Params, Personal, RoundInfo, per_client
+from fedjax_layers.types import Algorithm, Array, Cohort, Key, Params, Personal, RoundInfo, RoundMemory, per_client
 
 Number = float | jax.Array
 
@@ -161,7 +162,10 @@ def pfedhn(
         vectors = with_mean(state.net["embedding"], state.seen)
         return dataclasses.replace(state, net=state.net | {"embedding": vectors})
 
-    return Algorithm(init, round_, personal, welcome=welcome)
+    # Of the network its gradient, step and momentum; of each slot its start, what is trained, and their products.
+    net = jax.eval_shape(lambda key, start: make_net(key, sizes, start, dtype), jax.random.key(0), shapes)
+    memory = RoundMemory(slot=4.5 if order == "together" else 0.0, server_bytes=3 * tree_bytes(net))
+    return Algorithm(init, round_, personal, welcome=welcome, memory=memory)
 
 
 def make_net(key: Key, sizes: Sizes, params: Params, dtype: Any) -> Any:

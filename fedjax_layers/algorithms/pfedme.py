@@ -20,7 +20,7 @@ from fedjax_layers.local_training import (
     train,
 )
 from fedjax_layers.ops import Term, permfl_device_step
-from fedjax_layers.types import Algorithm, Array, Batch, Cohort, Key, Params, RoundInfo, Task
+from fedjax_layers.types import Algorithm, Array, Batch, Cohort, Key, Params, RoundInfo, RoundMemory, Task
 
 
 @factory()
@@ -93,6 +93,7 @@ def pfedme(
         personal=lambda state: rows_or(state.clients, state.seen, state.server),
         global_model=lambda state: state.server,
         welcome=welcome_by_server,
+        memory=RoundMemory(visit=5, server=1),
     )
 
 

@@ -20,7 +20,7 @@ from fedjax_layers.algorithms.store import take_note
 from fedjax_layers.algorithms.tiers import Tiers, devices_that_take_part, teams_that_take_part
 from fedjax_layers.local_training import Client, ClientVisit, Trainer, draw_order, observe_store, one_pass, train
 from fedjax_layers.ops import Term, settle, weighted_mean
-from fedjax_layers.types import Algorithm, Array, Cohort, Key, Params, Personal, RoundInfo, per_client
+from fedjax_layers.types import Algorithm, Array, Cohort, Key, Params, Personal, RoundInfo, RoundMemory, per_client
 
 TeamStep = Callable[[Params, Params, Params], Params]  # (team, server, mean of its devices) -> team
 ServerStep = Callable[[Params, Params], Params]  # (server, mean of the teams) -> server
@@ -87,6 +87,7 @@ def tiered_algorithm(init: Callable[..., TierState], round_: Callable[..., Any],
         global_model=lambda state: state.server,
         teams=lambda state: (state.teams, tiers.team_of),
         welcome=welcome,
+        memory=RoundMemory(visit=4, states=2, server=1 + tiers.num_teams),
     )
 
 

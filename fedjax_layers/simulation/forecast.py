@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import dataclasses
 import math
 from collections.abc import Callable, Sequence
@@ -9,15 +10,16 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+import optax
 
 from fedjax_layers.data import ClientData
 from fedjax_layers.memory import rounded_down, spoken
+from fedjax_layers.round_memory import RoundBytes, tree_bytes
 from fedjax_layers.scoring.classes import BY_CLASS
 from fedjax_layers.simulation.evaluation import SPLITS, scorer_of
-from fedjax_layers.types import Key, Params, Task
+from fedjax_layers.types import Algorithm, Task
 
 PROGRAMS = 400_000_000  # bytes that compiling holds on a CPU, at the least
-_MODELS_OF_A_VISIT = 4  # the start, what is trained, its gradient and what the optimiser keeps
 _BYTES_PER_CLIENT = 24  # of the ranges of three splits
 _BYTES_PER_ID = 8
 _EVALUATIONS_HELD = 3  # the last one, each client's best so far, and one on its way
@@ -28,44 +30,65 @@ class Forecast(NamedTuple):
 
     Attributes:
       clients: C.
+      slots: K.
       data: the examples, and who owns which.
       held: of these what is in memory already.
       store: the algorithm's state.
       per_client: of the state, what each client has.
       width: clients visited at once on a device.
       devices: that share this memory.
-      visit: of one client.
+      round: what a round holds beside the state.
       evaluation: the scores of the evaluations that are held at a time.
       programs: compiled programs.
       model: one model.
     """
 
     clients: int
+    slots: int
     data: int
     held: int
     store: int
     per_client: int
     width: int
     devices: int
-    visit: int
+    round: RoundBytes
     evaluation: int
     programs: int
     model: int
 
     @property
-    def fixed(self) -> int:
-        """What no width changes."""
-        return self.data + self.store + self.evaluation + self.programs
-
-    @property
     def visits(self) -> int:
         """All visits at a time."""
-        return self.width * self.devices * self.visit
+        return self.width * self.devices * self.round.visit
+
+    @property
+    def sums(self) -> int:
+        """What the server has beside the state, on every device."""
+        return self.devices * self.round.server
+
+    @property
+    def stacked(self) -> int:
+        """What a round, or the evaluation after it, holds of all clients at once."""
+        in_round = self.round.total(self.width, self.devices, self.slots, self.clients)
+        return max(in_round, self.round.served * self.clients) - self.visits - self.sums
 
     @property
     def total(self) -> int:
         """All of it."""
-        return self.fixed + self.visits
+        kept = self.data + self.store + self.evaluation + self.programs
+        return kept + self.visits + self.sums + self.stacked
+
+    def of_clients(self, number: int) -> Forecast:
+        """That of so many clients, one at a time."""
+        share = number / self.clients
+        return self._replace(
+            clients=number,
+            slots=min(self.slots, number),
+            data=math.ceil(self.data * share),
+            evaluation=math.ceil(self.evaluation * share),
+            store=self.store - self.per_client * (self.clients - number),
+            width=1,
+        )
 
 
 class Place(NamedTuple):
@@ -83,12 +106,13 @@ class Place(NamedTuple):
 def forecast(
     task: Task,
     phases: Sequence[ClientData],
-    init: Callable[[Key, Params], Any],
+    algorithm: Algorithm,
     place: Place,
     *,
     width: int | None,
     slots: int,
     batch_size: int,
+    optimizer: optax.GradientTransformation,
     moments: Sequence[str],
     loaded: bool,
 ) -> Forecast:
@@ -97,38 +121,39 @@ def forecast(
     Args:
       task: the model.
       phases: the clients' data, of which only shapes and sizes are looked at.
-      init: makes the algorithm's state from a key and a model.
+      algorithm: of which the state's shapes are looked at, and what its rounds hold.
       place: where.
       width: clients at once on a device; ``None`` is all.
       slots: K.
       batch_size: examples of a local step.
+      optimizer: of the clients.
       moments: of the evaluations.
       loaded: whether the data are in the host's memory already.
     """
     key = jax.random.key(0)
     params = jax.eval_shape(task.init, key)
-    own, shared = state_bytes(jax.eval_shape(init, key, params))
+    own, shared = state_bytes(jax.eval_shape(algorithm.init, key, params))
     clients, model = phases[0].num_clients, sum(task.layers.bytes)
     share = -(-slots // place.devices)
     data = data_bytes(phases, on_host=place.on_cpu)
+    kept = tree_bytes(jax.eval_shape(optimizer.init, params))
+    of_round = algorithm.memory.in_bytes(model, kept, batch_bytes(phases[0], batch_size))
+    if not place.on_cpu:  # each has its share of what is stacked
+        of_round = of_round._replace(**{f: getattr(of_round, f) // place.devices for f in ("slot", "client", "served")})
     return Forecast(
         clients=clients,
+        slots=slots,
         data=data,
         held=data if loaded and place.on_cpu and len(phases) == 1 else 0,
         store=own + shared * place.devices if place.on_cpu else own // place.devices + shared,
         per_client=own // clients,
         width=share if width is None else min(width, share),
         devices=min(place.devices, slots) if place.on_cpu else 1,
-        visit=visit_bytes(model, batch_bytes(phases[0], batch_size)),
+        round=of_round if "served" in moments else of_round._replace(served=0),
         evaluation=evaluation_bytes(task, clients, moments),
         programs=PROGRAMS if place.on_cpu else 0,
         model=model,
     )
-
-
-def visit_bytes(model: int, batch: int) -> int:
-    """Bytes of a visit to one client: a few models of so many bytes, and a batch."""
-    return _MODELS_OF_A_VISIT * model + batch
 
 
 def data_bytes(phases: Sequence[ClientData], *, on_host: bool) -> int:
@@ -143,7 +168,7 @@ def data_bytes(phases: Sequence[ClientData], *, on_host: bool) -> int:
 def state_bytes(state: Any) -> tuple[int, int]:
     """Bytes of a state, of which only shapes are looked at: of fields that clients are in front of, and of others."""
     if not dataclasses.is_dataclass(state):
-        return 0, sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(state))
+        return 0, tree_bytes(state)
     own = shared = 0
     for field in dataclasses.fields(state):
         some, rest = state_bytes(getattr(state, field.name))
@@ -175,17 +200,25 @@ def fitting(forecast: Forecast, free: int | None) -> str | None:
     if free is None or forecast.total - forecast.held <= free:
         return None
     room = free + forecast.held
-    where = f"for the free {spoken(free)}"
-    least = forecast.devices * forecast.visit
-    if forecast.fixed + least <= room:
-        width = (room - forecast.fixed) // least
-        return f"client_width: expected at most {width} {where}, got {forecast.width} ({_parts(forecast)})"
-    grows = forecast.data + forecast.evaluation + forecast.per_client * forecast.clients
-    rest = forecast.fixed - grows + least
-    number = rounded_down(forecast.clients * (room - rest) / grows)
-    if number >= 1:
-        return f"clients: expected at most {number:,} {where}, got {forecast.clients:,} ({_parts(forecast)})"
+    narrow = forecast._replace(width=1)
+    remedies: tuple[tuple[str, int, Callable[[int], Forecast]], ...] = (
+        ("client_width", forecast.width, lambda n: forecast._replace(width=n)),
+        ("cohort", forecast.slots, lambda n: narrow._replace(slots=n)),
+        ("clients", forecast.clients, forecast.of_clients),
+    )
+    for argument, got, smaller in remedies:
+        most = _most(got, smaller, room)
+        most = rounded_down(most) if argument == "clients" else most
+        if most:
+            return (
+                f"{argument}: expected at most {most:,} for the free {spoken(free)}, got {got:,} ({_parts(forecast)})"
+            )
     return f"model: expected one that fits into the free {spoken(free)}, got {spoken(forecast.model)} of weights"
+
+
+def _most(got: int, smaller: Callable[[int], Forecast], room: int) -> int:
+    """The largest number below ``got`` whose run has room; 0 if none has."""
+    return bisect.bisect_left(range(1, got), True, key=lambda number: smaller(number).total > room)
 
 
 def told(forecast: Forecast, free: int | None) -> str:
@@ -202,9 +235,12 @@ def parts(forecast: Forecast) -> dict[str, str]:
         "data": spoken(forecast.data),
         "state": f"{spoken(forecast.store)}{each}",
         f"{number} client{'s' if number > 1 else ''} at once": spoken(forecast.visits),
+        "sums": spoken(forecast.sums),
+        "stacked models": spoken(forecast.stacked),
         "scores": spoken(forecast.evaluation),
+        "programs": spoken(forecast.programs),
     }
-    return found | ({"programs": spoken(forecast.programs)} if forecast.programs else {})
+    return {name: size for name, size in found.items() if not size.startswith("0 ")}
 
 
 def _parts(forecast: Forecast) -> str:

@@ -31,14 +31,16 @@ def foreseen(config: RunConfig, design: Design, *, loaded: bool, axis: ClientAxi
     with warnings.catch_warnings():  # what there is to warn of was said when the design was made
         warnings.simplefilter("ignore")
         algorithm = design.builder(design.hyper).bind(design.setting)
+        optimizer = design.builder.make_trainer(design.hyper, design.setting).optimizer
     return forecast(
         design.task,
         [phase.data for phase in design.phases],
-        algorithm.init,
+        algorithm,
         Place(devices, jax.default_backend() == "cpu"),
         width=width if axis is None else axis.width,
         slots=design.sampling.size,
         batch_size=min(config.batch_size, design.setting.max_examples),
+        optimizer=optimizer,
         moments=moments,
         loaded=loaded,
     )

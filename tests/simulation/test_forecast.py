@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from fedjax_layers import data
 from fedjax_layers.data.outline import outline_clients
 from fedjax_layers.data.packing import frozen
+from fedjax_layers.round_memory import RoundBytes
 from fedjax_layers.simulation import foreseen as foreseeing
 from fedjax_layers.simulation import setup
 from fedjax_layers.simulation.config import RunConfig
@@ -20,7 +21,6 @@ from fedjax_layers.simulation.forecast import (
     fitting,
     state_bytes,
     told,
-    visit_bytes,
 )
 from fedjax_layers.simulation.foreseen import foreseen, outlined, refuse_too_large
 
@@ -75,11 +75,13 @@ def setup_state(experiment):
     return start_state(experiment.builder, experiment.plan, experiment.inputs)
 
 
-def test_a_visit_is_a_few_models_and_a_batch():
-    found = forecast_of(batch_size=5)
-    assert found.visit == visit_bytes(LINEAR, 5 * 60 * 4) == 4 * LINEAR + 1200
+def test_a_visit_is_a_few_models_its_optimizer_and_a_batch():
+    found = forecast_of(batch_size=5, optimizer="sgd")
+    assert found.round.visit == 3 * LINEAR + 1.5 * LINEAR + 1200, "of SGD the momentum, which may be 0"
+    assert forecast_of(batch_size=5, optimizer="adam").round.visit == pytest.approx(6 * LINEAR + 1200, abs=8)
     assert found.width == 4
-    assert found.visits == 4 * found.devices * found.visit
+    assert found.visits == 4 * found.devices * found.round.visit
+    assert found.stacked == 0
     assert forecast_of(client_width="all").width * jax.local_device_count() >= 100
     assert forecast_of(client_width="auto").width == forecast_of(client_width="auto").devices == 1
     assert forecast_of(client_width="64", cohort=6).width == 1, "a device has no more than its share"
@@ -92,49 +94,88 @@ def test_an_evaluation_has_two_splits_of_each_kind_of_model():
     assert evaluation_bytes(task, 200, ("trained",)) == 2 * one
 
 
+sizes = st.integers(0, 10**8)
 forecasts = st.builds(
     Forecast,
     clients=st.integers(1, 10**6),
+    slots=st.integers(1, 10**6),
     data=st.integers(1, 10**10),
     held=st.just(0),
     store=st.integers(0, 10**9),
     per_client=st.just(0),
     width=st.integers(1, 500),
     devices=st.integers(1, 8),
-    visit=st.integers(1, 10**8),
+    round=st.builds(
+        RoundBytes, visit=sizes, server=sizes, slot=sizes, client=st.integers(0, 10**5), served=st.integers(0, 10**5)
+    ),
     evaluation=st.integers(0, 10**8),
     programs=st.just(400_000_000),
     model=st.integers(1, 10**8),
 )
 
 
-@settings(deadline=None, max_examples=200)
-@given(found=forecasts, per_client=st.integers(0, 10**4), free=st.integers(0, 10**11))
+@settings(deadline=None, max_examples=300)
+@given(found=forecasts, per_client=st.integers(0, 10**4), free=st.integers(0, 10**12))
 def test_what_fits_is_not_refused_and_what_is_advised_fits(found, per_client, free):
-    found = found._replace(per_client=per_client, store=found.store + per_client * found.clients)
+    store = found.store + per_client * found.clients
+    found = found._replace(per_client=per_client, store=store, slots=min(found.slots, found.clients))
     refusal = fitting(found, free)
     assert (refusal is None) == (found.total <= free)
     if refusal is None:
         return
     argument, _, rest = refusal.partition(": expected ")
+    narrow = found._replace(width=1)
     if argument == "model":
         assert "fits into the free" in rest
+        assert found.of_clients(1).total > free
         return
     most = int(rest.split()[2].replace(",", ""))
+    assert most >= 1
     if argument == "client_width":
-        assert 1 <= most < found.width
         assert found._replace(width=most).total <= free < found._replace(width=most + 1).total
         return
+    assert narrow.total > free
+    if argument == "cohort":
+        assert narrow._replace(slots=most).total <= free < narrow._replace(slots=most + 1).total
+        return
     assert argument == "clients"
-    assert 1 <= most < found.clients
-    share = most / found.clients
-    smaller = found._replace(
-        data=int(found.data * share),
-        evaluation=int(found.evaluation * share),
-        store=found.store - int(per_client * (found.clients - most)),
-        width=1,
-    )
-    assert smaller.total <= free
+    assert narrow._replace(slots=1).total > free
+    assert found.of_clients(most).total <= free
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "options", "models"),
+    [
+        ("pfedla", {}, 4),
+        ("layer_mix", {}, 2),
+        ("fedfomo", {}, 5),
+        ("demlearn", {}, 8),
+        ("pfedhn", {}, 4.5),
+        ("fedtlu", {"reading": "clients"}, 1),
+        ("fedtlu", {}, 0),
+        ("player_fl", {}, 0),
+    ],
+)
+def test_models_that_a_rule_needs_all_at_once_are_counted(algorithm, options, models):
+    found = forecast_of(algorithm, algorithm_options=options, model="mlp", client_width="1")
+    rules = 1.3 * found.model if algorithm == "pfedla" else 0  # hypernetworks
+    assert 100 * models * found.model <= found.stacked <= 100 * (models * found.model + rules)
+    assert forecast_of(algorithm, algorithm_options=options, model="mlp", cohort=10).stacked <= found.stacked
+
+
+def test_a_round_that_stacks_more_than_there_is_room_for_is_refused_by_its_cohort(monkeypatch):
+    found = forecast_of("pfedla", model="mlp", client_width="1")
+    let_go = found._replace(round=found.round._replace(slot=0, client=0, served=0))
+    free = (let_go.total + found.total) // 2
+    monkeypatch.setattr(foreseeing, "free_memory", lambda: free)
+    refuse_too_large(let_go)
+    with pytest.raises(ValueError, match=r"^cohort: expected at most \d+ for the free .*, got 100 \(data ") as caught:
+        refuse_too_large(found)
+    most = int(str(caught.value).split()[4])
+    assert 10 < most < 90
+    refuse_too_large(forecast_of("pfedla", model="mlp", client_width="1", cohort=most))
+    with pytest.raises(ValueError, match=f"cohort: expected at most {most} "):
+        refuse_too_large(forecast_of("pfedla", model="mlp", client_width="1", cohort=most + 1))
 
 
 def test_nothing_is_refused_where_nobody_tells_what_is_free():
