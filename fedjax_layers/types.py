@@ -13,6 +13,8 @@ from typing import Any, NamedTuple, Protocol
 import jax
 
 from fedjax_layers.layer_map import LayerMap as LayerMap  # noqa: PLC0414  # it is one of the types
+from fedjax_layers.personal import Overview as Overview  # noqa: PLC0414
+from fedjax_layers.personal import Personal as Personal  # noqa: PLC0414
 from fedjax_layers.round_memory import RoundMemory as RoundMemory  # noqa: PLC0414
 
 Array = jax.Array
@@ -69,12 +71,14 @@ class Observer:
     """What somebody wants to know of each model that clients train, asked where the model is made and then let go.
 
     Attributes:
-      look: static; ``(params, client id [], data) -> pytree of arrays``.
+      look: static; ``(params, row of rows, data) -> pytree of arrays``.
+      rows: what it needs of each slot besides, leaves ``[K, ...]``.
       data: what it needs besides, the same for all clients.
       due: ``[]`` bool; where it is False nobody looks, and what is found are zeros.
     """
 
-    look: Callable[[Params, Array, Any], Any] = dataclasses.field(metadata={"static": True})
+    look: Callable[[Params, Any, Any], Any] = dataclasses.field(metadata={"static": True})
+    rows: Any = ()
     data: Any = ()
     due: Array | bool = True
 
@@ -85,12 +89,16 @@ class Cohort:
     """The clients of one round. Slots with weight 0 are padding: nothing of them reaches any model.
 
     Attributes:
-      ids: ``[K]`` int32, rows of the client store, without repetition among slots of positive weight.
+      ids: ``[K]`` int32, who they are, without repetition among slots of positive weight: random keys, teams and each
+        client's own work follow from it.
       weight: ``[K]`` float, aggregation weight, usually the number of training examples; 0 marks padding.
       train: ``[K]`` ranges of each slot's training examples in the pool.
       pool: the examples, shared by all slots.
       observer: looks at each slot's trained model; ``None`` where nobody asks.
-      everyone: static; True promises ``ids == arange(C)``, so that the store need not be gathered or scattered.
+      places: ``[K]`` int32, the slots' rows of the store that is at hand, which may hold the cohort alone; ``None``
+        where it holds all clients, row c that of client c.
+      everyone: static; True promises that row k of the store is slot k's, as where all clients take part in order or
+        the store holds the cohort alone, so that it need not be gathered or scattered.
     """
 
     ids: Array
@@ -98,7 +106,13 @@ class Cohort:
     train: Ranges
     pool: Pool
     observer: Observer | None = None
+    places: Array | None = None
     everyone: bool = dataclasses.field(default=False, metadata={"static": True})
+
+    @property
+    def rows(self) -> Array:
+        """``[K]`` int32, each slot's row of the store."""
+        return self.ids if self.places is None else self.places
 
 
 class BatchNorm(NamedTuple):
@@ -190,26 +204,6 @@ class Task(NamedTuple):
     metrics: tuple[tuple[str, Metric], ...] = ()
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class Personal:
-    """What each client would use, put together when it is asked for: C models need not be held to score them.
-
-    Attributes:
-      rows: what is each client's own, leaves ``[C, ...]``.
-      shared: what is the same for all.
-      build: static; ``(row, shared) -> params`` of one client.
-    """
-
-    rows: Any
-    shared: Any
-    build: Callable[[Any, Any], Params] = dataclasses.field(metadata={"static": True})
-
-    def stacked(self) -> Params:
-        """All of them at once, leaves ``[C, ...]``."""
-        return jax.vmap(lambda row: self.build(row, self.shared))(self.rows)
-
-
 class Models(NamedTuple):
     """The models that an algorithm offers after a round; ``None`` where it has none.
 
@@ -262,9 +256,12 @@ class Algorithm(NamedTuple):
       teams: ``state -> (params [T, ...], team of each client [C])``; ``None`` where there are none.
       finish: ``(key, state, cohort) ->`` what the cohort's observer finds ``[K, ...]`` of each client's personal model
         after a last local phase that follows all rounds (fine-tuning, say); ``None`` without such a phase.
-      welcome: ``state -> state`` in which clients that never took part hold what they are served, to train from; the
-        other clients' models stay. ``None`` where the state has nothing for each client.
+      welcome: ``(state, shared, ids [n]) -> state`` in which clients that never took part hold what they are served,
+        to train from; the other clients' models stay. ``shared`` is that of the completed :class:`Personal`, ``ids``
+        whose rows the state holds. ``None`` where the state has nothing for each client.
       memory: what a round holds for a while beside the state; no number in it is traced.
+      beyond_cohort: what a round or serving reads of clients outside the cohort, in words: then all rows of the state
+        must be at hand, and cannot be kept on the host. ``None`` where it reads none.
     """
 
     init: Callable[[Key, Params], Any]
@@ -273,8 +270,9 @@ class Algorithm(NamedTuple):
     global_model: Callable[[Any], Params] | None = None
     teams: Callable[[Any], tuple[Params, Array]] | None = None
     finish: Callable[[Key, Any, Cohort], Any] | None = None
-    welcome: Callable[[Any], Any] | None = None
+    welcome: Callable[[Any, Any, Array], Any] | None = None
     memory: RoundMemory = RoundMemory()
+    beyond_cohort: str | None = None
 
     def models(self, state: Any) -> Models:
         """All models of a state, those of the clients stacked ``[C, ...]``."""

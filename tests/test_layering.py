@@ -11,6 +11,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 PACKAGE = "fedjax_layers"
 RANKS = {
     "layer_map": -1,
+    "personal": -1,
     "round_memory": -1,
     "types": 0,
     "names": 0,

@@ -96,8 +96,8 @@ def apfl(
       server_optimizer: of w, as in :func:`fedavg`.
 
     Returns:
-      The algorithm; it offers personal models and the global one. Each round reports ``mixing``, the mean of a over all
-      clients.
+      The algorithm; it offers personal models and the global one. Each round reports ``mixing``, the mean of a over the
+      clients that took part.
 
     Raises:
       ValueError: ``mixing`` outside [0, 1], a negative ``mixing_rate``, or a model with batch normalisation.
@@ -131,15 +131,17 @@ def apfl(
             share, _ = result.memory
             mixed = mix(share, result.params.v, result.params.w)
             row = Own(result.params.v, result.opt_state, share)
-            return ClientVisit(mixed, result.loss, Term(result.params.w, client.share), row)
+            return ClientVisit(mixed, result.loss, Term(result.params.w, client.share), row, share)
 
         phase = sharing_pass(trainer, old, cohort, visit, extra=state.mixing)
         new = server_phase(trainer, key, old, cohort, phase, everything, server_optimizer)
-        kept = phase.passed.store.extra
-        return ApflState(new, kept), round_info(trainer, phase.passed, cohort, everything, mixing=kept.mean())
+        present = cohort.weight > 0
+        mean = jnp.where(present, phase.passed.out, 0).sum() / jnp.maximum(present.sum(), 1).astype(state.mixing.dtype)
+        info = round_info(trainer, phase.passed, cohort, everything, mixing=mean)
+        return ApflState(new, phase.passed.store.extra), info
 
     def personal(state: ApflState) -> Personal:
-        def build(row: Any, w: Params) -> Params:
+        def build(row: Any, w: Params, _: Array) -> Params:
             share, v, seen = row
             return mix(share, seen_or(seen, v, w), w)
 

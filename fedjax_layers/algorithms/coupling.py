@@ -10,9 +10,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from fedjax_layers.algorithms.novel import seen_or
+from fedjax_layers.algorithms.stacked import copies
 from fedjax_layers.algorithms.tiers import make_tiers
 from fedjax_layers.local_training import Trainer
-from fedjax_layers.types import Array
+from fedjax_layers.ops import Term, settle
+from fedjax_layers.ops.reduce import add_terms, empty_sums
+from fedjax_layers.types import Array, Overview, Params, Personal
 
 Number = float | Array
 
@@ -91,3 +95,33 @@ def _holds(condition: Any, *values: Any) -> bool:
     if any(isinstance(value, jax.core.Tracer) for value in values):
         return True
     return bool(np.all(condition(*(np.asarray(value) for value in values))))
+
+
+def served(coupling: Coupling, clients: Params, seen: Array, server: Params) -> Personal:
+    """Every client's own model; to those never seen the mean of their cluster's others, or where it has none of all.
+
+    Args:
+      coupling: has the clusters.
+      clients: models ``[C, ...]``.
+      seen: ``[C]`` bool, who has taken part.
+      server: one model, for the dtypes.
+    """
+
+    def build(row: Any, shared: Any, ident: Array) -> Params:
+        (own, there), (means, some) = row, shared
+        return seen_or(there | ~some, own, jax.tree.map(lambda x: x[coupling.team_of[ident]], means))
+
+    def sums(rows: Any, ids: Array, counted: Array) -> tuple[Params, Array]:
+        """Of each cluster the sum of the models seen, ``[T, ...]``, and their number ``[T]``."""
+        ones = jnp.ones(len(ids), jnp.float32)
+        terms = tuple(Term(value, ones, coupling.team_of[ids], coupling.num_teams) for value in (rows[0], ones))
+        return add_terms(empty_sums(terms), terms, rows[1] & counted)
+
+    def complete(total: tuple[Params, Array], _: Any) -> tuple[Params, Array]:
+        models, number = total
+        all_seen = jax.tree.map(lambda s, x: (s.sum(0) / jnp.maximum(number.sum(), 1)).astype(x.dtype), models, server)
+        share = jax.tree.map(lambda s: s / jnp.maximum(number, 1).reshape(-1, *(1,) * (s.ndim - 1)), models)
+        return settle(share, number > 0, copies(all_seen, coupling.num_teams)), number.sum() > 0
+
+    overview = Overview(lambda rows: ~rows[1].all(), sums, complete)
+    return Personal((clients, seen), (), build, overview)

@@ -129,9 +129,9 @@ def demlearn(
         )
         return state, info
 
-    def welcome(state: DemLearnState) -> DemLearnState:
+    def welcome(state: DemLearnState, shared: Any, ids: Array) -> DemLearnState:
         parents = with_one(state.parents, state.seen, state.server)
-        return dataclasses.replace(welcome_by_server(state), parents=parents)
+        return dataclasses.replace(welcome_by_server(state, shared, ids), parents=parents)
 
     return Algorithm(
         init,

@@ -140,8 +140,8 @@ def fedfomo(
 
     personal = lambda state: rows_or_mean(state.clients, state.seen)  # noqa: E731
     # By slot: its model, one that it hears, their difference, the sum of those, and what is trained.
-    memory = RoundMemory(slot=5)
-    return Algorithm(init, round_, personal, welcome=welcome_by_mean, memory=memory)
+    memory, beyond = RoundMemory(slot=5), "a client is sent models of any others"
+    return Algorithm(init, round_, personal, welcome=welcome_by_mean, memory=memory, beyond_cohort=beyond)
 
 
 def hold_back(train: Ranges, share: Number) -> tuple[Ranges, Ranges]:

@@ -13,7 +13,7 @@ from flax import struct
 
 from fedjax_layers import keys
 from fedjax_layers.algorithms.factory import factory
-from fedjax_layers.algorithms.novel import sharing_models, welcome_by_mean, within_sharing
+from fedjax_layers.algorithms.novel import sharing_models, welcome_by_mean_of_layers, within_sharing
 from fedjax_layers.algorithms.numbers import prefix
 from fedjax_layers.algorithms.sharing import (
     Own,
@@ -112,4 +112,4 @@ def fedrep(
         return FedRepState(sharing, phase.passed.store.extra), dataclasses.replace(info, steps=steps)
 
     personal = lambda state: sharing_models(layers, state.sharing, body)  # noqa: E731
-    return Algorithm(init, round_, personal, welcome=within_sharing(welcome_by_mean))
+    return Algorithm(init, round_, personal, welcome=within_sharing(welcome_by_mean_of_layers))

@@ -9,7 +9,7 @@ import numpy as np
 import optax
 
 from fedjax_layers.algorithms.factory import factory
-from fedjax_layers.algorithms.novel import sharing_models, welcome_by_mean
+from fedjax_layers.algorithms.novel import sharing_models, welcome_by_mean_of_layers
 from fedjax_layers.algorithms.sharing import (
     SharingState,
     init_sharing,
@@ -60,7 +60,7 @@ def fixed_sharing(
         return state, round_info(trainer, phase.passed, cohort, mask)
 
     personal = lambda state: sharing_models(trainer.task.layers, state, mask)  # noqa: E731
-    return Algorithm(init, round_, personal, welcome=welcome_by_mean)
+    return Algorithm(init, round_, personal, welcome=welcome_by_mean_of_layers)
 
 
 def shared_mask(shared: Sequence[str] | Array | np.ndarray, layers: LayerMap) -> Array | np.ndarray:

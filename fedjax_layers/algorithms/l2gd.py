@@ -10,14 +10,23 @@ import jax.numpy as jnp
 from flax import struct
 
 from fedjax_layers import keys
-from fedjax_layers.algorithms.coupling import Coupling, Number, make_coupling
+from fedjax_layers.algorithms.coupling import Coupling, Number, make_coupling, served
 from fedjax_layers.algorithms.factory import factory
 from fedjax_layers.algorithms.novel import seen_or
 from fedjax_layers.algorithms.stacked import copies, where_rows
 from fedjax_layers.algorithms.store import renew_clients, take_note
 from fedjax_layers.local_training import Client, ClientVisit, LocalOptions, Passed, Trainer, one_pass, train
-from fedjax_layers.ops import Term, Visit, segment_mean, settle, visit_clients, weighted_mean
-from fedjax_layers.types import Algorithm, Array, Cohort, Key, Params, Personal, RoundInfo, RoundMemory, per_client
+from fedjax_layers.ops import Term, Visit, settle, visit_clients, weighted_mean
+from fedjax_layers.types import (
+    Algorithm,
+    Array,
+    Cohort,
+    Key,
+    Params,
+    RoundInfo,
+    RoundMemory,
+    per_client,
+)
 
 
 @struct.dataclass
@@ -173,42 +182,20 @@ def _algorithm(trainer: Trainer, coupling: Coupling) -> Algorithm:
     def round_(key: Key, state: L2gdState, cohort: Cohort) -> tuple[L2gdState, RoundInfo]:
         return _round(trainer, coupling, key, state, cohort)
 
-    def personal(state: L2gdState) -> Personal:
-        def build(row: Any, means: Params) -> Params:
-            own, seen, team = row
-            return seen_or(seen, own, jax.tree.map(lambda x: x[team], means))
-
-        rows = (state.clients, state.seen | ~state.seen.any(), coupling.team_of)
-        return Personal(rows, _means_of_seen(coupling, state), build)
-
-    def welcome(state: L2gdState) -> L2gdState:
-        of_client = jax.tree.map(lambda x: x[coupling.team_of], _means_of_seen(coupling, state))
-        seen = state.seen | ~state.seen.any()
-        return dataclasses.replace(state, clients=where_rows(seen, state.clients, of_client))
+    def welcome(state: L2gdState, shared: Any, ids: Array) -> L2gdState:
+        means, some = shared
+        of_client = jax.tree.map(lambda x: x[coupling.team_of[ids]], means)
+        return dataclasses.replace(state, clients=where_rows(state.seen | ~some, state.clients, of_client))
 
     return Algorithm(
         init,
         round_,
-        personal,
+        lambda state: served(coupling, state.clients, state.seen, state.server),
         global_model=lambda s: s.server,
         teams=lambda s: (s.teams, coupling.team_of),
         welcome=welcome,
         memory=RoundMemory(visit=4, server=2 * coupling.num_teams),
     )
-
-
-def _means_of_seen(coupling: Coupling, state: L2gdState) -> Params:
-    """What clients that never took part are served, ``[T, ...]``: the mean of their cluster's others, or of all.
-
-    Where everybody has taken part nobody asks for it, and the clusters' models are given in its place.
-    """
-
-    def means() -> Params:
-        weight = state.seen.astype(jnp.float32)
-        fallback = copies(weighted_mean(state.clients, weight, state.server), coupling.num_teams)
-        return segment_mean(state.clients, coupling.team_of, coupling.num_teams, weight, fallback)
-
-    return jax.lax.cond(state.seen.all(), lambda: state.teams, means)
 
 
 def _round(
@@ -318,9 +305,9 @@ def _cluster_means(
 ) -> Params:
     """Means ``[T, ...]`` of the slots' models in the store, by their ``share [K]`` of their cluster's ``mass [T]``."""
 
-    def one(_: Any, ident: Array, place: Array, share: Array) -> Visit:
-        own = jax.tree.map(lambda x: x[ident], store)
+    def one(_: Any, row: Array, place: Array, share: Array) -> Visit:
+        own = jax.tree.map(lambda x: x[row], store)
         return Visit(sums=Term(own, share, place, len(mass)))
 
-    found = visit_clients(one, cohort.ids, origin, share, present=cohort.weight > 0, axis=trainer.axis)
+    found = visit_clients(one, cohort.rows, origin, share, present=cohort.weight > 0, axis=trainer.axis)
     return settle(found.sums, mass > 0, fallback)

@@ -22,5 +22,5 @@ def local(trainer: Trainer) -> Algorithm:
       start: nothing of the others reaches it.
     """
     alone = fixed_sharing(trainer, shared=np.zeros(trainer.task.layers.num_layers, bool))
-    personal = lambda state: Personal(state.clients, (), lambda row, _: row)  # noqa: E731
+    personal = lambda state: Personal(state.clients, (), lambda row, *_: row)  # noqa: E731
     return alone._replace(personal=personal, welcome=None)

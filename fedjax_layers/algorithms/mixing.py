@@ -111,8 +111,9 @@ class Mixing:
 
     def algorithm(self) -> Algorithm:
         """The pure functions."""
-        personal = lambda state: Personal(self.served(state), (), lambda row, _: row)  # noqa: E731
-        return Algorithm(self.init, self.round, personal, welcome=self.welcome, memory=mixing_memory(self))
+        personal = lambda state: Personal(self.served(state), (), lambda row, *_: row)  # noqa: E731
+        memory, beyond = mixing_memory(self), "every start mixes all clients' models"
+        return Algorithm(self.init, self.round, personal, welcome=self.welcome, memory=memory, beyond_cohort=beyond)
 
     @property
     def retains(self) -> bool:
@@ -213,8 +214,9 @@ class Mixing:
         seen = state.seen | ~state.seen.any()
         return where_rows(seen, mixed, with_mean(state.pool, state.seen))
 
-    def welcome(self, state: MixingState) -> MixingState:
+    def welcome(self, state: MixingState, shared: Any, ids: Array) -> MixingState:
         """The state in which clients that never took part hold the mean of the others' models."""
+        del shared, ids
         own = with_mean(state.own, state.seen) if jax.tree.leaves(state.own) else state.own
         return dataclasses.replace(state, pool=with_mean(state.pool, state.seen), own=own)
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from fedjax_layers.algorithms.sharing import start_from
 from fedjax_layers.algorithms.stacked import where_rows
-from fedjax_layers.types import Array, LayerMap, Params, Personal
+from fedjax_layers.types import Array, LayerMap, Overview, Params, Personal
 
 
 def with_mean(store: Any, seen: Array) -> Any:
@@ -31,18 +31,34 @@ def mean_of_seen(store: Any, seen: Array) -> Any:
     Where all of them have, nobody asks for it, and row 0 is given in its place.
     """
     first = jax.tree.map(lambda x: x[0], store)
+    if not jax.tree.leaves(store):
+        return first
 
-    def mean(x: Array) -> Array:
+    def mean() -> Any:
+        found, some = mean_of(sum_of_seen(store, seen), first)
+        return jax.tree.map(lambda x, other: jnp.where(some, x, other), found, first)
+
+    return jax.lax.cond(seen.all(), lambda: first, mean)
+
+
+def sum_of_seen(store: Any, seen: Array) -> tuple[Any, Array]:
+    """The sum ``[...]`` over the rows ``[n, ...]`` of clients that have taken part, and how many these are."""
+
+    def total(x: Array) -> Array:
         # As a product, which reads the rows where they are: choosing them first would hold the store a second time.
         # What lies in rows of clients never seen is what every model starts from, and finite.
         kind = jnp.promote_types(x.dtype, jnp.float32)
         flags = seen.astype(x.dtype)
-        total = jnp.tensordot(flags, x, 1, precision=jax.lax.Precision.HIGHEST, preferred_element_type=kind)
-        return jnp.where(seen.any(), total / jnp.maximum(seen.sum(), 1).astype(kind), x[0]).astype(x.dtype)
+        return jnp.tensordot(flags, x, 1, precision=jax.lax.Precision.HIGHEST, preferred_element_type=kind)
 
-    if not jax.tree.leaves(store):
-        return first
-    return jax.lax.cond(seen.all(), lambda: first, lambda: jax.tree.map(mean, store))
+    return jax.tree.map(total, store), seen.sum(dtype=jnp.int32)
+
+
+def mean_of(total: tuple[Any, Array], like: Any) -> tuple[Any, Array]:
+    """The mean of what :func:`sum_of_seen` has summed, in the dtypes of ``like``, and whether there was anybody."""
+    sums, number = total
+    mean = jax.tree.map(lambda s, x: (s / jnp.maximum(number, 1).astype(s.dtype)).astype(x.dtype), sums, like)
+    return mean, number > 0
 
 
 def with_one(store: Any, seen: Array, params: Params) -> Any:
@@ -57,12 +73,24 @@ def seen_or(seen: Array, own: Any, other: Any) -> Any:
 
 def rows_or_mean(store: Any, seen: Array) -> Personal:
     """Served are rows of the store ``[C, ...]``; to clients never seen the mean over the others."""
-    return rows_or(store, seen | ~seen.any(), mean_of_seen(store, seen))
+    like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), store)
+
+    def build(row: Any, shared: Any, ident: Array) -> Params:
+        del ident
+        (own, seen), (mean, some) = row, shared
+        return seen_or(seen | ~some, own, mean)
+
+    overview = Overview(
+        wanted=lambda rows: ~rows[1].all(),
+        sums=lambda rows, ids, counted: sum_of_seen(rows[0], rows[1] & counted),
+        complete=lambda total, _: mean_of(total, like),
+    )
+    return Personal((store, seen), (), build, overview)
 
 
 def rows_or(store: Any, seen: Array, other: Params) -> Personal:
     """Served are rows of the store ``[C, ...]``; to clients never seen ``other [...]``."""
-    return Personal((store, seen), other, lambda row, other: seen_or(row[1], row[0], other))
+    return Personal((store, seen), other, lambda row, other, _: seen_or(row[1], row[0], other))
 
 
 def sharing_models(layers: LayerMap, state: Any, shared: Array | np.ndarray) -> Personal:
@@ -71,24 +99,35 @@ def sharing_models(layers: LayerMap, state: Any, shared: Array | np.ndarray) -> 
     Of a client never seen, its own layers are the mean of the others'.
     """
     own = rows_or_mean(state.clients, state.seen)
+    assert own.overview is not None
+    mean = own.overview
 
-    def build(row: Any, common: Any) -> Params:
-        mean, server = common
-        return start_from(layers, server, own.build(row, mean), shared)
+    def build(row: Any, common: Any, ident: Array) -> Params:
+        of_seen, server = common
+        return start_from(layers, server, own.build(row, of_seen, ident), shared)
 
-    return Personal(own.rows, (own.shared, state.server), build)
-
-
-def welcome_by_mean(state: Any) -> Any:
-    """A state whose ``clients`` are models or parts of them: the mean of those who have taken part."""
-    return dataclasses.replace(state, clients=with_mean(state.clients, state.seen))
+    overview = mean._replace(complete=lambda total, common: (mean.complete(total, ()), common[1]))
+    return Personal(own.rows, ((), state.server), build, overview)
 
 
-def welcome_by_server(state: Any) -> Any:
+def welcome_by_mean(state: Any, shared: Any, ids: Array) -> Any:
+    """A state whose ``clients`` are models, served as :func:`rows_or_mean` has it: the mean of those seen."""
+    del ids
+    mean, some = shared
+    return dataclasses.replace(state, clients=with_one(state.clients, state.seen | ~some, mean))
+
+
+def welcome_by_mean_of_layers(state: Any, shared: Any, ids: Array) -> Any:
+    """A state whose ``clients`` are models or parts of them, served as :func:`sharing_models` has it."""
+    return welcome_by_mean(state, shared[0], ids)
+
+
+def welcome_by_server(state: Any, shared: Any, ids: Array) -> Any:
     """A state with a global model as ``server`` beside ``clients``: the global model."""
+    del shared, ids
     return dataclasses.replace(state, clients=with_one(state.clients, state.seen, state.server))
 
 
-def within_sharing(welcome: Callable[[Any], Any]) -> Callable[[Any], Any]:
+def within_sharing(welcome: Callable[[Any, Any, Array], Any]) -> Callable[[Any, Any, Array], Any]:
     """The same for a state that holds such a one as ``sharing``."""
-    return lambda state: dataclasses.replace(state, sharing=welcome(state.sharing))
+    return lambda state, *known: dataclasses.replace(state, sharing=welcome(state.sharing, *known))

@@ -154,18 +154,23 @@ def pfedhn(
         return state, round_info(trainer, result, cohort, everything, hyper_gradient=norm)
 
     def personal(state: PFedHNState) -> Personal:
-        net = welcome(state).net
+        net = with_vectors(state).net
         shared = {name: net[name] for name in ("trunk", "heads")}
-        return Personal(net["embedding"], shared, lambda vector, shared: model_of(shared, vector, shapes))
+        return Personal(net["embedding"], shared, lambda vector, shared, _: model_of(shared, vector, shapes))
 
-    def welcome(state: PFedHNState) -> PFedHNState:
+    def with_vectors(state: PFedHNState) -> PFedHNState:
         vectors = with_mean(state.net["embedding"], state.seen)
         return dataclasses.replace(state, net=state.net | {"embedding": vectors})
+
+    def welcome(state: PFedHNState, shared: Any, ids: Array) -> PFedHNState:
+        del shared, ids
+        return with_vectors(state)
 
     # Of the network its gradient, step and momentum; of each slot its start, what is trained, and their products.
     net = jax.eval_shape(lambda key, start: make_net(key, sizes, start, dtype), jax.random.key(0), shapes)
     memory = RoundMemory(slot=4.5 if order == "together" else 0.0, server_bytes=3 * tree_bytes(net))
-    return Algorithm(init, round_, personal, welcome=welcome, memory=memory)
+    beyond = "the server's hypernetwork holds every client's vector"
+    return Algorithm(init, round_, personal, welcome=welcome, memory=memory, beyond_cohort=beyond)
 
 
 def make_net(key: Key, sizes: Sizes, params: Params, dtype: Any) -> Any:

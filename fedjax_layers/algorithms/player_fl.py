@@ -12,7 +12,7 @@ from flax import struct
 
 from fedjax_layers import keys
 from fedjax_layers.algorithms.factory import factory
-from fedjax_layers.algorithms.novel import sharing_models, welcome_by_mean, within_sharing
+from fedjax_layers.algorithms.novel import sharing_models, welcome_by_mean_of_layers, within_sharing
 from fedjax_layers.algorithms.sensitivity_cut import CutRule, agree_on_cut, score_client
 from fedjax_layers.algorithms.sharing import (
     SharingState,
@@ -146,7 +146,7 @@ def player_fl(
     def personal(state: PLayerState) -> Personal:
         return sharing_models(trainer.task.layers, state.sharing, state.shared)
 
-    return Algorithm(init, round_, personal, welcome=within_sharing(welcome_by_mean))
+    return Algorithm(init, round_, personal, welcome=within_sharing(welcome_by_mean_of_layers))
 
 
 def _due(state: PLayerState, cohort: Cohort, repeat_every: int | Array) -> Array:

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from fedjax_layers.algorithms.stacked import where_rows
+from fedjax_layers.local_training import by_slot
 from fedjax_layers.ops import ClientAxis, Visit, visit_clients
 from fedjax_layers.types import Cohort, Key
 
@@ -18,7 +19,7 @@ def take_clients(store: Any, cohort: Cohort) -> Any:
     """Rows ``[K, ...]`` of the store ``[C, ...]`` for the cohort's slots."""
     if cohort.everyone:
         return store
-    return jax.tree.map(lambda x: x[cohort.ids], store)
+    return jax.tree.map(lambda x: x[cohort.rows], store)
 
 
 def put_clients(store: Any, cohort: Cohort, rows: Any) -> Any:
@@ -30,7 +31,7 @@ def put_clients(store: Any, cohort: Cohort, rows: Any) -> Any:
         keep = cohort.weight > 0
         return where_rows(keep, rows, store)
     # Padding is sent past the end, where the scatter drops it.
-    target = jnp.where(cohort.weight > 0, cohort.ids, leaves[0].shape[0])
+    target = jnp.where(cohort.weight > 0, cohort.rows, leaves[0].shape[0])
     return jax.tree.map(lambda s, r: s.at[target].set(r, mode="drop"), store, rows)
 
 
@@ -53,12 +54,14 @@ def one_by_one(visit: Callable[[Key, Any, Cohort], tuple[Any, Any]], key: Key, s
     """
 
     def one(state: Any, slot: Any) -> tuple[Any, Any]:
-        ident, weight, train = jax.tree.map(lambda x: x[None], slot)
-        alone = dataclasses.replace(cohort, ids=ident, weight=weight, train=train, everyone=False)
+        ident, weight, train, place, watched = jax.tree.map(lambda x: x[None], slot)
+        looking = None if observer is None else dataclasses.replace(observer, rows=watched)
+        alone = Cohort(ident, weight, train, cohort.pool, looking, place)
         state, seen = visit(key, state, alone)
         return state, jax.tree.map(lambda x: x[0], seen)
 
-    return jax.lax.scan(one, state, (cohort.ids, cohort.weight, cohort.train))
+    watched, observer = by_slot(cohort.observer)
+    return jax.lax.scan(one, state, (cohort.ids, cohort.weight, cohort.train, cohort.rows, watched))
 
 
 def renew_clients(
@@ -81,7 +84,7 @@ def renew_clients(
         lambda own, *args: Visit(row=fn(own, *args)),
         *rows,
         store=store,
-        places=None if cohort.everyone else cohort.ids,
+        places=None if cohort.everyone else cohort.rows,
         present=cohort.weight > 0,
         shared=shared,
         axis=axis,

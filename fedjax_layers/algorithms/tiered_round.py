@@ -20,7 +20,18 @@ from fedjax_layers.algorithms.store import take_note
 from fedjax_layers.algorithms.tiers import Tiers, devices_that_take_part, teams_that_take_part
 from fedjax_layers.local_training import Client, ClientVisit, Trainer, draw_order, observe_store, one_pass, train
 from fedjax_layers.ops import Term, settle, weighted_mean
-from fedjax_layers.types import Algorithm, Array, Cohort, Key, Params, Personal, RoundInfo, RoundMemory, per_client
+from fedjax_layers.types import (
+    Algorithm,
+    Array,
+    Cohort,
+    Key,
+    Overview,
+    Params,
+    Personal,
+    RoundInfo,
+    RoundMemory,
+    per_client,
+)
 
 TeamStep = Callable[[Params, Params, Params], Params]  # (team, server, mean of its devices) -> team
 ServerStep = Callable[[Params, Params], Params]  # (server, mean of the teams) -> server
@@ -65,19 +76,24 @@ def tiered_algorithm(init: Callable[..., TierState], round_: Callable[..., Any],
     Of a team that has never met, the team's model is as untrained as the device's: there it is the global one.
     """
 
-    def parents(state: TierState) -> Params:
-        met = jnp.zeros(tiers.num_teams, bool).at[tiers.team_of].max(state.seen)
-        return with_one(state.teams, met, state.server)
-
     def personal(state: TierState) -> Personal:
-        def build(row: Any, parents: Params) -> Params:
-            own, seen, team = row
-            return seen_or(seen, own, jax.tree.map(lambda x: x[team], parents))
+        def build(row: Any, parents: Params, ident: Array) -> Params:
+            own, seen = row
+            return seen_or(seen, own, jax.tree.map(lambda x: x[tiers.team_of[ident]], parents))
 
-        return Personal((state.clients, state.seen, tiers.team_of), parents(state), build)
+        def seen_by_team(rows: Any, ids: Array, counted: Array) -> Array:
+            seen = (rows[1] & counted).astype(jnp.int32)
+            return jnp.zeros(tiers.num_teams, jnp.int32).at[tiers.team_of[ids]].add(seen)
 
-    def welcome(state: TierState) -> TierState:
-        of_device = jax.tree.map(lambda x: x[tiers.team_of], parents(state))
+        overview = Overview(
+            wanted=lambda rows: ~rows[1].all(),
+            sums=seen_by_team,
+            complete=lambda met, shared: with_one(shared[0], met > 0, shared[1]),
+        )
+        return Personal((state.clients, state.seen), (state.teams, state.server), build, overview)
+
+    def welcome(state: TierState, parents: Params, ids: Array) -> TierState:
+        of_device = jax.tree.map(lambda x: x[tiers.team_of[ids]], parents)
         return dataclasses.replace(state, clients=where_rows(state.seen, state.clients, of_device))
 
     return Algorithm(

@@ -13,7 +13,7 @@ from typing import Any
 from rich.filesize import decimal
 
 from fedjax_layers.cli.arguments import config_of
-from fedjax_layers.cli.given import refuse_unused
+from fedjax_layers.cli.given import refuse_given, refuse_unused
 from fedjax_layers.cli.interrupt import graceful_interrupt
 from fedjax_layers.cli.progress import SweepProgress
 from fedjax_layers.cli.run import out_folder, stopped, usage_errors
@@ -48,6 +48,7 @@ def command(options: argparse.Namespace) -> int:
     """Run a sweep; returns the exit code."""
     status: Status = options.status
     console = status.console
+    refuse_given(options, ("on_host", "store"), "sweep")
     with usage_errors():
         runs = _runs(options)
         shard, stopping = _shard(options, len(runs)), Stopping(tuple(options.rungs), options.keep)

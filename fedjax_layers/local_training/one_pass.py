@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -20,7 +21,7 @@ class Client(NamedTuple):
     """One slot of a cohort, as its visit sees it.
 
     Attributes:
-      ident: ``[]`` int32, its row of the store.
+      ident: ``[]`` int32, who it is.
       weight: ``[]``, its aggregation weight; 0 for padding.
       share: ``[]``, its part of the cohort's weights, which add up to 1, or to 0 where nobody is there.
       present: ``[]`` bool.
@@ -100,31 +101,38 @@ def one_pass(
     share = weight / jnp.where(total > 0, total, 1)
     count = jnp.where(present, cohort.train.count, 0)
 
-    def one(own: Any, row: Any, pool: Pool, observer: Observer | None, shared: Any) -> Visit:
+    def one(own: Any, row: Any, watched: Any, pool: Pool, observer: Observer | None, shared: Any) -> Visit:
         ident, weight, share, there, start, count, slot = row
         client = Client(ident, weight, share, there, start, count, pool, slot, shared)
         found = visit(client, own)
-        observed = observe(observer, found.trained, client.ident)
+        observed = observe(observer, found.trained, watched)
         return Visit((found.loss, found.out, observed), found.sums, found.row)
 
     rows = (cohort.ids, cohort.weight, share, present, cohort.train.start, count, slots)
+    watched, observer = by_slot(cohort.observer)
     (loss, out, observed), sums, store = visit_clients(
         one,
         rows,
+        watched,
         store=store,
-        places=None if cohort.everyone else cohort.ids,
+        places=None if cohort.everyone else cohort.rows,
         present=present,
-        shared=(cohort.pool, cohort.observer, shared),
+        shared=(cohort.pool, observer, shared),
         axis=axis,
     )
     return Passed(loss, out, observed, sums, store)
 
 
-def observe(observer: Observer | None, params: Params, ident: Array) -> Any:
-    """What an observer finds of one client's model; ``()`` without one."""
+def by_slot(observer: Observer | None) -> tuple[Any, Observer | None]:
+    """What an observer knows of each slot, leaves ``[K, ...]``, and the observer without it."""
+    return ((), None) if observer is None else (observer.rows, dataclasses.replace(observer, rows=()))
+
+
+def observe(observer: Observer | None, params: Params, row: Any) -> Any:
+    """What an observer finds of one client's model, with its row of what it knows by slot; ``()`` without one."""
     if observer is None:
         return ()
-    look = lambda: observer.look(params, ident, observer.data)  # noqa: E731
+    look = lambda: observer.look(params, row, observer.data)  # noqa: E731
     if observer.due is True:
         return look()
     shapes = jax.eval_shape(look)
@@ -133,18 +141,19 @@ def observe(observer: Observer | None, params: Params, ident: Array) -> Any:
 
 def observe_store(axis: ClientAxis, cohort: Cohort, store: Params) -> Any:
     """What the cohort's observer finds of the slots' models where they are rows of a store ``[C, ...]``."""
-    if cohort.observer is None:
+    watched, observer = by_slot(cohort.observer)
+    if observer is None:
         return ()
 
     if cohort.everyone or axis.mesh is not None:
-        rows = store if cohort.everyone else jax.tree.map(lambda x: x[cohort.ids], store)
-        look = lambda ident, row, observer: observe(observer, row, ident)  # noqa: E731
-        return map_clients(look, cohort.ids, rows, shared=(cohort.observer,), axis=axis)
+        rows = store if cohort.everyone else jax.tree.map(lambda x: x[cohort.rows], store)
+        look = lambda row, watched, observer: observe(observer, row, watched)  # noqa: E731
+        return map_clients(look, rows, watched, shared=(observer,), axis=axis)
 
-    def one(ident: Array, store: Params, observer: Observer) -> Any:
-        return observe(observer, jax.tree.map(lambda x: x[ident], store), ident)
+    def one(place: Array, watched: Any, store: Params, observer: Observer) -> Any:
+        return observe(observer, jax.tree.map(lambda x: x[place], store), watched)
 
-    return map_clients(one, cohort.ids, shared=(store, cohort.observer), axis=axis)
+    return map_clients(one, cohort.rows, watched, shared=(store, observer), axis=axis)
 
 
 def draw_order(trainer: Trainer, key: Key, client: Client) -> Array:

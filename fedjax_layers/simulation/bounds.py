@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from fedjax_layers.simulation.plan import check_on_host
+
 _AT_LEAST_ONE = ("rounds", "batch_size", "min_batch", "steps", "clients", "cohort", "eval_every", "patience")
 _POSITIVE = ("epochs", "learning_rate", "server_learning_rate", "learning_rate_decay")
 _NOT_NEGATIVE = ("weight_decay", "momentum", "focal_gamma", "attack_strength")
@@ -26,6 +28,7 @@ def check_fields(config: Any) -> None:
     """Refuse a config of which a number is out of its field's range, in one line."""
     if config.start_seed is not None and config.init_from is not None:
         raise ValueError(f"start_seed: expected none with init_from, got {config.start_seed}")
+    _check_host(config)
     for name in _AT_LEAST_ONE:
         value = getattr(config, name)
         if value is not None and min(each(value)) < 1:
@@ -43,6 +46,12 @@ def check_fields(config: Any) -> None:
             raise ValueError(f"{name}: expected 0 to {_LARGEST_SEED}, got {value}")
     if config.client_width not in ("auto", "all"):
         check_width("client_width: expected auto, all", config.client_width)
+
+
+def _check_host(config: Any) -> None:
+    check_on_host(config.on_host)
+    if "data" in config.on_host and config.team_formation == "by_updates":
+        raise ValueError("on_host: expected no data with team_formation by_updates, which trains all clients at once")
 
 
 def check_option(name: str, value: Any, given: Any) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 
 from fedjax_layers.ops.checks import leaf_path
 from fedjax_layers.simulation.storage import storing
@@ -63,12 +64,15 @@ class Checkpoints:
         with self._storing():
             _check_room(self._folder, state)
             self._manager.save(rounds_done, args=args)
+            if any(isinstance(x, np.ndarray) for x in jax.tree.leaves(state)):  # the next round renews it in place
+                self._manager.wait_until_finished()
 
     def restore(self, like: Any) -> tuple[int, Any] | None:
         """Rounds done and state of the newest save; ``None`` if nothing was saved.
 
         Args:
-          like: a state of the same run (arrays or shapes), which gives structure, dtypes and shardings.
+          like: a state of the same run (arrays or shapes), which gives structure, dtypes and shardings. Where it has
+            arrays of NumPy, these are filled and given back.
 
         Raises:
           ValueError: the saved state has other leaves; the first path that differs is named.
@@ -82,7 +86,7 @@ class Checkpoints:
         _check_same(dict(saved.tree if hasattr(saved, "tree") else saved), abstract)
         args = self._ocp.args.Composite(state=self._ocp.args.StandardRestore(abstract))
         restored = self._manager.restore(step, args=args)
-        leaves = [restored["state"][name] for name in _named(like)]
+        leaves = [_filled(old, restored["state"].pop(name)) for name, old in _named(like).items()]
         return int(step), jax.tree.unflatten(jax.tree.structure(like), leaves)
 
     def close(self) -> None:
@@ -99,6 +103,14 @@ class Checkpoints:
 
     def _storing(self) -> AbstractContextManager[None]:
         return storing(self._folder, (OSError, ValueError, RuntimeError))  # whichever the writer underneath raises
+
+
+def _filled(old: Any, new: Any) -> Any:
+    """The new array; where there is one of NumPy already, that one with the new one's values."""
+    if not isinstance(old, np.ndarray):
+        return new
+    old[...] = np.asarray(new)
+    return old
 
 
 def _check_room(folder: Path, state: Any) -> None:

@@ -23,6 +23,7 @@ from fedjax_layers.simulation.config_fields import (
     COHORT,
     EPOCHS,
     FOCAL,
+    ON_HOST,
     SERVER_OPTIMIZER,
     SGD,
     Needs,
@@ -164,6 +165,12 @@ class RunConfig:
     )
     save_model: bool = option(False, "run", "keep the last models as files: global, clients' own, teams'")
     client_width: str = option("auto", "run", "clients vectorised at once: auto, all or a number")
+    on_host: tuple[str, ...] = option(
+        (), "run", "what stays in the host's memory while a round's part is brought: data, state", unset="none"
+    )
+    store: str | None = option(
+        None, "run", "folder in which a state on the host is kept while the run lasts", unset="memory", needs=ON_HOST
+    )
 
     def __post_init__(self) -> None:
         hints = typing.get_type_hints(type(self))

@@ -16,9 +16,11 @@ from fedjax_layers.data.leaks import range_rows
 from fedjax_layers.data.packing import aligned_empty, blocks, frozen
 from fedjax_layers.simulation.build_programs import build_program
 from fedjax_layers.simulation.builder import Builder
-from fedjax_layers.simulation.periods import Inputs, cohort_of, common_start, round_keys, setting_of
+from fedjax_layers.simulation.on_host import first_cohort
+from fedjax_layers.simulation.periods import Inputs, cohort_of, common_start, round_keys, setting_of, without_examples
 from fedjax_layers.simulation.plan import Plan
 from fedjax_layers.simulation.sharding import replicate
+from fedjax_layers.types import Cohort
 
 _ROWS_AT_ONCE = 2**20  # bounds the row numbers held beside the labels
 
@@ -39,18 +41,27 @@ def control_cuts(builder: Builder, plan: Plan, inputs: Inputs, clients: ClientDa
     hyper = dict(inputs.hyper) | {"options": _of_the_rule(inputs.hyper["options"])}
     # Runs that differ in other options, a fixed cut say, share the program.
     builder = dataclasses.replace(builder, options=tuple(_of_the_rule(dict(builder.options)).items()))
-    labels = jax.device_put(permuted_labels(clients, seed), may_alias=True)
-    labels = replicate(labels, plan.axis)
-    cuts = _cuts(builder, plan, inputs._replace(hyper=hyper), labels)
+    inputs = inputs._replace(hyper=hyper)
+    permuted: Any = permuted_labels(clients, seed)
+    if inputs.federation.on_host:
+        pool = inputs.federation.pool._replace(labels=permuted)
+        other = inputs._replace(federation=dataclasses.replace(inputs.federation, pool=pool))
+        cohort, labels = first_cohort(inputs), first_cohort(other).pool.labels  # copied in the same order
+        cuts = _cuts(builder, plan, *replicate((without_examples(inputs), labels, cohort), plan.axis))
+    else:
+        labels = replicate(jax.device_put(permuted, may_alias=True), plan.axis)
+        cuts = _cuts(builder, plan, inputs, labels, None)
     return {name: int(cut) for name, cut in cuts.items()}
 
 
 @build_program(static=(1,))
-def _cuts(builder: Builder, plan: Plan, inputs: Inputs, labels: jax.Array) -> dict[str, jax.Array]:
+def _cuts(
+    builder: Builder, plan: Plan, inputs: Inputs, labels: jax.Array, cohort: Cohort | None
+) -> dict[str, jax.Array]:
     rule = algorithms.CutRule(**dict(builder.options), **inputs.hyper["options"])
     trainer = builder.make_trainer(inputs.hyper, setting_of(plan, inputs.federation))
     draw_key, round_key = round_keys(inputs.key, jnp.int32(0))
-    cohort = cohort_of(inputs, draw_key, jnp.int32(0))
+    cohort = cohort_of(inputs, draw_key, jnp.int32(0)) if cohort is None else cohort
     return algorithms.cut_controls(trainer, round_key, common_start(trainer.task, inputs), cohort, labels, rule)
 
 

@@ -15,6 +15,7 @@ from fedjax_layers.simulation.attack import bad_clients, poison_of
 from fedjax_layers.simulation.builder import Builder, sorted_items
 from fedjax_layers.simulation.config import RunConfig
 from fedjax_layers.simulation.early import check_early
+from fedjax_layers.simulation.on_host.check import check_rows
 from fedjax_layers.simulation.sampling import Sampling, by_size, everyone, fixed, uniform
 from fedjax_layers.simulation.tasks import make_task
 from fedjax_layers.simulation.team_formation import count_teams, run_teams
@@ -48,7 +49,8 @@ def make_design(config: RunConfig, clients: data.ClientData, counts: Collection[
     hyper = traced_inputs(config, clients, counts)
     builder = make_builder(config, set(hyper["options"]), num_teams, poison)
     setting = make_setting(config, task, phases)
-    builder(hyper).bind(setting)  # a wrong option value shows here, before any work
+    algorithm = builder(hyper).bind(setting)  # a wrong option value shows here, before any work
+    check_rows(config.on_host, algorithm, config.algorithm)
     return Design(task, phases, sampling, builder, hyper, setting)
 
 

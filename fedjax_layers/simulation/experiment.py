@@ -19,8 +19,9 @@ from fedjax_layers.simulation.design import deciding_sizes
 from fedjax_layers.simulation.environment import peak_memory_bytes
 from fedjax_layers.simulation.history import History
 from fedjax_layers.simulation.history_files import HistoryFiles
+from fedjax_layers.simulation.on_host import models_of
 from fedjax_layers.simulation.patience import Patience
-from fedjax_layers.simulation.periods import models_of, setting_of
+from fedjax_layers.simulation.periods import setting_of
 from fedjax_layers.simulation.records import RunDirectory
 from fedjax_layers.simulation.saved_models import save_models
 from fedjax_layers.simulation.setup import Experiment
@@ -62,7 +63,7 @@ def execute(
     with compile_clock() as clock, _Recorder(directory, resume) as recorder:
         builder, inputs = experiment.builder, experiment.inputs
         say("compiling the start")
-        first_round, state = recorder.restore(start_state(builder, experiment.plan, inputs))
+        first_round, state = recorder.restore(start_state(builder, experiment.plan, inputs, experiment.config.store))
         if first_round > experiment.config.rounds:
             raise ValueError(f"rounds: expected at least the {first_round} done, got {experiment.config.rounds}")
         history = recorder.begin(experiment, first_round)

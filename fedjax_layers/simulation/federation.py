@@ -22,7 +22,7 @@ class Federation:
     """The pool of examples, and who owns which of them.
 
     Attributes:
-      pool: the examples of all phases.
+      pool: the examples of all phases; arrays of NumPy where they stay on the host.
       train: training range of each client, ``[C]``, or ``[P, C]`` where the data change during the run.
       val: validation ranges.
       test: test ranges.
@@ -44,6 +44,11 @@ class Federation:
     uniform: bool = dataclasses.field(default=False, metadata={"static": True})
 
     @property
+    def on_host(self) -> bool:
+        """Whether the examples stay on the host."""
+        return isinstance(self.pool.inputs, np.ndarray)
+
+    @property
     def num_clients(self) -> int:
         """C."""
         return self.train.count.shape[-1]
@@ -62,18 +67,19 @@ class Federation:
         return dataclasses.replace(self, train=train, val=val, test=test, since=())
 
 
-def federation(data: ClientData | Sequence[Phase]) -> Federation:
+def federation(data: ClientData | Sequence[Phase], *, on_host: bool = False) -> Federation:
     """Put the clients' data on the device, once.
 
     Args:
       data: of the whole run, or its phases in order. Phases with other inputs or labels keep their own copy of the
         examples. The global test set and the unseen clients are those of the first.
+      on_host: leave the examples where they are, for a run with ``on_host`` data.
 
     Raises:
       ValueError: phases differ in their number of clients or in what an input is, or do not start at round 0 and go up.
     """
     if isinstance(data, ClientData):
-        return _stack([data], ())
+        return _stack([data], (), on_host)
     rounds = [phase.since for phase in data]
     if not rounds or rounds[0] != 0 or any(b <= a for a, b in itertools.pairwise(rounds)):
         raise ValueError(f"phases: expected rounds that start at 0 and go up, got {rounds}")
@@ -84,12 +90,14 @@ def federation(data: ClientData | Sequence[Phase]) -> Federation:
     if len(kinds) > 1:
         raise ValueError(f"phases: expected inputs of one shape and type, got {' and '.join(kinds)}")
     if len(data) == 1:
-        return _stack([data[0].data], ())
-    return _stack([phase.data for phase in data], jnp.asarray(rounds, jnp.int32))
+        return _stack([data[0].data], (), on_host)
+    return _stack([phase.data for phase in data], jnp.asarray(rounds, jnp.int32), on_host)
 
 
-def _stack(phases: list[ClientData], since: Array | tuple[()]) -> Federation:
+def _stack(phases: list[ClientData], since: Array | tuple[()], on_host: bool) -> Federation:
     pool, offsets = _pool(phases)
+    if not on_host:
+        pool = Pool(*(jax.device_put(x, may_alias=True) for x in pool))
     ranges = []
     for split in SPLITS:
         start = np.stack([phase.ranges[split][0] + offset for phase, offset in zip(phases, offsets, strict=True)])
@@ -109,7 +117,7 @@ def _stack(phases: list[ClientData], since: Array | tuple[()]) -> Federation:
 
 
 def _pool(phases: list[ClientData]) -> tuple[Pool, list[int]]:
-    """The examples of all phases, and each one's first row: phases with the same arrays share their rows."""
+    """The examples of all phases, on the host, and where each one's begin: phases with the same arrays share theirs."""
     kept: dict[tuple[int, int], ClientData] = {}
     starts: dict[tuple[int, int], int] = {}
     for phase in phases:
@@ -119,6 +127,6 @@ def _pool(phases: list[ClientData]) -> tuple[Pool, list[int]]:
             kept[arrays] = phase
     offsets = [starts[id(phase.inputs), id(phase.labels)] for phase in phases]
     if len(kept) == 1:
-        return phases[0].pool(), offsets
+        return Pool(phases[0].inputs, phases[0].labels), offsets  # type: ignore[arg-type]  # not on a device yet
     inputs, labels = (frozen(joined([getattr(one, field) for one in kept.values()])) for field in ("inputs", "labels"))
-    return Pool(jax.device_put(inputs, may_alias=True), jax.device_put(labels, may_alias=True)), offsets
+    return Pool(inputs, labels), offsets  # type: ignore[arg-type]

@@ -59,7 +59,8 @@ def go_on(
     clients = len(history.latest["examples"])
     if clients != inputs.federation.num_clients:
         raise ValueError(f"resume: expected a run of {inputs.federation.num_clients} clients, got one of {clients}")
-    return jax.tree.map(jnp.copy, fitted), history.unfinished(files)
+    copied = jax.tree.map(lambda x: x.copy() if isinstance(x, np.ndarray) else jnp.copy(x), fitted)
+    return copied, history.unfinished(files)
 
 
 def _fitted(name: str, whose: str, expected: Any, found: Any) -> Any:

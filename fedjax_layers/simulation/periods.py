@@ -12,15 +12,15 @@ import jax.numpy as jnp
 from fedjax_layers import keys
 from fedjax_layers.algorithms.factory import Method
 from fedjax_layers.local_training import Setting
-from fedjax_layers.ops import weighted_mean
+from fedjax_layers.ops import ClientAxis, weighted_mean
 from fedjax_layers.ops.trace import traced_once
 from fedjax_layers.simulation.build_programs import build_program
 from fedjax_layers.simulation.federation import Federation
 from fedjax_layers.simulation.period_scores import by_split, evaluate_all, observer_of, trained_scores
 from fedjax_layers.simulation.plan import Plan
 from fedjax_layers.simulation.sampling import Sampling, draw_cohort, everyone
-from fedjax_layers.simulation.sharding import constrain_state
-from fedjax_layers.types import Algorithm, Array, Cohort, Key, Models, Observer, Params, RoundInfo, Task
+from fedjax_layers.simulation.sharding import constrain_state, replicate
+from fedjax_layers.types import Algorithm, Array, Cohort, Key, Models, Observer, Params, Pool, RoundInfo, Task
 
 Build = Callable[[Any], Algorithm | Method[Algorithm]]
 
@@ -68,6 +68,21 @@ def bound(build: Build, setting: Setting, hyper: Any) -> Algorithm:
 def algorithm_of(build: Build, plan: Plan, inputs: Inputs) -> Algorithm:
     """The run's algorithm."""
     return bound(build, setting_of(plan, inputs.federation), inputs.hyper)
+
+
+def place_inputs(inputs: Inputs, axis: ClientAxis) -> Inputs:
+    """Put them on the devices of the axis; examples on the host stay there."""
+    source = inputs.federation
+    if not source.on_host:
+        return replicate(inputs, axis)
+    there: Inputs = replicate(without_examples(inputs), axis)
+    return there._replace(federation=dataclasses.replace(there.federation, pool=source.pool))
+
+
+def without_examples(inputs: Inputs) -> Inputs:
+    """The same for a program that looks at no example, and must not take all of them to the device."""
+    nothing: Any = ()
+    return inputs._replace(federation=dataclasses.replace(inputs.federation, pool=Pool(nothing, nothing)))
 
 
 @build_program()
@@ -131,10 +146,10 @@ def run_period(
         cohort = cohort_of(inputs, draw_key, t)
         if "trained" in plan.moments:
             due = t == first + count - 1
-            observer = observer_of(plan, inputs.federation.at(t), len(cohort.ids), due)
+            observer = observer_of(plan, inputs.federation.at(t), cohort.ids, due)
             cohort = dataclasses.replace(cohort, observer=observer)
         state, info = algorithm.round(round_key, state, cohort)
-        return state, _round_row(cohort, info), trained_scores(cohort, info.observed) if info.observed else {}
+        return state, round_row(cohort, info), trained_scores(cohort, info.observed) if info.observed else {}
 
     def body(i: Array, carry: Any) -> Any:
         state, log, _ = carry
@@ -151,7 +166,7 @@ def run_period(
     return state, log, trained | evaluate_all(plan, source, algorithm, state)
 
 
-def _round_row(cohort: Cohort, info: RoundInfo) -> dict[str, Array]:
+def round_row(cohort: Cohort, info: RoundInfo) -> dict[str, Array]:
     """What is recorded of every round."""
     return {
         "loss": weighted_mean(info.loss, cohort.weight.astype(info.loss.dtype)),
@@ -168,20 +183,25 @@ def _round_row(cohort: Cohort, info: RoundInfo) -> dict[str, Array]:
 def finish_period(build: Build, plan: Plan, state: Any, inputs: Inputs, t: Array) -> dict[str, Array]:
     """The last local phase of all clients, and the scores of its models by ``{split}/{metric}``, ``[C]`` each."""
     source = inputs.federation.at(t - 1)
-    return by_split("", _finish(build, plan, state, inputs, t, observer_of(plan, source, source.num_clients)))
+    return by_split("", _finish(build, plan, state, inputs, t, observer_of(plan, source, _all_of(source))))
 
 
 @build_program(static=(1,))
 def finish_and_keep(build: Build, plan: Plan, state: Any, inputs: Inputs, t: Array) -> tuple[dict[str, Array], Params]:
     """The same, with the models, leaves ``[C, ...]``."""
     source = inputs.federation.at(t - 1)
-    scoring = observer_of(plan, source, source.num_clients)
-
-    def look(params: Params, ident: Array, data: Any) -> tuple[Any, Params]:
-        return scoring.look(params, ident, data), params
-
-    scores, final = _finish(build, plan, state, inputs, t, Observer(look, scoring.data))
+    scoring = observer_of(plan, source, _all_of(source))
+    scores, final = _finish(build, plan, state, inputs, t, and_keep(scoring))
     return by_split("", scores), final
+
+
+def and_keep(scoring: Observer) -> Observer:
+    """The observer that finds beside its scores the model itself."""
+    return dataclasses.replace(scoring, look=lambda params, *known: (scoring.look(params, *known), params))
+
+
+def _all_of(source: Federation) -> Array:
+    return jnp.arange(source.num_clients, dtype=jnp.int32)
 
 
 def _finish(build: Build, plan: Plan, state: Any, inputs: Inputs, t: Array, observer: Observer) -> Any:
@@ -204,11 +224,12 @@ def adapt_period(build: Build, plan: Plan, state: Any, inputs: Inputs, ids: Arra
     """
     source = inputs.federation.at(t - 1)
     rows = jax.tree.map(lambda x: x[ids], source.train)
-    observer = observer_of(plan, source, len(ids))
+    observer = observer_of(plan, source, ids)
     cohort = Cohort(ids, jnp.maximum(rows.count, 1).astype(jnp.float32), rows, source.pool, observer)
     key = jax.random.fold_in(inputs.key, keys.UNSEEN)
     algorithm = algorithm_of(build, plan, inputs)
     if algorithm.welcome is not None:
-        state = algorithm.welcome(state)
+        assert algorithm.personal is not None  # what they are served
+        state = algorithm.welcome(state, algorithm.personal(state).completed().shared, _all_of(source))
     _, info = algorithm.round(key, state, cohort)
     return by_split("", info.observed)

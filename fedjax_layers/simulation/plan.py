@@ -20,12 +20,14 @@ class Plan:
       axis: client axis of the evaluation.
       moments: ``"trained"``, each client's model after local training and before the server's step, and
         ``"served"``, after it.
+      on_host: what stays on the host while a round sees its cohort's part alone: ``"data"``, ``"state"``, both or none.
     """
 
     task: Task
     eval_every: int
     axis: ClientAxis = ClientAxis()
     moments: tuple[str, ...] = ("trained", "served")
+    on_host: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.eval_every < 1:
@@ -33,6 +35,13 @@ class Plan:
         unknown = [m for m in self.moments if m not in ("trained", "served")]
         if unknown:
             raise ValueError(f"moments: expected 'trained' and 'served', got {unknown[0]!r}")
+        check_on_host(self.on_host)
+
+
+def check_on_host(names: tuple[str, ...]) -> None:
+    """Refuse what cannot stay on the host."""
+    if not set(names) <= {"data", "state"} or len(set(names)) < len(names):
+        raise ValueError(f"on_host: expected data, state or both, got {', '.join(names)}")
 
 
 def rounds_per_period(eval_every: int, rounds: int) -> int:

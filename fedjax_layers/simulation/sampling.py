@@ -149,6 +149,20 @@ def selected(select: Select, history: History, num_clients: int, slots: int | No
     return sampling
 
 
+def check_weights(weights: np.ndarray, num_clients: int) -> np.ndarray:
+    """Aggregation weights ``[C]``: finite, not negative, not all 0; else ``ValueError``."""
+    weights = np.asarray(weights, float)
+    if weights.shape != (num_clients,):
+        raise ValueError(f"weights: expected shape ({num_clients},), got {weights.shape}")
+    if not np.isfinite(weights).all():
+        raise ValueError(f"weights: expected finite numbers, got {weights[~np.isfinite(weights)][0]}")
+    if (weights < 0).any():
+        raise ValueError(f"weights: expected none below 0, got {weights.min()}")
+    if weights.sum() == 0:
+        raise ValueError("weights: expected a positive sum, got 0")
+    return weights
+
+
 def draw_cohort(
     sampling: Sampling, key: Key, round_number: Array, train: Ranges, pool: Pool, weights: Array | None = None
 ) -> Cohort:

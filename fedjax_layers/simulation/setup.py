@@ -21,7 +21,15 @@ from fedjax_layers.simulation.federation import federation
 from fedjax_layers.simulation.forecast import Forecast
 from fedjax_layers.simulation.foreseen import foreseen, refuse_early, refuse_too_large
 from fedjax_layers.simulation.initial import make_start
-from fedjax_layers.simulation.periods import Inputs, algorithm_of, cohort_of, common_start, setting_of
+from fedjax_layers.simulation.on_host import first_cohort
+from fedjax_layers.simulation.periods import (
+    Inputs,
+    algorithm_of,
+    cohort_of,
+    common_start,
+    place_inputs,
+    setting_of,
+)
 from fedjax_layers.simulation.plan import Plan, rounds_per_period
 from fedjax_layers.simulation.probe import AxisChoice, choose_axis, pinned_axis, recorded_axis
 from fedjax_layers.simulation.remembered import axis_key, recall_axis, remember_axis
@@ -98,16 +106,16 @@ def assemble(
     refuse_too_large(foreseen(config, design, loaded=True, axis=None if axis is None else axis.axis))
     task, builder = design.task, design.builder
     weights = np.ones(clients.num_clients) if config.weighting == "uniform" else None
-    source, sampling = federation(design.phases), design.sampling
+    source, sampling = federation(design.phases, on_host="data" in config.on_host), design.sampling
     inputs = make_inputs(source, hyper=design.hyper, seed=config.seed, sampling=sampling, weights=weights)
     inputs = inputs._replace(start=make_start(config, task))
     moments = ("trained", "served") if config.moments == "both" else (config.moments,)
-    plan = Plan(task, rounds_per_period(config.eval_every, config.rounds), moments=moments)
+    plan = Plan(task, rounds_per_period(config.eval_every, config.rounds), moments=moments, on_host=config.on_host)
     if axis is None:
         axis = pick_axis(config, builder, plan, inputs, say, runs=runs)
     plan = dataclasses.replace(plan, axis=axis.axis)
     memory = foreseen(config, design, loaded=True, axis=axis.axis)
-    experiment = Experiment(config, clients, builder, plan, replicate(inputs, axis.axis), axis, memory)
+    experiment = Experiment(config, clients, builder, plan, place_inputs(inputs, axis.axis), axis, memory)
     return _with_learnt_teams(experiment)
 
 
@@ -168,7 +176,7 @@ def pick_axis(
     if config.client_width != "auto":
         return pinned_axis(None if config.client_width == "all" else int(config.client_width))
     say("measuring the client axis")
-    cohort = cohort_of(inputs, inputs.key, jnp.int32(0))
+    cohort = first_cohort(inputs) if config.on_host else cohort_of(inputs, inputs.key, jnp.int32(0))
     key, rounds = axis_key(config, plan.task, cohort), config.rounds * runs
     before = recall_axis(key, rounds)
     choice = None if before is None else recorded_axis(before, "remembered")

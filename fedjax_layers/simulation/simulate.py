@@ -17,6 +17,7 @@ from fedjax_layers.algorithms.factory import Method
 from fedjax_layers.data.client_data import ClientData
 from fedjax_layers.local_training import Setting
 from fedjax_layers.ops import ClientAxis
+from fedjax_layers.simulation import on_host as host
 from fedjax_layers.simulation.federation import Federation, federation
 from fedjax_layers.simulation.going_on import check_start, go_on
 from fedjax_layers.simulation.history import History
@@ -25,16 +26,17 @@ from fedjax_layers.simulation.periods import (
     Build,
     Inputs,
     algorithm_of,
+    bound,
     finish_and_keep,
     finish_period,
-    models_of,
+    place_inputs,
     run_period,
     setting_of,
     start,
 )
 from fedjax_layers.simulation.plan import Plan, rounds_per_period
 from fedjax_layers.simulation.recording import add_finish, add_period
-from fedjax_layers.simulation.sampling import Sampling, Select, everyone, selected
+from fedjax_layers.simulation.sampling import Sampling, Select, check_weights, everyone, selected
 from fedjax_layers.simulation.sharding import replicate
 from fedjax_layers.types import Algorithm, Models, Params, Task
 
@@ -69,7 +71,7 @@ class Result:
     @functools.cached_property
     def models(self) -> Models:
         """Those of the state, the clients' stacked ``[C, ...]``: put together when they are first asked for."""
-        return models_of(self.build, self.setting, self.hyper, self.state)
+        return host.models_of(self.build, self.setting, self.hyper, self.state)
 
 
 def simulate(
@@ -89,6 +91,8 @@ def simulate(
     axis: ClientAxis = ClientAxis(),
     moments: Sequence[str] = ("trained", "served"),
     on_period: Callable[[int, Any, History], bool | None] | None = None,
+    on_host: Sequence[str] = (),
+    store: str | os.PathLike[str] | None = None,
     records: str | os.PathLike[str] | None = None,
 ) -> Result:
     """Run ``rounds`` rounds and evaluate every client along the way.
@@ -123,6 +127,11 @@ def simulate(
       on_period: called after each evaluation with (rounds done, state, history); returning True ends the run
         early. The state is given up to the next period: copy what is to be kept. Without it and ``select``, a period
         is begun before the scores of the one before are fetched.
+      on_host: ``"data"``, ``"state"`` or both: what stays on the host, while the device sees of it what a round's
+        cohort needs, see docs/memory.md. The numbers are those of the ordinary run up to the order of sums. The state
+        then has arrays of NumPy for what is each client's own, which the next period renews in place.
+      store: a folder for the clients' rows of a state on the host, as files without names that go with the process;
+        ``None`` keeps them in memory.
       records: a folder in which the history is written as it grows, see :class:`HistoryFiles`, so that memory does not
         grow with the evaluations; nothing may be there. ``None`` keeps the history in memory.
 
@@ -132,22 +141,26 @@ def simulate(
     Raises:
       ValueError: ``rounds`` or ``eval_every`` out of range or all rounds done before, weights that are negative, not
         finite or all 0, or of another length, arguments that exclude each other, a start or a resumed run that does
-        not fit, a cohort selected with ids out of range, twice, or of another size than before, or records where
-        some are.
-      StorageError: the records cannot be written.
+        not fit, a cohort selected with ids out of range, twice, or of another size than before, records where
+        some are, or a state on the host for an algorithm whose rounds need all clients'.
+      StorageError: the records, or the store, cannot be written.
     """
     _check_going(rounds, sampling, select, start, resume)
     build = as_build(build)
     files = None if records is None else HistoryFiles.new(Path(records))
     seed = seed if seed is not None else resume.seed if resume is not None else 0
-    source = data if isinstance(data, Federation) else federation(data)
-    plan = Plan(task, rounds_per_period(eval_every, rounds), axis, tuple(moments))
+    plan = Plan(task, rounds_per_period(eval_every, rounds), axis, tuple(moments), tuple(on_host))
+    source = data if isinstance(data, Federation) else federation(data, on_host="data" in on_host)
+    if plan.on_host or store is not None:
+        host.check_host(plan, source, bound(build, setting_of(plan, source), hyper), store)
     start = None if start is None else check_start(task, start)
     inputs = make_inputs(source, hyper=hyper, seed=seed, sampling=sampling, weights=weights, axis=axis, start=start)
     if resume is None:
-        state, history = start_state(build, plan, inputs), History(files)
+        state, history = start_state(build, plan, inputs, store), History(files)
     else:
         state, history = go_on(build, plan, inputs, resume.state, resume.history, files)
+        if "state" in plan.on_host:
+            state = host.moved_to_host(state, store)
     looked_at = None if on_period is None else _always
     periods = run_periods(build, plan, inputs, state, history, rounds, select, looked_at)
     for done, state, history in periods:
@@ -212,25 +225,13 @@ def make_inputs(
         key=jax.random.key(seed),
         start=start,
     )
-    return replicate(inputs, axis)
+    return place_inputs(inputs, axis)
 
 
-def check_weights(weights: np.ndarray, num_clients: int) -> np.ndarray:
-    """Aggregation weights ``[C]``: finite, not negative, not all 0; else ``ValueError``."""
-    weights = np.asarray(weights, float)
-    if weights.shape != (num_clients,):
-        raise ValueError(f"weights: expected shape ({num_clients},), got {weights.shape}")
-    if not np.isfinite(weights).all():
-        raise ValueError(f"weights: expected finite numbers, got {weights[~np.isfinite(weights)][0]}")
-    if (weights < 0).any():
-        raise ValueError(f"weights: expected none below 0, got {weights.min()}")
-    if weights.sum() == 0:
-        raise ValueError("weights: expected a positive sum, got 0")
-    return weights
-
-
-def start_state(build: Build, plan: Plan, inputs: Inputs) -> Any:
-    """The state before the first round; every model is the same random start."""
+def start_state(build: Build, plan: Plan, inputs: Inputs, store: str | os.PathLike[str] | None = None) -> Any:
+    """The state before the first round; every model is the same random start. ``store`` as in :func:`simulate`."""
+    if "state" in plan.on_host:
+        return host.first_state(build, plan, inputs, store)
     return start(build, plan, inputs)
 
 
@@ -258,6 +259,9 @@ def run_periods(
         the end of every period but the last. Where nobody does, the next period is begun before the scores are
         fetched, so that the host works while it runs, and ``None`` is yielded in place of the state. ``None``: nobody.
     """
+    if plan.on_host:
+        yield from host.run_periods(build, plan, inputs, state, history, rounds, select, looked_at)
+        return
     done, slots, num_clients = history.rounds_done, None, inputs.federation.num_clients
     left: list[tuple[Any, Any, int]] = []  # by the period before, if it was not looked at
     while done < rounds:
@@ -296,6 +300,8 @@ def finish_run(
     """
     if algorithm_of(build, plan, inputs).finish is None:
         return None
+    if plan.on_host:
+        return host.finish_run(build, plan, inputs, state, history, keep=keep)
     rounds, final = jnp.int32(history.rounds_done), None
     if keep:
         scores, final = finish_and_keep(build, plan, state, inputs, rounds)

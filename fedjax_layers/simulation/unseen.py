@@ -7,6 +7,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from fedjax_layers.simulation import on_host as host
 from fedjax_layers.simulation.history import History
 from fedjax_layers.simulation.periods import Build, Inputs, adapt_period
 from fedjax_layers.simulation.plan import Plan
@@ -31,7 +32,10 @@ def adapted_scores(
     if not len(ids):
         return {}
     rounds = jnp.int32(history.rounds_done)
-    scores = adapt_period(build, plan, state, inputs, jnp.asarray(ids, jnp.int32), rounds)
+    if plan.on_host:
+        scores = host.adapt_scores(build, plan, inputs, state, ids.astype(np.int32), history.rounds_done)
+    else:
+        scores = adapt_period(build, plan, state, inputs, jnp.asarray(ids, jnp.int32), rounds)
     arrays = {}
     for name, values in scores.items():
         arrays[f"adapted/last/{name}"] = np.full((len(unseen), *values.shape[1:]), np.nan)

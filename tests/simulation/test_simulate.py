@@ -16,8 +16,8 @@ from fedjax_layers.simulation.compile_clock import compile_clock
 from fedjax_layers.simulation.evaluation import evaluate
 from fedjax_layers.simulation.history import History
 from fedjax_layers.simulation.plan import Plan
-from fedjax_layers.simulation.sampling import draw_cohort, everyone, fixed, uniform
-from fedjax_layers.simulation.simulate import check_weights, make_inputs, run_periods, simulate, start_state
+from fedjax_layers.simulation.sampling import check_weights, draw_cohort, everyone, fixed, uniform
+from fedjax_layers.simulation.simulate import make_inputs, run_periods, simulate, start_state
 from fedjax_layers.types import Observer
 from tests import toy
 
