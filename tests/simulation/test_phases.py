@@ -13,7 +13,7 @@ from fedjax_layers.simulation.compile_clock import compile_clock
 from fedjax_layers.simulation.config import RunConfig
 from fedjax_layers.simulation.experiment import execute
 from fedjax_layers.simulation.history import History
-from fedjax_layers.simulation.periods import cohort_of, models_of
+from fedjax_layers.simulation.periods import cohort_of, models_of, setting_of
 from fedjax_layers.simulation.records import RunDirectory
 from fedjax_layers.simulation.setup import assemble, load_clients
 from fedjax_layers.simulation.simulate import run_periods, start_state
@@ -88,7 +88,7 @@ def test_the_global_test_set_is_scored_by_hand(clients):
     builder, plan, inputs = experiment.builder, experiment.plan, experiment.inputs
     state = start_state(builder, plan, inputs)
     *_, (_, state, history) = run_periods(builder, plan, inputs, state, History(), ROUNDS)
-    model = models_of(builder, inputs.hyper, state).global_model
+    model = models_of(builder, setting_of(plan, inputs.federation), inputs.hyper, state).global_model
     rows = slice(len(clients.inputs) - clients.global_test, None)
     labels = clients.labels[rows]
     assert len(labels) == math.ceil(179.7)

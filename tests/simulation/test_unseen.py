@@ -13,7 +13,7 @@ from fedjax_layers.data import federate, load_dataset, partition
 from fedjax_layers.simulation.config import RunConfig
 from fedjax_layers.simulation.experiment import execute
 from fedjax_layers.simulation.history import History
-from fedjax_layers.simulation.periods import cohort_of, models_of
+from fedjax_layers.simulation.periods import cohort_of, models_of, setting_of
 from fedjax_layers.simulation.records import RunDirectory
 from fedjax_layers.simulation.setup import assemble, load_clients
 from fedjax_layers.simulation.simulate import run_periods, start_state
@@ -113,7 +113,7 @@ def final_model(config, clients):
     builder, plan, inputs = experiment.builder, experiment.plan, experiment.inputs
     state = start_state(builder, plan, inputs)
     *_, (_, state, history) = run_periods(builder, plan, inputs, state, History(), config.rounds)
-    return models_of(builder, inputs.hyper, state).global_model, history
+    return models_of(builder, setting_of(plan, inputs.federation), inputs.hyper, state).global_model, history
 
 
 def test_the_global_model_is_that_of_the_seen_clients_alone(clients):
