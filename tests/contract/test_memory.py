@@ -96,9 +96,9 @@ class Measured:
         """Bytes while the models that are served are scored."""
 
         def scores(state):
-            found = self.algorithm.personal(state)
-            look = lambda row, shared: _size_of(found.build(row, shared), None, None)  # noqa: E731
-            return ops.map_clients(look, found.rows, shared=(found.shared,), axis=ClientAxis(WIDTH))
+            found = self.algorithm.personal(state).completed()
+            look = lambda row, ident, shared: _size_of(found.build(row, shared, ident), None, None)  # noqa: E731
+            return ops.map_clients(look, found.rows, found.ids, shared=(found.shared,), axis=ClientAxis(WIDTH))
 
         return jax.jit(scores).lower(self.state).compile(HALF_THE_TIME).memory_analysis().temp_size_in_bytes
 
