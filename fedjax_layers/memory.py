@@ -9,6 +9,10 @@ from pathlib import Path
 _UNITS = ("bytes", "kB", "MB", "GB", "TB", "PB")
 
 
+class TooLargeError(Exception):
+    """A compiled program takes more memory than is free; the message is one line and says what to make smaller."""
+
+
 def free_host_memory(proc: Path = Path("/proc"), groups: Path = Path("/sys/fs/cgroup")) -> int | None:
     """Bytes that this process may still take: of the machine, and of every control group that it is in.
 

@@ -42,6 +42,7 @@ def _command(arguments: Sequence[str], status: Status, interrupt: Interrupt) -> 
         _one_device_per_core()
         from fedjax_layers.cli.arguments import parse  # noqa: PLC0415  (after the number of devices is set)
         from fedjax_layers.cli.usage import UsageError  # noqa: PLC0415
+        from fedjax_layers.memory import TooLargeError  # noqa: PLC0415
         from fedjax_layers.simulation.storage import StorageError  # noqa: PLC0415
 
     try:
@@ -57,7 +58,7 @@ def _command(arguments: Sequence[str], status: Status, interrupt: Interrupt) -> 
         return code
     except SystemExit as done:  # help was asked for
         return int(done.code or 0)
-    except (UsageError, StorageError) as error:
+    except (UsageError, StorageError, TooLargeError) as error:
         status.stop()
         print(f"fedjax-layers: {error}", file=sys.stderr)  # noqa: T201
         return 2

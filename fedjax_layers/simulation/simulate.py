@@ -35,6 +35,7 @@ from fedjax_layers.simulation.periods import (
     start,
 )
 from fedjax_layers.simulation.plan import Plan, rounds_per_period
+from fedjax_layers.simulation.program_memory import refuse_too_large_rounds
 from fedjax_layers.simulation.recording import add_finish, add_period
 from fedjax_layers.simulation.sampling import Sampling, Select, check_weights, everyone, selected
 from fedjax_layers.simulation.sharding import replicate
@@ -144,6 +145,7 @@ def simulate(
         not fit, a cohort selected with ids out of range, twice, or of another size than before, records where
         some are, or a state on the host for an algorithm whose rounds need all clients'.
       StorageError: the records, or the store, cannot be written.
+      TooLargeError: the compiled rounds take more memory than is free; nothing has run.
     """
     _check_going(rounds, sampling, select, start, resume)
     build = as_build(build)
@@ -262,13 +264,16 @@ def run_periods(
     if plan.on_host:
         yield from host.run_periods(build, plan, inputs, state, history, rounds, select, looked_at)
         return
-    done, slots, num_clients = history.rounds_done, None, inputs.federation.num_clients
+    before = done = history.rounds_done
+    slots, num_clients = None, inputs.federation.num_clients
     left: list[tuple[Any, Any, int]] = []  # by the period before, if it was not looked at
     while done < rounds:
         if select is not None:
             sampling = selected(select, history, num_clients, slots)
             inputs, slots = inputs._replace(sampling=replicate(sampling, plan.axis)), sampling.size
         count = min(plan.eval_every - done % plan.eval_every, rounds - done)
+        if done == before:
+            refuse_too_large_rounds(build, plan, state, inputs)
         state, log, scores = run_period(build, plan, state, inputs, jnp.int32(done), jnp.int32(count))
         if jax.default_backend() != "cpu":  # whose arrays are read where they are
             for array in jax.tree.leaves((log, scores)):

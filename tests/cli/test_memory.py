@@ -3,7 +3,7 @@
 import pytest
 
 from fedjax_layers.cli import run as run_command
-from fedjax_layers.simulation import foreseen
+from fedjax_layers.simulation import foreseen, program_memory
 from tests.cli.command import assert_refused, cli
 
 RUN = ["--dataset", "synthetic", "--clients", 30, "--max-samples", 60, "--model", "logistic_regression", "--rounds", 1]
@@ -32,6 +32,14 @@ def test_a_run_that_cannot_fit_is_one_line(memory, tmp_path, monkeypatch, comman
     name, *rest = command.split()
     assert_refused(cli(name, *RUN, *rest, "--out", "there"), *parts)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_rounds_that_the_compiler_finds_too_large_are_one_line(monkeypatch, tmp_path):
+    monkeypatch.setattr(program_memory, "free_memory", lambda: 1000)
+    outcome = cli("run", "fedavg", *RUN, "--client-width", 2, "--out", tmp_path / "run")
+    assert outcome.code == 2
+    assert outcome.err.startswith("fedjax-layers: client_width: expected less, so that the compiled rounds fit into ")
+    assert outcome.err.count("\n") == 1
 
 
 def test_doctor_tells_the_memory_of_a_run_and_refuses_it_as_run_would(memory):

@@ -15,6 +15,7 @@ from fedjax_layers.ops import ClientAxis, map_clients
 from fedjax_layers.simulation.build_programs import build_program
 from fedjax_layers.simulation.periods import Build, Inputs, algorithm_of, finish_period, run_period, start
 from fedjax_layers.simulation.plan import Plan
+from fedjax_layers.simulation.program_memory import planned_bytes, refuse_too_large_rounds
 from fedjax_layers.simulation.sharding import replicate
 from fedjax_layers.types import Array
 
@@ -77,13 +78,14 @@ class InTurn:
     def _compiled(self, stack: Inputs, state: Any) -> Any:
         def compile_() -> Any:
             zero = jnp.int32(0)
+            refuse_too_large_rounds(self.build, self.plan, state, stack)
             return run_period.compiled(self.build, self.plan, state, stack, zero, zero)
 
         return _once(self.compiled, (state, stack), compile_)
 
     def planned_bytes(self, stack: Inputs, state: Any) -> int:
         """See :class:`Program`."""
-        return _bytes(self._compiled(stack, state))
+        return planned_bytes(self._compiled(stack, state)) or 0
 
     def period(self, stack: Inputs, state: Any, first: int, count: int) -> tuple[Any, list[Log], list[Log]]:
         """See :class:`Program`."""
@@ -161,7 +163,7 @@ class Vectorised:
 
     def planned_bytes(self, stack: _Stack, state: Any) -> int:
         """See :class:`Program`."""
-        return _bytes(self._compiled(stack, state))
+        return planned_bytes(self._compiled(stack, state)) or 0
 
     def period(self, stack: _Stack, state: Any, first: int, count: int) -> tuple[Any, list[Log], list[Log]]:
         """See :class:`Program`."""
@@ -229,9 +231,3 @@ def _once(compiled: dict[Any, Any], arguments: Any, compile_: Callable[[], Any])
     if key not in compiled:
         compiled[key] = compile_()
     return compiled[key]
-
-
-def _bytes(compiled: Any) -> int:
-    found = compiled.memory_analysis()
-    parts = ("argument_size_in_bytes", "temp_size_in_bytes", "output_size_in_bytes")
-    return sum(int(getattr(found, part, 0)) for part in parts) - int(getattr(found, "alias_size_in_bytes", 0))
