@@ -41,6 +41,7 @@ class Forecast(NamedTuple):
       evaluation: the scores of the evaluations that are held at a time.
       programs: compiled programs.
       model: one model.
+      brought: for each slot of a cohort, what is brought from the host for its round and back.
     """
 
     clients: int
@@ -55,6 +56,7 @@ class Forecast(NamedTuple):
     evaluation: int
     programs: int
     model: int
+    brought: int = 0
 
     @property
     def visits(self) -> int:
@@ -76,7 +78,7 @@ class Forecast(NamedTuple):
     def total(self) -> int:
         """All of it."""
         kept = self.data + self.store + self.evaluation + self.programs
-        return kept + self.visits + self.sums + self.stacked
+        return kept + self.visits + self.sums + self.stacked + self.slots * self.brought
 
     def of_clients(self, number: int) -> Forecast:
         """That of so many clients, one at a time."""
@@ -115,6 +117,8 @@ def forecast(
     optimizer: optax.GradientTransformation,
     moments: Sequence[str],
     loaded: bool,
+    on_host: Sequence[str] = (),
+    stored: bool = False,
 ) -> Forecast:
     """The memory of a run.
 
@@ -129,13 +133,21 @@ def forecast(
       optimizer: of the clients.
       moments: of the evaluations.
       loaded: whether the data are in the host's memory already.
+      on_host: what stays on the host: ``"data"``, ``"state"``, both or none.
+      stored: whether a state there is in files.
     """
     key = jax.random.key(0)
     params = jax.eval_shape(task.init, key)
     own, shared = state_bytes(jax.eval_shape(algorithm.init, key, params))
     clients, model = phases[0].num_clients, sum(task.layers.bytes)
     share = -(-slots // place.devices)
-    data = data_bytes(phases, on_host=place.on_cpu)
+    each, data = own // clients, data_bytes(phases, on_host=place.on_cpu)
+    brought = 2 * each if "state" in on_host else 0  # the rows as they come and as they go
+    if "state" in on_host and (stored or not place.on_cpu):
+        own = 0
+    if "data" in on_host:  # of this round and the next
+        brought += 2 * _largest_clients(phases, slots)
+        data = data if place.on_cpu else 0
     kept = tree_bytes(jax.eval_shape(optimizer.init, params))
     of_round = algorithm.memory.in_bytes(model, kept, batch_bytes(phases[0], batch_size))
     if not place.on_cpu:  # each has its share of what is stacked
@@ -146,14 +158,22 @@ def forecast(
         data=data,
         held=data if loaded and place.on_cpu and len(phases) == 1 else 0,
         store=own + shared * place.devices if place.on_cpu else own // place.devices + shared,
-        per_client=own // clients,
+        per_client=each if own else 0,
         width=share if width is None else min(width, share),
         devices=min(place.devices, slots) if place.on_cpu else 1,
         round=of_round if "served" in moments else of_round._replace(served=0),
         evaluation=evaluation_bytes(task, clients, moments),
         programs=PROGRAMS if place.on_cpu else 0,
         model=model,
+        brought=brought,
     )
+
+
+def _largest_clients(phases: Sequence[ClientData], number: int) -> int:
+    """Bytes of the examples of the so many largest clients, for each of them."""
+    rows = max(int(np.sort(sum(phase.sizes.values()))[-number:].sum()) for phase in phases)
+    one = (phases[0].inputs[:1], phases[0].labels[:1])
+    return -(-rows * sum(map(_stored, one)) // number)
 
 
 def data_bytes(phases: Sequence[ClientData], *, on_host: bool) -> int:
@@ -237,6 +257,7 @@ def parts(forecast: Forecast) -> dict[str, str]:
         f"{number} client{'s' if number > 1 else ''} at once": spoken(forecast.visits),
         "sums": spoken(forecast.sums),
         "stacked models": spoken(forecast.stacked),
+        "brought from the host": spoken(forecast.slots * forecast.brought),
         "scores": spoken(forecast.evaluation),
         "programs": spoken(forecast.programs),
     }

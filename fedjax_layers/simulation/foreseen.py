@@ -43,6 +43,8 @@ def foreseen(config: RunConfig, design: Design, *, loaded: bool, axis: ClientAxi
         optimizer=optimizer,
         moments=moments,
         loaded=loaded,
+        on_host=config.on_host,
+        stored=config.store is not None,
     )
 
 

@@ -69,6 +69,24 @@ def test_the_state_is_that_of_the_run():
     assert experiment.memory.store == own + shared * jax.local_device_count()
 
 
+def test_what_stays_on_the_host_is_brought_for_a_cohort_alone(monkeypatch):
+    """Beside the state there, rows as they come and go, and the examples of this round and the next."""
+    plain, found = forecast_of(cohort=10), forecast_of(cohort=10, on_host=("data", "state"))
+    assert found.brought == 2 * plain.per_client + 2 * 10 * 61 * 4
+    assert found.total == plain.total + 10 * found.brought
+    assert "brought from the host 97.6 kB" in told(found, None)
+    stored = forecast_of(cohort=10, on_host=("state",), store="there")
+    assert stored.total == plain.total - 100 * plain.per_client + 10 * 2 * plain.per_client
+    monkeypatch.setattr(foreseeing.jax, "default_backend", lambda: "gpu")
+    on_device, found = forecast_of(cohort=10), forecast_of(cohort=10, on_host=("data", "state"))
+    assert (found.data, found.per_client) == (0, 0)
+    assert found.store < 2 * LINEAR, "the server's model and what is nobody's own"
+    there = on_device.data + on_device.store - found.store
+    assert found.total == on_device.total - there + 10 * found.brought
+    refusal = fitting(found._replace(slots=10_000, clients=10_000), found.total + 100 * found.brought)
+    assert refusal.startswith("cohort: expected at most 110 ")
+
+
 def setup_state(experiment):
     from fedjax_layers.simulation.simulate import start_state  # noqa: PLC0415
 
