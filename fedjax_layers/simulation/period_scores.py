@@ -14,7 +14,7 @@ from fedjax_layers.simulation.federation import Federation
 from fedjax_layers.simulation.plan import Plan
 from fedjax_layers.types import Algorithm, Array, Cohort, Observer, Params, Pool, Ranges, Task
 
-_CLASS_SCORES = 20_000
+_CLASS_SCORES = 20_000  # clients times classes: more would be most of what an evaluation holds and writes
 
 
 class Audience(NamedTuple):
@@ -136,7 +136,7 @@ def scored(source: Federation) -> tuple[Ranges, tuple[int, ...]]:
 
 
 def _by_class(task: Task, clients: int) -> bool:
-    """Whether scores by class are given: of more than ``_CLASS_SCORES`` clients and classes they would fill a run."""
+    """Whether scores by class are given, which large federations do without."""
     return clients * task.num_classes <= _CLASS_SCORES
 
 

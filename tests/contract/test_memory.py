@@ -1,6 +1,8 @@
 """A round's memory, as the compiler tells it: what the algorithm declares, by width and not by cohort where it can."""
 
 import itertools
+import pathlib
+import re
 
 import flax.linen as nn
 import jax
@@ -150,6 +152,18 @@ def test_a_round_holds_what_the_algorithm_declares(name, options, monkeypatch):
     assert by_slot <= declared.slot + small
     if declared.slot and name != "pfedhn":  # whose network hides it
         assert declared.slot <= 2 * by_slot
+
+
+def test_the_table_of_the_documentation_tells_what_is_declared():
+    table = pathlib.Path(__file__).parents[2].joinpath("docs/client_axis.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (`\w+`.*?) \| ([\d.]+)[^|]* \| (\d) \|", table, re.MULTILINE)
+    told = {name: (float(slot), float(client)) for row, slot, client in rows for name in re.findall(r"`(\w+)`", row)}
+    stacking = {}
+    for name in algorithms.registry:
+        memory = Measured(name, **({"reading": "clients"} if name == "fedtlu" else {})).algorithm.memory
+        if memory.slot or memory.client:
+            stacking[name] = (memory.slot, memory.client)
+    assert told == stacking
 
 
 SERVED = [name for name in algorithms.registry if name.endswith(("fedla", "mix", "fomo", "learn", "hn"))]
