@@ -51,7 +51,8 @@ def check_fields(config: Any) -> None:
 def _check_host(config: Any) -> None:
     check_on_host(config.on_host)
     if "data" in config.on_host and config.team_formation == "by_updates":
-        raise ValueError("on_host: expected no data with team_formation by_updates, which trains all clients at once")
+        found = "by_updates, which trains all clients at once"
+        raise ValueError(f"on_host: expected no data with team_formation {found}, got data")
 
 
 def check_option(name: str, value: Any, given: Any) -> None:

@@ -81,7 +81,9 @@ def _small_parts(monkeypatch):
 
 
 OFTEN = ("player_fl", "permfl", "fedbabu")
-SELDOM = ("fedper", "apfl", "fedavg", "ditto", "pfedme", "fedrep", "l2gd", "demlearn", "local")
+BEYOND = ("pfedla", "heurpfedla", "layer_mix", "fedfomo", "pfedhn")
+OTHER_MODELS = ("fedbn", "fixed_sharing")  # need a model, or an option, of their own
+SELDOM = sorted({*algorithms.registry} - {*OFTEN, *BEYOND, *OTHER_MODELS})
 
 
 @pytest.mark.parametrize("name", [*OFTEN, *(pytest.param(name, marks=pytest.mark.slow) for name in SELDOM)])
@@ -187,7 +189,7 @@ def test_examples_are_read_from_the_file_that_they_lie_in(tmp_path):
 
 
 def test_what_cannot_stay_on_the_host_is_refused_in_a_line(tmp_path):
-    for name in ("pfedla", "fedfomo", "pfedhn"):
+    for name in BEYOND:
         with pytest.raises(ValueError, match=r"^on_host: expected no state for this algorithm, where .*, got state$"):
             run(name, ("state",))
     with pytest.raises(ValueError, match=r"^on_host: expected data, state or both, got models$"):
