@@ -22,6 +22,7 @@ from fedjax_layers.types import Algorithm, Task
 PROGRAMS = 400_000_000  # bytes that compiling holds on a CPU, at the least
 _BYTES_PER_CLIENT = 24  # of the ranges of three splits
 _BYTES_PER_ID = 8
+_BROUGHT = 1.5  # copies that each device has of a row which it brings from where it lies, and takes back
 _EVALUATIONS_HELD = 3  # the last one, each client's best so far, and one on its way
 
 
@@ -152,6 +153,9 @@ def forecast(
     of_round = algorithm.memory.in_bytes(model, kept, batch_bytes(phases[0], batch_size))
     if not place.on_cpu:  # each has its share of what is stacked
         of_round = of_round._replace(**{f: getattr(of_round, f) // place.devices for f in ("slot", "client", "served")})
+    if place.devices > 1 and slots < clients and not of_round.slot and "state" not in on_host:
+        copies = _BROUGHT * (place.devices if place.on_cpu else 1)  # the cohort's rows lie on any of the devices
+        of_round = of_round._replace(slot=round(copies * each))
     return Forecast(
         clients=clients,
         slots=slots,
