@@ -15,7 +15,7 @@ from fedjax_layers.simulation.config import RunConfig
 USUAL_RESERVE = 0.3
 _OF_A_FEDERATION = (
     *("clients", "partition", "partition_seed", "unseen", "drift", "cohort", "sampling", "weighting"),
-    *("server_optimizer", "attack", "team_formation", "team_of"),
+    *("server_optimizer", "attack", "team_formation", "team_of", "on_host", "store"),
 )
 _DECIDED = ("keep_optimizer", "save_model", "reserved", "selection")
 

@@ -83,6 +83,7 @@ def play_round(
     given = run.hyper, run.key, those, jnp.int32(t), jnp.bool_(due)
     after, row, scores = programs.play_round(run.build, run.plan, run.frame, run.with_rows_of(state, ids), *given)
     brought = None if drawn is None or following is None else run.bring(drawn, following)
+    jax.block_until_ready(row)  # else rounds, each with its examples, could pile up on the device
     return run.keep(state, after, ids, counted), row, scores, brought
 
 
