@@ -78,8 +78,20 @@ class Forecast(NamedTuple):
     @property
     def total(self) -> int:
         """All of it."""
-        kept = self.data + self.store + self.evaluation + self.programs
-        return kept + self.visits + self.sums + self.stacked + self.slots * self.brought
+        return self._kept + self._passing
+
+    @property
+    def least(self) -> int:
+        """What it takes for certain: no algorithm declares more than twice what the compiler finds for its rounds."""
+        return self._kept + self._passing // 2
+
+    @property
+    def _kept(self) -> int:
+        return self.data + self.store + self.evaluation + self.programs + self.slots * self.brought
+
+    @property
+    def _passing(self) -> int:
+        return self.visits + self.sums + self.stacked
 
     def of_clients(self, number: int) -> Forecast:
         """That of so many clients, one at a time."""
@@ -216,12 +228,15 @@ def batch_bytes(clients: ClientData, batch_size: int) -> int:
 
 
 def fitting(forecast: Forecast, free: int | None) -> str | None:
-    """What to do about a run that does not fit into so many free bytes, as ``argument: expected, got``.
+    """What to do about a run that cannot fit into so many free bytes, as ``argument: expected, got``.
+
+    Refused is what does not fit for certain, and advised is the most that is not refused. Of what is let pass the
+    compiler has the last word, see :mod:`fedjax_layers.simulation.program_memory`.
 
     Returns:
-      ``None`` if it fits, or nobody knows what is free.
+      ``None`` if it may fit, or nobody knows what is free.
     """
-    if free is None or forecast.total - forecast.held <= free:
+    if free is None or forecast.least - forecast.held <= free:
         return None
     room = free + forecast.held
     narrow = forecast._replace(width=1)
@@ -242,7 +257,7 @@ def fitting(forecast: Forecast, free: int | None) -> str | None:
 
 def _most(got: int, smaller: Callable[[int], Forecast], room: int) -> int:
     """The largest number below ``got`` whose run has room; 0 if none has."""
-    return bisect.bisect_left(range(1, got), True, key=lambda number: smaller(number).total > room)
+    return bisect.bisect_left(range(1, got), True, key=lambda number: smaller(number).least > room)
 
 
 def told(forecast: Forecast, free: int | None) -> str:
