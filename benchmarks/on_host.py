@@ -43,8 +43,8 @@ def rounds_per_second(model: str, on_host: tuple[str, ...], options: argparse.Na
     """Of the second period of a run."""
     from fedjax_layers.simulation.config import RunConfig  # noqa: PLC0415  (after the number of devices is set)
     from fedjax_layers.simulation.history import History  # noqa: PLC0415
+    from fedjax_layers.simulation.run_loop import run_periods, start_state  # noqa: PLC0415
     from fedjax_layers.simulation.setup import prepare  # noqa: PLC0415
-    from fedjax_layers.simulation.simulate import run_periods, start_state  # noqa: PLC0415
 
     config = RunConfig(
         "fedper",

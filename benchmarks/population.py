@@ -63,8 +63,8 @@ def run(algorithm: str, clients: int, width: int, rounds: int) -> dict:
     jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))  # as the command line has it
     from fedjax_layers.simulation.config import RunConfig  # noqa: PLC0415
     from fedjax_layers.simulation.history import History  # noqa: PLC0415
+    from fedjax_layers.simulation.run_loop import run_periods, start_state  # noqa: PLC0415
     from fedjax_layers.simulation.setup import prepare  # noqa: PLC0415
-    from fedjax_layers.simulation.simulate import run_periods, start_state  # noqa: PLC0415
 
     config = RunConfig(
         algorithm,

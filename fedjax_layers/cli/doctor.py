@@ -22,8 +22,8 @@ from fedjax_layers.simulation.environment import environment, free_memory
 from fedjax_layers.simulation.forecast import parts
 from fedjax_layers.simulation.foreseen import foreseen, outlined, refuse_too_large
 from fedjax_layers.simulation.history import History
+from fedjax_layers.simulation.run_loop import run_periods, start_state
 from fedjax_layers.simulation.setup import load_clients, prepare
-from fedjax_layers.simulation.simulate import run_periods, start_state
 
 
 def command(options: argparse.Namespace) -> int:

@@ -23,9 +23,9 @@ from fedjax_layers.simulation.on_host import models_of
 from fedjax_layers.simulation.patience import Patience
 from fedjax_layers.simulation.periods import setting_of
 from fedjax_layers.simulation.records import RunDirectory
+from fedjax_layers.simulation.run_loop import finish_run, run_periods, start_state
 from fedjax_layers.simulation.saved_models import save_models
 from fedjax_layers.simulation.setup import Experiment
-from fedjax_layers.simulation.simulate import finish_run, run_periods, start_state
 from fedjax_layers.simulation.summary import client_arrays, client_facts, round_record, summarise_run
 from fedjax_layers.simulation.unseen import adapted_scores, unseen_summary
 

@@ -5,6 +5,7 @@ The forecast knows shapes alone; what a network's activations take, or a rule of
 
 from __future__ import annotations
 
+import weakref
 from typing import Any
 
 import jax
@@ -16,6 +17,7 @@ from fedjax_layers.simulation.periods import Build, Inputs, algorithm_of, run_pe
 from fedjax_layers.simulation.plan import Plan
 
 _config: Any = jax.config
+_analyses: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()  # each takes milliseconds
 
 _NEW = ("temp_size_in_bytes", "output_size_in_bytes")
 
@@ -27,7 +29,9 @@ def planned_bytes(program: Any, *, beside_arguments: bool = False) -> int | None
       program: what JAX compiled.
       beside_arguments: without its arguments, which are there already, and results that take their place.
     """
-    found = program.memory_analysis()
+    if program not in _analyses:
+        _analyses[program] = program.memory_analysis()
+    found = _analyses[program]
     if found is None:
         return None
     parts = _NEW if beside_arguments else (*_NEW, "argument_size_in_bytes")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,28 +25,16 @@ from fedjax_layers.simulation.history_files import HistoryFiles
 from fedjax_layers.simulation.periods import (
     Build,
     Inputs,
-    algorithm_of,
     bound,
-    finish_and_keep,
-    finish_period,
     place_inputs,
-    run_period,
     setting_of,
-    start,
 )
 from fedjax_layers.simulation.plan import Plan, rounds_per_period
-from fedjax_layers.simulation.program_memory import refuse_too_large_rounds
-from fedjax_layers.simulation.recording import add_finish, add_period
-from fedjax_layers.simulation.sampling import Sampling, Select, check_weights, everyone, selected
-from fedjax_layers.simulation.sharding import replicate
+from fedjax_layers.simulation.run_loop import always, finish_run, run_periods, start_state
+from fedjax_layers.simulation.sampling import Sampling, Select, check_weights, everyone
 from fedjax_layers.types import Algorithm, Models, Params, Task
 
 _LAST_ROUND = 2**31 - 1  # rounds are counted in int32
-LookedAt = Callable[[int], bool]
-
-
-def _always(_: int) -> bool:
-    return True
 
 
 @dataclasses.dataclass(frozen=True)
@@ -163,7 +151,7 @@ def simulate(
         state, history = go_on(build, plan, inputs, resume.state, resume.history, files)
         if "state" in plan.on_host:
             state = host.moved_to_host(state, store)
-    looked_at = None if on_period is None else _always
+    looked_at = None if on_period is None else always
     periods = run_periods(build, plan, inputs, state, history, rounds, select, looked_at)
     for done, state, history in periods:
         if on_period is not None and on_period(done, state, history):
@@ -228,89 +216,3 @@ def make_inputs(
         start=start,
     )
     return place_inputs(inputs, axis)
-
-
-def start_state(build: Build, plan: Plan, inputs: Inputs, store: str | os.PathLike[str] | None = None) -> Any:
-    """The state before the first round; every model is the same random start. ``store`` as in :func:`simulate`."""
-    if "state" in plan.on_host:
-        return host.first_state(build, plan, inputs, store)
-    return start(build, plan, inputs)
-
-
-def run_periods(
-    build: Build,
-    plan: Plan,
-    inputs: Inputs,
-    state: Any,
-    history: History,
-    rounds: int,
-    select: Select | None = None,
-    looked_at: LookedAt | None = _always,
-) -> Iterator[tuple[int, Any, History]]:
-    """Go on from ``state`` to ``rounds`` rounds, yielding (rounds done, state, history) after each evaluation.
-
-    Args:
-      build: of the run.
-      plan: of the run.
-      inputs: of the run.
-      state: to begin with; it, and each state yielded, is donated to the next period.
-      history: of the rounds before; it grows.
-      rounds: those before among them.
-      select: as in :func:`simulate`.
-      looked_at: ``rounds done -> whether anybody looks at the state then``, or may end the run by the scores; asked at
-        the end of every period but the last. Where nobody does, the next period is begun before the scores are
-        fetched, so that the host works while it runs, and ``None`` is yielded in place of the state. ``None``: nobody.
-    """
-    if plan.on_host:
-        yield from host.run_periods(build, plan, inputs, state, history, rounds, select, looked_at)
-        return
-    before = done = history.rounds_done
-    slots, num_clients = None, inputs.federation.num_clients
-    left: list[tuple[Any, Any, int]] = []  # by the period before, if it was not looked at
-    while done < rounds:
-        if select is not None:
-            sampling = selected(select, history, num_clients, slots)
-            inputs, slots = inputs._replace(sampling=replicate(sampling, plan.axis)), sampling.size
-        count = min(plan.eval_every - done % plan.eval_every, rounds - done)
-        if done == before:
-            refuse_too_large_rounds(build, plan, state, inputs)
-        state, log, scores = run_period(build, plan, state, inputs, jnp.int32(done), jnp.int32(count))
-        if jax.default_backend() != "cpu":  # whose arrays are read where they are
-            for array in jax.tree.leaves((log, scores)):
-                array.copy_to_host_async()
-        if left:
-            add_period(history, *left.pop(), num_clients)
-            yield done, None, history
-        done += count
-        if select is not None or done == rounds or (looked_at is not None and _ended(scores) and looked_at(done)):
-            add_period(history, log, scores, count, num_clients)
-            yield done, state, history
-        else:
-            left = [(log, scores, count)]
-
-
-def _ended(scores: Any) -> bool:
-    """True once a period has come to its end: whoever is asked then knows what has happened until now."""
-    jax.block_until_ready(scores)
-    return True
-
-
-def finish_run(
-    build: Build, plan: Plan, inputs: Inputs, state: Any, history: History, *, keep: bool = False
-) -> Params | None:
-    """The algorithm's last local phase, if it has one: adds one evaluation of each client's final model.
-
-    Returns:
-      These models, leaves ``[C, ...]``, if they are to be kept; else, and without such a phase, ``None``.
-    """
-    if algorithm_of(build, plan, inputs).finish is None:
-        return None
-    if plan.on_host:
-        return host.finish_run(build, plan, inputs, state, history, keep=keep)
-    rounds, final = jnp.int32(history.rounds_done), None
-    if keep:
-        scores, final = finish_and_keep(build, plan, state, inputs, rounds)
-    else:
-        scores = finish_period(build, plan, state, inputs, rounds)
-    add_finish(history, scores, plan.moments)
-    return final

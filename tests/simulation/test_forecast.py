@@ -93,7 +93,7 @@ def test_what_stays_on_the_host_is_brought_for_a_cohort_alone(monkeypatch):
 
 
 def setup_state(experiment):
-    from fedjax_layers.simulation.simulate import start_state  # noqa: PLC0415
+    from fedjax_layers.simulation.run_loop import start_state  # noqa: PLC0415
 
     return start_state(experiment.builder, experiment.plan, experiment.inputs)
 

@@ -13,7 +13,8 @@ from fedjax_layers.simulation.history import History
 from fedjax_layers.simulation.periods import run_period
 from fedjax_layers.simulation.plan import Plan
 from fedjax_layers.simulation.program_memory import planned_bytes
-from fedjax_layers.simulation.simulate import make_inputs, run_periods, start_state
+from fedjax_layers.simulation.run_loop import run_periods, start_state
+from fedjax_layers.simulation.simulate import make_inputs
 from tests import toy
 
 TASK = toy.make_task(jnp.float32)

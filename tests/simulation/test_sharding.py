@@ -15,8 +15,9 @@ from fedjax_layers.simulation.federation import federation
 from fedjax_layers.simulation.history import History
 from fedjax_layers.simulation.plan import Plan
 from fedjax_layers.simulation.probe import device_mesh
+from fedjax_layers.simulation.run_loop import run_periods, start_state
 from fedjax_layers.simulation.sharding import replicate
-from fedjax_layers.simulation.simulate import make_inputs, run_periods, start_state
+from fedjax_layers.simulation.simulate import make_inputs
 from tests import toy
 
 pytestmark = pytest.mark.devices

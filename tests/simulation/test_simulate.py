@@ -11,13 +11,14 @@ import pytest
 
 from fedjax_layers import algorithms, keys
 from fedjax_layers.ops import ClientAxis
-from fedjax_layers.simulation import simulate as simulate_module
+from fedjax_layers.simulation import run_loop
 from fedjax_layers.simulation.compile_clock import compile_clock
 from fedjax_layers.simulation.evaluation import evaluate
 from fedjax_layers.simulation.history import History
 from fedjax_layers.simulation.plan import Plan
+from fedjax_layers.simulation.run_loop import run_periods, start_state
 from fedjax_layers.simulation.sampling import check_weights, draw_cohort, everyone, fixed, uniform
-from fedjax_layers.simulation.simulate import make_inputs, run_periods, simulate, start_state
+from fedjax_layers.simulation.simulate import make_inputs, simulate
 from fedjax_layers.types import Observer
 from tests import toy
 
@@ -194,7 +195,7 @@ def test_a_period_is_begun_before_the_scores_of_the_last_one_are_fetched_where_n
 
     expected = run(source, "fedavg", rounds=4, seed=5, on_period=lambda *_: None)
     for name, sign in (("run_period", 1), ("add_period", -1)):
-        monkeypatch.setattr(simulate_module, name, noting(getattr(simulate_module, name), sign))
+        monkeypatch.setattr(run_loop, name, noting(getattr(run_loop, name), sign))
     plan = Plan(TASK, 1)
     inputs = make_inputs(source, hyper={"rate": 0.1}, seed=5, sampling=None, weights=None)
     state, history, seen = start_state(build("fedavg"), plan, inputs), History(), []

@@ -15,8 +15,8 @@ from fedjax_layers.simulation.experiment import execute
 from fedjax_layers.simulation.history import History
 from fedjax_layers.simulation.periods import cohort_of, models_of, setting_of
 from fedjax_layers.simulation.records import RunDirectory
+from fedjax_layers.simulation.run_loop import run_periods, start_state
 from fedjax_layers.simulation.setup import assemble, load_clients
-from fedjax_layers.simulation.simulate import run_periods, start_state
 from fedjax_layers.simulation.unseen import unseen_summary
 
 UNSEEN = (4, 5)

@@ -32,7 +32,7 @@ def run_periods(
     select: Select | None = None,
     looked_at: Callable[[int], bool] | None = None,
 ) -> Iterator[tuple[int, Any, History]]:
-    """As :func:`fedjax_layers.simulation.simulate.run_periods`, round by round; the state is always yielded.
+    """As :func:`fedjax_layers.simulation.run_loop.run_periods`, round by round; the state is always yielded.
 
     The rows that a state holds on the host are renewed in place.
     """
@@ -118,7 +118,7 @@ def evaluate(run: HostRun, state: Any, t: int) -> dict[str, Any]:
 
 
 def finish_run(build: Build, plan: Plan, inputs: Inputs, state: Any, history: History, *, keep: bool) -> Params | None:
-    """As :func:`fedjax_layers.simulation.simulate.finish_run`, some clients at a time; the models stay on the host."""
+    """As :func:`fedjax_layers.simulation.run_loop.finish_run`, some clients at a time; the models stay on the host."""
     run = HostRun(build, plan, inputs)
     rounds = history.rounds_done
     key = jax.random.fold_in(jax.random.fold_in(inputs.key, rounds), keys.FINISH)
