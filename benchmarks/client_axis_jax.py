@@ -16,11 +16,11 @@ import optax  # noqa: E402
 from workloads import BATCH, WORKLOADS, Workload  # noqa: E402
 
 from fedjax_layers import algorithms, models  # noqa: E402
+from fedjax_layers.clients import LocalSolver, Setting  # noqa: E402
 from fedjax_layers.data import Preprocess  # noqa: E402
-from fedjax_layers.local_training import LocalSolver, Setting  # noqa: E402
+from fedjax_layers.engine.placement.sharding import replicate  # noqa: E402
+from fedjax_layers.engine.placement.width import device_mesh  # noqa: E402
 from fedjax_layers.ops import ClientAxis  # noqa: E402
-from fedjax_layers.simulation.probe import device_mesh  # noqa: E402
-from fedjax_layers.simulation.sharding import replicate  # noqa: E402
 from fedjax_layers.types import Cohort, Pool, Ranges  # noqa: E402
 
 MODULES = {

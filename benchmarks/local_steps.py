@@ -27,7 +27,7 @@ import optax
 from partitions import machine
 
 import fedjax_layers as fl
-from fedjax_layers.local_training import ClientVisit, Setting, Trainer, one_pass, train, train_client
+from fedjax_layers.clients import ClientVisit, Setting, Trainer, one_pass, train, train_client
 from fedjax_layers.ops import Term
 from fedjax_layers.types import Batch, Cohort, Pool, Ranges
 

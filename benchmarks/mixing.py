@@ -25,11 +25,11 @@ import numpy as np
 import optax
 
 from fedjax_layers import ClientAxis, models
-from fedjax_layers.algorithms.mixing import Mixing
-from fedjax_layers.algorithms.pfedla import hyper_rule
-from fedjax_layers.algorithms.rule_learning import learn, pulled_back_update
-from fedjax_layers.local_training import LocalSolver, Setting, train_cohort
-from fedjax_layers.simulation.environment import environment
+from fedjax_layers.algorithms.mixing.pfedla import hyper_rule
+from fedjax_layers.algorithms.mixing.round import Mixing
+from fedjax_layers.algorithms.mixing.rule_learning import learn, pulled_back_update
+from fedjax_layers.clients import LocalSolver, Setting, train_cohort
+from fedjax_layers.experiment.records.environment import environment
 from fedjax_layers.types import Cohort, Pool, Ranges
 
 EXAMPLES, BATCH, STEPS = 40, 20, 5

@@ -41,10 +41,10 @@ def parse() -> argparse.Namespace:
 
 def rounds_per_second(model: str, on_host: tuple[str, ...], options: argparse.Namespace) -> float:
     """Of the second period of a run."""
-    from fedjax_layers.simulation.config import RunConfig  # noqa: PLC0415  (after the number of devices is set)
-    from fedjax_layers.simulation.history import History  # noqa: PLC0415
-    from fedjax_layers.simulation.run_loop import run_periods, start_state  # noqa: PLC0415
-    from fedjax_layers.simulation.setup import prepare  # noqa: PLC0415
+    from fedjax_layers.engine.history.history import History  # noqa: PLC0415
+    from fedjax_layers.engine.run_loop import run_periods, start_state  # noqa: PLC0415
+    from fedjax_layers.experiment.config.run_config import RunConfig  # noqa: PLC0415  (after the number of devices is set)
+    from fedjax_layers.experiment.setup.prepare import prepare  # noqa: PLC0415
 
     config = RunConfig(
         "fedper",

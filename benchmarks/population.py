@@ -5,7 +5,8 @@
 Every client has 25 examples of 60 features and ten classes (``synthetic``), the model is a logistic regression, all
 clients take part in every round. Each row is a process of its own, so that its memory is that run's alone: the peak of
 what it holds (VmHWM; Linux only) beside the bytes of its examples and of the algorithm's state. A figure is the median
-over the periods after the first one, which compiles; a period is ``--rounds`` rounds and the evaluation of all clients.
+over the periods after the first one, which compiles; a period is some rounds, as many as make ``VISITS`` visits of a
+client, and the evaluation of all clients. Rows of ``--out`` that this call does not measure stay as they are.
 
 Goals: from the fewest to the most clients the time per client grows by at most 1.2 ×; the peak is at most 1.5 × (data +
 state) + 1 GB. A million clients take 6 GB of data, and half an hour for each algorithm on two cores.
@@ -22,6 +23,7 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from partitions import machine
@@ -30,6 +32,7 @@ ALGORITHMS = ("fedavg", "fedper", "player_fl", "permfl")
 CLIENTS = (1_000, 10_000, 100_000, 1_000_000)
 EXAMPLES = 25
 PERIODS = 3  # measured
+VISITS, MOST_ROUNDS = 500_000, 20  # of a period: what a period costs beside its rounds must not show
 WIDTH = 64
 GROWTH = 1.2  # times the microseconds of the fewest clients
 SHARE, BESIDE = 1.5, 1e9  # peak: times data and state, and bytes beside
@@ -41,7 +44,6 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--algorithms", nargs="+", default=ALGORITHMS)
     parser.add_argument("--clients", nargs="+", type=int, default=CLIENTS, help="numbers of clients")
     parser.add_argument("--width", type=int, default=WIDTH, help="clients vectorised at once on each device")
-    parser.add_argument("--rounds", type=int, default=5, help="rounds of a period")
     parser.add_argument("--smoke", action="store_true", help="200 clients of the first algorithm")
     parser.add_argument("--out", type=Path, help="JSON file to write")
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
@@ -56,16 +58,17 @@ def peak() -> int:
     return 1024 * int(re.search(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text())[1])
 
 
-def run(algorithm: str, clients: int, width: int, rounds: int) -> dict:
+def run(algorithm: str, clients: int, width: int) -> dict:
     """Compute some periods in this process."""
     import jax  # noqa: PLC0415  (not by the parent)
 
     jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))  # as the command line has it
-    from fedjax_layers.simulation.config import RunConfig  # noqa: PLC0415
-    from fedjax_layers.simulation.history import History  # noqa: PLC0415
-    from fedjax_layers.simulation.run_loop import run_periods, start_state  # noqa: PLC0415
-    from fedjax_layers.simulation.setup import prepare  # noqa: PLC0415
+    from fedjax_layers.engine.history.history import History  # noqa: PLC0415
+    from fedjax_layers.engine.run_loop import run_periods, start_state  # noqa: PLC0415
+    from fedjax_layers.experiment.config.run_config import RunConfig  # noqa: PLC0415
+    from fedjax_layers.experiment.setup.prepare import prepare  # noqa: PLC0415
 
+    rounds = max(1, min(MOST_ROUNDS, VISITS // clients))
     config = RunConfig(
         algorithm,
         dataset="synthetic",
@@ -88,6 +91,7 @@ def run(algorithm: str, clients: int, width: int, rounds: int) -> dict:
     return {
         "algorithm": algorithm,
         "clients": clients,
+        "rounds_of_a_period": rounds,
         "microseconds": 1e6 * statistics.median(seconds[1:]) / rounds / clients,
         "seconds_of_periods": seconds,
         "seconds_to_load": loading,
@@ -103,44 +107,59 @@ def run(algorithm: str, clients: int, width: int, rounds: int) -> dict:
 def child(algorithm: str, clients: int, options: argparse.Namespace) -> dict | None:
     """The figures of a run in a process of its own; ``None`` if that ended without any."""
     command = [sys.executable, __file__, "--child", "--algorithms", algorithm, "--clients", str(clients)]
-    command += ["--width", str(options.width), "--rounds", str(options.rounds)]
+    command += ["--width", str(options.width)]
     done = subprocess.run(command, stdout=subprocess.PIPE, check=False)
     return json.loads(done.stdout) if done.returncode == 0 else None
+
+
+def goal(row: dict) -> float:
+    """The most bytes that a row's run should hold."""
+    return SHARE * (row["data_bytes"] + row["state_bytes"]) + BESIDE
+
+
+def misses(row: dict, rows: list[dict]) -> Iterator[str]:
+    """How a row misses the goals, beside the row of the fewest clients with its algorithm."""
+    what = f"{row['algorithm']} with {row['clients']:,} clients"
+    if row["peak_bytes"] > goal(row):
+        yield f"{what} holds {row['peak_bytes'] / goal(row):.2f} × its goal"
+    first = min((other for other in rows if other["algorithm"] == row["algorithm"]), key=lambda row: row["clients"])
+    if row["microseconds"] > GROWTH * first["microseconds"]:
+        yield f"{what} takes {row['microseconds'] / first['microseconds']:.2f} × the time per client"
 
 
 def main() -> None:
     """Print a line per algorithm and number of clients, and how they stand to the goals."""
     options = parse()
     if options.child:
-        print(json.dumps(run(options.algorithms[0], options.clients[0], options.width, options.rounds)))
+        print(json.dumps(run(options.algorithms[0], options.clients[0], options.width)))
         return
     columns = "".join(f"{name:>10}" for name in ("data", "state", "forecast", "peak", "goal"))
     print(f"{'algorithm':12}{'clients':>10}{'µs/client':>11}{columns}  (GB)")
     rows, missed = [], []
     for algorithm in options.algorithms:
-        first = None
         for clients in sorted(options.clients):
             row = child(algorithm, clients, options)
             if row is None:
                 missed.append(f"{algorithm} with {clients:,} clients did not end")
                 continue
             rows.append(row)
-            first = first or row
-            goal = SHARE * (row["data_bytes"] + row["state_bytes"]) + BESIDE
-            sizes = [row[f"{name}_bytes"] / 1e9 for name in ("data", "state", "forecast", "peak")] + [goal / 1e9]
+            sizes = [row[f"{name}_bytes"] / 1e9 for name in ("data", "state", "forecast", "peak")] + [goal(row) / 1e9]
             print(
                 f"{algorithm:12}{clients:>10,}{row['microseconds']:>11.2f}"
                 + "".join(f"{size:>10.2f}" for size in sizes),
                 flush=True,
             )
-            if row["peak_bytes"] > goal:
-                missed.append(f"{algorithm} with {clients:,} clients holds {row['peak_bytes'] / goal:.2f} × its goal")
-            if row["microseconds"] > GROWTH * first["microseconds"]:
-                growth = row["microseconds"] / first["microseconds"]
-                missed.append(f"{algorithm} takes {growth:.2f} × the time per client with {clients:,} clients")
+    if options.out and options.out.exists():
+        measured = {(row["algorithm"], row["clients"]) for row in rows}
+        before = json.loads(options.out.read_text())["rows"]
+        rows = sorted(
+            rows + [row for row in before if (row["algorithm"], row["clients"]) not in measured],
+            key=lambda row: (row["algorithm"], row["clients"]),
+        )
+    missed += [line for row in rows for line in misses(row, rows)]
     print("\n".join(f"MISSED: {line}" for line in missed) or "All goals met.")
     if options.out:
-        facts = {"machine": machine(), "width": options.width, "rounds": options.rounds, "examples": EXAMPLES}
+        facts = {"machine": machine(), "width": options.width, "examples": EXAMPLES}
         options.out.write_text(json.dumps({**facts, "rows": rows, "missed": missed}, indent=1) + "\n")
 
 

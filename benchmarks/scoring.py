@@ -23,9 +23,9 @@ import numpy as np
 import optax
 
 from fedjax_layers import ClientAxis, LocalSolver, algorithms, models
-from fedjax_layers.local_training import Setting
+from fedjax_layers.clients import Setting
+from fedjax_layers.experiment.records.environment import environment
 from fedjax_layers.ops import block_score, top_k_mask, update_score
-from fedjax_layers.simulation.environment import environment
 from fedjax_layers.types import Cohort, Params, Pool, Ranges, Task
 
 CLIENTS, COHORT, EXAMPLES, BATCH, LENGTH, VOCABULARY = 100, 10, 64, 16, 64, 2_000

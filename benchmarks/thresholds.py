@@ -19,15 +19,15 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from fedjax_layers.simulation.config import RunConfig
-from fedjax_layers.simulation.environment import environment
-from fedjax_layers.simulation.experiment import execute
-from fedjax_layers.simulation.setup import prepare, vary
-from fedjax_layers.simulation.sweeps.computing import Computer
-from fedjax_layers.simulation.sweeps.grid import product, spaced
-from fedjax_layers.simulation.sweeps.rows import row_of
-from fedjax_layers.simulation.sweeps.runner import run_sweep
-from fedjax_layers.simulation.sweeps.settings import joined, swept_runs
+from fedjax_layers.experiment.config.run_config import RunConfig
+from fedjax_layers.experiment.records.environment import environment
+from fedjax_layers.experiment.run import execute
+from fedjax_layers.experiment.setup.prepare import prepare, vary
+from fedjax_layers.sweeps.computing import Computer
+from fedjax_layers.sweeps.grid import product, spaced
+from fedjax_layers.sweeps.rows import row_of
+from fedjax_layers.sweeps.runner import run_sweep
+from fedjax_layers.sweeps.settings import joined, swept_runs
 
 TOLERANCE, SLACK = 1e-5, 1.2
 

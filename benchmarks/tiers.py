@@ -22,8 +22,8 @@ import numpy as np
 import optax
 
 from fedjax_layers import ClientAxis, LocalSolver, algorithms, models
-from fedjax_layers.local_training import Setting
-from fedjax_layers.simulation.environment import environment
+from fedjax_layers.clients import Setting
+from fedjax_layers.experiment.records.environment import environment
 from fedjax_layers.types import Cohort, Pool, Ranges
 
 DEVICES, TEAMS, EXAMPLES, BATCH = 1_000, 100, 60, 20

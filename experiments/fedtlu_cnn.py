@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 
 from experiments.harness import run_cells, spread
-from fedjax_layers.simulation.config import RunConfig
-from fedjax_layers.simulation.experiment import execute
-from fedjax_layers.simulation.setup import prepare
-from fedjax_layers.simulation.summary import pooled_scores
+from fedjax_layers.experiment.config.run_config import RunConfig
+from fedjax_layers.experiment.records.summary import pooled_scores
+from fedjax_layers.experiment.run import execute
+from fedjax_layers.experiment.setup.prepare import prepare
 
 PRESETS: dict[str, dict[str, Any]] = {
     "smoke": {"seeds": 1, "rounds": 2, "batch_size": 16, "clients": 4, "cohort": 2, "limit": 300, "ks": ([1], [])},

@@ -15,11 +15,11 @@ from typing import Any
 from experiments.fedtlu_runs import plain
 from experiments.harness import run_cells
 from fedjax_layers.data import resolve_data_dir
-from fedjax_layers.simulation.config import RunConfig
-from fedjax_layers.simulation.experiment import execute
-from fedjax_layers.simulation.initial import is_gpt2
-from fedjax_layers.simulation.setup import prepare
-from fedjax_layers.simulation.summary import pooled_scores
+from fedjax_layers.experiment.config.run_config import RunConfig
+from fedjax_layers.experiment.records.summary import pooled_scores
+from fedjax_layers.experiment.run import execute
+from fedjax_layers.experiment.setup.initial import is_gpt2
+from fedjax_layers.experiment.setup.prepare import prepare
 
 GPT2 = {"layers": 12, "width": 768, "heads": 12, "tied": True}
 PRESETS: dict[str, dict[str, Any]] = {

@@ -11,17 +11,17 @@ from typing import Any
 
 import numpy as np
 
-from fedjax_layers.simulation.config import RunConfig
-from fedjax_layers.simulation.evaluation import evaluate
-from fedjax_layers.simulation.experiment import execute
-from fedjax_layers.simulation.history import History
-from fedjax_layers.simulation.periods import common_start
-from fedjax_layers.simulation.records import RunDirectory
-from fedjax_layers.simulation.sampling import uniform
-from fedjax_layers.simulation.saved_models import MODEL_FILE
-from fedjax_layers.simulation.setup import Experiment, prepare
-from fedjax_layers.simulation.statistics import paired_difference
-from fedjax_layers.simulation.summary import exchanged_bytes, pooled_scores
+from fedjax_layers.engine.evaluation.evaluate import evaluate
+from fedjax_layers.engine.history.history import History
+from fedjax_layers.engine.periods import common_start
+from fedjax_layers.engine.sampling import uniform
+from fedjax_layers.experiment.config.run_config import RunConfig
+from fedjax_layers.experiment.records.run_directory import RunDirectory
+from fedjax_layers.experiment.records.saved_models import MODEL_FILE
+from fedjax_layers.experiment.records.summary import exchanged_bytes, pooled_scores
+from fedjax_layers.experiment.run import execute
+from fedjax_layers.experiment.setup.prepare import Experiment, prepare
+from fedjax_layers.experiment.statistics import paired_difference
 
 RESERVE = 0.3  # of the documents, for the start; the same in runs from scratch, lest they have more data
 DATASETS: dict[str, dict[str, Any]] = {

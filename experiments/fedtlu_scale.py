@@ -17,8 +17,8 @@ import numpy as np
 
 from experiments.fedtlu_runs import MEASURES, SIZES, common, config_of, gain, of, plain, run
 from experiments.harness import run_cells
+from fedjax_layers.experiment.setup.prepare import prepare
 from fedjax_layers.ops import block_score, top_k_mask, update_score
-from fedjax_layers.simulation.setup import prepare
 from fedjax_layers.types import LayerMap, Params
 
 REPEATS = 20

@@ -12,19 +12,13 @@ from typing import Any
 import jax
 import numpy as np
 
-from fedjax_layers.simulation.environment import environment
-from fedjax_layers.simulation.records import to_json
-from fedjax_layers.simulation.statistics import (
-    critical_difference,
-    fairness_variance,
-    friedman,
-    incentive,
-    median_interval,
-    ranks,
-)
-from fedjax_layers.simulation.sweeps.computing import Computer
-from fedjax_layers.simulation.sweeps.runner import run_sweep
-from fedjax_layers.simulation.sweeps.settings import SweptRun
+from fedjax_layers.engine.history.client_statistics import fairness_variance
+from fedjax_layers.experiment.records.environment import environment
+from fedjax_layers.experiment.records.run_directory import to_json
+from fedjax_layers.experiment.statistics import critical_difference, friedman, incentive, median_interval, ranks
+from fedjax_layers.sweeps.computing import Computer
+from fedjax_layers.sweeps.runner import run_sweep
+from fedjax_layers.sweeps.settings import SweptRun
 
 PRESETS = ("smoke", "laptop", "paper")
 RESULTS = Path(__file__).parent / "results"
@@ -134,7 +128,7 @@ def run_grid(
       argv: its arguments.
       presets: name -> numbers.
       runs: ``preset -> runs``; a row's key is its setting and seed.
-      columns: what is kept of each run's row, see :func:`fedjax_layers.simulation.sweeps.rows.row_of`.
+      columns: what is kept of each run's row, see :func:`fedjax_layers.sweeps.rows.row_of`.
       report: ``(rows, preset, folder) -> text``; it may draw into the folder.
     """
     options = arguments(name, doc, argv)

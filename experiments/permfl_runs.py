@@ -9,11 +9,11 @@ import numpy as np
 
 from experiments.permfl_methods import DATASETS, HIDDEN, MODELS, SPLIT
 from fedjax_layers.data.team_formation import label_counts
-from fedjax_layers.simulation.config import RunConfig
-from fedjax_layers.simulation.experiment import execute
-from fedjax_layers.simulation.history import History
-from fedjax_layers.simulation.setup import load_clients, prepare
-from fedjax_layers.simulation.summary import scores_of
+from fedjax_layers.engine.history.history import History
+from fedjax_layers.experiment.config.run_config import RunConfig
+from fedjax_layers.experiment.records.summary import scores_of
+from fedjax_layers.experiment.run import execute
+from fedjax_layers.experiment.setup.prepare import load_clients, prepare
 
 EVALUATIONS = 15  # per run
 SIZES: dict[str, dict[str, int]] = {  # what the presets of several experiments have in common

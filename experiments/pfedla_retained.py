@@ -19,8 +19,8 @@ import numpy as np
 from experiments.harness import run_grid, spread
 from experiments.pfedla_methods import BOTH, FAST
 from experiments.pfedla_runs import SIZES, config_of
-from fedjax_layers.simulation.statistics import paired_difference
-from fedjax_layers.simulation.sweeps.settings import SweptRun
+from fedjax_layers.experiment.statistics import paired_difference
+from fedjax_layers.sweeps.settings import SweptRun
 
 PRESETS: dict[str, dict[str, Any]] = {
     "smoke": {**SIZES["smoke"], "clients": 4, "splits": ["non-IID_1"], "ks": [0, 2]},

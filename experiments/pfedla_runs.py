@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from experiments.pfedla_methods import CLUSTERS, DATASETS, MODELS, OF_CIFAR100, SPLITS, WITHIN
-from fedjax_layers.simulation.config import RunConfig
-from fedjax_layers.simulation.experiment import execute
-from fedjax_layers.simulation.history import History
-from fedjax_layers.simulation.setup import Experiment, prepare
-from fedjax_layers.simulation.statistics import paired_difference
-from fedjax_layers.simulation.summary import exchanged_bytes, scores_of
+from fedjax_layers.engine.history.history import History
+from fedjax_layers.experiment.config.run_config import RunConfig
+from fedjax_layers.experiment.records.summary import exchanged_bytes, scores_of
+from fedjax_layers.experiment.run import execute
+from fedjax_layers.experiment.setup.prepare import Experiment, prepare
+from fedjax_layers.experiment.statistics import paired_difference
 
 EVALUATIONS = 10  # per run
 SIZES: dict[str, dict[str, Any]] = {  # what the presets of several experiments have in common

@@ -24,7 +24,7 @@ import numpy as np
 from experiments.harness import run_cells, spread
 from experiments.pfedla_methods import AS_REIMPLEMENTED, BOTH, FAST, RULES
 from experiments.pfedla_runs import MOMENTS, SIZES, points_against, run
-from fedjax_layers.simulation.statistics import critical_difference, friedman, ranks
+from fedjax_layers.experiment.statistics import critical_difference, friedman, ranks
 
 FOUR = ("mnist", "fashion_mnist", "cifar10", "cifar100")
 # A cell: data, split, clients, examples of each, cohort, rounds.

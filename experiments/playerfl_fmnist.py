@@ -18,12 +18,12 @@ import numpy as np
 
 from experiments.harness import Rows, arguments, paper_table
 from experiments.playerfl_protocols import PROTOCOLS
-from fedjax_layers.simulation.config import RunConfig
-from fedjax_layers.simulation.experiment import execute
-from fedjax_layers.simulation.history import History
-from fedjax_layers.simulation.setup import Experiment, prepare
-from fedjax_layers.simulation.statistics import paired_difference
-from fedjax_layers.simulation.summary import scores_of
+from fedjax_layers.engine.history.history import History
+from fedjax_layers.experiment.config.run_config import RunConfig
+from fedjax_layers.experiment.records.summary import scores_of
+from fedjax_layers.experiment.run import execute
+from fedjax_layers.experiment.setup.prepare import Experiment, prepare
+from fedjax_layers.experiment.statistics import paired_difference
 
 # The official code's choices on FashionMNIST where they are not 1e-3 (OLD protocol); not tuned here.
 PAPER_RATES = {"fedavg": 5e-4, "fedprox": 5e-4, "local_adaptation": 5e-4}

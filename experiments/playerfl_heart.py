@@ -22,11 +22,11 @@ import numpy as np
 
 from experiments.harness import Rows, arguments
 from experiments.playerfl_protocols import PROTOCOLS
+from fedjax_layers.experiment.config.run_config import RunConfig
+from fedjax_layers.experiment.run import execute
+from fedjax_layers.experiment.setup.prepare import prepare
+from fedjax_layers.experiment.statistics import median_interval, paired_difference
 from fedjax_layers.ops import transition_point
-from fedjax_layers.simulation.config import RunConfig
-from fedjax_layers.simulation.experiment import execute
-from fedjax_layers.simulation.setup import prepare
-from fedjax_layers.simulation.statistics import median_interval, paired_difference
 
 PRESETS: dict[str, dict[str, Any]] = {
     "smoke": {"seeds": 2, "partition_seed": 0, "rounds": {"new": 3}},

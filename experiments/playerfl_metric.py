@@ -23,13 +23,13 @@ import numpy as np
 from experiments.harness import Rows, arguments
 from experiments.playerfl_protocols import PROTOCOLS
 from fedjax_layers.algorithms import CutRule
-from fedjax_layers.algorithms.sensitivity_cut import agree_on_cut, score_client
-from fedjax_layers.local_training import ClientVisit, LocalOptions, one_pass, train
+from fedjax_layers.algorithms.sharing.sensitivity_cut import agree_on_cut, score_client
+from fedjax_layers.clients import ClientVisit, LocalOptions, one_pass, train
+from fedjax_layers.engine.periods import cohort_of, round_keys, setting_of, start_params
+from fedjax_layers.experiment.config.run_config import RunConfig
+from fedjax_layers.experiment.controls import permuted_labels
+from fedjax_layers.experiment.setup.prepare import Experiment, prepare
 from fedjax_layers.ops import transition_point
-from fedjax_layers.simulation.config import RunConfig
-from fedjax_layers.simulation.controls import permuted_labels
-from fedjax_layers.simulation.periods import cohort_of, round_keys, setting_of, start_params
-from fedjax_layers.simulation.setup import Experiment, prepare
 
 PRESETS: dict[str, dict[str, Any]] = {
     "smoke": {"seeds": 1, "limit": 400, "width": 0.0625},

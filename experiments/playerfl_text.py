@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 
 from experiments.harness import run_cells, spread
-from fedjax_layers.simulation.config import RunConfig
-from fedjax_layers.simulation.experiment import execute
-from fedjax_layers.simulation.setup import prepare
+from fedjax_layers.experiment.config.run_config import RunConfig
+from fedjax_layers.experiment.run import execute
+from fedjax_layers.experiment.setup.prepare import prepare
 
 PUBLISHED = (1, 1.13, 1.20, 135)
 PRESETS: dict[str, dict[str, Any]] = {

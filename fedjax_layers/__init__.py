@@ -16,32 +16,32 @@ _HOMES = {
     "ClientAxis": "fedjax_layers.ops",
     "ClientData": "fedjax_layers.data",
     "Cohort": "fedjax_layers.types",
-    "Federation": "fedjax_layers.simulation.federation",
-    "History": "fedjax_layers.simulation.history",
+    "Federation": "fedjax_layers.engine.federation",
+    "History": "fedjax_layers.engine.history.history",
     "LayerMap": "fedjax_layers.types",
-    "LocalSolver": "fedjax_layers.local_training",
+    "LocalSolver": "fedjax_layers.clients",
     "Method": "fedjax_layers.algorithms.factory",
     "Models": "fedjax_layers.types",
     "Pool": "fedjax_layers.types",
     "Ranges": "fedjax_layers.types",
-    "Result": "fedjax_layers.simulation.simulate",
+    "Result": "fedjax_layers.engine.simulate",
     "RoundInfo": "fedjax_layers.types",
-    "Sampling": "fedjax_layers.simulation.sampling",
-    "Stopping": "fedjax_layers.simulation.sweeps.stopping",
-    "SweepResult": "fedjax_layers.simulation.sweeps.sweep",
+    "Sampling": "fedjax_layers.engine.sampling",
+    "Stopping": "fedjax_layers.sweeps.stopping",
+    "SweepResult": "fedjax_layers.sweeps.sweep",
     "Task": "fedjax_layers.types",
-    "evaluate": "fedjax_layers.simulation.evaluation",
-    "federation": "fedjax_layers.simulation.federation",
-    "simulate": "fedjax_layers.simulation.simulate",
-    "sweep": "fedjax_layers.simulation.sweeps.sweep",
+    "evaluate": "fedjax_layers.engine.evaluation.evaluate",
+    "federation": "fedjax_layers.engine.federation",
+    "simulate": "fedjax_layers.engine.simulate",
+    "sweep": "fedjax_layers.sweeps.sweep",
 }
 _ROOMS = {
     "algorithms": "fedjax_layers.algorithms",
     "data": "fedjax_layers.data",
+    "engine": "fedjax_layers.engine",
     "models": "fedjax_layers.models",
     "ops": "fedjax_layers.ops",
-    "sampling": "fedjax_layers.simulation.sampling",
-    "simulation": "fedjax_layers.simulation",
+    "sampling": "fedjax_layers.engine.sampling",
 }
 
 __all__ = ["__version__", *_HOMES, *_ROOMS]  # noqa: PLE0604  (names, from the tables above)
@@ -49,24 +49,24 @@ __all__ = ["__version__", *_HOMES, *_ROOMS]  # noqa: PLE0604  (names, from the t
 if TYPE_CHECKING:  # type checkers read these lines, and no __getattr__: to them, one would make every name right
     from fedjax_layers import algorithms as algorithms
     from fedjax_layers import data as data
+    from fedjax_layers import engine as engine
     from fedjax_layers import models as models
     from fedjax_layers import ops as ops
-    from fedjax_layers import simulation as simulation
     from fedjax_layers.algorithms.factory import Method as Method
+    from fedjax_layers.clients import LocalSolver as LocalSolver
     from fedjax_layers.data import ClientData as ClientData
-    from fedjax_layers.local_training import LocalSolver as LocalSolver
+    from fedjax_layers.engine import sampling as sampling
+    from fedjax_layers.engine.evaluation.evaluate import evaluate as evaluate
+    from fedjax_layers.engine.federation import Federation as Federation
+    from fedjax_layers.engine.federation import federation as federation
+    from fedjax_layers.engine.history.history import History as History
+    from fedjax_layers.engine.sampling import Sampling as Sampling
+    from fedjax_layers.engine.simulate import Result as Result
+    from fedjax_layers.engine.simulate import simulate as simulate
     from fedjax_layers.ops import ClientAxis as ClientAxis
-    from fedjax_layers.simulation import sampling as sampling
-    from fedjax_layers.simulation.evaluation import evaluate as evaluate
-    from fedjax_layers.simulation.federation import Federation as Federation
-    from fedjax_layers.simulation.federation import federation as federation
-    from fedjax_layers.simulation.history import History as History
-    from fedjax_layers.simulation.sampling import Sampling as Sampling
-    from fedjax_layers.simulation.simulate import Result as Result
-    from fedjax_layers.simulation.simulate import simulate as simulate
-    from fedjax_layers.simulation.sweeps.stopping import Stopping as Stopping
-    from fedjax_layers.simulation.sweeps.sweep import SweepResult as SweepResult
-    from fedjax_layers.simulation.sweeps.sweep import sweep as sweep
+    from fedjax_layers.sweeps.stopping import Stopping as Stopping
+    from fedjax_layers.sweeps.sweep import SweepResult as SweepResult
+    from fedjax_layers.sweeps.sweep import sweep as sweep
     from fedjax_layers.types import Algorithm as Algorithm
     from fedjax_layers.types import Batch as Batch
     from fedjax_layers.types import Cohort as Cohort

@@ -35,8 +35,8 @@ def _drop_programs():
     """XLA's CPU backend maps memory for every program, and a process has only so many maps."""
     yield
     jax.clear_caches()
-    if "fedjax_layers.simulation.program_store" in sys.modules:
-        sys.modules["fedjax_layers.simulation.program_store"].clear()
+    if "fedjax_layers.engine.programs.store" in sys.modules:
+        sys.modules["fedjax_layers.engine.programs.store"].clear()
 
 
 @pytest.fixture(scope="module")

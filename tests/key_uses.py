@@ -48,7 +48,7 @@ class Uses:
     def clashes(self):
         """What was done, and where, with keys that were used in more than one way, or drawn with in several places.
 
-        Named streams may be folded into any key; see :mod:`fedjax_layers.keys`.
+        Named streams may be folded into any key; see :mod:`fedjax_layers.clients.keys`.
         """
         found = (sorted((what, where) for what, where in uses if what != "named") for uses in self.kinds.values())
         return {

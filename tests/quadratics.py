@@ -11,7 +11,7 @@ import numpy as np
 import optax
 
 from fedjax_layers.algorithms import permfl
-from fedjax_layers.local_training import LocalSolver, Setting
+from fedjax_layers.clients import LocalSolver, Setting
 from fedjax_layers.models.task import task_from_functions
 from fedjax_layers.types import Array, Cohort, Key, Params, Pool, Ranges, Task
 from tests.reference.quadratics import Round

@@ -1,6 +1,7 @@
 """Imports point down only; Flax's modules stay in one room; the ops load nothing that they do not need."""
 
 import ast
+import functools
 import pathlib
 import subprocess
 import sys
@@ -9,27 +10,21 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parents[1]
 PACKAGE = "fedjax_layers"
-RANKS = {
-    "layer_map": -1,
-    "personal": -1,
-    "round_memory": -1,
-    "types": 0,
-    "names": 0,
-    "keys": 0,
-    "memory": 0,
-    "ops": 1,
-    "scoring": 1,
-    "batches": 2,
-    "running_statistics": 2,
-    "local_training": 3,
-    "models": 4,
-    "data": 4,
-    "algorithms": 5,
-    "simulation": 6,
-    "__init__": 7,  # the package's own names: offered to users, not used below the command line
-    "cli": 8,
-    "experiments": 9,
-}
+ROOMS = (  # from the bottom up; a name in brackets beside another stands on the same floor
+    ("types", "options"),
+    ("ops",),
+    ("models", "data"),
+    ("clients",),
+    ("algorithms",),
+    ("engine",),
+    ("experiment",),
+    ("sweeps",),
+    ("report",),
+    ("__init__",),  # the package's own names: offered to users, not used below the command line
+    ("cli",),
+    ("experiments",),
+)
+RANKS = {room: floor for floor, rooms in enumerate(ROOMS) for room in rooms}
 
 
 def sources():
@@ -77,12 +72,54 @@ def upward(path, text):
 def test_every_file_has_a_room():
     unknown = {str(p) for p in sources() if room_of(p.with_suffix("").parts) not in RANKS}
     assert not unknown
-    assert {"types", "ops", "algorithms", "simulation"} <= {room_of(p.with_suffix("").parts) for p in sources()}
+    assert {"types", "ops", "algorithms", "engine"} <= {room_of(p.with_suffix("").parts) for p in sources()}
 
 
 @pytest.mark.parametrize("path", sources(), ids=str)
 def test_imports_point_down(path):
     assert list(upward(path, (ROOT / path).read_text())) == []
+
+
+def module_of(path):
+    parts = path.with_suffix("").parts
+    return parts[:-1] if parts[-1] == "__init__" else parts
+
+
+@functools.cache
+def graph():
+    """Every module of the package with the modules that it imports, anywhere in it: also for type checkers alone."""
+    paths = {module_of(path): path for path in sources() if path.parts[0] == PACKAGE}
+    modules = {}
+    for module, path in paths.items():
+        found = set()
+        for name in imports(path, (ROOT / path).read_text()):
+            found.add(next((name[:n] for n in range(len(name), 1, -1) if name[:n] in paths), None))
+        modules[module] = found - {None, module}
+    return modules
+
+
+def circles(modules):
+    """What is left when everything that imports nothing of the rest is taken away, again and again."""
+    left = dict(modules)
+    while free := [module for module, found in left.items() if not found & left.keys()]:
+        for module in free:
+            del left[module]
+    return left
+
+
+def test_no_module_imports_itself_by_way_of_others():
+    assert not circles(graph())
+    assert set(circles({"a": {"b"}, "b": {"a"}, "c": {"a"}, "d": set()})) == {"a", "b", "c"}
+
+
+def test_no_folder_of_a_room_imports_another_that_imports_it():
+    folders = {}
+    for module, found in graph().items():
+        if len(module) > 2 and ROOT.joinpath(*module[:3]).is_dir():
+            others = {other[:3] for other in found if len(other) > 2 and ROOT.joinpath(*other[:3]).is_dir()}
+            folders.setdefault(module[:3], set()).update(others - {module[:3]})
+    assert len(folders) > 10
+    assert not circles(folders)
 
 
 @pytest.mark.parametrize("path", sources(), ids=str)
@@ -97,14 +134,14 @@ def test_flax_modules_are_used_in_models_only(path):
     ("path", "line", "found"),
     [
         ("fedjax_layers/ops/x.py", "from fedjax_layers.algorithms import fedavg", True),
-        ("fedjax_layers/ops/x.py", "from fedjax_layers import simulation", True),
-        ("fedjax_layers/ops/x.py", "def f():\n    import fedjax_layers.local_training", True),
+        ("fedjax_layers/ops/x.py", "from fedjax_layers import engine", True),
+        ("fedjax_layers/ops/x.py", "def f():\n    import fedjax_layers.clients", True),
         ("fedjax_layers/ops/x.py", "from ..data import load", True),
         ("fedjax_layers/ops/x.py", "from .checks import expect_shape", False),
         ("fedjax_layers/ops/x.py", "from fedjax_layers import types", False),
         ("fedjax_layers/data/x.py", "from fedjax_layers.models import cnn", True),
         ("fedjax_layers/algorithms/x.py", "from fedjax_layers import simulate", True),
-        ("fedjax_layers/local_training.py", "from fedjax_layers.ops import select\nimport jax", False),
+        ("fedjax_layers/clients/x.py", "from fedjax_layers.ops import select\nimport jax", False),
         ("experiments/x.py", "import fedjax_layers\nfrom fedjax_layers.cli import main", False),
         ("fedjax_layers/cli/x.py", "import experiments.heart", True),
     ],
@@ -118,3 +155,22 @@ def test_importing_the_ops_loads_neither_flax_nor_files_nor_plots():
     code = f"import sys, fedjax_layers.ops; print([m for m in {unwanted} if m in sys.modules])"
     found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
+
+
+def test_the_page_on_the_house_lists_every_folder_from_the_top_down():
+    page = (ROOT / "docs/architecture.md").read_text(encoding="utf-8").split("## The rooms")[1].split("## ")[0]
+    listed = [line.split("`")[1] for line in page.splitlines() if line.startswith("| `")]
+    inside = [path.relative_to(ROOT / PACKAGE) for path in (ROOT / PACKAGE).rglob("*") if list(path.glob("*.py"))]
+    assert {str(path) for path in inside if len(path.parts) < 3} <= {*listed}
+    assert all((ROOT / PACKAGE / name).is_dir() or (ROOT / PACKAGE / f"{name}.py").is_file() for name in listed)
+    floors = [RANKS[name.split("/")[0]] for name in listed]
+    assert floors == sorted(floors, reverse=True)
+
+
+def test_every_folder_says_what_is_in_it():
+    silent = []
+    for path in sources():
+        if path.name == "__init__.py" and path.parts[0] == PACKAGE:
+            text = ast.get_docstring(ast.parse((ROOT / path).read_text())) or ""
+            silent += [str(path)] if len(text.split()) < 4 else []
+    assert not silent

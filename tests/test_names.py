@@ -1,6 +1,6 @@
 """Errors about names stay one line that can be read."""
 
-from fedjax_layers.names import unknown_name
+from fedjax_layers.options import unknown_name
 
 
 def test_few_names_are_listed_and_of_many_the_nearest():

@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from fedjax_layers import keys, ops
-from fedjax_layers.batches import batch_order, batch_rows
-from fedjax_layers.local_training import Client, LocalSolver, Setting
-from fedjax_layers.simulation.federation import Federation
+from fedjax_layers import ops
+from fedjax_layers.clients import Client, LocalSolver, Setting, keys
+from fedjax_layers.clients.batches import batch_order, batch_rows
+from fedjax_layers.engine.federation import Federation
 from fedjax_layers.types import Cohort, Observer, Pool, Ranges, Task
 
 WIDTHS = (4, 6, 7, 3)

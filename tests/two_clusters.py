@@ -9,7 +9,7 @@ import numpy as np
 import optax
 
 from fedjax_layers import ops
-from fedjax_layers.local_training import LocalSolver, Setting
+from fedjax_layers.clients import LocalSolver, Setting
 from fedjax_layers.types import Cohort, Pool, Ranges, Task
 
 CLIENTS, DIM = 8, 6

@@ -11,7 +11,7 @@ import numpy as np
 import optax
 
 from fedjax_layers import ops
-from fedjax_layers.local_training import LocalSolver, Setting
+from fedjax_layers.clients import LocalSolver, Setting
 from fedjax_layers.types import Cohort, Observer, Pool, Ranges, Task
 from tests import toy
 

@@ -1,40 +1,40 @@
 """Federated algorithms: one file each, a state dataclass and a factory of pure functions.
 
 ``registry`` maps the name used on the command line to the factory. Every factory takes a
-:class:`fedjax_layers.local_training.LocalSolver` and its own hyper-parameters by keyword, which may be traced, and
+:class:`fedjax_layers.clients.LocalSolver` and its own hyper-parameters by keyword, which may be traced, and
 makes a :class:`Method`, which ``simulate`` binds to the task and the clients. Given a solver that is bound already, a
-:class:`fedjax_layers.local_training.Trainer`, it makes the :class:`fedjax_layers.types.Algorithm` itself.
+:class:`fedjax_layers.clients.Trainer`, it makes the :class:`fedjax_layers.types.Algorithm` itself.
 """
 
 from typing import Any
 
-from fedjax_layers.algorithms.apfl import apfl
-from fedjax_layers.algorithms.demlearn import demlearn
-from fedjax_layers.algorithms.ditto import ditto
 from fedjax_layers.algorithms.factory import Factory, Method, attacked, factory
-from fedjax_layers.algorithms.fedavg import fedavg
-from fedjax_layers.algorithms.fedbabu import fedbabu
-from fedjax_layers.algorithms.fedbn import fedbn
-from fedjax_layers.algorithms.fedfomo import fedfomo
-from fedjax_layers.algorithms.fedper import fedper
-from fedjax_layers.algorithms.fedprox import fedprox
-from fedjax_layers.algorithms.fedrep import fedrep
-from fedjax_layers.algorithms.fedtlu import fedtlu, last_layers, random_layers
-from fedjax_layers.algorithms.fixed_sharing import fixed_sharing
-from fedjax_layers.algorithms.heurpfedla import heurpfedla
-from fedjax_layers.algorithms.hsgd import hsgd
-from fedjax_layers.algorithms.l2gd import al2gd, l2gd
-from fedjax_layers.algorithms.layer_mix import layer_mix
-from fedjax_layers.algorithms.lg_fedavg import lg_fedavg
-from fedjax_layers.algorithms.local import local
-from fedjax_layers.algorithms.local_adaptation import local_adaptation
-from fedjax_layers.algorithms.per_fedavg import per_fedavg
-from fedjax_layers.algorithms.permfl import permfl, unstable
-from fedjax_layers.algorithms.pfedhn import pfedhn
-from fedjax_layers.algorithms.pfedla import pfedla
-from fedjax_layers.algorithms.pfedme import pfedme
-from fedjax_layers.algorithms.player_fl import player_fl
-from fedjax_layers.algorithms.sensitivity_cut import CutRule, cut_controls
+from fedjax_layers.algorithms.mixing.fedfomo import fedfomo
+from fedjax_layers.algorithms.mixing.heurpfedla import heurpfedla
+from fedjax_layers.algorithms.mixing.layer_mix import layer_mix
+from fedjax_layers.algorithms.mixing.pfedhn import pfedhn
+from fedjax_layers.algorithms.mixing.pfedla import pfedla
+from fedjax_layers.algorithms.sharing.fedavg import fedavg
+from fedjax_layers.algorithms.sharing.fedbabu import fedbabu
+from fedjax_layers.algorithms.sharing.fedbn import fedbn
+from fedjax_layers.algorithms.sharing.fedper import fedper
+from fedjax_layers.algorithms.sharing.fedprox import fedprox
+from fedjax_layers.algorithms.sharing.fedrep import fedrep
+from fedjax_layers.algorithms.sharing.fedtlu import fedtlu, last_layers, random_layers
+from fedjax_layers.algorithms.sharing.fixed_sharing import fixed_sharing
+from fedjax_layers.algorithms.sharing.lg_fedavg import lg_fedavg
+from fedjax_layers.algorithms.sharing.local import local
+from fedjax_layers.algorithms.sharing.local_adaptation import local_adaptation
+from fedjax_layers.algorithms.sharing.per_fedavg import per_fedavg
+from fedjax_layers.algorithms.sharing.player_fl import player_fl
+from fedjax_layers.algorithms.sharing.sensitivity_cut import CutRule, cut_controls
+from fedjax_layers.algorithms.tethered.apfl import apfl
+from fedjax_layers.algorithms.tethered.ditto import ditto
+from fedjax_layers.algorithms.tethered.l2gd import al2gd, l2gd
+from fedjax_layers.algorithms.tethered.pfedme import pfedme
+from fedjax_layers.algorithms.tiers.demlearn import demlearn
+from fedjax_layers.algorithms.tiers.hsgd import hsgd
+from fedjax_layers.algorithms.tiers.permfl import permfl, unstable
 
 registry: dict[str, Factory[Any]] = {
     "local": local,

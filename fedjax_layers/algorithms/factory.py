@@ -1,7 +1,7 @@
 """What makes a function of a trainer an algorithm's factory: it also takes a solver, and looks after its numbers.
 
-A factory is written for a :class:`fedjax_layers.local_training.Trainer`, which knows the task and the clients. Given a
-:class:`fedjax_layers.local_training.LocalSolver` alone it makes a :class:`Method`, which waits for these.
+A factory is written for a :class:`fedjax_layers.clients.Trainer`, which knows the task and the clients. Given a
+:class:`fedjax_layers.clients.LocalSolver` alone it makes a :class:`Method`, which waits for these.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar, cast
 import numpy as np
 
 from fedjax_layers.algorithms.numbers import number_options
-from fedjax_layers.local_training import LocalSolver, Setting, Trainer
+from fedjax_layers.clients import LocalSolver, Setting, Trainer
 from fedjax_layers.types import Algorithm, Array, Key, Params
 
 P = ParamSpec("P")
@@ -97,7 +97,7 @@ def attacked(method: Method[T], attack: Callable[[Trainer], Attack]) -> Method[T
 
     Args:
       method: what good clients do.
-      attack: ``trainer ->`` the :attr:`fedjax_layers.local_training.Trainer.attack`.
+      attack: ``trainer ->`` the :attr:`fedjax_layers.clients.Trainer.attack`.
     """
     return Method(method.solver, lambda trainer: method.make(dataclasses.replace(trainer, attack=attack(trainer))))
 

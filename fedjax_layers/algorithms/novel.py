@@ -15,8 +15,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fedjax_layers.algorithms.sharing import start_from
-from fedjax_layers.algorithms.stacked import where_rows
+from fedjax_layers.algorithms.sharing.round import start_from
+from fedjax_layers.clients.stacked import where_rows
 from fedjax_layers.types import Array, LayerMap, Overview, Params, Personal
 
 

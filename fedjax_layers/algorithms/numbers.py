@@ -11,8 +11,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from fedjax_layers.names import options_of
 from fedjax_layers.ops import prefix_mask
+from fedjax_layers.options import options_of
 
 
 def prefix(cut: int | jax.Array, num_layers: int) -> Any:

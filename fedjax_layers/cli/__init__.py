@@ -1,4 +1,4 @@
-"""The command line ``fedjax-layers``."""
+"""The command line ``fedjax-layers``: flags and display. What a command does is done in the rooms below."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ def _command(arguments: Sequence[str], status: Status, interrupt: Interrupt) -> 
         _one_device_per_core()
         from fedjax_layers.cli.arguments import parse  # noqa: PLC0415  (after the number of devices is set)
         from fedjax_layers.cli.usage import UsageError  # noqa: PLC0415
-        from fedjax_layers.memory import TooLargeError  # noqa: PLC0415
-        from fedjax_layers.simulation.storage import StorageError  # noqa: PLC0415
+        from fedjax_layers.data.host_memory import TooLargeError  # noqa: PLC0415
+        from fedjax_layers.data.storage import StorageError  # noqa: PLC0415
 
     try:
         options = parse(arguments)

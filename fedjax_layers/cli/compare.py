@@ -9,25 +9,25 @@ from typing import Any
 
 from fedjax_layers.algorithms import registry
 from fedjax_layers.cli.arguments import config_of
-from fedjax_layers.cli.display import HEADLINES, cut_lines, team_lines
 from fedjax_layers.cli.given import refuse_unused
 from fedjax_layers.cli.interrupt import Interrupt, graceful_interrupt
 from fedjax_layers.cli.resume import MAY_DIFFER, is_resumed, resumed_config, resumed_content
 from fedjax_layers.cli.run import out_folder, print_facts, remembered_axis, run_one, stopped, usage_errors
 from fedjax_layers.cli.status import Status, print_table
-from fedjax_layers.cli.tables import results_table
 from fedjax_layers.cli.usage import UsageError
-from fedjax_layers.names import options_of
-from fedjax_layers.simulation.comparison import FEWEST_SEEDS, compare_runs, differences_of, statistics_of
-from fedjax_layers.simulation.config import RunConfig, has_teams
-from fedjax_layers.simulation.early import check_early
-from fedjax_layers.simulation.foreseen import refuse_early
-from fedjax_layers.simulation.probe import AxisChoice
-from fedjax_layers.simulation.records import RunDirectory, to_json
-from fedjax_layers.simulation.scoring import LOWER_IS_BETTER
-from fedjax_layers.simulation.setup import assemble, check_fit
-from fedjax_layers.simulation.shared_data import SharedData
-from fedjax_layers.simulation.sweeps.grid import check_number_of_runs
+from fedjax_layers.engine.evaluation.score_names import LOWER_IS_BETTER
+from fedjax_layers.engine.placement.width import AxisChoice
+from fedjax_layers.experiment.comparison import FEWEST_SEEDS, compare_runs, differences_of, statistics_of
+from fedjax_layers.experiment.config.run_config import RunConfig, has_teams
+from fedjax_layers.experiment.records.run_directory import RunDirectory, to_json
+from fedjax_layers.experiment.setup.early import check_early
+from fedjax_layers.experiment.setup.foreseen import refuse_early
+from fedjax_layers.experiment.setup.prepare import assemble, check_fit
+from fedjax_layers.experiment.setup.shared_data import SharedData
+from fedjax_layers.options import options_of
+from fedjax_layers.report.tables import results_table
+from fedjax_layers.report.wording import HEADLINES, cut_lines, team_lines
+from fedjax_layers.sweeps.grid import check_number_of_runs
 
 
 def command(options: argparse.Namespace) -> int:

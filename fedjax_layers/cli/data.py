@@ -18,9 +18,9 @@ from fedjax_layers.cli.run import usage_errors
 from fedjax_layers.cli.usage import UsageError, check_place
 from fedjax_layers.data.catalog import catalog, markdown_table, whereabouts
 from fedjax_layers.data.partition_report import plot_partition, skew, stratum_counts
-from fedjax_layers.names import unknown_name
-from fedjax_layers.simulation.early import check_early
-from fedjax_layers.simulation.setup import load_clients
+from fedjax_layers.experiment.setup.early import check_early
+from fedjax_layers.experiment.setup.prepare import load_clients
+from fedjax_layers.options import unknown_name
 
 _MOST_ROWS = 40  # clients listed one by one
 

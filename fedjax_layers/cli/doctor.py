@@ -13,17 +13,18 @@ from fedjax_layers import data
 from fedjax_layers.cli.arguments import config_of
 from fedjax_layers.cli.given import refuse_unused
 from fedjax_layers.cli.run import usage_errors
-from fedjax_layers.memory import spoken
-from fedjax_layers.simulation.attack import corrupted
-from fedjax_layers.simulation.config import RunConfig
-from fedjax_layers.simulation.design import make_design
-from fedjax_layers.simulation.early import check_early
-from fedjax_layers.simulation.environment import environment, free_memory
-from fedjax_layers.simulation.forecast import parts
-from fedjax_layers.simulation.foreseen import foreseen, outlined, refuse_too_large
-from fedjax_layers.simulation.history import History
-from fedjax_layers.simulation.run_loop import run_periods, start_state
-from fedjax_layers.simulation.setup import load_clients, prepare
+from fedjax_layers.data.host_memory import spoken
+from fedjax_layers.engine.history.history import History
+from fedjax_layers.engine.memory.forecast import parts
+from fedjax_layers.engine.memory.process import free_memory
+from fedjax_layers.engine.run_loop import run_periods, start_state
+from fedjax_layers.experiment.config.run_config import RunConfig
+from fedjax_layers.experiment.records.environment import environment
+from fedjax_layers.experiment.setup.attack import corrupted
+from fedjax_layers.experiment.setup.design import make_design
+from fedjax_layers.experiment.setup.early import check_early
+from fedjax_layers.experiment.setup.foreseen import foreseen, outlined, refuse_too_large
+from fedjax_layers.experiment.setup.prepare import load_clients, prepare
 
 
 def command(options: argparse.Namespace) -> int:

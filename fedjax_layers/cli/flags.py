@@ -11,8 +11,8 @@ import typing
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from fedjax_layers.simulation.config import RunConfig
-from fedjax_layers.simulation.sweeps.grid import plain
+from fedjax_layers.experiment.config.run_config import RunConfig
+from fedjax_layers.sweeps.grid import plain
 
 _TAKEN_ELSEWHERE = ("algorithm", "algorithm_options", "data_options", "model_options", "team_options")
 _METAVARS = {int: "N", float: "X", str: "NAME", bool: "true|false"}

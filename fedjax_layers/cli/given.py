@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 
 from fedjax_layers.cli.flags import flag_fields, flag_of
 from fedjax_layers.cli.usage import UsageError
-from fedjax_layers.simulation.config import RunConfig
+from fedjax_layers.experiment.config.run_config import RunConfig
 
 
 def refuse_unused(options: argparse.Namespace, configs: Sequence[RunConfig], varied: Collection[str] = ()) -> None:

@@ -15,10 +15,10 @@ from fedjax_layers.algorithms import registry
 from fedjax_layers.cli.docstrings import described, first_sentence
 from fedjax_layers.cli.flags import flag_of, help_line, metavar_of
 from fedjax_layers.cli.routing import pairs
-from fedjax_layers.names import unknown_name
-from fedjax_layers.simulation.config import RunConfig
-from fedjax_layers.simulation.config_fields import GROUPS
-from fedjax_layers.simulation.option_homes import Owner, algorithm_owner, owners
+from fedjax_layers.experiment.config.fields import GROUPS
+from fedjax_layers.experiment.config.option_homes import Owner, algorithm_owner, owners
+from fedjax_layers.experiment.config.run_config import RunConfig
+from fedjax_layers.options import unknown_name
 
 _REGISTRIES = {"feature_shift": data.FEATURE_SHIFTS}  # options whose values are the names of something
 ASKED = ("-h", "--help")

@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from fedjax_layers.cli.client_table import client_table
 from fedjax_layers.cli.run import usage_errors
 from fedjax_layers.cli.status import print_table
 from fedjax_layers.cli.usage import UsageError
-from fedjax_layers.names import unknown_name
-from fedjax_layers.simulation.records import RunDirectory
+from fedjax_layers.experiment.records.run_directory import RunDirectory
+from fedjax_layers.options import unknown_name
+from fedjax_layers.report.client_table import client_table
 
 
 def command(options: argparse.Namespace) -> int:

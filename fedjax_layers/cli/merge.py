@@ -6,7 +6,7 @@ import argparse
 
 from fedjax_layers.cli.run import usage_errors
 from fedjax_layers.cli.sweep import report
-from fedjax_layers.simulation.sweeps.store import merge
+from fedjax_layers.sweeps.store import merge
 
 
 def command(options: argparse.Namespace) -> int:

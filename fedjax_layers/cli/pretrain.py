@@ -10,7 +10,7 @@ from fedjax_layers.cli.arguments import config_of
 from fedjax_layers.cli.given import refuse_given, refuse_unused
 from fedjax_layers.cli.resume import is_resumed
 from fedjax_layers.cli.run import resumed_run, run_config
-from fedjax_layers.simulation.config import RunConfig
+from fedjax_layers.experiment.config.run_config import RunConfig
 
 USUAL_RESERVE = 0.3
 _OF_A_FEDERATION = (

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from fedjax_layers.cli.display import HEADLINES
 from fedjax_layers.cli.interrupt import Interrupt
 from fedjax_layers.cli.status import Status
-from fedjax_layers.simulation.history import History
+from fedjax_layers.engine.history.history import History
+from fedjax_layers.report.wording import HEADLINES
 
 
 class RoundsProgress:

@@ -10,9 +10,9 @@ from typing import Any
 
 from fedjax_layers.cli.routing import routed
 from fedjax_layers.cli.usage import UsageError
-from fedjax_layers.simulation.checkpoint import saved_rounds
-from fedjax_layers.simulation.config import RunConfig
-from fedjax_layers.simulation.records import RunDirectory, to_json
+from fedjax_layers.engine.checkpoint import saved_rounds
+from fedjax_layers.experiment.config.run_config import RunConfig
+from fedjax_layers.experiment.records.run_directory import RunDirectory, to_json
 
 MAY_DIFFER = ("rounds",)
 

@@ -8,10 +8,10 @@ from typing import Any
 
 from fedjax_layers.algorithms import registry
 from fedjax_layers.cli.flags import flag_fields, flag_of, value_of
-from fedjax_layers.names import unknown_name
-from fedjax_layers.simulation.config import RunConfig
-from fedjax_layers.simulation.conform import kinds_of_text
-from fedjax_layers.simulation.option_homes import Owner, algorithm_owner, everyone, owners, place_of
+from fedjax_layers.experiment.config.conform import kinds_of_text
+from fedjax_layers.experiment.config.option_homes import Owner, algorithm_owner, everyone, owners, place_of
+from fedjax_layers.experiment.config.run_config import RunConfig
+from fedjax_layers.options import unknown_name
 
 _MOST_OWNERS = 4  # named one by one
 _NEAR = 0.6  # likeness of two names from which one may be a misspelt other

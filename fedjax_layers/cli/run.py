@@ -13,22 +13,22 @@ from typing import Any
 import numpy as np
 
 from fedjax_layers.cli.arguments import config_of
-from fedjax_layers.cli.client_table import MOST_CLIENTS, client_table
-from fedjax_layers.cli.display import cut_lines, team_lines
 from fedjax_layers.cli.given import refuse_unused
 from fedjax_layers.cli.interrupt import INTERRUPTED, Interrupt, graceful_interrupt
 from fedjax_layers.cli.progress import RoundsProgress
 from fedjax_layers.cli.resume import MAY_DIFFER, is_resumed, resumed_config
 from fedjax_layers.cli.status import Status, print_table
-from fedjax_layers.cli.tables import results_table
 from fedjax_layers.cli.usage import UsageError
-from fedjax_layers.simulation.config import RunConfig
-from fedjax_layers.simulation.environment import free_memory
-from fedjax_layers.simulation.experiment import execute
-from fedjax_layers.simulation.forecast import told
-from fedjax_layers.simulation.probe import AxisChoice, recorded_axis
-from fedjax_layers.simulation.records import RunDirectory
-from fedjax_layers.simulation.setup import Experiment, prepare
+from fedjax_layers.engine.memory.forecast import told
+from fedjax_layers.engine.memory.process import free_memory
+from fedjax_layers.engine.placement.width import AxisChoice, recorded_axis
+from fedjax_layers.experiment.config.run_config import RunConfig
+from fedjax_layers.experiment.records.run_directory import RunDirectory
+from fedjax_layers.experiment.run import execute
+from fedjax_layers.experiment.setup.prepare import Experiment, prepare
+from fedjax_layers.report.client_table import MOST_CLIENTS, client_table
+from fedjax_layers.report.tables import results_table
+from fedjax_layers.report.wording import cut_lines, team_lines
 
 
 def command(options: argparse.Namespace) -> int:

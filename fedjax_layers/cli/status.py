@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from fedjax_layers.cli.fitted import Fitted
+from fedjax_layers.report.fitted_table import Fitted
 
 BEAT_SECONDS = 1.5  # between two lines, where nothing else is printed
 _SLOWER = 400  # a long run prints seldom: this many lines in a time as long as it has run

@@ -18,28 +18,20 @@ from fedjax_layers.cli.interrupt import graceful_interrupt
 from fedjax_layers.cli.progress import SweepProgress
 from fedjax_layers.cli.run import out_folder, stopped, usage_errors
 from fedjax_layers.cli.status import Status, print_table
-from fedjax_layers.cli.tables import ranking_table
 from fedjax_layers.cli.usage import UsageError
-from fedjax_layers.simulation.bounds import check_width
-from fedjax_layers.simulation.config import RunConfig
-from fedjax_layers.simulation.early import check_early
-from fedjax_layers.simulation.sweeps.branches import StoppedError
-from fedjax_layers.simulation.sweeps.computing import Computer, check_runs
-from fedjax_layers.simulation.sweeps.grid import (
-    Values,
-    check_number_of_runs,
-    drawn,
-    parse_ends,
-    parse_values,
-    product,
-    zipped,
-)
-from fedjax_layers.simulation.sweeps.plots import PICTURE, plot_sweep
-from fedjax_layers.simulation.sweeps.ranking import headline_of
-from fedjax_layers.simulation.sweeps.runner import finish_sweep, run_sweep
-from fedjax_layers.simulation.sweeps.settings import SweptRun, is_traced, swept_runs
-from fedjax_layers.simulation.sweeps.stopping import Stopping
-from fedjax_layers.simulation.sweeps.store import Shard, SweepStore
+from fedjax_layers.experiment.config.bounds import check_width
+from fedjax_layers.experiment.config.run_config import RunConfig
+from fedjax_layers.experiment.setup.early import check_early
+from fedjax_layers.report.sweep_picture import PICTURE, plot_sweep
+from fedjax_layers.report.tables import ranking_table
+from fedjax_layers.sweeps.branches import StoppedError
+from fedjax_layers.sweeps.computing import Computer, check_runs
+from fedjax_layers.sweeps.grid import Values, check_number_of_runs, drawn, parse_ends, parse_values, product, zipped
+from fedjax_layers.sweeps.ranking import headline_of
+from fedjax_layers.sweeps.runner import finish_sweep, run_sweep
+from fedjax_layers.sweeps.settings import SweptRun, is_traced, swept_runs
+from fedjax_layers.sweeps.stopping import Stopping
+from fedjax_layers.sweeps.store import Shard, SweepStore
 
 _SHOWN = 10  # settings of the printed ranking
 

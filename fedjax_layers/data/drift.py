@@ -15,7 +15,7 @@ import numpy as np
 
 from fedjax_layers.data.client_data import ClientData
 from fedjax_layers.data.feature_shift import FEATURE_SHIFTS
-from fedjax_layers.names import unknown_name
+from fedjax_layers.options import unknown_name
 
 _SPEC = re.compile(r"(?P<name>\w+)@(?P<round>\d+)(:(?P<share>\d*\.?\d+))?")
 

@@ -21,7 +21,7 @@ from fedjax_layers.data.partitions import PARTITIONS
 from fedjax_layers.data.reserve import withheld_rows
 from fedjax_layers.data.sources import DATASETS, load_dataset
 from fedjax_layers.data.sources.own.names import option_names
-from fedjax_layers.names import defaults_of, options_of, unknown_name
+from fedjax_layers.options import defaults_of, options_of, unknown_name
 
 
 def load(

@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 
 from fedjax_layers.data.splits import random_keys
-from fedjax_layers.names import unknown_name
+from fedjax_layers.options import unknown_name
 
 _STEP = 11  # of the seed: other draws than those of splits and reserve
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from fedjax_layers.data.feature_shift import FEATURE_SHIFTS
 from fedjax_layers.data.partitions import PARTITIONS
 from fedjax_layers.data.sources import DATASETS
-from fedjax_layers.names import options_of, unknown_name
+from fedjax_layers.options import options_of, unknown_name
 
 OWNERS = ("data", "partition", "feature_shift")
 """What may stand before an option's name, as in ``partition.alpha``, where two of them have an option of one name."""

@@ -13,7 +13,7 @@ from fedjax_layers.data.option_owners import data_set_options
 from fedjax_layers.data.packing import frozen
 from fedjax_layers.data.sources import DATASETS
 from fedjax_layers.data.splits import SPLITS, split_counts
-from fedjax_layers.names import defaults_of, options_of
+from fedjax_layers.options import defaults_of, options_of
 
 _CHANGE_NO_SIZE = ("stratified", "in_order", "split_seed", "official_test")
 

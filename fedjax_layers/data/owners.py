@@ -14,7 +14,7 @@ from fedjax_layers.data.natural_clients import NaturalChoice, chosen_clients
 from fedjax_layers.data.partitions import PARTITIONS, consecutive_teams
 from fedjax_layers.data.partitions import partition as make_partition
 from fedjax_layers.data.splits import set_apart
-from fedjax_layers.names import options_of, unknown_name
+from fedjax_layers.options import options_of, unknown_name
 
 DEFAULT_CLIENTS = 10  # where the data have none of their own
 OfficialTest = Literal["auto", "apart", "pool"]

@@ -17,7 +17,7 @@ from fedjax_layers.data.client_data import ClientData, assemble_clients
 from fedjax_layers.data.dataset import Dataset
 from fedjax_layers.data.feature_shift import FEATURE_SHIFTS
 from fedjax_layers.data.splits import SPLITS
-from fedjax_layers.names import check_options, unknown_name
+from fedjax_layers.options import check_options, unknown_name
 
 _ARRAYS = {"example_ids": "iu", "client": "i", "split": "i", "unseen": "b", "teams": "i"}  # kinds of numbers
 _TEXTS = {"dataset": str, "client_names": list, "partition": dict, "partition_hash": str}

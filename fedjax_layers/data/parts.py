@@ -9,7 +9,7 @@ import numpy as np
 
 from fedjax_layers.data.columns import Ragged, Tables
 from fedjax_layers.data.packing import joined
-from fedjax_layers.names import unknown_name
+from fedjax_layers.options import unknown_name
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -3,43 +3,47 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from fedjax_layers.data.cache import cache_key, cached_tables
 from fedjax_layers.data.columns import Column, Ragged, Tables, check_tables
 
-if TYPE_CHECKING:
-    from fedjax_layers.data.source import Source
-
 PREFIX = "federated_"  # of our builders' names, so that none hides a stock one
 _RAGGED = ("text", "tokens")
 _RECORDS_AT_ONCE = 10_000  # bounds the decoded records held beside the arrays
 
 
-def prepared_tables(source: Source, folder: Path) -> tuple[Tables, str]:
+FromStock = Callable[[Mapping[str, Any]], Tables]
+
+
+def prepared_tables(
+    name: str, version: str, columns: Mapping[str, Column], from_stock: FromStock | None, folder: Path
+) -> tuple[Tables, str]:
     """A data set's tables from what is prepared in ``folder``, by our own builder or as the stock set.
+
+    ``name`` and the others are fields of the data set's :class:`~fedjax_layers.data.source.Source`.
 
     Raises:
       FileNotFoundError: it cannot be read, e.g. because it is not array_record, or is damaged.
       ValueError: it does not hold what the data set should, e.g. because an older builder wrote it.
     """
     origin = f"TFDS {'/'.join(folder.parts[-2:])}"
-    ours = any(part == f"{PREFIX}{source.name}" for part in folder.parts)
+    ours = any(part == f"{PREFIX}{name}" for part in folder.parts)
 
     def make() -> tuple[Tables, str]:
-        convert = source.from_stock
-        found = _read_ours(source, folder) if ours or convert is None else convert(read_splits(folder))
-        check_tables(found, source.columns, {}, origin)
+        stock = None if ours else from_stock
+        found = _read_ours(columns, folder) if stock is None else stock(read_splits(folder))
+        check_tables(found, columns, {}, origin)
         return found, origin
 
     stat = (folder / "dataset_info.json").stat()
-    columns = [[name, *dataclasses.astuple(column)] for name, column in source.columns.items()]
-    key = cache_key(version=source.version, columns=columns, tfds=origin, info=[stat.st_size, stat.st_mtime_ns])
-    return cached_tables(source.name, key, make)
+    described = [[column, *dataclasses.astuple(kind)] for column, kind in columns.items()]
+    key = cache_key(version=version, columns=described, tfds=origin, info=[stat.st_size, stat.st_mtime_ns])
+    return cached_tables(name, key, make)
 
 
 def newest(folder: Path) -> Path | None:
@@ -102,12 +106,10 @@ def _columns(batches_of_split: Iterable[list[dict[str, Any]]]) -> dict[str, Any]
     return columns
 
 
-def _read_ours(source: Source, folder: Path) -> Tables:
+def _read_ours(columns: Mapping[str, Column], folder: Path) -> Tables:
     features, splits = _open(folder)
-    _check_features(features, source.columns, folder)
-    return {
-        split: _in_order(len(records), batches(records, folder), source.columns) for split, records in splits.items()
-    }
+    _check_features(features, columns, folder)
+    return {split: _in_order(len(records), batches(records, folder), columns) for split, records in splits.items()}
 
 
 def _check_features(features: Mapping[str, Any], columns: Mapping[str, Column], folder: Path) -> None:

@@ -16,8 +16,8 @@ from fedjax_layers.data.columns import Column, Tables, check_tables
 from fedjax_layers.data.data_dir import DATA_DIR_VARIABLE, resolve_data_dir
 from fedjax_layers.data.dataset import Dataset, Task
 from fedjax_layers.data.files import SourceFile, find_files, verify_files
+from fedjax_layers.data.host_memory import free_host_memory, rounded_down, spoken
 from fedjax_layers.data.prepared import PREFIX, newest, prepared_tables
-from fedjax_layers.memory import free_host_memory, rounded_down, spoken
 
 _SPLITTING = 40  # bytes of row numbers and flags for each example that is split
 
@@ -137,7 +137,7 @@ class Source:
             return cached_tables(self.name, self._key(layout, found), lambda: self.read(layout, found))
         prepared = self.prepared_folder(data_dir)
         if prepared is not None:
-            return prepared_tables(self, prepared)
+            return prepared_tables(self.name, self.version, self.columns, self.from_stock, prepared)
         located = self.locate(self.embedded) if self.embedded else None
         if located:  # small enough to be read each time
             return self.read(*located)

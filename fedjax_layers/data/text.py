@@ -11,7 +11,7 @@ import numpy as np
 from fedjax_layers.data.columns import Ragged
 from fedjax_layers.data.tokenizer_file import SUFFIX, encode_with_file
 from fedjax_layers.data.vocabulary import PAD, PAD_ID, Vocabulary
-from fedjax_layers.names import unknown_name
+from fedjax_layers.options import unknown_name
 
 TOKENS = ("byte", "char", "word")
 NO_TARGET = -1

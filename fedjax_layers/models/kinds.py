@@ -18,8 +18,8 @@ from fedjax_layers.models.losses import (
 )
 from fedjax_layers.models.module_task import Augment, Preprocess, module_task
 from fedjax_layers.models.task import Losses
-from fedjax_layers.scoring import ClassScorer, SurvivalScorer, TargetScorer, TokenScorer
-from fedjax_layers.scoring.survival import NOBODY
+from fedjax_layers.ops.metrics import ClassScorer, SurvivalScorer, TargetScorer, TokenScorer
+from fedjax_layers.ops.metrics.survival import NOBODY
 from fedjax_layers.types import Metric, Task
 
 

@@ -23,7 +23,7 @@ from fedjax_layers.models.mlp import MLP, heart_mlp
 from fedjax_layers.models.player_text import PlayerText
 from fedjax_layers.models.resnet import ResNet
 from fedjax_layers.models.transformer import Transformer
-from fedjax_layers.names import unknown_name
+from fedjax_layers.options import unknown_name
 
 MODELS: dict[str, Callable[..., nn.Module]] = {
     "logistic_regression": LogisticRegression,

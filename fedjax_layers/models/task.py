@@ -11,8 +11,8 @@ import jax.numpy as jnp
 
 from fedjax_layers.models.rewrite import for_clients
 from fedjax_layers.ops import layer_map
-from fedjax_layers.scoring import ClassScorer, TargetScorer, TokenScorer
-from fedjax_layers.scoring.classes import BY_CLASS
+from fedjax_layers.ops.metrics import ClassScorer, TargetScorer, TokenScorer
+from fedjax_layers.ops.metrics.classes import BY_CLASS
 from fedjax_layers.types import Array, Batch, BatchNorm, Key, LayerMap, Metric, Params, Scorer, Task
 
 Losses = Callable[[Array, Array], Array]

@@ -9,7 +9,7 @@ import optax
 import pytest
 
 from fedjax_layers import algorithms
-from fedjax_layers.algorithms.demlearn import hierarchy, mix
+from fedjax_layers.algorithms.tiers.demlearn import hierarchy, mix
 from tests import toy
 from tests.reference import clusters as oracles
 

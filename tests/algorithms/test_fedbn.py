@@ -8,11 +8,11 @@ import optax
 import pytest
 
 from fedjax_layers import algorithms
-from fedjax_layers.algorithms.ditto import tethered_gradient
-from fedjax_layers.algorithms.fedbn import norm_layers
-from fedjax_layers.local_training import LocalOptions, train_cohort
+from fedjax_layers.algorithms.sharing.fedbn import norm_layers
+from fedjax_layers.algorithms.tethered.ditto import tethered_gradient
+from fedjax_layers.clients import LocalOptions, train_cohort
+from fedjax_layers.engine.checkpoint import Checkpoints
 from fedjax_layers.ops import proximal_pull
-from fedjax_layers.simulation.checkpoint import Checkpoints
 from tests import batch_norm_toy, toy
 from tests.reference import batch_norm
 

@@ -7,9 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fedjax_layers import algorithms, keys
-from fedjax_layers.algorithms.fedfomo import choose_models, held_losses, hold_back, move_towards
-from fedjax_layers.batches import batch_order, batch_rows
+from fedjax_layers import algorithms
+from fedjax_layers.algorithms.mixing.fedfomo import choose_models, held_losses, hold_back, move_towards
+from fedjax_layers.clients import keys
+from fedjax_layers.clients.batches import batch_order, batch_rows
 from fedjax_layers.types import Cohort, Pool, Ranges
 from tests import batch_norm_toy, toy, two_clusters
 from tests.reference.fedfomo import FedFomo, held_back

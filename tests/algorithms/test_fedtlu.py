@@ -10,7 +10,7 @@ import optax
 import pytest
 
 from fedjax_layers import algorithms, ops
-from fedjax_layers.algorithms.fedtlu import BlockChoice
+from fedjax_layers.algorithms.sharing.fedtlu import BlockChoice
 from tests import toy
 
 ROUNDS = ([0, 2, 4], [3, 1], [2, 3, 0], [1, 2])

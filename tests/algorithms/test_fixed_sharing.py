@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fedjax_layers import algorithms
-from fedjax_layers.algorithms.fixed_sharing import shared_mask
+from fedjax_layers.algorithms.sharing.fixed_sharing import shared_mask
 from tests import toy
 
 LAYERS = dataclasses.replace(

@@ -11,11 +11,11 @@ import pytest
 
 from fedjax_layers import algorithms
 from fedjax_layers.algorithms import novel
+from fedjax_layers.engine.evaluation.evaluate import evaluate
+from fedjax_layers.engine.periods import adapt_period
+from fedjax_layers.engine.plan import Plan
+from fedjax_layers.engine.simulate import make_inputs
 from fedjax_layers.ops import fill, prefix_mask, select
-from fedjax_layers.simulation.evaluation import evaluate
-from fedjax_layers.simulation.periods import adapt_period
-from fedjax_layers.simulation.plan import Plan
-from fedjax_layers.simulation.simulate import make_inputs
 from tests import batch_norm_toy, toy
 from tests.registry import cases
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from fedjax_layers import algorithms
-from fedjax_layers.algorithms.per_fedavg import meta_gradient
-from fedjax_layers.batches import take_batch
+from fedjax_layers.algorithms.sharing.per_fedavg import meta_gradient
+from fedjax_layers.clients.batches import take_batch
 from fedjax_layers.types import Pool
 from tests import toy, two_quadratics
 from tests.two_quadratics import EYE, MEANS, SHARES, START, A

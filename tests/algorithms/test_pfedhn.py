@@ -7,7 +7,7 @@ import optax
 import pytest
 
 from fedjax_layers import algorithms
-from fedjax_layers.algorithms.pfedhn import emit, hyper_gradient
+from fedjax_layers.algorithms.mixing.pfedhn import emit, hyper_gradient
 from tests import batch_norm_toy, toy
 from tests.reference.pfedhn import PFedHN
 

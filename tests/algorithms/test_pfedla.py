@@ -10,8 +10,8 @@ import optax
 import pytest
 
 from fedjax_layers import algorithms
-from fedjax_layers.algorithms.mixing import Mixing
-from fedjax_layers.algorithms.pfedla import hyper_rule
+from fedjax_layers.algorithms.mixing.pfedla import hyper_rule
+from fedjax_layers.algorithms.mixing.round import Mixing
 from tests import toy, two_clusters
 from tests.reference.mixing import LayerMix, PFedLA
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fedjax_layers import algorithms
-from fedjax_layers.algorithms.player_fl import _other_prefix
+from fedjax_layers.algorithms.sharing.player_fl import _other_prefix
 from tests import toy
 
 L = 3

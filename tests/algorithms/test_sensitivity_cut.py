@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fedjax_layers import algorithms, keys
-from fedjax_layers.algorithms.sensitivity_cut import CutRule, agree_on_cut, cut_controls, score_client
-from fedjax_layers.local_training import LocalOptions, train_cohort
+from fedjax_layers import algorithms
+from fedjax_layers.algorithms.sharing.sensitivity_cut import CutRule, agree_on_cut, cut_controls, score_client
+from fedjax_layers.clients import LocalOptions, keys, train_cohort
 from tests import toy
 from tests.reference.network import combine, loss_and_gradient
 

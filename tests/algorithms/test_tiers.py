@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fedjax_layers import algorithms, keys
+from fedjax_layers import algorithms
+from fedjax_layers.clients import keys
 from tests import toy
 from tests.reference import tiers as oracles
 from tests.reference.network import loss_and_gradient

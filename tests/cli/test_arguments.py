@@ -4,7 +4,7 @@ import pytest
 
 from fedjax_layers.cli.arguments import config_of, parse
 from fedjax_layers.cli.usage import UsageError
-from fedjax_layers.simulation.config import RunConfig
+from fedjax_layers.experiment.config.run_config import RunConfig
 
 
 def config(line, algorithm=None):

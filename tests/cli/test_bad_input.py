@@ -6,8 +6,8 @@ import struct
 import pytest
 
 from fedjax_layers.cli import run as run_command
-from fedjax_layers.simulation.config import RunConfig
-from fedjax_layers.simulation.records import RunDirectory
+from fedjax_layers.experiment.config.run_config import RunConfig
+from fedjax_layers.experiment.records.run_directory import RunDirectory
 from tests.cli.command import assert_refused, cli, contents
 
 HEART = "--dataset heart --rounds 1 --client-width all"

@@ -3,7 +3,7 @@
 import pytest
 
 from fedjax_layers.cli.compare import difference_lines
-from fedjax_layers.simulation.records import RunDirectory
+from fedjax_layers.experiment.records.run_directory import RunDirectory
 from tests.cli.command import SMALL, assert_refused, cli, contents
 
 NAMES = ("local", "fedavg", "fedper")

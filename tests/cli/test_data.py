@@ -7,7 +7,7 @@ import pytest
 
 from fedjax_layers.data import DATASETS, builders, load
 from fedjax_layers.data.catalog import markdown_table
-from fedjax_layers.simulation.records import RunDirectory
+from fedjax_layers.experiment.records.run_directory import RunDirectory
 from tests.cli.command import assert_refused, cli
 
 

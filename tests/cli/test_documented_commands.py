@@ -11,7 +11,7 @@ from fedjax_layers import data
 from fedjax_layers.cli import compare, pretrain, sweep
 from fedjax_layers.cli.arguments import config_of, parse
 from fedjax_layers.cli.given import refuse_unused
-from fedjax_layers.simulation.setup import check_fit, load_clients
+from fedjax_layers.experiment.setup.prepare import check_fit, load_clients
 from tests.cli.command import cli
 
 ROOT = Path(__file__).parent.parent.parent

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from fedjax_layers.simulation import setup
+from fedjax_layers.experiment.setup import prepare as setup
 from tests.cli.command import assert_refused, cli, contents
 
 

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from fedjax_layers.cli import run as run_command
 from fedjax_layers.cli.interrupt import graceful_interrupt
-from fedjax_layers.simulation.records import RunDirectory
+from fedjax_layers.experiment.records.run_directory import RunDirectory
 from tests.cli.command import cli
 
 RUN = "run player_fl --dataset heart --rounds 1000 --cohort 3 --client-width all --batch-size 128"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from fedjax_layers.simulation.records import RunDirectory
+from fedjax_layers.experiment.records.run_directory import RunDirectory
 from tests.cli.command import SMALL, assert_refused, cli
 
 RUN = ("run", "fixed_sharing", *SMALL, "--rounds", 1, "--hidden", "6,5", "--out", "run")

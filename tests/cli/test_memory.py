@@ -3,7 +3,8 @@
 import pytest
 
 from fedjax_layers.cli import run as run_command
-from fedjax_layers.simulation import foreseen, program_memory
+from fedjax_layers.engine.memory import program as program_memory
+from fedjax_layers.experiment.setup import foreseen
 from tests.cli.command import assert_refused, cli
 
 RUN = ["--dataset", "synthetic", "--clients", 30, "--max-samples", 60, "--model", "logistic_regression", "--rounds", 1]

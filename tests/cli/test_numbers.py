@@ -2,12 +2,12 @@
 
 import pytest
 
-from fedjax_layers.simulation.config import RunConfig
-from fedjax_layers.simulation.periods import setting_of
-from fedjax_layers.simulation.plan import rounds_per_period
-from fedjax_layers.simulation.setup import assemble, load_clients
-from fedjax_layers.simulation.sweeps.grid import product, spaced
-from fedjax_layers.simulation.sweeps.widths import Programs
+from fedjax_layers.engine.periods import setting_of
+from fedjax_layers.engine.plan import rounds_per_period
+from fedjax_layers.experiment.config.run_config import RunConfig
+from fedjax_layers.experiment.setup.prepare import assemble, load_clients
+from fedjax_layers.sweeps.grid import product, spaced
+from fedjax_layers.sweeps.widths import Programs
 from tests.cli.command import assert_refused, cli
 
 HEART = "--dataset heart --model logistic_regression --client-width all"

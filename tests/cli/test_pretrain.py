@@ -2,8 +2,8 @@
 
 import json
 
-from fedjax_layers.simulation.config import RunConfig
-from fedjax_layers.simulation.records import RunDirectory
+from fedjax_layers.experiment.config.run_config import RunConfig
+from fedjax_layers.experiment.records.run_directory import RunDirectory
 from tests.cli.command import assert_refused, cli
 
 DIGITS = ["--dataset", "digits", "--batch-size", "64", "--client-width", "all", "--model", "mlp", "--hidden", "8,8"]

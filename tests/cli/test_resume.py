@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from fedjax_layers.simulation.config import RunConfig
-from fedjax_layers.simulation.records import RunDirectory
+from fedjax_layers.experiment.config.run_config import RunConfig
+from fedjax_layers.experiment.records.run_directory import RunDirectory
 from tests.cli.command import SMALL as SMALL_RUN
 from tests.cli.command import assert_refused, cli, contents
 

@@ -9,8 +9,8 @@ import pytest
 
 import fedjax_layers as fl
 from fedjax_layers.cli import run as run_command
-from fedjax_layers.simulation.config import RunConfig
-from fedjax_layers.simulation.records import RunDirectory
+from fedjax_layers.experiment.config.run_config import RunConfig
+from fedjax_layers.experiment.records.run_directory import RunDirectory
 from tests.cli.command import SMALL, cli
 
 

@@ -8,7 +8,7 @@ from rich.console import Console
 from fedjax_layers.cli import status as status_module
 from fedjax_layers.cli.progress import RoundsProgress
 from fedjax_layers.cli.status import Status
-from fedjax_layers.simulation.history import History
+from fedjax_layers.engine.history.history import History
 
 
 def test_a_pipe_gets_a_line_again_and_again_until_it_ends(monkeypatch):

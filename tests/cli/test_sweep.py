@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from fedjax_layers.simulation.sweeps.store import SweepStore
+from fedjax_layers.sweeps.store import SweepStore
 from tests.cli.command import SMALL, assert_refused, cli, contents
 
 SWEEP = ("sweep", "fedprox", *SMALL)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from fedjax_layers.data.partitions import consecutive_teams
-from fedjax_layers.simulation.config import RunConfig
-from fedjax_layers.simulation.records import RunDirectory
+from fedjax_layers.experiment.config.run_config import RunConfig
+from fedjax_layers.experiment.records.run_directory import RunDirectory
 from tests.cli.command import cli
 from tests.cli.test_bad_input import assert_refused
 

@@ -11,13 +11,14 @@ import optax
 import pytest
 
 import fedjax_layers as fl
-from fedjax_layers import algorithms, keys, ops
+from fedjax_layers import algorithms, ops
+from fedjax_layers.clients import keys
 from fedjax_layers.data.augmentation import ColourJitter, Compose, Crop, Cutout, Flip
+from fedjax_layers.engine.periods import round_keys
+from fedjax_layers.engine.sampling import uniform
+from fedjax_layers.experiment.setup.attack import make_attack
 from fedjax_layers.models import classification_task
 from fedjax_layers.ops import ClientAxis
-from fedjax_layers.simulation.attack import make_attack
-from fedjax_layers.simulation.periods import round_keys
-from fedjax_layers.simulation.sampling import uniform
 from fedjax_layers.types import Task
 from tests import batch_norm_toy, toy
 from tests.key_uses import recorded

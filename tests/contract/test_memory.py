@@ -11,7 +11,7 @@ import optax
 import pytest
 
 from fedjax_layers import algorithms, models, ops
-from fedjax_layers.local_training import LocalSolver, Setting
+from fedjax_layers.clients import LocalSolver, Setting
 from fedjax_layers.ops import ClientAxis, mix
 from fedjax_layers.types import Cohort, Observer, Pool, Ranges, Task
 from tests.registry import NEEDED

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from fedjax_layers import data
 from fedjax_layers.data import client_data, leaks, packing
 from fedjax_layers.data.sources import synthetic
-from fedjax_layers.simulation.federation import federation
+from fedjax_layers.engine.federation import federation
 
 federating = importlib.import_module("fedjax_layers.data.federate")  # its function has the same name
 

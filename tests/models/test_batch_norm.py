@@ -7,7 +7,7 @@ import numpy as np
 import optax
 import pytest
 
-from fedjax_layers.local_training import LocalSolver, Setting, train_client, train_cohort
+from fedjax_layers.clients import LocalSolver, Setting, train_client, train_cohort
 from fedjax_layers.models import build_model, classification_task, softmax_losses, task_from_functions
 from fedjax_layers.types import Batch, Pool
 from tests import batch_norm_toy, toy

@@ -36,7 +36,7 @@ from fedjax_layers.data.partitions.quantity import iid, quantity_dirichlet, quan
 from fedjax_layers.data.partitions.repair import ensure_min_size
 from fedjax_layers.data.partitions.shards import shards
 from fedjax_layers.data.partitions.teams import classes_per_team, consecutive_teams, natural_teams, two_level
-from fedjax_layers.names import check_options, unknown_name
+from fedjax_layers.options import check_options, unknown_name
 
 __all__ = [
     "PARTITIONS",

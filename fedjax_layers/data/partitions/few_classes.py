@@ -9,7 +9,7 @@ import numpy as np
 
 from fedjax_layers.data.partitions.checks import check_count, check_labels, check_min_size, check_sizes
 from fedjax_layers.data.partitions.counting import by_label
-from fedjax_layers.names import unknown_name
+from fedjax_layers.options import unknown_name
 
 ASSIGNMENTS = ("random", "sliding")
 

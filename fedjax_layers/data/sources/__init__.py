@@ -48,7 +48,7 @@ from fedjax_layers.data.sources.unshipped.penn_treebank import PENN_TREEBANK
 from fedjax_layers.data.sources.unshipped.sent140 import SENT140
 from fedjax_layers.data.sources.usps import USPS
 from fedjax_layers.data.sources.wikitext2 import WIKITEXT2
-from fedjax_layers.names import check_options, unknown_name
+from fedjax_layers.options import check_options, unknown_name
 
 SOURCES = (
     BEIJING_AIR,

@@ -14,7 +14,7 @@ from fedjax_layers.data.formats.cifar import SIDE, from_stock, read_binary, read
 from fedjax_layers.data.parts import take_parts
 from fedjax_layers.data.preprocess import Preprocess
 from fedjax_layers.data.source import Layout, Source
-from fedjax_layers.names import unknown_name
+from fedjax_layers.options import unknown_name
 
 GROUPS = {
     "aquatic_mammals": "beaver dolphin otter seal whale",

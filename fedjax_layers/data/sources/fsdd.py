@@ -18,7 +18,7 @@ from fedjax_layers.data.formats.logmel import WINDOW, log_mel
 from fedjax_layers.data.parts import take_parts
 from fedjax_layers.data.preprocess import Preprocess
 from fedjax_layers.data.source import Layout, Source
-from fedjax_layers.names import unknown_name
+from fedjax_layers.options import unknown_name
 
 SPEAKERS = ("george", "jackson", "lucas", "nicolas", "theo", "yweweler")
 RATE = 8000  # samples per second

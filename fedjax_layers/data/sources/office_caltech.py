@@ -13,7 +13,7 @@ from fedjax_layers.data.dataset import Dataset
 from fedjax_layers.data.files import SourceFile
 from fedjax_layers.data.parts import take_parts
 from fedjax_layers.data.source import Layout, Source
-from fedjax_layers.names import unknown_name
+from fedjax_layers.options import unknown_name
 
 SITES = {"amazon": 958, "caltech10": 1123, "dslr": 157, "webcam": 295}  # number of pictures
 _CLASSES = (

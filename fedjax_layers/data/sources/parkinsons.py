@@ -13,7 +13,7 @@ from fedjax_layers.data.files import SourceFile
 from fedjax_layers.data.formats.text_files import classes, numbers, read_csv, table
 from fedjax_layers.data.parts import take_parts
 from fedjax_layers.data.source import Layout, Source
-from fedjax_layers.names import unknown_name
+from fedjax_layers.options import unknown_name
 
 FEATURES = (
     "age", "sex", "test_time", "Jitter(%)", "Jitter(Abs)", "Jitter:RAP", "Jitter:PPQ5", "Jitter:DDP", "Shimmer",

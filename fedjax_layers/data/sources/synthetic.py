@@ -10,7 +10,7 @@ from fedjax_layers.data.dataset import Dataset
 from fedjax_layers.data.packing import aligned_empty, slices
 from fedjax_layers.data.preprocess import Preprocess
 from fedjax_layers.data.source import Outline, Source
-from fedjax_layers.names import defaults_of
+from fedjax_layers.options import defaults_of
 
 _FEATURES = 60
 _MOST_CLIENTS = 1_000_000

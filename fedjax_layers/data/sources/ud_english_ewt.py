@@ -16,7 +16,7 @@ from fedjax_layers.data.source import Layout, Source
 from fedjax_layers.data.text import END_OF_LINE, NO_TARGET, cut, encode, number_texts, row_ids, windows
 from fedjax_layers.data.tokenizer_file import SUFFIX
 from fedjax_layers.data.vocabulary import PAD_ID
-from fedjax_layers.names import unknown_name
+from fedjax_layers.options import unknown_name
 
 GENRES = ("answers", "email", "newsgroup", "reviews", "weblog")
 TAGS = (

@@ -32,7 +32,7 @@ from fedjax_layers.data.team_formation.ordered import (
     worst_case,
 )
 from fedjax_layers.data.team_formation.sizes import team_sizes
-from fedjax_layers.names import check_options, unknown_name
+from fedjax_layers.options import check_options, unknown_name
 
 __all__ = [
     "BLIND",

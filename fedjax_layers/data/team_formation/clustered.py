@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 
 from fedjax_layers.data.team_formation.sizes import team_sizes
-from fedjax_layers.names import unknown_name
+from fedjax_layers.options import unknown_name
 
 Distance = Literal["hellinger", "total_variation"]
 _MOST_PAIRED = 20_000  # clients whose distances in pairs are held at once: 3.2 GB

@@ -8,11 +8,11 @@ import pytest
 
 from fedjax_layers.data import Preprocess
 from fedjax_layers.data.augmentation import AUGMENTATIONS, Flip
+from fedjax_layers.experiment.config.run_config import RunConfig
+from fedjax_layers.experiment.records.run_directory import RunDirectory
+from fedjax_layers.experiment.run import execute
+from fedjax_layers.experiment.setup.prepare import prepare
 from fedjax_layers.models import build_model, classification_task
-from fedjax_layers.simulation.config import RunConfig
-from fedjax_layers.simulation.experiment import execute
-from fedjax_layers.simulation.records import RunDirectory
-from fedjax_layers.simulation.setup import prepare
 from fedjax_layers.types import Batch
 from tests.cli.command import cli
 

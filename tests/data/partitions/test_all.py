@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 import fedjax_layers.data
 from fedjax_layers.data import partitions
 from fedjax_layers.data.partitions import PARTITIONS, iid, partition
-from fedjax_layers.names import options_of
+from fedjax_layers.options import options_of
 from tests.data.partitions.cases import BALANCED, LEAVE_SOME_OUT, NOT_DRAWN, cases, usual
 
 

@@ -11,7 +11,7 @@ from fedjax_layers.data.dataset import Dataset
 from fedjax_layers.data.packing import aligned_empty, slices
 from fedjax_layers.data.preprocess import Preprocess
 from fedjax_layers.data.sources.own.names import class_numbers, numbered, option_names, plain
-from fedjax_layers.names import unknown_name
+from fedjax_layers.options import unknown_name
 
 Missing = Literal["error", "drop", "mean"]
 _AT_ONCE = 2**22  # numbers that are looked at together

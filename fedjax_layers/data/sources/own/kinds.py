@@ -11,7 +11,7 @@ import numpy as np
 from fedjax_layers.data.sources.own.names import numbered, option_names
 from fedjax_layers.data.sources.own.odd_cells import why_refused
 from fedjax_layers.data.sources.own.table import Table
-from fedjax_layers.names import unknown_name
+from fedjax_layers.options import unknown_name
 
 if TYPE_CHECKING:
     import pyarrow as pa

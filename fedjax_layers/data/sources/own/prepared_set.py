@@ -17,7 +17,7 @@ from fedjax_layers.data.prepared import newest, read_splits
 from fedjax_layers.data.source import Source
 from fedjax_layers.data.sources.own.arrays import OwnTask, Scaling, from_arrays
 from fedjax_layers.data.text import encode, pad_to
-from fedjax_layers.names import unknown_name
+from fedjax_layers.options import unknown_name
 
 
 def _tfds(

@@ -15,7 +15,7 @@ from fedjax_layers.data.sources.own.kinds import ColumnKind, kind_of, numbers_of
 from fedjax_layers.data.sources.own.names import class_numbers
 from fedjax_layers.data.sources.own.odd_cells import why_refused
 from fedjax_layers.data.sources.own.table import Table
-from fedjax_layers.names import unknown_name
+from fedjax_layers.options import unknown_name
 
 MAX_CATEGORIES = 100
 MAX_NUMBERED_CLASSES = 20  # a column of whole numbers with more of them is a target of a regression

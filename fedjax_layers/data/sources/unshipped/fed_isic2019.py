@@ -16,7 +16,7 @@ from fedjax_layers.data.parts import Examples, take_parts
 from fedjax_layers.data.preprocess import Preprocess
 from fedjax_layers.data.source import Layout, Source
 from fedjax_layers.data.sources.own.names import option_names
-from fedjax_layers.names import unknown_name
+from fedjax_layers.options import unknown_name
 
 CLASSES = ("MEL", "NV", "BCC", "AK", "BKL", "DF", "VASC", "SCC")
 CENTRES = ("BCN", "HAM_vidir_molemax", "HAM_vidir_modern", "HAM_rosendahl", "MSK", "HAM_vienna_dias")

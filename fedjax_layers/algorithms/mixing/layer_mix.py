@@ -1,0 +1,106 @@
+"""Mixing by fixed rules, and by a free matrix: what a hypernetwork's weights have to beat."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from fedjax_layers.algorithms.factory import factory
+from fedjax_layers.algorithms.mixing.mix import Granularity, Rule, grouping
+from fedjax_layers.algorithms.mixing.round import Mixing
+from fedjax_layers.clients import Trainer
+from fedjax_layers.ops import mix_pullback
+from fedjax_layers.types import Algorithm, Array, LayerMap, Params
+
+Number = float | jax.Array
+RULES = ("uniform", "self", "cosine", "distance", "logits")
+
+
+@factory()
+def layer_mix(
+    trainer: Trainer,
+    *,
+    rule: Literal["uniform", "self", "cosine", "distance", "logits"] = "self",
+    self_weight: Number = 0.5,
+    temperature: Number = 0.5,
+    logits_learning_rate: Number = 1.0,
+    granularity: Granularity = "layer",
+    same_start: bool = True,
+    fresh_rounds: int | jax.Array | None = None,
+    record_weights: bool = False,
+) -> Algorithm:
+    """The rounds of :func:`pfedla` with weights that no hypernetwork makes.
+
+    ``"uniform"`` is the mean of the pool, ``"self"`` gives the client ``self_weight`` and shares the rest evenly.
+    ``"cosine"`` and ``"distance"`` weigh by likeness of the models themselves, group by group:
+    ``softmax(cos / temperature)`` of their differences from the pool's mean, and
+    ``softmax(-d^2 / (temperature * mean d^2))`` of squared distances. ``"logits"`` learns: a free number for each group
+    and model, from zeros, by the pull-back of the update as in :func:`pfedla`.
+
+    Args:
+      trainer: how each client trains.
+      rule: where weights come from.
+      self_weight: of ``"self"``, in [0, 1].
+      temperature: of the two likenesses, positive.
+      logits_learning_rate: of ``"logits"``, plain SGD.
+      granularity: what has a row of weights: each ``"tensor"``, ``"layer"``, ``"block"``, or the ``"model"``.
+      same_start: all models begin as one; else each has its own.
+      fresh_rounds: as in :func:`pfedla`.
+      record_weights: every round reports ``alpha`` ``[C, G, C]``.
+
+    Returns:
+      The algorithm; it offers personal models only, and reports what :func:`pfedla` does.
+
+    Raises:
+      ValueError: an unknown choice, or a number out of range.
+    """
+    groups = grouping(trainer, granularity)
+    if rule not in RULES:
+        raise ValueError(f"rule: expected one of {', '.join(RULES)}, got {rule!r}")
+    if not isinstance(self_weight, jax.core.Tracer) and not 0 <= float(self_weight) <= 1:
+        raise ValueError(f"self_weight: expected 0 to 1, got {float(self_weight)}")
+    if not isinstance(temperature, jax.core.Tracer) and not float(temperature) > 0:
+        raise ValueError(f"temperature: expected a positive number, got {float(temperature)}")
+    made = _rule(rule, trainer.num_clients, groups, self_weight, temperature)
+    optimizer = optax.sgd(logits_learning_rate)
+    options: dict[str, Any] = {"same_start": same_start, "fresh_rounds": fresh_rounds, "record_weights": record_weights}
+    return Mixing(trainer, made, optimizer, groups, **options).algorithm()
+
+
+def _rule(name: str, num: int, groups: LayerMap, self_weight: Number, temperature: Number) -> Rule:
+    size = (groups.num_layers, num)
+
+    def fixed(_: Any, client: Array, features: Any) -> Array:
+        del features
+        own = jnp.arange(num) == client
+        rest = (1 - jnp.asarray(self_weight)) / max(num - 1, 1)
+        row = jnp.where(own, self_weight if num > 1 else 1.0, rest) if name == "self" else jnp.full(num, 1 / num)
+        return jnp.broadcast_to(row, size)
+
+    if name in ("uniform", "self"):
+        return Rule(lambda _: (), fixed)
+    if name == "logits":
+        return Rule(lambda _: jnp.zeros(size), lambda row, client, features: jax.nn.softmax(row, axis=-1))
+    return Rule(
+        lambda _: (),
+        lambda _, client, likeness: likeness[client],
+        lambda pool: _likeness(pool, groups, name, temperature),
+    )
+
+
+def _likeness(pool: Params, groups: LayerMap, name: str, temperature: Number) -> Array:
+    """``alpha [C, G, C]`` by likeness of the pool's models."""
+    centred = jax.tree.map(lambda x: x - x.mean(0, keepdims=True), pool)
+    products = jnp.swapaxes(mix_pullback(centred, centred, groups), 0, 1)  # [G, C, C]
+    squares = jnp.diagonal(products, axis1=1, axis2=2)  # [G, C]
+    if name == "cosine":
+        lengths = jnp.sqrt(squares[:, :, None] * squares[:, None, :])
+        scores = products / jnp.where(lengths > 0, lengths, jnp.ones_like(lengths)) / temperature
+    else:
+        distances = jnp.maximum(squares[:, :, None] + squares[:, None, :] - 2 * products, 0)
+        mean = distances.mean((1, 2), keepdims=True)
+        scores = -distances / jnp.where(mean > 0, mean, jnp.ones_like(mean)) / temperature
+    return jnp.swapaxes(jax.nn.softmax(scores, axis=-1), 0, 1)

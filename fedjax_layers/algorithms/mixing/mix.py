@@ -1,0 +1,222 @@
+"""Every client's own layer-wise mix of everybody's models: where its weights come from, and what is served by them.
+
+How weights come about, and whether they are learnt, is handed in as a :class:`Rule`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import struct
+
+from fedjax_layers.algorithms.novel import with_mean
+from fedjax_layers.clients import Trainer, keys
+from fedjax_layers.clients.running_statistics import with_statistics
+from fedjax_layers.clients.stacked import copies, where_rows
+from fedjax_layers.ops import map_clients, mix_layers, regroup, select
+from fedjax_layers.ops.optimizer_update import refuse_objective
+from fedjax_layers.types import Array, Key, LayerMap, Params, per_client
+
+NEVER = -(2**30)  # a round long before the first
+Granularity = Literal["tensor", "layer", "block", "model"]
+Retain = Literal["largest", "smallest", "last", "random"]
+
+
+class Rule(NamedTuple):
+    """Where mixing weights come from.
+
+    Attributes:
+      init: ``key -> params`` of one client's weights, or of all clients' if ``shared``; ``()`` learns nothing.
+      weights: ``(params, client [], features) -> alpha [G, C]`` of that client, sums over C of 1.
+      features: ``pool -> features``, what weights take from the models themselves, computed once per round.
+      shared: one set of params for all clients instead of one for each.
+    """
+
+    init: Callable[[Key], Any]
+    weights: Callable[[Any, Array, Any], Array]
+    features: Callable[[Params], Any] = lambda _: ()
+    shared: bool = False
+
+
+@struct.dataclass
+class MixingState:
+    """State between rounds.
+
+    Attributes:
+      round: ``[]`` int32, rounds with a client.
+      common: params of a shared rule and its optimiser's state, or ``()``.
+      chance: ``[]`` uint32, seed of the layers that stay at random, or ``()``.
+      pool: the models that are mixed, leaves ``[C, ...]``.
+      own: each client's latest model ``[C, ...]`` where the pool may be behind it, else ``()``.
+      rules: params of the clients' rules, leaves ``[C, ...]``, or ``()``.
+      rules_opt: states of their optimisers ``[C, ...]``, or ``()``.
+      client_opt: clients' optimiser states ``[C, ...]``, or ``()``.
+      seen: ``[C]`` bool, who has taken part.
+      renewed: ``[C]`` int32, the round in which each client's entry was last renewed, or ``()`` where nobody asks.
+    """
+
+    round: Array
+    common: Any
+    chance: Any
+    pool: Params = per_client()
+    own: Any = per_client()
+    rules: Any = per_client()
+    rules_opt: Any = per_client()
+    client_opt: Any = per_client()
+    seen: Array = per_client()
+    renewed: Any = per_client()
+
+
+@dataclasses.dataclass(frozen=True)
+class Mix:
+    """What is mixed and how; see :func:`fedjax_layers.algorithms.mixing.pfedla.pfedla` for what the fields are for."""
+
+    trainer: Trainer
+    rule: Rule
+    optimizer: optax.GradientTransformation
+    groups: LayerMap
+    sign: float = 1.0  # -1 climbs the clients' losses
+    normalise_update: bool = False
+    order: Literal["together", "one_by_one"] = "together"
+    pool_update: Literal["trained", "added"] = "trained"
+    same_start: bool = True
+    retained: int | Array = 0
+    retain: Retain = "largest"
+    upload_retained: bool = True
+    fresh_rounds: int | Array | None = None
+    record_weights: bool = False
+
+    def __post_init__(self) -> None:
+        choices = {
+            "order": ("together", "one_by_one"),
+            "pool_update": ("trained", "added"),
+            "retain": ("largest", "smallest", "last", "random"),
+        }
+        for name, allowed in choices.items():
+            value = getattr(self, name)
+            if value not in allowed:
+                raise ValueError(f"{name}: expected one of {', '.join(allowed)}, got {value!r}")
+        if isinstance(self.fresh_rounds, int) and self.fresh_rounds < 0:
+            raise ValueError(f"fresh_rounds: expected at least 0, got {self.fresh_rounds}")
+
+    @property
+    def retains(self) -> bool:
+        """Static: layers may stay with their client."""
+        return not (isinstance(self.retained, int) and self.retained == 0)
+
+    def init(self, key: Key, params: Params) -> MixingState:
+        """Everybody's model and everybody's rule before the first round."""
+        num = self.trainer.num_clients
+        model_key, rule_key = jax.random.split(key)
+        pool = copies(params, num)
+        if not self.same_start:
+            pool = jax.vmap(lambda c: self.trainer.task.init(jax.random.fold_in(model_key, c)))(jnp.arange(num))
+        chance = jax.random.bits(jax.random.fold_in(key, keys.RETAINED), dtype=jnp.uint32)
+        common: Any = ()
+        rules: Any = ()
+        rules_opt: Any = ()
+        learnt = jax.eval_shape(self.rule.init, rule_key)
+        if jax.tree.leaves(learnt):
+            refuse_objective("hyper_optimizer", "mixing weights", self.optimizer, learnt)
+        if self.rule.shared:
+            learnt = self.rule.init(rule_key)
+            common = (learnt, self.optimizer.init(learnt))
+        else:
+            rules = jax.vmap(lambda c: self.rule.init(jax.random.fold_in(rule_key, c)))(jnp.arange(num))
+            rules_opt = jax.vmap(self.optimizer.init)(rules) if jax.tree.leaves(rules) else ()
+        return MixingState(
+            round=jnp.int32(0),
+            common=common,
+            chance=chance if self.retain == "random" else (),
+            pool=pool,
+            own=pool if self.retains and not self.upload_retained else (),
+            rules=rules,
+            rules_opt=rules_opt,
+            client_opt=self.trainer.init_optimizer(params),
+            seen=jnp.zeros(num, bool),
+            renewed=() if self.fresh_rounds is None else jnp.full(num, NEVER, jnp.int32),
+        )
+
+    def features(self, state: MixingState) -> tuple[Any, Array | None]:
+        """What weights take from the state: the rule's features, and whose entries are fresh ``[C]``."""
+        fresh = None if self.fresh_rounds is None else state.round - state.renewed <= self.fresh_rounds
+        return self.rule.features(state.pool), fresh
+
+    def row(self, params: Any, client: Array, features: tuple[Any, Array | None]) -> Array:
+        """``alpha [G, C]`` of one client: the rule's, of which stale entries get nothing."""
+        found, fresh = features
+        alpha = self.rule.weights(params, client, found)
+        if fresh is None:
+            return alpha
+        own = jnp.arange(alpha.shape[1]) == client
+        heard = jnp.where(fresh | own, alpha, 0)
+        total = heard.sum(1, keepdims=True)
+        return jnp.where(total > 0, heard / jnp.where(total > 0, total, 1), own.astype(alpha.dtype))
+
+    def weights(self, state: MixingState, ids: Array, rules: Any) -> Array:
+        """``alpha [K, G, C]`` of the clients ``ids [K]``, whose rules' params are ``rules``."""
+        features, axis = self.features(state), self.trainer.axis
+        if self.rule.shared:
+            shared = (state.common[0], features)
+            return map_clients(lambda c, common, f: self.row(common, c, f), ids, shared=shared, axis=axis)
+        return map_clients(lambda c, own, f: self.row(own, c, f), ids, rules, shared=(features,), axis=axis)
+
+    def kept(self, state: MixingState, ids: Array, alpha: Array) -> Array:
+        """Bool ``[K, G]``: which groups of layers stay with their client in this round."""
+        num = alpha.shape[1]
+        place = jnp.arange(num, dtype=alpha.dtype)
+        if self.retain == "last":
+            scores = jnp.broadcast_to(place[None], alpha.shape[:2])
+        elif self.retain == "random":  # by the state alone, so that what is served is what the next round does
+            key = jax.random.fold_in(jax.random.key(state.chance), state.round)
+            scores = jax.vmap(lambda c: jax.random.uniform(jax.random.fold_in(key, c), (num,), alpha.dtype))(ids)
+        else:
+            own = jnp.take_along_axis(alpha, ids[:, None, None], axis=2)[..., 0]
+            scores = own if self.retain == "largest" else -own
+        rank = jnp.argsort(jnp.argsort(-scores, axis=1), axis=1)
+        return rank < self.retained
+
+    def start(self, state: MixingState, ids: Array, rules: Any, own: Params) -> tuple[Params, Array, Array]:
+        """The mixed models ``[K, ...]``, the weights ``[K, G, C]`` behind them and what was kept ``[K, G]``."""
+        alpha = self.weights(state, ids, rules)
+        kept = jnp.zeros(alpha.shape[:2], bool)
+        if self.retains:
+            kept = self.kept(state, ids, alpha)
+            alone = (jnp.arange(alpha.shape[2]) == ids[:, None]).astype(alpha.dtype)
+            alpha = jnp.where(kept[..., None], alone[:, None], alpha)
+        mixed = mix_layers(state.pool, alpha, self.groups, self.trainer.axis)
+        mixed = with_statistics(self.trainer.task, mixed, own)  # batch norms' running statistics are the client's own
+        return (select(kept, self.groups, own, mixed) if self.retains else mixed), alpha, kept
+
+    def served(self, state: MixingState) -> Params:
+        """Each client's mix ``[C, ...]`` from the pool as it stands: what the next round would start from.
+
+        A client that never took part has weights that nobody trained: it is served the mean of the others' models.
+        """
+        everybody = jnp.arange(self.trainer.num_clients, dtype=jnp.int32)
+        mixed = self.start(state, everybody, state.rules, self.latest(state))[0]
+        seen = state.seen | ~state.seen.any()
+        return where_rows(seen, mixed, with_mean(state.pool, state.seen))
+
+    def welcome(self, state: MixingState, shared: Any, ids: Array) -> MixingState:
+        """The state in which clients that never took part hold the mean of the others' models."""
+        del shared, ids
+        own = with_mean(state.own, state.seen) if jax.tree.leaves(state.own) else state.own
+        return dataclasses.replace(state, pool=with_mean(state.pool, state.seen), own=own)
+
+    def latest(self, state: MixingState) -> Params:
+        """Each client's own latest model ``[C, ...]``."""
+        return state.own if jax.tree.leaves(state.own) else state.pool
+
+
+def grouping(trainer: Trainer, granularity: Granularity) -> LayerMap:
+    """The layer map by which models are mixed."""
+    try:
+        return regroup(trainer.task.layers, granularity)
+    except ValueError as error:
+        raise ValueError(f"granularity{str(error).removeprefix('by')}") from None

@@ -1,0 +1,107 @@
+"""pFedLA (arXiv 2205.03993): a hypernetwork per client says how much of everybody's layers it hears."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from fedjax_layers.algorithms.factory import factory
+from fedjax_layers.algorithms.mixing.mix import Granularity, Rule, grouping
+from fedjax_layers.algorithms.mixing.round import Mixing
+from fedjax_layers.clients import Trainer
+from fedjax_layers.ops import hypernetwork
+from fedjax_layers.types import Algorithm
+
+Number = float | jax.Array
+
+
+@factory()
+def pfedla(
+    trainer: Trainer,
+    *,
+    hyper_learning_rate: Number = 0.005,
+    hyper_optimizer: optax.GradientTransformation | None = None,
+    granularity: Granularity = "layer",
+    hyper_embedding: int = 100,
+    hyper_hidden: tuple[int, ...] = (100, 100, 100),
+    hyper_heads: Literal["zeros", "uniform", "normal"] = "zeros",
+    normalise: Literal["softmax", "relu"] = "softmax",
+    self_bias: Number = 0.0,
+    shared_hypernetwork: bool = False,
+    normalise_update: bool = False,
+    order: Literal["together", "one_by_one"] = "together",
+    pool_update: Literal["trained", "added"] = "trained",
+    same_start: bool = True,
+    fresh_rounds: int | jax.Array | None = None,
+    published_sign: bool = False,
+    record_weights: bool = False,
+) -> Algorithm:
+    """Mix, train, and let the update say whose layers would have helped.
+
+    The server holds every client's latest model (the pool) and a hypernetwork for each. A client of the cohort starts
+    from ``start_i^l = sum_j alpha_i[l, j] * theta_j^l``, trains, and its model enters the pool. The hypernetwork takes
+    a step along ``J^T (start_i - trained_i)``, J the derivative of the start by its parameters: weight moves to those
+    whose layer lies where training went. Everybody starts from the pool as the round found it.
+
+    The personal model served is the mix from the pool as it stands; the one trained is what came of it. A client that
+    never took part is served the mean of the models of those who have. Sizes and start
+    of the hypernetwork are those of re-implementations, since the paper gives none; a zero start and softmax, so that
+    round one is plain averaging (note sections 5 and 13). Running statistics of batch norms are never mixed, as in
+    re-implementations; scales and offsets are.
+
+    Args:
+      trainer: how each client trains.
+      hyper_learning_rate: step size of the hypernetworks, by plain SGD; re-implementations have 0.005.
+      hyper_optimizer: any other optimiser for them.
+      granularity: what has a row of weights: each ``"tensor"``, ``"layer"``, ``"block"``, or the ``"model"``.
+      hyper_embedding: length of the client's vector.
+      hyper_hidden: widths of the trunk.
+      hyper_heads: start of the heads, see :func:`fedjax_layers.ops.hypernetwork`.
+      normalise: how its outputs become weights.
+      self_bias: head start of the client's own model, in logits; may be traced.
+      shared_hypernetwork: one for all clients, with a vector for each (not the paper's).
+      normalise_update: each group's update is divided by its norm, so that large layers do not dominate.
+      order: ``"one_by_one"`` handles slots in turn, each from the pool that the last one left.
+      pool_update: a client's entry becomes its ``"trained"`` model; ``"added"`` adds the update to the entry as it was,
+        as one re-implementation does.
+      same_start: all models begin as one; else each has its own, as in one re-implementation.
+      fresh_rounds: only entries renewed in the last so many rounds are mixed, beside the client's own; ``None``: all.
+        With few clients per round most of the pool is old, and holds back all who hear it (note section 11.12).
+      published_sign: adds the update's pull-back where descent subtracts it, as public re-implementations do: ascent
+        on the clients' losses.
+      record_weights: every round reports ``alpha`` ``[C, G, C]`` of all clients, for small federations.
+
+    Returns:
+      The algorithm; it offers personal models only. Every round reports ``self_weight`` and ``from_uniform`` ``[G]``,
+      the client's own share and the total variation from uniform weights, means over the cohort.
+
+    Raises:
+      ValueError: an unknown choice, a size below 1, or ``fresh_rounds`` below 0.
+    """
+    groups = grouping(trainer, granularity)
+    net = {"embedding": hyper_embedding, "hidden": hyper_hidden, "heads": hyper_heads, "normalise": normalise}
+    rule = hyper_rule(trainer, groups.num_layers, self_bias=self_bias, shared=shared_hypernetwork, **net)
+    return Mixing(
+        trainer,
+        rule,
+        hyper_optimizer or optax.sgd(hyper_learning_rate),
+        groups,
+        sign=-1.0 if published_sign else 1.0,
+        normalise_update=normalise_update,
+        order=order,
+        pool_update=pool_update,
+        same_start=same_start,
+        fresh_rounds=fresh_rounds,
+        record_weights=record_weights,
+    ).algorithm()
+
+
+def hyper_rule(trainer: Trainer, num_groups: int, **options: Any) -> Rule:
+    """Weights from a hypernetwork with these options, in the precision of the model."""
+    shapes = jax.eval_shape(trainer.task.init, jax.random.key(0))
+    dtype = jnp.result_type(*jax.tree.leaves(shapes))
+    net = hypernetwork(trainer.num_clients, num_groups, dtype=dtype, **options)
+    return Rule(net.init, lambda params, client, _: net.apply(params, client), shared=options.get("shared", False))

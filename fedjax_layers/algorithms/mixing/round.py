@@ -1,0 +1,106 @@
+"""One round in which every client starts from its own layer-wise mix of everybody's models.
+
+The frame of every algorithm that weighs clients against each other, layer by layer.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from fedjax_layers.algorithms.mixing.memory import mixing_memory
+from fedjax_layers.algorithms.mixing.mix import Mix, MixingState
+from fedjax_layers.algorithms.mixing.rule_learning import learn, learn_common, pulled_back_update
+from fedjax_layers.clients import LocalOptions, LocalResult, train_cohort
+from fedjax_layers.clients.store import one_by_one, put_clients, take_clients, take_note
+from fedjax_layers.ops import select
+from fedjax_layers.types import Algorithm, Array, Cohort, Key, Personal, RoundInfo
+
+
+class Visit(NamedTuple):
+    """What a round is reported from, by slot ``[K, ...]``: local training, groups kept, weights used."""
+
+    result: LocalResult
+    kept: Array
+    alpha: Array
+
+
+@dataclasses.dataclass(frozen=True)
+class Mixing(Mix):
+    """A mix with its rounds."""
+
+    def algorithm(self) -> Algorithm:
+        """The pure functions."""
+        personal = lambda state: Personal(self.served(state), (), lambda row, *_: row)  # noqa: E731
+        memory, beyond = mixing_memory(self), "every start mixes all clients' models"
+        return Algorithm(self.init, self.round, personal, welcome=self.welcome, memory=memory, beyond_cohort=beyond)
+
+    def round(self, key: Key, state: MixingState, cohort: Cohort) -> tuple[MixingState, RoundInfo]:
+        """All clients from one pool, or one after the other, each from what those before it left."""
+        if self.order == "together":
+            state, visit = self.visit(key, state, cohort)
+        else:
+            state, visit = one_by_one(self.visit, key, state, cohort)
+        state = dataclasses.replace(state, round=state.round + (cohort.weight > 0).any())
+        return state, self.report(state, cohort, visit)
+
+    def visit(self, key: Key, state: MixingState, cohort: Cohort) -> tuple[MixingState, Visit]:
+        """Mix, train, learn the weights, renew the pool."""
+        rules, own, opt_state = take_clients((state.rules, self.latest(state), state.client_opt), cohort)
+        start, alpha, kept = self.start(state, cohort.ids, rules, own)
+        scale = self.trainer.scale_of(state.round)
+        options = LocalOptions(scale=scale)
+        result = train_cohort(self.trainer, key, cohort, own=start, opt_state=opt_state, options=options)
+        learnt = state
+        if jax.tree.leaves((state.rules, state.common)):
+            update = pulled_back_update(self, state, cohort, start, result, kept)
+            learnt = (learn_common if self.rule.shared else learn)(self, key, state, cohort, update)
+        pool, old = result.params, take_clients(state.pool, cohort)
+        if self.pool_update == "added":
+            pool = jax.tree.map(lambda o, t, s: o + (t - s), old, result.params, start)
+        if self.retains and not self.upload_retained:
+            pool = select(kept, self.groups, old, pool)
+        state = dataclasses.replace(
+            learnt,
+            pool=put_clients(state.pool, cohort, pool),
+            own=put_clients(state.own, cohort, result.params),
+            client_opt=put_clients(state.client_opt, cohort, result.opt_state),
+            seen=take_note(state.seen, cohort),
+            renewed=put_clients(state.renewed, cohort, jnp.full_like(cohort.ids, state.round)),
+        )
+        return state, Visit(result, kept, alpha)
+
+    def report(self, state: MixingState, cohort: Cohort, visit: Visit) -> RoundInfo:
+        """Transfers by layer, and what the weights look like, by group and averaged over the present clients."""
+        present, layers = cohort.weight > 0, self.trainer.task.layers
+        group_of = dict(zip(layers.leaf_layers, self.groups.leaf_layers, strict=True))  # groups do not cut layers
+        kept = visit.kept[:, jnp.asarray([group_of[i] for i in range(layers.num_layers)])]
+        all_of = jnp.full(layers.num_layers, present.sum(dtype=jnp.int32))
+        moved = (present[:, None] & ~kept).sum(0, dtype=jnp.int32)
+        steps = jnp.where(present, self.trainer.num_steps(cohort.train.count, cohort.ids), 0)
+        count = jnp.maximum(present.sum(), 1).astype(visit.alpha.dtype)
+        num = visit.alpha.shape[2]
+
+        def mean(values: Array) -> Array:
+            return jnp.where(present[:, None], values, 0).sum(0) / count
+
+        own = jnp.take_along_axis(visit.alpha, cohort.ids[:, None, None], axis=2)[..., 0]
+        extra = {
+            "self_weight": mean(own),
+            "from_uniform": mean(jnp.abs(visit.alpha - 1 / num).sum(-1) / 2),  # total variation
+        }
+        if self.record_weights:
+            everybody = jnp.arange(self.trainer.num_clients, dtype=jnp.int32)
+            extra["alpha"] = self.start(state, everybody, state.rules, self.latest(state))[1]
+        return RoundInfo(
+            observed=visit.result.observed,
+            loss=visit.result.loss,
+            steps=steps.sum(dtype=jnp.int32),
+            sent=all_of if self.upload_retained else moved,
+            received=moved,
+            sent_scalars=jnp.int32(0),
+            extra=extra,
+        )

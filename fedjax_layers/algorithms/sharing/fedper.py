@@ -1,0 +1,35 @@
+"""FedPer (Arivazhagan et al. 2019): base layers are shared, the last ones are personal."""
+
+from __future__ import annotations
+
+import jax
+import optax
+
+from fedjax_layers.algorithms.factory import factory
+from fedjax_layers.algorithms.numbers import prefix
+from fedjax_layers.algorithms.sharing.fixed_sharing import fixed_sharing
+from fedjax_layers.clients import Trainer
+from fedjax_layers.types import Algorithm
+
+
+@factory()
+def fedper(
+    trainer: Trainer,
+    *,
+    personal_layers: int | jax.Array = 1,
+    server_optimizer: optax.GradientTransformation | None = None,
+) -> Algorithm:
+    """Share all layers but the last ``personal_layers``; every layer is trained every round.
+
+    Args:
+      trainer: how each client trains.
+      personal_layers: layers kept by the client, counted from the output; may be traced, where clients then keep
+        whole models.
+      server_optimizer: as in :func:`fedavg`.
+
+    Returns:
+      The algorithm.
+    """
+    num_layers = trainer.task.layers.num_layers
+    shared = prefix(num_layers - personal_layers, num_layers)
+    return fixed_sharing(trainer, shared=shared, server_optimizer=server_optimizer)

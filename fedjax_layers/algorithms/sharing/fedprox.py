@@ -1,0 +1,39 @@
+"""FedProx (Li et al. 2020)."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import optax
+
+from fedjax_layers.algorithms.factory import factory
+from fedjax_layers.algorithms.sharing.fedavg import fedavg
+from fedjax_layers.clients import Trainer
+from fedjax_layers.ops.prox import with_proximal_term
+from fedjax_layers.types import Algorithm
+
+
+@factory()
+def fedprox(
+    trainer: Trainer,
+    *,
+    mu: float | jax.Array = 0.1,
+    server_optimizer: optax.GradientTransformation | None = None,
+    published_self_reference: bool = False,
+) -> Algorithm:
+    """FedAvg whose local loss gains ``mu/2 * ||params - global||^2``, the global model of the round's start.
+
+    Args:
+      trainer: how each client trains.
+      mu: strength of the term; may be traced. 0.1 is PLayer-FL's setting on every data set.
+      server_optimizer: as in :func:`fedavg`.
+      published_self_reference: PLayer-FL's code before April 2025 took the model being trained as its own
+        reference, so that term and gradient vanished and FedProx was FedAvg; True repeats that.
+
+    Returns:
+      The algorithm.
+    """
+    if not published_self_reference:
+        trainer = dataclasses.replace(trainer, optimizer=with_proximal_term(trainer.optimizer, mu))
+    return fedavg(trainer, server_optimizer=server_optimizer)

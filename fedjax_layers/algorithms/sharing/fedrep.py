@@ -1,0 +1,114 @@
+"""FedRep (Collins et al. 2021): tune the own head on the common representation, then the representation under it."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import struct
+
+from fedjax_layers.algorithms.factory import factory
+from fedjax_layers.algorithms.novel import sharing_models, welcome_by_mean_of_layers, within_sharing
+from fedjax_layers.algorithms.numbers import prefix
+from fedjax_layers.algorithms.sharing.round import (
+    Own,
+    SharingState,
+    init_sharing,
+    kept_part,
+    round_info,
+    server_phase,
+    sharing_pass,
+    start_from,
+)
+from fedjax_layers.clients import Client, ClientVisit, Epochs, LocalOptions, Steps, Trainer, keys, train
+from fedjax_layers.ops import Term
+from fedjax_layers.types import Algorithm, Array, Cohort, Key, Params, RoundInfo, per_client
+
+
+@struct.dataclass
+class FedRepState:
+    """State between rounds.
+
+    Attributes:
+      sharing: models, and the optimiser states of the representation's phase.
+      head_opt: optimiser states of the head's phase ``[C, ...]``, or ``()``.
+    """
+
+    sharing: SharingState
+    head_opt: Any = per_client()
+
+
+@factory()
+def fedrep(
+    trainer: Trainer,
+    *,
+    head_layers: int | Array = 1,
+    head_epochs: Epochs = 10,
+    head_steps: Steps | None = None,
+    server_optimizer: optax.GradientTransformation | None = None,
+) -> Algorithm:
+    """Each client trains its head ``h_c`` under the common ``phi``, then ``phi`` under its head; phi is averaged.
+
+    A round has two phases on freshly shuffled examples: ``h_c <- h_c - lr * grad_h f_c(phi, h_c)`` with phi as
+    received, then ``phi_c <- phi_c - lr * grad_phi f_c(phi_c, h_c)`` with the new head. Each phase has an optimiser
+    state of its own, fresh every round or kept by the client from round to round (``keep_optimizer``); the other
+    phase's gradients never enter it. In the authors' code one fresh SGD goes through both, whose momenta are per
+    layer: for it that is the same. That code also tunes all clients' heads once more after the last round; here
+    nobody is trained outside a round, and a client that never took part is served the mean of the others' heads; in
+    the paper it trains a head of its own, which is what its adapted score says. The
+    loss reported is the mean over the steps of both phases.
+
+    Args:
+      trainer: how each client trains the representation; the authors' default is one epoch, SGD with momentum 0.5.
+      head_layers: layers of the head, counted from the output; may be traced, where clients then keep whole
+        models. 0 is FedAvg, L is local training.
+      head_epochs: epochs of the head in a round, before the representation's; 10 is the paper's.
+      head_steps: steps of the head instead.
+      server_optimizer: of the representation, as in :func:`fedavg`.
+
+    Returns:
+      The algorithm; it offers personal models only.
+
+    Raises:
+      ValueError: epochs or steps of the head below 1.
+
+    Source: Collins et al. 2021, Algorithm 1, with local epochs of SGD for both parts as in its experiments.
+    """
+    layers = trainer.task.layers
+    body = prefix(layers.num_layers - head_layers, layers.num_layers)
+    tuner = trainer.phase("head", epochs=head_epochs, steps=head_steps)
+
+    def init(key: Key, params: Params) -> FedRepState:
+        del key
+        personal = ~body if isinstance(body, np.ndarray) else True
+        sharing = init_sharing(trainer, params, personal=personal, server_optimizer=server_optimizer)
+        return FedRepState(sharing, tuner.init_optimizer(params))
+
+    def round_(key: Key, state: FedRepState, cohort: Cohort) -> tuple[FedRepState, RoundInfo]:
+        old = state.sharing
+        head_key = jax.random.fold_in(key, keys.HEAD)  # the clients' ids are folded into it and into the round's
+        scale = trainer.scale_of(old.round)
+        head_only, body_only = LocalOptions(jnp.asarray(~body), scale), LocalOptions(jnp.asarray(body), scale)
+
+        def visit(client: Client, own: Own) -> ClientVisit:
+            params = start_from(layers, client.shared, own.model, body)
+            tuned = train(tuner, head_key, client, params, opt_state=own.extra, options=head_only)
+            result = train(trainer, key, client, tuned.params, opt_state=own.opt_state, options=body_only)
+            row = Own(kept_part(result.params, own.model), result.opt_state, tuned.opt_state)
+            steps = [t.num_steps(client.count, client.ident) for t in (tuner, trainer)]
+            counts = [jnp.asarray(n, result.loss.dtype) for n in steps]
+            loss = (counts[0] * tuned.loss + counts[1] * result.loss) / jnp.maximum(counts[0] + counts[1], 1)
+            return ClientVisit(result.params, loss, Term(result.params, client.share), row)
+
+        phase = sharing_pass(trainer, old, cohort, visit, extra=state.head_opt)
+        sharing = server_phase(trainer, key, old, cohort, phase, body, server_optimizer)
+        info = round_info(trainer, phase.passed, cohort, body)
+        steps = info.steps + round_info(tuner, phase.passed, cohort, body).steps
+        return FedRepState(sharing, phase.passed.store.extra), dataclasses.replace(info, steps=steps)
+
+    personal = lambda state: sharing_models(layers, state.sharing, body)  # noqa: E731
+    return Algorithm(init, round_, personal, welcome=within_sharing(welcome_by_mean_of_layers))

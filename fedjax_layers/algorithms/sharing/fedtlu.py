@@ -1,0 +1,257 @@
+"""FedTLU (arXiv 2412.17692): the server updates the blocks with the best score and freezes the others."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import struct
+
+from fedjax_layers.algorithms.factory import factory
+from fedjax_layers.algorithms.sharing.round import SharingState, init_sharing, local_phase, round_info, server_phase
+from fedjax_layers.clients import Trainer, keys
+from fedjax_layers.ops import (
+    block_score,
+    layer_sums,
+    regroup,
+    top_k_mask,
+    update_score,
+)
+from fedjax_layers.ops.prox import with_proximal_term
+from fedjax_layers.ops.update import READINGS, BlockRule, Reading
+from fedjax_layers.types import Algorithm, Array, Cohort, Key, LayerMap, Params, RoundInfo, RoundMemory
+
+Number = float | jax.Array
+Choice = Literal["score", "random", "last", "round_robin", "norm", "lowest"]
+CHOICES = ("score", "random", "last", "round_robin", "norm", "lowest")
+FROM_UPDATE = ("score", "norm", "lowest")  # known only once the clients have trained
+Leftovers = Literal["update", "freeze", "compete"]
+_ALLOWED = {
+    "choice": CHOICES,
+    "reading": READINGS,
+    "block_rule": ("mean", "sum", "size", "vector"),
+    "leftovers": ("update", "freeze", "compete"),
+}
+
+
+@struct.dataclass
+class FedTLUState:
+    """State between rounds.
+
+    Attributes:
+      sharing: the server's model and the optimisers' states.
+      selected: bool ``[B]``, the blocks that the last round updated.
+    """
+
+    sharing: SharingState
+    selected: Array
+
+
+@dataclasses.dataclass(frozen=True)
+class BlockChoice:
+    """How the blocks of a round are chosen; see :func:`fedtlu`."""
+
+    layers: LayerMap
+    k: int | Array
+    choice: Choice = "score"
+    reading: Reading = "ratio"
+    block_rule: BlockRule | Literal["vector"] = "mean"
+    matrices_only: bool = False
+    leftovers: Leftovers = "update"
+
+    def __post_init__(self) -> None:
+        for name, allowed in _ALLOWED.items():
+            value = getattr(self, name)
+            if value not in allowed:
+                raise ValueError(f"{name}: expected one of {', '.join(allowed)}, got {value!r}")
+        most = int(self.competing.sum())
+        if not isinstance(self.k, jax.core.Tracer) and not 0 <= int(self.k) <= most:
+            raise ValueError(f"k: expected 0 to {most}, the blocks that compete, got {self.k}")
+
+    @property
+    def competing(self) -> np.ndarray:
+        """Bool ``[B]``: blocks of which k are chosen; the others are leftovers."""
+        sizes = np.array(regroup(self.layers, "block").sizes)
+        middle = np.median(sizes)
+        alike = (sizes >= middle / 2) & (sizes <= 2 * middle)
+        return alike if self.leftovers != "compete" and alike.sum() > 1 else np.ones(len(sizes), bool)
+
+    def scores(self, delta: Params, clients: Params | None) -> Array:
+        """Of each block ``[B]``, for choices that look at the update."""
+        blocks = regroup(self.layers, "block")
+        if self.choice == "norm":
+            return jnp.sqrt(layer_sums(jax.tree.map(jnp.square, delta), blocks))
+        options: dict[str, Any] = {"reading": self.reading, "matrices_only": self.matrices_only}
+        if self.reading == "ratio":
+            options["excess"] = True
+        if self.reading == "clients":
+            options["clients"] = clients
+        if self.block_rule == "vector":
+            return update_score(delta, blocks, **options)
+        return block_score(update_score(delta, self.layers, **options), self.layers, self.block_rule)
+
+    def without_update(self, key: Key, round_: Array) -> Array:
+        """Places ``[B]`` for choices that look at nothing; the largest are chosen."""
+        num = len(self.layers.block_names)
+        if self.choice == "random":
+            return jax.random.uniform(key, (num,))
+        if self.choice == "last":
+            return jnp.arange(num, dtype=jnp.float32)
+        competing = self.competing
+        number = jnp.asarray(np.cumsum(competing) - 1)
+        turn = round_ * jnp.asarray(self.k, jnp.int32)
+        return -((number - turn) % max(int(competing.sum()), 1)).astype(jnp.float32)
+
+    def mask(self, scores: Array) -> Array:
+        """Bool ``[B]``: the k best of those that compete, and leftovers as their rule has it."""
+        competing = jnp.asarray(self.competing)
+        best = top_k_mask(jnp.where(competing, scores, -jnp.inf), self.k)
+        return jnp.where(competing, best, self.leftovers == "update")
+
+
+@factory()
+def fedtlu(
+    trainer: Trainer,
+    *,
+    k: int | jax.Array = 1,
+    choice: Choice = "score",
+    mu: Number = 0.0,
+    reading: Reading = "ratio",
+    block_rule: BlockRule | Literal["vector"] = "mean",
+    matrices_only: bool = False,
+    leftovers: Leftovers = "update",
+    score_every: int | jax.Array = 1,
+    freeze_clients: bool = False,
+    server_optimizer: optax.GradientTransformation | None = None,
+) -> Algorithm:
+    """Clients train all layers; the server scores the mean update, applies it to the k best blocks and drops the rest.
+
+    ``delta = mean - server``; a block's score is that of its layers, :func:`fedjax_layers.ops.update_score`; blocks
+    that are not chosen keep the server's values bit for bit. With k of all blocks this is FedAvg, or FedProx with
+    ``mu``. A block is what the layer map says: of a transformer one of its layers, elsewhere a layer.
+
+    Args:
+      trainer: how each client trains.
+      k: blocks updated per round; may be traced. The paper's is not known (note section 1.3).
+      choice: ``"score"``; or a control: ``"random"`` blocks, anew each round, the ``"last"`` ones, ``"round_robin"``,
+        those of the highest ``"norm"`` of the update or of the ``"lowest"`` score.
+      mu: of FedProx's term in the local loss; 0 is FedAvg.
+      reading: of the score, see :func:`fedjax_layers.ops.update_score`.
+      block_rule: ``"mean"``, ``"sum"`` or ``"size"``-weighted mean of a block's layers, or the block as one
+        ``"vector"``. Not known from the paper.
+      matrices_only: vectors (biases, norms), whose scores are larger by their size alone, do not enter.
+      leftovers: blocks of another size than the common one (beyond a factor 2 of the median; embeddings, last norm,
+        head): always ``"update"``, always ``"freeze"``, or ``"compete"`` like all others, as they do in a network
+        without two blocks of a size. Not known from the paper.
+      score_every: rounds between choices; in between the same blocks are updated.
+      freeze_clients: clients do not train what will not be updated, where that is known before: with choices that do
+        not look at the update in all rounds, else in the rounds between two choices. Uploads shrink with it.
+      server_optimizer: as in :func:`fedavg`, of the chosen blocks.
+
+    Returns:
+      The algorithm; it offers the global model. Every round reports ``block_scores`` ``[B]`` (NaN where nothing was
+      scored) and ``selected`` bool ``[B]``.
+
+    Raises:
+      ValueError: k below 0 or above the blocks that compete, ``score_every`` below 1, or an unknown choice.
+
+    Source: FedTLU, section III; choices of note sections 1.2, 1.3 and 2.
+    """
+    layers = trainer.task.layers
+    blocks = BlockChoice(layers, k, choice, reading, block_rule, matrices_only, leftovers)
+    if not isinstance(score_every, jax.core.Tracer) and int(score_every) < 1:
+        raise ValueError(f"score_every: expected at least 1, got {score_every}")
+    if isinstance(mu, jax.core.Tracer) or float(mu) != 0:
+        trainer = dataclasses.replace(trainer, optimizer=with_proximal_term(trainer.optimizer, mu))
+    looks = choice in FROM_UPDATE
+    of_layer = jnp.asarray(layers.blocks)
+
+    def init(key: Key, params: Params) -> FedTLUState:
+        del key
+        sharing = init_sharing(trainer, params, personal=False, server_optimizer=server_optimizer)
+        return FedTLUState(sharing, jnp.ones(len(layers.block_names), bool))
+
+    def round_(key: Key, state: FedTLUState, cohort: Cohort) -> tuple[FedTLUState, RoundInfo]:
+        old = state.sharing
+        due = old.round % score_every == 0
+        known = state.selected
+        if not looks:
+            chance = jax.random.fold_in(key, keys.BLOCKS)
+            known = jnp.where(due, blocks.mask(blocks.without_update(chance, old.round)), known)
+        trainable = (known | (due & looks))[of_layer] if freeze_clients else None
+        updates = lambda _, result: jax.tree.map(jnp.subtract, result.params, old.server)  # noqa: E731
+        all_updates = updates if looks and reading == "clients" else None  # the one reading that needs them all at once
+        phase = local_phase(trainer, key, old, cohort, None, trainable=trainable, look=all_updates)
+        scores, selected = jnp.full(known.shape, jnp.nan), known
+        if looks:
+            delta = jax.tree.map(jnp.subtract, phase.mean, old.server)
+            found = blocks.scores(delta, phase.passed.out)
+            scores = jnp.where(due, found, scores)
+            selected = jnp.where(due, blocks.mask(-found if choice == "lowest" else found), known)
+        shared = selected[of_layer]
+        new = server_phase(trainer, key, old, cohort, phase, shared, server_optimizer)
+        info = round_info(trainer, phase.passed, cohort, shared, block_scores=scores, selected=selected)
+        sent = jnp.ones_like(shared) if trainable is None else trainable
+        present = (cohort.weight > 0).sum(dtype=jnp.int32)
+        info = dataclasses.replace(info, sent=jnp.where(sent, present, 0).astype(jnp.int32))
+        return FedTLUState(new, selected), info
+
+    # One reading needs the updates of all clients at once.
+    memory = RoundMemory(slot=1.0 if looks and reading == "clients" else 0.0)
+    return Algorithm(init, round_, global_model=lambda state: state.sharing.server, memory=memory)
+
+
+@factory()
+def random_layers(
+    trainer: Trainer,
+    *,
+    k: int | jax.Array = 1,
+    mu: Number = 0.0,
+    leftovers: Leftovers = "update",
+    freeze_clients: bool = False,
+    server_optimizer: optax.GradientTransformation | None = None,
+) -> Algorithm:
+    """:func:`fedtlu` that chooses k blocks at random, anew each round: what the paper compares with.
+
+    Args:
+      trainer: how each client trains.
+      k: blocks updated per round; may be traced.
+      mu: as in :func:`fedtlu`.
+      leftovers: as in :func:`fedtlu`.
+      freeze_clients: clients train the chosen blocks alone; uploads shrink with it.
+      server_optimizer: as in :func:`fedtlu`.
+
+    Source: FedTLU's baselines; frozen on the server as FedTLU is, so that the choice alone differs (note section 2).
+    """
+    options: dict[str, Any] = {"leftovers": leftovers, "freeze_clients": freeze_clients}
+    return fedtlu(trainer, k=k, choice="random", mu=mu, server_optimizer=server_optimizer, **options)
+
+
+@factory()
+def last_layers(
+    trainer: Trainer,
+    *,
+    k: int | jax.Array = 1,
+    mu: Number = 0.0,
+    leftovers: Leftovers = "update",
+    freeze_clients: bool = False,
+    server_optimizer: optax.GradientTransformation | None = None,
+) -> Algorithm:
+    """:func:`fedtlu` that always updates the k blocks nearest to the output: what the paper compares with.
+
+    Args:
+      trainer: how each client trains.
+      k: blocks updated per round; may be traced.
+      mu: as in :func:`fedtlu`.
+      leftovers: as in :func:`fedtlu`.
+      freeze_clients: clients train the chosen blocks alone; uploads shrink with it.
+      server_optimizer: as in :func:`fedtlu`.
+
+    Source: FedTLU's baselines; frozen on the server as FedTLU is, so that the choice alone differs (note section 2).
+    """
+    options: dict[str, Any] = {"leftovers": leftovers, "freeze_clients": freeze_clients}
+    return fedtlu(trainer, k=k, choice="last", mu=mu, server_optimizer=server_optimizer, **options)

@@ -1,0 +1,46 @@
+"""LG-FedAvg (Liang et al. 2020): each client keeps its own representation, the layers above it are averaged."""
+
+from __future__ import annotations
+
+import jax
+import optax
+
+from fedjax_layers.algorithms.factory import factory
+from fedjax_layers.algorithms.numbers import prefix
+from fedjax_layers.algorithms.sharing.fixed_sharing import fixed_sharing
+from fedjax_layers.clients import Trainer
+from fedjax_layers.types import Algorithm
+
+
+@factory()
+def lg_fedavg(
+    trainer: Trainer,
+    *,
+    local_layers: int | jax.Array = 1,
+    server_optimizer: optax.GradientTransformation | None = None,
+) -> Algorithm:
+    """Share all layers but the first ``local_layers``: FedPer turned upside down.
+
+    Every step trains both parts on the gradient of the client's loss, the supervised case of the paper, whose local
+    representations may have losses of their own. The authors' code begins at a model that FedAvg has trained and
+    averages without weights; here the start and the weights are the run's.
+
+    Args:
+      trainer: how each client trains.
+      local_layers: layers kept by the client, counted from the input, 0..L; may be traced. The authors' code counts
+        the shared layers from the output instead.
+      server_optimizer: of the shared layers, as in :func:`fedavg`.
+
+    Returns:
+      The algorithm; it offers personal models only.
+
+    Raises:
+      ValueError: ``local_layers`` outside 0..L.
+
+    Source: Liang et al. 2020, Algorithm 1.
+    """
+    num_layers = trainer.task.layers.num_layers
+    if not isinstance(local_layers, jax.core.Tracer) and not 0 <= local_layers <= num_layers:
+        raise ValueError(f"local_layers: expected 0 to {num_layers}, got {local_layers}")
+    shared = ~prefix(local_layers, num_layers)
+    return fixed_sharing(trainer, shared=shared, server_optimizer=server_optimizer)

@@ -1,0 +1,39 @@
+"""LocalAdaptation (Yu et al. 2020): FedAvg, then every client fine-tunes the global model once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import optax
+
+from fedjax_layers.algorithms.factory import factory
+from fedjax_layers.algorithms.sharing.fedavg import fedavg
+from fedjax_layers.algorithms.sharing.round import SharingState, last_phase
+from fedjax_layers.clients import Epochs, LocalOptions, Trainer
+from fedjax_layers.types import Algorithm, Cohort, Key
+
+
+@factory()
+def local_adaptation(
+    trainer: Trainer,
+    *,
+    finish_epochs: Epochs = 1,
+    server_optimizer: optax.GradientTransformation | None = None,
+) -> Algorithm:
+    """FedAvg, then ``finish_epochs`` more local epochs of the whole model on each client, never averaged again.
+
+    Args:
+      trainer: how each client trains. A kept optimiser state is carried into the fine-tuning.
+      finish_epochs: local epochs after the last round.
+      server_optimizer: as in :func:`fedavg`.
+
+    Returns:
+      The algorithm; ``finish`` gives the personal models.
+    """
+    tuner = trainer.phase("finish", epochs=finish_epochs)
+
+    def finish(key: Key, state: SharingState, cohort: Cohort) -> Any:
+        options = LocalOptions(scale=trainer.scale_of(state.round))
+        return last_phase(tuner, key, cohort, state.server, options, state.client_opt)
+
+    return fedavg(trainer, server_optimizer=server_optimizer)._replace(finish=finish)

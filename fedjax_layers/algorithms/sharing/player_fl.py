@@ -1,0 +1,176 @@
+"""PLayer-FL (arXiv 2502.08829): share the layers before the first jump of federation sensitivity."""
+
+from __future__ import annotations
+
+import functools
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import struct
+
+from fedjax_layers.algorithms.factory import factory
+from fedjax_layers.algorithms.novel import sharing_models, welcome_by_mean_of_layers, within_sharing
+from fedjax_layers.algorithms.sharing.round import SharingState, init_sharing, local_phase, round_info, server_phase
+from fedjax_layers.algorithms.sharing.sensitivity_cut import CutRule, agree_on_cut, score_client
+from fedjax_layers.clients import Client, LocalResult, Trainer, keys
+from fedjax_layers.ops import prefix_mask
+from fedjax_layers.types import Algorithm, Array, Cohort, Key, Params, Personal, RoundInfo
+
+
+@struct.dataclass
+class PLayerState:
+    """State between rounds.
+
+    Attributes:
+      sharing: models and optimiser states.
+      cut: ``[]`` int32, layers to share; L until somebody has been scored.
+      shared: ``[L]`` bool, layers that clients take from the server when they begin.
+      scores: ``[L]`` aggregated scores of the last estimate, 0 before it.
+      estimated: ``[]`` bool.
+    """
+
+    sharing: SharingState
+    cut: Array
+    shared: Array
+    scores: Array
+    estimated: Array
+
+
+@factory()
+def player_fl(
+    trainer: Trainer,
+    *,
+    threshold: float | Array = 1.5,
+    gradient: Literal["batch", "epoch"] = "batch",
+    cumulative: bool = False,
+    aggregate: Literal["normalised", "mean", "majority"] = "normalised",
+    local_on_first_jump: bool = False,
+    combine: Literal["elements", "matrices"] = "elements",
+    dropout: bool = False,
+    embeddings: tuple[str, ...] = (),
+    repeat_every: int | Array = 0,
+    average_first: bool = True,
+    fixed_cut: int | Array | None = None,
+    cut_offset: int | Array = 0,
+    random_prefix: bool = False,
+    server_optimizer: optax.GradientTransformation | None = None,
+) -> Algorithm:
+    """Score layers after the first local phase, share the prefix before the first jump, keep the rest local.
+
+    Every number is traced: changing the threshold, the offset or the fixed cut compiles nothing.
+
+    Args:
+      trainer: how each client trains; the paper's local phase is one epoch.
+      threshold: ratio of adjacent scores that counts as a jump.
+      gradient: which gradient is scored; this and the next six are fields of :class:`CutRule`.
+      cumulative: compare cumulative scores.
+      aggregate: how clients' scores become one cut.
+      local_on_first_jump: a jump right after layer 1 shares nothing.
+      combine: how a layer of several matrices is scored.
+      dropout: score with dropout on.
+      embeddings: paths of the tables that the inputs index.
+      repeat_every: estimate again every so many rounds; 0 is once, as in the paper.
+      average_first: average the prefix of the first phase's weights, as soon as the cut is known; False lets the
+        first averaging wait for the second round. Which one the paper does was not found.
+      fixed_cut: share this many layers whatever the scores say (they are still recorded).
+      cut_offset: added to the estimated cut (the paper's controls are -1 and +1); the sum is kept in 0..L.
+      random_prefix: the paper's control "PLayer-FL-Random": a prefix of 1..L-1 layers, uniform among those other
+        than the estimated cut, drawn once per estimate.
+      server_optimizer: as in :func:`fedavg`.
+
+    Returns:
+      The algorithm. Each round reports ``cut`` and ``scores``. A client that never took part is served the mean of the
+      others' local layers above the shared ones.
+
+    Raises:
+      ValueError: an unknown choice, or both ``fixed_cut`` and ``random_prefix``.
+    """
+    if fixed_cut is not None and random_prefix:
+        raise ValueError("fixed_cut, random_prefix: expected at most one of them, got both")
+    if random_prefix and not (isinstance(cut_offset, int) and cut_offset == 0):
+        raise ValueError(f"cut_offset: expected 0 beside random_prefix, got {cut_offset}")
+    cut_rule = CutRule(threshold, gradient, cumulative, aggregate, local_on_first_jump, combine, dropout, embeddings)
+    num_layers = trainer.task.layers.num_layers
+    control = functools.partial(
+        _controlled, num_layers=num_layers, fixed_cut=fixed_cut, cut_offset=cut_offset, random_prefix=random_prefix
+    )
+
+    def init(key: Key, params: Params) -> PLayerState:
+        del key
+        dtype = jnp.promote_types(jnp.result_type(*jax.tree.leaves(params)), jnp.float32)
+        return PLayerState(
+            sharing=init_sharing(trainer, params, personal=True, server_optimizer=server_optimizer),
+            cut=jnp.int32(num_layers),
+            shared=jnp.ones(num_layers, bool),
+            scores=jnp.zeros(num_layers, dtype),
+            estimated=jnp.bool_(False),
+        )
+
+    def round_(key: Key, state: PLayerState, cohort: Cohort) -> tuple[PLayerState, RoundInfo]:
+        due = _due(state, cohort, repeat_every)
+
+        def look(client: Client, result: LocalResult) -> Array:
+            score = lambda: score_client(trainer, key, client, result, cut_rule)  # noqa: E731
+            nothing = jax.eval_shape(score)
+            return jax.lax.cond(due, score, lambda: jnp.zeros(nothing.shape, nothing.dtype))
+
+        epoch = cut_rule.gradient == "epoch"
+        phase = local_phase(trainer, key, state.sharing, cohort, state.shared, with_gradient=epoch, look=look)
+
+        def estimate() -> tuple[Array, Array, Array]:
+            cut, mean, heard = agree_on_cut(phase.passed.out, cohort.weight, cut_rule)
+            cut = control(jax.random.fold_in(key, keys.RANDOM_PREFIX), cut)
+            # An estimate that nobody could answer is none: the controls have nothing to differ from.
+            cut = jnp.where(heard | (fixed_cut is not None), cut, state.cut)
+            return cut, jnp.where(heard, mean.astype(state.scores.dtype), state.scores), heard
+
+        def keep() -> tuple[Array, Array, Array]:
+            return state.cut, state.scores, jnp.bool_(False)
+
+        cut, scores, heard = jax.lax.cond(due, estimate, keep)
+        shared = prefix_mask(cut, num_layers) & (average_first | state.estimated)
+        sharing = server_phase(trainer, key, state.sharing, cohort, phase, shared, server_optimizer)
+        uploaded = jnp.where(due, num_layers * (cohort.weight > 0).sum(), 0)
+        info = round_info(trainer, phase.passed, cohort, shared, cut=cut, scores=scores, sent_scalars=uploaded)
+        return PLayerState(sharing, cut, shared, scores, state.estimated | heard), info
+
+    def personal(state: PLayerState) -> Personal:
+        return sharing_models(trainer.task.layers, state.sharing, state.shared)
+
+    return Algorithm(init, round_, personal, welcome=within_sharing(welcome_by_mean_of_layers))
+
+
+def _due(state: PLayerState, cohort: Cohort, repeat_every: int | Array) -> Array:
+    """Whether this round estimates: nobody has been scored yet, or it is time again; and somebody is there."""
+    repeat = jnp.asarray(repeat_every, jnp.int32)
+    again = (repeat > 0) & (state.sharing.round % jnp.maximum(repeat, 1) == 0)
+    return (~state.estimated | again) & (cohort.weight > 0).any()
+
+
+def _controlled(
+    key: Key,
+    cut: Array,
+    *,
+    num_layers: int,
+    fixed_cut: int | Array | None,
+    cut_offset: int | Array,
+    random_prefix: bool,
+) -> Array:
+    """The cut that is used where ``cut`` was estimated, in 0..L."""
+    if fixed_cut is not None:
+        cut = jnp.asarray(fixed_cut, jnp.int32)
+    elif random_prefix:
+        cut = _other_prefix(key, cut, num_layers)
+    else:
+        cut = cut + cut_offset
+    return jnp.clip(cut, 0, num_layers).astype(jnp.int32)
+
+
+def _other_prefix(key: Key, cut: Array, num_layers: int) -> Array:
+    """A prefix of 1..L-1 layers other than ``cut``; ``cut`` itself where there is no other."""
+    lengths = jnp.arange(1, max(num_layers, 2))
+    allowed = lengths != cut
+    drawn = lengths[jax.random.categorical(key, jnp.where(allowed, 0.0, -jnp.inf))]
+    return jnp.where(allowed.any(), drawn, cut).astype(jnp.int32)

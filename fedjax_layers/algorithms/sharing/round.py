@@ -1,0 +1,255 @@
+"""One round in which some layers are averaged and the others stay with their client.
+
+The frame of every algorithm that decides per layer what is shared: all layers is FedAvg, none is local training.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import struct
+
+from fedjax_layers.clients import Client, ClientVisit, LocalOptions, LocalResult, Passed, Trainer, keys, one_pass, train
+from fedjax_layers.clients.running_statistics import weights_only, with_statistics
+from fedjax_layers.clients.stacked import copies
+from fedjax_layers.clients.store import take_note
+from fedjax_layers.ops import Term, fill, part, select, settle
+from fedjax_layers.ops.optimizer_update import refuse_objective, reseed
+from fedjax_layers.types import Array, Cohort, Key, LayerMap, Params, RoundInfo, per_client
+
+
+@struct.dataclass
+class SharingState:
+    """State between rounds.
+
+    Attributes:
+      round: ``[]`` int32, rounds done.
+      server: params of the global model.
+      clients: each client's latest trained model, leaves ``[C, ...]``, with ``None`` in place of leaves that are the
+        server's in every round; no leaves at all where nothing personal is kept.
+      client_opt: clients' optimiser states ``[C, ...]``, or ``()``.
+      server_opt: state of the server's optimiser, or ``()``.
+      seen: ``[C]`` bool, who has taken part; ``None`` where nothing personal is kept.
+    """
+
+    round: Array
+    server: Params
+    server_opt: Any
+    clients: Params | None = per_client()
+    client_opt: Any = per_client()
+    seen: Array | None = per_client()
+
+
+class Own(NamedTuple):
+    """What is kept for a client, a row of it in a visit: its model or parts, its optimiser's state, and more."""
+
+    model: Any
+    opt_state: Any
+    extra: Any = ()
+
+
+class Phase(NamedTuple):
+    """What a round's pass over the cohort leaves.
+
+    Attributes:
+      mean: of the trained models by the cohort's weights, ``None`` where a leaf was not summed up.
+      passed: losses, outputs and observations of the slots, and the store: :class:`Own` of all clients.
+    """
+
+    mean: Params
+    passed: Passed
+
+
+def init_sharing(
+    trainer: Trainer,
+    params: Params,
+    *,
+    personal: bool | np.ndarray,
+    server_optimizer: optax.GradientTransformation | None = None,
+) -> SharingState:
+    """The state before the first round: every model is ``params``.
+
+    Args:
+      trainer: how clients train.
+      params: of one model.
+      personal: whether clients keep models; bool ``[L]``, which layers of them.
+      server_optimizer: of the server.
+
+    Raises:
+      ValueError: a server optimiser that needs more than the pseudo-gradient, such as a loss.
+    """
+    refuse_objective("server_optimizer", "the server", server_optimizer, params)
+    layers = trainer.task.layers
+    kept = np.broadcast_to(personal, layers.num_layers)
+    return SharingState(
+        round=jnp.int32(0),
+        server=params,
+        clients=copies(part(params, layers, kept), trainer.num_clients) if kept.any() else None,
+        client_opt=trainer.init_optimizer(params),
+        server_opt=() if server_optimizer is None else server_optimizer.init(params),
+        seen=None if personal is False else jnp.zeros(trainer.num_clients, bool),
+    )
+
+
+def sharing_pass(
+    trainer: Trainer,
+    state: SharingState,
+    cohort: Cohort,
+    visit: Callable[[Client, Own], ClientVisit],
+    *,
+    extra: Any = (),
+) -> Phase:
+    """A pass in which every visit's ``sums`` is one :class:`fedjax_layers.ops.Term`: a model times the client's share.
+
+    Args:
+      trainer: holds the axis.
+      state: before the round.
+      cohort: who takes part.
+      visit: ``(client, own) -> ClientVisit`` whose ``row`` is an :class:`Own`; ``client.shared`` is the server's
+        model.
+      extra: what the algorithm keeps for each client besides, leaves ``[C, ...]``.
+    """
+    passed = one_pass(
+        trainer.axis, cohort, visit, store=Own(state.clients, state.client_opt, extra), shared=state.server
+    )
+    some = cohort.weight.sum() > 0
+    server = jax.tree.map(lambda s, x: None if s is None else x, passed.sums, state.server, is_leaf=_missing)
+    return Phase(settle(passed.sums, some, server), passed)
+
+
+def local_phase(
+    trainer: Trainer,
+    key: Key,
+    state: SharingState,
+    cohort: Cohort,
+    shared: Array | np.ndarray | None,
+    *,
+    trainable: Array | None = None,
+    with_gradient: bool = False,
+    look: Callable[[Client, LocalResult], Any] | None = None,
+) -> Phase:
+    """Local training of the cohort from the server's shared layers and each client's own others.
+
+    Args:
+      trainer: how.
+      key: the round's.
+      state: before the round.
+      cohort: who.
+      shared: bool ``[L]``, which layers are the server's at the start; ``None`` is all.
+      trainable: ``[L]`` bool; ``None`` is all.
+      with_gradient: local training also gives the mean gradient.
+      look: ``(client, result) ->`` small arrays that are kept of every slot, as ``passed.out``.
+    """
+    layers = trainer.task.layers
+    options = LocalOptions(trainable, trainer.scale_of(state.round), with_gradient)
+
+    def visit(client: Client, own: Own) -> ClientVisit:
+        params = start_from(layers, client.shared, own.model, shared)
+        result = train(trainer, key, client, params, opt_state=own.opt_state, options=options)
+        summed = result.params if not isinstance(shared, np.ndarray) else part(result.params, layers, shared)
+        row = Own(kept_part(result.params, own.model), result.opt_state)
+        out = () if look is None else look(client, result)
+        return ClientVisit(result.params, result.loss, Term(summed, client.share), row, out)
+
+    return sharing_pass(trainer, state, cohort, visit)
+
+
+def start_from(layers: LayerMap, server: Params, own: Any, shared: Array | np.ndarray | None) -> Params:
+    """A client's model at the start of its round: the server's layers where ``shared [L]``, its own elsewhere."""
+    if shared is None or not jax.tree.leaves(own):
+        return server
+    return select(shared, layers, server, fill(own, server))
+
+
+def kept_part(params: Params, own: Any) -> Any:
+    """What of a trained model goes where ``own`` is kept: ``None`` in the same places."""
+    if not jax.tree.leaves(own):
+        return own
+    return jax.tree.map(lambda o, x: None if o is None else x, own, params, is_leaf=_missing)
+
+
+def server_key(key: Key, cohort: Cohort) -> Key:
+    """The stream of what the server's optimiser draws; of a cohort of one, that of its visit within the round."""
+    visited = jnp.where(cohort.weight > 0, cohort.ids, 0).sum()
+    return jax.random.fold_in(jax.random.fold_in(key, keys.SERVER_OPTIMIZER), visited)
+
+
+def server_phase(
+    trainer: Trainer,
+    key: Key,
+    state: SharingState,
+    cohort: Cohort,
+    phase: Phase,
+    shared: Array | np.ndarray,
+    server_optimizer: optax.GradientTransformation | None = None,
+) -> SharingState:
+    """Take the mean of the shared layers, step the server, and keep what each client trained.
+
+    With a server optimiser the pseudo-gradient is ``server - mean`` (Reddi et al. 2021, Algorithm 2); layers that
+    are not shared do not move whatever the optimiser remembers, and an empty cohort leaves its state alone.
+    """
+    layers = trainer.task.layers
+    mean = select(shared, layers, fill(phase.mean, state.server), state.server)
+    server, server_opt = mean, state.server_opt
+    if server_optimizer is not None:
+        pseudo = weights_only(trainer.task, jax.tree.map(jnp.subtract, state.server, mean))
+        server_opt = reseed(state.server_opt, server_key(key, cohort))
+        updates, server_opt = server_optimizer.update(pseudo, server_opt, weights_only(trainer.task, state.server))
+        moved = with_statistics(trainer.task, optax.apply_updates(state.server, updates), mean)
+        server = select(shared, layers, moved, state.server)
+        some = cohort.weight.sum() > 0
+        server, server_opt = jax.tree.map(
+            lambda new, old: jnp.where(some, new, old), (server, server_opt), (state.server, state.server_opt)
+        )
+    return dataclasses.replace(
+        state,
+        round=state.round + 1,
+        server=server,
+        clients=phase.passed.store.model,
+        client_opt=phase.passed.store.opt_state,
+        server_opt=server_opt,
+        seen=take_note(state.seen, cohort),
+    )
+
+
+def round_info(
+    trainer: Trainer, passed: Passed | LocalResult, cohort: Cohort, shared: Array | np.ndarray, **extra: Any
+) -> RoundInfo:
+    """The report of a round in which the layers of ``shared`` [L] go both ways."""
+    present = cohort.weight > 0
+    moved = jnp.where(shared, present.sum(dtype=jnp.int32), 0).astype(jnp.int32)
+    steps = jnp.where(present, trainer.num_steps(cohort.train.count, cohort.ids), 0)
+    return RoundInfo(
+        observed=passed.observed,
+        loss=passed.loss,
+        steps=steps.sum(dtype=jnp.int32),
+        sent=moved,
+        received=moved,
+        sent_scalars=jnp.int32(extra.pop("sent_scalars", 0)),
+        extra=extra,
+    )
+
+
+def last_phase(
+    trainer: Trainer, key: Key, cohort: Cohort, params: Params, options: LocalOptions, opt_states: Any = ()
+) -> Any:
+    """Local training of every slot from one model after all rounds: what the cohort's observer finds, ``[K, ...]``.
+
+    ``opt_states`` are kept ones, ``[C, ...]``.
+    """
+
+    def visit(client: Client, opt_state: Any) -> ClientVisit:
+        result = train(trainer, key, client, client.shared, opt_state=opt_state, options=options)
+        return ClientVisit(result.params, result.loss, row=opt_state)
+
+    return one_pass(trainer.axis, cohort, visit, store=opt_states, shared=params).observed
+
+
+def _missing(x: Any) -> bool:
+    return x is None

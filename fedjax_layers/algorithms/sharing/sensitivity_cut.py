@@ -1,0 +1,161 @@
+"""PLayer-FL's estimate of where to cut: score every client's layers, agree on one prefix."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+
+from fedjax_layers.clients import Client, ClientVisit, LocalOptions, LocalResult, Trainer, keys, one_pass, train
+from fedjax_layers.clients.batches import take_batch
+from fedjax_layers.ops import federation_sensitivity, transition_point
+from fedjax_layers.types import Array, Cohort, Key, Params, Pool
+
+
+@dataclasses.dataclass(frozen=True)
+class CutRule:
+    """How layer scores are taken and turned into a cut.
+
+    Attributes:
+      threshold: the ratio of adjacent scores that counts as a jump; may be traced. The paper's own number was not
+        found; 1.5 lies in the range (1.2, 2.0) that gives all seven published cuts.
+      gradient: ``"batch"``, one fresh mini-batch at the trained weights, as the published code; ``"epoch"``, the
+        mean of the local phase's own step gradients, at no further pass, as a reading of the paper has it.
+      cumulative: compare cumulative scores (see :func:`fedjax_layers.ops.transition_point`).
+      aggregate: the server's rule, which the paper leaves open: ``"normalised"``, the unweighted mean over clients
+        of ``s_k / s_1``; ``"mean"``, of ``s_k``; ``"majority"``, the commonest of the clients' own cuts (the
+        smallest of several).
+      local_on_first_jump: a jump right after layer 1 shares nothing.
+      combine: how a layer of several matrices is scored.
+      dropout: score with dropout on, as one version of the published analysis; only where ``gradient="batch"``,
+        for the steps' own gradients always have it.
+      embeddings: paths of embedding tables that the inputs index: only the rows of the scored batch count (see
+        :func:`fedjax_layers.ops.federation_sensitivity`), so only where ``gradient="batch"``.
+
+    Raises:
+      ValueError: an unknown choice, or ``embeddings`` with another gradient.
+    """
+
+    threshold: float | Array = 1.5
+    gradient: Literal["batch", "epoch"] = "batch"
+    cumulative: bool = False
+    aggregate: Literal["normalised", "mean", "majority"] = "normalised"
+    local_on_first_jump: bool = False
+    combine: Literal["elements", "matrices"] = "elements"
+    dropout: bool = False
+    embeddings: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name, choices in (
+            ("gradient", ("batch", "epoch")),
+            ("aggregate", ("normalised", "mean", "majority")),
+        ):
+            if getattr(self, name) not in choices:
+                raise ValueError(f"{name}: expected one of {choices}, got {getattr(self, name)!r}")
+        if self.embeddings and self.gradient != "batch":
+            raise ValueError(f"embeddings: expected gradient 'batch' beside them, got {self.gradient!r}")
+
+
+def score_client(trainer: Trainer, key: Key, client: Client, result: LocalResult, rule: CutRule) -> Array:
+    """Layer scores ``[L]`` of one client's trained model; without examples they are 0.
+
+    Args:
+      trainer: holds task and batch size.
+      key: the round's key; only a fresh batch uses it.
+      client: whose examples they are.
+      result: its local training, with the mean gradient where the rule is ``"epoch"``.
+      rule: what to score.
+    """
+    gradient, ids = result.gradient, {}
+    if rule.gradient == "batch":
+        batch_key = jax.random.fold_in(jax.random.fold_in(key, keys.SCORE_BATCH), client.ident)
+        data = (client.start, client.count, client.pool)
+        gradient, tokens = _fresh_gradient(trainer, batch_key, result.params, data, rule)
+        ids = dict.fromkeys(rule.embeddings, tokens)
+    scores = federation_sensitivity(result.params, gradient, trainer.task.layers, rows=ids, combine=rule.combine)
+    return jnp.where(client.count > 0, scores, 0)
+
+
+def agree_on_cut(scores: Array, weight: Array, rule: CutRule) -> tuple[Array, Array, Array]:
+    """The server's decision.
+
+    Args:
+      scores: ``[K, L]`` of the slots.
+      weight: ``[K]``; slots of weight 0 have no say, nor have slots whose first score is not positive and finite.
+      rule: threshold and aggregation.
+
+    Returns:
+      The cut, ``[]`` int32; the aggregated scores ``[L]``; whether anybody had a say, ``[]`` bool (else the cut
+      is L).
+    """
+    usable = (weight > 0) & jnp.isfinite(scores).all(-1) & (scores[:, 0] > 0)
+    num = jnp.maximum(usable.sum(), 1)
+    base = scores[:, :1] if rule.aggregate != "mean" else jnp.ones_like(scores[:, :1])
+    safe = jnp.where(usable[:, None], scores, 1) / jnp.where(usable[:, None], base, 1)
+    mean = jnp.where(usable[:, None], safe, 0).sum(0) / num.astype(scores.dtype)
+
+    def cut_of(s: Array) -> Array:
+        return transition_point(
+            s, rule.threshold, cumulative=rule.cumulative, local_on_first_jump=rule.local_on_first_jump
+        )
+
+    if rule.aggregate == "majority":
+        votes = jax.nn.one_hot(jax.vmap(cut_of)(safe), scores.shape[1] + 1, dtype=jnp.int32)
+        cut = jnp.argmax(jnp.where(usable[:, None], votes, 0).sum(0)).astype(jnp.int32)
+    else:
+        cut = cut_of(mean)
+    return jnp.where(usable.any(), cut, scores.shape[1]).astype(jnp.int32), mean, usable.any()
+
+
+def cut_controls(
+    trainer: Trainer, key: Key, params: Params, cohort: Cohort, permuted_labels: Array, rule: CutRule
+) -> dict[str, Array]:
+    """The cuts that no learning explains, to be printed beside PLayer-FL's.
+
+    In a ReLU network with zero biases the sum of weight × gradient is the same in every layer, so the score mostly
+    follows the number of weights: a cut that agrees with these three says nothing about the data.
+
+    Args:
+      trainer: as in the run.
+      key: a round key.
+      params: the common start.
+      cohort: the clients that would be scored.
+      permuted_labels: ``[N, ...]`` the pool's labels, permuted within each client.
+      rule: as in the run.
+
+    Returns:
+      ``initialisation`` (scores of the untrained model), ``permuted_labels`` (an epoch on them), and
+      ``weight_count`` (first layer with more than ``threshold`` times fewer weights than the one before), each [].
+    """
+    with_gradient = rule.gradient == "epoch"
+
+    def cut(cohort: Cohort, scale: Array | None) -> Array:
+        options = LocalOptions(scale=scale, with_gradient=with_gradient)
+
+        def visit(client: Client, _: Any) -> ClientVisit:
+            result = train(trainer, key, client, client.shared, options=options)
+            return ClientVisit(result.params, result.loss, out=score_client(trainer, key, client, result, rule))
+
+        return agree_on_cut(one_pass(trainer.axis, cohort, visit, shared=params).out, cohort.weight, rule)[0]
+
+    trainer = dataclasses.replace(trainer, keep_optimizer=False)
+    permuted = dataclasses.replace(cohort, pool=cohort.pool._replace(labels=permuted_labels))
+    sizes = jnp.asarray(trainer.task.layers.scored_sizes, jnp.float32)
+    return {
+        "initialisation": cut(cohort, jnp.float32(0)),  # steps of size zero: the epoch's batches, the start's weights
+        "permuted_labels": cut(permuted, None),
+        "weight_count": transition_point(1 / sizes, rule.threshold),
+    }
+
+
+def _fresh_gradient(
+    trainer: Trainer, key: Key, params: Params, data: tuple[Array, Array, Pool], rule: CutRule
+) -> tuple[Params, Array]:
+    """Gradient on one batch drawn with replacement, as the published analysis draws it, and the batch's inputs."""
+    start, count, pool = data
+    draw_key, dropout_key = jax.random.split(key)
+    rows = jax.random.randint(draw_key, (trainer.batch_size,), 0, jnp.maximum(count, 1))
+    batch = take_batch(pool, start, rows, jnp.ones(trainer.batch_size, bool))
+    return jax.grad(trainer.task.loss)(params, batch, dropout_key if rule.dropout else None), batch.inputs

@@ -1,0 +1,209 @@
+"""APFL (Deng et al. 2020): FedAvg, and beside it a model of each client's own of which it serves a mixture with w."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import struct
+
+from fedjax_layers.algorithms.factory import factory
+from fedjax_layers.algorithms.novel import seen_or, welcome_by_server, within_sharing
+from fedjax_layers.algorithms.sharing.round import (
+    Own,
+    SharingState,
+    init_sharing,
+    round_info,
+    server_phase,
+    sharing_pass,
+)
+from fedjax_layers.clients import Client, ClientVisit, LocalOptions, StepGradient, Trainer, refuse_own_steps, train
+from fedjax_layers.ops import Term, layer_map
+from fedjax_layers.types import (
+    Algorithm,
+    Array,
+    Batch,
+    Cohort,
+    Key,
+    Params,
+    Personal,
+    RoundInfo,
+    RoundMemory,
+    Task,
+    per_client,
+)
+
+
+@struct.dataclass
+class Pair:
+    """What a client trains: ``w`` and ``v`` are params, ``mixing`` is ``[]``; stacked ``[K, ...]`` in a cohort."""
+
+    w: Params
+    v: Params
+    mixing: Any  # an array; a shape or a label where a tree like it is described
+
+
+@struct.dataclass
+class ApflState:
+    """State between rounds.
+
+    Attributes:
+      sharing: the global model w, the clients' v's as ``clients``, and the optimiser states of both.
+      mixing: each client's weight of v, ``[C]``.
+    """
+
+    sharing: SharingState
+    mixing: Array = per_client()
+
+
+@factory("mixing")
+def apfl(
+    trainer: Trainer,
+    *,
+    mixing: float | Array = 0.5,
+    adaptive: bool = False,
+    mixing_rate: float | Array = 0.1,
+    server_optimizer: optax.GradientTransformation | None = None,
+) -> Algorithm:
+    """FedAvg for the global ``w``; each client serves ``a * v_c + (1 - a) * w`` with a ``v_c`` trained for that.
+
+    A local step on one batch, all from where the step before ended: ``w_c <- w_c - lr * grad f_c(w_c)`` and
+    ``v_c <- v_c - lr * a * grad f_c(m_c)`` at ``m_c = a * v_c + (1 - a) * w_c``. The factor a makes it the derivative
+    by v_c, as in the paper's Algorithm 1. FedJAX's APFL leaves the factor out, and learns a weight for each tensor on
+    every batch. The authors' code mixes the outputs of two networks instead of their weights, which is the same for
+    linear models only and gives no single model to serve; it steps w_c before v_c, and adds ``0.02 * a`` to the
+    derivative by a. No switch repeats either.
+
+    With ``adaptive``, a client's a takes one step in each round that it attends, on the first batch as in the authors'
+    code: ``a <- clip(a - mixing_rate * <grad f_c(m_c), v_c - w>, 0, 1)`` with v_c and w as the round began. The new a
+    counts from the second local step on. Until v_c differs from w it stands still.
+
+    What is reported as ``trained`` and as the loss is m_c, with the client's own w_c; what is served mixes v_c with
+    the averaged w, also for clients that were absent. A client that never took part is served w.
+
+    Args:
+      trainer: how each client trains; w_c and v_c have an optimiser state each, fresh or kept.
+      mixing: the paper's alpha, in [0, 1], at the start: one number, or one for each client ``[C]``; may be traced. 0
+        is FedAvg, 1 local training beside FedAvg.
+      adaptive: learn each client's a.
+      mixing_rate: step size of a; may be traced. The paper takes that of the models, and as theirs it follows the
+        trainer's ``step_scale``.
+      server_optimizer: of w, as in :func:`fedavg`.
+
+    Returns:
+      The algorithm; it offers personal models and the global one. Each round reports ``mixing``, the mean of a over the
+      clients that took part.
+
+    Raises:
+      ValueError: ``mixing`` outside [0, 1], a negative ``mixing_rate``, or a model with batch normalisation.
+
+    Source: Deng et al., arXiv 2003.13461, Algorithm 1, and its update of alpha.
+    """
+    _check(mixing, mixing_rate, trainer.num_clients)
+    refuse_own_steps(trainer, "apfl")
+    everything = np.ones(trainer.task.layers.num_layers, bool)
+    both = _train_both(trainer)
+
+    def init(key: Key, params: Params) -> ApflState:
+        del key
+        dtype = jnp.result_type(*jax.tree.leaves(params))
+        start = Pair(params, params, jnp.zeros((), dtype))  # of one client, as its optimiser sees it
+        sharing = init_sharing(trainer, params, personal=True, server_optimizer=server_optimizer)
+        sharing = dataclasses.replace(sharing, client_opt=both.init_optimizer(start))
+        return ApflState(sharing, jnp.broadcast_to(jnp.asarray(mixing, dtype), (trainer.num_clients,)))
+
+    def round_(key: Key, state: ApflState, cohort: Cohort) -> tuple[ApflState, RoundInfo]:
+        old = state.sharing
+        scale = trainer.scale_of(old.round)
+        rate = jnp.asarray(mixing_rate, state.mixing.dtype)
+        if scale is not None:
+            rate *= scale.astype(rate.dtype)
+        options = LocalOptions(scale=scale, step_gradient=mixed_gradient(trainer.task, rate if adaptive else None))
+
+        def visit(client: Client, own: Own) -> ClientVisit:
+            start = Pair(client.shared, own.model, own.extra)
+            result = train(both, key, client, start, opt_state=own.opt_state, options=options)
+            share, _ = result.memory
+            mixed = mix(share, result.params.v, result.params.w)
+            row = Own(result.params.v, result.opt_state, share)
+            return ClientVisit(mixed, result.loss, Term(result.params.w, client.share), row, share)
+
+        phase = sharing_pass(trainer, old, cohort, visit, extra=state.mixing)
+        new = server_phase(trainer, key, old, cohort, phase, everything, server_optimizer)
+        present = cohort.weight > 0
+        mean = jnp.where(present, phase.passed.out, 0).sum() / jnp.maximum(present.sum(), 1).astype(state.mixing.dtype)
+        info = round_info(trainer, phase.passed, cohort, everything, mixing=mean)
+        return ApflState(new, phase.passed.store.extra), info
+
+    def personal(state: ApflState) -> Personal:
+        def build(row: Any, w: Params, _: Array) -> Params:
+            share, v, seen = row
+            return mix(share, seen_or(seen, v, w), w)
+
+        return Personal((state.mixing, state.sharing.clients, state.sharing.seen), state.sharing.server, build)
+
+    return Algorithm(
+        init,
+        round_,
+        personal,
+        global_model=lambda state: state.sharing.server,
+        welcome=within_sharing(welcome_by_server),
+        memory=RoundMemory(visit=5, states=2.5, server=1),
+    )
+
+
+def mix(share: Array, v: Params, w: Params) -> Params:
+    """``share * v + (1 - share) * w``, exactly v at 1 and w at 0."""
+    return jax.tree.map(lambda x, y: share.astype(x.dtype) * x + (1 - share).astype(x.dtype) * y, v, w)
+
+
+def mixed_gradient(task: Task, rate: Array | None) -> StepGradient:
+    """Gradients of a :class:`Pair`: of f at w, and of f at the mixture by v; what is remembered is the weight of v.
+
+    Args:
+      task: holds the loss f; the loss reported is that of the mixture.
+      rate: step size ``[]`` of the weight in the first step, by the derivative of f at the mixture; ``None`` is 0.
+
+    Source: Deng et al., arXiv 2003.13461, Algorithm 1.
+    """
+
+    def compute(params: Pair, batches: tuple[Batch, ...], key: Key, memory: Any) -> tuple[Array, Pair, Any]:
+        share, first = memory
+        at_w = jax.grad(task.loss)(params.w, batches[0], key)
+
+        def mixed_loss(v: Params, share: Array) -> Array:
+            return task.loss(mix(share, v, params.w), batches[0], key)
+
+        loss, (by_v, by_share) = jax.value_and_grad(mixed_loss, argnums=(0, 1))(params.v, share)
+        if rate is not None:
+            moved = jnp.clip(share - rate * by_share, 0, 1)
+            share = jnp.where(first, moved, share)
+        return loss, Pair(at_w, by_v, jnp.zeros_like(share)), (share, jnp.bool_(False))
+
+    return StepGradient(compute, begin=lambda params: (params.mixing, jnp.bool_(True)))
+
+
+def _train_both(trainer: Trainer) -> Trainer:
+    """The trainer of a :class:`Pair`: three layers, w, v and the weight, and an optimiser for each of the first two."""
+    shapes = jax.eval_shape(trainer.task.init, jax.random.key(0))
+    layers = layer_map(Pair(shapes, shapes, jax.ShapeDtypeStruct((), jnp.float32)), order=("w", "v", "mixing"))
+    optimizer = optax.partition(
+        {"model": trainer.optimizer, "own": trainer.optimizer, "weight": optax.set_to_zero()},
+        Pair("model", "own", "weight"),
+        mask_compatible_extra_args=True,
+    )
+    return dataclasses.replace(trainer, task=trainer.task._replace(layers=layers), optimizer=optimizer)
+
+
+def _check(mixing: float | Array, mixing_rate: float | Array, num_clients: int) -> None:
+    """Raise ``ValueError`` for a number out of range, traced ones aside."""
+    if jnp.shape(mixing) not in ((), (num_clients,)):
+        raise ValueError(f"mixing: expected a number or {num_clients} of them, got shape {jnp.shape(mixing)}")
+    if not isinstance(mixing, jax.core.Tracer) and not np.all((np.asarray(mixing) >= 0) & (np.asarray(mixing) <= 1)):
+        raise ValueError(f"mixing: expected a number in [0, 1], got {mixing}")
+    if not isinstance(mixing_rate, jax.core.Tracer) and not mixing_rate >= 0:
+        raise ValueError(f"mixing_rate: expected a number of at least 0, got {mixing_rate}")

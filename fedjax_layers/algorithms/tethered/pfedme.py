@@ -1,0 +1,120 @@
+"""pFedMe (Dinh et al. 2020): a global model learnt through Moreau envelopes, a personal one beside it."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from fedjax_layers.algorithms.factory import factory
+from fedjax_layers.algorithms.novel import rows_or, welcome_by_server
+from fedjax_layers.algorithms.sharing.round import (
+    Own,
+    SharingState,
+    init_sharing,
+    round_info,
+    server_phase,
+    sharing_pass,
+)
+from fedjax_layers.clients import Client, ClientVisit, LocalOptions, StepGradient, Trainer, refuse_own_steps, train
+from fedjax_layers.ops import Term, permfl_device_step
+from fedjax_layers.types import Algorithm, Array, Batch, Cohort, Key, Params, RoundInfo, RoundMemory, Task
+
+
+@factory()
+def pfedme(
+    trainer: Trainer,
+    *,
+    lam: float | Array = 15.0,
+    inner_steps: int = 5,
+    inner_learning_rate: float | Array = 0.05,
+    beta: float | Array = 1.0,
+    published_local_model: bool = False,
+) -> Algorithm:
+    """Each client solves for ``theta``, near its local ``w``, and moves ``w`` towards it; the server mixes the w's.
+
+    Minimises the mean of ``F_c(w) = min_theta f_c(theta) + lam/2 * ||theta - w||^2``. On each step's batch the inner
+    solver takes ``inner_steps`` steps of that minimum, from where the step before ended (from w in a round's first
+    step), as the authors' code does; then ``w`` takes a step of the trainer's optimiser, plain SGD in the paper, on
+    the envelope's gradient ``lam * (w - theta)``. The server mixes ``x <- (1 - beta) * x + beta * mean w``, where all
+    clients of the cohort count by their weight.
+
+    The personal model is ``theta`` of a client's last step, both ``trained`` and served; a client that never took part
+    is served the global model, from which its theta would begin. The authors' code means to evaluate theta, but its
+    list of personal parameters is another name of the model that w is copied into before the evaluation, so that its
+    personal scores are those of the local w. It also adds a decay of 0.001 * theta to the inner steps, which the paper
+    does not have and this does not.
+    The loss reported is f(theta) where the inner solver meets a batch.
+
+    Args:
+      trainer: how each client trains; its optimiser steps the local w.
+      lam: pull of theta towards w, per unit of squared distance; may be traced, like all numbers but the next.
+      inner_steps: steps of the inner solver on each batch.
+      inner_learning_rate: their size, stable below ``2 / (lam + curvature)``.
+      beta: the server's mixing; 1 is the mean, and above 1 it extrapolates.
+      published_local_model: keep and serve the local w instead of theta; the training is the same.
+
+    Returns:
+      The algorithm; it offers personal models and the global one.
+
+    Raises:
+      ValueError: a model with batch normalisation; ``inner_steps`` below 1.
+    """
+    if inner_steps < 1:
+        raise ValueError(f"inner_steps: expected an integer of at least 1, got {inner_steps}")
+    refuse_own_steps(trainer, "pfedme")
+    everything = np.ones(trainer.task.layers.num_layers, bool)
+    envelope = envelope_gradient(trainer.task, lam, inner_steps, inner_learning_rate)
+    mixing = optax.sgd(beta)  # on the pseudo-gradient x - mean w
+
+    def init(key: Key, params: Params) -> SharingState:
+        del key
+        return init_sharing(trainer, params, personal=True, server_optimizer=mixing)
+
+    def round_(key: Key, state: SharingState, cohort: Cohort) -> tuple[SharingState, RoundInfo]:
+        options = LocalOptions(scale=trainer.scale_of(state.round), step_gradient=envelope)
+
+        def visit(client: Client, own: Own) -> ClientVisit:
+            result = train(trainer, key, client, client.shared, opt_state=own.opt_state, options=options)
+            personal = result.params if published_local_model else result.memory
+            return ClientVisit(
+                personal, result.loss, Term(result.params, client.share), Own(personal, result.opt_state)
+            )
+
+        phase = sharing_pass(trainer, state, cohort, visit)
+        state = server_phase(trainer, key, state, cohort, phase, everything, mixing)
+        return state, round_info(trainer, phase.passed, cohort, everything)
+
+    return Algorithm(
+        init,
+        round_,
+        personal=lambda state: rows_or(state.clients, state.seen, state.server),
+        global_model=lambda state: state.server,
+        welcome=welcome_by_server,
+        memory=RoundMemory(visit=5, server=1),
+    )
+
+
+def envelope_gradient(task: Task, lam: float | Array, steps: int, rate: float | Array) -> StepGradient:
+    """Gradient ``lam * (w - theta)`` of the loss's Moreau envelope at w; what is remembered is theta.
+
+    Args:
+      task: holds the loss f.
+      lam: the envelope's pull.
+      steps: gradient steps on ``f(theta) + lam/2 * ||theta - w||^2`` per batch.
+      rate: their size.
+
+    Source: Dinh et al. 2020, Algorithm 1.
+    """
+
+    def compute(params: Params, batches: tuple[Batch, ...], key: Key, theta: Params) -> tuple[Array, Params, Params]:
+        def step(theta: Params, _: None) -> tuple[Params, Array]:
+            # One key for all steps: with dropout, too, they minimise one function.
+            loss, grads = jax.value_and_grad(task.loss)(theta, batches[0], key)
+            return permfl_device_step(theta, grads, params, alpha=rate, lam=lam), loss
+
+        theta, losses = jax.lax.scan(step, theta, None, length=steps)
+        return losses[0], jax.tree.map(lambda w, t: jnp.asarray(lam, w.dtype) * (w - t), params, theta), theta
+
+    return StepGradient(compute, begin=lambda params: params)

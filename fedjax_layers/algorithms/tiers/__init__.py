@@ -1,0 +1,1 @@
+"""Models in tiers: device, team, global, and trees of clusters."""

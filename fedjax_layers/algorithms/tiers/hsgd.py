@@ -1,0 +1,75 @@
+"""Hierarchical local SGD: plain averaging in teams, then over teams."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import jax
+
+from fedjax_layers.algorithms.factory import factory
+from fedjax_layers.algorithms.tiers.round import TierState, init_tiers, tiered_algorithm, tiered_round
+from fedjax_layers.algorithms.tiers.tree import make_tiers
+from fedjax_layers.clients import Trainer
+from fedjax_layers.types import Algorithm, Array, Cohort, Key, Params, RoundInfo
+
+
+@factory()
+def hsgd(
+    trainer: Trainer,
+    *,
+    team_of: Any = None,
+    num_teams: int = 4,
+    team_rounds: int | jax.Array = 5,
+    weighting: Literal["uniform", "examples"] = "uniform",
+    device_participation: float | jax.Array | None = None,
+    team_participation: float | jax.Array | None = None,
+    stale_teams: bool = False,
+    global_every: int | jax.Array = 1,
+    pace: tuple[int, ...] | Array | None = None,
+) -> Algorithm:
+    """Devices train from their team's model, the team takes their mean, K times; the server takes the teams' mean.
+
+    The h-SGD of PerMFL's tables (note section 7; Lin et al. 2020, Wang et al. 2022): PerMFL's round without any pull.
+    Its personal model is the device's last trained one, as PerMFL's, or its team's model if it never took part.
+
+    Args:
+      trainer: how a device trains in one team round.
+      team_of: ``[C]`` integers, each device's team; ``None`` makes consecutive teams of equal size up to one.
+      num_teams: T.
+      team_rounds: K, team rounds per global round.
+      weighting: means over devices and teams alike (``"uniform"``, as PerMFL has it) or by ``"examples"``.
+      device_participation: share of a team's devices in each team round; ``None`` takes all.
+      team_participation: share of the teams in each global round; ``None`` takes all.
+      stale_teams: the server averages absent teams as well, with the model they last had, as the released code does.
+      global_every: the server meets the teams every so many rounds.
+      pace: ``[T]`` team rounds of each team, at most K; ``None`` is K for all.
+
+    Returns:
+      The algorithm.
+
+    Raises:
+      ValueError: see :func:`fedjax_layers.algorithms.tiers.tree.make_tiers`.
+    """
+    tiers = make_tiers(
+        trainer,
+        team_of,
+        num_teams,
+        team_rounds=team_rounds,
+        weighting=weighting,
+        device_participation=device_participation,
+        team_participation=team_participation,
+        stale_teams=stale_teams,
+        global_every=global_every,
+        pace=pace,
+    )
+
+    def init(key: Key, params: Params) -> TierState:
+        del key
+        return init_tiers(trainer, tiers, params)
+
+    def round_(key: Key, state: TierState, cohort: Cohort) -> tuple[TierState, RoundInfo]:
+        return tiered_round(
+            trainer, key, state, cohort, tiers, lambda team, server, mean: mean, lambda server, mean: mean
+        )
+
+    return tiered_algorithm(init, round_, tiers)

@@ -1,0 +1,185 @@
+"""PerMFL (arXiv 2407.14251): device, team and global models, each tethered to its parent."""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+
+from fedjax_layers.algorithms.factory import factory
+from fedjax_layers.algorithms.tiers.round import TierState, init_tiers, tiered_algorithm, tiered_round
+from fedjax_layers.algorithms.tiers.tree import make_tiers
+from fedjax_layers.clients import Trainer
+from fedjax_layers.ops import permfl_server_step, permfl_team_step
+from fedjax_layers.ops.prox import with_proximal_term
+from fedjax_layers.types import Algorithm, Array, Cohort, Key, Params, RoundInfo
+
+Coefficient = float | jax.Array
+
+
+@factory()
+def permfl(
+    trainer: Trainer,
+    *,
+    team_of: Any = None,
+    num_teams: int = 4,
+    team_rounds: int | jax.Array = 10,
+    device_lambda: Coefficient = 0.5,
+    team_lambda: Coefficient = 0.5,
+    gamma: Coefficient = 1.5,
+    eta: Coefficient = 0.03,
+    beta: Coefficient = 0.6,
+    lambda_decay: Coefficient = 1.0,
+    gamma_decay: Coefficient = 1.0,
+    beta_decay: Coefficient = 1.0,
+    weighting: Literal["uniform", "examples"] = "uniform",
+    device_participation: Coefficient | None = None,
+    team_participation: Coefficient | None = None,
+    stale_teams: bool = False,
+    global_every: int | jax.Array = 1,
+    pace: tuple[int, ...] | Array | None = None,
+    published_device_lambda: bool = False,
+) -> Algorithm:
+    """Nested proximal updates: L device steps in K team rounds in one global round.
+
+    A device minimises ``f(theta) + device_lambda/2 * ||theta - w||^2`` from its team's model w; the team makes
+    :func:`~fedjax_layers.ops.permfl_team_step` towards the mean of its devices, the server
+    :func:`~fedjax_layers.ops.permfl_server_step` towards the mean of its teams. Defaults are the paper's setting of its
+    team-formation table, the only one that is known (note section 5). The personal model is the device's last trained
+    theta; a device keeps nothing between team rounds. One that never took part is served its team's model, from which
+    its theta would begin.
+
+    ``trainer`` decides the device's steps: plain SGD with step size alpha and ``steps=L`` is the paper's.
+
+    Args:
+      trainer: how a device trains in one team round.
+      team_of: ``[C]`` integers, each device's team; ``None`` makes consecutive teams of equal size up to one.
+      num_teams: T.
+      team_rounds: K, team rounds per global round.
+      device_lambda: pull of a device to its team.
+      team_lambda: pull of a team to its devices; the paper has one lambda for both.
+      gamma: pull between teams and server.
+      eta: step size of the teams.
+      beta: step size of the server.
+      lambda_decay: factor on both lambdas per global round; 1 keeps them.
+      gamma_decay: the same for gamma.
+      beta_decay: the same for beta.
+      weighting: means over devices and teams alike (``"uniform"``, the paper's) or by ``"examples"``.
+      device_participation: share of a team's devices in each team round; ``None`` takes all.
+      team_participation: share of the teams in each global round; ``None`` takes all.
+      stale_teams: the server averages absent teams as well, with the model they last had, as the released code does.
+      global_every: the server meets the teams every so many rounds; in between they go on from their own models.
+      pace: ``[T]`` team rounds of each team, at most K; ``None`` is K for all.
+      published_device_lambda: the released code hands the number of local steps L to the devices as their lambda;
+        True repeats that. Needs a trainer with ``steps``.
+
+    Returns:
+      The algorithm. Every round reports ``team_sent``, the models that teams sent to the server.
+
+    Raises:
+      ValueError: a negative coefficient, no ``steps`` for the published lambda, or what
+        :func:`fedjax_layers.algorithms.tiers.tree.make_tiers` refuses.
+
+    Warns:
+      UserWarning: concrete coefficients leave their stable range, see :func:`unstable`.
+    """
+    if published_device_lambda:
+        if trainer.steps is None:
+            raise ValueError("published_device_lambda: expected a trainer with steps, got one with epochs")
+        if trainer.own_work:
+            raise ValueError("published_device_lambda: expected as many steps for all clients, got some for each")
+        device_lambda = 1.0 * trainer.steps  # type: ignore[operator]  # one number
+    _check(device_lambda=device_lambda, team_lambda=team_lambda, gamma=gamma, eta=eta, beta=beta)
+    tiers = make_tiers(
+        trainer,
+        team_of,
+        num_teams,
+        team_rounds=team_rounds,
+        weighting=weighting,
+        device_participation=device_participation,
+        team_participation=team_participation,
+        stale_teams=stale_teams,
+        global_every=global_every,
+        pace=pace,
+    )
+
+    def device_trainer(pull: Coefficient) -> Trainer:
+        return dataclasses.replace(trainer, optimizer=with_proximal_term(trainer.optimizer, pull))
+
+    def init(key: Key, params: Params) -> TierState:
+        del key
+        return init_tiers(device_trainer(device_lambda), tiers, params)
+
+    def round_(key: Key, state: TierState, cohort: Cohort) -> tuple[TierState, RoundInfo]:
+        to_team, to_devices = (_decayed(x, lambda_decay, state.round) for x in (device_lambda, team_lambda))
+        to_server = _decayed(gamma, gamma_decay, state.round)
+
+        def team_step(team: Params, server: Params, mean: Params) -> Params:
+            return permfl_team_step(team, server, mean, eta=eta, lam=to_devices, gamma=to_server)
+
+        def server_step(server: Params, mean: Params) -> Params:
+            return permfl_server_step(server, mean, beta=_decayed(beta, beta_decay, state.round), gamma=to_server)
+
+        return tiered_round(device_trainer(to_team), key, state, cohort, tiers, team_step, server_step)
+
+    return tiered_algorithm(init, round_, tiers)
+
+
+def unstable(
+    *,
+    team_lambda: Coefficient,
+    gamma: Coefficient,
+    eta: Coefficient,
+    beta: Coefficient,
+    alpha: Coefficient | None = None,
+    device_lambda: Coefficient = 0.0,
+    smoothness: float = 0.0,
+) -> list[str]:
+    """What is wrong with the coefficients, a line each; traced ones are passed over.
+
+    Args:
+      team_lambda: pull of a team to its devices.
+      gamma: pull between teams and server.
+      eta: step size of the teams.
+      beta: step size of the server.
+      alpha: step size of the devices, if known.
+      device_lambda: pull of a device to its team.
+      smoothness: L_f, the Lipschitz constant of the devices' gradients, if known.
+
+    Source: PerMFL note, section 2: convex combinations need ``beta * gamma <= 1`` and ``eta * (lambda + gamma) <= 1``;
+    with stiff devices the server diverges from ``|1 - beta * gamma| >= 1`` on (teams that follow it push that limit
+    out: docs/permfl.md), a device from ``alpha * (lambda + L_f) >= 2`` on.
+    """
+    lines = []
+    if _known(beta, gamma) and abs(1 - float(beta * gamma)) >= 1 and float(beta * gamma) != 0:
+        lines.append(f"the server may diverge: expected |1 - beta * gamma| below 1, got {abs(1 - beta * gamma):.4g}")
+    if _known(eta, team_lambda, gamma) and float(eta * (team_lambda + gamma)) > 1 + 1e-9:  # equality is fine
+        found = f"{eta * (team_lambda + gamma):.4g}"
+        lines.append(f"a team overshoots: expected eta * (team_lambda + gamma) of at most 1, got {found}")
+    if alpha is not None and _known(alpha, device_lambda) and float(alpha * (device_lambda + smoothness)) >= 2:
+        found = f"{alpha * (device_lambda + smoothness):.4g}"
+        lines.append(f"a device diverges: expected alpha * (device_lambda + smoothness) below 2, got {found}")
+    return lines
+
+
+def _check(*, device_lambda: Any, **others: Any) -> None:
+    """Refuse what is negative, warn of what is unstable."""
+    coefficients: dict[str, Any] = {"device_lambda": device_lambda} | others
+    for name, value in coefficients.items():
+        if _known(value) and not float(value) >= 0:
+            raise ValueError(f"{name}: expected a number of at least 0, got {value}")
+    for complaint in unstable(**others):
+        warnings.warn(f"permfl: {complaint}", stacklevel=4)
+
+
+def _decayed(value: Coefficient, decay: Coefficient, round_number: Array) -> Coefficient:
+    if _known(decay) and float(decay) == 1:
+        return value
+    return value * jnp.asarray(decay) ** round_number
+
+
+def _known(*values: Any) -> bool:
+    return not any(isinstance(value, jax.core.Tracer) for value in values)

@@ -1,0 +1,144 @@
+"""Who belongs to which team, and who takes part when."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fedjax_layers.clients import Trainer, keys
+from fedjax_layers.types import Array, Key
+
+
+@dataclasses.dataclass(frozen=True)
+class Tiers:
+    """Who belongs to which team, and who meets when. Arrays and numbers may be traced; ``num_teams`` may not.
+
+    Attributes:
+      team_of: ``[C]`` integers, each device's team.
+      num_teams: T.
+      team_rounds: K, team rounds per global round.
+      weighting: how means are weighted: all devices and all teams alike, or by ``cohort.weight`` (examples).
+      device_participation: share of a team's present devices that take part in each team round, at least one;
+        ``None`` takes all.
+      team_participation: share of the teams that take part in a global round, at least one; ``None`` takes all.
+      stale_teams: the server also averages teams that did not take part, with the model they last had.
+      global_every: the server meets the teams every so many rounds; in between, teams go on from their own models.
+      pace: ``[T]`` integers, team rounds of each team, at most K; ``None`` is K for all.
+    """
+
+    team_of: Array
+    num_teams: int
+    team_rounds: int | Array = 1
+    weighting: Literal["uniform", "examples"] = "uniform"
+    device_participation: float | Array | None = None
+    team_participation: float | Array | None = None
+    stale_teams: bool = False
+    global_every: int | Array = 1
+    pace: tuple[int, ...] | Array | None = None
+
+    @property
+    def everyone(self) -> bool:
+        """Static: every present device takes part in every team round."""
+        return self.device_participation is None and self.team_participation is None and self.pace is None
+
+
+def make_tiers(trainer: Trainer, team_of: Any, num_teams: int, **options: Any) -> Tiers:
+    """Checked :class:`Tiers`; without ``team_of`` teams are consecutive and of equal size up to one.
+
+    Raises:
+      ValueError: a team id per device is missing or out of range, a number of rounds is below 1, a share is outside
+        (0, 1], or an unknown weighting.
+    """
+    team_of = _checked_teams(trainer.num_clients, team_of, num_teams)
+    tiers = Tiers(jnp.asarray(team_of, jnp.int32), num_teams, **options)
+    if tiers.pace is not None:
+        pace = jnp.asarray(tiers.pace, jnp.int32)
+        if pace.shape != (num_teams,):
+            raise ValueError(f"pace: expected an integer for each of {num_teams} teams, got shape {pace.shape}")
+        if not isinstance(pace, jax.core.Tracer) and int(pace.min()) < 0:
+            raise ValueError(f"pace: expected team rounds of at least 0, got {int(pace.min())}")
+        tiers = dataclasses.replace(tiers, pace=pace)
+    for name in ("team_rounds", "global_every"):
+        at_least_one(name, getattr(tiers, name))
+    for name in ("device_participation", "team_participation"):
+        share = getattr(tiers, name)
+        if share is not None and not isinstance(share, jax.core.Tracer) and not 0 < float(share) <= 1:
+            raise ValueError(f"{name}: expected a share in (0, 1], got {float(share)}")
+    if tiers.weighting not in ("uniform", "examples"):
+        raise ValueError(f"weighting: expected 'uniform' or 'examples', got {tiers.weighting!r}")
+    return tiers
+
+
+def _checked_teams(clients: int, team_of: Any, num_teams: int) -> Any:
+    """A team for each client, ``[C]`` integers; concrete ones are in range."""
+    if not 1 <= num_teams <= clients:
+        raise ValueError(f"num_teams: expected 1 to {clients}, the number of clients, got {num_teams}")
+    if team_of is None:
+        return np.arange(clients) * num_teams // clients
+    if not isinstance(team_of, jax.Array):
+        team_of = np.asarray(team_of)
+    if team_of.shape != (clients,) or not jnp.issubdtype(team_of.dtype, jnp.integer):
+        found = f"shape {team_of.shape} of {team_of.dtype}"
+        raise ValueError(f"team_of: expected an integer for each of {clients} clients, got {found}")
+    if not isinstance(team_of, jax.core.Tracer):
+        wrong = np.flatnonzero((np.asarray(team_of) < 0) | (np.asarray(team_of) >= num_teams))
+        if len(wrong):
+            found = f"{int(team_of[wrong[0]])} for client {wrong[0]}"
+            raise ValueError(f"team_of: expected ids 0 to {num_teams - 1}, got {found}")
+    return team_of
+
+
+def at_least_one(name: str, value: Any) -> None:
+    """Refuse a concrete count below 1; a traced one passes."""
+    if isinstance(value, int) and value < 1:
+        raise ValueError(f"{name}: expected at least 1, got {value}")
+
+
+def teams_that_take_part(key: Key, tiers: Tiers, origin: Array, present: Array) -> Array:
+    """Bool ``[T]``: teams drawn with this global round's key, among those with a present device."""
+    some = jnp.zeros(tiers.num_teams, bool).at[origin].max(present)
+    if tiers.team_participation is None:
+        return some
+    ids = jnp.arange(tiers.num_teams)
+    chance = _chances(key, ids)
+    rank = _rank_within(jnp.zeros_like(ids), chance, some, 1)
+    return some & (rank < _quota(tiers.team_participation, some.sum()))
+
+
+def devices_that_take_part(
+    key: Key, tiers: Tiers, origin: Array, present: Array, ids: Array, team_round: Array
+) -> Array:
+    """Bool ``[K]``: devices of this team round, drawn with its key."""
+    if tiers.pace is not None:
+        present = present & (team_round < tiers.pace[origin])
+    if tiers.device_participation is None:
+        return present
+    chance = _chances(key, ids)
+    rank = _rank_within(origin, chance, present, tiers.num_teams)
+    members = jnp.zeros(tiers.num_teams, jnp.int32).at[origin].add(present.astype(jnp.int32))
+    return present & (rank < _quota(tiers.device_participation, members)[origin])
+
+
+def _chances(key: Key, ids: Array) -> Array:
+    """A number in [0, 1) for each of ``ids``."""
+    stream = jax.random.fold_in(key, keys.PARTICIPATION)
+    return jax.vmap(lambda i: jax.random.uniform(jax.random.fold_in(stream, i)))(ids)
+
+
+def _quota(share: float | Array, members: Array) -> Array:
+    """The share of ``members``, rounded to the nearest whole number, at least one."""
+    return jnp.maximum(jnp.round(share * members.astype(jnp.float32)).astype(jnp.int32), 1)
+
+
+def _rank_within(group: Array, chance: Array, present: Array, num_groups: int) -> Array:
+    """Place of each entry among the present ones of its group, by ``chance``."""
+    group = jnp.where(present, group, num_groups)
+    order = jnp.lexsort((chance, group))
+    sizes = jnp.zeros(num_groups + 1, jnp.int32).at[group].add(1)
+    starts = jnp.cumsum(sizes) - sizes
+    place = jnp.zeros(len(group), jnp.int32).at[order].set(jnp.arange(len(group), dtype=jnp.int32))
+    return place - starts[group]

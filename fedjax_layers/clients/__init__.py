@@ -1,0 +1,44 @@
+"""What clients do in a round: the pass over them, local training, batches, their rows of the state, their random keys.
+
+Knows no server: what is made of the clients' models is up to ``algorithms``.
+"""
+
+from fedjax_layers.clients.one_pass import (
+    Client,
+    ClientVisit,
+    Passed,
+    by_slot,
+    draw_order,
+    observe_store,
+    one_pass,
+    train,
+)
+from fedjax_layers.clients.solver import LocalSolver
+from fedjax_layers.clients.step_gradient import LocalOptions, StepGradient, plain_gradient
+from fedjax_layers.clients.train import LocalResult, train_client
+from fedjax_layers.clients.trainer import Setting, Trainer, refuse_own_steps
+from fedjax_layers.clients.whole_cohort import train_cohort
+from fedjax_layers.clients.work import Epochs, Steps
+
+__all__ = [
+    "Client",
+    "ClientVisit",
+    "Epochs",
+    "LocalOptions",
+    "LocalResult",
+    "LocalSolver",
+    "Passed",
+    "Setting",
+    "StepGradient",
+    "Steps",
+    "Trainer",
+    "by_slot",
+    "draw_order",
+    "observe_store",
+    "one_pass",
+    "plain_gradient",
+    "refuse_own_steps",
+    "train",
+    "train_client",
+    "train_cohort",
+]

@@ -1,0 +1,162 @@
+"""A local solver bound to a task, to the clients' data and to the client axis."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from fedjax_layers.clients.batches import batches_per_epoch
+from fedjax_layers.clients.running_statistics import refuse_statistics, weights_only
+from fedjax_layers.clients.solver import LocalSolver
+from fedjax_layers.clients.work import (
+    Epochs,
+    Steps,
+    as_epochs,
+    as_steps,
+    largest,
+    per_client,
+    steps_of,
+    steps_of_epochs,
+)
+from fedjax_layers.ops import ClientAxis
+from fedjax_layers.ops.optimizer_update import refuse_objective
+from fedjax_layers.types import Array, Key, Params, Task
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """What a run binds a local solver to: the task, what the data imply, and where clients are computed.
+
+    Attributes:
+      task: model and loss.
+      num_clients: C, clients stored.
+      max_examples: training examples of the largest client.
+      uniform: every client holds exactly ``max_examples``: no step is ever empty, and the loop has a fixed length
+        (and with it a reverse-mode derivative) where all clients do the same work.
+      axis: width and devices of the client axis.
+
+    Raises:
+      ValueError: a count below 1.
+    """
+
+    task: Task
+    num_clients: int
+    max_examples: int
+    _: dataclasses.KW_ONLY
+    uniform: bool = False
+    axis: ClientAxis = ClientAxis()
+
+    def __post_init__(self) -> None:
+        for name in ("num_clients", "max_examples"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}: expected an integer of at least 1, got {getattr(self, name)}")
+
+    def bind(self, solver: LocalSolver) -> Trainer:
+        """The trainer of this solver here. No batch is larger than the largest client, who could fill no other.
+
+        Raises:
+          ValueError: epochs or steps for another number of clients.
+        """
+        fields = {f.name: getattr(part, f.name) for part in (solver, self) for f in dataclasses.fields(part)}
+        size = min(solver.batch_size, self.max_examples)
+        least = None if solver.min_batch is None else min(solver.min_batch, size)
+        return Trainer(**fields | {"batch_size": size, "min_batch": least})
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Trainer(LocalSolver, Setting):
+    """A local solver in its setting: all that an algorithm asks to train clients. :meth:`Setting.bind` makes it.
+
+    Attributes:
+      attack: ``(key, client id, start, trained) -> params`` that a client sends in place of what it has trained.
+    """
+
+    attack: Callable[[Key, Array, Params, Params], Params] | None = None
+
+    def __post_init__(self) -> None:
+        Setting.__post_init__(self)
+        LocalSolver.__post_init__(self)
+
+    def _known_clients(self) -> int:
+        return self.num_clients
+
+    def phase(self, name: str, *, epochs: Epochs | None, steps: Steps | None = None, **changes: Any) -> Trainer:
+        """The trainer of another phase of the round, of so many epochs, or steps if given; one number or ``[C]``.
+
+        Raises:
+          ValueError: ``{name}_epochs`` or ``{name}_steps`` is out of range, or of another length.
+        """
+        if epochs is not None:
+            epochs = as_epochs(f"{name}_epochs", epochs, self.num_clients)
+        if steps is not None:
+            steps = as_steps(f"{name}_steps", steps, self.num_clients)
+        return dataclasses.replace(self, epochs=epochs if steps is None else None, steps=steps, **changes)
+
+    @property
+    def goes_by_steps(self) -> bool:
+        """Static: whether work is counted in steps instead of epochs."""
+        return self.steps is not None
+
+    @property
+    def orders(self) -> int:
+        """Shuffled orders drawn per round."""
+        return 1 if self.epochs is None else largest(self.epochs)
+
+    @property
+    def smallest_batch(self) -> int:
+        """Examples below which an epoch's last batch is left out; see ``min_batch``."""
+        if self.min_batch is not None:
+            return self.min_batch
+        return 1 if self.task.batch_norm is None else min(max(4, self.batch_size // 8), self.batch_size)
+
+    @property
+    def own_work(self) -> bool:
+        """Static: whether each client has a number of epochs or steps of its own."""
+        return per_client(self.epochs) or per_client(self.steps)
+
+    def num_steps(self, count: int | Array, client: int | Array | None = None) -> int | Array:
+        """Local steps per round of a client with ``count`` training examples; 0 for an empty client.
+
+        Args:
+          count: ``[]``, or ``[K]`` of several.
+          client: its number, or theirs ``[K]``; needed where each client has its own work.
+        """
+        if self.steps is not None:
+            return steps_of(self.steps, count, client)
+        assert self.epochs is not None  # one of the two is given
+        return steps_of_epochs(self.epochs, batches_per_epoch(count, self), client)
+
+    def scale_of(self, round_number: Array) -> Array | None:
+        """The factor ``[]`` on a round's updates; ``None`` without a ``step_scale``.
+
+        Raises:
+          ValueError: ``step_scale`` gives anything but one number.
+        """
+        if self.step_scale is None:
+            return None
+        scale = jnp.asarray(self.step_scale(round_number))
+        if scale.shape != ():
+            raise ValueError(f"step_scale: expected one number for all clients, got shape {scale.shape}")
+        return scale
+
+    def init_optimizer(self, params: Params) -> Any:
+        """Optimiser states of all clients ``[C, ...]`` if they are kept from round to round, else ``()``."""
+        if not self.keep_optimizer:
+            return ()
+        one = self.optimizer.init(weights_only(self.task, params))
+        return jax.tree.map(lambda x: jnp.broadcast_to(x, (self.num_clients, *jnp.shape(x))), one)
+
+
+def refuse_own_steps(trainer: Trainer, algorithm: str) -> None:
+    """Refuse what an algorithm cannot train whose local steps are no descent of a loss on one batch.
+
+    Raises:
+      ValueError: a model with batch normalisation, or an optimiser that needs more than gradients.
+    """
+    refuse_statistics(trainer.task, algorithm)
+    shapes = jax.eval_shape(trainer.task.init, jax.random.key(0))
+    refuse_objective("optimizer", algorithm, trainer.optimizer, shapes)

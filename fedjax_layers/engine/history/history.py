@@ -1,0 +1,297 @@
+"""What a run leaves on the host: arrays per round and per evaluation, and the scores chosen from them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from fedjax_layers.engine.evaluation.score_names import scores_under
+from fedjax_layers.engine.history.client_statistics import best_common_round
+from fedjax_layers.engine.history.files import HistoryFiles
+from fedjax_layers.engine.history.growing import GrowingArrays
+from fedjax_layers.engine.history.own_best import OwnBest
+from fedjax_layers.ops.metrics.classes import BY_CLASS
+
+_SHARED = ("global", "team")  # models of several clients: what they score comes from one round
+_MOMENTS = ("served", "trained", *_SHARED)
+_MOST_BYTES = 2**25  # of clients' scores that wait for being written
+
+
+class History:
+    """Grows by one evaluation at a time.
+
+    Without files everything stays in memory. With files the clients' scores are written as they come, a few evaluations
+    at a time, and read from there where an earlier evaluation is asked for; in memory are then the rounds, and of the
+    clients the last evaluation and each one's best so far: the memory does not grow with the evaluations.
+
+    Args:
+      files: where the records are written; nothing must be there yet (see :meth:`open`). ``None`` writes nothing.
+
+    Attributes:
+      latest: the last evaluation, ``[C]``, ``[C, ...]`` or ``[]`` by the names of :attr:`evaluations`; empty at first.
+    """
+
+    def __init__(self, files: HistoryFiles | None = None) -> None:
+        self._files = files
+        self._rounds, self._facts, self._pending = GrowingArrays(), GrowingArrays(), GrowingArrays()
+        self._rounds_written = self._written = 0
+        self._followed: dict[str, _Followed] = {}
+        self._common: dict[str, tuple[int, int]] = {}  # moment -> evaluations looked at, and the best of them
+        self.latest: dict[str, np.ndarray] = {}
+
+    @classmethod
+    def open(cls, files: HistoryFiles) -> History:
+        """The history that the files hold, which goes on growing there."""
+        history = cls(files)
+        history._rounds.append(files.rounds())
+        history._facts.append(files.evaluations())
+        history._rounds_written = history._rounds.count
+        for block in files.clients():
+            last = {name: x[-1] for name, x in block.items()}
+            history._pending.append(block)
+            history._forget_pending()
+            history.latest = {name: x[-1] for name, x in history._facts.arrays.items()} | last
+        return history
+
+    @property
+    def rounds(self) -> dict[str, np.ndarray]:
+        """Arrays ``[R, ...]`` by name, one row per round.
+
+        ``loss``, ``participants``, ``steps``, ``sent`` and ``received`` (``[R, L]``, clients that moved each layer),
+        ``sent_scalars``, and what the algorithm reports.
+        """
+        return self._rounds.arrays
+
+    @property
+    def evaluations(self) -> Mapping[str, np.ndarray]:
+        """Arrays by name, one row per evaluation; those of a history with files are read when they are asked for.
+
+        ``round`` ``[E]``, rounds done; ``finished`` ``[E]``, True for the row after the algorithm's last local phase;
+        ``examples`` ``[E, C]``, each client's training examples then, 0 for one that never takes part;
+        ``{moment}/{split}/{metric}`` ``[E, C]``; ``global/...`` the same for the one global model;
+        ``pooled/test/{metric}`` ``[E]``.
+        """
+        if self._files is not None:
+            return _Columns(self)
+        arrays = self._facts.arrays | self._pending.arrays
+        return {name: arrays[name] for name in self.latest}
+
+    @property
+    def rounds_done(self) -> int:
+        """Rounds recorded."""
+        return self._rounds.count
+
+    def add(self, rounds: Mapping[str, Any], evaluation: Mapping[str, Any]) -> None:
+        """Append one period: its rounds' arrays ``[n, ...]`` (empty after the last phase) and its evaluation."""
+        self._rounds.append(rounds)
+        row = {name: np.asarray(evaluation[name]) for name in self.latest or evaluation}
+        self.latest = {name: x.astype(self.latest.get(name, x).dtype, copy=False) for name, x in row.items()}
+        self._facts.append({name: x[None] for name, x in self.latest.items() if not _per_client(name)})
+        self._pending.append({name: x[None] for name, x in self.latest.items() if _per_client(name)})
+        if self._pending.nbytes > _MOST_BYTES:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what has come since the last time; without files nothing happens.
+
+        Raises:
+          StorageError: it cannot be written; it stays in memory.
+        """
+        if self._files is None or self._facts.count == self._written:
+            return
+        rounds, facts = self._rounds.arrays, self._facts.arrays
+        self._files.append(
+            self._rounds_written,
+            {name: x[self._rounds_written :] for name, x in rounds.items()},
+            self._written,
+            {name: x[self._written :] for name, x in facts.items()},
+            self._pending.arrays,
+        )
+        self._rounds_written = self._rounds.count
+        self._forget_pending()
+
+    def _forget_pending(self) -> None:
+        """The clients' scores in memory are in the files: only what was chosen from them stays."""
+        for moment in _MOMENTS:
+            if f"{moment}/val/loss" in self._pending.arrays:
+                self._follow(moment)
+        self._written += self._pending.count
+        self._pending = GrowingArrays()
+
+    def copy(self) -> History:
+        """Another history of the same rows in memory, which grows on its own."""
+        return self.from_arrays(self.to_arrays())
+
+    def unfinished(self, files: HistoryFiles | None = None) -> History:
+        """A copy without the evaluation after the last local phase, for a run that goes on, in memory or with files."""
+        going = ~self.evaluations["finished"] if self.latest else np.zeros(0, bool)
+        return self.from_arrays(
+            {"rounds": self.rounds, "evaluations": {name: x[going] for name, x in self.evaluations.items()}}, files
+        )
+
+    def scores(self, moment: str, selection: str, split: str = "test") -> dict[str, np.ndarray] | None:
+        """Per-client metrics ``[C]`` of one moment and selection.
+
+        Args:
+          moment: ``"served"``, ``"trained"``, ``"team"`` or ``"global"``.
+          selection: ``"last"``, the last evaluation of such models, with the clients that were there; ``"best"``, each
+            client's evaluation of lowest validation loss, or its own last if it has no validation examples. A global
+            or team model is shared: there ``"best"`` is one evaluation for all, that of the lowest validation loss
+            over all clients, weighted by training examples. The test split never selects.
+          split: the split that is reported.
+
+        Returns:
+          Metric name to ``[C]``, NaN for a client without a score; ``None`` if the run has no such moment.
+
+        Source: design of the PLayer-FL evaluation (per-client best-validation snapshot).
+        """
+        if f"{moment}/val/loss" not in self.latest:
+            return None
+        return self._chosen(moment, selection, scores_under(f"{moment}/{split}", self.latest))
+
+    def class_scores(self, moment: str, selection: str) -> dict[str, np.ndarray]:
+        """Per-client scores of each class ``[C, S]`` on test examples, chosen as :meth:`scores`; empty without any."""
+        names = {name: f"{moment}/test/{name}" for name in BY_CLASS}
+        return self._chosen(moment, selection, names) if self.latest.keys() >= set(names.values()) else {}
+
+    def round_of(self, moment: str, selection: str) -> int | None:
+        """Rounds done when the shared model of ``moment`` (``"global"`` or ``"team"``) was the selected one.
+
+        ``None`` if the run has no such model.
+        """
+        if f"{moment}/val/loss" not in self.latest:
+            return None
+        return int(self._facts.arrays["round"][self.row_of(moment, selection)])
+
+    def row_of(self, moment: str, selection: str) -> int:
+        """Index of the one evaluation that is selected for a shared model, see :meth:`scores`; -1 for none."""
+        last = self._follow(moment).last
+        if selection == "last" or last < 0:
+            return last
+        looked, best = self._common.get(moment, (0, -1))
+        if looked < self._facts.count:
+            weights = self.latest.get("examples", np.ones(self.latest[f"{moment}/val/loss"].shape))
+            best = best_common_round(_Losses(self, f"{moment}/val/loss"), weights)
+            self._common[moment] = self._facts.count, best
+        return last if best < 0 else best
+
+    def rows(self, name: str, start: int = 0) -> Iterator[np.ndarray]:
+        """One score of the clients, ``[C]``, evaluation by evaluation from number ``start`` on."""
+        for block in self._blocks(name, start):
+            yield from block
+
+    def _blocks(self, name: str, start: int = 0) -> Iterator[np.ndarray]:
+        """The same, ``[n, C]`` each."""
+        if self._files is not None and start < self._written:
+            yield from (block[name] for block in self._files.clients([name], start))
+        if name in self._pending.arrays:
+            yield self._pending.arrays[name][max(start - self._written, 0) :]
+
+    def row(self, number: int, names: Iterable[str] | None = None) -> dict[str, np.ndarray]:
+        """One evaluation, ``[C]``, ``[C, ...]`` or ``[]`` by name; all NaN for number -1.
+
+        Args:
+          number: from 0.
+          names: of what is asked for; ``None`` is everything.
+        """
+        wanted = list(self.latest if names is None else names)
+        if number < 0:
+            return {name: np.full(self.latest[name].shape, np.nan) for name in wanted}
+        stored = [name for name in wanted if _per_client(name)]
+        row = {name: x[number] for name, x in self._facts.arrays.items() if name in wanted}
+        if number >= self._written:
+            return row | {name: self._pending.arrays[name][number - self._written] for name in stored}
+        assert self._files is not None
+        return row | {name: x[0] for name, x in next(self._files.clients(stored, number)).items()}
+
+    def _chosen(self, moment: str, selection: str, names: dict[str, str]) -> dict[str, np.ndarray]:
+        """The scores ``[C, ...]`` of the chosen evaluations, by own name, of those with these full names."""
+        if selection == "best" and moment not in _SHARED:
+            best = self._follow(moment).best.scores
+            found = {full: best[full.removeprefix(f"{moment}/")] for full in names.values()}
+        else:
+            found = self.row(self.row_of(moment, "last" if moment not in _SHARED else selection), names.values())
+        return {own: np.array(found[full], np.float64) for own, full in names.items()}
+
+    def _follow(self, moment: str) -> _Followed:
+        """What is chosen of the models of a moment, from all evaluations so far."""
+        followed = self._followed.setdefault(moment, _Followed())
+        first, prefix = followed.looked, f"{moment}/"
+        if first == self._written + self._pending.count:
+            return followed
+        own = {name: x for name, x in self._pending.arrays.items() if name.startswith(prefix)}
+        block = {name.removeprefix(prefix): x[first - self._written :] for name, x in own.items()}
+        followed.looked += len(block["val/loss"])
+        there = ~(np.isnan(block["val/loss"]) & np.isnan(block["test/loss"])).all(1)
+        if moment in _SHARED:  # an algorithm's last local phase makes no such model
+            there &= ~self._facts.arrays["finished"][first : followed.looked]
+        else:
+            followed.best.follow(block)
+        if there.any():
+            followed.last = first + int(np.flatnonzero(there)[-1])
+        return followed
+
+    def to_arrays(self) -> dict[str, dict[str, np.ndarray]]:
+        """Everything, as a nested dict of arrays."""
+        return {"rounds": self.rounds, "evaluations": dict(self.evaluations)}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, Mapping[str, np.ndarray]], files: HistoryFiles | None = None) -> History:
+        """The inverse of :meth:`to_arrays`, in memory or with files."""
+        history = cls(files)
+        history._rounds.append(arrays["rounds"])
+        evaluations = arrays["evaluations"]
+        history._facts.append({name: x for name, x in evaluations.items() if not _per_client(name)})
+        history._pending.append({name: x for name, x in evaluations.items() if _per_client(name)})
+        history.latest = {name: x[-1] for name, x in evaluations.items() if len(x)}
+        return history
+
+
+@dataclasses.dataclass
+class _Followed:
+    """Of the models of one moment: evaluations looked at, the last one of such models, and each client's best."""
+
+    looked: int = 0
+    last: int = -1
+    best: OwnBest = dataclasses.field(default_factory=OwnBest)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Losses:
+    """The losses of a shared model, ``[n, C]`` each time; an algorithm's last local phase makes no such model."""
+
+    history: History
+    name: str
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        number, finished = 0, self.history._facts.arrays["finished"]
+        for block in self.history._blocks(self.name):
+            yield np.where(finished[number : number + len(block), None], np.nan, block)
+            number += len(block)
+
+
+class _Columns(Mapping[str, np.ndarray]):
+    """The evaluations of a history with files, column by column as they are asked for."""
+
+    def __init__(self, history: History) -> None:
+        self._history = history
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        facts = self._history._facts.arrays
+        if name in facts or name not in self._history.latest:
+            return facts[name]
+        return np.concatenate(list(self._history._blocks(name)))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._history.latest)
+
+    def __len__(self) -> int:
+        return len(self._history.latest)
+
+
+def _per_client(name: str) -> bool:
+    """Whether an evaluation has one such number for each client."""
+    return name == "examples" or name.split("/", maxsplit=1)[0] in _MOMENTS

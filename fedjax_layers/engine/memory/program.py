@@ -1,0 +1,67 @@
+"""What a compiled program takes, as the compiler tells, and a refusal before it runs where there is not so much.
+
+The forecast knows shapes alone; what a network's activations take, or a rule of somebody's own stacks, shows here.
+"""
+
+from __future__ import annotations
+
+import weakref
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from fedjax_layers.data.host_memory import TooLargeError, spoken
+from fedjax_layers.engine.memory.process import free_memory
+from fedjax_layers.engine.periods import Build, Inputs, algorithm_of, run_period
+from fedjax_layers.engine.plan import Plan
+
+_config: Any = jax.config
+_analyses: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()  # each takes milliseconds
+
+_NEW = ("temp_size_in_bytes", "output_size_in_bytes")
+
+
+def planned_bytes(program: Any, *, beside_arguments: bool = False) -> int | None:
+    """Bytes that a compiled program takes on one device; ``None`` where the backend does not tell.
+
+    Args:
+      program: what JAX compiled.
+      beside_arguments: without its arguments, which are there already, and results that take their place.
+    """
+    if program not in _analyses:
+        _analyses[program] = program.memory_analysis()
+    found = _analyses[program]
+    if found is None:
+        return None
+    parts = _NEW if beside_arguments else (*_NEW, "argument_size_in_bytes")
+    return sum(int(getattr(found, part, 0)) for part in parts) - int(getattr(found, "alias_size_in_bytes", 0))
+
+
+def refuse_too_large_rounds(build: Build, plan: Plan, state: Any, inputs: Inputs) -> None:
+    """Raise ``TooLargeError`` for rounds that have no room in the memory that is free now.
+
+    They are compiled here, and not again to be run. Where nobody tells what they take or what is free, nothing happens.
+
+    Args:
+      build: of the run.
+      plan: of the run.
+      state: that the rounds would begin from.
+      inputs: of the run.
+    """
+    if _config.jax_disable_jit:
+        return
+    program = run_period.compiled(build, plan, state, inputs, jnp.int32(0), jnp.int32(0))
+    each, free = planned_bytes(program, beside_arguments=True), free_memory()
+    if each is None or free is None:
+        return
+    needed = each * (plan.axis.num_devices if jax.default_backend() == "cpu" else 1)  # which share the host's memory
+    if needed <= free:
+        return
+    argument, got = "model, batch_size", "those"
+    if plan.axis.width != 1:
+        argument, got = "client_width", str(plan.axis.width or "all")
+    elif inputs.sampling.size > 1 and algorithm_of(build, plan, inputs).memory.slot:
+        argument, got = "cohort", str(inputs.sampling.size)
+    room = f"expected less, so that the compiled rounds fit into the free {spoken(free)}"
+    raise TooLargeError(f"{argument}: {room}, got {got}, with which they take {spoken(needed)}")

@@ -1,0 +1,182 @@
+"""The jitted pieces of a run on the host: each sees the rows and examples of some clients alone."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from fedjax_layers.clients import Setting, keys
+from fedjax_layers.engine.evaluation.evaluate import merged
+from fedjax_layers.engine.evaluation.period_scores import (
+    Audience,
+    by_split,
+    global_test_scores,
+    observer,
+    pooled_test_scores,
+    score_served,
+    trained_scores,
+)
+from fedjax_layers.engine.on_host.rows import map_rows, rows_of
+from fedjax_layers.engine.periods import Build, and_keep, bound, round_keys, round_row
+from fedjax_layers.engine.placement.sharding import constrain_state
+from fedjax_layers.engine.plan import Plan
+from fedjax_layers.engine.programs.build import build_program
+from fedjax_layers.types import Array, Cohort, Key, Models, Observer, Params, Personal, Pool, Ranges
+
+
+@dataclasses.dataclass(frozen=True)
+class Frame:
+    """What of a run on the host is static beside its plan.
+
+    Attributes:
+      clients: C.
+      largest: examples of the largest client, in validation and test.
+      setting: what local solvers are bound to.
+      in_order: whether all clients take part in every round, in order.
+    """
+
+    clients: int
+    largest: tuple[int, ...]
+    setting: Setting
+    in_order: bool = False
+
+
+class Those(NamedTuple):
+    """Some clients as a program gets them.
+
+    Attributes:
+      ids: ``[n]`` int32, who they are.
+      weight: ``[n]``, as in a cohort.
+      train: ``[n]``, their training examples in the pool.
+      scored: ``[n, 2]``, their validation and test examples there.
+      pool: with their examples.
+    """
+
+    ids: Array
+    weight: Array
+    train: Ranges
+    scored: Ranges
+    pool: Pool
+
+    def cohort(self, watch: Observer | None, *, alone: bool, in_order: bool = False) -> Cohort:
+        """As a cohort; ``alone`` where the state at hand holds their rows and no others."""
+        places = jnp.arange(len(self.ids), dtype=jnp.int32) if alone else None
+        return Cohort(self.ids, self.weight, self.train, self.pool, watch, places, everyone=alone or in_order)
+
+
+@build_program(static=(1, 2, 3))
+def first_rows(
+    build: Build, plan: Plan, setting: Setting, number: int, hyper: Any, key: Key, params: Params, at: Array
+) -> tuple[Any, list[Array]]:
+    """The state before the first round, its per-client leaves empty, and these from client ``at`` on.
+
+    These are ``[number, ...]``. All clients' rows are never there at once: every client begins with the same.
+    """
+    state = bound(build, setting, hyper).init(jax.random.fold_in(key, keys.STATE), params)
+    rows = [jax.lax.dynamic_slice_in_dim(x, at, number) for x in rows_of(state)]
+    return constrain_state(map_rows(lambda x: x[:0], state), plan.axis), rows
+
+
+@build_program(static=(1, 2), donated=(3,))
+def play_round(
+    build: Build, plan: Plan, frame: Frame, state: Any, hyper: Any, key: Key, those: Those, t: Array, due: Array
+) -> tuple[Any, dict[str, Array], dict[str, Array]]:
+    """Round ``t``: the state after it, what is recorded, and where it is due the trained models' scores."""
+    watch = None
+    if "trained" in plan.moments:
+        watch = observer(plan, those.scored, those.pool, frame.largest, due)
+    cohort = those.cohort(watch, alone="state" in plan.on_host, in_order=frame.in_order)
+    state, info = bound(build, frame.setting, hyper).round(round_keys(key, t)[1], state, cohort)
+    scores = trained_scores(cohort, info.observed) if info.observed else {}
+    return constrain_state(state, plan.axis), round_row(cohort, info), scores
+
+
+@build_program(static=(1,))
+def overview(build: Build, setting: Setting, state: Any, hyper: Any, ids: Array, counted: Array) -> tuple[Array, Any]:
+    """Whether one of these clients needs the sums that serving looks at, and the sums over those counted ``[n]``."""
+    models = _personal(build, setting, state, hyper)
+    if models is None or models.overview is None:
+        return jnp.bool_(False), ()
+    return models.overview.wanted(models.rows), models.total(ids, counted, jnp.bool_(True))
+
+
+@build_program(static=(1, 2))
+def score_part(
+    build: Build, plan: Plan, frame: Frame, state: Any, hyper: Any, those: Audience, total: Any
+) -> tuple[dict[str, Array], Any]:
+    """Scores of what some clients are served, and what they add to the pooled ones."""
+    algorithm, state = bound(build, frame.setting, hyper), _of_those(plan, state, those.ids)
+    return score_served(plan, those, algorithm, state, frame.largest, clients=frame.clients, total=total)
+
+
+@build_program(static=(1,))
+def pool_parts(build: Build, plan: Plan, found: list[Any]) -> dict[str, Array]:
+    """Scores of the global model on all counted examples together, from what the parts of the clients have given."""
+    del build
+    return pooled_test_scores(plan.task, merged(plan.task, jax.tree.map(lambda *x: jnp.stack(x), *found)))
+
+
+@build_program(static=(1, 2, 3))
+def score_global_test(
+    build: Build, plan: Plan, frame: Frame, largest: int, state: Any, hyper: Any, pool: Pool, test: Ranges
+) -> dict[str, Array]:
+    """Scores of the global model on the global test set; nothing where there is no such model."""
+    algorithm = bound(build, frame.setting, hyper)
+    if algorithm.global_model is None:
+        return {}
+    return global_test_scores(plan, algorithm.global_model(state), pool, test, largest)
+
+
+@build_program(static=(1, 2, 3))
+def finish_part(
+    build: Build, plan: Plan, frame: Frame, keep: bool, state: Any, hyper: Any, key: Key, those: Those
+) -> tuple[dict[str, Array], Params | None]:
+    """Scores of some clients' models after the last local phase, and if they are kept the models ``[n, ...]``."""
+    algorithm = bound(build, frame.setting, hyper)
+    assert algorithm.finish is not None  # the caller has looked
+    scoring = observer(plan, those.scored, those.pool, frame.largest)
+    cohort = those.cohort(and_keep(scoring) if keep else scoring, alone=True)
+    found = algorithm.finish(key, _of_those(plan, state, those.ids), cohort)
+    scores, final = found if keep else (found, None)
+    return by_split("", scores), final
+
+
+@build_program(static=(1, 2))
+def adapt_part(
+    build: Build, plan: Plan, frame: Frame, state: Any, hyper: Any, key: Key, those: Those, total: Any
+) -> dict[str, Array]:
+    """Scores of clients that never took part after a round's local training, as :func:`adapt_period` has them."""
+    algorithm, state = bound(build, frame.setting, hyper), _of_those(plan, state, those.ids)
+    if algorithm.welcome is not None:
+        assert algorithm.personal is not None  # what they are served
+        state = algorithm.welcome(state, algorithm.personal(state).completed(total).shared, those.ids)
+    watch = observer(plan, those.scored, those.pool, frame.largest)
+    _, info = algorithm.round(key, state, those.cohort(watch, alone=True))
+    return by_split("", info.observed)
+
+
+@build_program(static=(1,))
+def personal_models(build: Build, setting: Setting, state: Any, hyper: Any, ids: Array, total: Any) -> Params:
+    """What clients ``ids [n]``, whose rows the state holds, are served, leaves ``[n, ...]``."""
+    models = _personal(build, setting, state, hyper)
+    assert models is not None  # the caller has looked
+    return models.completed(total).stacked(ids)
+
+
+@build_program(static=(1,))
+def common_models(build: Build, setting: Setting, state: Any, hyper: Any) -> Models:
+    """The models of a state that are no client's own."""
+    return bound(build, setting, hyper)._replace(personal=None).models(state)
+
+
+def _personal(build: Build, setting: Setting, state: Any, hyper: Any) -> Personal | None:
+    personal = bound(build, setting, hyper).personal
+    return None if personal is None else personal(state)
+
+
+def _of_those(plan: Plan, state: Any, ids: Array) -> Any:
+    """The state with the rows of clients ``ids`` alone: taken here where it is on the device."""
+    return state if "state" in plan.on_host else map_rows(lambda x: x[ids], state)

@@ -1,0 +1,210 @@
+"""A run of which a round, and a part of an evaluation, see some clients' rows and examples alone."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from fedjax_layers.clients import Setting
+from fedjax_layers.data import SPLITS
+from fedjax_layers.engine.evaluation.period_scores import Audience
+from fedjax_layers.engine.on_host import programs
+from fedjax_layers.engine.on_host.examples import Examples, draw, ranges_of, side_by_side
+from fedjax_layers.engine.on_host.programs import Frame, Those
+from fedjax_layers.engine.on_host.rows import empty_rows, lies_on_host, put, rows_of, take, with_rows
+from fedjax_layers.engine.periods import Build, Inputs, bound, common_start, setting_of, without_examples
+from fedjax_layers.engine.placement.sharding import replicate
+from fedjax_layers.engine.plan import Plan
+from fedjax_layers.engine.sampling import Sampling
+from fedjax_layers.ops import ClientAxis
+from fedjax_layers.types import Pool, Ranges
+
+_PART_BYTES = 2**26  # of rows and examples that are on their way to the device at a time, in an evaluation
+
+
+class Part(NamedTuple):
+    """Some clients of a pass over all of them.
+
+    Attributes:
+      ids: ``[n]`` int32; n is the same for all parts, so that the last one reaches back.
+      fresh: ``[n]`` bool, those that no part before had.
+    """
+
+    ids: np.ndarray
+    fresh: np.ndarray
+
+
+class HostRun:
+    """What the rounds and evaluations of one run have in common.
+
+    Args:
+      build: of the run.
+      plan: of the run; ``on_host`` says what stays there.
+      inputs: of the run.
+    """
+
+    def __init__(self, build: Build, plan: Plan, inputs: Inputs) -> None:
+        source = inputs.federation
+        self.build, self.plan, self.hyper, self.key = build, plan, inputs.hyper, inputs.key
+        self.examples = Examples(source, plan.axis)
+        self.clients, self.largest = source.num_clients, source.largest[1:3]
+        self.test_size = source.largest[-1]
+        self.unseen = np.asarray(source.unseen, np.int32)
+        self.inputs = without_examples(inputs)
+        self.frame = Frame(self.clients, self.largest, setting_of(plan, source), inputs.sampling.scheme == "all")
+        self.splits = SPLITS if "trained" in plan.moments else SPLITS[:1]
+        self._known: Any = None  # what an overview gives from now on
+
+    def use(self, sampling: Sampling) -> None:
+        """Draw by this rule from now on."""
+        self.inputs = self.inputs._replace(sampling=replicate(sampling, self.plan.axis))
+        self.frame = dataclasses.replace(self.frame, in_order=sampling.scheme == "all")
+
+    def draw(self, t: int) -> tuple[Any, Any]:
+        """Begin to draw the cohort of round ``t``."""
+        found: tuple[Any, Any] = draw(self.inputs, jnp.int32(t))
+        return found
+
+    def bring(self, drawn: tuple[Any, Any], t: int) -> Those:
+        """The drawn cohort of round ``t`` with its examples."""
+        ids, weight = map(np.asarray, drawn)
+        pool, ranges = self.examples.bring(ids, t, self.splits, weight > 0)
+        return self.those(ids, weight, pool, ranges)
+
+    def those(self, ids: np.ndarray, weight: np.ndarray, pool: Pool, ranges: list[Ranges]) -> Those:
+        """Clients with their ranges of train, and of validation and test if these are there."""
+        zero = np.zeros(len(ids), np.int32)
+        scored = side_by_side(ranges[1:] or [ranges_of(zero, zero)] * 2)
+        facts = jax.tree.map(jnp.asarray, (ids, weight, ranges[0], scored))
+        ids, weight, train, scored = replicate(facts, self.plan.axis)
+        return Those(ids, weight, train, scored, pool)  # type: ignore[arg-type]  # on the device by now
+
+    def with_rows_of(self, state: Any, ids: np.ndarray) -> Any:
+        """The state with the rows of these clients alone, on the device, if it lies on the host; else as it is."""
+        return rows_to_device(state, ids, self.plan.axis)
+
+    def keep(self, state: Any, after: Any, ids: np.ndarray, counted: np.ndarray) -> Any:
+        """The state after a round: rows of clients that are counted are written back where it lies on the host."""
+        if not lies_on_host(state):
+            return after
+        put(rows_of(state), ids, rows_of(after), counted)
+        return with_rows(after, rows_of(state))
+
+    def parts(self, state: Any, splits: tuple[str, ...] = SPLITS) -> Iterator[Part]:
+        """All clients, some at a time: as many as a part may take, all parts alike."""
+        rows = sum(x.nbytes // max(len(x), 1) for x in rows_of(state)) if "state" in self.plan.on_host else 0
+        bytes_each = rows + self.examples.bytes_each(splits)
+        devices = self.plan.axis.num_devices
+        number = max((self.plan.axis.width or 1) * devices, _PART_BYTES // max(bytes_each, 1) // devices * devices)
+        return parts_of(self.clients, number)
+
+    def overview(self, state: Any) -> Any:
+        """What serving needs of all clients: sums over their rows; ``()`` where it needs nothing."""
+        if self._known is None:
+            whole = parts_of(self.clients, self.clients)
+            parts = self.parts(state, ()) if "state" in self.plan.on_host else whole
+            total, wanted = overview_of(self.build, self.frame.setting, self.hyper, state, parts, self.plan.axis)
+            if wanted:
+                return total
+            self._known = total  # nor will anybody want it later
+        return self._known
+
+    def audience(self, part: Part, t: int) -> Audience:
+        """Clients with the examples that they are scored on in round ``t``."""
+        pool, ranges = self.examples.bring(part.ids, t, SPLITS[1:])
+        facts = part.ids, side_by_side(ranges), part.fresh & ~np.isin(part.ids, self.unseen)
+        ids, scored, counted = replicate(jax.tree.map(jnp.asarray, facts), self.plan.axis)
+        return Audience(ids, scored, pool, counted)
+
+
+def parts_of(clients: int, number: int) -> Iterator[Part]:
+    """All clients, so many at a time."""
+    number = min(number, clients)
+    for i in range(-(-clients // number)):
+        first = min(i * number, clients - number)
+        ids = np.arange(first, first + number, dtype=np.int32)
+        yield Part(ids, ids >= i * number)
+
+
+def rows_to_device(state: Any, ids: np.ndarray, axis: ClientAxis) -> Any:
+    """The state with the rows of clients ``ids [n]`` alone, on the device, if it lies on the host; else as it is."""
+    if not lies_on_host(state):
+        return state
+    return with_rows(state, [on_device(x, axis) for x in take(rows_of(state), ids)])
+
+
+def overview_of(
+    build: Build, setting: Setting, hyper: Any, state: Any, parts: Iterable[Part], axis: ClientAxis
+) -> tuple[Any, bool]:
+    """The sums that serving needs, over all parts of the clients, zeros where nobody wants them; whether one does."""
+    total, wanted = None, False
+    for part in parts:
+        which = jnp.asarray(part.ids), jnp.asarray(part.fresh)
+        lacks, sums = programs.overview(build, setting, rows_to_device(state, part.ids, axis), hyper, *which)
+        total = sums if total is None else jax.tree.map(jnp.add, total, sums)
+        wanted = wanted or bool(lacks)
+        if not jax.tree.leaves(sums):
+            break
+    return total if wanted else jax.tree.map(jnp.zeros_like, total), wanted
+
+
+class Gathered:
+    """Arrays ``[C, ...]`` by name, filled from those of some clients at a time."""
+
+    def __init__(self, clients: int) -> None:
+        self._clients = clients
+        self.found: dict[Any, np.ndarray] = {}
+
+    def add(self, ids: np.ndarray, some: dict[Any, Any]) -> None:
+        """Fill in what was found of clients ``ids [n]``."""
+        for name, x in some.items():
+            values = np.asarray(x)
+            if name not in self.found:
+                self.found[name] = np.empty((self._clients, *values.shape[1:]), values.dtype)
+            self.found[name][ids] = values
+
+
+def on_device(rows: np.ndarray, axis: ClientAxis) -> Any:
+    """Rows ``[n, ...]``, laid out as a state's are: spread over the devices where n is a multiple of their number."""
+    if axis.mesh is None:
+        return jax.device_put(rows, may_alias=True)
+    spread = len(rows) % axis.num_devices == 0
+    return jax.device_put(rows, NamedSharding(axis.mesh, P(axis.name) if spread else P()))
+
+
+def first_state(build: Build, plan: Plan, inputs: Inputs, store: str | os.PathLike[str] | None = None) -> Any:
+    """The state before the first round with the clients' rows on the host, which are never all on the device.
+
+    Raises:
+      StorageError: ``store``, the folder for these rows, is full or cannot be written.
+    """
+    params = common_start(plan.task, inputs)
+    given = inputs.hyper, inputs.key, params
+    setting = setting_of(plan, inputs.federation)
+    shapes = jax.eval_shape(lambda *x: rows_of(bound(build, setting, x[0]).init(x[1], x[2])), *given)
+    rows = empty_rows(shapes, store)
+    each = sum(math.prod(x.shape[1:]) * x.dtype.itemsize for x in shapes)
+    clients = inputs.federation.num_clients
+    number = min(clients, max(1, _PART_BYTES // max(each, 1)))
+    rest = None
+    for part in parts_of(clients, number):
+        rest, some = programs.first_rows(build, plan, setting, number, *given, jnp.int32(part.ids[0]))
+        put(rows, part.ids, some, part.fresh)
+    return with_rows(rest, rows)
+
+
+def moved_to_host(state: Any, store: str | os.PathLike[str] | None = None) -> Any:
+    """The state with the clients' rows in arrays of its own on the host."""
+    rows = empty_rows(rows_of(state), store)
+    for new, old in zip(rows, rows_of(state), strict=True):
+        new[...] = np.asarray(old)
+    return with_rows(state, rows)

@@ -1,0 +1,116 @@
+"""Compiled programs of a ``build``: equal ones are one, also where the build is a function that is defined anew.
+
+A function says nothing about what it will do. So one that was not seen before is traced, and what comes out is compiled
+only if no program of the same value is held (:mod:`fedjax_layers.engine.programs.store`). A function that was seen
+before is not traced again.
+"""
+
+from __future__ import annotations
+
+import collections
+import functools
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+from fedjax_layers.engine.programs.store import MOST_PROGRAMS, compiled_once, find
+
+MOST_BUILDS = 256  # builds compared by value whose programs' keys are remembered
+_SETTINGS = (  # of JAX: the same function is another program under another
+    "jax_enable_x64",
+    "jax_default_matmul_precision",
+    "jax_numpy_dtype_promotion",
+    "jax_default_prng_impl",
+    "jax_threefry_partitionable",
+    "jax_debug_key_reuse",
+    "jax_debug_nans",
+    "jax_debug_infs",
+)
+
+_config: Any = jax.config
+_of_functions: weakref.WeakKeyDictionary[Any, dict[Any, Any]] = weakref.WeakKeyDictionary()
+_of_values: collections.OrderedDict[Any, dict[Any, Any]] = collections.OrderedDict()
+
+
+class BuildProgram:
+    """A function ``(build, *args)``, jitted; what is compiled is shared by all builds that come to the same program."""
+
+    def __init__(self, fn: Callable[..., Any], static: tuple[int, ...], donated: tuple[int, ...]) -> None:
+        self._fn, self._static = fn, static
+        self._options: dict[str, Any] = {
+            "static_argnums": tuple(place - 1 for place in static),
+            "donate_argnums": tuple(place - 1 for place in donated),
+            "keep_unused": True,
+        }
+        functools.update_wrapper(self, fn)
+
+    def __call__(self, build: Any, *args: Any) -> Any:
+        """Call it, compiled; within a function that is being traced, it becomes part of that."""
+        dynamic = self._dynamic(args)
+        if _config.jax_disable_jit or any(isinstance(x, jax.core.Tracer) for x in jax.tree.leaves(dynamic)):
+            return self._fn(build, *args)
+        try:
+            return self.compiled(build, *args)(*dynamic)
+        except Exception:
+            if not (_config.jax_debug_nans or _config.jax_debug_infs):
+                raise
+            return self._jitted(build)(*args)  # which looks for the operation, and says so
+
+    def compiled(self, build: Any, *args: Any) -> Any:
+        """The compiled program for these arguments, to be called with those that are not static."""
+        seen = _seen(build)
+        leaves, tree = jax.tree.flatten(self._dynamic(args))
+        placed = tuple((getattr(x, "sharding", None), getattr(x, "committed", False)) for x in leaves)
+        static = tuple(args[place - 1] for place in self._static)
+        settings = tuple(getattr(_config, name) for name in _SETTINGS)
+        where = (placed, _config.jax_default_device, jax.sharding.get_abstract_mesh())
+        call = (id(self), static, tree, tuple(map(jax.typeof, leaves)), settings, where)
+        program = find(seen[call]) if call in seen else None
+        if program is None:
+            user = weakref.ref(build) if _is_function(build) else None
+            seen[call], program = compiled_once(self._jitted(build).trace(*args), where, user)
+            if len(seen) > MOST_PROGRAMS:  # no more than these are held
+                seen.pop(next(iter(seen)))
+        return program
+
+    def _dynamic(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        return tuple(x for place, x in enumerate(args, start=1) if place not in self._static)
+
+    def _jitted(self, build: Any) -> Any:
+        """The function of one build, under its own name: profiles and error messages show it."""
+        fn = functools.partial(self._fn, build)
+        functools.update_wrapper(fn, self._fn)
+        return jax.jit(fn, **self._options)
+
+
+def build_program(
+    *, static: tuple[int, ...] = (), donated: tuple[int, ...] = ()
+) -> Callable[[Callable[..., Any]], BuildProgram]:
+    """Decorates a function whose first argument is a ``build``, or anything else that is static.
+
+    Args:
+      static: places of further static arguments.
+      donated: places of donated ones.
+    """
+    return lambda fn: BuildProgram(fn, static, donated)
+
+
+def _seen(build: Any) -> dict[Any, Any]:
+    """The keys of a build's programs, by the arguments of the call; a function's go with it."""
+    if type(build).__hash__ is None:  # it changes: what it comes to has to be seen each time
+        return {}
+    if _is_function(build):
+        return _of_functions.setdefault(build, {})
+    found = _of_values.setdefault(build, {})
+    _of_values.move_to_end(build)
+    while len(_of_values) > MOST_BUILDS:
+        _of_values.popitem(last=False)
+    return found
+
+
+def _is_function(build: Any) -> bool:
+    """Whether it is equal to itself alone, as functions are."""
+    hashed: Any = type(build).__hash__
+    return hashed is object.__hash__

@@ -1,0 +1,113 @@
+"""A run as a loop: the state before it, periods of rounds with an evaluation after each, a last local phase."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from fedjax_layers.engine import on_host as host
+from fedjax_layers.engine.history.history import History
+from fedjax_layers.engine.history.recording import add_finish, add_period
+from fedjax_layers.engine.memory.program import refuse_too_large_rounds
+from fedjax_layers.engine.periods import Build, Inputs, algorithm_of, finish_and_keep, finish_period, run_period, start
+from fedjax_layers.engine.placement.sharding import replicate
+from fedjax_layers.engine.plan import Plan
+from fedjax_layers.engine.sampling import Select, selected
+from fedjax_layers.types import Params
+
+LookedAt = Callable[[int], bool]
+
+
+def always(_: int) -> bool:
+    """Somebody looks at every state."""
+    return True
+
+
+def start_state(build: Build, plan: Plan, inputs: Inputs, store: str | os.PathLike[str] | None = None) -> Any:
+    """The state before the first round; every model is the same random start. ``store`` as in :func:`simulate`."""
+    if "state" in plan.on_host:
+        return host.first_state(build, plan, inputs, store)
+    return start(build, plan, inputs)
+
+
+def run_periods(
+    build: Build,
+    plan: Plan,
+    inputs: Inputs,
+    state: Any,
+    history: History,
+    rounds: int,
+    select: Select | None = None,
+    looked_at: LookedAt | None = always,
+) -> Iterator[tuple[int, Any, History]]:
+    """Go on from ``state`` to ``rounds`` rounds, yielding (rounds done, state, history) after each evaluation.
+
+    Args:
+      build: of the run.
+      plan: of the run.
+      inputs: of the run.
+      state: to begin with; it, and each state yielded, is donated to the next period.
+      history: of the rounds before; it grows.
+      rounds: those before among them.
+      select: as in :func:`simulate`.
+      looked_at: ``rounds done -> whether anybody looks at the state then``, or may end the run by the scores; asked at
+        the end of every period but the last. Where nobody does, the next period is begun before the scores are
+        fetched, so that the host works while it runs, and ``None`` is yielded in place of the state. ``None``: nobody.
+    """
+    if plan.on_host:
+        yield from host.run_periods(build, plan, inputs, state, history, rounds, select, looked_at)
+        return
+    before = done = history.rounds_done
+    slots, num_clients = None, inputs.federation.num_clients
+    left: list[tuple[Any, Any, int]] = []  # by the period before, if it was not looked at
+    while done < rounds:
+        if select is not None:
+            sampling = selected(select, history, num_clients, slots)
+            inputs, slots = inputs._replace(sampling=replicate(sampling, plan.axis)), sampling.size
+        count = min(plan.eval_every - done % plan.eval_every, rounds - done)
+        if done == before:
+            refuse_too_large_rounds(build, plan, state, inputs)
+        state, log, scores = run_period(build, plan, state, inputs, jnp.int32(done), jnp.int32(count))
+        if jax.default_backend() != "cpu":  # whose arrays are read where they are
+            for array in jax.tree.leaves((log, scores)):
+                array.copy_to_host_async()
+        if left:
+            add_period(history, *left.pop(), num_clients)
+            yield done, None, history
+        done += count
+        if select is not None or done == rounds or (looked_at is not None and _ended(scores) and looked_at(done)):
+            add_period(history, log, scores, count, num_clients)
+            yield done, state, history
+        else:
+            left = [(log, scores, count)]
+
+
+def _ended(scores: Any) -> bool:
+    """True once a period has come to its end: whoever is asked then knows what has happened until now."""
+    jax.block_until_ready(scores)
+    return True
+
+
+def finish_run(
+    build: Build, plan: Plan, inputs: Inputs, state: Any, history: History, *, keep: bool = False
+) -> Params | None:
+    """The algorithm's last local phase, if it has one: adds one evaluation of each client's final model.
+
+    Returns:
+      These models, leaves ``[C, ...]``, if they are to be kept; else, and without such a phase, ``None``.
+    """
+    if algorithm_of(build, plan, inputs).finish is None:
+        return None
+    if plan.on_host:
+        return host.finish_run(build, plan, inputs, state, history, keep=keep)
+    rounds, final = jnp.int32(history.rounds_done), None
+    if keep:
+        scores, final = finish_and_keep(build, plan, state, inputs, rounds)
+    else:
+        scores = finish_period(build, plan, state, inputs, rounds)
+    add_finish(history, scores, plan.moments)
+    return final

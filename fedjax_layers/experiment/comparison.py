@@ -1,0 +1,119 @@
+"""Several runs on the same clients: mean rows, incentive, and tests over seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from fedjax_layers.engine.evaluation.score_names import LOWER_IS_BETTER, headline
+from fedjax_layers.experiment.records.run_directory import RunDirectory
+from fedjax_layers.experiment.statistics import (
+    critical_difference,
+    friedman,
+    incentive,
+    nemenyi,
+    paired_difference,
+    ranks,
+)
+
+FEWEST_SEEDS = 10
+"""Paired seeds below which a difference between two algorithms is undecided, whatever its interval says."""
+
+
+def compare_runs(runs: Sequence[RunDirectory], moment: str, selection: str) -> list[dict[str, Any]]:
+    """One row per algorithm: its summaries averaged over seeds, with the incentive where Local and FedAvg ran too.
+
+    Each run's own ``summary.json`` gains its incentive.
+
+    Args:
+      runs: finished runs, every algorithm with the same seeds.
+      moment: scored moment.
+      selection: scored selection.
+    """
+    summaries = [run.read("summary") for run in runs]
+    metric = headline(summaries[0]["personal"])
+    key, sign = f"{moment}/{selection}/test/{metric}", -1 if metric in LOWER_IS_BETTER else 1
+    by_name = {(s["algorithm"], s["seed"]): run for s, run in zip(summaries, runs, strict=True)}
+    for summary, run in zip(summaries, runs, strict=True):
+        bars = [by_name.get((name, summary["seed"])) for name in ("local", "fedavg")]
+        if summary["algorithm"] not in ("local", "fedavg") and all(bars):
+            scores = [sign * r.read_clients()[key] for r in (run, *bars) if r is not None]
+            summary["incentive"] = incentive(*scores)
+            run.write_summary(summary)
+    names = list(dict.fromkeys(s["algorithm"] for s in summaries))
+    return [_mean([s for s in summaries if s["algorithm"] == name]) for name in names]
+
+
+def statistics_of(summaries: Sequence[Mapping[str, Any]], metric: str | None = None) -> dict[str, Any]:
+    """Friedman's test and Nemenyi's critical difference, algorithms as treatments and seeds as blocks.
+
+    ``None`` with fewer than three algorithms or two seeds. Without a ``metric``, macro-F1, or a language's perplexity.
+    """
+    metric = metric or headline(summaries[0]["personal"])
+    names = list(dict.fromkeys(s["algorithm"] for s in summaries))
+    seeds = list(dict.fromkeys(s["seed"] for s in summaries))
+    empty = {
+        "metric": metric,
+        "friedman": None,
+        "mean_ranks": None,
+        "nemenyi": None,
+        "critical_difference": None,
+    }
+    if len(names) < 3 or len(seeds) < 2:
+        return empty
+    value = {(s["algorithm"], s["seed"]): s["personal"][metric]["mean"] for s in summaries}
+    table = np.array([[value[name, seed] for name in names] for seed in seeds], float)
+    if not np.isfinite(table).all():
+        return empty
+    table = -table if metric in LOWER_IS_BETTER else table
+    test = friedman(table)
+    return {
+        "metric": metric,
+        "friedman": {"statistic": test.statistic, "p_value": test.p_value},
+        "mean_ranks": dict(zip(names, ranks(table).tolist(), strict=True)),
+        "nemenyi": {"algorithms": names, "p_values": nemenyi(table).tolist()},
+        "critical_difference": critical_difference(len(names), len(seeds)),
+    }
+
+
+def differences_of(summaries: Sequence[Mapping[str, Any]], metric: str | None = None) -> dict[str, dict[str, Any]]:
+    """Each algorithm's difference to a baseline over paired seeds, with its 95 % interval by Student's t.
+
+    Baselines are ``local`` and ``fedavg`` where they ran, else the first algorithm.
+
+    Args:
+      summaries: of all runs, every algorithm with the same seeds.
+      metric: whose mean over clients is compared; ``None`` takes macro-F1, or a language's perplexity.
+
+    Returns:
+      Baseline to algorithm to ``mean``, ``low`` and ``high`` of algorithm minus baseline, ``seeds``, the pairs in
+      which both have a score, and ``undecided``: whether the interval holds 0, or there are fewer than
+      :data:`FEWEST_SEEDS` pairs, or a seed without a score.
+    """
+    metric = metric or headline(summaries[0]["personal"])
+    names = list(dict.fromkeys(s["algorithm"] for s in summaries))
+    seeds = list(dict.fromkeys(s["seed"] for s in summaries))
+    value = {(s["algorithm"], s["seed"]): s["personal"][metric]["mean"] for s in summaries}
+    table = {name: np.array([value[name, seed] for seed in seeds], float) for name in names}
+    baselines = [name for name in ("local", "fedavg") if name in names] or names[:1]
+    return {base: {name: _difference(table[name], table[base]) for name in names if name != base} for base in baselines}
+
+
+def _difference(a: np.ndarray, b: np.ndarray) -> dict[str, Any]:
+    found = paired_difference(a, b)
+    decided = found.pairs >= max(FEWEST_SEEDS, len(a)) and (found.low > 0 or found.high < 0)
+    return {"mean": found.mean, "low": found.low, "high": found.high, "seeds": found.pairs, "undecided": not decided}
+
+
+def _mean(summaries: Sequence[Any]) -> Any:
+    """Numbers averaged over seeds, field by field; everything else as in the first."""
+    first = summaries[0]
+    if isinstance(first, dict):
+        return {k: _mean([s[k] for s in summaries]) for k in first}
+    numbers = [s for s in summaries if isinstance(s, int | float) and not isinstance(s, bool)]
+    if len(numbers) < len(summaries):
+        return None if None in summaries else first  # a seed without a score must not vanish from the mean
+    mean = sum(numbers) / len(numbers)
+    return int(mean) if all(isinstance(n, int) for n in numbers) and mean == int(mean) else mean

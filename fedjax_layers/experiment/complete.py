@@ -1,0 +1,86 @@
+"""The config of a run with everything in it that was in force, asked for or not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from fedjax_layers import algorithms, data
+from fedjax_layers.data.team_formation import TEAM_FORMATIONS
+from fedjax_layers.experiment.config.asked import BY_DEFAULT
+from fedjax_layers.experiment.records.run_directory import to_json
+from fedjax_layers.experiment.setup.prepare import Experiment
+from fedjax_layers.experiment.setup.tasks import loss_in_force, options_in_force
+from fedjax_layers.options import defaults_of
+
+_FIELDS_ELSEWHERE = {
+    "algorithm_options": {"server_optimizer", "team_of"},
+    "team_options": {"team_of"},
+    "data_options": {"partition", "clients", "seed", "data_dir"},
+    "model_options": {"conv"},
+}
+
+
+def complete_config(experiment: Experiment) -> dict[str, Any]:
+    """The content of ``config.json``: every field, and every option of algorithm, data, model and teams.
+
+    Its field ``by_default`` lists what nobody asked for, ``field`` or ``home.option``: see
+    :func:`fedjax_layers.experiment.config.asked.as_asked`.
+    """
+    config, clients = experiment.config, experiment.data
+    content: dict[str, Any] = to_json(config)
+    filled: list[str] = []
+    for name, value in _fields(experiment).items():
+        if content[name] is None and value is not None:
+            content[name] = value
+            filled.append(name)
+    model_options = options_in_force(config, clients)[1]
+    num_teams = {} if experiment.team_of is None else {"num_teams": dict(experiment.builder.options)["num_teams"]}
+    formation = TEAM_FORMATIONS.get(config.team_formation or "")
+    homes = {
+        "algorithm_options": defaults_of(algorithms.registry[config.algorithm]) | num_teams,
+        "data_options": _data_options(experiment),
+        "model_options": model_options,
+        "team_options": {} if formation is None else defaults_of(formation),
+    }
+    for home, usual in homes.items():
+        more = {name: _plain(value) for name, value in usual.items() if name not in content[home]}
+        more = {name: value for name, value in more.items() if name not in _FIELDS_ELSEWHERE[home]}
+        content[home] = content[home] | more
+        filled += [f"{home}.{name}" for name in more]
+    return content | {BY_DEFAULT: filled}
+
+
+def _fields(experiment: Experiment) -> dict[str, Any]:
+    config, clients = experiment.config, experiment.data
+    own_start = config.init_from is None
+    return {
+        "model": options_in_force(config, clients)[0],
+        "loss": loss_in_force(config, clients),
+        "partition": clients.partition.get("scheme"),
+        "clients": clients.num_clients,
+        "partition_seed": clients.partition.get("seed"),
+        "start_seed": config.seed if own_start else None,
+        "cohort": int((~clients.unseen).sum()),
+    }
+
+
+def _data_options(experiment: Experiment) -> dict[str, Any]:
+    config, about = experiment.config, experiment.data.partition
+    takers: list[Callable[..., Any]] = [data.load, data.DATASETS[config.dataset].build]
+    found: dict[str, Any] = {}
+    for taker in takers:
+        found |= defaults_of(taker)
+    if "partition_file" in config.data_options:  # which decides all that is left
+        return found
+    for part in ("options", "params", "feature_shift_params"):
+        found |= about.get(part) or {}
+    return found
+
+
+def _plain(value: Any) -> Any:
+    """As JSON holds it; what it cannot hold, a function say, as text."""
+    try:
+        return to_json(value)
+    except TypeError:
+        return {str(k): _plain(v) for k, v in value.items()} if isinstance(value, Mapping) else repr(value)

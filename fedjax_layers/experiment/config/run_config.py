@@ -1,0 +1,275 @@
+"""The complete description of a run, typed and checked before anything is computed."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import typing
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from fedjax_layers import algorithms, data, models
+from fedjax_layers.data.augmentation import AUGMENTATIONS
+from fedjax_layers.data.corruption import CORRUPTIONS
+from fedjax_layers.data.team_formation import TEAM_FORMATIONS
+from fedjax_layers.experiment.config.asked import as_asked
+from fedjax_layers.experiment.config.bounds import check_counts, check_fields, check_option
+from fedjax_layers.experiment.config.conform import conform
+from fedjax_layers.experiment.config.fields import (
+    ATTACK,
+    AVERAGING,
+    COHORT,
+    EPOCHS,
+    FOCAL,
+    ON_HOST,
+    SERVER_OPTIMIZER,
+    SGD,
+    Needs,
+    option,
+    options,
+)
+from fedjax_layers.experiment.config.optimizers import CLIENT_OPTIMIZERS, SERVER_OPTIMIZERS
+from fedjax_layers.models.registry import USUAL_MODELS, model_options
+from fedjax_layers.ops.poison import POISONS
+from fedjax_layers.options import check_options, options_of, unknown_name
+
+
+def schemes_of(config: RunConfig) -> list[str]:
+    """The partition of a run; without a named one those that its data may get, by whether they have clients."""
+    if config.partition is not None:
+        return [config.partition]
+    source = data.DATASETS.get(config.dataset)
+    if source is None or not source.clients:
+        return ["dirichlet"]
+    return ["natural", "dirichlet"] if source.obtain and not source.layouts else ["natural"]
+
+
+def _draws(config: RunConfig) -> bool:
+    """Whether a seed decides which client owns which example."""
+    generated = config.dataset in data.DATASETS and "seed" in options_of(data.DATASETS[config.dataset].build)
+    fixed = schemes_of(config) == ["natural"] and config.clients is None
+    return not fixed or generated or config.data_options.get("feature_shift") is not None
+
+
+POISON = Needs(f"--attack with a poison ({', '.join(POISONS)})", lambda c: c.attack in POISONS)
+DRAWN = Needs("a --partition that is drawn, generated data or a --feature-shift", _draws)
+CONVOLUTION = Needs("a --model with convolutions", lambda c: "conv" in model_options(c.model_name))
+
+
+@dataclasses.dataclass(frozen=True)
+class RunConfig:
+    """Everything that decides a run's numbers; running it again repeats the run.
+
+    Raises:
+      ValueError: a value out of range or of another type, or an unknown name (the nearest is suggested).
+    """
+
+    algorithm: str = option("player_fl", "run", "name in the registry", choices=algorithms.registry)
+    algorithm_options: Mapping[str, Any] = options("algorithm", "the algorithm's own parameters")
+    dataset: str = option("digits", "data", "name of the data set, see fedjax-layers data list")
+    data_options: Mapping[str, Any] = options("data", "parameters of the data set and of the partition")
+    partition: str | None = option(
+        None, "data", "how examples go to clients", unset="the natural clients, else dirichlet", choices=data.PARTITIONS
+    )
+    clients: int | None = option(
+        None, "data", "number of clients; of more natural ones so many are drawn", unset="the natural ones, else 10"
+    )
+    partition_seed: int | None = option(None, "data", "seed of the partition", unset="the run's seed", needs=DRAWN)
+    drift: tuple[str, ...] = option(
+        (), "data", "changes of the data: name@round or name@round:share of the clients", unset="none"
+    )
+    team_formation: str | None = option(
+        None, "algorithm", "who is in whose team", unset="as the partition has it, else sequential",
+        choices=TEAM_FORMATIONS,
+    )  # fmt: skip
+    team_options: Mapping[str, Any] = options("algorithm", "the team formation's own parameters")
+    team_of: tuple[int, ...] | None = option(
+        None, "algorithm", "each client's team, in the order of the clients", unset="by --team-formation"
+    )
+    augmentation: str | None = option(
+        None, "data", "random changes of training images: a recipe's name", unset="none", choices=AUGMENTATIONS
+    )
+    attack: str | None = option(
+        None, "attack", "what bad clients do: corrupt their data, or poison their updates", unset="none",
+        choices=(*CORRUPTIONS, *POISONS),
+    )  # fmt: skip
+    bad_clients: float = option(0.2, "attack", "share of the clients that are bad", needs=ATTACK)
+    attack_strength: float = option(1.0, "attack", "rate of corruption, or strength of poison", needs=ATTACK)
+    attack_blocks: tuple[str, ...] | None = option(
+        None, "attack", "blocks of the model that are poisoned", unset="all", needs=POISON
+    )
+    model: str | None = option(
+        None, "model", "name of the model", unset="the data set's usual one", choices=models.MODELS
+    )
+    model_options: Mapping[str, Any] = options("model", "the model's own parameters")
+    init_from: str | None = option(
+        None, "model", "start of the models: a run directory, its model file, or GPT-2's folder", unset="drawn"
+    )
+    conv: str = option(
+        "auto", "model", "how convolutions are computed", choices=("auto", "patches", "native"), needs=CONVOLUTION
+    )
+    loss: str | None = option(
+        None,
+        "local training",
+        "loss of an example",
+        unset="softmax of classes, huber of a regression, cox of survival",
+        choices=("softmax", "focal", "squared", "absolute", "huber", "cox"),
+    )
+    focal_gamma: float = option(1.0, "local training", "focusing parameter of the focal loss", needs=FOCAL)
+    focal_alpha: tuple[float, ...] | None = option(
+        None, "local training", "class weights of the focal loss", unset="all 0.5", needs=FOCAL
+    )
+    rounds: int = option(50, "run", "rounds of training and communication")
+    seed: int = option(0, "run", "seed of start, partition, cohorts and local training")
+    start_seed: int | None = option(None, "model", "seed of the random start of all models", unset="the run's seed")
+    optimizer: str = option("sgd", "local training", "each client's optimiser", choices=CLIENT_OPTIMIZERS)
+    learning_rate: float = option(0.05, "local training", "step size of each client's optimiser")
+    momentum: float = option(0.9, "local training", "momentum of sgd", needs=SGD)
+    weight_decay: float = option(0.0, "local training", "weight decay of each client's optimiser")
+    learning_rate_decay: float = option(1.0, "local training", "factor on the clients' step size per round")
+    keep_optimizer: bool = option(False, "local training", "clients keep their optimiser state between rounds")
+    batch_size: int = option(32, "local training", "examples per local step")
+    min_batch: int | None = option(
+        None, "local training", "examples below which an epoch's last batch is left out", needs=EPOCHS,
+        unset="1; with batch normalisation an eighth of the batch size, or 4 if that is more",
+    )  # fmt: skip
+    epochs: int | float | tuple[float, ...] | None = option(
+        1, "local training", "local epochs per round, also in parts; or one number for each client", needs=EPOCHS
+    )
+    steps: int | tuple[int, ...] | None = option(
+        None, "local training", "local steps per round, instead of epochs; or one number for each client",
+        unset="by epochs",
+    )  # fmt: skip
+    cohort: int | None = option(None, "server", "clients per round", unset="all")
+    sampling: str = option("uniform", "server", "how a cohort is drawn", choices=("uniform", "by_size"), needs=COHORT)
+    weighting: str = option(
+        "examples", "server", "how clients are weighted", choices=("examples", "uniform"), needs=AVERAGING
+    )
+    server_optimizer: str | None = option(
+        None, "server", "optimiser of the server", unset="plain averaging", choices=SERVER_OPTIMIZERS
+    )
+    server_learning_rate: float = option(1.0, "server", "step size of the server's optimiser", needs=SERVER_OPTIMIZER)
+    eval_every: int = option(1, "evaluation", "rounds between evaluations")
+    patience: int | None = option(
+        None, "evaluation", "evaluations without a better validation loss before stopping", unset="never"
+    )
+    moment: str = option(
+        "auto", "evaluation", "which personal model is scored; auto: trained, or served where there is a cohort",
+        choices=("auto", "trained", "served"),
+    )  # fmt: skip
+    selection: str = option(
+        "best", "evaluation", "each client's best round by validation loss, or its last", choices=("best", "last")
+    )
+    moments: str = option(
+        "both", "evaluation", "which personal models are evaluated", choices=("both", "trained", "served")
+    )
+    save_model: bool = option(False, "run", "keep the last models as files: global, clients' own, teams'")
+    client_width: str = option("auto", "run", "clients vectorised at once: auto, all or a number")
+    on_host: tuple[str, ...] = option(
+        (), "run", "what stays in the host's memory while a round's part is brought: data, state", unset="none"
+    )
+    store: str | None = option(
+        None, "run", "folder in which a state on the host is kept while the run lasts", unset="memory", needs=ON_HOST
+    )
+
+    def __post_init__(self) -> None:
+        hints = typing.get_type_hints(type(self))
+        for field in dataclasses.fields(self):
+            object.__setattr__(self, field.name, conform(field.name, getattr(self, field.name), hints[field.name]))
+        if self.steps is not None:
+            object.__setattr__(self, "epochs", None)
+        for field in dataclasses.fields(self):
+            value, choices = getattr(self, field.name), field.metadata["choices"]
+            check_counts(field.name, value)
+            if choices and value is not None and value not in choices:
+                raise unknown_name(field.name, value, choices)
+        if self.moment == "auto":
+            usual = "trained" if self.cohort is None else "served"  # who was not there has no trained model
+            object.__setattr__(self, "moment", usual if self.moments == "both" else self.moments)
+        if self.moments not in ("both", self.moment):
+            raise ValueError(f"moments: expected both or the scored {self.moment!r}, got {self.moments!r}")
+        check_fields(self)
+        self._check_algorithm()
+        self._check_teams()
+        self._conform_options("algorithm_options", {"": [algorithms.registry[self.algorithm]]})
+        self._conform_options("data_options", _data_factories(self.dataset, self.partition))
+        self._conform_options("model_options", {"": [models.MODELS[self.model_name]]})
+
+    @property
+    def model_name(self) -> str:
+        """The model that is trained: the one named, or the data set's usual one."""
+        return self.model or USUAL_MODELS.get(self.dataset, "mlp")
+
+    def _check_algorithm(self) -> None:
+        factory = algorithms.registry[self.algorithm]
+        check_options(f"algorithm {self.algorithm!r}", self.algorithm_options, factory)
+        if "server_optimizer" in self.algorithm_options:
+            raise ValueError("algorithm_options: expected the server's optimiser in the field server_optimizer")
+        if "team_of" in self.algorithm_options:
+            raise ValueError("algorithm_options: expected the clients' teams in the field team_of")
+        if self.server_optimizer is not None and "server_optimizer" not in options_of(factory):
+            raise ValueError(f"server_optimizer: expected none for {self.algorithm}, got {self.server_optimizer!r}")
+
+    def _check_teams(self) -> None:
+        for name in ("team_formation", "team_of", "team_options"):
+            value = getattr(self, name)
+            if value not in (None, {}) and not has_teams(self.algorithm):
+                raise ValueError(f"{name}: expected none for {self.algorithm}, which has no teams, got {value!r}")
+        listed = {} if self.team_of is None else {"team_of": self.team_of}
+        name = self.team_formation or ("given" if listed else "")
+        if not name:
+            if self.team_options:
+                raise ValueError(f"team_options: expected none without a team_formation, got {self.team_options!r}")
+            return
+        if listed and name != "given":
+            raise ValueError(f"team_of: expected none with team_formation {name!r}, got {self.team_of}")
+        if "team_of" in self.team_options:
+            raise ValueError("team_options: expected the clients' teams in the field team_of")
+        formation = TEAM_FORMATIONS[name]
+        check_options(f"team formation {name!r}", {**self.team_options, **listed}, formation)
+        self._conform_options("team_options", {"": [formation]})
+
+    def _conform_options(self, field: str, takers: Mapping[str, list[Callable[..., Any]]]) -> None:
+        """Options as the annotations of those who take them have it; names they do not take are refused later.
+
+        ``takers`` are told apart by what may stand before an option's name.
+        """
+        hints: dict[str, Any] = {}
+        for prefix, factories in takers.items():
+            for factory in factories:
+                own = typing.get_type_hints(factory.func if isinstance(factory, functools.partial) else factory)
+                hints |= own | {f"{prefix}.{name}": hint for name, hint in own.items()}
+        fitted = {}
+        for name, value in getattr(self, field).items():
+            one = fitted[name] = conform(f"option {name}", value, hints.get(name, Any))
+            check_option(name, one, value)
+        object.__setattr__(self, field, fitted)
+
+    @classmethod
+    def from_mapping(cls, values: Mapping[str, Any]) -> RunConfig:
+        """A config from plain values, as ``config.json`` holds them: what was asked for, see :func:`as_asked`.
+
+        Raises:
+          ValueError: an unknown field; the nearest is suggested.
+        """
+        values = as_asked(values)
+        known = [f.name for f in dataclasses.fields(cls)]
+        for name in values:
+            if name not in known:
+                raise unknown_name("config field", name, known)
+        return cls(**values)
+
+
+def has_teams(algorithm: str) -> bool:
+    """Whether an algorithm of the registry puts clients into teams."""
+    return "team_of" in options_of(algorithms.registry[algorithm])
+
+
+def _data_factories(dataset: str, partition: str | None) -> dict[str, list[Callable[..., Any]]]:
+    """Whoever may take the data's options; without a named partition, the one that data without clients get."""
+    scheme = partition or "dirichlet"
+    return {
+        "feature_shift": list(data.FEATURE_SHIFTS.values()),
+        "partition": [data.PARTITIONS[scheme]] if scheme in data.PARTITIONS else [],
+        "data": [data.load, *([data.DATASETS[dataset].build] if dataset in data.DATASETS else [])],
+    }

@@ -1,0 +1,84 @@
+"""The cuts that PLayer-FL would find without learning anything, computed beside a run."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fedjax_layers import algorithms
+from fedjax_layers.data import ClientData
+from fedjax_layers.data.leaks import range_rows
+from fedjax_layers.data.packing import aligned_empty, blocks, frozen
+from fedjax_layers.engine.on_host import first_cohort
+from fedjax_layers.engine.periods import Inputs, cohort_of, common_start, round_keys, setting_of, without_examples
+from fedjax_layers.engine.placement.sharding import replicate
+from fedjax_layers.engine.plan import Plan
+from fedjax_layers.engine.programs.build import build_program
+from fedjax_layers.experiment.setup.builder import Builder
+from fedjax_layers.types import Cohort
+
+_ROWS_AT_ONCE = 2**20  # bounds the row numbers held beside the labels
+
+
+def control_cuts(builder: Builder, plan: Plan, inputs: Inputs, clients: ClientData, seed: int) -> dict[str, int]:
+    """The cuts at initialisation, with permuted labels and by weight count.
+
+    Args:
+      builder: the run's; its options that are fields of ``CutRule`` are used.
+      plan: the run's.
+      inputs: the run's; start, cohort and keys are those of its first round.
+      clients: the run's data on the host.
+      seed: of the permutation.
+
+    Returns:
+      Name to number of layers shared.
+    """
+    hyper = dict(inputs.hyper) | {"options": _of_the_rule(inputs.hyper["options"])}
+    # Runs that differ in other options, a fixed cut say, share the program.
+    builder = dataclasses.replace(builder, options=tuple(_of_the_rule(dict(builder.options)).items()))
+    inputs = inputs._replace(hyper=hyper)
+    permuted: Any = permuted_labels(clients, seed)
+    if inputs.federation.on_host:
+        pool = inputs.federation.pool._replace(labels=permuted)
+        other = inputs._replace(federation=dataclasses.replace(inputs.federation, pool=pool))
+        cohort, labels = first_cohort(inputs), first_cohort(other).pool.labels  # copied in the same order
+        cuts = _cuts(builder, plan, *replicate((without_examples(inputs), labels, cohort), plan.axis))
+    else:
+        labels = replicate(jax.device_put(permuted, may_alias=True), plan.axis)
+        cuts = _cuts(builder, plan, inputs, labels, None)
+    return {name: int(cut) for name, cut in cuts.items()}
+
+
+@build_program(static=(1,))
+def _cuts(
+    builder: Builder, plan: Plan, inputs: Inputs, labels: jax.Array, cohort: Cohort | None
+) -> dict[str, jax.Array]:
+    rule = algorithms.CutRule(**dict(builder.options), **inputs.hyper["options"])
+    trainer = builder.make_trainer(inputs.hyper, setting_of(plan, inputs.federation))
+    draw_key, round_key = round_keys(inputs.key, jnp.int32(0))
+    cohort = cohort_of(inputs, draw_key, jnp.int32(0)) if cohort is None else cohort
+    return algorithms.cut_controls(trainer, round_key, common_start(trainer.task, inputs), cohort, labels, rule)
+
+
+def _of_the_rule(options: Mapping[str, Any]) -> dict[str, Any]:
+    names = {f.name for f in dataclasses.fields(algorithms.CutRule)}
+    return {name: value for name, value in options.items() if name in names}
+
+
+def permuted_labels(clients: ClientData, seed: int) -> np.ndarray:
+    """The pool's labels ``[N]``, permuted within each client's split."""
+    rng = np.random.default_rng(seed)
+    labels = aligned_empty(clients.labels.shape, clients.labels.dtype)
+    labels[:] = clients.labels
+    for start, count in clients.ranges.values():
+        for some in blocks(count, _ROWS_AT_ONCE):
+            owner = np.repeat(np.arange(some.start, some.stop), count[some])
+            rows = range_rows(start[some].astype(np.int64), count[some].astype(np.int64))
+            order = np.lexsort((rng.random(len(rows)), owner))
+            labels[rows] = clients.labels[rows[order]]
+    return frozen(labels)

@@ -1,0 +1,57 @@
+"""Which blocks a run updated, round by round: how often each, and how steady the choice and the scores were."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from fedjax_layers.engine.history.history import History
+
+
+def selection_summary(history: History) -> dict[str, Any] | None:
+    """What ``summary.json`` says of an algorithm that chooses blocks; ``None`` for all others.
+
+    Returns:
+      ``frequency``, a list with each block's share of the rounds in which it was updated; ``overlap``, see
+      :func:`overlap`; ``rank_correlation``, see :func:`rank_correlation`, ``None`` where nothing was scored.
+    """
+    if "selected" not in history.rounds:
+        return None
+    selected = history.rounds["selected"]
+    return {
+        "frequency": selected.mean(0).tolist(),
+        "overlap": overlap(selected),
+        "rank_correlation": rank_correlation(history.rounds["block_scores"]),
+    }
+
+
+def overlap(selected: np.ndarray) -> float | None:
+    """Mean Jaccard index of the blocks of neighbouring rounds: 1 if always the same.
+
+    Args:
+      selected: ``[R, B]`` bool. Two rounds without any block are alike.
+
+    Returns:
+      A number in 0 .. 1, ``None`` with fewer than two rounds.
+    """
+    before, after = selected[:-1], selected[1:]
+    both, any_ = (before & after).sum(1), (before | after).sum(1)
+    return float(np.where(any_ > 0, both / np.maximum(any_, 1), 1).mean()) if len(selected) > 1 else None
+
+
+def rank_correlation(scores: np.ndarray) -> float | None:
+    """Mean Spearman correlation of the scores of neighbouring scored rounds.
+
+    Args:
+      scores: ``[R, B]``, NaN in rounds without scores.
+
+    Returns:
+      A number in -1 .. 1; ``None`` with fewer than two scored rounds or two blocks, or if all pairs are constant.
+    """
+    scored = scores[np.isfinite(scores).all(1)]
+    varied = [np.ptp(row) > 0 for row in scored]
+    pairs = [(a, b) for a, b, u, v in zip(scored, scored[1:], varied, varied[1:], strict=False) if u and v]
+    from scipy.stats import spearmanr  # noqa: PLC0415  (slow to import)
+
+    return float(np.mean([spearmanr(a, b).statistic for a, b in pairs])) if pairs else None

@@ -1,0 +1,257 @@
+"""The run directory: what a run was asked to do, what it ran on, and what it found.
+
+``config.json``, ``manifest.json``, ``rounds.jsonl``, ``clients.npz`` and ``summary.json`` hold JSON or plain
+arrays, nothing pickled. Files are replaced whole, so that a killed run leaves the old one or the new; only
+``rounds.jsonl`` grows line by line, and a line that a crash cut short is dropped on resuming. ``history/`` grows by
+whole files, see :mod:`fedjax_layers.engine.history.files`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+import sys
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+from zipfile import ZIP_DEFLATED, ZipFile
+
+import jax
+import numpy as np
+import numpy.typing as npt
+
+from fedjax_layers.data.storage import replacing, storing
+from fedjax_layers.experiment.config.asked import as_asked
+from fedjax_layers.experiment.records.environment import environment
+
+
+class RunDirectory:
+    """One run's folder. In a job of several processes, only one of them may hold it.
+
+    Attributes:
+      path: the folder.
+      checkpoints: where the run's checkpoints belong; not made here.
+      history: likewise the records of its rounds and evaluations.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        """Open an existing run directory.
+
+        Raises:
+          ValueError: the folder holds no ``config.json``.
+        """
+        self.path = Path(path)
+        self.checkpoints = self.path / "checkpoints"
+        self.history = self.path / "history"
+        self._rounds = self.path / "rounds.jsonl"
+        self._last_round: float | None = None  # of the file's last line; None until it was looked up
+        if not (self.path / "config.json").is_file():
+            raise ValueError(f"{self.path}: not a run directory, it holds no config.json")
+
+    @classmethod
+    def create(
+        cls, path: str | os.PathLike[str], config: Any, *, resume: bool = False, free: Collection[str] = ()
+    ) -> RunDirectory:
+        """Make a run directory and write its ``config.json``, or open one to go on with it.
+
+        Args:
+          path: the folder; made, with its parents, if it is not there.
+          config: everything that defines the run: a mapping or a dataclass.
+          resume: True goes on with a run of the same config, and starts one where there is none yet.
+          free: fields that may differ from those of the run that is gone on with, which keeps its own.
+
+        Raises:
+          ValueError: the path is a file; or the folder is not empty and ``resume`` is False, it holds no run,
+            or one of another config, whose first differing field is named.
+        """
+        cls.check(path, config, resume=resume, free=free)
+        folder = Path(path)
+        folder.mkdir(parents=True, exist_ok=True)
+        if _is_empty(folder):
+            _write_json(folder / "config.json", config)
+            return cls(folder)
+        run = cls(folder)
+        run.keep_rounds(sys.maxsize)  # all but a last line cut short
+        return run
+
+    @classmethod
+    def check(
+        cls, path: str | os.PathLike[str], config: Any = None, *, resume: bool = False, free: Collection[str] = ()
+    ) -> None:
+        """Raise what :meth:`create` would, and write nothing: before anything takes time.
+
+        Args:
+          path: as of :meth:`create`.
+          config: likewise; ``None`` compares none.
+          resume: likewise.
+          free: likewise.
+
+        Raises:
+          ValueError: as :meth:`create`; or the folder, or the one that it would be made in, cannot be written.
+        """
+        folder = Path(path)
+        if folder.exists() and not folder.is_dir():
+            raise ValueError(f"{folder}: expected a folder, found a file")
+        there = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
+        if not there.is_dir():
+            raise ValueError(f"{folder}: expected a folder, found that {there} is a file")
+        if not os.access(there, os.W_OK | os.X_OK):
+            raise ValueError(f"{folder}: expected a folder that can be written, found that {there} cannot")
+        if not folder.exists() or _is_empty(folder):
+            return
+        if not resume:
+            raise ValueError(f"{folder}: the folder is not empty; resume its run (--resume), or choose another folder")
+        if config is None:
+            return
+        before, now = as_asked(cls(folder).read("config")), as_asked(to_json(config))
+        field = first_difference({**before, **{name: now[name] for name in free}}, now)
+        if field is not None:
+            raise ValueError(f"{folder}: cannot resume, {field}")
+
+    def read(self, name: str) -> dict[str, Any]:
+        """Read ``config``, ``manifest`` or ``summary``; what was NaN or infinite is ``None``."""
+        with (self.path / f"{name}.json").open(encoding="utf-8") as file:
+            return dict(json.load(file))
+
+    def write_manifest(self, client_axis: Any, partition_hash: str | None, **more: Any) -> dict[str, Any]:
+        """Write ``manifest.json`` and return its content: :func:`environment` and what the caller knows.
+
+        ``client_axis`` tells how the client axis was computed, ``partition_hash`` which examples each client
+        holds. A resumed run keeps the manifests of its earlier starts under ``earlier``, oldest first.
+        """
+        manifest = {**environment(), "client_axis": client_axis, "partition_hash": partition_hash, **more}
+        if (self.path / "manifest.json").exists():
+            before = self.read("manifest")
+            manifest["earlier"] = [*before.pop("earlier", []), before]
+        _write_json(self.path / "manifest.json", manifest)
+        return self.read("manifest")
+
+    def write_summary(self, summary: Any) -> None:
+        """Write ``summary.json``."""
+        self.write("summary", summary)
+
+    def write(self, name: str, content: Any) -> None:
+        """Write or replace ``{name}.json``."""
+        _write_json(self.path / f"{name}.json", content)
+
+    def set_summary_aside(self) -> None:
+        """Keep the summary of a run that is to be extended as ``summary-{rounds}.json``."""
+        if (self.path / "summary.json").exists():
+            rounds = self.read("summary")["rounds"]
+            with storing(self.path):
+                (self.path / "summary.json").replace(self.path / f"summary-{rounds}.json")
+
+    def append_round(self, record: Mapping[str, Any]) -> None:
+        """Append one evaluated round to ``rounds.jsonl``: its number ``round`` and whatever was measured.
+
+        Raises:
+          ValueError: ``round`` is missing, no integer, or not above the last line's.
+        """
+        line = to_json(record)
+        number = line.get("round")
+        if not isinstance(number, int) or isinstance(number, bool):
+            raise ValueError(f"round: expected an integer in every record, got {number!r}")
+        if self._last_round is None:
+            self._last_round = max((there["round"] for there in self.read_rounds()), default=-math.inf)
+        if number <= self._last_round:
+            raise ValueError(f"round: {number} does not follow {self._last_round} in {self._rounds}")
+        with storing(self._rounds), self._rounds.open("ab") as file:
+            file.write(_line(line))
+        self._last_round = number
+
+    def read_rounds(self) -> list[dict[str, Any]]:
+        """Read all lines of ``rounds.jsonl``, without a last one cut short; none if there is no file.
+
+        Raises:
+          ValueError: a whole line is not JSON.
+        """
+        if not self._rounds.exists():
+            return []
+        lines = self._rounds.read_bytes().split(b"\n")[:-1]  # behind the last newline: cut short
+        try:
+            return [json.loads(line) for line in lines]
+        except ValueError as error:
+            raise ValueError(f"{self._rounds}: a line is not JSON: {error}") from error
+
+    def keep_rounds(self, last: int) -> None:
+        """Drop the lines of rounds after ``last``, so that a run resumed from there doubles none."""
+        kept = [record for record in self.read_rounds() if record["round"] <= last]
+        if self._rounds.exists():
+            with replacing(self._rounds) as file:
+                file.writelines(_line(record) for record in kept)
+        self._last_round = None
+
+    def write_clients(self, arrays: Mapping[str, npt.ArrayLike]) -> None:
+        """Write ``clients.npz``: arrays by name, with a client axis ``[..., C]`` or ``[C, ...]``.
+
+        Raises:
+          ValueError: an array is not of numbers, truth values or text, so that NumPy would pickle it.
+        """
+        with replacing(self.path / "clients.npz") as file, ZipFile(file, "w", ZIP_DEFLATED) as box:
+            for name, values in arrays.items():
+                array = np.asarray(values)
+                if array.dtype.kind not in "biufcU":
+                    raise ValueError(f"{name}: expected numbers, truth values or text, got {array.dtype}")
+                with box.open(f"{name}.npy", "w", force_zip64=True) as entry:
+                    np.lib.format.write_array(entry, array, allow_pickle=False)
+
+    def read_clients(self) -> dict[str, npt.NDArray[Any]]:
+        """Read ``clients.npz`` into memory."""
+        with np.load(self.path / "clients.npz", allow_pickle=False) as box:
+            return {name: box[name] for name in box.files}
+
+
+def to_json(value: Any) -> Any:
+    """Turn dataclasses, mappings, sequences, arrays, numbers and paths into what JSON holds, in their order.
+
+    NaN and infinities become ``None``, because JSON has none of them.
+
+    Raises:
+      TypeError: a value of another type.
+    """
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        value = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    elif isinstance(value, (np.ndarray, np.generic, jax.Array)):
+        value = np.asarray(value).tolist()
+    if isinstance(value, Mapping):
+        return {str(key): to_json(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [to_json(item) for item in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, (str, int)):  # truth values and such enumerations among them
+        return value
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    raise TypeError(f"expected something that JSON holds, got {type(value).__name__}: {value!r}")
+
+
+def first_difference(before: Mapping[str, Any], now: Mapping[str, Any], within: str = "") -> str | None:
+    """Name in one line the first field in which two configs (of :func:`to_json`) differ; or ``None``."""
+    for name in dict.fromkeys([*before, *now]):
+        old, new = before.get(name, ...), now.get(name, ...)
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            deeper = first_difference(old, new, f"{within}{name}.")
+            if deeper is not None:
+                return deeper
+        elif old != new:
+            has, wants = ("nothing" if value is ... else repr(value) for value in (old, new))
+            return f"field {within + name!r} differs: the run has {has}, this config {wants}"
+    return None
+
+
+def _is_empty(folder: Path) -> bool:
+    """Whether nothing is there but what a killed write left behind, which does not make a folder a run."""
+    return all(entry.name.startswith(".") and entry.suffix == ".tmp" for entry in folder.iterdir())
+
+
+def _write_json(path: Path, value: Any) -> None:
+    text = json.dumps(to_json(value), indent=2, allow_nan=False, ensure_ascii=False)
+    with replacing(path) as file:
+        file.write(f"{text}\n".encode())
+
+
+def _line(record: Mapping[str, Any]) -> bytes:
+    return (json.dumps(record, allow_nan=False, ensure_ascii=False) + "\n").encode()

@@ -1,0 +1,191 @@
+"""From a history to ``summary.json``, ``clients.npz`` and a line of ``rounds.jsonl``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from fedjax_layers.data import ClientData
+from fedjax_layers.engine.evaluation.score_names import HEADLINES, headline, scores_under
+from fedjax_layers.engine.history.client_statistics import fairness_variance, summarise
+from fedjax_layers.engine.history.history import History
+from fedjax_layers.experiment.records.block_selection import selection_summary
+from fedjax_layers.types import LayerMap
+
+MOMENTS = ("served", "trained")
+SELECTIONS = ("last", "best")
+_SCALAR_BYTES = 4  # layer scores travel as float32
+
+
+def scores_of(
+    history: History,
+    moment: str,
+    selection: str,
+    sizes: np.ndarray,
+    unseen: np.ndarray | None = None,
+    split: str = "test",
+) -> dict[str, Any] | None:
+    """Each score over clients: mean, example-weighted mean, std, min, 10th percentile, and how many they are.
+
+    Args:
+      history: the run's.
+      moment: ``served``, ``trained``, ``team`` or ``global``.
+      selection: ``last`` or ``best``.
+      sizes: ``[C]`` weights of the weighted mean, the clients' training examples.
+      unseen: ``[C]`` bool, clients that are left out; ``None`` leaves out none.
+      split: ``test`` or ``val``.
+
+    Returns:
+      Metric to summary, or ``None`` where the run has no such model.
+    """
+    per_client = history.scores(moment, selection, split)
+    if per_client is None:
+        return None
+    left_out = np.zeros(len(sizes), bool) if unseen is None else unseen
+    return {metric: summarise(np.where(left_out, np.nan, values), sizes) for metric, values in per_client.items()}
+
+
+def exchanged_bytes(history: History, layers: LayerMap) -> tuple[int, int]:
+    """Bytes uploaded and downloaded by all clients in all rounds, exact: who moved which layer, times its bytes.
+
+    The first hand-out of the common start is not counted; it is the same for every algorithm.
+    """
+    up, down = (sum(layer_bytes(history, layers, name)) for name in ("sent", "received"))
+    return up + _SCALAR_BYTES * int(history.rounds["sent_scalars"].sum(dtype=np.int64)), down
+
+
+def layer_bytes(history: History, layers: LayerMap, name: str) -> list[int]:
+    """Bytes of each layer ``[L]`` that all clients together have ``sent`` or ``received`` in all rounds."""
+    moved = history.rounds[name].sum(0, dtype=np.int64)
+    return [int(n) * int(b) for n, b in zip(moved, layers.bytes, strict=True)]
+
+
+def summarise_run(
+    history: History,
+    *,
+    algorithm: str,
+    dataset: str,
+    seed: int,
+    layers: LayerMap,
+    sizes: np.ndarray,
+    moment: str,
+    selection: str,
+    timing: dict[str, float | int],
+    unseen: np.ndarray | None = None,
+    team_of: np.ndarray | None = None,
+) -> dict[str, Any]:
+    """The content of ``summary.json``. Clients that never took part (``unseen [C]``) count in no summary here.
+
+    ``team_of [C]`` is each client's team, for an algorithm with teams.
+
+    ``personal`` is scored at ``moment`` and ``selection``, named beside it; ``moments`` holds the means of all four
+    combinations, each with its number of clients ``n``. The global model's scores are all of one round,
+    ``global_round``, and the teams' of ``team_round``. ``fairness_variance`` is the population variance over clients
+    of the score that :func:`fedjax_layers.engine.evaluation.score_names.headline` names.
+    """
+    personal = history.scores(moment, selection)
+    if personal is not None and unseen is not None:
+        personal = {metric: np.where(unseen, np.nan, values) for metric, values in personal.items()}
+    up, down = exchanged_bytes(history, layers)
+    rounds = history.rounds
+    last_shared = [name for name, n in zip(layers.names, rounds["sent"][-1], strict=True) if n > 0]
+    return {
+        "algorithm": algorithm,
+        "dataset": dataset,
+        "seed": seed,
+        "clients": len(sizes),
+        "rounds": history.rounds_done,
+        "layers": list(layers.names),
+        "shared_layers": last_shared,
+        "cut": int(rounds["cut"][-1]) if "cut" in rounds else None,
+        "layer_scores": rounds["scores"][-1].tolist() if "scores" in rounds else None,
+        "updated_blocks": selection_summary(history),
+        "moment": moment,
+        "selection": selection,
+        "personal": scores_of(history, moment, selection, sizes, unseen),
+        "global": scores_of(history, "global", selection, sizes, unseen),
+        "pooled": pooled_scores(history, "test", selection),
+        "global_test": pooled_scores(history, "global_test", selection),
+        "global_round": history.round_of("global", selection),
+        "team": scores_of(history, "team", selection, sizes, unseen),
+        "team_round": history.round_of("team", selection),
+        "teams": None if team_of is None else int(team_of.max()) + 1,
+        "team_sizes": None if team_of is None else np.bincount(team_of).tolist(),
+        "moments": {
+            f"{m}/{s}": {k: v["mean"] for k, v in scores.items()} | {"n": scores["loss"]["n"]}
+            for m in MOMENTS
+            for s in SELECTIONS
+            if (scores := scores_of(history, m, s, sizes, unseen)) is not None
+        },
+        "fairness_variance": None if personal is None else fairness_variance(personal[headline(personal)]),
+        "incentive": None,
+        "bytes_up": up,
+        "bytes_down": down,
+        "layer_bytes_up": layer_bytes(history, layers, "sent"),
+        "layer_bytes_down": layer_bytes(history, layers, "received"),
+        **timing,
+    }
+
+
+def pooled_scores(history: History, examples: str, selection: str = "last") -> dict[str, float] | None:
+    """The global model of one round on one set of examples.
+
+    Args:
+      history: the run's.
+      examples: ``test``, the test examples of all clients that took part together, or ``global_test``, the examples
+        of no client.
+      selection: which round: ``last``, or ``best`` by validation loss over all clients.
+    """
+    evaluations = history.evaluations
+    names = scores_under(f"pooled/{examples}", evaluations)
+    if not names:
+        return None
+    row = history.row_of("global", selection)
+    return {metric: float(evaluations[name][row]) for metric, name in names.items()}
+
+
+def client_arrays(history: History) -> dict[str, np.ndarray]:
+    """The content of ``clients.npz``: each score of every moment, selection and split, ``[C]``; by class ``[C, S]``."""
+    arrays: dict[str, np.ndarray] = {}
+    for moment in (*MOMENTS, "team", "global"):
+        for selection in SELECTIONS:
+            for split in ("val", "test"):
+                scores = history.scores(moment, selection, split)
+                if scores is not None:
+                    arrays |= {f"{moment}/{selection}/{split}/{m}": values for m, values in scores.items()}
+            by_class = history.class_scores(moment, selection)
+            arrays |= {f"{moment}/{selection}/test/{m}": values for m, values in by_class.items()}
+    return arrays
+
+
+def client_facts(clients: ClientData, team_of: np.ndarray | None = None) -> dict[str, np.ndarray]:
+    """Who the rows of ``clients.npz`` are, ``[C]`` each: ``client_names``, ``{split}_examples``, ``team_of`` if any.
+
+    A client without a name has its number as text.
+    """
+    names = clients.client_names or tuple(str(c) for c in range(clients.num_clients))
+    sizes = {f"{split}_examples": np.asarray(count, np.int64) for split, count in clients.sizes.items()}
+    return {"client_names": np.array(names, np.str_)} | sizes | ({} if team_of is None else {"team_of": team_of})
+
+
+def round_record(history: History, unseen: np.ndarray | None = None) -> dict[str, Any]:
+    """A line of ``rounds.jsonl``: the last evaluation, means over ``{moment}/n`` clients, and its training loss.
+
+    Clients that never took part (``unseen [C]``) are left out.
+    """
+    done = int(history.latest["round"])
+    record: dict[str, Any] = {"round": done, "train_loss": float(history.rounds["loss"][done - 1])}
+    record["participants"] = int(history.rounds["participants"][done - 1])
+    for moment in MOMENTS:
+        for name in ("val/loss", "test/loss", "test/accuracy", *(f"test/{metric}" for metric in HEADLINES)):
+            values = history.latest.get(f"{moment}/{name}")
+            if values is not None and unseen is not None:
+                values = np.where(unseen, np.nan, values)
+            if values is not None and np.isfinite(values).any():
+                record[f"{moment}/{name}"] = float(np.nanmean(values))
+                if name == "test/loss":
+                    record[f"{moment}/n"] = int((~np.isnan(values)).sum())
+    if "cut" in history.rounds:
+        record["cut"] = int(history.rounds["cut"][done - 1])
+    return record

@@ -1,0 +1,237 @@
+"""Running an experiment to its end, with records and checkpoints on the way."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from fedjax_layers.engine.announce import Say, say_nothing
+from fedjax_layers.engine.checkpoint import Checkpoints
+from fedjax_layers.engine.history.files import HistoryFiles
+from fedjax_layers.engine.history.history import History
+from fedjax_layers.engine.memory.process import peak_memory_bytes
+from fedjax_layers.engine.on_host import models_of
+from fedjax_layers.engine.patience import Patience
+from fedjax_layers.engine.periods import setting_of
+from fedjax_layers.engine.programs.compile_clock import compile_clock
+from fedjax_layers.engine.run_loop import finish_run, run_periods, start_state
+from fedjax_layers.experiment.complete import complete_config
+from fedjax_layers.experiment.config.run_config import RunConfig
+from fedjax_layers.experiment.controls import control_cuts
+from fedjax_layers.experiment.records.class_summary import class_summary
+from fedjax_layers.experiment.records.run_directory import RunDirectory
+from fedjax_layers.experiment.records.saved_models import save_models
+from fedjax_layers.experiment.records.summary import client_arrays, client_facts, round_record, summarise_run
+from fedjax_layers.experiment.setup.design import deciding_sizes
+from fedjax_layers.experiment.setup.prepare import Experiment
+from fedjax_layers.experiment.unseen import adapted_scores, unseen_summary
+
+_CHECKPOINT_SECONDS = 20.0
+Progress = Callable[[int, History], object]
+Stop = Callable[[int], bool]
+
+
+def execute(
+    experiment: Experiment,
+    directory: RunDirectory | None = None,
+    *,
+    resume: bool = False,
+    progress: Progress = lambda *_: None,
+    stop: Stop = lambda _: False,
+    say: Say = say_nothing,
+) -> tuple[dict[str, Any], History]:
+    """Run to the end, or to where ``stop`` returns True.
+
+    Args:
+      experiment: from :func:`prepare`.
+      directory: where records and checkpoints are written on the way; ``None`` writes nothing.
+      resume: go on from the newest checkpoint, if there is one.
+      progress: called with (rounds done, history) when an evaluation has arrived; the next rounds may be under way.
+      stop: asked with the rounds done before further ones are begun; True ends them, after a checkpoint.
+      say: told what begins outside of the rounds: compiling, control cuts, saving.
+
+    Returns:
+      The summary (empty if the run was stopped) and the history.
+
+    Raises:
+      ValueError: the run that is gone on with has more rounds than the config asks for.
+    """
+    started = time.perf_counter()
+    with compile_clock() as clock, _Recorder(directory, resume) as recorder:
+        builder, inputs = experiment.builder, experiment.inputs
+        say("compiling the start")
+        first_round, state = recorder.restore(start_state(builder, experiment.plan, inputs, experiment.config.store))
+        if first_round > experiment.config.rounds:
+            raise ValueError(f"rounds: expected at least the {first_round} done, got {experiment.config.rounds}")
+        history = recorder.begin(experiment, first_round)
+        say("compiling and running the first rounds")
+        state, complete = _run_rounds(experiment, state, history, recorder, progress, stop)
+        if not complete:
+            return {}, history
+        say("after the last round")
+        keep = directory is not None and experiment.config.save_model
+        finished = finish_run(builder, experiment.plan, inputs, state, history, keep=keep)
+        unseen = experiment.data.unseen
+        adapted = adapted_scores(builder, experiment.plan, inputs, state, history, unseen)
+        history.flush()
+    seconds = time.perf_counter() - started
+    steps = int(history.rounds["steps"][first_round:].sum(dtype=np.int64))
+    timing = {
+        "client_steps_per_second": steps / max(seconds - clock.seconds, 1e-9),
+        "compile_seconds": clock.seconds,
+        "compilations": clock.compilations,
+        "wall_seconds": seconds,
+        "peak_memory_bytes": peak_memory_bytes(),
+    }
+    summary = summary_of(experiment, history, timing, say)
+    summary["unseen"] = unseen_summary(history, adapted, unseen, experiment.data.sizes["train"])
+    if directory is not None:
+        say("writing the results")
+        facts = client_facts(experiment.data, experiment.team_of)
+        directory.write_clients(facts | client_arrays(history) | adapted)
+        directory.write_summary(summary)
+        if keep:
+            models = models_of(builder, setting_of(experiment.plan, inputs.federation), inputs.hyper, state)
+            save_models(directory.path, models, finished, experiment.plan.task.layers)
+    return summary, history
+
+
+def _run_rounds(
+    experiment: Experiment, state: Any, history: History, recorder: _Recorder, progress: Progress, stop: Stop
+) -> tuple[Any, bool]:
+    """All rounds: the state, and False if they were stopped."""
+    config, builder, plan, inputs = experiment.config, experiment.builder, experiment.plan, experiment.inputs
+    ended = patience_of(config, deciding_sizes(experiment.data))
+    # A run resumed after its patience ended has no round left.
+    rounds = history.rounds_done if ended(history) else config.rounds
+    stopped = False
+
+    def looked_at(done: int) -> bool:
+        nonlocal stopped
+        stopped = stop(done)
+        return stopped or config.patience is not None or recorder.due
+
+    for done, current, _ in run_periods(builder, plan, inputs, state, history, rounds, looked_at=looked_at):
+        progress(done, history)
+        recorder.record(history)
+        if current is None:  # given up to the next period
+            continue
+        state = current
+        last = done == config.rounds or ended(history)
+        if stopped or last or recorder.due:
+            recorder.save(done, state, history)
+        if stopped or last:
+            return state, last
+    return state, True
+
+
+class _Recorder:
+    """Writes rounds and checkpoints of a run into its directory; without one, does nothing."""
+
+    def __init__(self, directory: RunDirectory | None, resume: bool) -> None:
+        self._directory, self._resume = directory, resume
+        self._checkpoints = None if directory is None else Checkpoints(directory.checkpoints)
+        self._saved = time.perf_counter()
+        self._unseen: np.ndarray | None = None
+
+    def __enter__(self) -> _Recorder:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._checkpoints is not None:
+            self._checkpoints.close()
+
+    def restore(self, state: Any) -> tuple[int, Any]:
+        """Rounds done and state of the newest checkpoint when resuming, else 0 and the given start."""
+        found = self._checkpoints.restore(state) if self._checkpoints is not None and self._resume else None
+        return (0, state) if found is None else found
+
+    def begin(self, experiment: Experiment, done: int) -> History:
+        """Drop what was recorded past the checkpoint, write the complete config and the manifest.
+
+        A run that is extended was evaluated where it ended, which a longer one might not have been.
+
+        Returns:
+          The history of the rounds ``done``.
+        """
+        self._unseen = experiment.data.unseen
+        if self._directory is None:
+            return History()
+        config = experiment.config
+        kept = done - 1 if done % config.eval_every and done < config.rounds else done
+        files = HistoryFiles(self._directory.history)
+        files.keep(done, kept)
+        history = History.open(files)
+        self._directory.keep_rounds(kept)
+        if self._directory.read("config").get("rounds", 0) < config.rounds:
+            self._directory.set_summary_aside()
+        self._directory.write("config", complete_config(experiment))
+        self._directory.write_manifest(experiment.axis.record, experiment.data.partition_hash)
+        return history
+
+    @property
+    def due(self) -> bool:
+        """Whether the last checkpoint was made long ago."""
+        return self._checkpoints is not None and time.perf_counter() - self._saved > _CHECKPOINT_SECONDS
+
+    def record(self, history: History) -> None:
+        """A line for the last evaluation."""
+        if self._directory is not None:
+            self._directory.append_round(round_record(history, self._unseen))
+
+    def save(self, done: int, state: Any, history: History) -> None:
+        """A checkpoint, which stands on the records of its rounds."""
+        if self._checkpoints is not None:
+            history.flush()
+            self._checkpoints.save(done, state)
+            self._saved = time.perf_counter()
+
+
+def summary_of(
+    experiment: Experiment, history: History, timing: dict[str, float | int], say: Say = say_nothing
+) -> dict[str, Any]:
+    """The content of ``summary.json``, with PLayer-FL's control cuts beside its cut."""
+    config = experiment.config
+    summary = summarise_run(
+        history,
+        algorithm=config.algorithm,
+        dataset=config.dataset,
+        seed=config.seed,
+        layers=experiment.plan.task.layers,
+        sizes=experiment.data.sizes["train"],
+        moment=config.moment,
+        selection=config.selection,
+        timing=timing,
+        unseen=experiment.data.unseen,
+        team_of=experiment.team_of,
+    )
+    unseen = experiment.data.unseen
+    summary["per_class"] = class_summary(history, config.moment, config.selection, experiment.data.class_names, unseen)
+    if config.algorithm == "player_fl":
+        say("computing the control cuts")
+        summary["control_cuts"] = control_cuts(
+            experiment.builder, experiment.plan, experiment.inputs, experiment.data, config.seed
+        )
+    return summary
+
+
+def patience_of(config: RunConfig, sizes: np.ndarray) -> Callable[[History], bool]:
+    """A function that tells of one run's growing history whether its patience has ended.
+
+    Args:
+      config: whose ``patience`` and ``moment`` decide.
+      sizes: ``[C]``, see :func:`deciding_sizes`.
+    """
+    if config.patience is None:
+        return lambda history: False
+    watch, name = Patience(sizes, config.patience), f"{config.moment}/val/loss"
+    return lambda history: watch.follow(history.rows(name, watch.looked))
+
+
+def out_of_patience(config: RunConfig, history: History, sizes: np.ndarray) -> bool:
+    """Whether a run with this history has ended by its patience; ``sizes [C]`` as in :func:`patience_of`."""
+    name = f"{config.moment}/val/loss"
+    return config.patience is not None and Patience(sizes, config.patience).follow(history.evaluations.get(name, ()))

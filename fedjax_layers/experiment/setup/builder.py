@@ -1,0 +1,74 @@
+"""The algorithm of a config as a function of its traced numbers, compared by value."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import jax.numpy as jnp
+
+from fedjax_layers import algorithms
+from fedjax_layers.algorithms.factory import Method, attacked
+from fedjax_layers.clients import LocalSolver, Setting, Trainer
+from fedjax_layers.experiment.config.optimizers import client_optimizer, server_optimizer
+from fedjax_layers.experiment.setup.attack import make_attack
+from fedjax_layers.ops.poison import Poison
+from fedjax_layers.types import Algorithm
+
+T = TypeVar("T")
+
+
+@dataclasses.dataclass(frozen=True)
+class Builder:
+    """``hyper -> Method`` by value: two equal builders share their compiled programs.
+
+    Attributes:
+      algorithm: registry name.
+      options: the algorithm's static options, sorted.
+      optimizer: name of the clients' optimiser.
+      server: name of the server's, or ``None``.
+      work: the local solver's other static fields, sorted.
+      poison: kind of the attack on updates and the layers ``[L]`` that it hits, or ``None``.
+    """
+
+    algorithm: str
+    options: tuple[tuple[str, Any], ...]
+    optimizer: str
+    server: str | None
+    work: tuple[tuple[str, Any], ...]
+    poison: tuple[Poison, tuple[bool, ...]] | None = None
+
+    def method(self, hyper: Mapping[str, Any], make: Callable[[Trainer], T]) -> Method[T]:
+        """What ``make`` does with a trainer, of the run's solver and of clients of which some may be bad."""
+        optimizer = client_optimizer(
+            self.optimizer,
+            hyper["learning_rate"],
+            momentum=hyper["momentum"],
+            weight_decay=hyper["weight_decay"],
+        )
+        decay = hyper["learning_rate_decay"]
+        solver = LocalSolver(optimizer, step_scale=lambda t: decay ** t.astype(jnp.float32), **dict(self.work))
+        method = Method(solver, make)
+        if self.poison is None:
+            return method
+        kind, where = self.poison
+        return attacked(method, lambda trainer: make_attack(trainer.task.layers, kind, where, hyper))
+
+    def make_trainer(self, hyper: Mapping[str, Any], setting: Setting) -> Trainer:
+        """How clients train, with the numbers of ``hyper``."""
+        return self.method(hyper, lambda trainer: trainer).bind(setting)
+
+    def __call__(self, hyper: Mapping[str, Any]) -> Method[Algorithm]:
+        """The algorithm with the numbers of ``hyper``."""
+        options = dict(self.options) | dict(hyper["options"])
+        if "team_of" in hyper:
+            options["team_of"] = hyper["team_of"]
+        if self.server is not None:
+            options["server_optimizer"] = server_optimizer(self.server, hyper["server_learning_rate"])
+        return self.method(hyper, lambda trainer: algorithms.registry[self.algorithm](trainer, **options))
+
+
+def sorted_items(mapping: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
+    """By name, hashable."""
+    return tuple(sorted(mapping.items()))

@@ -1,0 +1,139 @@
+"""What a run on some data is made of, before anything is on a device; what does not fit the data is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fedjax_layers import data
+from fedjax_layers.clients import Setting
+from fedjax_layers.data.drift import Phase, schedule
+from fedjax_layers.engine.on_host.check import check_rows
+from fedjax_layers.engine.sampling import Sampling, by_size, everyone, fixed, uniform
+from fedjax_layers.experiment.config.run_config import RunConfig
+from fedjax_layers.experiment.config.traced import traced_numbers
+from fedjax_layers.experiment.setup.attack import bad_clients, poison_of
+from fedjax_layers.experiment.setup.builder import Builder, sorted_items
+from fedjax_layers.experiment.setup.early import check_early
+from fedjax_layers.experiment.setup.tasks import make_task
+from fedjax_layers.experiment.setup.teams import count_teams, run_teams
+from fedjax_layers.ops.poison import POISONS, Poison
+from fedjax_layers.types import Task
+
+_MOST_PLACES = 2**27  # of one client's shuffled orders in a round: half a gigabyte
+_COUNTS_LAYERS = ("personal_layers", "head_layers", "fixed_cut")
+
+
+class Design(NamedTuple):
+    """What a run is made of, before anything is on a device."""
+
+    task: Task
+    phases: list[Phase]
+    sampling: Sampling
+    builder: Builder
+    hyper: dict[str, Any]
+    setting: Setting
+
+
+def make_design(config: RunConfig, clients: data.ClientData, counts: Collection[str] = ()) -> Design:
+    """The run's parts on data that an attack has changed already; what does not fit is refused."""
+    _check_patience(config, clients)
+    task = make_task(config, clients)
+    check_layers(config, task)
+    phases = make_phases(config, clients)
+    sampling = make_sampling(config, clients)
+    num_teams = count_teams(config, clients)
+    poison = poison_of(config, task.layers)
+    hyper = traced_inputs(config, clients, counts)
+    builder = make_builder(config, set(hyper["options"]), num_teams, poison)
+    setting = make_setting(config, task, phases)
+    algorithm = builder(hyper).bind(setting)  # a wrong option value shows here, before any work
+    check_rows(config.on_host, algorithm, config.algorithm)
+    return Design(task, phases, sampling, builder, hyper, setting)
+
+
+def traced_inputs(config: RunConfig, clients: data.ClientData, counts: Collection[str]) -> dict[str, Any]:
+    """What the builder gets in a run: traced numbers, teams that need no training to be known, and who is bad."""
+    hyper = traced_numbers(config, counts)
+    num_teams = count_teams(config, clients)
+    if num_teams is not None and config.team_formation != "by_updates":
+        hyper["team_of"] = run_teams(config, clients, num_teams)
+    if config.attack in POISONS:
+        hyper |= {"bad": bad_clients(config, clients), "attack_strength": config.attack_strength}
+    return hyper
+
+
+def deciding_sizes(clients: data.ClientData) -> np.ndarray:
+    """The clients' training examples ``[C]``, 0 for those that never take part: they decide nothing."""
+    return np.where(clients.unseen, 0, clients.sizes["train"])
+
+
+def _check_patience(config: RunConfig, clients: data.ClientData) -> None:
+    if config.patience is not None and not (clients.sizes["val"] * deciding_sizes(clients)).any():
+        raise ValueError(f"patience: expected clients with validation examples, got none with {config.patience}")
+
+
+def check_layers(config: RunConfig, task: Task) -> None:
+    """Refuse more layers than the model has."""
+    most = task.layers.num_layers
+    for name in _COUNTS_LAYERS:
+        value = config.algorithm_options.get(name)
+        if value is not None and value > most:
+            raise ValueError(f"option {name}: expected at most the model's {most} layers, got {value}")
+
+
+def make_phases(config: RunConfig, clients: data.ClientData) -> list[Phase]:
+    """The config's data as they change during its rounds.
+
+    Raises:
+      ValueError: a change makes no sense, or comes after the last round.
+    """
+    check_early(config)
+    return schedule(clients, config.drift, config.seed)
+
+
+def make_sampling(config: RunConfig, clients: data.ClientData) -> Sampling:
+    """The config's cohort rule over the clients that train."""
+    total = clients.num_clients
+    seen = np.flatnonzero(~clients.unseen) if clients.unseen.any() else None
+    if config.cohort is None or config.cohort == (total if seen is None else len(seen)):
+        return everyone(total) if seen is None else fixed(seen, total)
+    return {"uniform": uniform, "by_size": by_size}[config.sampling](config.cohort, total, seen)
+
+
+def make_setting(config: RunConfig, task: Task, phases: Sequence[Phase]) -> Setting:
+    """What local training is bound to before anything is on a device, as yet on one."""
+    counts = np.stack([phase.data.sizes["train"] for phase in phases])
+    largest = int(counts.max())
+    _check_epochs(config, largest)
+    return Setting(task, counts.shape[1], max(largest, 1), uniform=bool((counts == largest).all()))
+
+
+def make_builder(
+    config: RunConfig,
+    traced: set[str],
+    num_teams: int | None = None,
+    poison: tuple[Poison, tuple[bool, ...]] | None = None,
+) -> Builder:
+    """The static part of the algorithm; floats among its options, and who is in which team, are traced instead."""
+    work = {
+        "batch_size": config.batch_size,
+        "epochs": config.epochs,
+        "steps": config.steps,
+        "min_batch": config.min_batch,
+        "keep_optimizer": config.keep_optimizer,
+    }
+    static = {k: v for k, v in config.algorithm_options.items() if k not in traced}
+    if num_teams is not None:
+        static["num_teams"] = num_teams
+    fields = (sorted_items(static), config.optimizer, config.server_optimizer, sorted_items(work), poison)
+    return Builder(config.algorithm, *fields)
+
+
+def _check_epochs(config: RunConfig, largest: int) -> None:
+    """Refuse more epochs than their shuffled orders have room for, with so many examples of one client."""
+    most = _MOST_PLACES // max(largest, 1)
+    if config.epochs is not None and np.max(config.epochs) > most:
+        raise ValueError(f"epochs: expected at most {most} for clients of {largest} examples, got {config.epochs}")

@@ -1,0 +1,36 @@
+"""What can be refused from a config alone, before anything is loaded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fedjax_layers import data
+from fedjax_layers.data.drift import parse_changes
+from fedjax_layers.experiment.config.run_config import RunConfig
+from fedjax_layers.experiment.setup.initial import check_disjoint, start_file
+from fedjax_layers.options import unknown_name
+
+
+def check_early(config: RunConfig, data_dir: str | None = None) -> None:
+    """Raise ``ValueError``, or ``FileNotFoundError``, for what no data could make right.
+
+    Args:
+      config: of a run.
+      data_dir: the folder of the data files, if one is named.
+    """
+    for argument, name, known in (
+        ("data set", config.dataset, data.DATASETS),
+        ("partition", config.partition, data.PARTITIONS),
+        ("feature_shift", config.data_options.get("feature_shift"), data.FEATURE_SHIFTS),
+    ):
+        if name is not None and name not in known:
+            raise unknown_name(argument, name, known)
+    for argument, path in (("data_dir", data_dir), ("partition_file", config.data_options.get("partition_file"))):
+        if path is not None and not Path(path).exists():
+            raise FileNotFoundError(f"{argument}: expected something at {path}, found nothing")
+    changes = parse_changes(config.drift)
+    if changes and changes[-1].at >= config.rounds:
+        raise ValueError(f"drift: expected rounds below the run's {config.rounds}, got {config.drift[-1]!r}")
+    if config.init_from is not None:
+        start_file(config.init_from)
+    check_disjoint(config)

@@ -1,0 +1,190 @@
+"""From a config and its data to what is learnt: a model that fits the data's kind, and its loss."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fedjax_layers import data, models
+from fedjax_layers.data.augmentation import AUGMENTATIONS
+from fedjax_layers.data.text import PADDINGS
+from fedjax_layers.experiment.config.run_config import RunConfig
+from fedjax_layers.experiment.setup.initial import model_options_of
+from fedjax_layers.models.registry import (
+    BLOCK_MODELS,
+    SEQUENCE_MODELS,
+    TOKEN_MODELS,
+    USUAL_MODELS,
+    model_options,
+    option_defaults,
+)
+from fedjax_layers.options import unknown_name
+from fedjax_layers.types import Task
+
+_CLASS_LOSSES = ("softmax", "focal")
+_LOSSES: Mapping[str, tuple[str, ...]] = {  # of each kind of data, the usual one first
+    "classification": _CLASS_LOSSES,
+    "tagging": _CLASS_LOSSES,
+    "language_modelling": _CLASS_LOSSES,
+    "regression": ("huber", "squared", "absolute"),  # bounded gradients: the usual step size holds
+    "survival": ("cox",),
+}
+_OF_EXAMPLES = ("classification", "regression", "survival")  # one output per example, not one per place
+
+
+class _Kind(NamedTuple):
+    """What a data set asks of a model.
+
+    Attributes:
+      fitting: names of the models that can do it.
+      usual: the one that is taken where neither config nor registry names one.
+      options: of the model, that follow from the data; a config that says otherwise is refused.
+    """
+
+    fitting: tuple[str, ...]
+    usual: str
+    options: Mapping[str, Any]
+
+
+def make_task(config: RunConfig, clients: data.ClientData) -> Task:
+    """The config's model and loss on these data; equal arguments give the same task object.
+
+    Token models get the size of their vocabulary from the data; sequence models also their length, and whether they
+    may look ahead: taggers and classifiers do, language models do not. A regression learns targets that are
+    standardised by the mean and deviation of all clients' training targets; its scores are in the targets' own units.
+
+    Raises:
+      ValueError: the model is for another kind of data; a model option is unknown, out of range, or other than what
+        the data need; the loss is another kind's, or there is an augmentation of what has no classes.
+    """
+    loss = loss_in_force(config, clients)
+    kind = _kind(clients)
+    name = config.model or USUAL_MODELS.get(clients.name, kind.usual)
+    if name in models.MODELS and name not in kind.fitting:
+        inputs = "tokens" if holds_tokens(clients) else "quantities"
+        what = inputs if clients.task in _OF_EXAMPLES else clients.task
+        fitting = ", ".join(kind.fitting)
+        raise ValueError(
+            f"model: expected one of {fitting} for the {what.replace('_', ' ')} of {clients.name}, got {name!r}"
+        )
+    tokens = holds_tokens(clients)
+    return _cached_task(
+        name,
+        tuple(sorted(_options(config, clients, name, kind).items())),
+        clients.inputs.shape[1:],
+        clients.num_classes,
+        models.as_stored if tokens else clients.preprocess,
+        clients.inputs.dtype if tokens else None,
+        config.conv,
+        (loss, config.focal_gamma, config.focal_alpha),
+        config.augmentation,
+        clients.task,
+        target_units(clients) if clients.task == "regression" else (0.0, 1.0),
+    )
+
+
+def options_in_force(config: RunConfig, clients: data.ClientData) -> tuple[str, dict[str, Any]]:
+    """The model's name and all of its options, its own defaults among them, as :func:`make_task` uses them."""
+    kind = _kind(clients)
+    name = config.model or USUAL_MODELS.get(clients.name, kind.usual)
+    return name, option_defaults(name) | _options(config, clients, name, kind)
+
+
+def loss_in_force(config: RunConfig, clients: data.ClientData) -> str:
+    """The config's loss, or the usual one of the data's kind."""
+    fitting, kind = _LOSSES[clients.task], f"the {clients.task.replace('_', ' ')} of {clients.name}"
+    if config.loss is not None and config.loss not in fitting:
+        raise ValueError(f"loss: expected {' or '.join(fitting)} for {kind}, got {config.loss}")
+    if config.augmentation is not None and "softmax" not in fitting:
+        raise ValueError(f"augmentation: expected none for {kind}, got {config.augmentation!r}")
+    return config.loss or fitting[0]
+
+
+def target_units(clients: data.ClientData) -> tuple[float, float]:
+    """Mean and standard deviation of the training targets of all clients that take part; 1 where they are all equal."""
+    client, split = clients.places
+    trained_on = (client >= 0) & (split == 0)
+    trained_on[trained_on] = ~clients.unseen[client[trained_on]]
+    targets = clients.labels[trained_on].astype(np.float64)
+    return float(targets.mean()), float(targets.std()) or 1.0
+
+
+def holds_tokens(clients: data.ClientData) -> bool:
+    """Whether the inputs are token ids, which no preprocessing turns into quantities."""
+    return clients.preprocess is None and bool(np.issubdtype(clients.inputs.dtype, np.integer))
+
+
+def _kind(clients: data.ClientData) -> _Kind:
+    if clients.task in _OF_EXAMPLES and not holds_tokens(clients):
+        fitting = tuple(name for name in models.MODELS if name not in TOKEN_MODELS)
+        return _Kind(fitting, "mlp", {})
+    if clients.task in _OF_EXAMPLES:
+        return _Kind(TOKEN_MODELS, TOKEN_MODELS[0], {"output": "text", "causal": False})
+    causal = clients.task == "language_modelling"
+    return _Kind(SEQUENCE_MODELS, SEQUENCE_MODELS[0], {"output": "token", "causal": causal})
+
+
+def _options(config: RunConfig, clients: data.ClientData, name: str, kind: _Kind) -> dict[str, Any]:
+    """The config's model options, and those that follow from the data."""
+    options = model_options_of(config.init_from) | dict(config.model_options)
+    if name in SEQUENCE_MODELS:
+        for option, value in kind.options.items():
+            if options.setdefault(option, value) != value:
+                asked = options[option]
+                raise ValueError(f"option {option}: expected {value!r} for {clients.name}, got {asked!r}")
+        options.setdefault("length", clients.inputs.shape[1])
+        if clients.task == "language_modelling" and clients.class_names[0] not in PADDINGS:
+            options.setdefault("padding", None)  # a tokenizer of its own, of which number 0 is a token like others
+    if name in TOKEN_MODELS:
+        options["num_embeddings"] = _num_embeddings(clients, options.get("num_embeddings"))
+    return options
+
+
+def _num_embeddings(clients: data.ClientData, asked: int | None) -> int:
+    """V, of which every token id of the data is below; of language, its vocabulary."""
+    least = int(clients.inputs.max(initial=0)) + 1
+    if clients.task == "language_modelling":
+        least = max(least, clients.num_classes)
+    if asked is not None and asked < least:
+        raise ValueError(f"option num_embeddings: expected at least {least}, the tokens of {clients.name}, got {asked}")
+    return asked or least
+
+
+@functools.lru_cache(maxsize=64)
+def _cached_task(
+    name: str,
+    options: tuple[tuple[str, Any], ...],
+    shape: tuple[int, ...],
+    num_classes: int,
+    preprocess: Any,
+    sample_dtype: Any,
+    conv: str,
+    loss: tuple[str, float, tuple[float, ...] | None],
+    augmentation: str | None,
+    task: str,
+    target: tuple[float, float],
+) -> Task:
+    known = model_options(name)
+    for option in dict(options):
+        if name in models.MODELS and option not in known:
+            raise unknown_name(f"option of model {name!r}", option, known)
+    outputs = num_classes if "softmax" in _LOSSES[task] else 1
+    module = models.build_model(name, outputs, **({"conv": conv} if "conv" in known else {}), **dict(options))
+    kind, gamma, alpha = loss
+    focal: dict[str, Any] = {"loss": kind} if kind == "softmax" else {"loss": kind, "gamma": gamma, "alpha": alpha}
+    augment = None if augmentation is None else AUGMENTATIONS[augmentation]
+    stored: dict[str, Any] = {"preprocess": preprocess} | (
+        {} if sample_dtype is None else {"sample_dtype": sample_dtype}
+    )
+    if name in BLOCK_MODELS:
+        stored["blocks"] = 1  # modules of the top: stem or embeddings, each block, head
+    if task == "regression":
+        mean, scale = target
+        return models.regression_task(module, shape, loss=kind, target_mean=mean, target_scale=scale, **stored)  # type: ignore[arg-type]
+    if task == "survival":
+        return models.survival_task(module, shape, **stored)
+    language = task == "language_modelling"
+    return models.classification_task(module, shape, outputs, augment=augment, language=language, **stored, **focal)

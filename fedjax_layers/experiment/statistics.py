@@ -1,0 +1,166 @@
+"""Statistics over runs and data sets: NumPy and SciPy on the host.
+
+NaN means "not there": a client without test examples, a round that was not evaluated. Functions over
+clients leave such entries out; functions over runs or data sets carry NaN on or refuse it. All raise ``ValueError`` on
+arrays of another rank than stated or of unequal shape.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fedjax_layers.engine.history.client_statistics import Floats, Numbers, array_of, vectors
+
+
+class Friedman(NamedTuple):
+    """Friedman's chi-square ``statistic`` and its ``p_value``."""
+
+    statistic: float
+    p_value: float
+
+
+class PairedDifference(NamedTuple):
+    """Mean of ``a - b`` over ``pairs`` pairs, and its 95 % interval ``low .. high`` by Student's t."""
+
+    mean: float
+    low: float
+    high: float
+    pairs: int
+
+
+def incentive(values: Numbers, local: Numbers, fedavg: Numbers, *, lower_is_better: bool = False) -> float:
+    """Share of clients that are strictly better off than with local training and than with FedAvg.
+
+    Source: Cho et al., as PLayer-FL (arXiv 2502.08829) measures incentivisation, there in per cent.
+
+    Args:
+      values: ``[C]``, each client's score with the algorithm in question.
+      local: ``[C]`` with local training.
+      fedavg: ``[C]`` with FedAvg.
+      lower_is_better: True for a loss.
+
+    Returns:
+      A share from 0 to 1 of the clients that have all three scores; NaN if none has.
+    """
+    own, alone, common = vectors(values=values, local=local, fedavg=fedavg)
+    there = ~(np.isnan(own) | np.isnan(alone) | np.isnan(common))
+    if not there.any():
+        return float("nan")
+    better = own < np.minimum(alone, common) if lower_is_better else own > np.maximum(alone, common)
+    return float(better[there].mean())
+
+
+def median_interval(values: Numbers, resamples: int = 1000, seed: int = 0) -> tuple[float, float]:
+    """Median over runs and half the width of its 95 % percentile bootstrap interval.
+
+    Source: the tables of PLayer-FL (arXiv 2502.08829), made of 1000 resamples and at least 5 runs.
+
+    Returns:
+      ``(median, half_width)`` of ``values [R]``; a single run's half-width is NaN; both are if a value is.
+
+    Raises:
+      ValueError: there is no run, or ``resamples`` is below 1.
+    """
+    runs = array_of("values", values, 1)
+    if not runs.size or resamples < 1:
+        raise ValueError(f"expected at least one run and one resample, got {runs.size} and {resamples}")
+    if np.isnan(runs).any():
+        return float("nan"), float("nan")
+    median = float(np.median(runs))
+    if runs.size < 2:
+        return median, float("nan")
+    drawn = np.random.default_rng(seed).integers(runs.size, size=(resamples, runs.size))
+    with np.errstate(invalid="ignore"):
+        low, high = np.percentile(np.median(runs[drawn], axis=1), [2.5, 97.5])
+        return median, float(high - low) / 2
+
+
+def paired_difference(a: Numbers, b: Numbers) -> PairedDifference:
+    """Mean of ``a [P] - b [P]`` over pairs (of one seed or client) with a 95 % interval by Student's t.
+
+    Pairs with a NaN on either side are left out. A single pair has a NaN interval; no pair, a NaN mean too.
+    """
+    left, right = vectors(a=a, b=b)
+    with np.errstate(invalid="ignore"):  # two infinite losses have no difference
+        difference = (left - right)[~(np.isnan(left) | np.isnan(right))]
+        pairs = int(difference.size)
+        mean = float(difference.mean()) if pairs else float("nan")
+        if pairs < 2:
+            return PairedDifference(mean, float("nan"), float("nan"), pairs)
+        half = float(_stats().t.ppf(0.975, pairs - 1) * difference.std(ddof=1) / np.sqrt(pairs))
+    return PairedDifference(mean, mean - half, mean + half, pairs)
+
+
+def ranks(table: Numbers, *, higher_is_better: bool = True) -> Floats:
+    """Mean rank ``[treatments]`` over ``table [blocks, treatments]``; 1 is best, ties share ranks.
+
+    Raises:
+      ValueError: the table is empty or holds a NaN.
+    """
+    scores = _complete(table, 1)
+    return np.asarray(_stats().rankdata(-scores if higher_is_better else scores, axis=1).mean(axis=0))
+
+
+def friedman(table: Numbers) -> Friedman:
+    """Test whether the treatments differ, with algorithms as treatments and data sets or seeds as blocks.
+
+    PLayer-FL's published analysis handed over one sample per data set, measured over algorithms; that asks
+    whether the data sets differ. Here each treatment, a column, is one sample.
+
+    Returns:
+      Of ``table [blocks, treatments]``, the statistic, corrected for ties, and its p by chi-square. A table
+      in which every block is one tie gives 0 and 1.
+
+    Raises:
+      ValueError: fewer than three treatments, no block, or a NaN.
+    """
+    scores = _complete(table, 3)
+    if (scores == scores[:, :1]).all():
+        return Friedman(0.0, 1.0)
+    result = _stats().friedmanchisquare(*scores.T)
+    return Friedman(float(result.statistic), float(result.pvalue))
+
+
+def nemenyi(table: Numbers) -> Floats:
+    """Nemenyi's test of every pair of treatments of ``table [blocks, treatments]``, after Friedman's.
+
+    Returns symmetric p values ``[treatments, treatments]``, 1 on the diagonal.
+
+    Raises:
+      ValueError: fewer than two treatments, no block, or a NaN.
+    """
+    import scikit_posthocs  # noqa: PLC0415  slow to import: it brings pandas and plotting along
+
+    return np.asarray(scikit_posthocs.posthoc_nemenyi_friedman(_complete(table, 2)), dtype=np.float64)
+
+
+def critical_difference(num_treatments: int, num_blocks: int, alpha: float = 0.05) -> float:
+    """Difference of mean ranks from which on Nemenyi's test tells two treatments apart at level ``alpha``.
+
+    Source: Demšar 2006, section 3.2.2: ``q sqrt(k (k + 1) / (6 N))``, q from the studentised range over √2.
+
+    Raises:
+      ValueError: fewer than two treatments, no block, or ``alpha`` outside 0 .. 1.
+    """
+    if num_treatments < 2 or num_blocks < 1 or not 0 < alpha < 1:
+        found = f"{num_treatments}, {num_blocks} and {alpha}"
+        raise ValueError(f"expected 2 or more treatments, 1 or more blocks and 0 < alpha < 1, got {found}")
+    quantile = _stats().studentized_range.ppf(1 - alpha, num_treatments, np.inf) / np.sqrt(2)
+    return float(quantile * np.sqrt(num_treatments * (num_treatments + 1) / (6 * num_blocks)))
+
+
+def _stats() -> Any:
+    from scipy import stats  # noqa: PLC0415  (slow to import: a refused command should not wait for it)
+
+    return stats
+
+
+def _complete(table: Numbers, treatments: int) -> Floats:
+    scores = array_of("table", table, 2)
+    if len(scores) < 1 or scores.shape[1] < treatments:
+        raise ValueError(f"table: expected [blocks, treatments] from [1, {treatments}] up, got {scores.shape}")
+    if np.isnan(scores).any():
+        raise ValueError("table: expected a score for every treatment in every block, found NaN")
+    return scores

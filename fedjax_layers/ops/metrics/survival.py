@@ -1,0 +1,86 @@
+"""Scores of a survival model: how well its risks order who dies first."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import jax.numpy as jnp
+from jax import lax
+
+from fedjax_layers.ops.metrics.ratio import ratio
+from fedjax_layers.types import Array
+
+NOBODY = -1.0  # the time of a padding row: at risk at no event
+
+
+@dataclasses.dataclass(frozen=True)
+class SurvivalScorer:
+    """Harrell's concordance index, and the loss, each of a client's examples together.
+
+    Attributes:
+      losses: ``(outputs, labels) -> [n]``, one loss per event, 0 for a censored example. Of a padding row both labels
+        are :data:`NOBODY`.
+    """
+
+    losses: Callable[[Array, Array], Array]
+    joint = True
+    keeps_rows = True
+    adds_up = True
+    names = ("concordance", "loss")
+
+    def tally(self, outputs: Array, labels: Array, mask: Array) -> tuple[()]:
+        """Nothing adds up over batches: every pair counts."""
+        del outputs, labels, mask
+        return ()
+
+    def merge(self, tallies: tuple[()]) -> tuple[()]:
+        """Nothing."""
+        return tallies
+
+    def scores(self, tally: tuple[()], loss: Array) -> dict[str, Array]:
+        """None."""
+        del tally, loss
+        return {}
+
+    def whole(self, outputs: Array, labels: Array, mask: Array) -> dict[str, Array]:
+        """The concordance index, and the mean loss of an event: NaN without an event, infinite where diverged."""
+        time, event = labels[:, 0], (labels[:, 1] > 0) & mask
+        losses = self.losses(outputs, jnp.where(mask[:, None], labels, jnp.asarray(NOBODY, labels.dtype)))
+        events = event.sum().astype(losses.dtype)
+        loss = ratio(jnp.where(event, losses, 0).sum(), events)
+        loss = jnp.where(jnp.isnan(loss), jnp.inf, loss)
+        return {
+            "concordance": concordance(outputs.reshape(time.shape), time, event, mask),
+            "loss": jnp.where(events > 0, loss, jnp.nan),
+        }
+
+
+def concordance(risk: Array, time: Array, event: Array, mask: Array) -> Array:
+    """Share of the comparable pairs in which who died first had the higher risk; equal risks count half.
+
+    A pair is comparable if one has died, and the other was alive after that time, or censored at it. Two that died at
+    the same time are not compared. lifelines' ``concordance_index`` follows the same rules.
+
+    Args:
+      risk: ``[n]``, higher for an earlier death; NaN counts as lowest of all.
+      time: ``[n]`` of death or of censoring.
+      event: ``[n]`` bool, whether it was death.
+      mask: ``[n]`` bool, which rows are real.
+
+    Returns:
+      ``[]``, NaN without a comparable pair.
+
+    Source: Harrell, Califf, Pryor, Lee and Rosati 1982.
+    """
+    real = jnp.promote_types(risk.dtype, jnp.float32)
+    risk = jnp.where(jnp.isnan(risk), -jnp.inf, risk)
+
+    def against(row: tuple[Array, Array, Array]) -> tuple[Array, Array]:
+        own, when, died = row  # one row against all others, so that memory goes with n and not with its square
+        pair = mask & died & ((time > when) | ((time == when) & ~event))
+        won = jnp.where(pair, (own > risk).astype(real) + (own == risk).astype(real) / 2, 0)
+        return won.sum(), pair.sum().astype(real)
+
+    won, pairs = lax.map(against, (risk, time, event & mask))
+    return jnp.where(pairs.sum() > 0, ratio(won.sum(), pairs.sum()), jnp.nan)

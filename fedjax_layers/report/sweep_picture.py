@@ -1,0 +1,201 @@
+"""A picture of a sweep: a line with its seeds' band, a heat map, or parallel coordinates, by how much is varied."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fedjax_layers.data.storage import storing
+from fedjax_layers.engine.evaluation.score_names import LOWER_IS_BETTER
+from fedjax_layers.sweeps.ranking import headline_of
+
+PICTURE = "sweep.png"
+_MANY = 8  # values on an axis that are all written out
+_WIDE = 20.0  # ratio of largest to smallest from which a scale is logarithmic
+
+
+def plot_sweep(
+    rows: Sequence[Mapping[str, Any]],
+    names: Sequence[str],
+    path: Path,
+    metric: str | None = None,
+    *,
+    log: Mapping[str, bool] | None = None,
+) -> None:
+    """Draw the rows of a sweep into a file; needs matplotlib.
+
+    Args:
+      rows: of a sweep.
+      names: of what is varied; those with one value only are left out.
+      path: of the picture.
+      metric: of the personal models on test examples; that by which their task is compared if ``None``.
+      log: whether the values of a name have a logarithmic scale; for one that is not there their ratio decides.
+    """
+    import matplotlib as mpl  # noqa: PLC0415  (an extra that most commands do without)
+
+    with mpl.rc_context({"font.size": 9}):
+        from matplotlib.figure import Figure  # noqa: PLC0415  (no window, whatever the backend)
+
+        figure = Figure(figsize=(6.4, 4.2), layout="constrained")
+        draw_sweep(figure, rows, names, metric or headline_of(rows), log)
+        with storing(path):
+            figure.savefig(path, dpi=120)
+
+
+def draw_sweep(
+    figure: Any,
+    rows: Sequence[Mapping[str, Any]],
+    names: Sequence[str],
+    metric: str,
+    log: Mapping[str, bool] | None = None,
+) -> None:
+    """Draw into a figure of matplotlib; see :func:`plot_sweep`."""
+    values = {name: _values(rows, name) for name in names}
+    varied = [name for name in names if len(values[name]) > 1] or list(names[:1])
+    scored = [row for row in rows if _scores([row], metric)]
+    cuts = any(row.get("cut") is not None for row in scored)
+    if len(varied) == 2 and cuts:
+        ax, beside = figure.subplots(1, 2)
+        _heat_map(figure, beside, scored, varied, values, "cut")
+    else:
+        ax = figure.add_subplot()
+    if len(varied) == 1:
+        is_log = (log or {}).get(varied[0])
+        _line(ax, scored, varied[0], values[varied[0]], metric, is_log)
+        if cuts:
+            _cuts(ax.twinx(), ax, scored, varied[0], values[varied[0]])
+    elif len(varied) == 2:
+        _heat_map(figure, ax, scored, varied, values, metric)
+    else:
+        _coordinates(figure, ax, scored, varied, values, metric)
+
+
+def _line(
+    ax: Any, rows: Sequence[Mapping[str, Any]], name: str, values: list[Any], metric: str, log: bool | None
+) -> None:
+    by_value = [_scores([row for row in rows if row.get(name) == value], metric) for value in values]
+    there = [i for i, scores in enumerate(by_value) if scores]
+    mean = np.array([np.mean(by_value[i]) for i in there])
+    low, high = (np.array([f(by_value[i]) for i in there]) for f in (np.min, np.max))
+    places = _places(ax, values, log)
+    at = np.array([places[i] for i in there])
+    ax.fill_between(at, low, high, alpha=0.2, linewidth=0, label="all seeds")
+    ax.plot(at, mean, marker="o" if len(at) < 40 else None, label="mean over seeds")
+    ax.set(xlabel=name, ylabel=f"{metric}, personal models, test")
+    if (high > low).any():
+        ax.legend(frameon=False)
+
+
+def _cuts(right: Any, ax: Any, rows: Sequence[Mapping[str, Any]], name: str, values: list[Any]) -> None:
+    """PLayer-FL's cut on the right: scores are level where it does not change."""
+    by_value = [
+        [row["cut"] for row in rows if row.get(name) == value and row.get("cut") is not None] for value in values
+    ]
+    numeric = all(isinstance(x, int | float) and not isinstance(x, bool) for x in values)
+    there = [i for i, cuts in enumerate(by_value) if cuts]
+    at = [float(values[i]) if numeric else float(i) for i in there]
+    right.plot(at, [float(np.mean(by_value[i])) for i in there], color="0.5", linestyle="--", marker=".", label="cut")
+    right.set_ylabel("cut, layers that are shared (dashed)")
+    right.yaxis.get_major_locator().set_params(integer=True)
+    right.set_zorder(ax.get_zorder() - 1)
+    ax.patch.set_visible(False)
+
+
+def _heat_map(
+    figure: Any,
+    ax: Any,
+    rows: Sequence[Mapping[str, Any]],
+    names: Sequence[str],
+    values: Mapping[str, list[Any]],
+    metric: str,
+) -> None:
+    down, across = (values[name] for name in names)
+    image = np.full((len(down), len(across)), math.nan)
+    for i, j in np.ndindex(*image.shape):
+        there = [row for row in rows if row.get(names[0]) == down[i] and row.get(names[1]) == across[j]]
+        own = _scores(there, metric) if metric != "cut" else [row["cut"] for row in there]
+        image[i, j] = np.mean(own) if own else math.nan
+    cmap = "viridis_r" if metric in LOWER_IS_BETTER else "viridis"
+    shown = ax.imshow(image, origin="lower", aspect="auto", cmap=cmap)
+    label = f"{metric}, personal models, test" if metric != "cut" else "cut, layers that are shared"
+    figure.colorbar(shown, ax=ax, label=label)
+    if image.size <= 100 and np.isfinite(image).any():
+        middle = (np.nanmin(image) + np.nanmax(image)) / 2
+        for i, j in zip(*np.nonzero(np.isfinite(image)), strict=True):
+            dark = (image[i, j] < middle) != (metric in LOWER_IS_BETTER)
+            ax.text(j, i, f"{image[i, j]:.3g}", ha="center", va="center", color="w" if dark else "k", fontsize=7)
+    for axis, own in ((ax.yaxis, down), (ax.xaxis, across)):
+        some = _some(len(own))
+        axis.set_ticks(some, [_text(own[i]) for i in some])
+    ax.set(ylabel=names[0], xlabel=names[1])
+
+
+def _coordinates(
+    figure: Any,
+    ax: Any,
+    rows: Sequence[Mapping[str, Any]],
+    names: Sequence[str],
+    values: Mapping[str, list[Any]],
+    metric: str,
+) -> None:
+    import matplotlib as mpl  # noqa: PLC0415
+
+    settings: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
+    for row in rows:
+        settings.setdefault(tuple(row.get(name) for name in names), []).append(row)
+    means = {setting: float(np.mean(_scores(own, metric))) for setting, own in settings.items()}
+    colours = mpl.cm.ScalarMappable(
+        mpl.colors.Normalize(min(means.values(), default=0.0), max(means.values(), default=1.0)),
+        "viridis_r" if metric in LOWER_IS_BETTER else "viridis",
+    )
+    worst_first = sorted(means, key=lambda setting: means[setting], reverse=metric in LOWER_IS_BETTER)
+    for setting in worst_first:
+        at = [values[name].index(x) / max(1, len(values[name]) - 1) for name, x in zip(names, setting, strict=True)]
+        ax.plot(range(len(names)), at, color=colours.to_rgba(np.array(means[setting])), linewidth=1.2, alpha=0.8)
+    for place, name in enumerate(names):
+        ax.axvline(place, color="0.7", linewidth=0.8, zorder=0)
+        for i in _some(len(values[name])):
+            height = i / max(1, len(values[name]) - 1)
+            ax.annotate(_text(values[name][i]), (place, height), xytext=(3, 0), textcoords="offset points", fontsize=7)
+    ax.set_xticks(range(len(names)), names)
+    ax.set_yticks([])
+    ax.spines[:].set_visible(False)
+    figure.colorbar(colours, ax=ax, label=f"{metric}, personal models, test")
+
+
+def _scores(rows: Sequence[Mapping[str, Any]], metric: str) -> list[float]:
+    """The finite ones."""
+    found = (row.get(f"personal/test/{metric}") for row in rows)
+    return [x for x in found if x is not None and math.isfinite(x)]
+
+
+def _values(rows: Sequence[Mapping[str, Any]], name: str) -> list[Any]:
+    """Numbers in order, anything else as it comes."""
+    found = list(dict.fromkeys(row.get(name) for row in rows))
+    return sorted(found) if all(isinstance(x, int | float) for x in found) else found
+
+
+def _places(ax: Any, values: list[Any], log: bool | None) -> list[float]:
+    """Where values lie on the horizontal axis: numbers by size, anything else side by side.
+
+    Whether the scale is logarithmic is asked for, or guessed of values whose largest is many times the smallest.
+    """
+    if not all(isinstance(x, int | float) and not isinstance(x, bool) for x in values):
+        ax.set_xticks(range(len(values)), [_text(x) for x in values])
+        return [float(i) for i in range(len(values))]
+    if min(values) > 0 and (max(values) >= _WIDE * min(values) if log is None else log):
+        ax.set_xscale("log")
+    return [float(x) for x in values]
+
+
+def _some(number: int) -> list[int]:
+    """Places of at most so many ticks, the ends among them."""
+    return sorted({round(i) for i in np.linspace(0, number - 1, min(number, _MANY))})
+
+
+def _text(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

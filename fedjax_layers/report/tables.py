@@ -1,0 +1,107 @@
+"""The tables of results: of a run or a comparison, and of a sweep's settings; each with what its numbers are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fedjax_layers.engine.evaluation.score_names import LOWER_IS_BETTER, headline
+from fedjax_layers.report.client_table import MODELS, ROUNDS
+from fedjax_layers.report.fitted_table import Column, Fitted, fitted
+from fedjax_layers.report.wording import BESIDE, COLUMNS, HEADLINES, number
+
+
+def results_table(summaries: Sequence[Mapping[str, Any]], title: str, width: int, seeds: int = 1) -> Fitted:
+    """One row per run or algorithm: the personal models' scores over clients, incentive, bytes and cut.
+
+    Args:
+      summaries: all of one kind of task.
+      title: above the table.
+      width: of the terminal.
+      seeds: runs that each row is the mean of.
+    """
+    first = summaries[0]
+    metric = headline(first["personal"])
+    beside = BESIDE[metric]
+    own = [s["personal"] for s in summaries]
+    means = [scores[metric]["mean"] for scores in own]
+    sign = -1 if metric in LOWER_IS_BETTER else 1
+    best = max((sign * mean for mean in means if mean is not None), default=None)
+    spread = [_spread(s, metric) for s in summaries]
+    columns = [
+        Column("algorithm", [s["algorithm"] for s in summaries], left=True),
+        Column(HEADLINES[metric], spread, legend=_what(first, seeds)),
+        Column("loss", [number(s["loss"]["mean"], ".3f") for s in own], 3),
+        Column("MB up", [f"{s['bytes_up'] / 1e6:.2f}" for s in summaries], 1, legend="MB up: what all clients sent."),
+        Column("cut", ["" if s["cut"] is None else f"{s['cut']:.3g} of {len(s['layers'])}" for s in summaries], 5),
+    ]
+    if beside:
+        columns.insert(2, Column(COLUMNS[beside], [number(s[beside]["mean"], ".3f") for s in own], 4))
+    if metric == "macro_f1":
+        columns.insert(-2, Column("worst F1", [number(s[metric]["min"], ".3f") for s in own], 2))
+    if any(s["incentive"] is not None for s in summaries):
+        better = "better off: the share of clients that do better than with local training and than with FedAvg."
+        columns.insert(-2, Column("better off", [number(s["incentive"], ".0%") for s in summaries], 6, legend=better))
+    bold = [(1, i) for i, mean in enumerate(means) if mean is not None and sign * mean == best and len(means) > 1]
+    return fitted(columns, width, title, bold)
+
+
+def _spread(summary: Mapping[str, Any], metric: str) -> str:
+    """Mean and deviation over clients, and of how many where those are not all."""
+    found = summary["personal"][metric]
+    of_all = "" if found["n"] == summary["clients"] else f", {found['n']:g} of {summary['clients']:g}"
+    return f"{number(found['mean'], '.3f')} ± {number(found['std'], '.3f')}{of_all}"
+
+
+def _what(summary: Mapping[str, Any], seeds: int) -> str:
+    also = f"; all are means of {seeds} seeds" if seeds > 1 else ""
+    counted = summary["personal"][headline(summary["personal"])]["n"]
+    fewer = "" if counted == summary["clients"] else ", beside it how many have a score"
+    model = MODELS[summary["moment"]].replace("its ", "each client's ")
+    return (
+        f"Scores: means over clients of their test examples, by {model}, "
+        f"{ROUNDS[summary['selection']]}; ± is the standard deviation over clients{fewer}{also}."
+    )
+
+
+def ranking_table(
+    ranking: Sequence[Mapping[str, Any]], names: Sequence[str], title: str, width: int, most: int
+) -> Fitted:
+    """One row per setting of a sweep, best by validation first.
+
+    Args:
+      ranking: of all settings.
+      names: of what is varied.
+      title: above the table.
+      width: of the terminal.
+      most: settings that are shown.
+    """
+    shown = ranking[:most]
+    several = any(line["runs"] > 1 for line in shown)
+    what = "validation, test: means over clients" + (
+        " and seeds; ± is the standard deviation over seeds." if several else "."
+    )
+    columns = [Column(name, [_setting(line[name]) for line in shown]) for name in names]
+    columns += [
+        Column("validation", [number(line["validation"], ".3f") for line in shown], legend=what),
+        Column("test", [_test(line) for line in shown]),
+        Column("runs", [str(line["runs"]) for line in shown], 1),
+        Column("ended", [_ended(line) for line in shown], 2),
+    ]
+    found = fitted(columns, width, title)
+    if len(ranking) > most:
+        found.lines.append(f"The best {most} of {len(ranking)} settings; all of them are in results.csv.")
+    return found
+
+
+def _setting(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _test(line: Mapping[str, Any]) -> str:
+    spread = f" ± {number(line['test_std'], '.3f')}" if line["runs"] > 1 else ""
+    return f"{number(line['test'], '.3f')}{spread}"
+
+
+def _ended(line: Mapping[str, Any]) -> str:
+    return ", ".join(why if n == line["runs"] else f"{n} {why}" for why, n in line["why"].items())

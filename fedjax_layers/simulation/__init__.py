@@ -1,1 +1,0 @@
-"""Running algorithms: cohorts, rounds, evaluation, records."""

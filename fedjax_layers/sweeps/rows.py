@@ -1,0 +1,53 @@
+"""A row of a sweep's table: what was set, how the run ended, and its scores."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from fedjax_layers.engine.history.history import History
+from fedjax_layers.experiment.records.summary import exchanged_bytes, pooled_scores, scores_of
+from fedjax_layers.types import LayerMap
+
+SPREAD = ("std", "min", "p10", "n")  # of the personal models on test examples, beside the means
+
+
+def row_of(
+    history: History,
+    layers: LayerMap,
+    sizes: np.ndarray,
+    *,
+    moment: str,
+    selection: str,
+    unseen: np.ndarray | None = None,
+) -> dict[str, Any]:
+    """Flat scores of one run.
+
+    Args:
+      history: of the run.
+      layers: of its model.
+      sizes: ``[C]`` training examples.
+      moment: when personal models are scored.
+      selection: ``best`` or ``last``.
+      unseen: ``[C]`` bool, clients that are left out.
+
+    Returns:
+      ``rounds``, ``cut`` (PLayer-FL's last), ``bytes_up``, ``bytes_down``, ``steps``; and
+      ``{personal, team, global}/{val, test}/{metric}``, the mean over clients, ``.../weighted``, by training examples.
+    """
+    up, down = exchanged_bytes(history, layers)
+    row: dict[str, Any] = {"rounds": history.rounds_done}
+    if "cut" in history.rounds:
+        row["cut"] = int(history.rounds["cut"][-1])
+    row |= {"bytes_up": up, "bytes_down": down, "steps": int(history.rounds["steps"].sum(dtype=np.int64))}
+    for kind, when in {"personal": moment, "team": "team", "global": "global"}.items():
+        for split in ("val", "test"):
+            for metric, found in (scores_of(history, when, selection, sizes, unseen, split) or {}).items():
+                name = f"{kind}/{split}/{metric}"
+                row |= {name: found["mean"], f"{name}/weighted": found["weighted"]}
+                if (kind, split) == ("personal", "test"):
+                    row |= {f"{name}/{what}": found[what] for what in SPREAD}
+    for metric, value in (pooled_scores(history, "test", selection) or {}).items():
+        row[f"pooled/test/{metric}"] = value
+    return row

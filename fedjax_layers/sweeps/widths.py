@@ -1,0 +1,188 @@
+"""How many runs are computed at once: in turn, or as many vectorised as a short timing of real rounds finds best."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+
+from fedjax_layers.engine.memory.process import free_memory
+from fedjax_layers.engine.periods import Inputs
+from fedjax_layers.sweeps.programs import Program
+
+WIDTHS = (8, 32, 128, 512)  # runs per device that are tried
+_WORTHWHILE = 15.0  # seconds of work, below which compiling more programs does not pay
+_SAMPLE = 0.5  # seconds of a run in turn that are timed, where a period takes longer
+_LONGEST = 40.0  # seconds that timing one candidate may take, were it no faster than the best so far
+_SHARE_OF_MEMORY = 0.8
+
+
+class Choice(NamedTuple):
+    """The program that computes the runs, and a JSON-able record of why."""
+
+    program: Program
+    record: dict[str, Any]
+
+
+def pinned_width(make: Callable[[int], Program], runs: Sequence[Inputs], width: int, memory: int | None) -> Choice:
+    """The program of this width, or of the largest half, quarter ... of it that fits.
+
+    Args:
+      make: ``width -> program``; 1 computes runs in turn.
+      runs: some of them.
+      width: runs per device.
+      memory: bytes that it may take on one device; ``None`` if nobody knows.
+    """
+    while True:
+        program = make(width)
+        needed = _needed(program, runs)
+        if width == 1 or memory is None or needed <= memory:
+            how = {"how": "pinned", "memory_bytes": needed, "usable_bytes": memory}
+            return Choice(program, {"width": width, "runs_at_once": program.size} | how)
+        width //= 2
+
+
+def choose_width(
+    make: Callable[[int], Program], runs: Sequence[Inputs], periods: int, number: int, memory: int | None
+) -> Choice:
+    """Time some rounds and an evaluation of the runs, in turn and at growing widths; take the fastest.
+
+    Runs in turn give the numbers of a single run to the last bit and compile nothing that a single run does not. Wider
+    programs are tried where there is much to do; one that would not fit into memory, or that would take too long to be
+    timed, is not, nor are wider ones after the first that is slower.
+
+    Args:
+      make: ``width -> program``; 1 computes runs in turn.
+      runs: those that one call may compute at once.
+      periods: evaluations of each run.
+      number: runs in all.
+      memory: as for :func:`pinned_width`.
+
+    Returns:
+      The choice and its record: seconds per run by width.
+    """
+    best = make(1)
+    needed = {1: _needed(best, runs)}
+    period = best.plan.eval_every
+    rounds = max(1, min(period, int(_SAMPLE / max(_seconds(best, runs, 1), 1e-9))))
+    seconds = {1: _seconds(best, runs, rounds)}
+    work = seconds[1] * periods * number * period / rounds
+    for width in WIDTHS if work > _WORTHWHILE else ():
+        program = make(width)
+        if program.size >= 2 * len(runs) or min(seconds.values()) * program.size > _LONGEST:
+            break
+        needed[width] = _needed(program, runs)
+        if memory is not None and needed[width] > memory:
+            break
+        seconds[width] = _seconds(program, runs, rounds)
+        if seconds[width] > min(seconds.values()):
+            break
+        best = program
+    chosen = min(seconds, key=lambda width: seconds[width])
+    record = {
+        "width": chosen,
+        "runs_at_once": best.size,
+        "how": "measured",
+        "rounds_timed": rounds,
+        "seconds_per_run": {str(width): round(found, 6) for width, found in seconds.items()},
+        "memory_bytes": needed[chosen],
+        "usable_bytes": memory,
+    }
+    return Choice(best, record)
+
+
+def usable_memory() -> int | None:
+    """Bytes that one device may take, of those that are free now; ``None`` if nobody tells."""
+    free = free_memory()
+    if free is None:
+        return None
+    shared_by = jax.local_device_count() if jax.default_backend() == "cpu" else 1
+    return int(_SHARE_OF_MEMORY * free / shared_by)
+
+
+def _filled(program: Program, runs: Sequence[Inputs]) -> Any:
+    return program.put([runs[i % len(runs)] for i in range(program.size)])
+
+
+def _needed(program: Program, runs: Sequence[Inputs]) -> int:
+    stack = _filled(program, runs)
+    return program.planned_bytes(stack, program.start(stack))
+
+
+def _seconds(program: Program, runs: Sequence[Inputs], rounds: int) -> float:
+    """Seconds per run of so many rounds and an evaluation, after one that reads everything for the first time."""
+    stack = _filled(program, runs)
+    state = program.start(stack)
+    state, _, _ = program.period(stack, state, 0, 1)
+    began = time.perf_counter()
+    program.period(stack, state, 1, rounds)
+    return (time.perf_counter() - began) / min(program.size, len(runs))
+
+
+class Programs:
+    """The programs of a sweep, each made once, and the width that was chosen for each kind of run.
+
+    Args:
+      width: runs per device; ``None`` measures.
+      remembered: widths by kind of an earlier start of the same sweep, whose last bits depend on them.
+      say: told of each choice.
+
+    Attributes:
+      record: by kind, what was chosen and why.
+    """
+
+    def __init__(
+        self,
+        width: int | None,
+        remembered: Mapping[str, int] | None = None,
+        say: Callable[[str, dict[str, Any]], None] = lambda *_: None,
+    ) -> None:
+        self._width, self._remembered, self._say = width, remembered or {}, say
+        self._made: dict[Any, Program] = {}
+        self.record: dict[str, dict[str, Any]] = {}
+
+    @property
+    def compiled(self) -> int:
+        """Programs of a period compiled so far."""
+        return sum(len(program.compiled) for program in self._made.values())
+
+    def choose(
+        self,
+        kind: str,
+        static: Hashable,
+        make: Callable[[int], Program],
+        runs: Sequence[Inputs],
+        *,
+        periods: int,
+        number: int,
+        exact: bool = False,
+    ) -> Program:
+        """The program for some runs.
+
+        Args:
+          kind: runs of one kind have one width.
+          static: what ``make`` closes over, by value.
+          make: ``width -> program``; 1 computes runs in turn.
+          runs: those that one call may compute at once.
+          periods: evaluations of each run.
+          number: runs of this kind in all.
+          exact: whether runs in turn are to be preferred, for the numbers of a single run to the last bit.
+        """
+
+        def once(width: int) -> Program:
+            if (static, width) not in self._made:
+                self._made[static, width] = make(width)
+            return self._made[static, width]
+
+        pinned = self._width or self._remembered.get(kind) or (1 if exact else None)
+        if kind in self.record:
+            return once(self.record[kind]["width"])
+        if pinned is not None:  # places beyond the last run would only repeat it
+            choice = pinned_width(once, runs, min(pinned, number), usable_memory())
+        else:
+            choice = choose_width(once, runs, periods, number, usable_memory())
+        self.record[kind] = choice.record
+        self._say(kind, choice.record)
+        return choice.program
