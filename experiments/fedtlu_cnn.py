@@ -95,7 +95,7 @@ def _run(
     scores = pooled_scores(history, "global_test")
     return {
         "accuracy": None if scores is None else scores["accuracy"],
-        "frequency": None if summary["updated_blocks"] is None else summary["updated_blocks"]["frequency"],
+        "frequency": None if summary.get("updated_blocks") is None else summary["updated_blocks"]["frequency"],
         "blocks": experiment.plan.task.layers.block_names,
         "seconds": summary["wall_seconds"],
     }

@@ -222,7 +222,7 @@ def _scores(experiment: Experiment, history: History) -> dict[str, Any]:
 
 
 def _selection(experiment: Experiment, summary: Mapping[str, Any], history: History) -> dict[str, Any]:
-    if summary["updated_blocks"] is None:
+    if summary.get("updated_blocks") is None:
         return {}
     scores = history.rounds["block_scores"]
     scored = scores[np.isfinite(scores).all(1)]

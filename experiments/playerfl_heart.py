@@ -77,7 +77,7 @@ def _run(preset: dict[str, Any], protocol: str, seed: int, cut: int) -> dict[str
         "accuracy": personal["accuracy"]["weighted"],
         "loss": personal["loss"]["weighted"],
         "scores": summary["layer_scores"],
-        "control_cuts": summary["control_cuts"],
+        "control_cuts": summary["controls"],
         "rounds": summary["rounds"],
     }
 

@@ -82,8 +82,8 @@ def _run(
         "macro_f1": summary["personal"]["macro_f1"]["mean"],
         "layers": experiment.plan.task.layers.names,
         "scores": None if first is None else first.tolist(),
-        "cut": summary["cut"],
-        "controls": summary.get("control_cuts"),
+        "cut": summary.get("cut"),
+        "controls": summary.get("controls"),
         "seconds": summary["wall_seconds"],
     }
 

@@ -14,6 +14,8 @@ from fedjax_layers.algorithms.mixing.heurpfedla import heurpfedla
 from fedjax_layers.algorithms.mixing.layer_mix import layer_mix
 from fedjax_layers.algorithms.mixing.pfedhn import pfedhn
 from fedjax_layers.algorithms.mixing.pfedla import pfedla
+from fedjax_layers.algorithms.plug_ins import add_file, add_installed
+from fedjax_layers.algorithms.sharing.cut_report import threshold_decision
 from fedjax_layers.algorithms.sharing.fedavg import fedavg
 from fedjax_layers.algorithms.sharing.fedbabu import fedbabu
 from fedjax_layers.algorithms.sharing.fedbn import fedbn
@@ -67,10 +69,27 @@ registry: dict[str, Factory[Any]] = {
     "fedfomo": fedfomo,
 }
 
+
+def add_algorithm_file(file: str) -> list[str]:
+    """Run a Python file and add the algorithms that are written in it to ``registry``.
+
+    Args:
+      file: its path.
+
+    Returns:
+      Their names, those of the functions.
+
+    Raises:
+      ValueError: there is no such file, it has no algorithm, it fails, or a name is taken already.
+    """
+    return add_file(registry, file)
+
+
 __all__ = [
     "CutRule",
     "Factory",
     "Method",
+    "add_algorithm_file",
     "al2gd",
     "apfl",
     "attacked",
@@ -100,5 +119,8 @@ __all__ = [
     "pfedme",
     "player_fl",
     "registry",
+    "threshold_decision",
     "unstable",
 ]
+
+add_installed(registry)

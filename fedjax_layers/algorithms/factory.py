@@ -1,4 +1,4 @@
-"""What makes a function of a trainer an algorithm's factory: it also takes a solver, and looks after its numbers.
+"""What makes a function of a trainer an algorithm's factory: it also takes a solver, and looks after its options.
 
 A factory is written for a :class:`fedjax_layers.clients.Trainer`, which knows the task and the clients. Given a
 :class:`fedjax_layers.clients.LocalSolver` alone it makes a :class:`Method`, which waits for these.
@@ -9,18 +9,23 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
-from collections.abc import Callable
-from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar, cast, overload
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar, cast, overload
 
+import jax
 import numpy as np
+import optax
 
-from fedjax_layers.algorithms.numbers import number_options
+from fedjax_layers.algorithms.report import Decision, Report
 from fedjax_layers.clients import LocalSolver, Setting, Trainer
+from fedjax_layers.options import Mark, Option, options_of, unknown_name
 from fedjax_layers.types import Algorithm, Array, Key, Params
 
 P = ParamSpec("P")
 T = TypeVar("T")
 Attack = Callable[[Key, Array, Params, Params], Params]
+ServerOptimizer = Annotated[optax.GradientTransformation | None, Mark.FIELD]
+"""The server's optimiser; ``None`` replaces the shared model by the clients' mean."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +50,17 @@ class Method(Generic[T]):
 
 
 class Factory(Protocol[P]):
-    """Makes a :class:`Method` of a solver and options, or of a bound one, a trainer, the algorithm itself."""
+    """Makes a :class:`Method` of a solver and options, or of a bound one, a trainer, the algorithm itself.
+
+    Attributes:
+      report: what the algorithm tells of a run beside its scores; ``None`` for nothing.
+      decision: ``options ->`` the number among them that only decides, see :class:`Decision`; ``None`` if none does.
+      averages: whether clients' models are averaged, so that it matters how clients are weighted.
+    """
+
+    report: Report | None
+    decision: Callable[[Mapping[str, Any]], Decision | None]
+    averages: bool
 
     @overload
     def __call__(  # type: ignore[overload-overlap]  # a trainer is a solver whose algorithm can be made at once
@@ -55,18 +70,31 @@ class Factory(Protocol[P]):
     def __call__(self, solver: LocalSolver, /, *args: P.args, **options: P.kwargs) -> Method[Algorithm]: ...
 
 
-def factory(*besides: str) -> Callable[[Callable[Concatenate[Trainer, P], Algorithm]], Factory[P]]:
+def no_decision(options: Mapping[str, Any]) -> None:
+    """No option of the algorithm only decides."""
+
+
+def factory(
+    *,
+    report: Report | None = None,
+    decision: Callable[[Mapping[str, Any]], Decision | None] = no_decision,
+    averages: bool = True,
+) -> Callable[[Callable[Concatenate[Trainer, P], Algorithm]], Factory[P]]:
     """Decorates a function ``(trainer, *, options) -> Algorithm``.
 
-    Each option that is a number, by its annotation, is one for all clients: an array of C numbers would go with
-    whatever axis of the parameters is C long, the classes say, and not with the clients. Options that may be tuples
-    have a meaning of their own for several numbers, and look after themselves.
+    Options are declared by their annotations, see :mod:`fedjax_layers.options`. One that is a number is one for all
+    clients, unless it has :attr:`~fedjax_layers.options.Mark.PER_CLIENT`: an array of C numbers would go with whatever
+    axis of the parameters is C long, the classes say, and not with the clients. Options that may be tuples have a
+    meaning of their own for several numbers, and look after themselves.
 
     Args:
-      *besides: names of options that take a number for each client, or each team; the algorithm acts on them so.
+      report: see :class:`Factory`, as the others.
+      decision: of all its options, given or not.
+      averages: False for local training alone.
 
     Returns:
-      The decorator; what it makes raises ``ValueError`` for an array, and ``TypeError`` for what is no solver.
+      The decorator; what it makes raises ``ValueError`` for an option out of bounds or an array, and ``TypeError`` for
+      what is no solver.
     """
 
     def decorate(fn: Callable[Concatenate[Trainer, P], Algorithm]) -> Factory[P]:
@@ -74,7 +102,9 @@ def factory(*besides: str) -> Callable[[Callable[Concatenate[Trainer, P], Algori
 
         @functools.wraps(fn)
         def made(solver: LocalSolver, *args: P.args, **options: P.kwargs) -> Algorithm | Method[Algorithm]:
-            _check_numbers(options, number_options(fn) - set(besides))
+            known = options_of(fn)
+            for name in options.keys() & known.keys():
+                _check(known[name], options[name])
             if isinstance(solver, Trainer):
                 return fn(solver, *args, **options)
             if not isinstance(solver, LocalSolver):
@@ -86,6 +116,7 @@ def factory(*besides: str) -> Callable[[Callable[Concatenate[Trainer, P], Algori
         first = inspect.Parameter("solver", inspect.Parameter.POSITIONAL_ONLY, annotation="LocalSolver")
         told = signature.replace(parameters=[first, *list(own)[1:]], return_annotation="Method")
         made.__signature__ = told  # type: ignore[attr-defined]  # as users call it
+        made.report, made.decision, made.averages = report, decision, averages  # type: ignore[attr-defined]
         made.__doc__ = (fn.__doc__ or "").replace("\n      trainer: ", "\n      solver: ")
         return cast(Factory[P], made)
 
@@ -102,8 +133,12 @@ def attacked(method: Method[T], attack: Callable[[Trainer], Attack]) -> Method[T
     return Method(method.solver, lambda trainer: method.make(dataclasses.replace(trainer, attack=attack(trainer))))
 
 
-def _check_numbers(options: dict[str, Any], numbers: set[str] | frozenset[str]) -> None:
-    for name in options.keys() & numbers:
-        shape = np.shape(options[name])
-        if shape != ():
-            raise ValueError(f"{name}: expected one number for all clients, got shape {shape}")
+def _check(option: Option, value: Any) -> None:
+    """Refuse an array for all clients, another choice, and what is out of bounds; traced values have no bounds."""
+    if option.is_number and not option.has(Mark.PER_CLIENT) and np.shape(value) != ():
+        raise ValueError(f"{option.name}: expected one number for all clients, got shape {np.shape(value)}")
+    if isinstance(value, jax.core.Tracer):
+        return
+    if option.choices and isinstance(value, str) and value not in option.choices:
+        raise unknown_name(option.name, value, option.choices)
+    option.check(value)

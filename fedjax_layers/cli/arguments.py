@@ -12,7 +12,7 @@ from fedjax_layers.cli.flags import flag_fields, homes_expanded, parse_noting_gi
 from fedjax_layers.cli.help import ASKED, owners_shown
 from fedjax_layers.cli.routing import routed, split_unknown
 from fedjax_layers.cli.usage import UsageError
-from fedjax_layers.experiment.config.option_homes import Owner
+from fedjax_layers.experiment.config.owners import Owner
 from fedjax_layers.experiment.config.run_config import RunConfig
 
 _NOTHING_ELSE: tuple[list[str], ...] = ([], ["run"], ["data"])  # commands that say nothing: help is the answer

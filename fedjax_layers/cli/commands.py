@@ -12,7 +12,7 @@ import fedjax_layers
 from fedjax_layers.cli.flags import add_field, flag_fields, name_list, numbers, path_of
 from fedjax_layers.cli.help import add_groups, add_owners
 from fedjax_layers.cli.usage import Parser
-from fedjax_layers.experiment.config.option_homes import Owner
+from fedjax_layers.experiment.config.owners import Owner
 from fedjax_layers.experiment.config.run_config import RunConfig
 from fedjax_layers.sweeps.settings import SEED_FIELDS
 from fedjax_layers.sweeps.stopping import Stopping

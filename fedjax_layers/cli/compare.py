@@ -24,9 +24,9 @@ from fedjax_layers.experiment.setup.early import check_early
 from fedjax_layers.experiment.setup.foreseen import refuse_early
 from fedjax_layers.experiment.setup.prepare import assemble, check_fit
 from fedjax_layers.experiment.setup.shared_data import SharedData
-from fedjax_layers.options import options_of
+from fedjax_layers.options import taken_from_config
 from fedjax_layers.report.tables import results_table
-from fedjax_layers.report.wording import HEADLINES, cut_lines, team_lines
+from fedjax_layers.report.wording import HEADLINES, report_lines, team_lines
 from fedjax_layers.sweeps.grid import check_number_of_runs
 
 
@@ -102,7 +102,7 @@ def _left_out(name: str, names: Sequence[str]) -> dict[str, Any]:
     """
     if name not in registry:
         return {}
-    server = {} if "server_optimizer" in options_of(registry[name]) else {"server_optimizer": None}
+    server = {} if taken_from_config(registry[name], "server_optimizer") else {"server_optimizer": None}
     beside = any(has_teams(other) for other in names if other in registry)
     return server | ({"team_formation": None, "team_of": None} if beside and not has_teams(name) else {})
 
@@ -159,7 +159,7 @@ def _report(status: Status, done: Sequence[RunDirectory], folder: Path, config: 
         )
         console.print(f"Nemenyi critical difference (5 %): {tests['critical_difference']:.2f} ranks")
     for summary in summaries[: len(rows)]:
-        for line in cut_lines(summary):
+        for line in report_lines(summary):
             console.print(line, soft_wrap=True)
     console.print(f"Run directory: {folder}", soft_wrap=True)
     diverged = [row["algorithm"] for row in rows if row["personal"]["loss"]["mean"] is None]

@@ -11,7 +11,8 @@ import typing
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from fedjax_layers.experiment.config.run_config import RunConfig
+from fedjax_layers.experiment.config.run_config import RunConfig, config_options
+from fedjax_layers.options import Option
 from fedjax_layers.sweeps.grid import plain
 
 _TAKEN_ELSEWHERE = ("algorithm", "algorithm_options", "data_options", "model_options", "team_options")
@@ -42,13 +43,14 @@ def homes_expanded(arguments: Sequence[str]) -> list[str]:
 
 def add_field(parser: Any, field: dataclasses.Field[Any]) -> None:
     """Add the flag of one field to a parser or one of its groups."""
-    kind = type_of(field)
-    text = help_line(field.metadata["help"], field.metadata["choices"], field.metadata["unset"] or field.default)
+    declared = config_options()[field.name]
+    kind = type_of(declared)
+    text = help_line(declared.help, field.metadata["choices"], field.metadata["unset"] or field.default)
     if kind is bool:
         action: Any = argparse.BooleanOptionalAction
         parser.add_argument(flag_of(field.name), action=action, default=field.default, help=text)
     else:
-        metavar = metavar_of(typing.get_type_hints(RunConfig)[field.name])
+        metavar = metavar_of(declared.hint)
         parser.add_argument(flag_of(field.name), type=kind, default=field.default, metavar=metavar, help=text)
 
 
@@ -59,18 +61,14 @@ def help_line(text: str, choices: Iterable[Any], default: Any) -> str:
     return f"{text}{listed} [default: {_spoken(default)}]".replace("%", "%%")
 
 
-def type_of(field: dataclasses.Field[Any]) -> Any:
+def type_of(option: Option) -> Any:
     """What makes a field's value of its text."""
-    hint = typing.get_type_hints(RunConfig)[field.name]
-    if hint == tuple[str, ...]:
+    kinds = [kind for kind in option.kinds if kind is not type(None)]
+    several = [typing.get_args(kind)[0] for kind in kinds if typing.get_origin(kind) is tuple]
+    if several == [str]:
         return name_list
-    kinds = [k for k in typing.get_args(hint) or (hint,) if k is not type(None)]
-    if typing.get_origin(kinds[0]) is tuple:
-        inner = typing.get_args(kinds[0])[0]
-        return name_list if inner is str else functools.partial(numbers, kind=inner)
-    several = [typing.get_args(k)[0] for k in kinds if typing.get_origin(k) is tuple]
-    if several and several[0] is not str:
-        return functools.partial(number_or_numbers, kind=several[0])
+    if several:
+        return functools.partial(numbers if len(kinds) == 1 else number_or_numbers, kind=several[0])
     return kinds[0] if len(kinds) == 1 else value_of
 
 

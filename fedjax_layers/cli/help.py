@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import argparse
-import functools
-import inspect
-import types
-import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fedjax_layers import data
 from fedjax_layers.algorithms import registry
-from fedjax_layers.cli.docstrings import described, first_sentence
 from fedjax_layers.cli.flags import flag_of, help_line, metavar_of
 from fedjax_layers.cli.routing import pairs
 from fedjax_layers.experiment.config.fields import GROUPS
-from fedjax_layers.experiment.config.option_homes import Owner, algorithm_owner, owners
+from fedjax_layers.experiment.config.owners import LOADING, Owner, owner, owners
 from fedjax_layers.experiment.config.run_config import RunConfig
-from fedjax_layers.options import unknown_name
+from fedjax_layers.options import Option, unknown_name
 
 _REGISTRIES = {"feature_shift": data.FEATURE_SHIFTS}  # options whose values are the names of something
 ASKED = ("-h", "--help")
-_SECTION = {"model": "model", "algorithm": "algorithm", "team-formation": "algorithm"}  # of the others: data
+_SECTION = {"model": "model", "algorithm": "algorithm", "team_formation": "algorithm"}  # of the others: data
 
 
 def owners_shown(options: argparse.Namespace) -> list[Owner]:
@@ -44,7 +39,10 @@ def owners_shown(options: argparse.Namespace) -> list[Owner]:
             raise unknown_name("algorithm", name, registry)
     shift = dict(pairs(options.unknown)).get("--feature-shift")
     _, *others = owners(config, getattr(options, "team_formation", None), shift)
-    return [*map(algorithm_owner, names), *(o for o in others if has_model or o.field == "data_options")]
+    return [
+        *(owner("algorithm", name) for name in names),
+        *(o for o in others if has_model or o.field == "data_options"),
+    ]
 
 
 def algorithms_of(options: argparse.Namespace) -> list[str]:
@@ -63,42 +61,27 @@ def add_groups(parser: argparse.ArgumentParser, shown: Sequence[Owner]) -> dict[
     groups: dict[str, Any] = {}
     for section in GROUPS:
         groups[section] = parser.add_argument_group(section)
-        for owner in shown:
-            if _SECTION.get(owner.prefix, "data") == section:
-                groups[owner.who] = parser.add_argument_group(owner.who)
+        for one in shown:
+            if one is not LOADING and _SECTION.get(one.prefix, "data") == section:
+                groups[one.who] = parser.add_argument_group(one.who)
     return groups
 
 
 def add_owners(parser: argparse.ArgumentParser, groups: Mapping[str, Any], shown: Sequence[Owner]) -> None:
     """Add the options of these owners to their groups; one that several of them have is behind a prefix."""
     fields = set(parser._option_string_actions)
-    for owner in shown:
-        prefix = owner.who.rpartition(" ")[2].replace("_", "-") if owner.prefix == "algorithm" else owner.prefix
-        for name, taker in owner.options.items():
+    for one in shown:
+        prefix = one.who.rpartition(" ")[2] if one.prefix == "algorithm" else one.prefix
+        for name, option in one.options.items():
             several = sum(name in other.options for other in shown) > 1
             flag = flag_of(name)
-            flag = f"--{prefix}.{flag[2:]}" if several or flag in fields else flag
-            _add_option(groups["data" if taker is data.load else owner.who], flag, name, taker)
+            flag = f"{flag_of(prefix)}.{flag[2:]}" if several or flag in fields else flag
+            _add_option(groups[one.who], flag, option)
 
 
-def _add_option(group: Any, flag: str, name: str, taker: Callable[..., Any]) -> None:
+def _add_option(group: Any, flag: str, option: Option) -> None:
     """An option with the first sentence that its taker's docstring says of it."""
-    parameter = inspect.signature(taker).parameters[name]
-    hint = _hints(taker).get(name, Any)
-    text = first_sentence(described(taker).get(name, ""))
-    required = parameter.default is parameter.empty
-    choices = _REGISTRIES.get(name) or _choices(hint)
-    line = help_line(text, choices, None if required else parameter.default)
-    line = line.replace("[default: none]", "[required]") if required else line
-    group.add_argument(flag, metavar=metavar_of(hint), help=line, default=argparse.SUPPRESS)
-
-
-@functools.cache
-def _hints(taker: Callable[..., Any]) -> Mapping[str, Any]:
-    plain = taker.func if isinstance(taker, functools.partial) else taker
-    return typing.get_type_hints(plain)
-
-
-def _choices(hint: Any) -> tuple[str, ...]:
-    kinds = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
-    return tuple(x for kind in kinds if typing.get_origin(kind) is typing.Literal for x in typing.get_args(kind))
+    choices = _REGISTRIES.get(option.name) or option.choices
+    line = help_line(option.help, choices, None if option.required else option.default)
+    line = line.replace("[default: none]", "[required]") if option.required else line
+    group.add_argument(flag, metavar=metavar_of(option.hint), help=line, default=argparse.SUPPRESS)

@@ -8,14 +8,12 @@ from typing import Any
 
 from fedjax_layers.algorithms import registry
 from fedjax_layers.cli.flags import flag_fields, flag_of, value_of
-from fedjax_layers.experiment.config.conform import kinds_of_text
-from fedjax_layers.experiment.config.option_homes import Owner, algorithm_owner, everyone, owners, place_of
+from fedjax_layers.experiment.config.owners import KINDS, Owner, everyone, owner, owners, place_of
 from fedjax_layers.experiment.config.run_config import RunConfig
 from fedjax_layers.options import unknown_name
 
 _MOST_OWNERS = 4  # named one by one
 _NEAR = 0.6  # likeness of two names from which one may be a misspelt other
-_KINDS = ("algorithm", "data", "partition", "feature-shift", "model", "team-formation")
 
 
 def routed(
@@ -38,18 +36,18 @@ def routed(
     found: dict[str, dict[str, Any]] = {}
     for flag, value in given:
         prefix, _, bare = flag.lstrip("-").replace("-", "_").rpartition(".")
-        if prefix and prefix.replace("_", "-") not in _KINDS:
+        if prefix and prefix not in KINDS:
             _check_algorithm(flag, prefix, bare, beside)
             if prefix != config.algorithm:
                 continue
             prefix = "algorithm"
         place = place_of(f"{prefix}.{bare}" if prefix else bare, own)
         if place is None:
-            if prefix in ("", "algorithm") and any(bare in algorithm_owner(a).options for a in beside if a in registry):
+            if prefix in ("", "algorithm") and any(bare in owner("algorithm", a).options for a in beside):
                 continue
             raise nobodys(flag, bare, prefix, own, config)
-        takers = [owner.options[bare] for owner in own if owner.field == place[0] and bare in owner.options]
-        found.setdefault(place[0], {})[place[1]] = value_of(value, kinds_of_text(takers[0], bare))
+        takers = [taker.options[bare] for taker in own if taker.field == place[0] and bare in taker.options]
+        found.setdefault(place[0], {})[place[1]] = value_of(value, takers[0].text_kinds)
     return found
 
 
@@ -83,13 +81,13 @@ def split_unknown(arguments: Sequence[str], known: Collection[str]) -> tuple[lis
 
 def nobodys(flag: str, bare: str, prefix: str, own: Sequence[Owner], config: RunConfig) -> ValueError:
     """The error for an option that nothing in this run has: who has it elsewhere, or the nearest there is here."""
-    others = [owner for owner in everyone() if bare in owner.options and prefix in ("", owner.prefix.replace("-", "_"))]
+    others = [other for other in everyone() if bare in other.options and prefix in ("", other.prefix)]
     if others:
-        here = {owner.prefix: owner.who for owner in own}
-        kinds = {owner.prefix for owner in others}
-        missing = [here.get(kind, f"a run without --{kind}") for kind in _KINDS if kind in kinds]
+        here = {one.prefix: one.who for one in own}
+        kinds = {other.prefix for other in others}
+        missing = [here.get(kind, f"a run without {flag_of(kind)}") for kind in KINDS if kind in kinds]
         return ValueError(f"{flag}: it is an option of {_listed(others)}, not of {' or '.join(missing)}")
-    known = {f.name for f in flag_fields()}.union(*(owner.options for owner in own))
+    known = {f.name for f in flag_fields()}.union(*(one.options for one in own))
     near = difflib.get_close_matches(flag, sorted(map(flag_of, known)), n=1, cutoff=_NEAR)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     return ValueError(f"flag: expected one that {help_command(config)} lists, got {flag!r}{hint}")
@@ -106,8 +104,8 @@ def help_command(config: RunConfig) -> str:
 def _listed(others: Iterable[Owner]) -> str:
     """The names of several owners, by kind: ``algorithms demlearn and fedprox``."""
     by_kind: dict[str, list[str]] = {}
-    for owner in others:
-        kind, _, name = owner.who.rpartition(" ")
+    for other in others:
+        kind, _, name = other.who.rpartition(" ")
         by_kind.setdefault(kind, []).append(name)
     parts = []
     for kind, names in by_kind.items():
@@ -121,9 +119,9 @@ def _listed(others: Iterable[Owner]) -> str:
 def _check_algorithm(flag: str, name: str, option: str, beside: Collection[str]) -> None:
     """Refuse a prefix that names no algorithm of the command, and an option that its algorithm does not take."""
     if name not in registry:
-        raise unknown_name("algorithm", name, [*registry, *_KINDS])
+        raise unknown_name("algorithm", name, [*registry, *(kind.replace("_", "-") for kind in KINDS)])
     if name not in beside:
         raise ValueError(f"{flag}: expected an option of {' or '.join(beside)}, got one of {name}, which does not run")
-    options = algorithm_owner(name).options
+    options = owner("algorithm", name).options
     if option not in options:
         raise unknown_name(f"option of algorithm {name!r}", option, options)

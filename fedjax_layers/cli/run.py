@@ -28,7 +28,7 @@ from fedjax_layers.experiment.run import execute
 from fedjax_layers.experiment.setup.prepare import Experiment, prepare
 from fedjax_layers.report.client_table import MOST_CLIENTS, client_table
 from fedjax_layers.report.tables import results_table
-from fedjax_layers.report.wording import cut_lines, team_lines
+from fedjax_layers.report.wording import report_lines, team_lines
 
 
 def command(options: argparse.Namespace) -> int:
@@ -75,7 +75,7 @@ def run_config(options: argparse.Namespace, config: RunConfig, name: str) -> int
         print_table(status.console, clients)
     if summary["personal"] is not None and not np.isfinite(summary["personal"]["loss"]["mean"]):
         status.console.print("Diverged: the mean loss over clients is not finite.")
-    for line in (*team_lines(summary), *cut_lines(summary), f"Run directory: {folder}"):
+    for line in (*team_lines(summary), *report_lines(summary), f"Run directory: {folder}"):
         status.console.print(line, soft_wrap=True)
     return 0
 

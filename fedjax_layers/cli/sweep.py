@@ -19,7 +19,7 @@ from fedjax_layers.cli.progress import SweepProgress
 from fedjax_layers.cli.run import out_folder, stopped, usage_errors
 from fedjax_layers.cli.status import Status, print_table
 from fedjax_layers.cli.usage import UsageError
-from fedjax_layers.experiment.config.bounds import check_width
+from fedjax_layers.experiment.config.checks import check_width
 from fedjax_layers.experiment.config.run_config import RunConfig
 from fedjax_layers.experiment.setup.early import check_early
 from fedjax_layers.report.sweep_picture import PICTURE, plot_sweep

@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
+from annotated_types import Ge, Le
 
 from fedjax_layers.data.client_data import ClientData
 from fedjax_layers.data.dataset import Dataset
@@ -21,23 +22,23 @@ from fedjax_layers.data.partitions import PARTITIONS
 from fedjax_layers.data.reserve import withheld_rows
 from fedjax_layers.data.sources import DATASETS, load_dataset
 from fedjax_layers.data.sources.own.names import option_names
-from fedjax_layers.options import defaults_of, options_of, unknown_name
+from fedjax_layers.options import Mark, defaults_of, options_of, unknown_name
 
 
 def load(
     name: str,
     *,
-    partition: str | None = None,
-    clients: int | None = None,
+    partition: Annotated[str | None, Mark.FIELD] = None,
+    clients: Annotated[int | None, Mark.FIELD] = None,
     natural_clients: tuple[str, ...] = (),
     smallest_client: int = 0,
-    seed: int = 0,
-    data_dir: str | os.PathLike[str] | None = None,
+    seed: Annotated[int, Mark.FIELD] = 0,
+    data_dir: Annotated[str | os.PathLike[str] | None, Mark.FIELD] = None,
     test_fraction: float = 0.2,
     val_fraction: float = 0.2,
     stratified: bool = True,
     in_order: bool = False,
-    split_seed: int = 42,
+    split_seed: Annotated[int, Ge(0), Le(2**32 - 1)] = 42,
     global_test: float | str | None = None,
     official_test: OfficialTest = "auto",
     unseen: int | tuple[int, ...] = 0,

@@ -51,7 +51,7 @@ def sort_options(
     takers["partition"] = (f"partition {scheme!r}", PARTITIONS[scheme])
     if feature_shift is not None:
         takers["feature_shift"] = (f"feature shift {feature_shift!r}", FEATURE_SHIFTS[feature_shift])
-    taken = {owner: options_of(taker) for owner, (_, taker) in takers.items()}
+    taken = {owner: set(options_of(taker)) for owner, (_, taker) in takers.items()}
     taken["partition"] -= {"clients"}  # the natural clients come with the data
     found: dict[str, dict[str, Any]] = {owner: {} for owner in OWNERS}
     for key, value in options.items():

@@ -17,7 +17,7 @@ from fedjax_layers.data.client_data import ClientData, assemble_clients
 from fedjax_layers.data.dataset import Dataset
 from fedjax_layers.data.feature_shift import FEATURE_SHIFTS
 from fedjax_layers.data.splits import SPLITS
-from fedjax_layers.options import check_options, unknown_name
+from fedjax_layers.options import check_options, options_of, unknown_name
 
 _ARRAYS = {"example_ids": "iu", "client": "i", "split": "i", "unseen": "b", "teams": "i"}  # kinds of numbers
 _TEXTS = {"dataset": str, "client_names": list, "partition": dict, "partition_hash": str}
@@ -140,7 +140,7 @@ def _shifted(
     client_of = np.full(len(dataset), -1, np.int32)
     client_of[rows] = client
     try:
-        check_options(f"feature shift {name!r}", params, FEATURE_SHIFTS[name])
+        check_options(f"feature shift {name!r}", params, options_of(FEATURE_SHIFTS[name]))
         inputs = FEATURE_SHIFTS[name](dataset.inputs, client_of, clients, partition.get("seed", 0), **params)
     except TypeError as error:  # values of another kind, which only a damaged file can hold
         raise ValueError(f"feature_shift_params: expected options of {name}, got {params!r} ({error})") from error

@@ -11,14 +11,8 @@ from fedjax_layers.experiment.config.asked import BY_DEFAULT
 from fedjax_layers.experiment.records.run_directory import to_json
 from fedjax_layers.experiment.setup.prepare import Experiment
 from fedjax_layers.experiment.setup.tasks import loss_in_force, options_in_force
-from fedjax_layers.options import defaults_of
-
-_FIELDS_ELSEWHERE = {
-    "algorithm_options": {"server_optimizer", "team_of"},
-    "team_options": {"team_of"},
-    "data_options": {"partition", "clients", "seed", "data_dir"},
-    "model_options": {"conv"},
-}
+from fedjax_layers.models.registry import model_options
+from fedjax_layers.options import Mark, options_of
 
 
 def complete_config(experiment: Experiment) -> dict[str, Any]:
@@ -34,21 +28,27 @@ def complete_config(experiment: Experiment) -> dict[str, Any]:
         if content[name] is None and value is not None:
             content[name] = value
             filled.append(name)
-    model_options = options_in_force(config, clients)[1]
+    named, chosen = options_in_force(config, clients)
+    model = {name: value for name, value in chosen.items() if not model_options(named)[name].has(Mark.FIELD)}
     num_teams = {} if experiment.team_of is None else {"num_teams": dict(experiment.builder.options)["num_teams"]}
     formation = TEAM_FORMATIONS.get(config.team_formation or "")
     homes = {
-        "algorithm_options": defaults_of(algorithms.registry[config.algorithm]) | num_teams,
+        "algorithm_options": usual_options(algorithms.registry[config.algorithm]) | num_teams,
         "data_options": _data_options(experiment),
-        "model_options": model_options,
-        "team_options": {} if formation is None else defaults_of(formation),
+        "model_options": model,
+        "team_options": {} if formation is None else usual_options(formation),
     }
     for home, usual in homes.items():
         more = {name: _plain(value) for name, value in usual.items() if name not in content[home]}
-        more = {name: value for name, value in more.items() if name not in _FIELDS_ELSEWHERE[home]}
         content[home] = content[home] | more
         filled += [f"{home}.{name}" for name in more]
     return content | {BY_DEFAULT: filled}
+
+
+def usual_options(taker: Callable[..., Any]) -> dict[str, Any]:
+    """Defaults of the options that the config holds as options of ``taker``."""
+    own = options_of(taker)
+    return {name: o.default for name, o in own.items() if not o.required and not o.has(Mark.FIELD)}
 
 
 def _fields(experiment: Experiment) -> dict[str, Any]:
@@ -70,7 +70,7 @@ def _data_options(experiment: Experiment) -> dict[str, Any]:
     takers: list[Callable[..., Any]] = [data.load, data.DATASETS[config.dataset].build]
     found: dict[str, Any] = {}
     for taker in takers:
-        found |= defaults_of(taker)
+        found |= usual_options(taker)
     if "partition_file" in config.data_options:  # which decides all that is left
         return found
     for part in ("options", "params", "feature_shift_params"):

@@ -1,4 +1,4 @@
-"""The cuts that PLayer-FL would find without learning anything, computed beside a run."""
+"""What an algorithm would decide without learning anything, computed beside a run."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fedjax_layers import algorithms
+from fedjax_layers.algorithms import registry
+from fedjax_layers.algorithms.report import Controls
 from fedjax_layers.data import ClientData
 from fedjax_layers.data.leaks import range_rows
 from fedjax_layers.data.packing import aligned_empty, blocks, frozen
@@ -25,49 +26,59 @@ from fedjax_layers.types import Cohort
 _ROWS_AT_ONCE = 2**20  # bounds the row numbers held beside the labels
 
 
-def control_cuts(builder: Builder, plan: Plan, inputs: Inputs, clients: ClientData, seed: int) -> dict[str, int]:
-    """The cuts at initialisation, with permuted labels and by weight count.
+def control_decisions(
+    controls: Controls, builder: Builder, plan: Plan, inputs: Inputs, clients: ClientData, seed: int
+) -> dict[str, int]:
+    """The algorithm's controls, from the first round's key, start and cohort.
 
     Args:
-      builder: the run's; its options that are fields of ``CutRule`` are used.
+      controls: what the algorithm declares.
+      builder: the run's.
       plan: the run's.
       inputs: the run's; start, cohort and keys are those of its first round.
       clients: the run's data on the host.
-      seed: of the permutation.
+      seed: of the permutation of labels.
 
     Returns:
-      Name to number of layers shared.
+      Each control's decision by its name.
     """
-    hyper = dict(inputs.hyper) | {"options": _of_the_rule(inputs.hyper["options"])}
-    # Runs that differ in other options, a fixed cut say, share the program.
-    builder = dataclasses.replace(builder, options=tuple(_of_the_rule(dict(builder.options)).items()))
+    hyper = dict(inputs.hyper) | {"options": _taken(controls, inputs.hyper["options"])}
+    # Runs that differ in other options share the program.
+    builder = dataclasses.replace(builder, options=tuple(_taken(controls, dict(builder.options)).items()))
     inputs = inputs._replace(hyper=hyper)
     permuted: Any = permuted_labels(clients, seed)
     if inputs.federation.on_host:
         pool = inputs.federation.pool._replace(labels=permuted)
         other = inputs._replace(federation=dataclasses.replace(inputs.federation, pool=pool))
         cohort, labels = first_cohort(inputs), first_cohort(other).pool.labels  # copied in the same order
-        cuts = _cuts(builder, plan, *replicate((without_examples(inputs), labels, cohort), plan.axis))
+        found = _decisions(builder, plan, *replicate((without_examples(inputs), labels, cohort), plan.axis))
     else:
         labels = replicate(jax.device_put(permuted, may_alias=True), plan.axis)
-        cuts = _cuts(builder, plan, inputs, labels, None)
-    return {name: int(cut) for name, cut in cuts.items()}
+        found = _decisions(builder, plan, inputs, labels, None)
+    return {name: int(decision) for name, decision in found.items()}
 
 
 @build_program(static=(1,))
-def _cuts(
+def _decisions(
     builder: Builder, plan: Plan, inputs: Inputs, labels: jax.Array, cohort: Cohort | None
-) -> dict[str, jax.Array]:
-    rule = algorithms.CutRule(**dict(builder.options), **inputs.hyper["options"])
+) -> Mapping[str, jax.Array]:
+    options = dict(builder.options) | inputs.hyper["options"]
+    controls = _declared(builder.algorithm)
     trainer = builder.make_trainer(inputs.hyper, setting_of(plan, inputs.federation))
     draw_key, round_key = round_keys(inputs.key, jnp.int32(0))
     cohort = cohort_of(inputs, draw_key, jnp.int32(0)) if cohort is None else cohort
-    return algorithms.cut_controls(trainer, round_key, common_start(trainer.task, inputs), cohort, labels, rule)
+    return controls.compute(trainer, round_key, common_start(trainer.task, inputs), cohort, labels, options)
 
 
-def _of_the_rule(options: Mapping[str, Any]) -> dict[str, Any]:
-    names = {f.name for f in dataclasses.fields(algorithms.CutRule)}
-    return {name: value for name, value in options.items() if name in names}
+def _declared(algorithm: str) -> Controls:
+    report = registry[algorithm].report
+    assert report is not None
+    assert report.controls is not None
+    return report.controls
+
+
+def _taken(controls: Controls, options: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if name in controls.options}
 
 
 def permuted_labels(clients: ClientData, seed: int) -> np.ndarray:

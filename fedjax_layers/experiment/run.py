@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from fedjax_layers.algorithms import registry
 from fedjax_layers.engine.announce import Say, say_nothing
 from fedjax_layers.engine.checkpoint import Checkpoints
 from fedjax_layers.engine.history.files import HistoryFiles
@@ -20,7 +21,7 @@ from fedjax_layers.engine.programs.compile_clock import compile_clock
 from fedjax_layers.engine.run_loop import finish_run, run_periods, start_state
 from fedjax_layers.experiment.complete import complete_config
 from fedjax_layers.experiment.config.run_config import RunConfig
-from fedjax_layers.experiment.controls import control_cuts
+from fedjax_layers.experiment.controls import control_decisions
 from fedjax_layers.experiment.records.class_summary import class_summary
 from fedjax_layers.experiment.records.run_directory import RunDirectory
 from fedjax_layers.experiment.records.saved_models import save_models
@@ -51,7 +52,7 @@ def execute(
       resume: go on from the newest checkpoint, if there is one.
       progress: called with (rounds done, history) when an evaluation has arrived; the next rounds may be under way.
       stop: asked with the rounds done before further ones are begun; True ends them, after a checkpoint.
-      say: told what begins outside of the rounds: compiling, control cuts, saving.
+      say: told what begins outside of the rounds: compiling, controls, saving.
 
     Returns:
       The summary (empty if the run was stopped) and the history.
@@ -193,7 +194,7 @@ class _Recorder:
 def summary_of(
     experiment: Experiment, history: History, timing: dict[str, float | int], say: Say = say_nothing
 ) -> dict[str, Any]:
-    """The content of ``summary.json``, with PLayer-FL's control cuts beside its cut."""
+    """The content of ``summary.json``, with what the algorithm tells beside its scores."""
     config = experiment.config
     summary = summarise_run(
         history,
@@ -210,11 +211,13 @@ def summary_of(
     )
     unseen = experiment.data.unseen
     summary["per_class"] = class_summary(history, config.moment, config.selection, experiment.data.class_names, unseen)
-    if config.algorithm == "player_fl":
-        say("computing the control cuts")
-        summary["control_cuts"] = control_cuts(
-            experiment.builder, experiment.plan, experiment.inputs, experiment.data, config.seed
-        )
+    report = registry[config.algorithm].report
+    if report is not None:
+        summary |= report.summary(history.rounds)
+    if report is not None and report.controls is not None:
+        say("computing the controls")
+        parts = (experiment.builder, experiment.plan, experiment.inputs, experiment.data)
+        summary["controls"] = control_decisions(report.controls, *parts, config.seed)
     return summary
 
 

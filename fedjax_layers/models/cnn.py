@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import flax.linen as nn
+from annotated_types import Ge
 
 from fedjax_layers.models.conv import Method, client_conv
 from fedjax_layers.models.initializers import kaiming_normal
 from fedjax_layers.models.pool import shrink
+from fedjax_layers.options import Mark
 from fedjax_layers.types import Array
 
 
@@ -35,16 +37,16 @@ class CNN(nn.Module):
     """
 
     num_classes: int
-    channels: tuple[int, ...] = (16, 32)
-    kernel_size: int = 3
-    padding: str | int = "SAME"
+    channels: Annotated[tuple[int, ...], Ge(1)] = (16, 32)
+    kernel_size: Annotated[int, Ge(1)] = 3
+    padding: Annotated[str | int, Ge(0)] = "SAME"
     pool: tuple[bool, ...] | None = None
-    dropout: tuple[float, ...] | None = None
+    dropout: Annotated[tuple[float, ...] | None, Ge(0)] = None
     global_pool: bool = False
-    hidden: tuple[int, ...] = (64,)
+    hidden: Annotated[tuple[int, ...], Ge(1)] = (64,)
     conv_norm: bool = False
     dense_norm: bool = False
-    conv: Method = "auto"
+    conv: Annotated[Method, Mark.FIELD] = "auto"
 
     @nn.compact
     def __call__(self, x: Array, deterministic: bool = True) -> Array:
@@ -98,7 +100,7 @@ class LeNet5(nn.Module):
     """
 
     num_classes: int
-    conv: Method = "auto"
+    conv: Annotated[Method, Mark.FIELD] = "auto"
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
@@ -114,7 +116,7 @@ class LeNet5(nn.Module):
         return nn.Dense(self.num_classes, kernel_init=kaiming_normal)(x)
 
 
-def fedavg_cnn(num_classes: int, conv: Method = "auto") -> CNN:
+def fedavg_cnn(num_classes: int, conv: Annotated[Method, Mark.FIELD] = "auto") -> CNN:
     """The CNN of FedAvg (McMahan et al., arXiv 1602.05629, section 3).
 
     It has 1,663,370 parameters for 28×28×1 and 10 classes.
@@ -122,7 +124,7 @@ def fedavg_cnn(num_classes: int, conv: Method = "auto") -> CNN:
     return CNN(num_classes, channels=(32, 64), kernel_size=5, hidden=(512,), conv=conv)
 
 
-def player_fmnist_cnn(num_classes: int, width: float = 1.0, conv: Method = "auto") -> CNN:
+def player_fmnist_cnn(num_classes: int, width: float = 1.0, conv: Annotated[Method, Mark.FIELD] = "auto") -> CNN:
     """PLayer-FL's network for FashionMNIST and EMNIST (arXiv 2502.08829, official code).
 
     Args:
@@ -137,7 +139,7 @@ def player_fmnist_cnn(num_classes: int, width: float = 1.0, conv: Method = "auto
     return CNN(num_classes, channels=channels, kernel_size=5, padding=2, global_pool=True, hidden=(100,), conv=conv)
 
 
-def player_cifar_cnn(num_classes: int, width: float = 1.0, conv: Method = "auto") -> CNN:
+def player_cifar_cnn(num_classes: int, width: float = 1.0, conv: Annotated[Method, Mark.FIELD] = "auto") -> CNN:
     """PLayer-FL's network for CIFAR-10 (official code); arguments as :func:`player_fmnist_cnn`."""
     return CNN(
         num_classes,
@@ -151,7 +153,7 @@ def player_cifar_cnn(num_classes: int, width: float = 1.0, conv: Method = "auto"
     )
 
 
-def player_isic_cnn(num_classes: int, width: float = 1.0, conv: Method = "auto") -> CNN:
+def player_isic_cnn(num_classes: int, width: float = 1.0, conv: Annotated[Method, Mark.FIELD] = "auto") -> CNN:
     """PLayer-FL's network for Fed-ISIC2019 (official code); arguments as :func:`player_fmnist_cnn`."""
     return CNN(
         num_classes,
@@ -165,7 +167,9 @@ def player_isic_cnn(num_classes: int, width: float = 1.0, conv: Method = "auto")
     )
 
 
-def bn_cnn(num_classes: int, width: float = 1.0, dense_norm: bool = False, conv: Method = "auto") -> CNN:
+def bn_cnn(
+    num_classes: int, width: float = 1.0, dense_norm: bool = False, conv: Annotated[Method, Mark.FIELD] = "auto"
+) -> CNN:
     """FedBN's network for digits (Li et al. 2021, arXiv 2102.07623), with batch normalisation.
 
     Args:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import flax.linen as nn
 import jax.numpy as jnp
+from annotated_types import Ge
 
 from fedjax_layers.types import Array
 
@@ -21,9 +24,9 @@ class EmbeddingBag(nn.Module):
     """
 
     num_classes: int
-    num_embeddings: int
-    width: int | None = 16
-    padding: int = 0
+    num_embeddings: Annotated[int, Ge(1)]
+    width: Annotated[int | None, Ge(1)] = 16
+    padding: Annotated[int, Ge(0)] = 0
 
     @nn.compact
     def __call__(self, x: Array) -> Array:

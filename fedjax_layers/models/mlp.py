@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import functools
+from typing import Annotated
 
 import flax.linen as nn
+from annotated_types import Ge
 
 from fedjax_layers.models.initializers import kaiming_normal
 from fedjax_layers.types import Array
@@ -19,7 +21,7 @@ class MLP(nn.Module):
     """
 
     num_classes: int
-    hidden: tuple[int, ...] = (200, 200)
+    hidden: Annotated[tuple[int, ...], Ge(1)] = (200, 200)
 
     @nn.compact
     def __call__(self, x: Array) -> Array:

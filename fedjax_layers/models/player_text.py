@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import flax.linen as nn
 import jax.numpy as jnp
+from annotated_types import Ge
 
 from fedjax_layers.models.initializers import kaiming_normal
 from fedjax_layers.types import Array, Key
@@ -17,8 +20,8 @@ class TextEmbedding(nn.Module):
       width: D.
     """
 
-    num_embeddings: int
-    width: int
+    num_embeddings: Annotated[int, Ge(1)]
+    width: Annotated[int, Ge(1)]
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
@@ -79,10 +82,10 @@ class PlayerText(nn.Module):
     """
 
     num_classes: int
-    num_embeddings: int
-    padding: int = 0
-    width: int = 768
-    hidden: int | None = None
+    num_embeddings: Annotated[int, Ge(1)]
+    padding: Annotated[int, Ge(0)] = 0
+    width: Annotated[int, Ge(1)] = 768
+    hidden: Annotated[int | None, Ge(1)] = None
 
     @nn.compact
     def __call__(self, x: Array) -> Array:

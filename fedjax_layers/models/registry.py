@@ -23,7 +23,7 @@ from fedjax_layers.models.mlp import MLP, heart_mlp
 from fedjax_layers.models.player_text import PlayerText
 from fedjax_layers.models.resnet import ResNet
 from fedjax_layers.models.transformer import Transformer
-from fedjax_layers.options import unknown_name
+from fedjax_layers.options import Option, declared, unknown_name
 
 MODELS: dict[str, Callable[..., nn.Module]] = {
     "logistic_regression": LogisticRegression,
@@ -90,15 +90,14 @@ def build_model(name: str, num_classes: int, **options: Any) -> nn.Module:
     return MODELS[name](num_classes, **options)
 
 
-def model_options(name: str) -> set[str]:
-    """Names of a model's own options; none for an unknown model, which :func:`build_model` refuses."""
+def model_options(name: str) -> dict[str, Option]:
+    """A model's own options by name; none for an unknown model, which :func:`build_model` refuses."""
     if name not in MODELS:
-        return set()
-    return set(inspect.signature(MODELS[name]).parameters) - {"num_classes", "parent", "name"}
+        return {}
+    own = inspect.signature(MODELS[name]).parameters.values()
+    return declared(MODELS[name], {p.name: p.default for p in own if p.name not in ("num_classes", "parent", "name")})
 
 
 def option_defaults(name: str) -> dict[str, Any]:
     """Defaults of a known model's own options, by name."""
-    parameters = inspect.signature(MODELS[name]).parameters
-    known = {option: parameters[option].default for option in model_options(name)}
-    return {option: default for option, default in sorted(known.items()) if default is not inspect.Parameter.empty}
+    return {option: own.default for option, own in sorted(model_options(name).items()) if not own.required}

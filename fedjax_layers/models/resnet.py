@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import flax.linen as nn
+from annotated_types import Ge
 
 from fedjax_layers.models.cnn import as_image
 from fedjax_layers.models.conv import Method, client_conv
 from fedjax_layers.models.initializers import kaiming_normal
+from fedjax_layers.options import Mark
 from fedjax_layers.types import Array
 
 
@@ -22,8 +26,8 @@ class ResidualBlock(nn.Module):
 
     channels: int
     stride: int = 1
-    groups: int = 8
-    conv: Method = "auto"
+    groups: Annotated[int, Ge(1)] = 8
+    conv: Annotated[Method, Mark.FIELD] = "auto"
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
@@ -50,10 +54,10 @@ class ResNet(nn.Module):
     """
 
     num_classes: int
-    channels: tuple[int, ...] = (16, 32, 64)
-    depth: int = 1
-    groups: int = 8
-    conv: Method = "auto"
+    channels: Annotated[tuple[int, ...], Ge(1)] = (16, 32, 64)
+    depth: Annotated[int, Ge(1)] = 1
+    groups: Annotated[int, Ge(1)] = 8
+    conv: Annotated[Method, Mark.FIELD] = "auto"
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
@@ -71,8 +75,8 @@ class ResidualStem(nn.Module):
     """The first convolution and its norm, a module of its own so that they are one block."""
 
     channels: int
-    groups: int = 8
-    conv: Method = "auto"
+    groups: Annotated[int, Ge(1)] = 8
+    conv: Annotated[Method, Mark.FIELD] = "auto"
 
     @nn.compact
     def __call__(self, x: Array) -> Array:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Annotated, Literal
 
 import flax.linen as nn
 import jax.numpy as jnp
+from annotated_types import Ge
 
 from fedjax_layers.types import Array
 
@@ -28,10 +29,10 @@ class TransformerBlock(nn.Module):
       residual_scale: factor on the start of the two layers that write to the shortcut.
     """
 
-    heads: int
+    heads: Annotated[int, Ge(1)]
     hidden: int
     activation: str = "gelu"
-    dropout: float = 0.0
+    dropout: Annotated[float, Ge(0)] = 0.0
     residual_scale: float = 1.0
 
     @nn.compact
@@ -94,18 +95,18 @@ class Transformer(nn.Module):
     """
 
     num_classes: int
-    num_embeddings: int = 256
-    padding: int | None = 0
-    length: int = 64
-    layers: int = 6
-    width: int = 128
-    heads: int = 4
-    hidden: int | None = None
+    num_embeddings: Annotated[int, Ge(1)] = 256
+    padding: Annotated[int | None, Ge(0)] = 0
+    length: Annotated[int, Ge(1)] = 64
+    layers: Annotated[int, Ge(1)] = 6
+    width: Annotated[int, Ge(1)] = 128
+    heads: Annotated[int, Ge(1)] = 4
+    hidden: Annotated[int | None, Ge(1)] = None
     causal: bool = True
     output: Literal["token", "text"] = "token"
     tied: bool = False
     activation: str = "gelu"
-    dropout: float = 0.0
+    dropout: Annotated[float, Ge(0)] = 0.0
 
     @nn.compact
     def __call__(self, x: Array, deterministic: bool = True) -> Array:

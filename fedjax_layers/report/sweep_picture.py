@@ -57,17 +57,17 @@ def draw_sweep(
     values = {name: _values(rows, name) for name in names}
     varied = [name for name in names if len(values[name]) > 1] or list(names[:1])
     scored = [row for row in rows if _scores([row], metric)]
-    cuts = any(row.get("cut") is not None for row in scored)
-    if len(varied) == 2 and cuts:
+    shared = len({row.get("num_shared_layers") for row in scored}) > 1  # else there is nothing to see
+    if len(varied) == 2 and shared:
         ax, beside = figure.subplots(1, 2)
-        _heat_map(figure, beside, scored, varied, values, "cut")
+        _heat_map(figure, beside, scored, varied, values, "num_shared_layers")
     else:
         ax = figure.add_subplot()
     if len(varied) == 1:
         is_log = (log or {}).get(varied[0])
         _line(ax, scored, varied[0], values[varied[0]], metric, is_log)
-        if cuts:
-            _cuts(ax.twinx(), ax, scored, varied[0], values[varied[0]])
+        if shared:
+            _shared(ax.twinx(), ax, scored, varied[0], values[varied[0]])
     elif len(varied) == 2:
         _heat_map(figure, ax, scored, varied, values, metric)
     else:
@@ -90,16 +90,28 @@ def _line(
         ax.legend(frameon=False)
 
 
-def _cuts(right: Any, ax: Any, rows: Sequence[Mapping[str, Any]], name: str, values: list[Any]) -> None:
-    """PLayer-FL's cut on the right: scores are level where it does not change."""
+def _shared(right: Any, ax: Any, rows: Sequence[Mapping[str, Any]], name: str, values: list[Any]) -> None:
+    """The number of shared layers on the right: scores are level where it does not change."""
     by_value = [
-        [row["cut"] for row in rows if row.get(name) == value and row.get("cut") is not None] for value in values
+        [
+            row["num_shared_layers"]
+            for row in rows
+            if row.get(name) == value and row.get("num_shared_layers") is not None
+        ]
+        for value in values
     ]
     numeric = all(isinstance(x, int | float) and not isinstance(x, bool) for x in values)
-    there = [i for i, cuts in enumerate(by_value) if cuts]
+    there = [i for i, shared in enumerate(by_value) if shared]
     at = [float(values[i]) if numeric else float(i) for i in there]
-    right.plot(at, [float(np.mean(by_value[i])) for i in there], color="0.5", linestyle="--", marker=".", label="cut")
-    right.set_ylabel("cut, layers that are shared (dashed)")
+    right.plot(
+        at,
+        [float(np.mean(by_value[i])) for i in there],
+        color="0.5",
+        linestyle="--",
+        marker=".",
+        label="num_shared_layers",
+    )
+    right.set_ylabel("layers that are shared (dashed)")
     right.yaxis.get_major_locator().set_params(integer=True)
     right.set_zorder(ax.get_zorder() - 1)
     ax.patch.set_visible(False)
@@ -117,11 +129,11 @@ def _heat_map(
     image = np.full((len(down), len(across)), math.nan)
     for i, j in np.ndindex(*image.shape):
         there = [row for row in rows if row.get(names[0]) == down[i] and row.get(names[1]) == across[j]]
-        own = _scores(there, metric) if metric != "cut" else [row["cut"] for row in there]
+        own = _scores(there, metric) if metric != "num_shared_layers" else [row["num_shared_layers"] for row in there]
         image[i, j] = np.mean(own) if own else math.nan
     cmap = "viridis_r" if metric in LOWER_IS_BETTER else "viridis"
     shown = ax.imshow(image, origin="lower", aspect="auto", cmap=cmap)
-    label = f"{metric}, personal models, test" if metric != "cut" else "cut, layers that are shared"
+    label = f"{metric}, personal models, test" if metric != "num_shared_layers" else "layers that are shared"
     figure.colorbar(shown, ax=ax, label=label)
     if image.size <= 100 and np.isfinite(image).any():
         middle = (np.nanmin(image) + np.nanmax(image)) / 2

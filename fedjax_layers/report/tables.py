@@ -12,7 +12,7 @@ from fedjax_layers.report.wording import BESIDE, COLUMNS, HEADLINES, number
 
 
 def results_table(summaries: Sequence[Mapping[str, Any]], title: str, width: int, seeds: int = 1) -> Fitted:
-    """One row per run or algorithm: the personal models' scores over clients, incentive, bytes and cut.
+    """One row per run or algorithm: the personal models' scores over clients, incentive, bytes and layers shared.
 
     Args:
       summaries: all of one kind of task.
@@ -28,12 +28,13 @@ def results_table(summaries: Sequence[Mapping[str, Any]], title: str, width: int
     sign = -1 if metric in LOWER_IS_BETTER else 1
     best = max((sign * mean for mean in means if mean is not None), default=None)
     spread = [_spread(s, metric) for s in summaries]
+    shared = "shared: layers that clients sent in the last round."
     columns = [
         Column("algorithm", [s["algorithm"] for s in summaries], left=True),
         Column(HEADLINES[metric], spread, legend=_what(first, seeds)),
         Column("loss", [number(s["loss"]["mean"], ".3f") for s in own], 3),
         Column("MB up", [f"{s['bytes_up'] / 1e6:.2f}" for s in summaries], 1, legend="MB up: what all clients sent."),
-        Column("cut", ["" if s["cut"] is None else f"{s['cut']:.3g} of {len(s['layers'])}" for s in summaries], 5),
+        Column("shared", [f"{s['num_shared_layers']:.3g} of {len(s['layers'])}" for s in summaries], 5, legend=shared),
     ]
     if beside:
         columns.insert(2, Column(COLUMNS[beside], [number(s[beside]["mean"], ".3f") for s in own], 4))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from fedjax_layers.algorithms import registry
 from fedjax_layers.engine.evaluation.score_names import headline
 
 HEADLINES = {"macro_f1": "macro-F1", "perplexity": "perplexity", "mae": "MAE", "concordance": "C-index"}
@@ -30,20 +31,7 @@ def team_lines(summary: Mapping[str, Any]) -> list[str]:
     return [f"{who}: {HEADLINES[metric]} {spread} over clients{also}"]
 
 
-def cut_lines(summary: Mapping[str, Any]) -> list[str]:
-    """PLayer-FL's cut with the cuts that no learning explains, as plain sentences."""
-    controls = summary.get("control_cuts")
-    if controls is None:
-        return []
-    names = summary["layers"][: summary["cut"]]
-    same = all(cut == summary["cut"] for cut in controls.values())
-    verdict = (
-        "The same as all three controls: on this model the cut follows from the layer sizes, not from the data."
-        if same
-        else "It differs from a control: see docs/playerfl.md for what that can mean."
-    )
-    return [
-        f"PLayer-FL shares {summary['cut']} of {len(summary['layers'])} layers ({', '.join(names) or 'none'}).",
-        f"Control cuts: {controls['initialisation']} at initialisation, {controls['permuted_labels']} with permuted "
-        f"labels, {controls['weight_count']} by weight count. {verdict}",
-    ]
+def report_lines(summary: Mapping[str, Any]) -> list[str]:
+    """What the algorithm says of the run beside its scores, as plain sentences."""
+    report = registry[summary["algorithm"]].report
+    return [] if report is None else report.lines(summary)

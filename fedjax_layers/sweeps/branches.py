@@ -1,6 +1,6 @@
 """Runs that are the same until a setting matters are computed once: branches of one tree.
 
-A run is a branch from its start; runs that differ only in a number that one decision reads (PLayer-FL's threshold)
+A run is a branch from its start; runs that differ only in a number that one decision reads (a threshold, say)
 begin as one branch. After each period the decision is made for every member from what the branch has recorded; those
 for whom it would have been another one in some round go back to the state before the period and on as a branch.
 """
@@ -11,14 +11,12 @@ import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-import numpy as np
-
+from fedjax_layers.algorithms.report import Decide
 from fedjax_layers.engine.history.history import History
 from fedjax_layers.engine.history.recording import add_finish, add_period
 from fedjax_layers.sweeps.programs import Log, Program
 from fedjax_layers.sweeps.runs import Outcome, Run, chunks_of, families_of
 
-Decide = Callable[[Sequence[Any], dict[str, np.ndarray], int], np.ndarray]
 OnEnd = Callable[[list[Run], Outcome], None]
 Tick = Callable[[int, int], bool | None]  # (rounds done, by how many branches) -> whether to stop at once
 

@@ -33,13 +33,14 @@ def row_of(
       unseen: ``[C]`` bool, clients that are left out.
 
     Returns:
-      ``rounds``, ``cut`` (PLayer-FL's last), ``bytes_up``, ``bytes_down``, ``steps``; and
+      ``rounds``, ``num_shared_layers`` (how many, in the last round), ``bytes_up``, ``bytes_down``, ``steps``; and
       ``{personal, team, global}/{val, test}/{metric}``, the mean over clients, ``.../weighted``, by training examples.
     """
     up, down = exchanged_bytes(history, layers)
-    row: dict[str, Any] = {"rounds": history.rounds_done}
-    if "cut" in history.rounds:
-        row["cut"] = int(history.rounds["cut"][-1])
+    row: dict[str, Any] = {
+        "rounds": history.rounds_done,
+        "num_shared_layers": int((history.rounds["sent"][-1] > 0).sum()),
+    }
     row |= {"bytes_up": up, "bytes_down": down, "steps": int(history.rounds["steps"].sum(dtype=np.int64))}
     for kind, when in {"personal": moment, "team": "team", "global": "global"}.items():
         for split in ("val", "test"):

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from fedjax_layers.data.corruption import CORRUPTIONS
-from fedjax_layers.experiment.config.option_homes import OTHER_PREFIXES, owners, placed
+from fedjax_layers.experiment.config.owners import KINDS, owners, placed
 from fedjax_layers.experiment.config.run_config import RunConfig
 from fedjax_layers.experiment.config.traced import TRACED, traceable_counts, traced_numbers
 from fedjax_layers.experiment.records.run_directory import to_json
@@ -118,7 +118,7 @@ def joined(base: RunConfig, setting: Mapping[str, Any]) -> RunConfig:
 def _of_algorithm(name: str) -> str:
     """The name of an algorithm's option without its prefix; empty behind the prefix of anything else."""
     prefix, _, bare = name.rpartition(".")
-    return "" if prefix in OTHER_PREFIXES else bare
+    return "" if prefix in KINDS.keys() - {"algorithm"} else bare
 
 
 def is_traced(config: RunConfig, name: str) -> bool:

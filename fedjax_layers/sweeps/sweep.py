@@ -112,7 +112,8 @@ def sweep(
       runs: the axis of the vectorised runs; its ``mesh`` spreads them over devices (clients must then be on none) and
         its width is ``width``.
       decide: a name of the grid whose only effect is a decision that can be made again from what the run records, and
-        how (:func:`fedjax_layers.sweeps.decisions.threshold_decision` for PLayer-FL's threshold). Settings
+        how (:class:`fedjax_layers.algorithms.report.Decision`; for PLayer-FL's threshold
+        ``algorithms.threshold_decision``). Settings
         that decide alike are computed once; runs of such grids go in turn unless ``width`` says otherwise.
       stopping: which runs end before their rounds are done.
       compare: moment and selection of the validation scores that are compared at its rungs; ``None`` is ``best`` at

@@ -7,10 +7,10 @@ import pytest
 
 import fedjax_layers
 from fedjax_layers.cli.arguments import parse
-from fedjax_layers.cli.docstrings import described, first_sentence
 from fedjax_layers.experiment.config.fields import GROUPS
-from fedjax_layers.experiment.config.option_homes import everyone
+from fedjax_layers.experiment.config.owners import everyone
 from fedjax_layers.experiment.config.run_config import RunConfig
+from fedjax_layers.options.docstrings import described, first_sentence
 from tests.cli.command import assert_refused, cli
 
 

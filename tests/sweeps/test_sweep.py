@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from fedjax_layers import ClientAxis, algorithms, simulate, sweep
+from fedjax_layers.algorithms import threshold_decision
 from fedjax_layers.engine.placement.width import device_mesh
 from fedjax_layers.engine.programs.compile_clock import compile_clock
 from fedjax_layers.engine.sampling import uniform
 from fedjax_layers.sweeps import grid
-from fedjax_layers.sweeps.decisions import threshold_decision
 from fedjax_layers.sweeps.stopping import Stopping
 from tests import toy
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
+from annotated_types import Ge, Le, Lt
 from flax import struct
 
 from fedjax_layers.algorithms.factory import factory
@@ -18,9 +19,9 @@ from fedjax_layers.clients.running_statistics import weights_only, with_statisti
 from fedjax_layers.clients.stacked import copies, where_rows
 from fedjax_layers.clients.store import put_clients, take_clients, take_note
 from fedjax_layers.ops import layer_sums, map_clients
+from fedjax_layers.options import Traced
 from fedjax_layers.types import Algorithm, Array, Cohort, Key, Params, Pool, Ranges, RoundInfo, RoundMemory, per_client
 
-Number = float | jax.Array
 _SMALL = 1e-9
 
 
@@ -47,10 +48,10 @@ class FedFomoState:
 def fedfomo(
     trainer: Trainer,
     *,
-    num_models: int = 5,
-    validation_share: Number = 0.2,
-    exploration: Number = 0.3,
-    exploration_decay: Number = 0.95,
+    num_models: Annotated[int, Ge(1)] = 5,
+    validation_share: Annotated[Traced[float], Ge(0), Lt(1)] = 0.2,
+    exploration: Annotated[Traced[float], Ge(0), Le(1)] = 0.3,
+    exploration_decay: Annotated[Traced[float], Ge(0), Le(1)] = 0.95,
     published_distance: bool = False,
     published_affinity: bool = False,
 ) -> Algorithm:
@@ -97,7 +98,6 @@ def fedfomo(
       numbers (pFedLA note, section 8).
     """
     numbers = {"exploration": exploration, "exploration_decay": exploration_decay}
-    _check(num_models, validation_share, **numbers)
     # Clients of equal size hold back an equal share, but the number left is no constant of the program.
     trainer = dataclasses.replace(trainer, uniform=False)
     num = min(num_models, trainer.num_clients - 1)
@@ -143,7 +143,7 @@ def fedfomo(
     return Algorithm(init, round_, personal, welcome=welcome_by_mean, memory=memory, beyond_cohort=beyond)
 
 
-def hold_back(train: Ranges, share: Number) -> tuple[Ranges, Ranges]:
+def hold_back(train: Ranges, share: float | Array) -> tuple[Ranges, Ranges]:
     """Ranges ``[K]`` of what is trained on, and of what is held back behind it.
 
     Args:
@@ -250,14 +250,3 @@ def held_losses(trainer: Trainer, pool: Pool, held: Ranges, models: Params) -> A
         return total / jnp.maximum(seen, 1).astype(dtype)
 
     return map_clients(one, models, held.start, held.count, shared=(pool,), axis=trainer.axis)
-
-
-def _check(num_models: int, validation_share: Number, **chances: Number) -> None:
-    """Raise ``ValueError`` for what cannot be; traced numbers aside."""
-    if num_models < 1:
-        raise ValueError(f"num_models: expected at least 1, got {num_models}")
-    if not isinstance(validation_share, jax.core.Tracer) and not 0 <= validation_share < 1:
-        raise ValueError(f"validation_share: expected 0 to less than 1, got {validation_share}")
-    for name, value in chances.items():
-        if not isinstance(value, jax.core.Tracer) and not 0 <= value <= 1:
-            raise ValueError(f"{name}: expected 0 to 1, got {value}")

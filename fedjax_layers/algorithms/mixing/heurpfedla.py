@@ -2,37 +2,36 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-import jax
 import optax
+from annotated_types import Ge
 
 from fedjax_layers.algorithms.factory import factory
 from fedjax_layers.algorithms.mixing.mix import Granularity, Retain, grouping
 from fedjax_layers.algorithms.mixing.pfedla import hyper_rule
 from fedjax_layers.algorithms.mixing.round import Mixing
 from fedjax_layers.clients import Trainer
+from fedjax_layers.options import Traced
 from fedjax_layers.types import Algorithm
-
-Number = float | jax.Array
 
 
 @factory()
 def heurpfedla(
     trainer: Trainer,
     *,
-    retained: int | jax.Array = 1,
+    retained: Annotated[Traced[int], Ge(0)] = 1,
     retain: Retain = "largest",
     upload_retained: bool = True,
-    hyper_learning_rate: Number = 0.005,
+    hyper_learning_rate: Annotated[Traced[float], Ge(0)] = 0.005,
     hyper_optimizer: optax.GradientTransformation | None = None,
     granularity: Granularity = "layer",
-    hyper_embedding: int = 100,
-    hyper_hidden: tuple[int, ...] = (100, 100, 100),
+    hyper_embedding: Annotated[int, Ge(1)] = 100,
+    hyper_hidden: Annotated[tuple[int, ...], Ge(1)] = (100, 100, 100),
     hyper_heads: Literal["zeros", "uniform", "normal"] = "zeros",
     normalise: Literal["softmax", "relu"] = "softmax",
-    self_bias: Number = 0.0,
-    fresh_rounds: int | jax.Array | None = None,
+    self_bias: Traced[float] = 0.0,
+    fresh_rounds: Annotated[Traced[int] | None, Ge(0)] = None,
     published_sign: bool = False,
     record_weights: bool = False,
 ) -> Algorithm:

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import jax
 import jax.numpy as jnp
 import optax
+from annotated_types import Ge, Gt, Le
 
 from fedjax_layers.algorithms.factory import factory
 from fedjax_layers.algorithms.mixing.mix import Granularity, Rule, grouping
 from fedjax_layers.algorithms.mixing.round import Mixing
 from fedjax_layers.clients import Trainer
 from fedjax_layers.ops import mix_pullback
+from fedjax_layers.options import Traced
 from fedjax_layers.types import Algorithm, Array, LayerMap, Params
-
-Number = float | jax.Array
-RULES = ("uniform", "self", "cosine", "distance", "logits")
 
 
 @factory()
@@ -24,12 +23,12 @@ def layer_mix(
     trainer: Trainer,
     *,
     rule: Literal["uniform", "self", "cosine", "distance", "logits"] = "self",
-    self_weight: Number = 0.5,
-    temperature: Number = 0.5,
-    logits_learning_rate: Number = 1.0,
+    self_weight: Annotated[Traced[float], Ge(0), Le(1)] = 0.5,
+    temperature: Annotated[Traced[float], Gt(0)] = 0.5,
+    logits_learning_rate: Annotated[Traced[float], Ge(0)] = 1.0,
     granularity: Granularity = "layer",
     same_start: bool = True,
-    fresh_rounds: int | jax.Array | None = None,
+    fresh_rounds: Annotated[Traced[int] | None, Ge(0)] = None,
     record_weights: bool = False,
 ) -> Algorithm:
     """The rounds of :func:`pfedla` with weights that no hypernetwork makes.
@@ -58,19 +57,13 @@ def layer_mix(
       ValueError: an unknown choice, or a number out of range.
     """
     groups = grouping(trainer, granularity)
-    if rule not in RULES:
-        raise ValueError(f"rule: expected one of {', '.join(RULES)}, got {rule!r}")
-    if not isinstance(self_weight, jax.core.Tracer) and not 0 <= float(self_weight) <= 1:
-        raise ValueError(f"self_weight: expected 0 to 1, got {float(self_weight)}")
-    if not isinstance(temperature, jax.core.Tracer) and not float(temperature) > 0:
-        raise ValueError(f"temperature: expected a positive number, got {float(temperature)}")
     made = _rule(rule, trainer.num_clients, groups, self_weight, temperature)
     optimizer = optax.sgd(logits_learning_rate)
     options: dict[str, Any] = {"same_start": same_start, "fresh_rounds": fresh_rounds, "record_weights": record_weights}
     return Mixing(trainer, made, optimizer, groups, **options).algorithm()
 
 
-def _rule(name: str, num: int, groups: LayerMap, self_weight: Number, temperature: Number) -> Rule:
+def _rule(name: str, num: int, groups: LayerMap, self_weight: float | Array, temperature: float | Array) -> Rule:
     size = (groups.num_layers, num)
 
     def fixed(_: Any, client: Array, features: Any) -> Array:
@@ -91,7 +84,7 @@ def _rule(name: str, num: int, groups: LayerMap, self_weight: Number, temperatur
     )
 
 
-def _likeness(pool: Params, groups: LayerMap, name: str, temperature: Number) -> Array:
+def _likeness(pool: Params, groups: LayerMap, name: str, temperature: float | Array) -> Array:
     """``alpha [C, G, C]`` by likeness of the pool's models."""
     centred = jax.tree.map(lambda x: x - x.mean(0, keepdims=True), pool)
     products = jnp.swapaxes(mix_pullback(centred, centred, groups), 0, 1)  # [G, C, C]

@@ -91,19 +91,6 @@ class Mix:
     fresh_rounds: int | Array | None = None
     record_weights: bool = False
 
-    def __post_init__(self) -> None:
-        choices = {
-            "order": ("together", "one_by_one"),
-            "pool_update": ("trained", "added"),
-            "retain": ("largest", "smallest", "last", "random"),
-        }
-        for name, allowed in choices.items():
-            value = getattr(self, name)
-            if value not in allowed:
-                raise ValueError(f"{name}: expected one of {', '.join(allowed)}, got {value!r}")
-        if isinstance(self.fresh_rounds, int) and self.fresh_rounds < 0:
-            raise ValueError(f"fresh_rounds: expected at least 0, got {self.fresh_rounds}")
-
     @property
     def retains(self) -> bool:
         """Static: layers may stay with their client."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import jax
 import jax.numpy as jnp
 import optax
+from annotated_types import Ge, Gt
 from flax import struct
 
 from fedjax_layers.algorithms.factory import factory
@@ -19,10 +20,9 @@ from fedjax_layers.clients.running_statistics import refuse_statistics
 from fedjax_layers.clients.stacked import where_rows
 from fedjax_layers.clients.store import one_by_one, put_clients, take_clients, take_note
 from fedjax_layers.ops.optimizer_update import refuse_objective, reseed
+from fedjax_layers.options import Traced
 from fedjax_layers.types import Algorithm, Array, Cohort, Key, Params, Personal, RoundInfo, RoundMemory, per_client
 from fedjax_layers.types.round_memory import tree_bytes
-
-Number = float | jax.Array
 
 
 @struct.dataclass
@@ -52,21 +52,21 @@ class Sizes:
     clients: int
     embedding: int
     hidden: tuple[int, ...]
-    head_scale: Number
+    head_scale: float | Array
 
 
 @factory()
 def pfedhn(
     trainer: Trainer,
     *,
-    hyper_learning_rate: Number = 0.01,
-    hyper_momentum: Number = 0.9,
-    hyper_weight_decay: Number = 0.001,
-    hyper_clip: Number | None = 50.0,
+    hyper_learning_rate: Annotated[Traced[float], Ge(0)] = 0.01,
+    hyper_momentum: Annotated[Traced[float], Ge(0)] = 0.9,
+    hyper_weight_decay: Annotated[Traced[float], Ge(0)] = 0.001,
+    hyper_clip: Annotated[Traced[float] | None, Gt(0)] = 50.0,
     hyper_optimizer: optax.GradientTransformation | None = None,
-    hyper_embedding: int | None = None,
-    hyper_hidden: tuple[int, ...] = (100, 100, 100),
-    head_scale: Number = 0.0,
+    hyper_embedding: Annotated[int | None, Ge(1)] = None,
+    hyper_hidden: Annotated[tuple[int, ...], Ge(1)] = (100, 100, 100),
+    head_scale: Annotated[Traced[float], Ge(0)] = 0.0,
     order: Literal["together", "one_by_one"] = "together",
 ) -> Algorithm:
     """Emit ``theta_i = h(v_i; phi)``, train it to ``theta~_i``, and pull ``theta_i - theta~_i`` back through h.
@@ -113,7 +113,9 @@ def pfedhn(
     width = 1 + trainer.num_clients // 4 if hyper_embedding is None else hyper_embedding
     sizes = Sizes(trainer.num_clients, width, hyper_hidden, head_scale)
     numbers = {"hyper_learning_rate": hyper_learning_rate, "hyper_momentum": hyper_momentum}
-    _check(trainer, sizes, order, hyper_clip, **numbers, hyper_weight_decay=hyper_weight_decay)
+    refuse_statistics(trainer.task, "pfedhn")
+    if not hyper_hidden:
+        raise ValueError(f"hyper_hidden: expected one or more widths, got {hyper_hidden}")
     shapes = jax.eval_shape(trainer.task.init, jax.random.key(0))
     dtype = jnp.result_type(*jax.tree.leaves(shapes))
     rate, momentum, decay = (jnp.asarray(x, dtype) for x in (*numbers.values(), hyper_weight_decay))
@@ -278,19 +280,3 @@ def _uniform(key: Key, shape: tuple[int, ...], fan_in: int, dtype: Any) -> Array
     """Uniform within ``1/sqrt(fan_in)``, as torch draws kernels and biases of a linear layer."""
     bound = fan_in**-0.5
     return jax.random.uniform(key, shape, dtype, -bound, bound)
-
-
-def _check(trainer: Trainer, sizes: Sizes, order: str, hyper_clip: Number | None, **numbers: Number) -> None:
-    """Raise ``ValueError`` for what cannot be; traced numbers aside."""
-    if order not in ("together", "one_by_one"):
-        raise ValueError(f"order: expected one of together, one_by_one, got {order!r}")
-    if sizes.embedding < 1:
-        raise ValueError(f"hyper_embedding: expected at least 1, got {sizes.embedding}")
-    if not sizes.hidden or min(sizes.hidden) < 1:
-        raise ValueError(f"hyper_hidden: expected one or more widths of at least 1, got {sizes.hidden}")
-    for name, value in {**numbers, "head_scale": sizes.head_scale}.items():
-        if not isinstance(value, jax.core.Tracer) and not value >= 0:
-            raise ValueError(f"{name}: expected a number of at least 0, got {value}")
-    if hyper_clip is not None and not isinstance(hyper_clip, jax.core.Tracer) and not hyper_clip > 0:
-        raise ValueError(f"hyper_clip: expected a positive number or None, got {hyper_clip}")
-    refuse_statistics(trainer.task, "pfedhn")

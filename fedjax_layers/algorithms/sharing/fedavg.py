@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
-import optax
 
-from fedjax_layers.algorithms.factory import factory
+from fedjax_layers.algorithms.factory import ServerOptimizer, factory
 from fedjax_layers.algorithms.sharing.round import SharingState, init_sharing, local_phase, round_info, server_phase
 from fedjax_layers.clients import Trainer
 from fedjax_layers.types import Algorithm, Cohort, Key, Params, RoundInfo
 
 
 @factory()
-def fedavg(trainer: Trainer, *, server_optimizer: optax.GradientTransformation | None = None) -> Algorithm:
+def fedavg(trainer: Trainer, *, server_optimizer: ServerOptimizer = None) -> Algorithm:
     """Average all layers over the cohort, weighted by ``cohort.weight``.
 
     Args:

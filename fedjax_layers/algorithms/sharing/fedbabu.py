@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-import jax
 import jax.numpy as jnp
-import optax
+from annotated_types import Ge, Gt
 
-from fedjax_layers.algorithms.factory import factory
-from fedjax_layers.algorithms.numbers import prefix
+from fedjax_layers.algorithms.factory import ServerOptimizer, factory
+from fedjax_layers.algorithms.sharing.prefix import prefix
 from fedjax_layers.algorithms.sharing.round import (
     SharingState,
     init_sharing,
@@ -19,6 +18,7 @@ from fedjax_layers.algorithms.sharing.round import (
     server_phase,
 )
 from fedjax_layers.clients import Epochs, LocalOptions, Trainer
+from fedjax_layers.options import Mark, Traced
 from fedjax_layers.types import Algorithm, Cohort, Key, Params, RoundInfo
 
 
@@ -26,9 +26,9 @@ from fedjax_layers.types import Algorithm, Cohort, Key, Params, RoundInfo
 def fedbabu(
     trainer: Trainer,
     *,
-    head_layers: int | jax.Array = 1,
-    finish_epochs: Epochs = 1,
-    server_optimizer: optax.GradientTransformation | None = None,
+    head_layers: Annotated[Traced[int], Ge(0), Mark.LAYERS] = 1,
+    finish_epochs: Annotated[Epochs, Gt(0)] = 1,
+    server_optimizer: ServerOptimizer = None,
 ) -> Algorithm:
     """Share all layers but the head, which stays at the common random start until the last fine-tuning.
 

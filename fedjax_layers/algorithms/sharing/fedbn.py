@@ -7,22 +7,22 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
-from fedjax_layers.algorithms.factory import factory
+from fedjax_layers.algorithms.factory import ServerOptimizer, factory
 from fedjax_layers.algorithms.sharing.fixed_sharing import fixed_sharing
 from fedjax_layers.algorithms.sharing.round import SharingState
 from fedjax_layers.clients import Trainer
-from fedjax_layers.types import Algorithm, Array, BatchNorm, Cohort, Key, LayerMap, RoundInfo
+from fedjax_layers.options import Traced
+from fedjax_layers.types import Algorithm, BatchNorm, Cohort, Key, LayerMap, RoundInfo
 
 
 @factory()
 def fedbn(
     trainer: Trainer,
     *,
-    local_affine: bool | Array = True,
-    local_statistics: bool | Array = True,
-    server_optimizer: optax.GradientTransformation | None = None,
+    local_affine: Traced[bool] = True,
+    local_statistics: Traced[bool] = True,
+    server_optimizer: ServerOptimizer = None,
 ) -> Algorithm:
     """FedAvg over all leaves but those of ``BatchNorm``: scales, offsets and running statistics are the client's own.
 

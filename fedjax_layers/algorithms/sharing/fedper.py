@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import jax
-import optax
+from typing import Annotated
 
-from fedjax_layers.algorithms.factory import factory
-from fedjax_layers.algorithms.numbers import prefix
+from annotated_types import Ge
+
+from fedjax_layers.algorithms.factory import ServerOptimizer, factory
 from fedjax_layers.algorithms.sharing.fixed_sharing import fixed_sharing
+from fedjax_layers.algorithms.sharing.prefix import prefix
 from fedjax_layers.clients import Trainer
+from fedjax_layers.options import Mark, Traced
 from fedjax_layers.types import Algorithm
 
 
@@ -16,8 +18,8 @@ from fedjax_layers.types import Algorithm
 def fedper(
     trainer: Trainer,
     *,
-    personal_layers: int | jax.Array = 1,
-    server_optimizer: optax.GradientTransformation | None = None,
+    personal_layers: Annotated[Traced[int], Ge(0), Mark.LAYERS] = 1,
+    server_optimizer: ServerOptimizer = None,
 ) -> Algorithm:
     """Share all layers but the last ``personal_layers``; every layer is trained every round.
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Annotated
 
-import jax
-import optax
+from annotated_types import Ge
 
-from fedjax_layers.algorithms.factory import factory
+from fedjax_layers.algorithms.factory import ServerOptimizer, factory
 from fedjax_layers.algorithms.sharing.fedavg import fedavg
 from fedjax_layers.clients import Trainer
 from fedjax_layers.ops.prox import with_proximal_term
+from fedjax_layers.options import Traced
 from fedjax_layers.types import Algorithm
 
 
@@ -18,8 +19,8 @@ from fedjax_layers.types import Algorithm
 def fedprox(
     trainer: Trainer,
     *,
-    mu: float | jax.Array = 0.1,
-    server_optimizer: optax.GradientTransformation | None = None,
+    mu: Annotated[Traced[float], Ge(0)] = 0.1,
+    server_optimizer: ServerOptimizer = None,
     published_self_reference: bool = False,
 ) -> Algorithm:
     """FedAvg whose local loss gains ``mu/2 * ||params - global||^2``, the global model of the round's start.

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
+from annotated_types import Ge, Gt
 from flax import struct
 
-from fedjax_layers.algorithms.factory import factory
+from fedjax_layers.algorithms.factory import ServerOptimizer, factory
 from fedjax_layers.algorithms.novel import sharing_models, welcome_by_mean_of_layers, within_sharing
-from fedjax_layers.algorithms.numbers import prefix
+from fedjax_layers.algorithms.sharing.prefix import prefix
 from fedjax_layers.algorithms.sharing.round import (
     Own,
     SharingState,
@@ -26,7 +26,8 @@ from fedjax_layers.algorithms.sharing.round import (
 )
 from fedjax_layers.clients import Client, ClientVisit, Epochs, LocalOptions, Steps, Trainer, keys, train
 from fedjax_layers.ops import Term
-from fedjax_layers.types import Algorithm, Array, Cohort, Key, Params, RoundInfo, per_client
+from fedjax_layers.options import Mark, Traced
+from fedjax_layers.types import Algorithm, Cohort, Key, Params, RoundInfo, per_client
 
 
 @struct.dataclass
@@ -46,10 +47,10 @@ class FedRepState:
 def fedrep(
     trainer: Trainer,
     *,
-    head_layers: int | Array = 1,
-    head_epochs: Epochs = 10,
+    head_layers: Annotated[Traced[int], Ge(0), Mark.LAYERS] = 1,
+    head_epochs: Annotated[Epochs, Gt(0)] = 10,
     head_steps: Steps | None = None,
-    server_optimizer: optax.GradientTransformation | None = None,
+    server_optimizer: ServerOptimizer = None,
 ) -> Algorithm:
     """Each client trains its head ``h_c`` under the common ``phi``, then ``phi`` under its head; phi is averaged.
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
+from annotated_types import Ge
 from flax import struct
 
-from fedjax_layers.algorithms.factory import factory
+from fedjax_layers.algorithms.factory import ServerOptimizer, factory
+from fedjax_layers.algorithms.sharing.block_report import BLOCK_REPORT
 from fedjax_layers.algorithms.sharing.round import SharingState, init_sharing, local_phase, round_info, server_phase
 from fedjax_layers.clients import Trainer, keys
 from fedjax_layers.ops import (
@@ -22,20 +23,13 @@ from fedjax_layers.ops import (
     update_score,
 )
 from fedjax_layers.ops.prox import with_proximal_term
-from fedjax_layers.ops.update import READINGS, BlockRule, Reading
+from fedjax_layers.ops.update import BlockRule, Reading
+from fedjax_layers.options import Traced
 from fedjax_layers.types import Algorithm, Array, Cohort, Key, LayerMap, Params, RoundInfo, RoundMemory
 
-Number = float | jax.Array
 Choice = Literal["score", "random", "last", "round_robin", "norm", "lowest"]
-CHOICES = ("score", "random", "last", "round_robin", "norm", "lowest")
 FROM_UPDATE = ("score", "norm", "lowest")  # known only once the clients have trained
 Leftovers = Literal["update", "freeze", "compete"]
-_ALLOWED = {
-    "choice": CHOICES,
-    "reading": READINGS,
-    "block_rule": ("mean", "sum", "size", "vector"),
-    "leftovers": ("update", "freeze", "compete"),
-}
 
 
 @struct.dataclass
@@ -64,10 +58,6 @@ class BlockChoice:
     leftovers: Leftovers = "update"
 
     def __post_init__(self) -> None:
-        for name, allowed in _ALLOWED.items():
-            value = getattr(self, name)
-            if value not in allowed:
-                raise ValueError(f"{name}: expected one of {', '.join(allowed)}, got {value!r}")
         most = int(self.competing.sum())
         if not isinstance(self.k, jax.core.Tracer) and not 0 <= int(self.k) <= most:
             raise ValueError(f"k: expected 0 to {most}, the blocks that compete, got {self.k}")
@@ -113,20 +103,20 @@ class BlockChoice:
         return jnp.where(competing, best, self.leftovers == "update")
 
 
-@factory()
+@factory(report=BLOCK_REPORT)
 def fedtlu(
     trainer: Trainer,
     *,
-    k: int | jax.Array = 1,
+    k: Traced[int] = 1,
     choice: Choice = "score",
-    mu: Number = 0.0,
+    mu: Annotated[Traced[float], Ge(0)] = 0.0,
     reading: Reading = "ratio",
     block_rule: BlockRule | Literal["vector"] = "mean",
     matrices_only: bool = False,
     leftovers: Leftovers = "update",
-    score_every: int | jax.Array = 1,
+    score_every: Annotated[Traced[int], Ge(1)] = 1,
     freeze_clients: bool = False,
-    server_optimizer: optax.GradientTransformation | None = None,
+    server_optimizer: ServerOptimizer = None,
 ) -> Algorithm:
     """Clients train all layers; the server scores the mean update, applies it to the k best blocks and drops the rest.
 
@@ -205,15 +195,15 @@ def fedtlu(
     return Algorithm(init, round_, global_model=lambda state: state.sharing.server, memory=memory)
 
 
-@factory()
+@factory(report=BLOCK_REPORT)
 def random_layers(
     trainer: Trainer,
     *,
-    k: int | jax.Array = 1,
-    mu: Number = 0.0,
+    k: Traced[int] = 1,
+    mu: Annotated[Traced[float], Ge(0)] = 0.0,
     leftovers: Leftovers = "update",
     freeze_clients: bool = False,
-    server_optimizer: optax.GradientTransformation | None = None,
+    server_optimizer: ServerOptimizer = None,
 ) -> Algorithm:
     """:func:`fedtlu` that chooses k blocks at random, anew each round: what the paper compares with.
 
@@ -231,15 +221,15 @@ def random_layers(
     return fedtlu(trainer, k=k, choice="random", mu=mu, server_optimizer=server_optimizer, **options)
 
 
-@factory()
+@factory(report=BLOCK_REPORT)
 def last_layers(
     trainer: Trainer,
     *,
-    k: int | jax.Array = 1,
-    mu: Number = 0.0,
+    k: Traced[int] = 1,
+    mu: Annotated[Traced[float], Ge(0)] = 0.0,
     leftovers: Leftovers = "update",
     freeze_clients: bool = False,
-    server_optimizer: optax.GradientTransformation | None = None,
+    server_optimizer: ServerOptimizer = None,
 ) -> Algorithm:
     """:func:`fedtlu` that always updates the k blocks nearest to the output: what the paper compares with.
 

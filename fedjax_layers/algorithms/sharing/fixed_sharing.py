@@ -6,9 +6,8 @@ from collections.abc import Sequence
 
 import jax
 import numpy as np
-import optax
 
-from fedjax_layers.algorithms.factory import factory
+from fedjax_layers.algorithms.factory import ServerOptimizer, factory
 from fedjax_layers.algorithms.novel import sharing_models, welcome_by_mean_of_layers
 from fedjax_layers.algorithms.sharing.round import SharingState, init_sharing, local_phase, round_info, server_phase
 from fedjax_layers.clients import Trainer
@@ -22,7 +21,7 @@ def fixed_sharing(
     trainer: Trainer,
     *,
     shared: tuple[str, ...] | jax.Array | np.ndarray = (),
-    server_optimizer: optax.GradientTransformation | None = None,
+    server_optimizer: ServerOptimizer = None,
 ) -> Algorithm:
     """Average exactly the layers chosen; every layer is trained every round.
 

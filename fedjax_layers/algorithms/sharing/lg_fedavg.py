@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import jax
-import optax
 
-from fedjax_layers.algorithms.factory import factory
-from fedjax_layers.algorithms.numbers import prefix
+from fedjax_layers.algorithms.factory import ServerOptimizer, factory
 from fedjax_layers.algorithms.sharing.fixed_sharing import fixed_sharing
+from fedjax_layers.algorithms.sharing.prefix import prefix
 from fedjax_layers.clients import Trainer
+from fedjax_layers.options import Traced
 from fedjax_layers.types import Algorithm
 
 
@@ -16,8 +16,8 @@ from fedjax_layers.types import Algorithm
 def lg_fedavg(
     trainer: Trainer,
     *,
-    local_layers: int | jax.Array = 1,
-    server_optimizer: optax.GradientTransformation | None = None,
+    local_layers: Traced[int] = 1,
+    server_optimizer: ServerOptimizer = None,
 ) -> Algorithm:
     """Share all layers but the first ``local_layers``: FedPer turned upside down.
 

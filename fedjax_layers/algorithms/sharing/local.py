@@ -10,7 +10,7 @@ from fedjax_layers.clients import Trainer
 from fedjax_layers.types import Algorithm, Personal
 
 
-@factory()
+@factory(averages=False)
 def local(trainer: Trainer) -> Algorithm:
     """Nothing is shared: the lower bar that federation must clear for each client.
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-import optax
+from annotated_types import Gt
 
-from fedjax_layers.algorithms.factory import factory
+from fedjax_layers.algorithms.factory import ServerOptimizer, factory
 from fedjax_layers.algorithms.sharing.fedavg import fedavg
 from fedjax_layers.algorithms.sharing.round import SharingState, last_phase
 from fedjax_layers.clients import Epochs, LocalOptions, Trainer
@@ -17,8 +17,8 @@ from fedjax_layers.types import Algorithm, Cohort, Key
 def local_adaptation(
     trainer: Trainer,
     *,
-    finish_epochs: Epochs = 1,
-    server_optimizer: optax.GradientTransformation | None = None,
+    finish_epochs: Annotated[Epochs, Gt(0)] = 1,
+    server_optimizer: ServerOptimizer = None,
 ) -> Algorithm:
     """FedAvg, then ``finish_epochs`` more local epochs of the whole model on each client, never averaged again.
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from annotated_types import Ge, Gt
 
-from fedjax_layers.algorithms.factory import factory
+from fedjax_layers.algorithms.factory import ServerOptimizer, factory
 from fedjax_layers.algorithms.sharing.fedavg import fedavg
 from fedjax_layers.algorithms.sharing.round import Own, SharingState, last_phase, round_info, server_phase, sharing_pass
 from fedjax_layers.clients import (
@@ -25,21 +26,20 @@ from fedjax_layers.clients import (
     train,
 )
 from fedjax_layers.ops import Term
+from fedjax_layers.options import Traced
 from fedjax_layers.types import Algorithm, Array, Batch, Cohort, Key, Params, RoundInfo, RoundMemory, Task
-
-_VARIANTS = ("fo", "hf")
 
 
 @factory()
 def per_fedavg(
     trainer: Trainer,
     *,
-    adaptation_rate: float | Array = 0.01,
-    variant: str = "fo",
-    delta: float | Array = 1e-3,
-    finish_epochs: Epochs = 1,
+    adaptation_rate: Annotated[Traced[float], Ge(0)] = 0.01,
+    variant: Literal["fo", "hf"] = "fo",
+    delta: Annotated[Traced[float], Ge(0)] = 1e-3,
+    finish_epochs: Annotated[Epochs, Gt(0)] = 1,
     finish_steps: Steps | None = None,
-    server_optimizer: optax.GradientTransformation | None = None,
+    server_optimizer: ServerOptimizer = None,
 ) -> Algorithm:
     """Learn the start from which one step on its own examples serves each client best.
 
@@ -69,8 +69,6 @@ def per_fedavg(
     Raises:
       ValueError: a model with batch normalisation; an unknown variant, or epochs or steps below 1.
     """
-    if variant not in _VARIANTS:
-        raise ValueError(f"variant: expected one of {_VARIANTS}, got {variant!r}")
     everything = np.ones(trainer.task.layers.num_layers, bool)
     refuse_own_steps(trainer, "per_fedavg")
     meta = meta_gradient(trainer.task, adaptation_rate, delta if variant == "hf" else None)

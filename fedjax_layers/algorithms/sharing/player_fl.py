@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import functools
-from typing import Literal
+from typing import Annotated, Literal
 
 import jax
 import jax.numpy as jnp
-import optax
+from annotated_types import Ge
 from flax import struct
 
-from fedjax_layers.algorithms.factory import factory
+from fedjax_layers.algorithms.factory import ServerOptimizer, factory
 from fedjax_layers.algorithms.novel import sharing_models, welcome_by_mean_of_layers, within_sharing
+from fedjax_layers.algorithms.sharing.cut_report import CUT_REPORT, cut_decision
 from fedjax_layers.algorithms.sharing.round import SharingState, init_sharing, local_phase, round_info, server_phase
 from fedjax_layers.algorithms.sharing.sensitivity_cut import CutRule, agree_on_cut, score_client
 from fedjax_layers.clients import Client, LocalResult, Trainer, keys
 from fedjax_layers.ops import prefix_mask
+from fedjax_layers.options import Mark, Traced
 from fedjax_layers.types import Algorithm, Array, Cohort, Key, Params, Personal, RoundInfo
 
 
@@ -38,11 +40,11 @@ class PLayerState:
     estimated: Array
 
 
-@factory()
+@factory(report=CUT_REPORT, decision=cut_decision)
 def player_fl(
     trainer: Trainer,
     *,
-    threshold: float | Array = 1.5,
+    threshold: Annotated[Traced[float], Ge(0)] = 1.5,
     gradient: Literal["batch", "epoch"] = "batch",
     cumulative: bool = False,
     aggregate: Literal["normalised", "mean", "majority"] = "normalised",
@@ -50,12 +52,12 @@ def player_fl(
     combine: Literal["elements", "matrices"] = "elements",
     dropout: bool = False,
     embeddings: tuple[str, ...] = (),
-    repeat_every: int | Array = 0,
+    repeat_every: Annotated[Traced[int], Ge(0)] = 0,
     average_first: bool = True,
-    fixed_cut: int | Array | None = None,
-    cut_offset: int | Array = 0,
+    fixed_cut: Annotated[Traced[int] | None, Ge(0), Mark.LAYERS] = None,
+    cut_offset: Traced[int] = 0,
     random_prefix: bool = False,
-    server_optimizer: optax.GradientTransformation | None = None,
+    server_optimizer: ServerOptimizer = None,
 ) -> Algorithm:
     """Score layers after the first local phase, share the prefix before the first jump, keep the rest local.
 

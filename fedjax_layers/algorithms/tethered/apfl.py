@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from annotated_types import Ge, Le
 from flax import struct
 
-from fedjax_layers.algorithms.factory import factory
+from fedjax_layers.algorithms.factory import ServerOptimizer, factory
 from fedjax_layers.algorithms.novel import seen_or, welcome_by_server, within_sharing
 from fedjax_layers.algorithms.sharing.round import (
     Own,
@@ -23,6 +24,7 @@ from fedjax_layers.algorithms.sharing.round import (
 )
 from fedjax_layers.clients import Client, ClientVisit, LocalOptions, StepGradient, Trainer, refuse_own_steps, train
 from fedjax_layers.ops import Term, layer_map
+from fedjax_layers.options import Mark, Traced
 from fedjax_layers.types import (
     Algorithm,
     Array,
@@ -60,14 +62,14 @@ class ApflState:
     mixing: Array = per_client()
 
 
-@factory("mixing")
+@factory()
 def apfl(
     trainer: Trainer,
     *,
-    mixing: float | Array = 0.5,
+    mixing: Annotated[Traced[float], Ge(0), Le(1), Mark.PER_CLIENT] = 0.5,
     adaptive: bool = False,
-    mixing_rate: float | Array = 0.1,
-    server_optimizer: optax.GradientTransformation | None = None,
+    mixing_rate: Annotated[Traced[float], Ge(0)] = 0.1,
+    server_optimizer: ServerOptimizer = None,
 ) -> Algorithm:
     """FedAvg for the global ``w``; each client serves ``a * v_c + (1 - a) * w`` with a ``v_c`` trained for that.
 
@@ -103,7 +105,9 @@ def apfl(
 
     Source: Deng et al., arXiv 2003.13461, Algorithm 1, and its update of alpha.
     """
-    _check(mixing, mixing_rate, trainer.num_clients)
+    if jnp.shape(mixing) not in ((), (trainer.num_clients,)):
+        found = f"got shape {jnp.shape(mixing)}"
+        raise ValueError(f"mixing: expected a number or {trainer.num_clients} of them, {found}")
     refuse_own_steps(trainer, "apfl")
     everything = np.ones(trainer.task.layers.num_layers, bool)
     both = _train_both(trainer)
@@ -197,13 +201,3 @@ def _train_both(trainer: Trainer) -> Trainer:
         mask_compatible_extra_args=True,
     )
     return dataclasses.replace(trainer, task=trainer.task._replace(layers=layers), optimizer=optimizer)
-
-
-def _check(mixing: float | Array, mixing_rate: float | Array, num_clients: int) -> None:
-    """Raise ``ValueError`` for a number out of range, traced ones aside."""
-    if jnp.shape(mixing) not in ((), (num_clients,)):
-        raise ValueError(f"mixing: expected a number or {num_clients} of them, got shape {jnp.shape(mixing)}")
-    if not isinstance(mixing, jax.core.Tracer) and not np.all((np.asarray(mixing) >= 0) & (np.asarray(mixing) <= 1)):
-        raise ValueError(f"mixing: expected a number in [0, 1], got {mixing}")
-    if not isinstance(mixing_rate, jax.core.Tracer) and not mixing_rate >= 0:
-        raise ValueError(f"mixing_rate: expected a number of at least 0, got {mixing_rate}")

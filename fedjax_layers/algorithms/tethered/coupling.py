@@ -61,23 +61,15 @@ def make_coupling(
     """A checked :class:`Coupling` with a pull for each client and each cluster; traced numbers pass unchecked.
 
     Raises:
-      ValueError: a number out of range, ``tau`` below 1 without cluster coins, pulls of another length, or clusters
+      ValueError: ``tau`` below 1 without cluster coins, pulls of another length, or clusters
         that :func:`fedjax_layers.algorithms.tiers.tree.make_tiers` refuses.
 
     Warns:
       UserWarning: a network step goes beyond the mean.
     """
     tiers = make_tiers(trainer, team_of, num_teams)
-    for name, chance in (("probability", probability), ("cluster_probability", cluster_probability)):
-        if not _holds(lambda x: (x >= 0) & (x < 1), chance):
-            raise ValueError(f"{name}: expected a number in [0, 1), got {chance}")
-    if not _holds(lambda x: (x >= 0) & (x <= 1), tau):
-        raise ValueError(f"tau: expected a number in [0, 1], got {tau}")
     if not _holds(lambda t, q: (t == 1) | (q > 0), tau, cluster_probability):
         raise ValueError(f"tau: expected 1 without cluster coins, got {tau}")
-    for name, value in (("step_size", step_size), ("pull", pull), ("cluster_pull", cluster_pull)):
-        if not _holds(lambda x: x >= 0, value):
-            raise ValueError(f"{name}: expected numbers of at least 0, got {value}")
     pulls = {"pull": (pull, trainer.num_clients), "cluster_pull": (cluster_pull, num_teams)}
     for name, (value, length) in pulls.items():
         if np.shape(value) not in ((), (length,)):

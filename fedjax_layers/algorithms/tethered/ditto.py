@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
+from annotated_types import Ge, Gt
 from flax import struct
 
-from fedjax_layers.algorithms.factory import factory
+from fedjax_layers.algorithms.factory import ServerOptimizer, factory
 from fedjax_layers.algorithms.novel import rows_or, welcome_by_server, within_sharing
 from fedjax_layers.algorithms.sharing.round import (
     Own,
@@ -24,6 +24,7 @@ from fedjax_layers.algorithms.sharing.round import (
 from fedjax_layers.clients import Client, ClientVisit, Epochs, LocalOptions, StepGradient, Steps, Trainer, train
 from fedjax_layers.clients.running_statistics import refuse_statistics
 from fedjax_layers.ops import Term
+from fedjax_layers.options import Traced
 from fedjax_layers.types import Algorithm, Array, Batch, Cohort, Key, Params, RoundInfo, RoundMemory, Task, per_client
 
 
@@ -44,10 +45,10 @@ class DittoState:
 def ditto(
     trainer: Trainer,
     *,
-    lam: float | Array = 0.1,
-    personal_epochs: Epochs | None = None,
+    lam: Annotated[Traced[float], Ge(0)] = 0.1,
+    personal_epochs: Annotated[Epochs | None, Gt(0)] = None,
     personal_steps: Steps | None = None,
-    server_optimizer: optax.GradientTransformation | None = None,
+    server_optimizer: ServerOptimizer = None,
 ) -> Algorithm:
     """FedAvg for the global ``w``, and for each client ``v_c <- v_c - lr * [grad f_c(v_c) + lam * (v_c - w)]``.
 

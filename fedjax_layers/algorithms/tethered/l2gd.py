@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
+from annotated_types import Ge, Le, Lt
 from flax import struct
 
 from fedjax_layers.algorithms.factory import factory
@@ -16,6 +17,7 @@ from fedjax_layers.clients import Client, ClientVisit, LocalOptions, Passed, Tra
 from fedjax_layers.clients.stacked import copies, where_rows
 from fedjax_layers.clients.store import renew_clients, take_note
 from fedjax_layers.ops import Term, Visit, settle, visit_clients, weighted_mean
+from fedjax_layers.options import Mark, Traced
 from fedjax_layers.types import (
     Algorithm,
     Array,
@@ -49,9 +51,13 @@ class L2gdState:
     seen: Array = per_client()
 
 
-@factory("pull")
+@factory()
 def l2gd(
-    trainer: Trainer, *, probability: Number = 0.2, step_size: Number = 0.03, pull: Number | Array = 1.0
+    trainer: Trainer,
+    *,
+    probability: Annotated[Traced[float], Ge(0), Lt(1)] = 0.2,
+    step_size: Annotated[Traced[float], Ge(0)] = 0.03,
+    pull: Annotated[Traced[float], Ge(0), Mark.PER_CLIENT] = 1.0,
 ) -> Algorithm:
     """Minimise ``sum_c [f_c(theta_c) + pull/2 * ||theta_c - mean theta||^2]`` by local steps or a step to the mean.
 
@@ -80,18 +86,18 @@ def l2gd(
     return _algorithm(trainer, coupling)._replace(teams=None)
 
 
-@factory("pull", "cluster_pull")
+@factory()
 def al2gd(
     trainer: Trainer,
     *,
-    team_of: Any = None,
-    num_teams: int = 4,
-    probability: Number = 0.2,
-    step_size: Number = 0.03,
-    pull: Number | Array = 1.0,
-    cluster_pull: Number | Array = 1.0,
-    cluster_probability: Number = 0.0,
-    tau: Number = 1.0,
+    team_of: Annotated[Any, Mark.FIELD] = None,
+    num_teams: Annotated[int, Ge(1), Mark.FROM_DATA] = 4,
+    probability: Annotated[Traced[float], Ge(0), Lt(1)] = 0.2,
+    step_size: Annotated[Traced[float], Ge(0)] = 0.03,
+    pull: Annotated[Traced[float], Ge(0), Mark.PER_CLIENT] = 1.0,
+    cluster_pull: Annotated[Traced[float], Ge(0), Mark.PER_CLIENT] = 1.0,
+    cluster_probability: Annotated[Traced[float], Ge(0), Lt(1)] = 0.0,
+    tau: Annotated[Traced[float], Ge(0), Le(1)] = 1.0,
 ) -> Algorithm:
     """L2GD for known clusters: every client keeps a model, tied to its cluster's, and that to the network's.
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from annotated_types import Ge
 
 from fedjax_layers.algorithms.factory import factory
 from fedjax_layers.algorithms.novel import rows_or, welcome_by_server
@@ -19,6 +22,7 @@ from fedjax_layers.algorithms.sharing.round import (
 )
 from fedjax_layers.clients import Client, ClientVisit, LocalOptions, StepGradient, Trainer, refuse_own_steps, train
 from fedjax_layers.ops import Term, permfl_device_step
+from fedjax_layers.options import Traced
 from fedjax_layers.types import Algorithm, Array, Batch, Cohort, Key, Params, RoundInfo, RoundMemory, Task
 
 
@@ -26,10 +30,10 @@ from fedjax_layers.types import Algorithm, Array, Batch, Cohort, Key, Params, Ro
 def pfedme(
     trainer: Trainer,
     *,
-    lam: float | Array = 15.0,
-    inner_steps: int = 5,
-    inner_learning_rate: float | Array = 0.05,
-    beta: float | Array = 1.0,
+    lam: Annotated[Traced[float], Ge(0)] = 15.0,
+    inner_steps: Annotated[int, Ge(1)] = 5,
+    inner_learning_rate: Annotated[Traced[float], Ge(0)] = 0.05,
+    beta: Annotated[Traced[float], Ge(0)] = 1.0,
     published_local_model: bool = False,
 ) -> Algorithm:
     """Each client solves for ``theta``, near its local ``w``, and moves ``w`` towards it; the server mixes the w's.
@@ -61,8 +65,6 @@ def pfedme(
     Raises:
       ValueError: a model with batch normalisation; ``inner_steps`` below 1.
     """
-    if inner_steps < 1:
-        raise ValueError(f"inner_steps: expected an integer of at least 1, got {inner_steps}")
     refuse_own_steps(trainer, "pfedme")
     everything = np.ones(trainer.task.layers.num_layers, bool)
     envelope = envelope_gradient(trainer.task, lam, inner_steps, inner_learning_rate)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from annotated_types import Ge, Gt, Le
 from flax import struct
 
 from fedjax_layers.algorithms.factory import factory
 from fedjax_layers.algorithms.novel import rows_or, welcome_by_server, with_one
+from fedjax_layers.algorithms.report import Decision
 from fedjax_layers.algorithms.sharing.round import round_info
 from fedjax_layers.clients import LocalOptions, Trainer, train_cohort
 from fedjax_layers.clients.stacked import copies, where_rows
@@ -19,9 +22,8 @@ from fedjax_layers.clients.store import put_clients, take_clients, take_note
 from fedjax_layers.ops import segment_mean
 from fedjax_layers.ops.cluster import clusters_at_depth, dendrogram, pairwise_distances
 from fedjax_layers.ops.prox import with_proximal_term
+from fedjax_layers.options import Traced
 from fedjax_layers.types import Algorithm, Array, Cohort, Key, Params, RoundInfo, RoundMemory, per_client
-
-Number = float | Array
 
 
 @struct.dataclass
@@ -53,15 +55,21 @@ class Mixed(NamedTuple):
     root: Params
 
 
-@factory()
+def _first_rounds(numbers: Sequence[int], recorded: Mapping[str, np.ndarray], first: int) -> np.ndarray:
+    """Whether each round is among the first so many, for each number ``[M]``: bool ``[M, n]``."""
+    rounds = first + np.arange(len(recorded["loss"]))
+    return rounds < np.asarray(numbers)[:, None]
+
+
+@factory(decision=lambda options: Decision("amplified_rounds", _first_rounds))
 def demlearn(
     trainer: Trainer,
     *,
-    levels: int = 3,
-    mu: Number = 0.0,
-    mixing: Number = 0.6,
-    amplification: Number = 1.0,
-    amplified_rounds: int | Array = 5,
+    levels: Annotated[int, Ge(0)] = 3,
+    mu: Annotated[Traced[float], Ge(0)] = 0.0,
+    mixing: Annotated[Traced[float], Ge(0), Le(1)] = 0.6,
+    amplification: Annotated[Traced[float], Gt(0)] = 1.0,
+    amplified_rounds: Annotated[Traced[int], Ge(0)] = 5,
     weighting: Literal["uniform", "examples"] = "uniform",
 ) -> Algorithm:
     """Train, cluster the trained models, average them bottom-up, mix the averages top-down.
@@ -98,7 +106,6 @@ def demlearn(
       ValueError: levels or a pull below 0, a mixing outside [0, 1], an amplification that is not positive, or an
         unknown weighting.
     """
-    _check(levels, weighting, mu=mu, mixing=mixing, amplification=amplification)
     trainer = dataclasses.replace(trainer, optimizer=with_proximal_term(trainer.optimizer, mu))
     everything = jnp.ones(trainer.task.layers.num_layers, bool)
 
@@ -166,7 +173,12 @@ def hierarchy(stacked: Params, present: Array, levels: int) -> list[Array]:
 
 
 def mix(
-    stacked: Params, weights: Array, nested: Sequence[Array], mixing: Number, amplification: Number, fallback: Params
+    stacked: Params,
+    weights: Array,
+    nested: Sequence[Array],
+    mixing: float | Array,
+    amplification: float | Array,
+    fallback: Params,
 ) -> Mixed:
     """Bottom-up means of a hierarchy, then top-down shares of the parent.
 
@@ -216,17 +228,3 @@ def _beside(per_slot: Array, x: Array) -> Array:
     """``[K]`` as ``[K, 1, ...]``, to sit beside ``x``; numbers in its dtype."""
     column = per_slot.reshape(-1, *(1,) * (x.ndim - 1))
     return column if column.dtype == bool else column.astype(x.dtype)
-
-
-def _check(levels: int, weighting: str, **numbers: Any) -> None:
-    if levels < 0:
-        raise ValueError(f"levels: expected at least 0, got {levels}")
-    if weighting not in ("uniform", "examples"):
-        raise ValueError(f"weighting: expected 'uniform' or 'examples', got {weighting!r}")
-    known = {name: float(x) for name, x in numbers.items() if not isinstance(x, jax.core.Tracer)}
-    if not known.get("mu", 0) >= 0:
-        raise ValueError(f"mu: expected a number of at least 0, got {known['mu']}")
-    if not 0 <= known.get("mixing", 0) <= 1:
-        raise ValueError(f"mixing: expected a number in [0, 1], got {known['mixing']}")
-    if not known.get("amplification", 1) > 0:
-        raise ValueError(f"amplification: expected a positive number, got {known['amplification']}")

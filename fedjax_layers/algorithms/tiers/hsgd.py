@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-import jax
+from annotated_types import Ge, Gt, Le
 
 from fedjax_layers.algorithms.factory import factory
 from fedjax_layers.algorithms.tiers.round import TierState, init_tiers, tiered_algorithm, tiered_round
 from fedjax_layers.algorithms.tiers.tree import make_tiers
 from fedjax_layers.clients import Trainer
+from fedjax_layers.options import Mark, Traced
 from fedjax_layers.types import Algorithm, Array, Cohort, Key, Params, RoundInfo
 
 
@@ -17,15 +18,15 @@ from fedjax_layers.types import Algorithm, Array, Cohort, Key, Params, RoundInfo
 def hsgd(
     trainer: Trainer,
     *,
-    team_of: Any = None,
-    num_teams: int = 4,
-    team_rounds: int | jax.Array = 5,
+    team_of: Annotated[Any, Mark.FIELD] = None,
+    num_teams: Annotated[int, Ge(1), Mark.FROM_DATA] = 4,
+    team_rounds: Annotated[Traced[int], Ge(1)] = 5,
     weighting: Literal["uniform", "examples"] = "uniform",
-    device_participation: float | jax.Array | None = None,
-    team_participation: float | jax.Array | None = None,
+    device_participation: Annotated[Traced[float] | None, Gt(0), Le(1)] = None,
+    team_participation: Annotated[Traced[float] | None, Gt(0), Le(1)] = None,
     stale_teams: bool = False,
-    global_every: int | jax.Array = 1,
-    pace: tuple[int, ...] | Array | None = None,
+    global_every: Annotated[Traced[int], Ge(1)] = 1,
+    pace: Annotated[tuple[int, ...] | Array | None, Ge(0)] = None,
 ) -> Algorithm:
     """Devices train from their team's model, the team takes their mean, K times; the server takes the teams' mean.
 

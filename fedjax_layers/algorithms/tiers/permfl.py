@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import jax
 import jax.numpy as jnp
+from annotated_types import Ge, Gt, Le
 
 from fedjax_layers.algorithms.factory import factory
 from fedjax_layers.algorithms.tiers.round import TierState, init_tiers, tiered_algorithm, tiered_round
@@ -15,6 +16,7 @@ from fedjax_layers.algorithms.tiers.tree import make_tiers
 from fedjax_layers.clients import Trainer
 from fedjax_layers.ops import permfl_server_step, permfl_team_step
 from fedjax_layers.ops.prox import with_proximal_term
+from fedjax_layers.options import Mark, Traced
 from fedjax_layers.types import Algorithm, Array, Cohort, Key, Params, RoundInfo
 
 Coefficient = float | jax.Array
@@ -24,23 +26,23 @@ Coefficient = float | jax.Array
 def permfl(
     trainer: Trainer,
     *,
-    team_of: Any = None,
-    num_teams: int = 4,
-    team_rounds: int | jax.Array = 10,
-    device_lambda: Coefficient = 0.5,
-    team_lambda: Coefficient = 0.5,
-    gamma: Coefficient = 1.5,
-    eta: Coefficient = 0.03,
-    beta: Coefficient = 0.6,
-    lambda_decay: Coefficient = 1.0,
-    gamma_decay: Coefficient = 1.0,
-    beta_decay: Coefficient = 1.0,
+    team_of: Annotated[Any, Mark.FIELD] = None,
+    num_teams: Annotated[int, Ge(1), Mark.FROM_DATA] = 4,
+    team_rounds: Annotated[Traced[int], Ge(1)] = 10,
+    device_lambda: Annotated[Traced[float], Ge(0)] = 0.5,
+    team_lambda: Annotated[Traced[float], Ge(0)] = 0.5,
+    gamma: Annotated[Traced[float], Ge(0)] = 1.5,
+    eta: Annotated[Traced[float], Ge(0)] = 0.03,
+    beta: Annotated[Traced[float], Ge(0)] = 0.6,
+    lambda_decay: Annotated[Traced[float], Ge(0)] = 1.0,
+    gamma_decay: Annotated[Traced[float], Ge(0)] = 1.0,
+    beta_decay: Annotated[Traced[float], Ge(0)] = 1.0,
     weighting: Literal["uniform", "examples"] = "uniform",
-    device_participation: Coefficient | None = None,
-    team_participation: Coefficient | None = None,
+    device_participation: Annotated[Traced[float] | None, Gt(0), Le(1)] = None,
+    team_participation: Annotated[Traced[float] | None, Gt(0), Le(1)] = None,
     stale_teams: bool = False,
-    global_every: int | jax.Array = 1,
-    pace: tuple[int, ...] | Array | None = None,
+    global_every: Annotated[Traced[int], Ge(1)] = 1,
+    pace: Annotated[tuple[int, ...] | Array | None, Ge(0)] = None,
     published_device_lambda: bool = False,
 ) -> Algorithm:
     """Nested proximal updates: L device steps in K team rounds in one global round.
@@ -92,7 +94,8 @@ def permfl(
         if trainer.own_work:
             raise ValueError("published_device_lambda: expected as many steps for all clients, got some for each")
         device_lambda = 1.0 * trainer.steps  # type: ignore[operator]  # one number
-    _check(device_lambda=device_lambda, team_lambda=team_lambda, gamma=gamma, eta=eta, beta=beta)
+    for complaint in unstable(team_lambda=team_lambda, gamma=gamma, eta=eta, beta=beta):
+        warnings.warn(f"permfl: {complaint}", stacklevel=3)
     tiers = make_tiers(
         trainer,
         team_of,
@@ -163,16 +166,6 @@ def unstable(
         found = f"{alpha * (device_lambda + smoothness):.4g}"
         lines.append(f"a device diverges: expected alpha * (device_lambda + smoothness) below 2, got {found}")
     return lines
-
-
-def _check(*, device_lambda: Any, **others: Any) -> None:
-    """Refuse what is negative, warn of what is unstable."""
-    coefficients: dict[str, Any] = {"device_lambda": device_lambda} | others
-    for name, value in coefficients.items():
-        if _known(value) and not float(value) >= 0:
-            raise ValueError(f"{name}: expected a number of at least 0, got {value}")
-    for complaint in unstable(**others):
-        warnings.warn(f"permfl: {complaint}", stacklevel=4)
 
 
 def _decayed(value: Coefficient, decay: Coefficient, round_number: Array) -> Coefficient:

@@ -36,7 +36,7 @@ from fedjax_layers.data.partitions.quantity import iid, quantity_dirichlet, quan
 from fedjax_layers.data.partitions.repair import ensure_min_size
 from fedjax_layers.data.partitions.shards import shards
 from fedjax_layers.data.partitions.teams import classes_per_team, consecutive_teams, natural_teams, two_level
-from fedjax_layers.options import check_options, unknown_name
+from fedjax_layers.options import check_options, options_of, unknown_name
 
 __all__ = [
     "PARTITIONS",
@@ -103,5 +103,5 @@ def partition(name: str, labels: np.ndarray, num_clients: int | None, seed: int 
     """
     if name not in PARTITIONS:
         raise unknown_name("partition", name, PARTITIONS)
-    check_options(f"partition {name!r}", params, PARTITIONS[name])
+    check_options(f"partition {name!r}", params, options_of(PARTITIONS[name]))
     return PARTITIONS[name](labels, num_clients, seed, **params)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import numpy as np
 
 from fedjax_layers.data.partitions.checks import check_count, check_labels, check_natural
+from fedjax_layers.options import Mark
 
 
-def natural(labels: np.ndarray, num_clients: int | None = None, seed: int = 0, *, clients: np.ndarray) -> np.ndarray:
+def natural(
+    labels: np.ndarray, num_clients: int | None = None, seed: int = 0, *, clients: Annotated[np.ndarray, Mark.FIELD]
+) -> np.ndarray:
     """The partition that the data come with (hospitals, writers, speakers ...).
 
     Args:
@@ -30,7 +35,9 @@ def natural(labels: np.ndarray, num_clients: int | None = None, seed: int = 0, *
     return clients.astype(np.int32)
 
 
-def natural_grouped(labels: np.ndarray, num_clients: int, seed: int = 0, *, clients: np.ndarray) -> np.ndarray:
+def natural_grouped(
+    labels: np.ndarray, num_clients: int, seed: int = 0, *, clients: Annotated[np.ndarray, Mark.FIELD]
+) -> np.ndarray:
     """Natural clients in C groups: as many in each (up to one), with nearly as many examples.
 
     Flower's ``GroupedNaturalIdPartitioner`` (cross-device data as organisations of users), which groups in the

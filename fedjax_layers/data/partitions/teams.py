@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Annotated
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from fedjax_layers.data.partitions.counting import by_label
 from fedjax_layers.data.partitions.few_classes import check_window, owners_of, sliding, spread
 from fedjax_layers.data.partitions.label_skew import cut_labels
 from fedjax_layers.data.partitions.repair import top_up
+from fedjax_layers.options import Mark
 
 
 def consecutive_teams(num_clients: int, teams: int) -> np.ndarray:
@@ -87,7 +89,7 @@ def natural_teams(
     num_clients: int,
     seed: int = 0,
     *,
-    clients: np.ndarray,
+    clients: Annotated[np.ndarray, Mark.FIELD],
     client_alpha: float = 0.5,
     min_size: int = 10,
 ) -> np.ndarray:

@@ -48,7 +48,7 @@ from fedjax_layers.data.sources.unshipped.penn_treebank import PENN_TREEBANK
 from fedjax_layers.data.sources.unshipped.sent140 import SENT140
 from fedjax_layers.data.sources.usps import USPS
 from fedjax_layers.data.sources.wikitext2 import WIKITEXT2
-from fedjax_layers.options import check_options, unknown_name
+from fedjax_layers.options import check_options, options_of, unknown_name
 
 SOURCES = (
     BEIJING_AIR,
@@ -110,5 +110,5 @@ def load_dataset(name: str, data_dir: str | os.PathLike[str] | None = None, **op
     if name not in DATASETS:
         raise unknown_name("data set", name, DATASETS)
     source = DATASETS[name]
-    check_options(f"data set {name!r}", options, source.build)
+    check_options(f"data set {name!r}", options, options_of(source.build))
     return source.load(data_dir, **options)

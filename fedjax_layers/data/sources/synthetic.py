@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
@@ -10,7 +10,7 @@ from fedjax_layers.data.dataset import Dataset
 from fedjax_layers.data.packing import aligned_empty, slices
 from fedjax_layers.data.preprocess import Preprocess
 from fedjax_layers.data.source import Outline, Source
-from fedjax_layers.options import defaults_of
+from fedjax_layers.options import Mark, defaults_of
 
 _FEATURES = 60
 _MOST_CLIENTS = 1_000_000
@@ -24,8 +24,8 @@ def _synthetic(
     *,
     alpha: float = 1.0,
     beta: float = 1.0,
-    clients: int = 30,
-    seed: int = 0,
+    clients: Annotated[int, Mark.FIELD] = 30,
+    seed: Annotated[int, Mark.FIELD] = 0,
     min_samples: int = 50,
     max_samples: int = 10_000,
     size_factor: int = 1,

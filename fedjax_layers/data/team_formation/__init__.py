@@ -32,7 +32,7 @@ from fedjax_layers.data.team_formation.ordered import (
     worst_case,
 )
 from fedjax_layers.data.team_formation.sizes import team_sizes
-from fedjax_layers.options import check_options, unknown_name
+from fedjax_layers.options import check_options, options_of, unknown_name
 
 __all__ = [
     "BLIND",
@@ -97,5 +97,5 @@ def form_teams(name: str, features: np.ndarray, num_teams: int, seed: int = 0, *
     """
     if name not in TEAM_FORMATIONS:
         raise unknown_name("team_formation", name, TEAM_FORMATIONS)
-    check_options(f"team formation {name!r}", options, TEAM_FORMATIONS[name])
+    check_options(f"team formation {name!r}", options, options_of(TEAM_FORMATIONS[name]))
     return TEAM_FORMATIONS[name](features, num_teams, seed, **options)

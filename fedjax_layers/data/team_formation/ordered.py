@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Annotated
 
 import numpy as np
 
 from fedjax_layers.data.team_formation.sizes import interleaved, team_sizes
+from fedjax_layers.options import Mark
 
 
 def sequential(features: np.ndarray, num_teams: int, seed: int = 0, *, size_ratio: float = 1.0) -> np.ndarray:
@@ -33,7 +35,9 @@ def random_teams(features: np.ndarray, num_teams: int, seed: int = 0, *, size_ra
     return np.random.default_rng(seed).permutation(sequential(features, num_teams, size_ratio=size_ratio))
 
 
-def given(features: np.ndarray, num_teams: int, seed: int = 0, *, team_of: Sequence[int] | np.ndarray) -> np.ndarray:
+def given(
+    features: np.ndarray, num_teams: int, seed: int = 0, *, team_of: Annotated[Sequence[int] | np.ndarray, Mark.FIELD]
+) -> np.ndarray:
     """Teams as listed.
 
     Args:

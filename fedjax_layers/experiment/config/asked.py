@@ -7,10 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from fedjax_layers import algorithms
-from fedjax_layers.options import defaults_of
+from fedjax_layers.options import Mark, Option, options_of
 
 BY_DEFAULT = "by_default"
-FROM_DATA = ("num_teams",)  # options of an algorithm whose usual value the data decide
 
 
 def as_asked(content: Mapping[str, Any]) -> dict[str, Any]:
@@ -24,18 +23,18 @@ def as_asked(content: Mapping[str, Any]) -> dict[str, Any]:
     """
     asked = copy.deepcopy(dict(content))
     factory = algorithms.registry.get(asked.get("algorithm", ""))
-    usual = {} if factory is None else defaults_of(factory)
+    usual = {} if factory is None else options_of(factory)
     for name in asked.pop(BY_DEFAULT, []):
         home, _, option = name.partition(".")
         if not option:
             asked[home] = None
-        elif not (
-            home == "algorithm_options" and option not in FROM_DATA and _moved(asked[home][option], usual, option)
-        ):
+        elif home != "algorithm_options" or not _moved(asked[home][option], usual.get(option)):
             del asked[home][option]
     return asked
 
 
-def _moved(value: Any, usual: Mapping[str, Any], option: str) -> bool:
-    now = usual.get(option)
-    return bool(value != (list(now) if isinstance(now, tuple) else now))
+def _moved(value: Any, option: Option | None) -> bool:
+    """Whether an option's default is another one by now; the data's, if they decide it, is the same."""
+    if option is None or option.has(Mark.FROM_DATA):
+        return option is None
+    return bool(value != (list(option.default) if isinstance(option.default, tuple) else option.default))

@@ -6,6 +6,8 @@ import dataclasses
 from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
+from fedjax_layers.algorithms import registry
+
 GROUPS = ("run", "data", "model", "local training", "server", "algorithm", "evaluation", "attack")
 
 
@@ -60,4 +62,4 @@ EPOCHS = Needs("no --steps, which replaces it", lambda c: c.steps is None)
 COHORT = Needs("--cohort", lambda c: c.cohort is not None)
 ON_HOST = Needs("--on-host state", lambda c: "state" in c.on_host)
 SERVER_OPTIMIZER = Needs("--server-optimizer", lambda c: c.server_optimizer is not None)
-AVERAGING = Needs("an algorithm that averages models, which local is not", lambda c: c.algorithm != "local")
+AVERAGING = Needs("an algorithm that averages models", lambda c: registry[c.algorithm].averages)

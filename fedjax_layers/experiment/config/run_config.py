@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import typing
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from annotated_types import Ge, Gt, Le
 
 from fedjax_layers import algorithms, data, models
 from fedjax_layers.data.augmentation import AUGMENTATIONS
 from fedjax_layers.data.corruption import CORRUPTIONS
 from fedjax_layers.data.team_formation import TEAM_FORMATIONS
 from fedjax_layers.experiment.config.asked import as_asked
-from fedjax_layers.experiment.config.bounds import check_counts, check_fields, check_option
-from fedjax_layers.experiment.config.conform import conform
+from fedjax_layers.experiment.config.checks import check_together
 from fedjax_layers.experiment.config.fields import (
     ATTACK,
     AVERAGING,
@@ -31,7 +31,7 @@ from fedjax_layers.experiment.config.fields import (
 from fedjax_layers.experiment.config.optimizers import CLIENT_OPTIMIZERS, SERVER_OPTIMIZERS
 from fedjax_layers.models.registry import USUAL_MODELS, model_options
 from fedjax_layers.ops.poison import POISONS
-from fedjax_layers.options import check_options, options_of, unknown_name
+from fedjax_layers.options import Mark, Option, check_options, declared, options_of, taken_from_config, unknown_name
 
 
 def schemes_of(config: RunConfig) -> list[str]:
@@ -51,6 +51,7 @@ def _draws(config: RunConfig) -> bool:
     return not fixed or generated or config.data_options.get("feature_shift") is not None
 
 
+LARGEST_SEED = 2**32 - 1  # JAX drops higher bits without x64: two seeds would be one run
 POISON = Needs(f"--attack with a poison ({', '.join(POISONS)})", lambda c: c.attack in POISONS)
 DRAWN = Needs("a --partition that is drawn, generated data or a --feature-shift", _draws)
 CONVOLUTION = Needs("a --model with convolutions", lambda c: "conv" in model_options(c.model_name))
@@ -65,16 +66,21 @@ class RunConfig:
     """
 
     algorithm: str = option("player_fl", "run", "name in the registry", choices=algorithms.registry)
+    algorithm_file: str | None = option(
+        None, "algorithm", "Python file with an algorithm of your own, which is run", unset="none"
+    )
     algorithm_options: Mapping[str, Any] = options("algorithm", "the algorithm's own parameters")
     dataset: str = option("digits", "data", "name of the data set, see fedjax-layers data list")
     data_options: Mapping[str, Any] = options("data", "parameters of the data set and of the partition")
     partition: str | None = option(
         None, "data", "how examples go to clients", unset="the natural clients, else dirichlet", choices=data.PARTITIONS
     )
-    clients: int | None = option(
+    clients: Annotated[int | None, Ge(1)] = option(
         None, "data", "number of clients; of more natural ones so many are drawn", unset="the natural ones, else 10"
     )
-    partition_seed: int | None = option(None, "data", "seed of the partition", unset="the run's seed", needs=DRAWN)
+    partition_seed: Annotated[int | None, Ge(0), Le(LARGEST_SEED)] = option(
+        None, "data", "seed of the partition", unset="the run's seed", needs=DRAWN
+    )
     drift: tuple[str, ...] = option(
         (), "data", "changes of the data: name@round or name@round:share of the clients", unset="none"
     )
@@ -93,8 +99,12 @@ class RunConfig:
         None, "attack", "what bad clients do: corrupt their data, or poison their updates", unset="none",
         choices=(*CORRUPTIONS, *POISONS),
     )  # fmt: skip
-    bad_clients: float = option(0.2, "attack", "share of the clients that are bad", needs=ATTACK)
-    attack_strength: float = option(1.0, "attack", "rate of corruption, or strength of poison", needs=ATTACK)
+    bad_clients: Annotated[float, Ge(0), Le(1)] = option(
+        0.2, "attack", "share of the clients that are bad", needs=ATTACK
+    )
+    attack_strength: Annotated[float, Ge(0)] = option(
+        1.0, "attack", "rate of corruption, or strength of poison", needs=ATTACK
+    )
     attack_blocks: tuple[str, ...] | None = option(
         None, "attack", "blocks of the model that are poisoned", unset="all", needs=POISON
     )
@@ -115,32 +125,44 @@ class RunConfig:
         unset="softmax of classes, huber of a regression, cox of survival",
         choices=("softmax", "focal", "squared", "absolute", "huber", "cox"),
     )
-    focal_gamma: float = option(1.0, "local training", "focusing parameter of the focal loss", needs=FOCAL)
+    focal_gamma: Annotated[float, Ge(0)] = option(
+        1.0, "local training", "focusing parameter of the focal loss", needs=FOCAL
+    )
     focal_alpha: tuple[float, ...] | None = option(
         None, "local training", "class weights of the focal loss", unset="all 0.5", needs=FOCAL
     )
-    rounds: int = option(50, "run", "rounds of training and communication")
-    seed: int = option(0, "run", "seed of start, partition, cohorts and local training")
-    start_seed: int | None = option(None, "model", "seed of the random start of all models", unset="the run's seed")
+    rounds: Annotated[int, Ge(1)] = option(50, "run", "rounds of training and communication")
+    seed: Annotated[int, Ge(0), Le(LARGEST_SEED)] = option(
+        0, "run", "seed of start, partition, cohorts and local training"
+    )
+    start_seed: Annotated[int | None, Ge(0), Le(LARGEST_SEED)] = option(
+        None, "model", "seed of the random start of all models", unset="the run's seed"
+    )
     optimizer: str = option("sgd", "local training", "each client's optimiser", choices=CLIENT_OPTIMIZERS)
-    learning_rate: float = option(0.05, "local training", "step size of each client's optimiser")
-    momentum: float = option(0.9, "local training", "momentum of sgd", needs=SGD)
-    weight_decay: float = option(0.0, "local training", "weight decay of each client's optimiser")
-    learning_rate_decay: float = option(1.0, "local training", "factor on the clients' step size per round")
+    learning_rate: Annotated[float, Gt(0), Mark.TRACED] = option(
+        0.05, "local training", "step size of each client's optimiser"
+    )
+    momentum: Annotated[float, Ge(0), Mark.TRACED] = option(0.9, "local training", "momentum of sgd", needs=SGD)
+    weight_decay: Annotated[float, Ge(0), Mark.TRACED] = option(
+        0.0, "local training", "weight decay of each client's optimiser"
+    )
+    learning_rate_decay: Annotated[float, Gt(0), Mark.TRACED] = option(
+        1.0, "local training", "factor on the clients' step size per round"
+    )
     keep_optimizer: bool = option(False, "local training", "clients keep their optimiser state between rounds")
-    batch_size: int = option(32, "local training", "examples per local step")
-    min_batch: int | None = option(
+    batch_size: Annotated[int, Ge(1)] = option(32, "local training", "examples per local step")
+    min_batch: Annotated[int | None, Ge(1)] = option(
         None, "local training", "examples below which an epoch's last batch is left out", needs=EPOCHS,
         unset="1; with batch normalisation an eighth of the batch size, or 4 if that is more",
     )  # fmt: skip
-    epochs: int | float | tuple[float, ...] | None = option(
+    epochs: Annotated[int | float | tuple[float, ...] | None, Gt(0)] = option(
         1, "local training", "local epochs per round, also in parts; or one number for each client", needs=EPOCHS
     )
-    steps: int | tuple[int, ...] | None = option(
+    steps: Annotated[int | tuple[int, ...] | None, Ge(1)] = option(
         None, "local training", "local steps per round, instead of epochs; or one number for each client",
         unset="by epochs",
     )  # fmt: skip
-    cohort: int | None = option(None, "server", "clients per round", unset="all")
+    cohort: Annotated[int | None, Ge(1)] = option(None, "server", "clients per round", unset="all")
     sampling: str = option("uniform", "server", "how a cohort is drawn", choices=("uniform", "by_size"), needs=COHORT)
     weighting: str = option(
         "examples", "server", "how clients are weighted", choices=("examples", "uniform"), needs=AVERAGING
@@ -148,9 +170,11 @@ class RunConfig:
     server_optimizer: str | None = option(
         None, "server", "optimiser of the server", unset="plain averaging", choices=SERVER_OPTIMIZERS
     )
-    server_learning_rate: float = option(1.0, "server", "step size of the server's optimiser", needs=SERVER_OPTIMIZER)
-    eval_every: int = option(1, "evaluation", "rounds between evaluations")
-    patience: int | None = option(
+    server_learning_rate: Annotated[float, Gt(0), Mark.TRACED] = option(
+        1.0, "server", "step size of the server's optimiser", needs=SERVER_OPTIMIZER
+    )
+    eval_every: Annotated[int, Ge(1)] = option(1, "evaluation", "rounds between evaluations")
+    patience: Annotated[int | None, Ge(1)] = option(
         None, "evaluation", "evaluations without a better validation loss before stopping", unset="never"
     )
     moment: str = option(
@@ -173,42 +197,33 @@ class RunConfig:
     )
 
     def __post_init__(self) -> None:
-        hints = typing.get_type_hints(type(self))
-        for field in dataclasses.fields(self):
-            object.__setattr__(self, field.name, conform(field.name, getattr(self, field.name), hints[field.name]))
+        if self.algorithm_file is not None:
+            algorithms.add_algorithm_file(self.algorithm_file)
+        for name, field_option in config_options().items():
+            object.__setattr__(self, name, field_option.fit(getattr(self, name)))
         if self.steps is not None:
             object.__setattr__(self, "epochs", None)
         for field in dataclasses.fields(self):
             value, choices = getattr(self, field.name), field.metadata["choices"]
-            check_counts(field.name, value)
             if choices and value is not None and value not in choices:
                 raise unknown_name(field.name, value, choices)
         if self.moment == "auto":
             usual = "trained" if self.cohort is None else "served"  # who was not there has no trained model
             object.__setattr__(self, "moment", usual if self.moments == "both" else self.moments)
-        if self.moments not in ("both", self.moment):
-            raise ValueError(f"moments: expected both or the scored {self.moment!r}, got {self.moments!r}")
-        check_fields(self)
-        self._check_algorithm()
+        check_together(self)
+        factory = options_of(algorithms.registry[self.algorithm])
+        if self.server_optimizer is not None and "server_optimizer" not in factory:
+            raise ValueError(f"server_optimizer: expected none for {self.algorithm}, got {self.server_optimizer!r}")
+        check_options(f"algorithm {self.algorithm!r}", self.algorithm_options, factory)
         self._check_teams()
-        self._conform_options("algorithm_options", {"": [algorithms.registry[self.algorithm]]})
-        self._conform_options("data_options", _data_factories(self.dataset, self.partition))
-        self._conform_options("model_options", {"": [models.MODELS[self.model_name]]})
+        self._fit_options("algorithm_options", {"": [factory]})
+        self._fit_options("data_options", _data_takers(self.dataset, self.partition))
+        self._fit_options("model_options", {"": [model_options(self.model_name)]})
 
     @property
     def model_name(self) -> str:
         """The model that is trained: the one named, or the data set's usual one."""
         return self.model or USUAL_MODELS.get(self.dataset, "mlp")
-
-    def _check_algorithm(self) -> None:
-        factory = algorithms.registry[self.algorithm]
-        check_options(f"algorithm {self.algorithm!r}", self.algorithm_options, factory)
-        if "server_optimizer" in self.algorithm_options:
-            raise ValueError("algorithm_options: expected the server's optimiser in the field server_optimizer")
-        if "team_of" in self.algorithm_options:
-            raise ValueError("algorithm_options: expected the clients' teams in the field team_of")
-        if self.server_optimizer is not None and "server_optimizer" not in options_of(factory):
-            raise ValueError(f"server_optimizer: expected none for {self.algorithm}, got {self.server_optimizer!r}")
 
     def _check_teams(self) -> None:
         for name in ("team_formation", "team_of", "team_options"):
@@ -223,26 +238,24 @@ class RunConfig:
             return
         if listed and name != "given":
             raise ValueError(f"team_of: expected none with team_formation {name!r}, got {self.team_of}")
-        if "team_of" in self.team_options:
-            raise ValueError("team_options: expected the clients' teams in the field team_of")
-        formation = TEAM_FORMATIONS[name]
+        formation = options_of(TEAM_FORMATIONS[name])
         check_options(f"team formation {name!r}", {**self.team_options, **listed}, formation)
-        self._conform_options("team_options", {"": [formation]})
+        self._fit_options("team_options", {"": [formation]})
 
-    def _conform_options(self, field: str, takers: Mapping[str, list[Callable[..., Any]]]) -> None:
-        """Options as the annotations of those who take them have it; names they do not take are refused later.
+    def _fit_options(self, field: str, takers: Mapping[str, list[Mapping[str, Option]]]) -> None:
+        """Options as those who take them have declared them; names they do not take are refused later.
 
         ``takers`` are told apart by what may stand before an option's name.
         """
-        hints: dict[str, Any] = {}
-        for prefix, factories in takers.items():
-            for factory in factories:
-                own = typing.get_type_hints(factory.func if isinstance(factory, functools.partial) else factory)
-                hints |= own | {f"{prefix}.{name}": hint for name, hint in own.items()}
+        known: dict[str, Option] = {}
+        for prefix, several in takers.items():
+            for own in several:
+                known |= {**own} | {f"{prefix}.{name}": one for name, one in own.items()}
         fitted = {}
         for name, value in getattr(self, field).items():
-            one = fitted[name] = conform(f"option {name}", value, hints.get(name, Any))
-            check_option(name, one, value)
+            if name in known and known[name].has(Mark.FIELD):
+                raise ValueError(f"{field}: expected no {name}, which is a field of its own, got one")
+            fitted[name] = known[name].fit(value, f"option {name}") if name in known else value
         object.__setattr__(self, field, fitted)
 
     @classmethod
@@ -260,16 +273,27 @@ class RunConfig:
         return cls(**values)
 
 
+@functools.cache
+def config_options() -> dict[str, Option]:
+    """The config's fields as they are declared."""
+    fields = dataclasses.fields(RunConfig)
+    found = declared(RunConfig, {field.name: field.default for field in fields})
+    return {field.name: dataclasses.replace(found[field.name], help=field.metadata["help"]) for field in fields}
+
+
 def has_teams(algorithm: str) -> bool:
     """Whether an algorithm of the registry puts clients into teams."""
-    return "team_of" in options_of(algorithms.registry[algorithm])
+    return taken_from_config(algorithms.registry[algorithm], "team_of")
 
 
-def _data_factories(dataset: str, partition: str | None) -> dict[str, list[Callable[..., Any]]]:
+def _data_takers(dataset: str, partition: str | None) -> dict[str, list[Mapping[str, Option]]]:
     """Whoever may take the data's options; without a named partition, the one that data without clients get."""
     scheme = partition or "dirichlet"
     return {
-        "feature_shift": list(data.FEATURE_SHIFTS.values()),
-        "partition": [data.PARTITIONS[scheme]] if scheme in data.PARTITIONS else [],
-        "data": [data.load, *([data.DATASETS[dataset].build] if dataset in data.DATASETS else [])],
+        "feature_shift": [options_of(shift) for shift in data.FEATURE_SHIFTS.values()],
+        "partition": [options_of(data.PARTITIONS[scheme])] if scheme in data.PARTITIONS else [],
+        "data": [
+            options_of(data.load),
+            *([options_of(data.DATASETS[dataset].build)] if dataset in data.DATASETS else []),
+        ],
     }

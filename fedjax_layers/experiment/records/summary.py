@@ -10,7 +10,6 @@ from fedjax_layers.data import ClientData
 from fedjax_layers.engine.evaluation.score_names import HEADLINES, headline, scores_under
 from fedjax_layers.engine.history.client_statistics import fairness_variance, summarise
 from fedjax_layers.engine.history.history import History
-from fedjax_layers.experiment.records.block_selection import selection_summary
 from fedjax_layers.types import LayerMap
 
 MOMENTS = ("served", "trained")
@@ -98,9 +97,7 @@ def summarise_run(
         "rounds": history.rounds_done,
         "layers": list(layers.names),
         "shared_layers": last_shared,
-        "cut": int(rounds["cut"][-1]) if "cut" in rounds else None,
-        "layer_scores": rounds["scores"][-1].tolist() if "scores" in rounds else None,
-        "updated_blocks": selection_summary(history),
+        "num_shared_layers": len(last_shared),
         "moment": moment,
         "selection": selection,
         "personal": scores_of(history, moment, selection, sizes, unseen),
@@ -186,6 +183,5 @@ def round_record(history: History, unseen: np.ndarray | None = None) -> dict[str
                 record[f"{moment}/{name}"] = float(np.nanmean(values))
                 if name == "test/loss":
                     record[f"{moment}/n"] = int((~np.isnan(values)).sum())
-    if "cut" in history.rounds:
-        record["cut"] = int(history.rounds["cut"][done - 1])
+    record["num_shared_layers"] = int((history.rounds["sent"][done - 1] > 0).sum())
     return record

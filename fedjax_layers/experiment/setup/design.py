@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fedjax_layers import data
+from fedjax_layers import algorithms, data
 from fedjax_layers.clients import Setting
 from fedjax_layers.data.drift import Phase, schedule
 from fedjax_layers.engine.on_host.check import check_rows
@@ -20,10 +20,10 @@ from fedjax_layers.experiment.setup.early import check_early
 from fedjax_layers.experiment.setup.tasks import make_task
 from fedjax_layers.experiment.setup.teams import count_teams, run_teams
 from fedjax_layers.ops.poison import POISONS, Poison
+from fedjax_layers.options import Mark, options_of
 from fedjax_layers.types import Task
 
 _MOST_PLACES = 2**27  # of one client's shuffled orders in a round: half a gigabyte
-_COUNTS_LAYERS = ("personal_layers", "head_layers", "fixed_cut")
 
 
 class Design(NamedTuple):
@@ -78,8 +78,8 @@ def _check_patience(config: RunConfig, clients: data.ClientData) -> None:
 def check_layers(config: RunConfig, task: Task) -> None:
     """Refuse more layers than the model has."""
     most = task.layers.num_layers
-    for name in _COUNTS_LAYERS:
-        value = config.algorithm_options.get(name)
+    for name, option in options_of(algorithms.registry[config.algorithm]).items():
+        value = config.algorithm_options.get(name) if option.has(Mark.LAYERS) else None
         if value is not None and value > most:
             raise ValueError(f"option {name}: expected at most the model's {most} layers, got {value}")
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 import numbers
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from fedjax_layers.options import unknown_name
+from fedjax_layers.options.names import unknown_name
 
 _SPOKEN = {bool: "true or false", int: "a whole number", float: "a number", str: "text", type(None): "none"}
 
@@ -43,10 +42,9 @@ def conform(argument: str, value: Any, hint: Any) -> Any:
     raise ValueError(f"{argument}: expected {' or '.join(_spoken(kind) for kind in known)}, got {value!r}")
 
 
-def kinds_of_text(taker: Callable[..., Any], name: str) -> tuple[Any, ...]:
-    """Of an option that is text or a list of texts, ``7`` and ``true`` among them, which of the two; else nothing."""
-    hints = typing.get_type_hints(taker.func if isinstance(taker, functools.partial) else taker)
-    known = [kind for kind in _kinds(hints.get(name, Any)) if _is_known(kind) and kind is not type(None)]
+def text_kinds(hint: Any) -> tuple[Any, ...]:
+    """Of a type that is text or a list of texts (``7`` and ``true`` among them) which of the two; else nothing."""
+    known = [kind for kind in _kinds(hint) if _is_known(kind) and kind is not type(None)]
     return tuple(known) if all(kind in (str, tuple[str, ...]) for kind in known) else ()
 
 

@@ -1,28 +1,30 @@
-"""Which blocks a run updated, round by round: how often each, and how steady the choice and the scores were."""
+"""What is told of an algorithm that chooses blocks: how often each was updated, how steady choice and scores were."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from fedjax_layers.engine.history.history import History
+from fedjax_layers.algorithms.report import Report
 
 
-def selection_summary(history: History) -> dict[str, Any] | None:
-    """What ``summary.json`` says of an algorithm that chooses blocks; ``None`` for all others.
+def selection_summary(rounds: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """What ``summary.json`` says of the chosen blocks.
 
     Returns:
-      ``frequency``, a list with each block's share of the rounds in which it was updated; ``overlap``, see
-      :func:`overlap`; ``rank_correlation``, see :func:`rank_correlation`, ``None`` where nothing was scored.
+      ``updated_blocks`` with ``frequency``, a list with each block's share of the rounds in which it was updated;
+      ``overlap``, see :func:`overlap`; ``rank_correlation``, see :func:`rank_correlation`, ``None`` where nothing was
+      scored.
     """
-    if "selected" not in history.rounds:
-        return None
-    selected = history.rounds["selected"]
+    selected = rounds["selected"]
     return {
-        "frequency": selected.mean(0).tolist(),
-        "overlap": overlap(selected),
-        "rank_correlation": rank_correlation(history.rounds["block_scores"]),
+        "updated_blocks": {
+            "frequency": selected.mean(0).tolist(),
+            "overlap": overlap(selected),
+            "rank_correlation": rank_correlation(rounds["block_scores"]),
+        }
     }
 
 
@@ -55,3 +57,6 @@ def rank_correlation(scores: np.ndarray) -> float | None:
     from scipy.stats import spearmanr  # noqa: PLC0415  (slow to import)
 
     return float(np.mean([spearmanr(a, b).statistic for a, b in pairs])) if pairs else None
+
+
+BLOCK_REPORT = Report(summary=selection_summary)

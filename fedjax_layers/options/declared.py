@@ -1,0 +1,211 @@
+"""How an option is declared: once, as a parameter of whoever takes it.
+
+Its annotation says the type, what bounds its numbers, and what else is to be known of it; its default is the default;
+the docstring says what it is for, and where its value comes from::
+
+    mu: Annotated[Traced[float], Ge(0)] = 0.1
+
+Bounds are those of ``annotated_types``; the rest are :class:`Mark`. Flags, checks, help, sweeps and the documentation
+follow from this, for algorithms, data sets, partitions, models and the fields of a run's config alike.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import functools
+import inspect
+import math
+import types
+import typing
+from collections.abc import Callable, Collection
+from typing import Annotated, Any, TypeVar
+
+import annotated_types as at
+import jax
+import numpy as np
+
+from fedjax_layers.options.docstrings import described, first_sentence
+from fedjax_layers.options.values import conform, text_kinds
+
+T = TypeVar("T")
+_LARGEST_COUNT = 2**31 - 1  # counts are int32 on the devices
+
+
+class Mark(enum.Enum):
+    """What an annotation says of an option beside its type and its bounds.
+
+    Attributes:
+      TRACED: another value is the same program: the number may be an array inside a compiled function.
+      FIELD: a run's config holds it in its own field of this name, and not among the options.
+      FROM_DATA: without a value the data decide it.
+      LAYERS: it counts layers of the model, and cannot be more than there are.
+      PER_CLIENT: beside one number for all, one for each client or each team will do.
+    """
+
+    TRACED = enum.auto()
+    FIELD = enum.auto()
+    FROM_DATA = enum.auto()
+    LAYERS = enum.auto()
+    PER_CLIENT = enum.auto()
+
+
+Traced = Annotated[T | jax.Array, Mark.TRACED]
+"""A number that may be traced: ``Traced[float]``; sweeps trace a ``Traced[int]`` where it is varied."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Option:
+    """One option of one taker.
+
+    Attributes:
+      name: of the parameter.
+      hint: its type, without bounds and marks.
+      default: its default; ``inspect.Parameter.empty`` where one has to be given.
+      about: its bounds and marks.
+      help: the first sentence that the taker's docstring says of it, without its full stop.
+    """
+
+    name: str
+    hint: Any
+    default: Any
+    about: tuple[Any, ...] = ()
+    help: str = ""
+
+    @property
+    def required(self) -> bool:
+        """Whether a value has to be given."""
+        return self.default is inspect.Parameter.empty
+
+    @property
+    def kinds(self) -> tuple[Any, ...]:
+        """The types that a value may have."""
+        union = typing.get_origin(self.hint) in (typing.Union, types.UnionType)
+        return typing.get_args(self.hint) if union else (self.hint,)
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """All values there are, where the type lists them."""
+        return tuple(
+            x for kind in self.kinds if typing.get_origin(kind) is typing.Literal for x in typing.get_args(kind)
+        )
+
+    @property
+    def text_kinds(self) -> tuple[Any, ...]:
+        """Of one that is text or a list of texts, which of the two; else nothing."""
+        return text_kinds(self.hint)
+
+    @property
+    def is_number(self) -> bool:
+        """Whether it is one number, or none, and never several."""
+        several = any(typing.get_origin(kind) is tuple for kind in self.kinds)
+        return not several and any(kind in (bool, int, float) for kind in self.kinds)
+
+    def has(self, mark: Mark) -> bool:
+        """Whether it is declared with this mark."""
+        return mark in self.about
+
+    def traces(self, value: Any, *, counts: bool = False) -> bool:
+        """Whether this value of it is traced in a run; a whole number only where ``counts`` asks for it."""
+        if not self.has(Mark.TRACED) or isinstance(value, bool):
+            return False
+        return isinstance(value, float) or (counts and isinstance(value, int))
+
+    def fit(self, value: Any, argument: str = "") -> Any:
+        """The value as the type has it (see :func:`~fedjax_layers.options.values.conform`), within its bounds.
+
+        ``argument`` stands for the option in messages, where that is not its name.
+
+        Raises:
+          ValueError: another type, or a number out of bounds.
+        """
+        found = conform(argument or self.name, value, self.hint)
+        self.check(found, argument, value)
+        return found
+
+    def check(self, value: Any, argument: str = "", given: Any = None) -> None:
+        """Refuse a number, or one of several, that is out of bounds; a traced one cannot be looked at."""
+        for number in _numbers(value):
+            complaint = _complaint(number, self.about)
+            if complaint:
+                raise ValueError(
+                    f"{argument or self.name}: expected {complaint}, got {value if given is None else given}"
+                )
+
+
+def options_of(taker: Callable[..., Any]) -> dict[str, Option]:
+    """The options that a function takes: its keyword-only parameters, by name, in their order."""
+    return dict(_options_of(taker))
+
+
+@functools.cache
+def _options_of(taker: Callable[..., Any]) -> dict[str, Option]:
+    plain = taker.func if isinstance(taker, functools.partial) else taker
+    parameters = inspect.signature(taker).parameters.values()
+    names = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
+    return declared(plain, {p.name: p.default for p in parameters if p.name in names})
+
+
+def declared(taker: Callable[..., Any], defaults: dict[str, Any]) -> dict[str, Option]:
+    """The options of these names and defaults, as the annotations and the docstring of ``taker`` have them."""
+    hints, told = typing.get_type_hints(taker), described(taker)
+    marked = typing.get_type_hints(taker, include_extras=True)
+    return {
+        name: Option(name, hints.get(name, Any), default, _about(marked.get(name)), first_sentence(told.get(name, "")))
+        for name, default in defaults.items()
+    }
+
+
+def defaults_of(taker: Callable[..., Any]) -> dict[str, Any]:
+    """Defaults of the options of ``taker`` that have one."""
+    return {name: option.default for name, option in options_of(taker).items() if not option.required}
+
+
+def taken_from_config(taker: Callable[..., Any], field: str) -> bool:
+    """Whether ``taker`` has an option that the config's field of this name decides."""
+    option = options_of(taker).get(field)
+    return option is not None and option.has(Mark.FIELD)
+
+
+def _about(hint: Any) -> tuple[Any, ...]:
+    """The bounds and marks anywhere in an annotation."""
+    own = hint.__metadata__ if typing.get_origin(hint) is Annotated else ()
+    return (*own, *(x for part in typing.get_args(hint) for x in _about(part) if x not in own))
+
+
+def _numbers(value: Any) -> list[int | float]:
+    """The numbers in a value, an array's too; of what is traced none."""
+    found: list[int | float] = []
+    for one in value if isinstance(value, tuple) else (value,):
+        if isinstance(one, np.ndarray | np.generic) or (
+            isinstance(one, jax.Array) and not isinstance(one, jax.core.Tracer)
+        ):
+            found += np.ravel(one).tolist()
+        else:
+            found.append(one)
+    return [x for x in found if isinstance(x, int | float) and not isinstance(x, bool)]
+
+
+def _complaint(number: int | float, about: Collection[Any]) -> str:
+    """What was expected of a number that is out of bounds; empty for one that is not."""
+    if not math.isfinite(number):
+        return "a finite number"
+    parts = [p for one in about for p in (one if isinstance(one, at.GroupedMetadata) else (one,))]
+    least, more = _only(parts, at.Ge, "ge"), _only(parts, at.Gt, "gt")
+    most, less = _only(parts, at.Le, "le"), _only(parts, at.Lt, "lt")
+    if most is None and isinstance(number, int) and abs(number) > _LARGEST_COUNT:
+        return f"at most {_LARGEST_COUNT}"
+    low = (least is None or number >= least) and (more is None or number > more)
+    if low and (most is None or number <= most) and (less is None or number < less):
+        return ""
+    if least is not None and most is not None:
+        return f"{least} to {most}"
+    if more == 0 and most is less is None:
+        return "a positive number"
+    said = [(least, "at least"), (more, "more than"), (most, "at most"), (less, "less than")]
+    return " and ".join(f"{words} {bound}" for bound, words in said if bound is not None)
+
+
+def _only(parts: Collection[Any], kind: type, name: str) -> Any:
+    """The bound of this kind; ``None`` without one."""
+    return next((getattr(part, name) for part in parts if isinstance(part, kind)), None)
