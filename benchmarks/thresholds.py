@@ -97,7 +97,7 @@ def main() -> None:
         "runs_worth": seconds / run,
         "allowed": allowed,
         "programs": computer.compiled,
-        "cuts": sorted({row["cut"] for row in rows}),
+        "cuts": sorted({row["num_shared_layers"] for row in rows}),
         "compared": len(alone),
         "difference": difference,
     }

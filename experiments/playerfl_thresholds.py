@@ -45,7 +45,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
 }
 SCORES = ("macro_f1", "accuracy", "loss")
-COLUMNS = ("cut", *(f"personal/test/{score}/weighted" for score in SCORES))
+COLUMNS = ("num_shared_layers", *(f"personal/test/{score}/weighted" for score in SCORES))
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -95,8 +95,8 @@ def _table(rows: list[dict[str, Any]], preset: dict[str, Any], again: int) -> st
         "| last cut | thresholds, by seed | macro-F1 % | accuracy % | loss |",
         "|---|---|---|---|---|",
     ]
-    for cut in sorted({r["cut"] for r in own}):
-        there = [r for r in own if r["cut"] == cut]
+    for cut in sorted({r["num_shared_layers"] for r in own}):
+        there = [r for r in own if r["num_shared_layers"] == cut]
         ranges = []
         for seed in range(preset["seeds"]):
             found = [r["threshold"] for r in there if r["seed"] == seed]
@@ -123,7 +123,7 @@ def _plot(rows: list[dict[str, Any]], preset: dict[str, Any], path: Path) -> Non
             )
             x = [r["threshold"] for r in own]
             label = ("once" if not again else f"every {again} rounds") if seed == 0 else None
-            top.plot(x, [r["cut"] for r in own], style, color=f"C{seed}", label=label)
+            top.plot(x, [r["num_shared_layers"] for r in own], style, color=f"C{seed}", label=label)
             bottom.plot(x, [100 * r[COLUMNS[1]] for r in own], style, color=f"C{seed}")
     top.axhline(3, color="k", lw=0.8, label="published cut")
     top.axvline(1.5, color="0.7", lw=0.8)

@@ -70,6 +70,11 @@ registry: dict[str, Factory[Any]] = {
 }
 
 
+def add_installed_algorithms() -> None:
+    """Add the algorithms of all installed packages, by their entry points of the group ``fedjax_layers.algorithms``."""
+    add_installed(registry)
+
+
 def add_algorithm_file(file: str) -> list[str]:
     """Run a Python file and add the algorithms that are written in it to ``registry``.
 
@@ -90,6 +95,7 @@ __all__ = [
     "Factory",
     "Method",
     "add_algorithm_file",
+    "add_installed_algorithms",
     "al2gd",
     "apfl",
     "attacked",
@@ -122,5 +128,3 @@ __all__ = [
     "threshold_decision",
     "unstable",
 ]
-
-add_installed(registry)

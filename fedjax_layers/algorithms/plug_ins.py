@@ -6,7 +6,6 @@ import importlib.metadata
 import importlib.util
 import sys
 import warnings
-from collections.abc import Callable, MutableMapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ def is_factory(value: Any) -> bool:
     return callable(value) and hasattr(value, "report") and hasattr(value, "decision")
 
 
-def add_installed(registry: MutableMapping[str, Callable[..., Any]]) -> None:
+def add_installed(registry: dict[str, Any]) -> None:
     """Add the algorithms of all installed packages; one that cannot be loaded is left out with a warning."""
     for point in importlib.metadata.entry_points(group=GROUP):
         try:
@@ -30,7 +29,7 @@ def add_installed(registry: MutableMapping[str, Callable[..., Any]]) -> None:
         _add(registry, point.name, found, point.value)
 
 
-def add_file(registry: MutableMapping[str, Callable[..., Any]], file: str) -> list[str]:
+def add_file(registry: dict[str, Any], file: str) -> list[str]:
     """Run a Python file and add the algorithms that are written in it.
 
     Args:
@@ -66,16 +65,13 @@ def _run(path: Path, module_name: str, file: str) -> Any:
         spec.loader.exec_module(module)
     except Exception as error:
         del sys.modules[module_name]
-        raise ValueError(
-            f"algorithm_file: expected a file that runs, got {type(error).__name__} in {file}: {error}"
-        ) from error
+        found = f"{type(error).__name__} in {file}: {error}"
+        raise ValueError(f"algorithm_file: expected a file that runs, got {found}") from error
     return module
 
 
-def _add(registry: MutableMapping[str, Callable[..., Any]], name: str, found: Any, where: str) -> None:
+def _add(registry: dict[str, Any], name: str, found: Any, where: str) -> None:
     if not is_factory(found):
-        raise ValueError(
-            f"algorithm {name!r} of {where}: expected a function with @factory(), got {type(found).__name__}"
-        )
+        raise ValueError(f"algorithm {name!r} of {where}: expected a function with @factory(), got {found!r}")
     if registry.setdefault(name, found) is not found:
         raise ValueError(f"algorithm {name!r} of {where}: expected a name that is not taken")

@@ -7,6 +7,7 @@ import dataclasses
 from collections.abc import Collection, Sequence
 from typing import Any
 
+from fedjax_layers.algorithms import add_algorithm_file
 from fedjax_layers.cli.commands import Commands, make_commands
 from fedjax_layers.cli.flags import flag_fields, homes_expanded, parse_noting_given
 from fedjax_layers.cli.help import ASKED, owners_shown
@@ -66,6 +67,11 @@ def _parse(arguments: Sequence[str], commands: Commands) -> argparse.Namespace:
     own, unknown = split_unknown(arguments, known)
     options = parse_noting_given(commands.whole, own_parsers, own)
     options.unknown = unknown
+    if getattr(options, "algorithm_file", None) is not None:
+        try:
+            add_algorithm_file(options.algorithm_file)
+        except ValueError as error:
+            raise UsageError(str(error)) from error
     if options.command == "merge" and unknown:
         raise UsageError(f"{options.command}: expected no flags but its own, got {unknown[0]!r}")
     return options

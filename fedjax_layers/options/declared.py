@@ -128,9 +128,8 @@ class Option:
         for number in _numbers(value):
             complaint = _complaint(number, self.about)
             if complaint:
-                raise ValueError(
-                    f"{argument or self.name}: expected {complaint}, got {value if given is None else given}"
-                )
+                told = value if given is None else given
+                raise ValueError(f"{argument or self.name}: expected {complaint}, got {told}")
 
 
 def options_of(taker: Callable[..., Any]) -> dict[str, Option]:

@@ -9,16 +9,21 @@ import optax
 import pytest
 
 from fedjax_layers import algorithms
-from fedjax_layers.algorithms.numbers import number_options
+from fedjax_layers.options import Mark, options_of
 from tests import batch_norm_toy, toy
 
-PER_CLIENT = {("apfl", "mixing"), ("l2gd", "pull"), ("al2gd", "pull"), ("al2gd", "cluster_pull")}
 OPTIONS = [
-    (name, option)
+    (name, option.name)
     for name, factory in algorithms.registry.items()
-    for option in sorted(number_options(factory))
-    if (name, option) not in PER_CLIENT
+    for option in options_of(factory).values()
+    if option.is_number and not option.has(Mark.PER_CLIENT)
 ]
+PER_CLIENT = {
+    (name, option.name)
+    for name, factory in algorithms.registry.items()
+    for option in options_of(factory).values()
+    if option.has(Mark.PER_CLIENT)
+}
 CLASSES, WIDTH = toy.WIDTHS[-1], toy.WIDTHS[1]  # lengths of axes that an array could go along unnoticed
 
 
@@ -48,9 +53,10 @@ def test_a_traced_array_is_refused_as_well():
 def test_every_option_that_takes_a_number_is_looked_at():
     found = {name for name, _ in OPTIONS}
     assert {"fedprox", "ditto", "pfedme", "permfl", "demlearn", "pfedhn", "pfedla", "fedfomo", "player_fl"} <= found
-    assert "threshold" in number_options(algorithms.player_fl)
-    assert "hyper_hidden" not in number_options(algorithms.pfedla)  # several numbers, by its own meaning
-    assert "head_epochs" not in number_options(algorithms.fedrep)  # one for each client, see test_local_work
+    assert ("player_fl", "threshold") in OPTIONS
+    assert ("pfedla", "hyper_hidden") not in OPTIONS  # several numbers, by its own meaning
+    assert ("fedrep", "head_epochs") not in OPTIONS  # one for each client, see test_local_work
+    assert {("apfl", "mixing"), ("l2gd", "pull"), ("al2gd", "pull"), ("al2gd", "cluster_pull")} == PER_CLIENT
 
 
 def test_each_client_of_apfl_has_its_own_share():

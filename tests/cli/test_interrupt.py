@@ -58,7 +58,7 @@ def test_a_run_that_got_a_real_sigint_ends_as_one_that_got_none(tmp_path):
     one, other = RunDirectory(tmp_path / "whole"), RunDirectory(tmp_path / "part")
     assert [line["round"] for line in other.read_rounds()] == list(range(1, 1001))
     assert one.read_rounds() == other.read_rounds()
-    for key in ("personal", "moments", "cut", "layer_scores", "bytes_up", "bytes_down", "control_cuts"):
+    for key in ("personal", "moments", "cut", "layer_scores", "bytes_up", "bytes_down", "controls"):
         assert one.read("summary")[key] == other.read("summary")[key], key
     clients, again = one.read_clients(), other.read_clients()
     assert clients.keys() == again.keys()

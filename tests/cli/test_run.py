@@ -28,7 +28,7 @@ def test_it_ends_well_and_prints_the_table(player):
     assert "heart: 4 clients" in outcome.out
     assert "client axis: width all, 8 devices (pinned)" in outcome.out
     assert "player_fl, seed 3: round 2 of 2" in outcome.out
-    for column in ("algorithm", "macro-F1", "accuracy", "loss", "worst F1", "MB up", "cut"):
+    for column in ("algorithm", "macro-F1", "accuracy", "loss", "worst F1", "MB up", "shared"):
         assert column in outcome.out
     summary = RunDirectory(folder).read("summary")
     assert f"{summary['personal']['macro_f1']['mean']:.3f} ±" in outcome.out

@@ -52,7 +52,7 @@ def test_rows_average_numbers_and_keep_the_rest(tmp_path):
         run_of(tmp_path, "local", 1, [0.5], cut=2, bytes_up=20, layers=["a", "b"], loss={"mean": None}),
     ]
     (row,) = compare_runs(runs, "trained", "best")
-    assert row["cut"] == 1.5
+    assert row["num_shared_layers"] == 1.5
     assert row["bytes_up"] == 15
     assert isinstance(row["bytes_up"], int)
     assert row["layers"] == ["a", "b"]

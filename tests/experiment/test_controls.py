@@ -5,12 +5,14 @@ import dataclasses
 import numpy as np
 import pytest
 
+from fedjax_layers.algorithms import registry
 from fedjax_layers.engine.programs.compile_clock import compile_clock
 from fedjax_layers.experiment.config.run_config import RunConfig
-from fedjax_layers.experiment.controls import control_cuts, permuted_labels
+from fedjax_layers.experiment.controls import control_decisions, permuted_labels
 from fedjax_layers.experiment.run import execute
 from fedjax_layers.experiment.setup.prepare import load_clients, prepare
 
+CONTROLS = registry["player_fl"].report.controls
 CONFIG = RunConfig(algorithm="player_fl", dataset="heart", rounds=1, client_width="all", batch_size=128)
 
 
@@ -42,10 +44,10 @@ def run():
     return experiment, execute(experiment)[0]
 
 
-def test_a_player_fl_summary_holds_its_control_cuts(run):
+def test_a_player_fl_summary_holds_its_control_decisions(CONTROLS, run):
     _, summary = run
-    assert set(summary["control_cuts"]) == {"initialisation", "permuted_labels", "weight_count"}
-    for cut in (summary["cut"], *summary["control_cuts"].values()):
+    assert set(summary["controls"]) == {"initialisation", "permuted_labels", "weight_count"}
+    for cut in (summary["cut"], *summary["controls"].values()):
         assert isinstance(cut, int)
         assert 0 <= cut <= len(summary["layers"]) == 4
     assert len(summary["layer_scores"]) == 4
@@ -55,9 +57,11 @@ def test_the_weight_count_by_hand(run):
     """10-50-20-20-5 has 500, 1000, 400 and 100 weights: the first fall by more than the threshold is the cut."""
     experiment, summary = run
     assert experiment.plan.task.layers.scored_sizes == (500, 1000, 400, 100)
-    assert summary["control_cuts"]["weight_count"] == 2  # 1000 / 400 = 2.5 > 1.5
+    assert summary["controls"]["weight_count"] == 2  # 1000 / 400 = 2.5 > 1.5
     high = dict(experiment.inputs.hyper) | {"options": {"threshold": np.float32(3.0)}}
-    cuts = control_cuts(experiment.builder, experiment.plan, experiment.inputs._replace(hyper=high), experiment.data, 0)
+    cuts = control_decisions(
+        CONTROLS, experiment.builder, experiment.plan, experiment.inputs._replace(hyper=high), experiment.data, 0
+    )
     assert cuts["weight_count"] == 3  # 400 / 100 = 4 > 3
 
 
@@ -65,12 +69,14 @@ def test_options_that_are_not_of_the_rule_compile_nothing_more(run):
     experiment, summary = run
     builder = dataclasses.replace(experiment.builder, options=(*experiment.builder.options, ("fixed_cut", 2)))
     with compile_clock() as clock:
-        cuts = control_cuts(builder, experiment.plan, experiment.inputs, experiment.data, CONFIG.seed)
+        cuts = control_decisions(CONTROLS, builder, experiment.plan, experiment.inputs, experiment.data, CONFIG.seed)
     assert clock.compilations == 0
-    assert cuts == summary["control_cuts"]
+    assert cuts == summary["controls"]
 
 
 @pytest.mark.slow
-def test_other_algorithms_have_no_control_cuts():
+def test_other_algorithms_have_no_control_decisions(
+    CONTROLS,
+):
     experiment = prepare(RunConfig(algorithm="local", dataset="heart", rounds=1, client_width="all", batch_size=128))
-    assert "control_cuts" not in execute(experiment)[0]
+    assert "controls" not in execute(experiment)[0]

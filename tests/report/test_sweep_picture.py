@@ -50,12 +50,12 @@ def test_a_scale_is_as_its_range_was_declared_and_guessed_where_nobody_knows():
 
 
 def test_the_cut_is_drawn_beside_the_scores():
-    rows = [row | {"cut": 3 if row["threshold"] < 2 else 1} for row in rows_of(threshold=[1.0, 1.5, 2.0])]
+    rows = [row | {"num_shared_layers": 3 if row["threshold"] < 2 else 1} for row in rows_of(threshold=[1.0, 1.5, 2.0])]
     figure = Figure()
     draw_sweep(figure, rows, ["threshold"], "macro_f1")
     _, right = figure.axes
     np.testing.assert_allclose(right.get_lines()[0].get_xydata(), [[1, 3], [1.5, 3], [2, 1]])
-    assert right.get_ylabel().startswith("cut")
+    assert right.get_ylabel().startswith("layers that are shared")
     both = [row | {"mu": mu} for row in rows for mu in (0.1, 0.2)]
     figure = Figure()
     draw_sweep(figure, both, ["threshold", "mu"], "macro_f1")

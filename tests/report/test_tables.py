@@ -21,7 +21,7 @@ SUMMARY = {
     "clients": 4,
     "incentive": 0.25,
     "bytes_up": 123456789,
-    "cut": 2,
+    "num_shared_layers": 2,
     "layers": list("abcd"),
     "moment": "served",
     "selection": "best",

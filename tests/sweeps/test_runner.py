@@ -55,7 +55,7 @@ def test_rows_of_thresholds_equal_their_runs_to_the_last_bit():
     computer = Computer(None)
     rows = run_sweep(runs, computer)
     assert_rows(rows, runs)
-    assert {row["cut"] for row in rows if row["threshold"] > 50} == {4}
+    assert {row["num_shared_layers"] for row in rows if row["threshold"] > 50} == {4}
     assert computer.compiled == 1
 
 

@@ -33,6 +33,8 @@ from fedjax_layers.models.registry import USUAL_MODELS, model_options
 from fedjax_layers.ops.poison import POISONS
 from fedjax_layers.options import Mark, Option, check_options, declared, options_of, taken_from_config, unknown_name
 
+algorithms.add_installed_algorithms()
+
 
 def schemes_of(config: RunConfig) -> list[str]:
     """The partition of a run; without a named one those that its data may get, by whether they have clients."""

@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from fedjax_layers.engine.history.history import History
-from fedjax_layers.experiment.records.block_selection import overlap, rank_correlation, selection_summary
+from fedjax_layers.algorithms.sharing.block_report import overlap, rank_correlation, selection_summary
 
 
 def chosen(*rounds, blocks=4):
@@ -29,13 +28,9 @@ def test_rank_correlation():
     assert rank_correlation(np.full((3, 4), np.nan)) is None
 
 
-def test_the_summary_of_a_history():
-    history = History()
-    assert selection_summary(history) is None
-    history.add(
-        {"selected": chosen({0, 1}, {1, 2}), "block_scores": np.array([[4.0, 3, 2, 1], [1, 4, 3, 2]])}, {"round": 2}
-    )
-    found = selection_summary(history)
+def test_the_summary_of_recorded_rounds():
+    rounds = {"selected": chosen({0, 1}, {1, 2}), "block_scores": np.array([[4.0, 3, 2, 1], [1, 4, 3, 2]])}
+    found = selection_summary(rounds)["updated_blocks"]
     assert found["frequency"] == [0.5, 1.0, 0.5, 0.0]
     assert found["overlap"] == pytest.approx(1 / 3)
     assert -1 < found["rank_correlation"] < 1
