@@ -8,21 +8,10 @@ import pytest
 
 from fedjax_layers import algorithms
 from fedjax_layers.algorithms import plug_ins
-from fedjax_layers.cli import main
+from tests.cli.command import assert_refused, cli
 
 PAGE = pathlib.Path(__file__).parents[2] / "docs" / "adding_an_algorithm.md"
-SMALL = [
-    "--dataset",
-    "digits",
-    "--clients",
-    "3",
-    "--model",
-    "logistic_regression",
-    "--rounds",
-    "2",
-    "--client-width",
-    "all",
-]
+SMALL = ["--dataset=digits", "--clients=3", "--model=logistic_regression", "--rounds=2", "--client-width=all"]
 
 
 @pytest.fixture(scope="module")
@@ -38,26 +27,25 @@ def file(tmp_path_factory):
     algorithms.registry.update(before)
 
 
-def test_its_options_are_in_the_help(file, capsys):
-    with pytest.raises(SystemExit):
-        main(["run", "rotating", "--algorithm-file", file, "--help"])
-    shown = capsys.readouterr().out
-    assert re.search(r"--layers N\s+how many are shared at a time \[default: 1\]", shown)
+def test_its_options_are_in_the_help(file):
+    shown = cli("run", "rotating", "--algorithm-file", file, "--help")
+    assert shown.code == 0
+    assert re.search(r"--layers N\s+how many are shared at a time \[default: 1\]", shown.out)
 
 
-def test_it_runs_and_its_file_is_in_the_config(file, tmp_path, capsys):
-    out = tmp_path / "run"
-    assert main(["run", "rotating", "--algorithm-file", file, *SMALL, "--layers", "1", "--out", str(out)]) == 0
-    assert file in (out / "config.json").read_text()
-    assert main(["run", "rotating", "--algorithm-file", file, *SMALL, "--layers", "3", "--out", str(out) + "3"]) == 2
-    assert "option layers: expected at most the model's 1 layers, got 3" in capsys.readouterr().err
+def test_it_runs_and_its_file_is_in_the_config(file, tmp_path):
+    command = ["run", "rotating", "--algorithm-file", file, *SMALL]
+    assert cli(*command, "--layers=1", "--out", tmp_path / "one").code == 0
+    assert file in (tmp_path / "one" / "config.json").read_text()
+    refused = cli(*command, "--layers=3", "--out", tmp_path / "three")
+    assert "option layers: expected at most the model's 1 layers, got 3" in refused.err
+    assert refused.code == 2
 
 
 def test_it_is_swept(file, tmp_path):
-    out = tmp_path / "sweep"
-    flags = ["--algorithm-file", file, *SMALL, "--model", "mlp", "--vary", "layers=1,3"]
-    assert main(["sweep", "rotating", *flags, "--out", str(out)]) == 0
-    with (out / "results.csv").open() as rows:
+    flags = ["--algorithm-file", file, *SMALL, "--model=mlp", "--vary", "layers=1,3"]
+    assert cli("sweep", "rotating", *flags, "--out", tmp_path).code == 0
+    with (tmp_path / "results.csv").open() as rows:
         assert [row["num_shared_layers"] for row in csv.DictReader(rows)] == ["1", "3"]
 
 
@@ -69,14 +57,11 @@ def test_it_is_swept(file, tmp_path):
         ("import no_such_module", "expected a file that runs, got ModuleNotFoundError"),
     ],
 )
-def test_a_file_without_an_algorithm_is_refused_in_one_line(text, expected, tmp_path, capsys):
+def test_a_file_without_an_algorithm_is_refused_in_one_line(text, expected, tmp_path):
     path = tmp_path / "wrong.py"
     if text is not None:
         path.write_text(text)
-    assert main(["run", "wrong", "--algorithm-file", str(path), *SMALL]) == 2
-    said = capsys.readouterr().err
-    assert expected in said
-    assert len(said.strip().splitlines()) == 1
+    assert_refused(cli("run", "wrong", "--algorithm-file", path, *SMALL), "algorithm_file: ", expected)
 
 
 def test_a_name_that_is_taken_is_refused(tmp_path):

@@ -59,9 +59,8 @@ def test_the_weight_count_by_hand(run):
     assert experiment.plan.task.layers.scored_sizes == (500, 1000, 400, 100)
     assert summary["controls"]["weight_count"] == 2  # 1000 / 400 = 2.5 > 1.5
     high = dict(experiment.inputs.hyper) | {"options": {"threshold": np.float32(3.0)}}
-    cuts = control_decisions(
-        CONTROLS, experiment.builder, experiment.plan, experiment.inputs._replace(hyper=high), experiment.data, 0
-    )
+    inputs = experiment.inputs._replace(hyper=high)
+    cuts = control_decisions(CONTROLS, experiment.builder, experiment.plan, inputs, experiment.data, 0)
     assert cuts["weight_count"] == 3  # 400 / 100 = 4 > 3
 
 

@@ -111,5 +111,5 @@ def test_every_algorithm_says_what_its_options_are_for_and_has_defaults_within_t
 
 
 def test_a_number_out_of_bounds_is_refused_in_python_as_well():
-    with pytest.raises(ValueError, match="^mu: expected at least 0, got -1$"):
+    with pytest.raises(ValueError, match=r"^mu: expected at least 0, got -1$"):
         algorithms.fedprox(None, mu=-1)
