@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fedjax_layers import algorithms
-from fedjax_layers.algorithms.tethered.l2gd import draw_coins
+from fedjax_layers.algorithms.tethered.l2gd_round import draw_coins
 from tests import toy
 from tests.reference import clusters as oracles
 

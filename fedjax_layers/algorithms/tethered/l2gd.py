@@ -1,54 +1,19 @@
-"""L2GD and its form for known clusters, AL2GD: a coin decides whether clients train or move towards their means."""
+"""L2GD and its form for known clusters, AL2GD: every client keeps a model, tied to the others' mean."""
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Annotated, Any
 
-import jax
-import jax.numpy as jnp
 from annotated_types import Ge, Le, Lt
-from flax import struct
 
 from fedjax_layers.algorithms.factory import factory
-from fedjax_layers.algorithms.novel import seen_or
-from fedjax_layers.algorithms.tethered.coupling import Coupling, Number, make_coupling, served
-from fedjax_layers.clients import Client, ClientVisit, LocalOptions, Passed, Trainer, keys, one_pass, train
-from fedjax_layers.clients.stacked import copies, where_rows
-from fedjax_layers.clients.store import renew_clients, take_note
-from fedjax_layers.ops import Term, Visit, settle, visit_clients, weighted_mean
+from fedjax_layers.algorithms.tethered.coupling import make_coupling
+from fedjax_layers.algorithms.tethered.l2gd_round import coupled_algorithm
+from fedjax_layers.clients import Trainer
 from fedjax_layers.options import Mark, Traced
 from fedjax_layers.types import (
     Algorithm,
-    Array,
-    Cohort,
-    Key,
-    Params,
-    RoundInfo,
-    RoundMemory,
-    per_client,
 )
-
-
-@struct.dataclass
-class L2gdState:
-    """State between rounds.
-
-    Attributes:
-      round: ``[]`` int32, rounds that somebody attended.
-      server: params of the network mean, as last computed.
-      teams: the clusters' models ``[T, ...]``, as last computed.
-      clients: every client's model ``[C, ...]``.
-      client_opt: clients' optimiser states ``[C, ...]``, or ``()``.
-      seen: ``[C]`` bool, who has taken part.
-    """
-
-    round: Array
-    server: Params
-    teams: Params
-    clients: Params = per_client()
-    client_opt: Any = per_client()
-    seen: Array = per_client()
 
 
 @factory()
@@ -83,7 +48,7 @@ def l2gd(
     Source: Hanzely and Richtárik 2020, Algorithm 1.
     """
     coupling = make_coupling(trainer, probability=probability, step_size=step_size, pull=pull)
-    return _algorithm(trainer, coupling)._replace(teams=None)
+    return coupled_algorithm(trainer, coupling)._replace(teams=None)
 
 
 @factory()
@@ -155,164 +120,4 @@ def al2gd(
         cluster_probability=cluster_probability,
         tau=tau,
     )
-    return _algorithm(trainer, coupling)
-
-
-def draw_coins(key: Key, num_teams: int, probability: Number, cluster_probability: Number = 0.0) -> tuple[Array, Array]:
-    """The coins of a round: ``[]`` bool of the network, ``[T]`` bool of the clusters, who look at theirs second.
-
-    Args:
-      key: the round's.
-      num_teams: T.
-      probability: of the network's coin.
-      cluster_probability: of each cluster's.
-    """
-    network_key, cluster_key = jax.random.split(jax.random.fold_in(key, keys.COINS))
-    network = jax.random.bernoulli(network_key, probability)
-    return network, jax.random.bernoulli(cluster_key, cluster_probability, (num_teams,))
-
-
-def _algorithm(trainer: Trainer, coupling: Coupling) -> Algorithm:
-    def init(key: Key, params: Params) -> L2gdState:
-        del key
-        return L2gdState(
-            round=jnp.int32(0),
-            server=params,
-            teams=copies(params, coupling.num_teams),
-            clients=copies(params, trainer.num_clients),
-            client_opt=trainer.init_optimizer(params),
-            seen=jnp.zeros(trainer.num_clients, bool),
-        )
-
-    def round_(key: Key, state: L2gdState, cohort: Cohort) -> tuple[L2gdState, RoundInfo]:
-        return _round(trainer, coupling, key, state, cohort)
-
-    def welcome(state: L2gdState, shared: Any, ids: Array) -> L2gdState:
-        means, some = shared
-        of_client = jax.tree.map(lambda x: x[coupling.team_of[ids]], means)
-        return dataclasses.replace(state, clients=where_rows(state.seen | ~some, state.clients, of_client))
-
-    return Algorithm(
-        init,
-        round_,
-        lambda state: served(coupling, state.clients, state.seen, state.server),
-        global_model=lambda s: s.server,
-        teams=lambda s: (s.teams, coupling.team_of),
-        welcome=welcome,
-        memory=RoundMemory(visit=4, server=2 * coupling.num_teams),
-    )
-
-
-def _round(
-    trainer: Trainer, coupling: Coupling, key: Key, state: L2gdState, cohort: Cohort
-) -> tuple[L2gdState, RoundInfo]:
-    """Local steps for those whose coin did not fall, then mixing for the others; what nobody needs is not computed."""
-    network, clusters = draw_coins(key, coupling.num_teams, coupling.probability, coupling.cluster_probability)
-    present = cohort.weight > 0
-    meets = present & (network | clusters[coupling.team_of[cohort.ids]])
-    trains = present & ~meets
-    scale = trainer.scale_of(state.round)
-    decay = jnp.asarray(1.0 if scale is None else scale, float)
-    passed = _local_steps(trainer, coupling, key, state, cohort, trains, decay)
-    trained, client_opt = passed.store
-    moved, server, teams = jax.lax.cond(
-        meets.any(),
-        lambda: _mix(trainer, coupling, state, cohort, trained, (meets, network, clusters), coupling.step_size * decay),
-        lambda: (trained, state.server, state.teams),
-    )
-    steps = jnp.where(trains, trainer.num_steps(cohort.train.count, cohort.ids), 0)
-    transfers = jnp.full(trainer.task.layers.num_layers, meets.sum(dtype=jnp.int32))
-    info = RoundInfo(
-        observed=passed.observed,
-        loss=jnp.where(trains, passed.loss, 0),
-        steps=steps.sum(dtype=jnp.int32),
-        sent=transfers,
-        received=transfers,
-        sent_scalars=jnp.int32(0),
-    )
-    state = dataclasses.replace(
-        state,
-        round=state.round + present.any(),
-        server=server,
-        teams=teams,
-        clients=moved,
-        client_opt=client_opt,
-        seen=take_note(state.seen, cohort),
-    )
-    return state, info
-
-
-def _local_steps(
-    trainer: Trainer, coupling: Coupling, key: Key, state: L2gdState, cohort: Cohort, trains: Array, decay: Array
-) -> Passed:
-    """Local training of the slots that ``trains`` marks; the others take no step, and are looked at as they are."""
-    scale = decay / ((1 - coupling.probability) * (1 - coupling.cluster_probability))
-
-    def visit(client: Client, own: Any) -> ClientVisit:
-        params, opt_state = own
-        result = train(trainer, key, client, params, opt_state=opt_state, options=LocalOptions(scale=scale))
-        # What a bad client sends is no model of one that does not train.
-        return ClientVisit(
-            seen_or(client.present, result.params, params), result.loss, row=(result.params, result.opt_state)
-        )
-
-    active = dataclasses.replace(cohort, weight=jnp.where(trains, cohort.weight, 0))
-    return one_pass(trainer.axis, active, visit, store=(state.clients, state.client_opt))
-
-
-def _mix(
-    trainer: Trainer,
-    coupling: Coupling,
-    state: L2gdState,
-    cohort: Cohort,
-    store: Params,
-    coins: tuple[Array, Array, Array],
-    step: Array,
-) -> tuple[Params, Params, Params]:
-    """Clients' models ``[C, ...]`` after the step of network or cluster, the network mean and the clusters' models.
-
-    ``coins`` are who meets ``[K]``, the network's ``[]`` and the clusters' ``[T]``.
-    """
-    c, num, origin = coupling, coupling.num_teams, coupling.team_of[cohort.ids]
-    meets, network, clusters = coins
-    pull = jnp.where(cohort.weight > 0, c.pull[cohort.ids], 0)
-    mass = jnp.zeros(num, pull.dtype).at[origin].add(pull)
-    share = c.cluster_pull / jnp.where(mass + c.cluster_pull > 0, mass + c.cluster_pull, 1)  # a_j
-    means = _cluster_means(
-        trainer, cohort, store, origin, pull / jnp.where(mass > 0, mass, 1)[origin], mass, state.teams
-    )
-    mean = weighted_mean(means, share * mass, fallback=state.server)
-    server = jax.tree.map(lambda new, old: jnp.where(network, new, old), mean, state.server)
-    # A coin that cannot fall divides by nothing.
-    whole = step / jnp.where(c.probability > 0, c.probability, 1)
-    rest = step * (1 - c.tau) / ((1 - c.probability) * jnp.where(c.cluster_probability > 0, c.cluster_probability, 1))
-    to_network = pull * jnp.where(network, whole, 0) * share[origin]
-    to_cluster = pull * jnp.where(network, whole * c.tau, rest) * (1 - share)[origin]
-
-    def move(own: Params, up: Array, side: Array, place: Array) -> Params:
-        def one(x: Array, mean: Array, means: Array) -> Array:
-            return x + up.astype(x.dtype) * (mean - x) + side.astype(x.dtype) * (means[place] - x)
-
-        return jax.tree.map(one, own, server, means)
-
-    def model(old: Array, mean: Array, means: Array) -> Array:
-        a, computed = (r.reshape(-1, *(1,) * (old.ndim - 1)) for r in (share, (network | clusters) & (mass > 0)))
-        a = a.astype(old.dtype)
-        return jnp.where(computed, a * mean + (1 - a) * means, old)
-
-    those = dataclasses.replace(cohort, weight=jnp.where(meets, cohort.weight, 0))
-    moved = renew_clients(move, store, those, to_network, to_cluster, origin, axis=trainer.axis)
-    return moved, server, jax.tree.map(model, state.teams, server, means)
-
-
-def _cluster_means(
-    trainer: Trainer, cohort: Cohort, store: Params, origin: Array, share: Array, mass: Array, fallback: Params
-) -> Params:
-    """Means ``[T, ...]`` of the slots' models in the store, by their ``share [K]`` of their cluster's ``mass [T]``."""
-
-    def one(_: Any, row: Array, place: Array, share: Array) -> Visit:
-        own = jax.tree.map(lambda x: x[row], store)
-        return Visit(sums=Term(own, share, place, len(mass)))
-
-    found = visit_clients(one, cohort.rows, origin, share, present=cohort.weight > 0, axis=trainer.axis)
-    return settle(found.sums, mass > 0, fallback)
+    return coupled_algorithm(trainer, coupling)

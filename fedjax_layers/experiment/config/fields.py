@@ -6,7 +6,11 @@ import dataclasses
 from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
+from fedjax_layers import data
 from fedjax_layers.algorithms import registry
+from fedjax_layers.models.registry import model_options
+from fedjax_layers.ops.poison import POISONS
+from fedjax_layers.options import options_of
 
 GROUPS = ("run", "data", "model", "local training", "server", "algorithm", "evaluation", "attack")
 
@@ -63,3 +67,25 @@ COHORT = Needs("--cohort", lambda c: c.cohort is not None)
 ON_HOST = Needs("--on-host state", lambda c: "state" in c.on_host)
 SERVER_OPTIMIZER = Needs("--server-optimizer", lambda c: c.server_optimizer is not None)
 AVERAGING = Needs("an algorithm that averages models", lambda c: registry[c.algorithm].averages)
+
+
+def schemes_of(config: Any) -> list[str]:
+    """The partition of a run; without a named one those that its data may get, by whether they have clients."""
+    if config.partition is not None:
+        return [config.partition]
+    source = data.DATASETS.get(config.dataset)
+    if source is None or not source.clients:
+        return ["dirichlet"]
+    return ["natural", "dirichlet"] if source.obtain and not source.layouts else ["natural"]
+
+
+def _draws(config: Any) -> bool:
+    """Whether a seed decides which client owns which example."""
+    generated = config.dataset in data.DATASETS and "seed" in options_of(data.DATASETS[config.dataset].build)
+    fixed = schemes_of(config) == ["natural"] and config.clients is None
+    return not fixed or generated or config.data_options.get("feature_shift") is not None
+
+
+POISON = Needs(f"--attack with a poison ({', '.join(POISONS)})", lambda c: c.attack in POISONS)
+DRAWN = Needs("a --partition that is drawn, generated data or a --feature-shift", _draws)
+CONVOLUTION = Needs("a --model with convolutions", lambda c: "conv" in model_options(c.model_name))

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 from fedjax_layers import algorithms, data
 from fedjax_layers.data.team_formation import TEAM_FORMATIONS
-from fedjax_layers.experiment.config.run_config import RunConfig, schemes_of
+from fedjax_layers.experiment.config.fields import schemes_of
+from fedjax_layers.experiment.config.run_config import RunConfig
 from fedjax_layers.models.registry import MODELS, model_options
 from fedjax_layers.options import Mark, Option, options_of, unknown_name
 

@@ -19,12 +19,14 @@ from fedjax_layers.experiment.config.fields import (
     ATTACK,
     AVERAGING,
     COHORT,
+    CONVOLUTION,
+    DRAWN,
     EPOCHS,
     FOCAL,
     ON_HOST,
+    POISON,
     SERVER_OPTIMIZER,
     SGD,
-    Needs,
     option,
     options,
 )
@@ -36,27 +38,7 @@ from fedjax_layers.options import Mark, Option, check_options, declared, options
 algorithms.add_installed_algorithms()
 
 
-def schemes_of(config: RunConfig) -> list[str]:
-    """The partition of a run; without a named one those that its data may get, by whether they have clients."""
-    if config.partition is not None:
-        return [config.partition]
-    source = data.DATASETS.get(config.dataset)
-    if source is None or not source.clients:
-        return ["dirichlet"]
-    return ["natural", "dirichlet"] if source.obtain and not source.layouts else ["natural"]
-
-
-def _draws(config: RunConfig) -> bool:
-    """Whether a seed decides which client owns which example."""
-    generated = config.dataset in data.DATASETS and "seed" in options_of(data.DATASETS[config.dataset].build)
-    fixed = schemes_of(config) == ["natural"] and config.clients is None
-    return not fixed or generated or config.data_options.get("feature_shift") is not None
-
-
 LARGEST_SEED = 2**32 - 1  # JAX drops higher bits without x64: two seeds would be one run
-POISON = Needs(f"--attack with a poison ({', '.join(POISONS)})", lambda c: c.attack in POISONS)
-DRAWN = Needs("a --partition that is drawn, generated data or a --feature-shift", _draws)
-CONVOLUTION = Needs("a --model with convolutions", lambda c: "conv" in model_options(c.model_name))
 
 
 @dataclasses.dataclass(frozen=True)
