@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+from fedjax_layers import algorithms
+
 ROOT = pathlib.Path(__file__).parents[1]
 PACKAGE = "fedjax_layers"
 ROOMS = (  # from the bottom up; a name in brackets beside another stands on the same floor
@@ -148,6 +150,33 @@ def test_flax_modules_are_used_in_models_only(path):
 )
 def test_the_walk_sees_what_it_should(path, line, found):
     assert bool(list(upward(pathlib.Path(path), line))) == found
+
+
+NAMES_OF_SPLITS = "data/partitions"  # a split is called as its paper is
+
+
+def algorithms_named(text):
+    """Names of the registry that a file uses, as text or as a name of Python; ``local`` alone is a usual word."""
+    known = set(algorithms.registry)
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Constant) and node.value in known:
+            yield node.value
+        elif isinstance(node, ast.Attribute) and node.attr in known - {"local"}:
+            yield node.attr
+        elif isinstance(node, ast.Name) and node.id in known - {"local"}:
+            yield node.id
+
+
+@pytest.mark.parametrize("path", [p for p in sources() if p.parts[0] == PACKAGE], ids=str)
+def test_no_algorithm_is_known_by_name_outside_of_its_room(path):
+    if room_of(path.with_suffix("").parts) == "algorithms" or NAMES_OF_SPLITS in str(path):
+        return
+    assert list(algorithms_named((ROOT / path).read_text())) == []
+
+
+def test_a_name_of_an_algorithm_is_seen():
+    text = "if config.algorithm == 'player_fl': fl.algorithms.fedavg(local)"
+    assert set(algorithms_named(text)) == {"player_fl", "fedavg"}
 
 
 def test_importing_the_ops_loads_neither_flax_nor_files_nor_plots():

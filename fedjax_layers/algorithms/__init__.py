@@ -70,6 +70,13 @@ registry: dict[str, Factory[Any]] = {
 }
 
 
+ALONE, COMMON = "local", "fedavg"
+"""What others are measured against: each client for itself, and one model for all."""
+
+USUAL = "player_fl"
+"""The algorithm of a run that names none."""
+
+
 def add_installed_algorithms() -> None:
     """Add the algorithms of all installed packages, by their entry points of the group ``fedjax_layers.algorithms``."""
     add_installed(registry)
@@ -91,6 +98,9 @@ def add_algorithm_file(file: str) -> list[str]:
 
 
 __all__ = [
+    "ALONE",
+    "COMMON",
+    "USUAL",
     "CutRule",
     "Factory",
     "Method",

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from fedjax_layers import data
+from fedjax_layers.algorithms import ALONE
 from fedjax_layers.cli.arguments import config_of
 from fedjax_layers.cli.given import refuse_unused
 from fedjax_layers.cli.run import usage_errors
@@ -95,7 +96,7 @@ def prepare(options: argparse.Namespace, console: Console) -> None:
 
 def show(options: argparse.Namespace, console: Console) -> None:
     """Who has how many examples of which class; ``--plot`` draws it, ``--save`` writes the partition file."""
-    config = config_of(options, "local")
+    config = config_of(options, ALONE)
     refuse_unused(options, [config])
     if config.model_options:
         flag = "--" + next(iter(config.model_options)).replace("_", "-")

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fedjax_layers import data
-from fedjax_layers.algorithms import registry
+from fedjax_layers.algorithms import ALONE, registry
 from fedjax_layers.cli.flags import flag_of, help_line, metavar_of
 from fedjax_layers.cli.routing import pairs
 from fedjax_layers.experiment.config.fields import GROUPS
@@ -29,7 +29,7 @@ def owners_shown(options: argparse.Namespace) -> list[Owner]:
     names = algorithms_of(options)
     has_model = hasattr(options, "model")  # showing data needs none
     config = RunConfig(
-        algorithm=(names or ["local"])[0],
+        algorithm=(names or [ALONE])[0],
         dataset=options.dataset,
         partition=options.partition,
         model=options.model if has_model else None,

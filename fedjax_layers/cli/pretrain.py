@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 from typing import Any
 
+from fedjax_layers.algorithms import COMMON
 from fedjax_layers.cli.arguments import config_of
 from fedjax_layers.cli.given import refuse_given, refuse_unused
 from fedjax_layers.cli.resume import is_resumed
@@ -39,7 +40,7 @@ def central_config(options: argparse.Namespace) -> RunConfig:
     refuse_given(options, (*_OF_A_FEDERATION, *_DECIDED), "pretrain")
     one: dict[str, Any] = {"clients": 1, "partition": "iid", "keep_optimizer": True, "save_model": True}
     one["selection"] = "last"  # the model that is saved is the one that is scored
-    config = config_of(options, "fedavg", **one)
+    config = config_of(options, COMMON, **one)
     refuse_unused(options, [config])
     own = {"reserve": USUAL_RESERVE} | dict(config.data_options) | {"reserved": True}
     return dataclasses.replace(config, data_options=own)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from fedjax_layers.algorithms import ALONE, COMMON
 from fedjax_layers.engine.evaluation.score_names import LOWER_IS_BETTER, headline
 from fedjax_layers.experiment.records.run_directory import RunDirectory
 from fedjax_layers.experiment.statistics import (
@@ -37,8 +38,8 @@ def compare_runs(runs: Sequence[RunDirectory], moment: str, selection: str) -> l
     key, sign = f"{moment}/{selection}/test/{metric}", -1 if metric in LOWER_IS_BETTER else 1
     by_name = {(s["algorithm"], s["seed"]): run for s, run in zip(summaries, runs, strict=True)}
     for summary, run in zip(summaries, runs, strict=True):
-        bars = [by_name.get((name, summary["seed"])) for name in ("local", "fedavg")]
-        if summary["algorithm"] not in ("local", "fedavg") and all(bars):
+        bars = [by_name.get((name, summary["seed"])) for name in (ALONE, COMMON)]
+        if summary["algorithm"] not in (ALONE, COMMON) and all(bars):
             scores = [sign * r.read_clients()[key] for r in (run, *bars) if r is not None]
             summary["incentive"] = incentive(*scores)
             run.write_summary(summary)
@@ -81,7 +82,7 @@ def statistics_of(summaries: Sequence[Mapping[str, Any]], metric: str | None = N
 def differences_of(summaries: Sequence[Mapping[str, Any]], metric: str | None = None) -> dict[str, dict[str, Any]]:
     """Each algorithm's difference to a baseline over paired seeds, with its 95 % interval by Student's t.
 
-    Baselines are ``local`` and ``fedavg`` where they ran, else the first algorithm.
+    Baselines are :data:`~fedjax_layers.algorithms.ALONE` and ``COMMON`` where they ran, else the first algorithm.
 
     Args:
       summaries: of all runs, every algorithm with the same seeds.
@@ -97,7 +98,7 @@ def differences_of(summaries: Sequence[Mapping[str, Any]], metric: str | None = 
     seeds = list(dict.fromkeys(s["seed"] for s in summaries))
     value = {(s["algorithm"], s["seed"]): s["personal"][metric]["mean"] for s in summaries}
     table = {name: np.array([value[name, seed] for seed in seeds], float) for name in names}
-    baselines = [name for name in ("local", "fedavg") if name in names] or names[:1]
+    baselines = [name for name in (ALONE, COMMON) if name in names] or names[:1]
     return {base: {name: _difference(table[name], table[base]) for name in names if name != base} for base in baselines}
 
 

@@ -30,25 +30,25 @@ class PairedDifference(NamedTuple):
     pairs: int
 
 
-def incentive(values: Numbers, local: Numbers, fedavg: Numbers, *, lower_is_better: bool = False) -> float:
+def incentive(values: Numbers, alone: Numbers, common: Numbers, *, lower_is_better: bool = False) -> float:
     """Share of clients that are strictly better off than with local training and than with FedAvg.
 
     Source: Cho et al., as PLayer-FL (arXiv 2502.08829) measures incentivisation, there in per cent.
 
     Args:
       values: ``[C]``, each client's score with the algorithm in question.
-      local: ``[C]`` with local training.
-      fedavg: ``[C]`` with FedAvg.
+      alone: ``[C]`` with local training.
+      common: ``[C]`` with FedAvg.
       lower_is_better: True for a loss.
 
     Returns:
       A share from 0 to 1 of the clients that have all three scores; NaN if none has.
     """
-    own, alone, common = vectors(values=values, local=local, fedavg=fedavg)
-    there = ~(np.isnan(own) | np.isnan(alone) | np.isnan(common))
+    own, lone, shared = vectors(values=values, alone=alone, common=common)
+    there = ~(np.isnan(own) | np.isnan(lone) | np.isnan(shared))
     if not there.any():
         return float("nan")
-    better = own < np.minimum(alone, common) if lower_is_better else own > np.maximum(alone, common)
+    better = own < np.minimum(lone, shared) if lower_is_better else own > np.maximum(lone, shared)
     return float(better[there].mean())
 
 

@@ -27,7 +27,7 @@ def test_incentive_is_strict_and_needs_both():
 
 
 def test_incentive_names_arrays_of_unequal_shape():
-    with pytest.raises(ValueError, match="fedavg"):
+    with pytest.raises(ValueError, match="common"):
         fs.incentive([0.1], [0.1], [0.1, 0.2])
 
 

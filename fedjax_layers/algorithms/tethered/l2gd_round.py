@@ -64,6 +64,7 @@ def draw_coins(key: Key, num_teams: int, probability: Number, cluster_probabilit
 
 def coupled_algorithm(trainer: Trainer, coupling: Coupling) -> Algorithm:
     """The algorithm of clients that are tied to their cluster's model, and this to the network's."""
+
     def init(key: Key, params: Params) -> L2gdState:
         del key
         return L2gdState(

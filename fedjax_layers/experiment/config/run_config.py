@@ -49,7 +49,7 @@ class RunConfig:
       ValueError: a value out of range or of another type, or an unknown name (the nearest is suggested).
     """
 
-    algorithm: str = option("player_fl", "run", "name in the registry", choices=algorithms.registry)
+    algorithm: str = option(algorithms.USUAL, "run", "name in the registry", choices=algorithms.registry)
     algorithm_file: str | None = option(
         None, "algorithm", "Python file with an algorithm of your own, which is run", unset="none"
     )
