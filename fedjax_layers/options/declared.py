@@ -139,16 +139,15 @@ def options_of(taker: Callable[..., Any]) -> dict[str, Option]:
 
 @functools.cache
 def _options_of(taker: Callable[..., Any]) -> dict[str, Option]:
-    plain = taker.func if isinstance(taker, functools.partial) else taker
     parameters = inspect.signature(taker).parameters.values()
-    names = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
-    return declared(plain, {p.name: p.default for p in parameters if p.name in names})
+    return declared(taker, {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY})
 
 
 def declared(taker: Callable[..., Any], defaults: dict[str, Any]) -> dict[str, Option]:
     """The options of these names and defaults, as the annotations and the docstring of ``taker`` have them."""
-    hints, told = typing.get_type_hints(taker), described(taker)
-    marked = typing.get_type_hints(taker, include_extras=True)
+    plain = taker.func if isinstance(taker, functools.partial) else taker
+    hints, told = typing.get_type_hints(plain), described(plain)
+    marked = typing.get_type_hints(plain, include_extras=True)
     return {
         name: Option(name, hints.get(name, Any), default, _about(marked.get(name)), first_sentence(told.get(name, "")))
         for name, default in defaults.items()
