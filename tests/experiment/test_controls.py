@@ -44,7 +44,7 @@ def run():
     return experiment, execute(experiment)[0]
 
 
-def test_a_player_fl_summary_holds_its_control_decisions(CONTROLS, run):
+def test_a_player_fl_summary_holds_its_controls(run):
     _, summary = run
     assert set(summary["controls"]) == {"initialisation", "permuted_labels", "weight_count"}
     for cut in (summary["cut"], *summary["controls"].values()):
@@ -74,8 +74,6 @@ def test_options_that_are_not_of_the_rule_compile_nothing_more(run):
 
 
 @pytest.mark.slow
-def test_other_algorithms_have_no_control_decisions(
-    CONTROLS,
-):
+def test_other_algorithms_have_no_controls():
     experiment = prepare(RunConfig(algorithm="local", dataset="heart", rounds=1, client_width="all", batch_size=128))
     assert "controls" not in execute(experiment)[0]
