@@ -212,7 +212,7 @@ BAD = [
     ("data show digits --unseen 10", "unseen: ", "expected 0..9 clients, got 10"),
     ("data show digits --global-test 2", "global_test: ", "expected a share in (0, 1), got 2.0"),
     ("data show digits --global-test official", "global_test: ", "got digits without one"),
-    ("data show digits --split-seed -1", "seed: ", "expected an integer of at least 0, got -1"),
+    ("data show digits --split-seed -1", "split_seed: ", "expected 0 to 4294967295, got -1"),
     ("data show digits --plot none/split.png", "plot: ", "expected a folder none, found none"),
     ("data show digits --plot split.sgv", "plot: ", "'sgv' is not supported"),
     ("data show digits --save none/split.npz", "save: ", "expected a folder none, found none"),

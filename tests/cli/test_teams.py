@@ -98,7 +98,11 @@ BAD = [
     (f"run permfl {TEAMS} --team-formation average_case --overlap 2", "overlap: ", "expected a share in [0, 1], got 2"),
     (f"run permfl {TEAMS} --num-teams 9", "num_teams: ", "expected 1..8, the number of clients, got 9"),
     (f"run permfl {TEAMS} --partition two_level --teams 2 --num-teams 4", "num_teams: ", "the partition's 2 teams"),
-    (f"run permfl {TEAMS} --device-participation 1.5", "device_participation: ", "expected a share in (0, 1], got 1.5"),
+    (
+        f"run permfl {TEAMS} --device-participation 1.5",
+        "device_participation: ",
+        "expected more than 0 and at most 1, got 1.5",
+    ),
 ]
 
 

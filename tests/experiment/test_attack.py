@@ -100,8 +100,8 @@ def test_an_attack_on_all_updates_hurts(clients):
     ("values", "message"),
     [
         ({"attack": "sign_flop"}, "attack: expected .* got 'sign_flop'; did you mean 'sign_flip'"),
-        ({"bad_clients": 1.5}, "bad_clients: expected a share of 0 to 1, got 1.5"),
-        ({"attack_strength": -1.0}, "attack_strength: expected a number of at least 0, got -1.0"),
+        ({"bad_clients": 1.5}, "bad_clients: expected 0 to 1, got 1.5"),
+        ({"attack_strength": -1.0}, "attack_strength: expected at least 0, got -1.0"),
     ],
 )
 def test_bad_numbers_are_refused(values, message):

@@ -48,8 +48,8 @@ def test_without_one_of_the_bars_there_is_no_incentive(tmp_path, missing):
 
 def test_rows_average_numbers_and_keep_the_rest(tmp_path):
     runs = [
-        run_of(tmp_path, "local", 0, [0.5], cut=1, bytes_up=10, layers=["a", "b"], loss={"mean": 1.0}),
-        run_of(tmp_path, "local", 1, [0.5], cut=2, bytes_up=20, layers=["a", "b"], loss={"mean": None}),
+        run_of(tmp_path, "local", 0, [0.5], num_shared_layers=1, bytes_up=10, layers=["a", "b"], loss={"mean": 1.0}),
+        run_of(tmp_path, "local", 1, [0.5], num_shared_layers=2, bytes_up=20, layers=["a", "b"], loss={"mean": None}),
     ]
     (row,) = compare_runs(runs, "trained", "best")
     assert row["num_shared_layers"] == 1.5

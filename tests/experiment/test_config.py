@@ -32,7 +32,7 @@ BAD_FIELDS = [
     ("client_width", "²", "expected auto, all or a number of 1 to"),
     *[(n, 0, "at least 1, got 0") for n in ("rounds", "batch_size", "min_batch", "steps", "clients", "cohort")],
     ("epochs", 0, "a positive number, got 0"),
-    ("epochs", (1, -0.5), "a positive number, got (1.0, -0.5)"),
+    ("epochs", (1, -0.5), "a positive number, got (1, -0.5)"),
     *[(n, -2, "at least 1, got -2") for n in ("eval_every", "patience")],
     *[("rounds", bad, "a whole number") for bad in ("3", 2.5, True, None)],
     ("clients", "3", "a whole number or none"),

@@ -194,7 +194,7 @@ BAD_CONFIGS = [
     ({"team_formation": "sequential", "team_of": (0, 1)}, "team_of: expected none with team_formation 'sequential'"),
     ({"team_formation": "given", "team_options": {"team_of": (0, 1)}}, "team_options: .*in the field team_of"),
     ({"team_of": (0, 0.5)}, "team_of: expected a list, each a whole number or none"),
-    ({"algorithm_options": {"team_of": (0, 1)}}, "algorithm_options: expected the clients' teams in the field team_of"),
+    ({"algorithm_options": {"team_of": (0, 1)}}, "algorithm_options: expected team_of in the field team_of"),
     (
         {"algorithm": "fedavg", "algorithm_options": {}, "team_formation": "by_labels"},
         "team_formation: expected none for fedavg, which has no teams, got 'by_labels'",
@@ -216,9 +216,14 @@ BAD_TEAMS = [
     ("clients", {"team_of": (0, 1, 2) * 3 + (0,)}, {"num_teams": 2}, "ids 0 to 1, got 2 for client 2"),
     ("clients", {"team_of": (0, 2) * 5}, {}, "team_of: expected a client in each of 3 teams, got none in team 1"),
     ("clients", {}, {"num_teams": 11}, r"num_teams: expected 1..10, the number of clients, got 11"),
-    ("clients", {"team_formation": "by_updates"}, {"num_teams": 0}, "num_teams: expected 1"),
-    ("clients", {}, {"device_participation": 1.5}, r"device_participation: expected a share in \(0, 1\], got 1.5"),
-    ("clients", {}, {"team_participation": 0.0}, r"team_participation: expected a share in \(0, 1\], got 0.0"),
+    ("clients", {"team_formation": "by_updates"}, {"num_teams": 0}, "num_teams: expected at least 1"),
+    (
+        "clients",
+        {},
+        {"device_participation": 1.5},
+        r"device_participation: expected more than 0 and at most 1, got 1.5",
+    ),
+    ("clients", {}, {"team_participation": 0.0}, r"team_participation: expected more than 0 and at most 1, got 0.0"),
     ("teamed", {}, {"num_teams": 4}, "num_teams: expected the partition's 3 teams, or a team_formation, got 4"),
 ]
 

@@ -238,7 +238,7 @@ class RunConfig:
         fitted = {}
         for name, value in getattr(self, field).items():
             if name in known and known[name].has(Mark.FIELD):
-                raise ValueError(f"{field}: expected no {name}, which is a field of its own, got one")
+                raise ValueError(f"{field}: expected {name} in the field {name}, got it as an option")
             fitted[name] = known[name].fit(value, f"option {name}") if name in known else value
         object.__setattr__(self, field, fitted)
 
