@@ -18,7 +18,7 @@ import optax
 
 from fedjax_layers.algorithms.report import Decision, Report
 from fedjax_layers.clients import LocalSolver, Setting, Trainer
-from fedjax_layers.options import Mark, Option, options_of, unknown_name
+from fedjax_layers.options import Mark, Option, options_of
 from fedjax_layers.types import Algorithm, Array, Key, Params
 
 P = ParamSpec("P")
@@ -140,5 +140,5 @@ def _check(option: Option, value: Any) -> None:
     if isinstance(value, jax.core.Tracer):
         return
     if option.choices and isinstance(value, str) and value not in option.choices:
-        raise unknown_name(option.name, value, option.choices)
+        raise ValueError(f"{option.name}: expected one of {', '.join(option.choices)}, got {value!r}")
     option.check(value)

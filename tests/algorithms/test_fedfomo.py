@@ -300,7 +300,7 @@ def test_running_statistics_stay_with_their_client(x64):
     ("args", "message"),
     [
         ({"num_models": 0}, "num_models: expected at least 1, got 0"),
-        ({"validation_share": 1.0}, "validation_share: expected 0 to less than 1, got 1.0"),
+        ({"validation_share": 1.0}, "validation_share: expected at least 0 and less than 1, got 1.0"),
         ({"exploration": 1.5}, "exploration: expected 0 to 1, got 1.5"),
         ({"exploration_decay": -0.1}, "exploration_decay: expected 0 to 1, got -0.1"),
     ],

@@ -276,12 +276,12 @@ def test_counts_of_a_round_in_which_some_clusters_meet(x64):
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        ({"probability": 1.0}, r"^probability: expected a number in \[0, 1\), got 1.0"),
-        ({"cluster_probability": -0.1}, r"cluster_probability: expected a number in \[0, 1\), got -0.1"),
-        ({"tau": 1.5}, r"tau: expected a number in \[0, 1\], got 1.5"),
+        ({"probability": 1.0}, r"^probability: expected at least 0 and less than 1, got 1.0"),
+        ({"cluster_probability": -0.1}, r"cluster_probability: expected at least 0 and less than 1, got -0.1"),
+        ({"tau": 1.5}, r"tau: expected 0 to 1, got 1.5"),
         ({"tau": 0.5}, "tau: expected 1 without cluster coins, got 0.5"),
-        ({"step_size": -1.0}, "step_size: expected numbers of at least 0, got -1.0"),
-        ({"pull": float("nan")}, "pull: expected numbers of at least 0, got nan"),
+        ({"step_size": -1.0}, "step_size: expected at least 0, got -1.0"),
+        ({"pull": float("nan")}, "pull: expected a finite number, got nan"),
         ({"pull": [1.0, 2.0]}, r"pull: expected a number or 5 of them, got shape \(2,\)"),
         ({"cluster_pull": [1.0]}, r"cluster_pull: expected a number or 3 of them, got shape \(1,\)"),
         ({"team_of": [0, 1, 2, 3, 0]}, "team_of: expected ids 0 to 2, got 3 for client 3"),

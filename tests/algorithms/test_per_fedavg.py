@@ -112,7 +112,7 @@ def test_adaptation_sees_the_clients_training_examples_only(x64):
 
 def test_bad_arguments_are_refused():
     trainer = toy.make_trainer(toy.make_task(jnp.float32))
-    with pytest.raises(ValueError, match=r"variant: expected one of \('fo', 'hf'\), got 'second'"):
+    with pytest.raises(ValueError, match=r"variant: expected one of fo, hf, got 'second'"):
         algorithms.per_fedavg(trainer, variant="second")
     with pytest.raises(ValueError, match="steps: expected an integer of at least 1, got 0"):
         algorithms.per_fedavg(trainer, finish_steps=0)

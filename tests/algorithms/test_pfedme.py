@@ -109,5 +109,5 @@ def test_the_uniform_loop_has_a_derivative_by_lam(x64):
 
 
 def test_no_inner_step_is_refused():
-    with pytest.raises(ValueError, match="inner_steps: expected an integer of at least 1, got 0"):
+    with pytest.raises(ValueError, match="inner_steps: expected at least 1, got 0"):
         algorithms.pfedme(toy.make_trainer(toy.make_task(jnp.float32)), inner_steps=0)
