@@ -86,7 +86,7 @@ def test_the_rules_switches_reach_every_client():
 @pytest.mark.parametrize(("name", "value"), [("gradient", "step"), ("aggregate", "median")])
 def test_unknown_choices_are_refused(name, value):
     with pytest.raises(ValueError, match=f"{name}: expected one of .*got '{value}'"):
-        algorithms.player_fl(toy.make_trainer(toy.make_task()), **{name: value})
+        algorithms.player_fl(toy.make_trainer(toy.make_task(jnp.float32)), **{name: value})
 
 
 def fresh_rows(key, client):

@@ -241,7 +241,7 @@ def test_coefficients_decay_by_their_factor(x64):
         ({"num_teams": 6}, "num_teams: expected 1 to 5, the number of clients, got 6"),
         ({"team_rounds": 0}, "team_rounds: expected at least 1, got 0"),
         ({"global_every": 0}, "global_every: expected at least 1, got 0"),
-        ({"pace": (1, -2, 1)}, rr"pace: expected at least 0, got \(1, -2, 1\)"),
+        ({"pace": (1, -2, 1)}, r"pace: expected at least 0, got \(1, -2, 1\)"),
         ({"device_participation": 0.0}, r"device_participation: expected more than 0 and at most 1, got 0.0"),
         ({"team_lambda": -0.1}, "team_lambda: expected at least 0, got -0.1"),
         ({"gamma": float("nan")}, "gamma: expected a finite number, got nan"),
