@@ -18,6 +18,7 @@ from fedjax_layers.data.dataset import Dataset
 from fedjax_layers.data.feature_shift import FEATURE_SHIFTS
 from fedjax_layers.data.splits import SPLITS
 from fedjax_layers.options import check_options, options_of, unknown_name
+from fedjax_layers.storage import beside
 
 _ARRAYS = {"example_ids": "iu", "client": "i", "split": "i", "unseen": "b", "teams": "i"}  # kinds of numbers
 _TEXTS = {"dataset": str, "client_names": list, "partition": dict, "partition_hash": str}
@@ -63,8 +64,7 @@ def save_partition(data: ClientData, path: str | os.PathLike[str]) -> str:
         "partition": data.partition,
         "partition_hash": data.partition_hash,
     }
-    unfinished = path.with_name(f".{path.name}.unfinished")
-    with unfinished.open("wb") as file:
+    with beside(path) as unfinished, unfinished.open("wb") as file:
         np.savez_compressed(
             file,
             example_ids=data.example_ids,
@@ -74,7 +74,6 @@ def save_partition(data: ClientData, path: str | os.PathLike[str]) -> str:
             teams=np.empty(0, np.int32) if data.teams is None else data.teams,
             about=np.frombuffer(json.dumps(about).encode(), np.uint8),
         )
-    unfinished.replace(path)
     return data.partition_hash
 
 

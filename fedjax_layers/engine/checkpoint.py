@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from fedjax_layers.data.storage import storing
+from fedjax_layers.storage import storing
 from fedjax_layers.ops.checks import leaf_path
 
 _PATTERN = set("[]*?")  # what a glob pattern is made of

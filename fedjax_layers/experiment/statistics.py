@@ -128,12 +128,18 @@ def nemenyi(table: Numbers) -> Floats:
 
     Returns symmetric p values ``[treatments, treatments]``, 1 on the diagonal.
 
+    Source: Demšar 2006, section 3.2.2, as :func:`critical_difference`.
+
     Raises:
       ValueError: fewer than two treatments, no block, or a NaN.
     """
-    import scikit_posthocs  # noqa: PLC0415  slow to import: it brings pandas and plotting along
-
-    return np.asarray(scikit_posthocs.posthoc_nemenyi_friedman(_complete(table, 2)), dtype=np.float64)
+    blocks, treatments = _complete(table, 2).shape
+    rank, (first, second) = ranks(table), np.triu_indices(treatments, 1)
+    apart = np.abs(rank[first] - rank[second]) / np.sqrt(treatments * (treatments + 1) / (6 * blocks))
+    p_values = np.ones((treatments, treatments))
+    p_values[first, second] = _stats().studentized_range.sf(apart * np.sqrt(2), treatments, np.inf)
+    p_values[second, first] = p_values[first, second]
+    return p_values
 
 
 def critical_difference(num_treatments: int, num_blocks: int, alpha: float = 0.05) -> float:

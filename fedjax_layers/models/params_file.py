@@ -11,6 +11,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
+from fedjax_layers.storage import beside
 from fedjax_layers.types import LayerMap, Params
 
 
@@ -28,15 +29,11 @@ def save_params(path: str | os.PathLike[str], params: Params, layers: LayerMap) 
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     leaves = [np.ascontiguousarray(x) for x in jax.tree.leaves(params)]
-    part = target.with_name(target.name + ".part")
-    try:
-        part.touch()  # as this user makes files: safetensors would let nobody else read it
-        mode = part.stat().st_mode
-        save_file(dict(zip(layers.leaf_paths, leaves, strict=True)), part)
-        part.chmod(mode)
-        part.replace(target)
-    finally:
-        part.unlink(missing_ok=True)
+    with beside(target) as unfinished:
+        unfinished.touch()  # as this user makes files: safetensors would let nobody else read it
+        mode = unfinished.stat().st_mode
+        save_file(dict(zip(layers.leaf_paths, leaves, strict=True)), unfinished)
+        unfinished.chmod(mode)
 
 
 def load_params(path: str | os.PathLike[str], layers: LayerMap) -> Params:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from fedjax_layers.data.storage import storing
+from fedjax_layers.storage import storing
 from fedjax_layers.engine.evaluation.score_names import LOWER_IS_BETTER
 from fedjax_layers.sweeps.ranking import headline_of
 

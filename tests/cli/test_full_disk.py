@@ -10,7 +10,7 @@ from pyarrow import parquet
 from safetensors import SafetensorError
 
 from fedjax_layers import ops
-from fedjax_layers.data.storage import StorageError
+from fedjax_layers.storage import StorageError
 from fedjax_layers.engine import checkpoint
 from fedjax_layers.experiment import run as experiment
 from fedjax_layers.experiment.records import run_directory as records

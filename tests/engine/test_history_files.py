@@ -6,7 +6,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from fedjax_layers.data.storage import StorageError
+from fedjax_layers.storage import StorageError
 from fedjax_layers.engine.history import history as history_module
 from fedjax_layers.engine.history.client_statistics import best_round, last_round, select_rounds
 from fedjax_layers.engine.history.columns import ColumnFiles

@@ -13,7 +13,7 @@ import pytest
 
 from fedjax_layers import algorithms, data
 from fedjax_layers.clients import Setting
-from fedjax_layers.data.storage import StorageError
+from fedjax_layers.storage import StorageError
 from fedjax_layers.engine.checkpoint import Checkpoints
 from fedjax_layers.engine.federation import federation
 from fedjax_layers.engine.on_host import programs

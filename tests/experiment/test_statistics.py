@@ -166,6 +166,14 @@ def test_nemenyi_agrees_with_the_critical_difference():
         np.testing.assert_array_equal(apart > fs.critical_difference(4, 14, alpha), found < alpha)
 
 
+@pytest.mark.parametrize("blocks", [1, 4, 9])
+def test_nemenyi_of_two_treatments_is_a_test_of_a_normal_difference(blocks):
+    # Mean ranks 1 and 2 lie one rank apart, whose standard error is 1/√blocks: p = 2 (1 − Φ(√blocks)).
+    table = np.tile([0.9, 0.1], (blocks, 1))
+    p_value = math.erfc(math.sqrt(blocks / 2))
+    np.testing.assert_allclose(fs.nemenyi(table), [[1, p_value], [p_value, 1]], rtol=1e-6)
+
+
 @pytest.mark.parametrize(("treatments", "q"), [(2, 1.960), (3, 2.343), (4, 2.569), (5, 2.728), (10, 3.164)])
 def test_critical_difference_by_demsar_s_table_5(treatments, q):
     expected = q * math.sqrt(treatments * (treatments + 1) / (6 * 14))

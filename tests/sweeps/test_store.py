@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 from pyarrow import csv
 
-from fedjax_layers.data.storage import StorageError
+from fedjax_layers.storage import StorageError
 from fedjax_layers.experiment.config.run_config import RunConfig
 from fedjax_layers.experiment.records.run_directory import RunDirectory
 from fedjax_layers.sweeps.settings import joined, swept_runs

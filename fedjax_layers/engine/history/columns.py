@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fedjax_layers.data.storage import StorageError, reading, replacing, storing
+from fedjax_layers.storage import StorageError, reading, replacing, storing
 
 _REPEATED = ("round", "finished", "examples")  # columns of few different values
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fedjax_layers.data.storage import StorageError
+from fedjax_layers.storage import StorageError
 from fedjax_layers.engine.history.columns import ColumnFiles
 
 _KEYS = ("round", "finished", "client")  # of a row of clients: they are not scores

@@ -15,7 +15,7 @@ import jax
 import numpy as np
 
 from fedjax_layers.data.packing import aligned_empty
-from fedjax_layers.data.storage import StorageError
+from fedjax_layers.storage import StorageError
 
 
 def rows_of(state: Any) -> list[Any]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
-from fedjax_layers.data.storage import storing
+from fedjax_layers.storage import storing
 from fedjax_layers.models.params_file import save_params
 from fedjax_layers.types import LayerMap, Models, Params
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.metadata
 import json
@@ -15,6 +16,7 @@ import numpy as np
 
 from fedjax_layers.data.cache import cache_dir
 from fedjax_layers.experiment.config.run_config import RunConfig
+from fedjax_layers.storage import beside
 from fedjax_layers.types import Cohort, Task
 
 _FIELDS = (
@@ -54,13 +56,10 @@ def recall_axis(key: str, rounds: float) -> dict[str, Any] | None:
 def remember_axis(key: str, record: dict[str, Any]) -> None:
     """Keep a record; where nothing can be written, the next run measures again."""
     path = _path(key)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        beside.write_text(json.dumps(record), encoding="utf-8")
-        beside.replace(path)
-    except OSError:
-        return
+        with beside(path) as unfinished:
+            unfinished.write_text(json.dumps(record), encoding="utf-8")
 
 
 def _path(key: str) -> Path:

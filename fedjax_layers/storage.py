@@ -35,18 +35,23 @@ def reading(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[IO[bytes]]:
-    """Write beside ``path`` and move into its place; on an error ``path`` stays what it was."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+def beside(path: Path) -> Iterator[Path]:
+    """The path of a new file beside ``path``, which takes its place at the end of the block; on an error nothing does."""
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with storing(path):
-            with beside.open("wb") as file:
-                yield file
-                file.flush()
-                os.fsync(file.fileno())
-            beside.replace(path)
+        yield unfinished
+        unfinished.replace(path)
     finally:
-        beside.unlink(missing_ok=True)
+        unfinished.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[IO[bytes]]:
+    """Write a run's file as :func:`beside` does, forced to the disk; what goes wrong is a :class:`StorageError`."""
+    with storing(path), beside(path) as unfinished, unfinished.open("wb") as file:
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _reason(error: Exception) -> str:
