@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,13 +38,20 @@ def reading(path: Path) -> Iterator[None]:
 
 @contextmanager
 def beside(path: Path) -> Iterator[Path]:
-    """The path of a new file beside ``path``, which takes its place at the end of the block; on an error nothing does."""
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    """The path of a file or folder to be made beside ``path``: it is moved there in the end, or removed on an error.
+
+    Raises:
+      OSError: ``path`` is a folder that is not empty, or nothing can be made there.
+    """
+    unfinished = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         yield unfinished
         unfinished.replace(path)
     finally:
-        unfinished.unlink(missing_ok=True)
+        if unfinished.is_dir():
+            shutil.rmtree(unfinished, ignore_errors=True)
+        else:
+            unfinished.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -30,7 +30,7 @@ reveal_type(fl.sampling.uniform(2, 4))
 reveal_type(fl.algorithms.player_fl(fl.LocalSolver(sgd, 32), threshold=1.5))
 """
 REVEALED = {
-    "data": "fedjax_layers.data.client_data.ClientData",
+    "data": "fedjax_layers.data.federated.client_data.ClientData",
     "task.layers": "fedjax_layers.types.layer_map.LayerMap",
     "cohort.train": "fedjax_layers.types.examples.Ranges",
     "history": "fedjax_layers.engine.history.history.History",

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import jax
 
-from fedjax_layers.data.cache import cache_dir
+from fedjax_layers.data.tables.cache import cache_dir
 
 _LEAST_SECONDS = 0.2  # of compiling, below which a program is not worth a file
 _MOST_BYTES = 2 * 2**30  # of the folder of ours, beyond which the oldest programs go

@@ -17,8 +17,8 @@ from fedjax_layers.cli.arguments import config_of
 from fedjax_layers.cli.given import refuse_unused
 from fedjax_layers.cli.run import usage_errors
 from fedjax_layers.cli.usage import UsageError, check_place
-from fedjax_layers.data.catalog import catalog, markdown_table, whereabouts
-from fedjax_layers.data.partition_report import plot_partition, skew, stratum_counts
+from fedjax_layers.data.catalog import markdown_table, numbers_of, whereabouts
+from fedjax_layers.data.federated.partition_report import plot_partition, skew
 from fedjax_layers.experiment.setup.early import check_early
 from fedjax_layers.experiment.setup.prepare import load_clients
 from fedjax_layers.options import unknown_name
@@ -46,15 +46,15 @@ def list_sets(options: argparse.Namespace, console: Console) -> None:
     for column in ("name", "what", "task", "examples", "classes", "natural clients", "here"):
         table.add_column(column, justify="right" if column in ("examples", "classes") else "left")
     details = []
-    for entry in catalog():
-        where = whereabouts(data.DATASETS[entry.name], folder)
+    for entry in data.DATASETS.values():
+        where = whereabouts(entry, folder)
         if where.detail:
             details.append(f"{entry.name}: {where.detail}")
         table.add_row(
             entry.name,
             entry.title,
             entry.task.replace("_", " "),
-            entry.examples,
+            numbers_of(entry),
             str(entry.classes or ""),
             entry.clients,
             where.kind,
@@ -77,7 +77,7 @@ def prepare(options: argparse.Namespace, console: Console) -> None:
         if not data.DATASETS[name].layouts:
             raise ValueError(f"{name}: expected a data set with files to prepare, got one without")
     check_place("--out", options.out, folder=True)
-    from fedjax_layers.data import builders  # noqa: PLC0415  (imports TFDS)
+    from fedjax_layers.data.tables import builders  # noqa: PLC0415  (imports TFDS)
 
     folder = data.resolve_data_dir(options.data_dir)
     out = Path(options.out or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
@@ -124,7 +124,7 @@ def show(options: argparse.Namespace, console: Console) -> None:
 
 def _report(clients: data.ClientData, console: Console) -> None:
     """Sizes, a row per client, how unlike they are, copies, the hash."""
-    counts = stratum_counts(clients)
+    counts = clients.stratum_counts()
     numbers = skew(counts)
     strata = "classes" if clients.task == "classification" else "strata"
     console.print(

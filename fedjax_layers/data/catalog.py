@@ -2,45 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import NamedTuple
 
-from fedjax_layers.data.source import Source
 from fedjax_layers.data.sources import DATASETS
-
-
-@dataclasses.dataclass(frozen=True)
-class Entry:
-    """One data set, for people.
-
-    Attributes:
-      name: registry name.
-      title: what it is.
-      task: what is predicted.
-      examples: numbers of examples of the official parts, by form of the files where they differ.
-      classes: number of classes, 0 where there are none.
-      clients: what a natural client is, empty where there are none.
-      licence: terms.
-      citation: who made it.
-    """
-
-    name: str
-    title: str
-    task: str
-    examples: str
-    classes: int
-    clients: str
-    licence: str
-    citation: str
-
-
-def catalog() -> list[Entry]:
-    """All data sets, by name."""
-    return [
-        Entry(s.name, s.title, s.task, _examples(s), s.classes, s.clients, s.licence, s.citation)
-        for s in DATASETS.values()
-    ]
+from fedjax_layers.data.tables.source import Source
 
 
 class Whereabouts(NamedTuple):
@@ -66,14 +32,9 @@ def whereabouts(source: Source, data_dir: Path) -> Whereabouts:
     """
     if not source.layouts:
         return Whereabouts(True, "yours" if source.obtain else "generated", source.obtain)
-    located = source.locate(source.place(data_dir))
-    if located:
-        return Whereabouts(True, "files", located[0].note)
-    prepared = source.prepared_folder(data_dir)
-    if prepared is not None:
-        return Whereabouts(True, "TFDS", str(prepared))
-    if source.embedded:
-        return Whereabouts(True, "package", "")
+    kind, there = source.find(data_dir)
+    if kind != "missing":
+        return Whereabouts(True, kind, str(there) if kind == "TFDS" else there[0].note)
     names = ", ".join(file.name for file in source.layouts[0].files)
     download = "fedjax-layers data prepare NAME fetches them"
     remedy = download if all(file.url for file in source.layouts[0].files) else source.obtain
@@ -83,24 +44,22 @@ def whereabouts(source: Source, data_dir: Path) -> Whereabouts:
 def markdown_table() -> str:
     """The table for the documentation: the same on every machine."""
     rows = ["| name | what | task | examples | classes | natural clients | licence | source |", "|" + "---|" * 8]
-    for e in catalog():
+    for s in DATASETS.values():
         cells = (
-            f"`{e.name}`",
-            e.title,
-            e.task.replace("_", " "),
-            e.examples,
-            str(e.classes or "–"),
-            e.clients or "–",
-            e.licence,
-            e.citation,
+            f"`{s.name}`",
+            s.title,
+            s.task.replace("_", " "),
+            numbers_of(s),
+            str(s.classes or "–"),
+            s.clients or "–",
+            s.licence,
+            s.citation,
         )
         rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(rows)
 
 
-def _examples(source: Source) -> str:
-    forms: dict[str, None] = {}
-    for layout in source.layouts:
-        if layout.counts:
-            forms[" + ".join(f"{n:,}" for n in layout.counts.values())] = None
+def numbers_of(source: Source) -> str:
+    """How many examples the official parts have, by form of the files where they differ."""
+    forms = dict.fromkeys(" + ".join(f"{n:,}" for n in x.counts.values()) for x in source.layouts if x.counts)
     return " or ".join(forms) or (f"{source.examples:,}" if source.examples else "–")

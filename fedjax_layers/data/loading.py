@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Annotated, Any, Literal
 
 import numpy as np
 from annotated_types import Ge, Le
 
-from fedjax_layers.data.client_data import ClientData
 from fedjax_layers.data.dataset import Dataset
 from fedjax_layers.data.feature_shift import FEATURE_SHIFTS
-from fedjax_layers.data.federate import federate
-from fedjax_layers.data.natural_clients import NaturalChoice
-from fedjax_layers.data.option_owners import data_set_options, sort_options
-from fedjax_layers.data.owners import OfficialTest, owners, place_examples, teams_of
-from fedjax_layers.data.partition_file import apply_partition
+from fedjax_layers.data.federated.chosen import NaturalChoice, withheld_rows
+from fedjax_layers.data.federated.client_data import ClientData
+from fedjax_layers.data.federated.federate import federate
+from fedjax_layers.data.federated.owners import OfficialTest, owners, place_examples, teams_of
+from fedjax_layers.data.federated.partition_file import apply_partition
 from fedjax_layers.data.partitions import PARTITIONS
-from fedjax_layers.data.reserve import withheld_rows
 from fedjax_layers.data.sources import DATASETS, load_dataset
 from fedjax_layers.data.sources.own.names import option_names
 from fedjax_layers.options import Mark, defaults_of, options_of, unknown_name
+
+_BESIDE_A_FILE = ("name", "seed", "data_dir", "partition_file", "options")  # the arguments that it does not decide
 
 
 def load(
@@ -77,8 +77,8 @@ def load(
         user's own data, and for other data whose natural clients have examples of both parts; else ``"pool"``.
       unseen: clients that never train: their ids, or how many to draw.
       duplicates: ``"drop"`` gives examples whose content another one has already to nobody.
-      reserve: share of the natural clients, or where there are none of the examples, that is kept for central
-        training before the federated run, see :func:`~fedjax_layers.data.reserve.reserved_rows`; nobody owns it.
+      reserve: share of the natural clients, or where there are none of the examples, that is kept for central training
+        before the federated run, see :func:`~fedjax_layers.data.federated.chosen.reserved_rows`; nobody owns it.
       reserved: load that share, and not the rest.
       feature_shift: a key of ``FEATURE_SHIFTS``, which changes each client's inputs in its own way.
       partition_file: a file of :func:`save_partition`, instead of everything that decides who owns what; a feature
@@ -94,35 +94,22 @@ def load(
         partition and feature shift take, without its owner.
       FileNotFoundError: data files are missing.
     """
-    _check_names(name, partition, feature_shift)
-    own = options_of(DATASETS[name].build)
-    chosen = data_set_options(name, options)
-    if "seed" in own:
-        chosen["seed"] = seed
-    if "clients" in own and clients is not None and partition in (None, "natural"):
-        chosen["clients"] = clients
+    choices = {argument: value for argument, value in locals().items() if argument not in _BESIDE_A_FILE}
+    registries: dict[str, tuple[str | None, Mapping[str, Any]]] = {
+        "data set": (name, DATASETS),
+        "partition": (partition, PARTITIONS),
+        "feature_shift": (feature_shift, FEATURE_SHIFTS),
+    }
+    for argument, (value, registry) in registries.items():
+        if value is not None and value not in registry:
+            raise unknown_name(argument, value, registry)
+    chosen = data_set_options(name, options, partition, clients, seed)
     dataset = load_dataset(name, data_dir, **chosen)
     scheme = partition or ("dirichlet" if dataset.clients is None else "natural")
-    params, shift_params = sort_options(name, scheme, partition is not None, feature_shift, options)
+    params, shift_params = _split_options(name, scheme, partition is not None, feature_shift, options)
     if partition_file is not None:
-        choices = {
-            "partition": partition,
-            "clients": None if "clients" in chosen else clients,
-            "natural_clients": natural_clients,
-            "smallest_client": smallest_client,
-            "test_fraction": test_fraction,
-            "val_fraction": val_fraction,
-            "stratified": stratified,
-            "in_order": in_order,
-            "split_seed": split_seed,
-            "global_test": global_test,
-            "official_test": official_test,
-            "unseen": unseen,
-            "duplicates": duplicates,
-            "reserve": reserve,
-            "reserved": reserved,
-            "feature_shift": feature_shift,
-        }
+        if "clients" in chosen:
+            choices["clients"] = None
         return _from_file(dataset, partition_file, chosen, choices | params)
     places = place_examples(
         dataset,
@@ -175,15 +162,58 @@ def load(
     )
 
 
-def _check_names(name: str, partition: str | None, feature_shift: str | None) -> None:
-    known: Mapping[str, tuple[str | None, Mapping[str, Any]]] = {
-        "data set": (name, DATASETS),
-        "partition": (partition, PARTITIONS),
-        "feature_shift": (feature_shift, FEATURE_SHIFTS),
-    }
-    for argument, (value, registry) in known.items():
-        if value is not None and value not in registry:
-            raise unknown_name(argument, value, registry)
+def data_set_options(
+    name: str, options: Mapping[str, Any], partition: str | None, clients: int | None, seed: int
+) -> dict[str, Any]:
+    """The options of :func:`load` that the data set takes; one that is generated takes clients and seed as well."""
+    own = options_of(DATASETS[name].build)
+    chosen = _taken("data", own, options)
+    if "seed" in own:
+        chosen["seed"] = seed
+    if "clients" in own and clients is not None and partition in (None, "natural"):
+        chosen["clients"] = clients
+    return chosen
+
+
+def _taken(owner: str, own: Collection[str], options: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the options that one of these names, with or without their owner before them, by these names."""
+    split = {key: key.rpartition(".") for key in options}
+    return {bare: options[key] for key, (prefix, _, bare) in split.items() if bare in own and prefix in ("", owner)}
+
+
+def _split_options(
+    name: str, scheme: str, asked: bool, feature_shift: str | None, options: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The options of :func:`load` that are the partition's, and those that are the feature shift's.
+
+    Args:
+      name: of the data set.
+      scheme: of the partition.
+      asked: whether the partition was named; else an option is the data set's before it is the partition's.
+      feature_shift: the one asked for.
+      options: by name, or by owner and name: ``{"partition.alpha": 0.5}``.
+
+    Raises:
+      ValueError: nobody takes an option, or several do and no owner is named.
+    """
+    takers: dict[str, tuple[str, Callable[..., Any]]] = {"data": (f"data set {name!r}", DATASETS[name].build)}
+    takers["partition"] = (f"partition {scheme!r}", PARTITIONS[scheme])
+    if feature_shift is not None:
+        takers["feature_shift"] = (f"feature shift {feature_shift!r}", FEATURE_SHIFTS[feature_shift])
+    names = {owner: set(options_of(taker)) for owner, (_, taker) in takers.items()}
+    names["partition"] -= {"clients"}  # the natural clients come with the data
+    found: dict[str, dict[str, Any]] = {"data": {}, "partition": {}, "feature_shift": {}}
+    for key, value in options.items():
+        own = [owner for owner in takers if _taken(owner, names[owner], {key: value})]
+        if not own:
+            raise unknown_name(f"option of {name} with partition {scheme!r}", key, set().union(*names.values()))
+        bare = key.rpartition(".")[2]
+        if asked and len(own) > 1:
+            whose = " and ".join(takers[owner][0] for owner in own)
+            keys = " or ".join(f"{owner}.{bare}" for owner in own)
+            raise ValueError(f"{bare}: expected {keys}, got one of {whose}")
+        found[own[0]][bare] = value
+    return found["partition"], found["feature_shift"]
 
 
 def _from_file(

@@ -6,13 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from fedjax_layers.data.client_data import ClientData
-from fedjax_layers.data.federate import unseen_flags
-from fedjax_layers.data.loading import load
-from fedjax_layers.data.option_owners import data_set_options
+from fedjax_layers.data.federated.client_data import ClientData, ranges_of
+from fedjax_layers.data.federated.federate import unseen_flags
+from fedjax_layers.data.federated.splits import split_counts
+from fedjax_layers.data.loading import data_set_options, load
 from fedjax_layers.data.packing import frozen
 from fedjax_layers.data.sources import DATASETS
-from fedjax_layers.data.splits import SPLITS, split_counts
 from fedjax_layers.options import defaults_of, options_of
 
 _CHANGE_NO_SIZE = ("stratified", "in_order", "split_seed", "official_test")
@@ -41,25 +40,21 @@ def outline_clients(
     if source is None or source.outline is None or partition not in (None, "natural"):
         return None
     own, usual = options_of(source.build), defaults_of(load)
-    chosen = data_set_options(name, options)
-    chosen |= {key: value for key, value in (("seed", seed), ("clients", clients)) if key in own and value is not None}
+    chosen = data_set_options(name, options, partition, clients, seed)
     rest = {key: value for key, value in options.items() if key.rpartition(".")[2] not in own}
     splits = {key: rest.pop(key, usual[key]) for key in ("test_fraction", "val_fraction", "unseen")}
     if any(key not in usual or (value != usual[key] and key not in _CHANGE_NO_SIZE) for key, value in rest.items()):
         return None
     outline = source.outline(**chosen)
     sample, counts = outline.sample, split_counts(outline.sizes, splits["test_fraction"], splits["val_fraction"])
-    starts, total = (np.cumsum(counts) - counts.ravel()).reshape(counts.shape), int(counts.sum())
+    total = int(counts.sum())
     labels = _repeated(sample.labels, total)
     split_seed = rest.get("split_seed", usual["split_seed"])
     return ClientData(
         inputs=_repeated(sample.inputs, total),
         labels=labels,
         example_ids=_repeated(np.zeros(1, np.int64), total),
-        ranges={
-            split: (frozen(starts[:, s].astype(np.int32)), frozen(counts[:, s].astype(np.int32)))
-            for s, split in enumerate(SPLITS)
-        },
+        ranges=ranges_of(counts),
         num_classes=sample.num_classes,
         class_names=sample.class_names,
         client_names=(),

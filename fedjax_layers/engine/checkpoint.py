@@ -13,8 +13,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from fedjax_layers.storage import storing
 from fedjax_layers.ops.checks import leaf_path
+from fedjax_layers.storage import storing
 
 _PATTERN = set("[]*?")  # what a glob pattern is made of
 

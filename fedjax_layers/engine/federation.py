@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fedjax_layers.data import SPLITS, ClientData
-from fedjax_layers.data.drift import Phase
+from fedjax_layers.data.changes.drift import Phase
 from fedjax_layers.data.packing import frozen, joined
 from fedjax_layers.types import Array, Pool, Ranges
 

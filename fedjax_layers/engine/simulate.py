@@ -15,7 +15,7 @@ import numpy as np
 
 from fedjax_layers.algorithms.factory import Method
 from fedjax_layers.clients import Setting
-from fedjax_layers.data.client_data import ClientData
+from fedjax_layers.data.federated.client_data import ClientData
 from fedjax_layers.engine import on_host as host
 from fedjax_layers.engine.federation import Federation, federation
 from fedjax_layers.engine.going_on import check_start, go_on

@@ -13,7 +13,7 @@ import numpy as np
 from fedjax_layers.algorithms import registry
 from fedjax_layers.algorithms.report import Controls
 from fedjax_layers.data import ClientData
-from fedjax_layers.data.leaks import range_rows
+from fedjax_layers.data.federated.leaks import range_rows
 from fedjax_layers.data.packing import aligned_empty, blocks, frozen
 from fedjax_layers.engine.on_host import first_cohort
 from fedjax_layers.engine.periods import Inputs, cohort_of, common_start, round_keys, setting_of, without_examples

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from fedjax_layers.storage import storing
 from fedjax_layers.engine.evaluation.score_names import LOWER_IS_BETTER
+from fedjax_layers.storage import storing
 from fedjax_layers.sweeps.ranking import headline_of
 
 PICTURE = "sweep.png"

@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from fedjax_layers.data.corruption import CORRUPTIONS
+from fedjax_layers.data.changes.corruption import CORRUPTIONS
 from fedjax_layers.experiment.config.owners import KINDS, owners, placed
 from fedjax_layers.experiment.config.run_config import RunConfig
 from fedjax_layers.experiment.config.traced import TRACED, traceable_counts, traced_numbers

@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 from pyarrow import csv, parquet
 
-from fedjax_layers.storage import replacing, storing
 from fedjax_layers.experiment.records.run_directory import RunDirectory, to_json
+from fedjax_layers.storage import replacing, storing
 from fedjax_layers.sweeps.settings import SweptRun
 
 _PROGRAMS = "programs"

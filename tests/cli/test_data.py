@@ -5,8 +5,9 @@ import re
 import numpy as np
 import pytest
 
-from fedjax_layers.data import DATASETS, builders, load
+from fedjax_layers.data import DATASETS, load
 from fedjax_layers.data.catalog import markdown_table
+from fedjax_layers.data.tables import builders
 from fedjax_layers.experiment.records.run_directory import RunDirectory
 from tests.cli.command import assert_refused, cli
 

@@ -10,13 +10,13 @@ from pyarrow import parquet
 from safetensors import SafetensorError
 
 from fedjax_layers import ops
-from fedjax_layers.storage import StorageError
 from fedjax_layers.engine import checkpoint
 from fedjax_layers.experiment import run as experiment
 from fedjax_layers.experiment.records import run_directory as records
 from fedjax_layers.experiment.records.run_directory import RunDirectory
 from fedjax_layers.experiment.records.saved_models import save_models
 from fedjax_layers.models import params_file
+from fedjax_layers.storage import StorageError
 from fedjax_layers.types import Models
 from tests.cli.command import SMALL, cli
 from tests.cli.test_resume import assert_same

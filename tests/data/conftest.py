@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from fedjax_layers.data import DATA_DIR_VARIABLE, Dataset, Preprocess
-from fedjax_layers.data.cache import CACHE_VARIABLE
-from fedjax_layers.data.columns import Ragged, image, label, number, text, tokens
-from fedjax_layers.data.files import SourceFile
-from fedjax_layers.data.source import Layout, Source
+from fedjax_layers.data.tables.cache import CACHE_VARIABLE
+from fedjax_layers.data.tables.columns import Ragged, image, label, number, text, tokens
+from fedjax_layers.data.tables.files import SourceFile
+from fedjax_layers.data.tables.source import Layout, Source
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ import textwrap
 import numpy as np
 import pytest
 
-from fedjax_layers.data.cache import CACHE_VARIABLE, cache_dir, cache_key, cached_tables
-from fedjax_layers.data.columns import Ragged
-from fedjax_layers.data.files import sha256_of
+from fedjax_layers.data.tables.cache import CACHE_VARIABLE, cache_dir, cache_key, cached_tables
+from fedjax_layers.data.tables.columns import Ragged
+from fedjax_layers.data.tables.files import sha256_of
 
 
 @pytest.fixture(autouse=True)
@@ -199,7 +199,7 @@ def test_two_processes_that_write_the_same_entry(cache, tmp_path):
         import sys, time
         from pathlib import Path
         import numpy as np
-        from fedjax_layers.data.cache import cached_tables
+        from fedjax_layers.data.tables.cache import cached_tables
 
         here, me = Path(sys.argv[1]), sys.argv[2]
         def make():

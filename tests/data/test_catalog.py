@@ -3,7 +3,7 @@
 import pathlib
 
 from fedjax_layers.data import DATASETS
-from fedjax_layers.data.catalog import catalog, markdown_table, whereabouts
+from fedjax_layers.data.catalog import markdown_table, whereabouts
 
 PAGE = pathlib.Path(__file__).parents[2] / "docs" / "data.md"
 
@@ -15,11 +15,12 @@ def test_the_page_shows_the_table_of_the_code():
 
 
 def test_every_data_set_has_a_row():
-    assert [entry.name for entry in catalog()] == sorted(DATASETS)
-    for entry in catalog():
-        assert entry.title
-        assert entry.licence
-        assert entry.citation
+    assert list(DATASETS) == sorted(DATASETS)
+    for name, source in DATASETS.items():
+        assert f"| `{name}` | {source.title} |" in markdown_table()
+        assert source.title
+        assert source.licence
+        assert source.citation
 
 
 def test_what_is_missing_is_said_with_a_remedy(tmp_path):

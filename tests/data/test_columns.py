@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fedjax_layers.data.columns import Column, Ragged, check_tables, image, label, number, text, tokens
+from fedjax_layers.data.tables.columns import Column, Ragged, check_tables, image, label, number, text, tokens
 
 TEXTS = ["", "naïve café", "北京", "🙂 two\nlines", "", "x"]
 

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from fedjax_layers.data import from_arrays
-from fedjax_layers.data.corruption import corrupt
+from fedjax_layers.data.changes.corruption import corrupt
 from fedjax_layers.data.dataset import Dataset
-from fedjax_layers.data.federate import federate
-from fedjax_layers.data.leaks import range_rows
+from fedjax_layers.data.federated.federate import federate
+from fedjax_layers.data.federated.leaks import range_rows
 
 LENGTH, VOCABULARY, NUMBER = 8, 50, 400
 BAD = np.array([False, True, False, True])

@@ -8,9 +8,10 @@ import threading
 import pytest
 from tensorflow_datasets.core.download import checksums
 
-from fedjax_layers.data import DATASETS, builders
-from fedjax_layers.data.files import SourceFile
-from fedjax_layers.data.source import Layout
+from fedjax_layers.data import DATASETS
+from fedjax_layers.data.tables import builders
+from fedjax_layers.data.tables.files import SourceFile
+from fedjax_layers.data.tables.source import Layout
 
 CONTENTS = {"one.gz": b"first" * 10_000, "sub/two words.txt": "zweite 北京".encode(), "three": b""}
 SUMS = {name: hashlib.sha256(content).hexdigest() for name, content in CONTENTS.items()}

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedjax_layers.data import SPLITS, assert_no_leak, federate, from_arrays, load, load_dataset
-from fedjax_layers.data.drift import exchange_data, schedule, shift_inputs, swap_classes, without_clients
+from fedjax_layers.data.changes.drift import exchange_data, schedule, shift_inputs, swap_classes, without_clients
 
 SOME = np.array([1, 3, 4])
 OTHERS = np.array([0, 2, 5])

@@ -5,7 +5,7 @@ import zipfile
 
 import pytest
 
-from fedjax_layers.data.files import (
+from fedjax_layers.data.tables.files import (
     SourceFile,
     check_member_name,
     find_files,

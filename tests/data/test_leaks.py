@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fedjax_layers.data import federate, load
-from fedjax_layers.data.leaks import (
+from fedjax_layers.data.federated.leaks import (
     Duplicates,
     assert_disjoint,
     content_groups,

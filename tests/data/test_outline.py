@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from fedjax_layers import data
-from fedjax_layers.data import SPLITS, source
+from fedjax_layers.data import SPLITS
 from fedjax_layers.data.outline import outline_clients
+from fedjax_layers.data.tables import source
 
 
 @pytest.mark.parametrize(

@@ -11,11 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedjax_layers import data
-from fedjax_layers.data import client_data, leaks, packing
+from fedjax_layers.data import packing
+from fedjax_layers.data.federated import client_data, leaks
 from fedjax_layers.data.sources import synthetic
 from fedjax_layers.engine.federation import federation
 
-federating = importlib.import_module("fedjax_layers.data.federate")  # its function has the same name
+federating = importlib.import_module("fedjax_layers.data.federated.federate")  # its function has the same name
 
 
 @st.composite

@@ -7,11 +7,11 @@ import pytest
 from PIL import Image
 
 from fedjax_layers.data import federate, from_arrays, load
-from fedjax_layers.data.partition_report import plot_partition, skew, stratum_counts
+from fedjax_layers.data.federated.partition_report import plot_partition, skew
 
 
 def test_counts_are_those_of_heart_by_hospital():
-    counts = stratum_counts(load("heart"))
+    counts = load("heart").stratum_counts()
     assert counts.sum(1).tolist() == [303, 261, 46, 130]
     assert counts[0].tolist() == [164, 55, 36, 35, 13]  # Cleveland, as published
     assert (counts[1] > 0).sum() == 2  # the Hungarian file says ill or not, no more
@@ -20,13 +20,13 @@ def test_counts_are_those_of_heart_by_hospital():
 def test_neither_unused_nor_global_test_examples_are_counted(make_dataset):
     owner = np.array([0] * 9 + [1] * 11 + [-1] * 20)
     apart = np.arange(40) >= 30
-    counts = stratum_counts(federate(make_dataset(), owner, global_test=apart))
+    counts = federate(make_dataset(), owner, global_test=apart).stratum_counts()
     assert counts.tolist() == [[3, 2, 2, 2], [2, 3, 3, 3]]
 
 
 def test_data_without_classes_have_one_stratum():
     numbers = np.linspace(0, 1, 20, dtype=np.float32)
-    counts = stratum_counts(federate(from_arrays(numbers[:, None], numbers), np.arange(20) % 2))
+    counts = federate(from_arrays(numbers[:, None], numbers), np.arange(20) % 2).stratum_counts()
     assert counts.tolist() == [[10], [10]]
 
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from fedjax_layers.data.columns import Ragged
 from fedjax_layers.data.packing import ALIGNMENT
-from fedjax_layers.data.parts import join, take_parts
+from fedjax_layers.data.tables.columns import Ragged
+from fedjax_layers.data.tables.parts import join, take_parts
 
 SIZES = {"train": 5, "val": 2, "test": 3}
 WORDS = ["", "ein", "zwei", "drei", "", "fünf", "sechs", "", "acht", ""]

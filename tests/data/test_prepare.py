@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from fedjax_layers.data import DATASETS, builders, load_dataset
-from fedjax_layers.data.cache import CACHE_VARIABLE
+from fedjax_layers.data import DATASETS, load_dataset
+from fedjax_layers.data.tables import builders
+from fedjax_layers.data.tables.cache import CACHE_VARIABLE
 
 pytestmark = pytest.mark.usefixtures("offline")
 
@@ -87,7 +88,8 @@ def test_a_process_without_network_and_tensorflow_prepares_and_reads(tmp_path):
 
         PathFinder.find_spec = find
         socket.socket.connect = socket.socket.connect_ex = socket.getaddrinfo = refuse
-        from fedjax_layers.data import DATASETS, builders, load_dataset
+        from fedjax_layers.data import DATASETS, load_dataset
+        from fedjax_layers.data.tables import builders
 
         out = Path(sys.argv[1])
         builders.prepare(DATASETS["heart"], out, out)

@@ -11,10 +11,11 @@ from PIL import Image
 from tensorflow_datasets.core import registered
 from tensorflow_datasets.image_classification import mnist
 
-from fedjax_layers.data import DATASETS, builders, load_dataset
-from fedjax_layers.data.cache import CACHE_VARIABLE
-from fedjax_layers.data.columns import label, number, text
-from fedjax_layers.data.prepared import newest, read_splits
+from fedjax_layers.data import DATASETS, load_dataset
+from fedjax_layers.data.tables import builders
+from fedjax_layers.data.tables.cache import CACHE_VARIABLE
+from fedjax_layers.data.tables.columns import label, number, text
+from fedjax_layers.data.tables.prepared import newest, read_splits
 
 pytestmark = pytest.mark.usefixtures("offline")
 

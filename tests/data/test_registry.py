@@ -11,7 +11,7 @@ from tensorflow_datasets.core.download import checksums
 
 from fedjax_layers.data import DATASETS, load_dataset
 from fedjax_layers.data.dataset import TASKS
-from fedjax_layers.data.files import check_member_name, find_files, verify_files
+from fedjax_layers.data.tables.files import check_member_name, find_files, verify_files
 from fedjax_layers.options import defaults_of
 
 WITH_FILES = [name for name, source in DATASETS.items() if source.layouts]

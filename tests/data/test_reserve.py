@@ -7,7 +7,7 @@ import pytest
 
 from fedjax_layers.data import load
 from fedjax_layers.data.dataset import Dataset
-from fedjax_layers.data.reserve import reserved_rows, withheld_rows
+from fedjax_layers.data.federated.chosen import reserved_rows, withheld_rows
 
 
 def documents(clients, official_test=None):

@@ -5,9 +5,10 @@ import os
 
 import pytest
 
-from fedjax_layers.data import DATA_DIR_VARIABLE, DATASETS, builders, load_dataset
-from fedjax_layers.data.files import SourceFile
-from fedjax_layers.data.source import Layout
+from fedjax_layers.data import DATA_DIR_VARIABLE, DATASETS, load_dataset
+from fedjax_layers.data.tables import builders
+from fedjax_layers.data.tables.files import SourceFile
+from fedjax_layers.data.tables.source import Layout
 
 
 @pytest.fixture
@@ -151,7 +152,7 @@ def test_our_prepared_data_come_before_the_stock_set(toy_source, prepared):
     (prepared / "stocked" / "9.0.0").mkdir(parents=True)
     (prepared / "stocked" / "9.0.0" / "dataset_info.json").write_text("{}")
     source = dataclasses.replace(toy_source, stock="stocked", from_stock=lambda splits: {})
-    assert source.prepared_folder(prepared) == prepared / "federated_toy" / "1.0.0"
+    assert source.find(prepared) == ("TFDS", prepared / "federated_toy" / "1.0.0")
     (prepared / "federated_toy").rename(prepared / "gone")
-    assert source.prepared_folder(prepared) == prepared / "stocked" / "9.0.0"
-    assert toy_source.prepared_folder(prepared) is None
+    assert source.find(prepared) == ("TFDS", prepared / "stocked" / "9.0.0")
+    assert toy_source.find(prepared) == ("missing", None)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedjax_layers.data.splits import assign_splits, random_keys, set_apart, split_counts
+from fedjax_layers.data.federated.splits import assign_splits, random_keys, set_apart, split_counts
 
 SEEDS = 1500
 

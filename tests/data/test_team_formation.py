@@ -22,7 +22,6 @@ from fedjax_layers.data.team_formation import (
     nearest_team,
     random_teams,
     sequential,
-    team_levels,
     team_sizes,
     worst_case,
 )
@@ -218,19 +217,18 @@ def test_levels_are_nested_and_find_groups_of_groups():
     kinds = np.array([[8, 2, 0, 0], [2, 8, 0, 0], [0, 0, 8, 2], [0, 0, 2, 8]]) * 10
     kind = np.array([2, 0, 3, 1] * 4)
     finest = hierarchical(kinds[kind], 4)
-    coarse, fine = team_levels(finest, 4)
-    np.testing.assert_array_equal(fine, finest)
     assert same_grouping(finest, kind)
-    assert same_grouping(coarse, kind // 2)
-    np.testing.assert_array_equal(coarse, finest // 2)
+    assert same_grouping(finest // 2, kind // 2)
 
 
 def test_levels_have_the_branching_asked_for_and_equal_sizes():
     counts = dirichlet_counts(50)
-    levels = team_levels(hierarchical(counts, 12, branching=(3, 4)), 12, (3, 4))
-    assert [level.max() + 1 for level in levels] == [3, 12]
-    assert [level.max() + 1 for level in team_levels(hierarchical(counts, 12), 12)] == [2, 4, 12]
-    assert set(np.bincount(levels[1]).tolist()) == {4, 5}
+    finest = hierarchical(counts, 12, branching=(3, 4))
+    np.testing.assert_array_equal(finest // 4, hierarchical(counts, 3))
+    assert set(np.bincount(finest).tolist()) == {4, 5}
+    by_default = hierarchical(counts, 12)
+    np.testing.assert_array_equal(by_default, hierarchical(counts, 12, branching=(2, 2, 3)))
+    np.testing.assert_array_equal(by_default // 6, hierarchical(counts, 2))
 
 
 def test_clients_left_out_go_to_the_nearest_team():

@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedjax_layers.data.columns import Ragged
-from fedjax_layers.data.text import (
+from fedjax_layers.data.tables.columns import Ragged
+from fedjax_layers.data.text.encoding import (
     BYTE_NAMES,
     code_points,
     cut,
@@ -15,7 +15,7 @@ from fedjax_layers.data.text import (
     windows,
     words,
 )
-from fedjax_layers.data.vocabulary import Vocabulary, id_dtype
+from fedjax_layers.data.text.vocabulary import Vocabulary, id_dtype
 
 LENGTHS = st.lists(st.integers(0, 30), max_size=8)
 

@@ -7,8 +7,8 @@ import sys
 import numpy as np
 import pytest
 
-from fedjax_layers.data.columns import Ragged
-from fedjax_layers.data.text import decode, encode
+from fedjax_layers.data.tables.columns import Ragged
+from fedjax_layers.data.text.encoding import decode, encode
 
 TEXTS = Ragged.of_texts(["good day", "day after day"])
 

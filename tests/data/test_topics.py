@@ -5,8 +5,8 @@ import re
 import numpy as np
 import pytest
 
-from fedjax_layers.data.columns import Ragged
-from fedjax_layers.data.topics import topic_clusters, topic_strata
+from fedjax_layers.data.tables.columns import Ragged
+from fedjax_layers.data.text.topics import topic_clusters, topic_strata
 
 SEA, FIELD = "ship sail wave harbour captain", "plough wheat barn cattle harvest"
 

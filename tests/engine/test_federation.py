@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fedjax_layers.data import SPLITS, federate, from_arrays, load
-from fedjax_layers.data.drift import Phase, exchange_data, without_clients
+from fedjax_layers.data.changes.drift import Phase, exchange_data, without_clients
 from fedjax_layers.engine.federation import federation
 
 

@@ -6,12 +6,12 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from fedjax_layers.storage import StorageError
 from fedjax_layers.engine.history import history as history_module
 from fedjax_layers.engine.history.client_statistics import best_round, last_round, select_rounds
 from fedjax_layers.engine.history.columns import ColumnFiles
 from fedjax_layers.engine.history.files import HistoryFiles
 from fedjax_layers.engine.history.history import History
+from fedjax_layers.storage import StorageError
 
 C, S, E = 7, 3, 12
 MOMENTS = ("trained", "served", "team", "global")

@@ -13,7 +13,6 @@ import pytest
 
 from fedjax_layers import algorithms, data
 from fedjax_layers.clients import Setting
-from fedjax_layers.storage import StorageError
 from fedjax_layers.engine.checkpoint import Checkpoints
 from fedjax_layers.engine.federation import federation
 from fedjax_layers.engine.on_host import programs
@@ -24,6 +23,7 @@ from fedjax_layers.engine.sampling import fixed, power_of_choice, uniform
 from fedjax_layers.engine.simulate import make_inputs, simulate
 from fedjax_layers.experiment.unseen import adapted_scores
 from fedjax_layers.ops import ClientAxis
+from fedjax_layers.storage import StorageError
 from fedjax_layers.types import Pool, Ranges
 from tests import toy
 

@@ -9,7 +9,7 @@ import pytest
 
 from fedjax_layers.data import from_arrays
 from fedjax_layers.data.dataset import Dataset
-from fedjax_layers.data.federate import federate
+from fedjax_layers.data.federated.federate import federate
 from fedjax_layers.engine.evaluation.evaluate import evaluate
 from fedjax_layers.experiment.config.run_config import RunConfig
 from fedjax_layers.experiment.run import execute

@@ -8,9 +8,9 @@ import pyarrow.parquet as pq
 import pytest
 from pyarrow import csv
 
-from fedjax_layers.storage import StorageError
 from fedjax_layers.experiment.config.run_config import RunConfig
 from fedjax_layers.experiment.records.run_directory import RunDirectory
+from fedjax_layers.storage import StorageError
 from fedjax_layers.sweeps.settings import joined, swept_runs
 from fedjax_layers.sweeps.store import Shard, SweepStore, merge
 

@@ -14,7 +14,6 @@ An augmentation is a frozen dataclass, hence static where a jitted function clos
 ``placement``     :class:`Flip`, :class:`Crop`, :class:`Cutout`
 ``geometry``      :class:`Rotation`, :class:`Affine`, :class:`Perspective`
 ``colour``        :class:`ColourJitter`, :class:`BrightnessContrast`
-``recipes``       ``AUGMENTATIONS``
 ================  ===============================================================
 
 This package imports JAX; ``fedjax_layers.data`` itself does not import it.
@@ -26,7 +25,6 @@ from fedjax_layers.data.augmentation.base import Augmentation, Compose
 from fedjax_layers.data.augmentation.colour import BrightnessContrast, ColourJitter
 from fedjax_layers.data.augmentation.geometry import Affine, Perspective, Rotation
 from fedjax_layers.data.augmentation.placement import Crop, Cutout, Flip
-from fedjax_layers.data.augmentation.recipes import AUGMENTATIONS
 
 __all__ = [
     "AUGMENTATIONS",
@@ -41,3 +39,44 @@ __all__ = [
     "Perspective",
     "Rotation",
 ]
+
+_MOVE = Affine(translate=(0.1, 0.1), scale=(0.9, 1.1), interpolation="nearest")
+_ASLANT = Perspective(0.2, p=0.5)
+
+AUGMENTATIONS: dict[str, Augmentation] = {
+    "cifar": Compose(
+        (
+            Crop(4, "reflect"),
+            Flip(),
+            Rotation(15, interpolation="nearest"),
+            _MOVE,
+            ColourJitter(brightness=0.2, contrast=0.2, saturation=0.2),
+        )
+    ),
+    "crop_flip": Compose((Crop(4, "zero"), Flip())),
+    "emnist": Compose((Rotation(15, interpolation="nearest"), _MOVE, _ASLANT)),
+    "fmnist": Compose((Rotation(10, interpolation="nearest"), _MOVE, _ASLANT)),
+    "isic": Compose(
+        (
+            Affine(scale=(0.93, 1.07), p=0.5, border="reflect"),
+            Rotation(50, p=0.5, border="reflect"),
+            BrightnessContrast(brightness=0.15, contrast=0.1, p=0.5),
+            Flip(0.5, "any"),
+            Affine(shear=0.1, p=0.5),
+            Crop(12, "reflect"),
+            Cutout(16, (1, 8), p=0.5, inside=True),
+        )
+    ),
+}
+"""By name.
+
+``cifar``, ``emnist``, ``fmnist`` are what PLayer-FL (arXiv 2502.08829) trains with, in its published code's order and
+with its defaults (rotation and affine map read the nearest pixel, perspective is bilinear). Pixels are not rounded to
+whole numbers between the stages.
+
+``isic`` is FLamby's and PLayer-FL's recipe as far as static shapes allow. There it cuts 200 of at least 224 pixels;
+here the stored images have their final size, and the window moves by up to 12 pixels into the mirror image. The number
+of covered squares is drawn for each image; there, once for all of them. Images need at least 16 pixels a side.
+
+``crop_flip`` is the usual recipe for CIFAR: black padding of 4, then a mirror image half the time.
+"""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fedjax_layers.data.files import check_member_name, safe_members
+from fedjax_layers.data.tables.files import check_member_name, safe_members
 
 
 def read_zip(path: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str, bytes]]:
@@ -63,11 +63,12 @@ def read_npz(path: Path, *names: str) -> dict[str, np.ndarray]:
     if not path.is_file():
         raise FileNotFoundError(f"path: expected a file, found none at {path}")
     try:
-        with zipfile.ZipFile(path) as archive:
-            held = [member.filename.removesuffix(".npy") for member in safe_members(archive, path)]
-    except zipfile.BadZipFile as error:
+        archive = zipfile.ZipFile(path)
+    except Exception as error:  # damaged bytes raise zipfile's own errors and many others
         found = "an empty file" if not path.stat().st_size else f"another or a truncated one ({error})"
         raise ValueError(f"{path}: expected an npz file, found {found}") from error
+    with archive:
+        held = [member.filename.removesuffix(".npy") for member in safe_members(archive, path)]
     for name in names:
         if name not in held:
             raise ValueError(f"{path}: expected an array {name!r}, found {', '.join(held) or 'none'}")
@@ -78,7 +79,7 @@ def read_npz(path: Path, *names: str) -> dict[str, np.ndarray]:
 def _array(path: Path, stored: Mapping[str, np.ndarray], name: str) -> np.ndarray:
     try:
         array = stored[name]
-    except (ValueError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
+    except Exception as error:  # damaged bytes raise errors of NumPy, zipfile, zlib and Python's own reader
         objects = "Object arrays" in str(error)
         found = "Python objects, which only unpickling could read" if objects else f"a damaged one ({error})"
         raise ValueError(f"{path}, array {name}: expected a plain array, found {found}") from error

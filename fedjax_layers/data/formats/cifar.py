@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from fedjax_layers.data.columns import Tables
 from fedjax_layers.data.formats.archives import read_npz, read_tar
 from fedjax_layers.data.formats.pictures import decode_picture
+from fedjax_layers.data.tables.columns import Tables
 
 SIDE = 32
 _PIXELS = 3 * SIDE * SIDE

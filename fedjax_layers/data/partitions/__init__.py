@@ -7,10 +7,8 @@ what a draw misses is repaired, so the time needed is known beforehand.
 
 ================== ==========================================================================================
 ``quantity``       labels alike everywhere, sizes equal or skewed
-``label_skew``     each label is cut up among the clients (Dirichlet)
-``client_mixes``   each client has a size and a mix of labels of its own
-``few_classes``    clients that hold a few classes only
-``shards``         the examples sorted by label, dealt in pieces
+``label_skew``     each label is cut up among the clients (Dirichlet), or each client has a size and a mix of its own
+``few_classes``    clients that hold a few classes, or pieces of the examples sorted by label
 ``natural``        the clients that the data come with, alone or in groups (as teams: ``teams``)
 ``teams``          clients in teams: skew between teams and within
 ``papers``         the exact splits of PLayer-FL and pFedLA; ``permfl`` that of PerMFL
@@ -26,15 +24,13 @@ from typing import Any
 
 import numpy as np
 
-from fedjax_layers.data.partitions.client_mixes import dirichlet_balanced, dirichlet_lognormal
-from fedjax_layers.data.partitions.few_classes import classes_per_client
-from fedjax_layers.data.partitions.label_skew import dirichlet
+from fedjax_layers.data.partitions.counting import ensure_min_size
+from fedjax_layers.data.partitions.few_classes import classes_per_client, shards
+from fedjax_layers.data.partitions.label_skew import dirichlet, dirichlet_balanced, dirichlet_lognormal
 from fedjax_layers.data.partitions.natural import natural, natural_grouped
 from fedjax_layers.data.partitions.papers import pfedla_1, pfedla_2, playerfl
 from fedjax_layers.data.partitions.permfl import permfl
 from fedjax_layers.data.partitions.quantity import iid, quantity_dirichlet, quantity_lognormal, quantity_zipf
-from fedjax_layers.data.partitions.repair import ensure_min_size
-from fedjax_layers.data.partitions.shards import shards
 from fedjax_layers.data.partitions.teams import classes_per_team, consecutive_teams, natural_teams, two_level
 from fedjax_layers.options import check_options, options_of, unknown_name
 

@@ -1,12 +1,12 @@
-"""Label skew of the common kind: each label is cut up among the clients in Dirichlet proportions."""
+"""Label skew by Dirichlet draws: each label is cut up among the clients, or each client draws a mix of labels."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from fedjax_layers.data.partitions.checks import check_labels, check_min_size, check_positive
-from fedjax_layers.data.partitions.counting import by_label
-from fedjax_layers.data.partitions.repair import ensure_min_size
+from fedjax_layers.data.partitions.counting import by_label, ensure_min_size, hand_out, round_sizes
+from fedjax_layers.data.partitions.quantity import lognormal_sizes
 
 
 def dirichlet(
@@ -44,6 +44,60 @@ def dirichlet(
     return ensure_min_size(owner, num_clients, min_size, seed)
 
 
+def dirichlet_balanced(labels: np.ndarray, num_clients: int, seed: int = 0, *, alpha: float = 0.5) -> np.ndarray:
+    """Label skew with clients of equal size (up to one): each draws its mix of the K labels from a Dirichlet.
+
+    FedLab's balanced Dirichlet partition and Flower's ``InnerDirichletPartitioner``, after Acar et al. 2021
+    (FedDyn, arXiv 2111.04263). Mixes are ``Dir(alpha * K * q)``, q the labels' shares of the data: for balanced labels
+    the symmetric ``Dir(alpha * 1_K)`` of those, and for others one whose demand meets the supply on average.
+    Theirs fills clients one example at a time; here all ask at once: where a label is asked for more often than
+    it occurs, every client gives up the same share of its wish, and what is then free in the clients is filled
+    at random with the examples that nobody asked for.
+
+    Args:
+      labels: ``[N]`` integers.
+      num_clients: C.
+      seed: of mixes and shuffles.
+      alpha: concentration, above 0: towards 0 each client wants one label, towards infinity all are alike.
+
+    Returns:
+      ``[N]`` int32, each example's client.
+
+    Raises:
+      ValueError: as :func:`iid`; or alpha is not positive and finite.
+    """
+    labels, num_clients = check_labels(labels, num_clients)
+    check_positive("alpha", alpha)
+    return _filled(labels, round_sizes(np.ones(num_clients), len(labels)), alpha, np.random.default_rng(seed))
+
+
+def dirichlet_lognormal(
+    labels: np.ndarray, num_clients: int, seed: int = 0, *, alpha: float = 0.5, sigma: float = 1.0, min_size: int = 10
+) -> np.ndarray:
+    """Label and quantity skew: sizes as :func:`quantity_lognormal`, mixes as :func:`dirichlet_balanced`.
+
+    FedLab's unbalanced Dirichlet partition (``unbalance_sgm``).
+
+    Args:
+      labels: ``[N]`` integers.
+      num_clients: C.
+      seed: of sizes, mixes and shuffles.
+      alpha: concentration of the mixes, above 0.
+      sigma: standard deviation of the log size; 0 makes sizes equal up to one.
+      min_size: fewest examples that a client may have; smaller ones are topped up from the largest.
+
+    Returns:
+      ``[N]`` int32, each example's client.
+
+    Raises:
+      ValueError: as :func:`quantity_lognormal` and :func:`dirichlet_balanced`.
+    """
+    labels, num_clients = check_labels(labels, num_clients)
+    check_positive("alpha", alpha)
+    rng = np.random.default_rng(seed)
+    return _filled(labels, lognormal_sizes(rng, num_clients, len(labels), sigma, min_size), alpha, rng)
+
+
 def cut_labels(labels: np.ndarray, parts: int, alpha: float, rng: np.random.Generator) -> np.ndarray:
     """Part ``0 .. parts-1`` of each example, ``[N]`` int32: labels shuffled, cut up in ``Dir(alpha * 1)``."""
     owner = np.empty(len(labels), np.int32)
@@ -54,3 +108,29 @@ def cut_labels(labels: np.ndarray, parts: int, alpha: float, rng: np.random.Gene
         rank = np.arange(len(examples))
         owner[rng.permutation(examples)] = np.searchsorted(ends, rank, side="right")
     return owner
+
+
+def _filled(labels: np.ndarray, sizes: np.ndarray, alpha: float, rng: np.random.Generator) -> np.ndarray:
+    """Clients of these sizes ``[C]``, which sum to N, filled by mixes that are drawn for each."""
+    groups = [rng.permutation(examples) for examples in by_label(labels)]
+    supply = np.array([len(examples) for examples in groups])
+    mixes = rng.dirichlet(alpha * len(groups) * supply / supply.sum(), size=len(sizes))
+    wanted = _whole(sizes, mixes, rng)
+    demand = wanted.sum(axis=0)
+    # Of a label in short supply, clients up to c get floor(what they want * supply / demand) together.
+    ends = np.cumsum(wanted, axis=0) * np.minimum(supply, demand) // np.maximum(demand, 1)
+    granted = np.diff(ends, axis=0, prepend=0)
+    clients = np.arange(len(sizes))
+    owner = hand_out(groups, [clients] * len(groups), list(granted.T), len(labels))
+    left = rng.permutation(np.flatnonzero(owner < 0))
+    owner[left] = np.repeat(clients, sizes - granted.sum(axis=1))
+    return owner
+
+
+def _whole(sizes: np.ndarray, mixes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Whole numbers ``[C, K]``: rows sum to ``sizes``, entries are within one of their share and right on average."""
+    shift = rng.random((len(sizes), 1))  # the same for a row: systematic sampling
+    ends = np.floor(sizes[:, None] * np.cumsum(mixes, axis=1) + shift).astype(np.int64)
+    ends = np.minimum(ends, sizes[:, None])
+    ends[:, -1] = sizes
+    return np.diff(ends, axis=1, prepend=0)

@@ -11,9 +11,8 @@ from fedjax_layers.data.partitions.checks import (
     check_positive,
     is_integer,
 )
-from fedjax_layers.data.partitions.counting import by_label, hand_out
+from fedjax_layers.data.partitions.counting import by_label, ensure_min_size, hand_out
 from fedjax_layers.data.partitions.few_classes import deal, owners_of, spread
-from fedjax_layers.data.partitions.repair import ensure_min_size
 
 
 def playerfl(

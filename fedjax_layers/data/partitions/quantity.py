@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from fedjax_layers.data.partitions.checks import check_labels, check_min_size, check_not_negative, check_positive
-from fedjax_layers.data.partitions.counting import round_sizes
-from fedjax_layers.data.partitions.repair import raise_sizes
+from fedjax_layers.data.partitions.counting import raise_sizes, round_sizes
 
 
 def iid(labels: np.ndarray, num_clients: int, seed: int = 0) -> np.ndarray:

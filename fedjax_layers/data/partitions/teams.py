@@ -16,10 +16,9 @@ from fedjax_layers.data.partitions.checks import (
     check_sizes,
     is_integer,
 )
-from fedjax_layers.data.partitions.counting import by_label
+from fedjax_layers.data.partitions.counting import by_label, top_up
 from fedjax_layers.data.partitions.few_classes import check_window, owners_of, sliding, spread
 from fedjax_layers.data.partitions.label_skew import cut_labels
-from fedjax_layers.data.partitions.repair import top_up
 from fedjax_layers.options import Mark
 
 

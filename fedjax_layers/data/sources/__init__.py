@@ -1,6 +1,6 @@
 """The data sets, by name.
 
-A new data set is one new file here that ends in a :class:`~fedjax_layers.data.source.Source`, and one entry in
+A new data set is one new file here that ends in a :class:`~fedjax_layers.data.tables.source.Source`, and one entry in
 ``SOURCES``. Its options are the keyword-only parameters of the source's ``build``. Slow imports belong inside the
 functions.
 """
@@ -11,7 +11,6 @@ import os
 from typing import Any
 
 from fedjax_layers.data.dataset import Dataset
-from fedjax_layers.data.source import Source
 from fedjax_layers.data.sources.beijing_air import BEIJING_AIR
 from fedjax_layers.data.sources.cifar10 import CIFAR10
 from fedjax_layers.data.sources.cifar100 import CIFAR100
@@ -48,6 +47,7 @@ from fedjax_layers.data.sources.unshipped.penn_treebank import PENN_TREEBANK
 from fedjax_layers.data.sources.unshipped.sent140 import SENT140
 from fedjax_layers.data.sources.usps import USPS
 from fedjax_layers.data.sources.wikitext2 import WIKITEXT2
+from fedjax_layers.data.tables.source import Source
 from fedjax_layers.options import check_options, options_of, unknown_name
 
 SOURCES = (

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-from fedjax_layers.data.columns import Tables, image, label
 from fedjax_layers.data.dataset import Dataset, present_clients
-from fedjax_layers.data.files import SourceFile
 from fedjax_layers.data.formats.cifar import SIDE, from_stock, read_binary, read_tiled
-from fedjax_layers.data.parts import take_parts
 from fedjax_layers.data.preprocess import Preprocess
-from fedjax_layers.data.source import Layout, Source
+from fedjax_layers.data.tables.columns import Tables, image, label
+from fedjax_layers.data.tables.files import SourceFile
+from fedjax_layers.data.tables.parts import take_parts
+from fedjax_layers.data.tables.source import Layout, Source
 from fedjax_layers.options import unknown_name
 
 GROUPS = {

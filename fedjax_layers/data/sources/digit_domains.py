@@ -8,15 +8,15 @@ from pathlib import Path
 
 import numpy as np
 
-from fedjax_layers.data.columns import Tables, image, label
 from fedjax_layers.data.dataset import Dataset
-from fedjax_layers.data.files import SourceFile
 from fedjax_layers.data.formats.pictures import resize_grey
-from fedjax_layers.data.parts import Examples, take_parts
 from fedjax_layers.data.preprocess import Preprocess
-from fedjax_layers.data.source import Layout, Source
 from fedjax_layers.data.sources.mnist import MNIST
 from fedjax_layers.data.sources.usps import LEVELS, USPS
+from fedjax_layers.data.tables.columns import Tables, image, label
+from fedjax_layers.data.tables.files import SourceFile
+from fedjax_layers.data.tables.parts import Examples, take_parts
+from fedjax_layers.data.tables.source import Layout, Source
 
 DOMAINS = {"mnist": MNIST, "usps": USPS}
 _SIDE = 28

@@ -6,7 +6,7 @@ import numpy as np
 
 from fedjax_layers.data.dataset import Dataset
 from fedjax_layers.data.preprocess import Preprocess
-from fedjax_layers.data.source import Source
+from fedjax_layers.data.tables.source import Source
 
 
 def _digits() -> Dataset:

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from fedjax_layers.data.columns import Tables, label, number
 from fedjax_layers.data.dataset import Dataset
-from fedjax_layers.data.files import SourceFile
 from fedjax_layers.data.formats.text_files import Cells, classes, numbers, read_csv, table
-from fedjax_layers.data.parts import take_parts
-from fedjax_layers.data.source import Layout, Source
+from fedjax_layers.data.tables.columns import Tables, label, number
+from fedjax_layers.data.tables.files import SourceFile
+from fedjax_layers.data.tables.parts import take_parts
+from fedjax_layers.data.tables.source import Layout, Source
 
 REGIONS = ("Northeast", "South", "West", "Midwest", "Europe", "Canada")  # FLamby's centres 0 to 5
 FEATURES = (

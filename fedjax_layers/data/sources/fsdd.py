@@ -10,14 +10,14 @@ from pathlib import Path
 
 import numpy as np
 
-from fedjax_layers.data.columns import Ragged, Tables, label, number, tokens
 from fedjax_layers.data.dataset import Dataset
-from fedjax_layers.data.files import SourceFile
 from fedjax_layers.data.formats.archives import read_zip
 from fedjax_layers.data.formats.logmel import WINDOW, log_mel
-from fedjax_layers.data.parts import take_parts
 from fedjax_layers.data.preprocess import Preprocess
-from fedjax_layers.data.source import Layout, Source
+from fedjax_layers.data.tables.columns import Ragged, Tables, label, number, tokens
+from fedjax_layers.data.tables.files import SourceFile
+from fedjax_layers.data.tables.parts import take_parts
+from fedjax_layers.data.tables.source import Layout, Source
 from fedjax_layers.options import unknown_name
 
 SPEAKERS = ("george", "jackson", "lucas", "nicolas", "theo", "yweweler")

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from fedjax_layers.data.columns import Tables, label, number
 from fedjax_layers.data.dataset import Dataset
-from fedjax_layers.data.files import SourceFile
-from fedjax_layers.data.parts import take_parts
-from fedjax_layers.data.source import Layout, Source
+from fedjax_layers.data.tables.columns import Tables, label, number
+from fedjax_layers.data.tables.files import SourceFile
+from fedjax_layers.data.tables.parts import take_parts
+from fedjax_layers.data.tables.source import Layout, Source
 from fedjax_layers.options import unknown_name
 
 SITES = {"amazon": 958, "caltech10": 1123, "dslr": 157, "webcam": 295}  # number of pictures

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import numpy as np
 
-from fedjax_layers.data.columns import Tables, image, label
 from fedjax_layers.data.dataset import Dataset
-from fedjax_layers.data.files import SourceFile
 from fedjax_layers.data.formats.archives import read_zip
 from fedjax_layers.data.formats.pictures import decode_picture, resize_grey
-from fedjax_layers.data.parts import take_parts
 from fedjax_layers.data.preprocess import Preprocess
-from fedjax_layers.data.source import Layout, Source
+from fedjax_layers.data.tables.columns import Tables, image, label
+from fedjax_layers.data.tables.files import SourceFile
+from fedjax_layers.data.tables.parts import take_parts
+from fedjax_layers.data.tables.source import Layout, Source
 
 SIDE = 105
 DRAWERS = 20  # of each alphabet

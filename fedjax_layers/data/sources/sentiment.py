@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-from fedjax_layers.data.columns import Ragged, Tables, label, text
 from fedjax_layers.data.dataset import Dataset
-from fedjax_layers.data.files import SourceFile
 from fedjax_layers.data.formats.text_files import read_lines
-from fedjax_layers.data.parts import take_parts
-from fedjax_layers.data.source import Layout, Source
-from fedjax_layers.data.text import encode, pad_to, words
+from fedjax_layers.data.tables.columns import Ragged, Tables, label, text
+from fedjax_layers.data.tables.files import SourceFile
+from fedjax_layers.data.tables.parts import take_parts
+from fedjax_layers.data.tables.source import Layout, Source
+from fedjax_layers.data.text.encoding import encode, pad_to, words
 
 SITES = ("amazon", "imdb", "yelp")
 _LABELS = ("negative", "positive")

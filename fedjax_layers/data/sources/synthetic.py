@@ -9,7 +9,7 @@ import numpy as np
 from fedjax_layers.data.dataset import Dataset
 from fedjax_layers.data.packing import aligned_empty, slices
 from fedjax_layers.data.preprocess import Preprocess
-from fedjax_layers.data.source import Outline, Source
+from fedjax_layers.data.tables.source import Outline, Source
 from fedjax_layers.options import Mark, defaults_of
 
 _FEATURES = 60

@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fedjax_layers.data.columns import Ragged, Tables, text
 from fedjax_layers.data.dataset import Dataset
-from fedjax_layers.data.files import SourceFile
 from fedjax_layers.data.formats.text_files import read_text
-from fedjax_layers.data.parts import take_parts
-from fedjax_layers.data.source import Layout, Source
-from fedjax_layers.data.text import encode, number_texts, row_ids, windows
-from fedjax_layers.data.topics import topic_strata
+from fedjax_layers.data.tables.columns import Ragged, Tables, text
+from fedjax_layers.data.tables.files import SourceFile
+from fedjax_layers.data.tables.parts import take_parts
+from fedjax_layers.data.tables.source import Layout, Source
+from fedjax_layers.data.text.encoding import encode, number_texts, row_ids, windows
+from fedjax_layers.data.text.topics import topic_strata
 
 
 def _tiny_shakespeare(

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from fedjax_layers.data.columns import Tables, label, number
 from fedjax_layers.data.dataset import Dataset, present_clients
-from fedjax_layers.data.files import SourceFile
 from fedjax_layers.data.formats.archives import read_npz, read_zip
-from fedjax_layers.data.parts import take_parts
-from fedjax_layers.data.source import Layout, Source
+from fedjax_layers.data.tables.columns import Tables, label, number
+from fedjax_layers.data.tables.files import SourceFile
+from fedjax_layers.data.tables.parts import take_parts
+from fedjax_layers.data.tables.source import Layout, Source
 
 ACTIVITIES = ("walking", "walking upstairs", "walking downstairs", "sitting", "standing", "laying")
 _SUBJECTS = tuple(f"subject {i}" for i in range(1, 31))

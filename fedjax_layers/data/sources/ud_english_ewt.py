@@ -7,15 +7,15 @@ from pathlib import Path
 
 import numpy as np
 
-from fedjax_layers.data.columns import Ragged, Table, Tables, label, text, tokens
 from fedjax_layers.data.dataset import Dataset
-from fedjax_layers.data.files import SourceFile
 from fedjax_layers.data.formats.text_files import read_lines
-from fedjax_layers.data.parts import Examples, take_parts
-from fedjax_layers.data.source import Layout, Source
-from fedjax_layers.data.text import END_OF_LINE, NO_TARGET, cut, encode, number_texts, row_ids, windows
-from fedjax_layers.data.tokenizer_file import SUFFIX
-from fedjax_layers.data.vocabulary import PAD_ID
+from fedjax_layers.data.tables.columns import Ragged, Table, Tables, label, text, tokens
+from fedjax_layers.data.tables.files import SourceFile
+from fedjax_layers.data.tables.parts import Examples, take_parts
+from fedjax_layers.data.tables.source import Layout, Source
+from fedjax_layers.data.text.encoding import END_OF_LINE, NO_TARGET, cut, encode, number_texts, row_ids, windows
+from fedjax_layers.data.text.tokenizer_file import SUFFIX
+from fedjax_layers.data.text.vocabulary import PAD_ID
 from fedjax_layers.options import unknown_name
 
 GENRES = ("answers", "email", "newsgroup", "reviews", "weblog")

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-from fedjax_layers.data.columns import Tables, label, number
 from fedjax_layers.data.dataset import Dataset
-from fedjax_layers.data.files import SourceFile
 from fedjax_layers.data.formats.archives import read_npz
-from fedjax_layers.data.parts import take_parts
 from fedjax_layers.data.preprocess import Preprocess
-from fedjax_layers.data.source import Layout, Source
+from fedjax_layers.data.tables.columns import Tables, label, number
+from fedjax_layers.data.tables.files import SourceFile
+from fedjax_layers.data.tables.parts import take_parts
+from fedjax_layers.data.tables.source import Layout, Source
 
 SIDE = 16
 LEVELS = 2000  # a pixel is 0 (paper) to 2000 (ink): the three decimals of -1 to 1 in the published text

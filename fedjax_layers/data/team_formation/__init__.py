@@ -8,7 +8,6 @@ options are its keyword-only parameters.
 ================== ==================================================================================================
 ``ordered``        clients in order of their numbers, of chance or of their labels, cut or dealt into teams
 ``clustered``      clients put together that are alike, in one level or several
-``sizes``          how many clients a team has
 ================== ==================================================================================================
 
 ``docs/teams.md`` tells when to use which.
@@ -21,17 +20,17 @@ from typing import Any
 
 import numpy as np
 
-from fedjax_layers.data.client_data import ClientData
-from fedjax_layers.data.team_formation.clustered import by_labels, by_updates, hierarchical, nearest_team, team_levels
+from fedjax_layers.data.federated.client_data import ClientData
+from fedjax_layers.data.team_formation.clustered import by_labels, by_updates, hierarchical, nearest_team
 from fedjax_layers.data.team_formation.ordered import (
     average_case,
     given,
     mixed_labels,
     random_teams,
     sequential,
+    team_sizes,
     worst_case,
 )
-from fedjax_layers.data.team_formation.sizes import team_sizes
 from fedjax_layers.options import check_options, options_of, unknown_name
 
 __all__ = [
@@ -48,7 +47,6 @@ __all__ = [
     "nearest_team",
     "random_teams",
     "sequential",
-    "team_levels",
     "team_sizes",
     "worst_case",
 ]
@@ -72,11 +70,7 @@ def label_counts(data: ClientData) -> np.ndarray:
 
     Validation and test examples do not count: what is scored decides nothing.
     """
-    client, split = data.places
-    trained_on = (client >= 0) & (split == 0)
-    strata = max(len(data.strata_names), 1)
-    cells = client[trained_on].astype(np.int64) * strata + data.strata[trained_on]
-    return np.bincount(cells, minlength=data.num_clients * strata).reshape(data.num_clients, strata)
+    return data.stratum_counts(("train",))
 
 
 def form_teams(name: str, features: np.ndarray, num_teams: int, seed: int = 0, **options: Any) -> np.ndarray:

@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from fedjax_layers.data.team_formation.sizes import team_sizes
+from fedjax_layers.data.team_formation.ordered import team_sizes
 from fedjax_layers.options import unknown_name
 
 Distance = Literal["hellinger", "total_variation"]
@@ -42,13 +42,9 @@ def by_labels(
     Raises:
       ValueError: an argument is out of range, a client has no examples, or there are too many to compare in pairs.
     """
-    points = _shares(counts)
-    if distance not in ("hellinger", "total_variation"):
-        raise unknown_name("distance", distance, ("hellinger", "total_variation"))
+    points = _points(counts, distance)
     if method not in ("agglomerative", "kmeans"):
         raise unknown_name("method", method, ("agglomerative", "kmeans"))
-    if distance == "hellinger":
-        points = np.sqrt(points)
     if method == "agglomerative":
         return _together(points, distance, num_teams, size_ratio)
     if distance != "hellinger":
@@ -92,7 +88,7 @@ def hierarchical(
 
     Args:
       counts: ``[C, S]`` examples of each client and label.
-      num_teams: T of the finest level, which is returned; :func:`team_levels` gives the others.
+      num_teams: T of the finest level; with n of these in each team of a coarser one, that one is ``team_of // n``.
       seed: not used.
       branching: into how many each level is split, from the coarsest on; their product is T. ``None`` takes T's
         prime factors, the smallest first.
@@ -105,13 +101,9 @@ def hierarchical(
       ValueError: ``branching`` does not make ``num_teams``, or as :func:`by_labels`.
     """
     del seed
-    points = _shares(counts)
-    if distance not in ("hellinger", "total_variation"):
-        raise unknown_name("distance", distance, ("hellinger", "total_variation"))
+    points = _points(counts, distance)
     branching = _check_branching(num_teams, branching)
     sizes = team_sizes(len(points), num_teams)
-    if distance == "hellinger":
-        points = np.sqrt(points)
     team_of = np.zeros(len(points), np.int32)
     teams = 1
     for parts in branching:
@@ -123,24 +115,6 @@ def hierarchical(
             team_of[members] = team * parts + _resized(points[members], distance, clusters, finer[team])
         teams *= parts
     return team_of
-
-
-def team_levels(team_of: np.ndarray, num_teams: int, branching: tuple[int, ...] | None = None) -> np.ndarray:
-    """All levels of :func:`hierarchical` from its result.
-
-    Args:
-      team_of: ``[C]``, the finest level.
-      num_teams: T.
-      branching: as given there.
-
-    Returns:
-      ``[levels, C]`` int32, the coarsest level first, ``team_of`` last.
-
-    Raises:
-      ValueError: ``branching`` does not make ``num_teams``.
-    """
-    coarser = num_teams // np.cumprod(_check_branching(num_teams, branching))
-    return (np.asarray(team_of)[None] // coarser[:, None]).astype(np.int32)
 
 
 def nearest_team(features: np.ndarray, team_of: np.ndarray, rest: np.ndarray) -> np.ndarray:
@@ -174,8 +148,10 @@ def _check_branching(num_teams: int, branching: Sequence[int] | None) -> tuple[i
     return tuple(branching)
 
 
-def _shares(counts: np.ndarray) -> np.ndarray:
-    """Each client's shares of labels, ``[C, S]``."""
+def _points(counts: np.ndarray, distance: str) -> np.ndarray:
+    """Each client's shares of labels ``[C, S]``, of which Hellinger's distance takes the square roots."""
+    if distance not in ("hellinger", "total_variation"):
+        raise unknown_name("distance", distance, ("hellinger", "total_variation"))
     counts = np.asarray(counts, np.float64)
     if counts.ndim != 2 or counts.shape[1] < 1:
         raise ValueError(f"counts: expected examples by client and label [C, S], got shape {counts.shape}")
@@ -183,7 +159,7 @@ def _shares(counts: np.ndarray) -> np.ndarray:
     empty = np.flatnonzero(~(totals[:, 0] > 0))
     if len(empty):
         raise ValueError(f"counts: expected examples of each client, got none of client {empty[0]}")
-    return counts / totals
+    return np.sqrt(counts / totals) if distance == "hellinger" else counts / totals
 
 
 def _directions(rows: np.ndarray) -> np.ndarray:

@@ -7,8 +7,36 @@ from typing import Annotated
 
 import numpy as np
 
-from fedjax_layers.data.team_formation.sizes import interleaved, team_sizes
+from fedjax_layers.data.partitions.checks import check_count, check_positive
+from fedjax_layers.data.partitions.counting import round_sizes
+from fedjax_layers.data.partitions.teams import consecutive_teams
 from fedjax_layers.options import Mark
+
+
+def team_sizes(num_clients: int, num_teams: int, size_ratio: float = 1.0) -> np.ndarray:
+    """Sizes of the teams, in geometric progression; everybody has a team, every team has somebody.
+
+    Args:
+      num_clients: C.
+      num_teams: T, 1..C.
+      size_ratio: size of each team as a multiple of the one before; 1 makes them equal up to one.
+
+    Returns:
+      ``[T]`` int64 that sum to C.
+
+    Raises:
+      ValueError: ``num_teams`` is out of range, or ``size_ratio`` not above 0.
+    """
+    check_count("num_teams", num_teams, num_clients, "the number of clients")
+    check_positive("size_ratio", size_ratio)
+    if size_ratio == 1:
+        return np.bincount(consecutive_teams(num_clients, num_teams))
+    steps = np.log(size_ratio) * np.arange(num_teams)
+    sizes = round_sizes(np.exp(steps - steps.max()), num_clients)
+    for empty in np.flatnonzero(sizes == 0):
+        sizes[sizes.argmax()] -= 1
+        sizes[empty] = 1
+    return sizes
 
 
 def sequential(features: np.ndarray, num_teams: int, seed: int = 0, *, size_ratio: float = 1.0) -> np.ndarray:
@@ -123,7 +151,7 @@ def average_case(
         right = (left + 1) % num_teams
         before = starts[left] + sizes[left] - half[left] + np.arange(half[left])
         zone = np.concatenate([before, starts[right] + np.arange(half[right])])
-        places[zone] = np.array([left, right])[interleaved(half[[left, right]])]
+        places[zone] = np.array([left, right])[_interleaved(half[[left, right]])]
     team_of = np.empty(len(counts), np.int32)
     team_of[_label_order(counts)] = places
     return team_of
@@ -136,7 +164,7 @@ def mixed_labels(counts: np.ndarray, num_teams: int, seed: int = 0, *, size_rati
     """
     del seed
     team_of = np.empty(len(counts), np.int32)
-    team_of[_label_order(counts)] = interleaved(team_sizes(len(counts), num_teams, size_ratio))
+    team_of[_label_order(counts)] = _interleaved(team_sizes(len(counts), num_teams, size_ratio))
     return team_of
 
 
@@ -149,3 +177,10 @@ def _label_order(counts: np.ndarray) -> np.ndarray:
     rows = np.arange(len(counts))
     second = np.where(counts[rows, second] > 0, second, first)
     return np.lexsort((second, first))
+
+
+def _interleaved(sizes: np.ndarray) -> np.ndarray:
+    """Team ids ``[sum of sizes]``, each team's places spread evenly over the whole: 0 1 0 1 0 for sizes 3 and 2."""
+    team = np.repeat(np.arange(len(sizes)), sizes)
+    within = np.arange(len(team)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    return team[np.lexsort((team, (within + 0.5) / sizes[team]))].astype(np.int32)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from fedjax_layers.storage import StorageError
 from fedjax_layers.engine.history.columns import ColumnFiles
+from fedjax_layers.storage import StorageError
 
 _KEYS = ("round", "finished", "client")  # of a row of clients: they are not scores
 

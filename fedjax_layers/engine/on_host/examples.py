@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fedjax_layers.data import SPLITS
-from fedjax_layers.data.leaks import range_rows
+from fedjax_layers.data.federated.leaks import range_rows
 from fedjax_layers.data.packing import aligned_empty, let_go_of_pages
 from fedjax_layers.engine.federation import Federation
 from fedjax_layers.engine.periods import Inputs, cohort_of, round_keys, without_examples

@@ -11,7 +11,7 @@ from annotated_types import Ge, Gt, Le
 
 from fedjax_layers import algorithms, data, models
 from fedjax_layers.data.augmentation import AUGMENTATIONS
-from fedjax_layers.data.corruption import CORRUPTIONS
+from fedjax_layers.data.changes.corruption import CORRUPTIONS
 from fedjax_layers.data.team_formation import TEAM_FORMATIONS
 from fedjax_layers.experiment.config.asked import as_asked
 from fedjax_layers.experiment.config.checks import check_together

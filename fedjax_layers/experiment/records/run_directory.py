@@ -22,9 +22,9 @@ import jax
 import numpy as np
 import numpy.typing as npt
 
-from fedjax_layers.storage import replacing, storing
 from fedjax_layers.experiment.config.asked import as_asked
 from fedjax_layers.experiment.records.environment import environment
+from fedjax_layers.storage import replacing, storing
 
 
 class RunDirectory:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
-from fedjax_layers.storage import storing
 from fedjax_layers.models.params_file import save_params
+from fedjax_layers.storage import storing
 from fedjax_layers.types import LayerMap, Models, Params
 
 MODEL_FILE = "model.safetensors"

@@ -11,7 +11,7 @@ import numpy as np
 
 from fedjax_layers import data
 from fedjax_layers.clients import keys
-from fedjax_layers.data.corruption import CORRUPTIONS, corrupt
+from fedjax_layers.data.changes.corruption import CORRUPTIONS, corrupt
 from fedjax_layers.experiment.config.run_config import RunConfig
 from fedjax_layers.ops import poison_update
 from fedjax_layers.ops.poison import POISONS, Poison

@@ -9,7 +9,7 @@ import numpy as np
 
 from fedjax_layers import algorithms, data
 from fedjax_layers.clients import Setting
-from fedjax_layers.data.drift import Phase, schedule
+from fedjax_layers.data.changes.drift import Phase, schedule
 from fedjax_layers.engine.on_host.check import check_rows
 from fedjax_layers.engine.sampling import Sampling, by_size, everyone, fixed, uniform
 from fedjax_layers.experiment.config.run_config import RunConfig

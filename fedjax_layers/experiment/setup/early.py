@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from fedjax_layers import data
-from fedjax_layers.data.drift import parse_changes
+from fedjax_layers.data.changes.drift import parse_changes
 from fedjax_layers.experiment.config.run_config import RunConfig
 from fedjax_layers.experiment.setup.initial import check_disjoint, start_file
 from fedjax_layers.options import unknown_name

@@ -14,7 +14,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from fedjax_layers.data.cache import cache_dir
+from fedjax_layers.data.tables.cache import cache_dir
 from fedjax_layers.experiment.config.run_config import RunConfig
 from fedjax_layers.storage import beside
 from fedjax_layers.types import Cohort, Task

@@ -10,7 +10,7 @@ import numpy as np
 
 from fedjax_layers import data, models
 from fedjax_layers.data.augmentation import AUGMENTATIONS
-from fedjax_layers.data.text import PADDINGS
+from fedjax_layers.data.text.encoding import PADDINGS
 from fedjax_layers.experiment.config.run_config import RunConfig
 from fedjax_layers.experiment.setup.initial import model_options_of
 from fedjax_layers.models.registry import (

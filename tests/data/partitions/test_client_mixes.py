@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedjax_layers.data.partitions import dirichlet_balanced, dirichlet_lognormal, quantity_lognormal
-from fedjax_layers.data.partitions.client_mixes import _whole
+from fedjax_layers.data.partitions.label_skew import _whole
 from tests.data.partitions.cases import BALANCED
 
 

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedjax_layers.data.partitions import ensure_min_size
-from fedjax_layers.data.partitions.repair import raise_sizes, top_up
+from fedjax_layers.data.partitions.counting import raise_sizes, top_up
 
 
 def one_by_one(sizes, min_size):

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from fedjax_layers.data.cache import CACHE_VARIABLE
+from fedjax_layers.data.tables.cache import CACHE_VARIABLE
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from fedjax_layers.data import DATASETS, load_dataset
-from fedjax_layers.data.cache import CACHE_VARIABLE
 from fedjax_layers.data.sources.mnist import images_from_stock
+from fedjax_layers.data.tables.cache import CACHE_VARIABLE
 
 FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 # Published: the numbers of each digit in LeCun's training and test parts; Fashion-MNIST is balanced.

@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 
 from fedjax_layers.data import load_dataset
-from fedjax_layers.data.columns import Ragged
 from fedjax_layers.data.sources.sentiment import SENTIMENT
 from fedjax_layers.data.sources.tiny_shakespeare import TINY_SHAKESPEARE
 from fedjax_layers.data.sources.ud_english_ewt import GENRES, TAGS, UD_ENGLISH_EWT
 from fedjax_layers.data.sources.wikitext2 import UNTITLED, WIKITEXT2
+from fedjax_layers.data.tables.columns import Ragged
 
 
 def spelled(data, row):

@@ -10,7 +10,7 @@ from fedjax_layers import models
 from fedjax_layers.algorithms import fedavg
 from fedjax_layers.clients import LocalSolver
 from fedjax_layers.data import from_arrays
-from fedjax_layers.data.federate import federate
+from fedjax_layers.data.federated.federate import federate
 from fedjax_layers.engine.simulate import simulate
 from fedjax_layers.experiment.config.optimizers import client_optimizer
 from fedjax_layers.experiment.records.class_summary import class_summary

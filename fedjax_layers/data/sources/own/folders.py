@@ -9,7 +9,6 @@ from typing import NamedTuple, cast
 import numpy as np
 
 from fedjax_layers.data.dataset import Dataset
-from fedjax_layers.data.source import Source
 from fedjax_layers.data.sources.own.arrays import Missing, OwnTask, Scaling, from_arrays
 from fedjax_layers.data.sources.own.held_out import part_folders, test_files
 from fedjax_layers.data.sources.own.names import option_names
@@ -17,6 +16,7 @@ from fedjax_layers.data.sources.own.npz import labelled_arrays
 from fedjax_layers.data.sources.own.picture_files import entries, folders, picture_files, read_pictures
 from fedjax_layers.data.sources.own.table import join_tables, read_csv
 from fedjax_layers.data.sources.own.table_dataset import MAX_CATEGORIES, TableOptions, table_dataset
+from fedjax_layers.data.tables.source import Source
 
 
 def _image_folder(*, path: str, size: tuple[int, ...] = (), grey: bool = False) -> Dataset:

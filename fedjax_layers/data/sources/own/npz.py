@@ -10,10 +10,10 @@ import numpy as np
 
 from fedjax_layers.data.dataset import Dataset
 from fedjax_layers.data.formats.archives import read_npz
-from fedjax_layers.data.source import Source
 from fedjax_layers.data.sources.own.arrays import Missing, OwnTask, Scaling, from_arrays
 from fedjax_layers.data.sources.own.held_out import without_owner
 from fedjax_layers.data.sources.own.names import option_names
+from fedjax_layers.data.tables.source import Source
 
 _TEST = {"x_test": "x", "y_test": "y", "client_test": "client"}
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fedjax_layers.data.files import resolve_inside
+from fedjax_layers.data.tables.files import resolve_inside
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 _CLUTTER = ("thumbs.db", "desktop.ini")  # what file managers leave behind, besides hidden files

@@ -9,14 +9,14 @@ from typing import Any, cast
 
 import numpy as np
 
-from fedjax_layers.data.columns import Ragged, Tables
-from fedjax_layers.data.data_dir import resolve_data_dir
 from fedjax_layers.data.dataset import Dataset
-from fedjax_layers.data.parts import Examples, take_parts
-from fedjax_layers.data.prepared import newest, read_splits
-from fedjax_layers.data.source import Source
 from fedjax_layers.data.sources.own.arrays import OwnTask, Scaling, from_arrays
-from fedjax_layers.data.text import encode, pad_to
+from fedjax_layers.data.tables.columns import Ragged, Tables
+from fedjax_layers.data.tables.files import resolve_data_dir
+from fedjax_layers.data.tables.parts import Examples, take_parts
+from fedjax_layers.data.tables.prepared import newest, read_splits
+from fedjax_layers.data.tables.source import Source
+from fedjax_layers.data.text.encoding import encode, pad_to
 from fedjax_layers.options import unknown_name
 
 

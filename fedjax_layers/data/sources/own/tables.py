@@ -10,12 +10,12 @@ from typing import cast
 import numpy as np
 
 from fedjax_layers.data.dataset import Dataset
-from fedjax_layers.data.source import Source
 from fedjax_layers.data.sources.own.arrays import Missing, OwnTask
 from fedjax_layers.data.sources.own.kinds import ColumnSummary, parse_kinds, summarise
 from fedjax_layers.data.sources.own.names import option_names
 from fedjax_layers.data.sources.own.table import Table, join_tables, read_csv, read_parquet, without_column
 from fedjax_layers.data.sources.own.table_dataset import MAX_CATEGORIES, TableOptions, table_dataset
+from fedjax_layers.data.tables.source import Source
 
 
 def describe(path: str | os.PathLike[str], *, kinds: Sequence[str] = (), separator: str = ",") -> list[ColumnSummary]:

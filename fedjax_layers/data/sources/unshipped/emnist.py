@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from fedjax_layers.data.columns import Tables, image, label
 from fedjax_layers.data.dataset import Dataset
-from fedjax_layers.data.files import SourceFile
 from fedjax_layers.data.formats.archives import read_zip
 from fedjax_layers.data.formats.idx import read_idx
-from fedjax_layers.data.parts import take_parts
 from fedjax_layers.data.preprocess import Preprocess
-from fedjax_layers.data.source import Layout, Source
+from fedjax_layers.data.tables.columns import Tables, image, label
+from fedjax_layers.data.tables.files import SourceFile
+from fedjax_layers.data.tables.parts import take_parts
+from fedjax_layers.data.tables.source import Layout, Source
 
 _SIDE = 28
 _DIGITS = tuple("0123456789")

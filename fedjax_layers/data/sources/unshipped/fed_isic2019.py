@@ -8,14 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
-from fedjax_layers.data.columns import Ragged, Tables, label, tokens
 from fedjax_layers.data.dataset import Dataset, present_clients
-from fedjax_layers.data.files import SourceFile
 from fedjax_layers.data.formats.pictures import decode_picture
-from fedjax_layers.data.parts import Examples, take_parts
 from fedjax_layers.data.preprocess import Preprocess
-from fedjax_layers.data.source import Layout, Source
 from fedjax_layers.data.sources.own.names import option_names
+from fedjax_layers.data.tables.columns import Ragged, Tables, label, tokens
+from fedjax_layers.data.tables.files import SourceFile
+from fedjax_layers.data.tables.parts import Examples, take_parts
+from fedjax_layers.data.tables.source import Layout, Source
 from fedjax_layers.options import unknown_name
 
 CLASSES = ("MEL", "NV", "BCC", "AK", "BKL", "DF", "VASC", "SCC")

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from fedjax_layers.data.columns import Ragged, Table, Tables, image, label, text
 from fedjax_layers.data.dataset import Dataset
-from fedjax_layers.data.parts import take_parts
 from fedjax_layers.data.preprocess import Preprocess
-from fedjax_layers.data.source import Source
 from fedjax_layers.data.sources.unshipped.leaf import OBTAIN, chosen_clients, layouts, read_users
+from fedjax_layers.data.tables.columns import Ragged, Table, Tables, image, label, text
+from fedjax_layers.data.tables.parts import take_parts
+from fedjax_layers.data.tables.source import Source
 
 CHARACTERS = tuple("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
 _SIDE = 28

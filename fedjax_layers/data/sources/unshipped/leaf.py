@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from fedjax_layers.data.columns import Table, Tables
 from fedjax_layers.data.dataset import present_clients
-from fedjax_layers.data.files import SourceFile
-from fedjax_layers.data.parts import Examples
-from fedjax_layers.data.source import Layout
-from fedjax_layers.data.text import number_texts
+from fedjax_layers.data.tables.columns import Table, Tables
+from fedjax_layers.data.tables.files import SourceFile
+from fedjax_layers.data.tables.parts import Examples
+from fedjax_layers.data.tables.source import Layout
+from fedjax_layers.data.text.encoding import number_texts
 
 OBTAIN = "LEAF's preprocess.sh makes them, see https://github.com/TalwalkarLab/leaf"
 

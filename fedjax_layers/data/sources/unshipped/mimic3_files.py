@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fedjax_layers.data.columns import Ragged, Tables
+from fedjax_layers.data.tables.columns import Ragged, Tables
 
 # Diagnoses at admission, by group; free text that the hospital's staff typed.
 GROUPS: Mapping[str, tuple[str, ...]] = {

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
-from fedjax_layers.data.columns import Ragged, Tables, label, number, text
 from fedjax_layers.data.dataset import Dataset, present_clients
-from fedjax_layers.data.files import SourceFile
-from fedjax_layers.data.parts import Examples, take_parts
-from fedjax_layers.data.source import Layout, Source
 from fedjax_layers.data.sources.unshipped.mimic3_files import GROUPS, read_notes
-from fedjax_layers.data.text import encode, pad_to, words
+from fedjax_layers.data.tables.columns import Ragged, Tables, label, number, text
+from fedjax_layers.data.tables.files import SourceFile
+from fedjax_layers.data.tables.parts import Examples, take_parts
+from fedjax_layers.data.tables.source import Layout, Source
+from fedjax_layers.data.text.encoding import encode, pad_to, words
 
 _LABELS = ("survived", "died")
 _MISSED = ("STROKE;TELEMETRY", "SUBDURAL HEMORRHAGE")  # by the published selection

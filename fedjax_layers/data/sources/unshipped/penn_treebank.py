@@ -7,14 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
-from fedjax_layers.data.columns import Ragged, Tables, text
 from fedjax_layers.data.dataset import Dataset
-from fedjax_layers.data.files import SourceFile
 from fedjax_layers.data.formats.text_files import read_text
-from fedjax_layers.data.parts import take_parts
-from fedjax_layers.data.source import Layout, Source
-from fedjax_layers.data.text import encode, row_ids, spaced_words, windows
-from fedjax_layers.data.topics import topic_strata
+from fedjax_layers.data.tables.columns import Ragged, Tables, text
+from fedjax_layers.data.tables.files import SourceFile
+from fedjax_layers.data.tables.parts import take_parts
+from fedjax_layers.data.tables.source import Layout, Source
+from fedjax_layers.data.text.encoding import encode, row_ids, spaced_words, windows
+from fedjax_layers.data.text.topics import topic_strata
 
 _FILES = {"train": "ptb.train.txt", "val": "ptb.valid.txt", "test": "ptb.test.txt"}
 

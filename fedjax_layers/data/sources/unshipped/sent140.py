@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from fedjax_layers.data.columns import Ragged, Table, Tables, label, text
 from fedjax_layers.data.dataset import Dataset
-from fedjax_layers.data.files import SourceFile
-from fedjax_layers.data.parts import take_parts
-from fedjax_layers.data.source import Layout, Source
 from fedjax_layers.data.sources.unshipped.leaf import OBTAIN, chosen_clients, layouts, read_users
-from fedjax_layers.data.text import encode, pad_to, words
+from fedjax_layers.data.tables.columns import Ragged, Table, Tables, label, text
+from fedjax_layers.data.tables.files import SourceFile
+from fedjax_layers.data.tables.parts import take_parts
+from fedjax_layers.data.tables.source import Layout, Source
+from fedjax_layers.data.text.encoding import encode, pad_to, words
 
 _LABELS = ("negative", "positive")
 _CSV = "training.1600000.processed.noemoticon.csv"

@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from fedjax_layers.data.columns import Ragged
-from fedjax_layers.data.tokenizer_file import SUFFIX, encode_with_file
-from fedjax_layers.data.vocabulary import PAD, PAD_ID, Vocabulary
+from fedjax_layers.data.tables.columns import Ragged
+from fedjax_layers.data.text.tokenizer_file import SUFFIX, encode_with_file
+from fedjax_layers.data.text.vocabulary import PAD, PAD_ID, Vocabulary
 from fedjax_layers.options import unknown_name
 
 TOKENS = ("byte", "char", "word")
@@ -69,8 +69,8 @@ def encode(
       training: the texts whose words or characters get numbers; in all others ``<unk>`` stands for any further one.
       tokens: ``"word"``, ``"char"``, ``"byte"`` (of UTF-8) or the path of a ``tokenizer.json``; for the last two
         ``training`` is not looked at.
-      vocabulary: V at most, see :class:`~fedjax_layers.data.vocabulary.Vocabulary`; ``None`` for bytes, always 256,
-        and for a file.
+      vocabulary: V at most, see :class:`~fedjax_layers.data.text.vocabulary.Vocabulary`; ``None`` for bytes, always
+        256, and for a file.
       split: from a text to its words.
 
     Returns:

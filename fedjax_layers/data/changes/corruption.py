@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from fedjax_layers.data.client_data import ClientData
-from fedjax_layers.data.leaks import range_rows
-from fedjax_layers.data.vocabulary import PAD_ID
+from fedjax_layers.data.federated.client_data import ClientData
+from fedjax_layers.data.federated.leaks import range_rows
+from fedjax_layers.data.text.vocabulary import PAD_ID
 from fedjax_layers.options import unknown_name
 
 Corrupt = Callable[[ClientData, np.ndarray, float, np.random.Generator], tuple[np.ndarray, np.ndarray]]

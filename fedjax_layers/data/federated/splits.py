@@ -119,6 +119,11 @@ def random_keys(ids: np.ndarray, seed: int) -> np.ndarray:
         return x ^ (x >> np.uint64(31))
 
 
+def drawn(ids: np.ndarray, number: int, seed: int) -> np.ndarray:
+    """``number`` of the different ``ids [n]``; of two draws with one seed the smaller is part of the larger."""
+    return ids[np.argsort(random_keys(ids, seed))[:number]]
+
+
 def set_apart(ids: np.ndarray, strata: np.ndarray, fraction: float, seed: int) -> np.ndarray:
     """Flags ``[N]`` on a stratified share of all examples, for a global test set.
 

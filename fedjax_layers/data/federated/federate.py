@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from fedjax_layers.data.client_data import ClientData, assemble_clients
 from fedjax_layers.data.dataset import Dataset
+from fedjax_layers.data.federated.client_data import ClientData, assemble_clients
+from fedjax_layers.data.federated.splits import SPLITS, assign_splits, drawn, split_counts
 from fedjax_layers.data.packing import client_blocks, slices
-from fedjax_layers.data.splits import SPLITS, assign_splits, random_keys, split_counts
 
 _ROWS_AT_ONCE = 2**20  # bounds what sorting examples holds beside the arrays
 
@@ -36,7 +36,8 @@ def federate(
     """Give each example to its client; split each client's examples, disjointly, into train, val and test.
 
     By default 64/16/20 per cent, as PLayer-FL splits; for the rounding see
-    :func:`~fedjax_layers.data.splits.split_counts`, for the choice :func:`~fedjax_layers.data.splits.assign_splits`.
+    :func:`~fedjax_layers.data.federated.splits.split_counts`, for the choice
+    :func:`~fedjax_layers.data.federated.splits.assign_splits`.
 
     Args:
       dataset: the data.
@@ -66,8 +67,14 @@ def federate(
         id.
     """
     client_of, num_clients = _check_clients(dataset, client_of, num_clients, client_names)
-    apart = _check_global_test(global_test, client_of)
-    given = _check_own_test(dataset.official_test if own_test is None else own_test, client_of, own_test is None)
+    apart = np.empty(0, np.int64)
+    if global_test is not None:
+        apart = np.flatnonzero(_check_flags("global_test", global_test, client_of, owned=False))
+    given = (
+        np.zeros(len(client_of), bool) if dataset.official_test is None else dataset.official_test & (client_of >= 0)
+    )
+    if own_test is not None:
+        given = _check_flags("own_test", own_test, client_of, owned=True)
     sizes, tested = _count(client_of, given, num_clients)
     _check_trainable(sizes, client_names)
     counts = split_counts(sizes, test_fraction, val_fraction)
@@ -165,30 +172,15 @@ def _check_trainable(sizes: np.ndarray, client_names: tuple[str, ...]) -> None:
         raise ValueError(f"client_of: expected a training example for each client, got {found}")
 
 
-def _check_global_test(flags: np.ndarray | None, client_of: np.ndarray) -> np.ndarray:
-    """Rows ``[n]`` of the global test set."""
-    if flags is None:
-        return np.empty(0, np.int64)
+def _check_flags(argument: str, flags: np.ndarray, client_of: np.ndarray, owned: bool) -> np.ndarray:
+    """The flags ``[N]``; refused where they are not on clients' examples alone (``owned``), or on others alone."""
     if flags.shape != client_of.shape or flags.dtype != bool:
-        raise ValueError(f"global_test: expected {len(client_of)} flags, got shape {flags.shape} of {flags.dtype}")
-    owned = np.flatnonzero(flags & (client_of >= 0))
-    if len(owned):
-        found = f"row {owned[0]} of client {client_of[owned[0]]}"
-        raise ValueError(f"global_test: expected examples that are no client's, got {found}")
-    return np.flatnonzero(flags)
-
-
-def _check_own_test(flags: np.ndarray | None, client_of: np.ndarray, whose: bool) -> np.ndarray:
-    """Flags ``[N]`` of the test examples that clients have of their own; with ``whose``, others are passed over."""
-    if flags is None:
-        return np.zeros(len(client_of), bool)
-    if whose:
-        return flags & (client_of >= 0)
-    if flags.shape != client_of.shape or flags.dtype != bool:
-        raise ValueError(f"own_test: expected {len(client_of)} flags, got shape {flags.shape} of {flags.dtype}")
-    stray = np.flatnonzero(flags & (client_of < 0))
+        raise ValueError(f"{argument}: expected {len(client_of)} flags, got shape {flags.shape} of {flags.dtype}")
+    stray = np.flatnonzero(flags & ((client_of < 0) if owned else (client_of >= 0)))
     if len(stray):
-        raise ValueError(f"own_test: expected examples of clients, got row {stray[0]}, which is nobody's")
+        expected = "examples of clients" if owned else "examples that are no client's"
+        whose = ", which is nobody's" if owned else f" of client {client_of[stray[0]]}"
+        raise ValueError(f"{argument}: expected {expected}, got row {stray[0]}{whose}")
     return flags
 
 
@@ -202,7 +194,7 @@ def unseen_flags(unseen: int | Sequence[int], num_clients: int, seed: int) -> np
     if isinstance(unseen, int | np.integer):
         if not 0 <= unseen < num_clients:
             raise ValueError(f"unseen: expected 0..{num_clients - 1} clients, got {unseen}")
-        flags[np.argsort(random_keys(np.arange(num_clients), seed))[:unseen]] = True
+        flags[drawn(np.arange(num_clients), int(unseen), seed)] = True
         return flags
     ids = np.asarray(unseen)
     if ids.size and not (np.issubdtype(ids.dtype, np.integer) and 0 <= ids.min() <= ids.max() < num_clients):

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from fedjax_layers.data.columns import Ragged
-from fedjax_layers.data.vocabulary import id_dtype
+from fedjax_layers.data.tables.columns import Ragged
+from fedjax_layers.data.text.vocabulary import id_dtype
 
 SUFFIX = ".json"
 

@@ -7,17 +7,16 @@ import inspect
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
-from fedjax_layers.data.cache import cache_key, cached_tables
-from fedjax_layers.data.columns import Column, Tables, check_tables
-from fedjax_layers.data.data_dir import DATA_DIR_VARIABLE, resolve_data_dir
 from fedjax_layers.data.dataset import Dataset, Task
-from fedjax_layers.data.files import SourceFile, find_files, verify_files
 from fedjax_layers.data.host_memory import free_host_memory, rounded_down, spoken
-from fedjax_layers.data.prepared import PREFIX, newest, prepared_tables
+from fedjax_layers.data.tables.cache import cache_key, cached_tables
+from fedjax_layers.data.tables.columns import Column, Tables, check_tables
+from fedjax_layers.data.tables.files import DATA_DIR_VARIABLE, SourceFile, find_files, resolve_data_dir, verify_files
+from fedjax_layers.data.tables.prepared import PREFIX, newest, prepared_tables
 
 _SPLITTING = 40  # bytes of row numbers and flags for each example that is split
 
@@ -131,27 +130,37 @@ class Source:
         Looked for are, in this order: the files of a layout in ``data_dir``, what TFDS has prepared there, and the
         files inside this package.
         """
+        kind, there = self.find(data_dir)
+        if kind == "missing":
+            raise FileNotFoundError(self.missing(data_dir))
+        if kind == "TFDS":
+            return prepared_tables(self.name, self.version, self.columns, self.from_stock, there)
+        layout, found = there
+        if kind == "package":  # small enough to be read each time
+            return self.read(layout, found)
+        return cached_tables(self.name, self._key(layout, found), lambda: self.read(layout, found))
+
+    def find(self, data_dir: Path) -> tuple[Literal["files", "TFDS", "package", "missing"], Any]:
+        """Where the set is to be read from; nothing is read.
+
+        Returns:
+          ``"files"`` or ``"package"`` with a layout and the paths of its files, ``"TFDS"`` with the folder of what is
+          prepared by our builder or, failing that, by the stock one; or ``"missing"`` with ``None``.
+        """
         located = self.locate(self.place(data_dir))
         if located:
-            layout, found = located
-            return cached_tables(self.name, self._key(layout, found), lambda: self.read(layout, found))
-        prepared = self.prepared_folder(data_dir)
+            return "files", located
+        prepared = newest(data_dir / f"{PREFIX}{self.name}")
+        if prepared is None and self.stock and self.from_stock:
+            prepared = newest(data_dir / self.stock)
         if prepared is not None:
-            return prepared_tables(self.name, self.version, self.columns, self.from_stock, prepared)
+            return "TFDS", prepared
         located = self.locate(self.embedded) if self.embedded else None
-        if located:  # small enough to be read each time
-            return self.read(*located)
-        raise FileNotFoundError(self.missing(data_dir))
+        return ("package", located) if located else ("missing", None)
 
     def place(self, data_dir: Path) -> Path:
         """The folder of this set's files in a data folder."""
         return data_dir / (self.folder or self.name)
-
-    def prepared_folder(self, data_dir: Path) -> Path | None:
-        """What TFDS has prepared of this set in a data folder, by our builder or, failing that, by the stock one."""
-        ours = newest(data_dir / f"{PREFIX}{self.name}")
-        stock = newest(data_dir / self.stock) if self.stock and self.from_stock else None
-        return ours or stock
 
     def locate(self, place: Path) -> tuple[Layout, dict[str, Path]] | None:
         """The first layout whose files are all in a folder, with their paths; ``None`` if there is none."""

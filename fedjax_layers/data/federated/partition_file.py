@@ -5,36 +5,21 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import tokenize
-import zipfile
-import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from fedjax_layers.data.client_data import ClientData, assemble_clients
 from fedjax_layers.data.dataset import Dataset
 from fedjax_layers.data.feature_shift import FEATURE_SHIFTS
-from fedjax_layers.data.splits import SPLITS
+from fedjax_layers.data.federated.client_data import ClientData, assemble_clients
+from fedjax_layers.data.federated.splits import SPLITS
+from fedjax_layers.data.formats.archives import read_npz
 from fedjax_layers.options import check_options, options_of, unknown_name
 from fedjax_layers.storage import beside
 
 _ARRAYS = {"example_ids": "iu", "client": "i", "split": "i", "unseen": "b", "teams": "i"}  # kinds of numbers
 _TEXTS = {"dataset": str, "client_names": list, "partition": dict, "partition_hash": str}
-# What NumPy, zipfile and json raise on bytes that are not what they should be.
-_DAMAGE = (
-    ValueError,
-    KeyError,
-    OSError,
-    EOFError,
-    RuntimeError,
-    MemoryError,
-    SyntaxError,
-    tokenize.TokenError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
 
 
 def save_partition(data: ClientData, path: str | os.PathLike[str]) -> str:
@@ -151,13 +136,10 @@ def _read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     if not path.is_file():
         raise FileNotFoundError(f"partition_file: expected a file, found none at {path}")
     try:
-        if not zipfile.is_zipfile(path):  # NumPy would read a single array too
-            raise ValueError("no zip archive")
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as box:
-            arrays = {name: box[name] for name in _ARRAYS}
-            about = json.loads(box["about"].tobytes().decode())
-    except _DAMAGE as error:
-        reason = " ".join(str(error).split())[:200]
+        arrays = read_npz(path, *_ARRAYS, "about")
+        about = json.loads(arrays.pop("about").tobytes().decode())
+    except ValueError as error:  # those of json and of texts that are not UTF-8 too
+        reason = " ".join(str(error).removeprefix(f"{path}").split())[:200].lstrip(":, ")
         raise ValueError(f"{path}: expected a partition file, could not read one ({reason})") from error
     _check_form(path, arrays, about)
     clients, splits, unseen, total = arrays["client"], arrays["split"], arrays["unseen"], len(arrays["unseen"])

@@ -17,10 +17,10 @@ import numpy as np
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from fedjax_layers.data.columns import Column, Ragged, Table, Tables
-from fedjax_layers.data.files import SourceFile, find_files, sha256_of
-from fedjax_layers.data.prepared import PREFIX
-from fedjax_layers.data.source import Layout, Source
+from fedjax_layers.data.tables.columns import Column, Ragged, Table, Tables
+from fedjax_layers.data.tables.files import SourceFile, find_files, sha256_of
+from fedjax_layers.data.tables.prepared import PREFIX
+from fedjax_layers.data.tables.source import Layout, Source
 
 # TFDS has checksums of its own for some addresses, but for none with a fragment, which no server sees: what is fetched
 # is compared with our checksum alone, and refused in our words.

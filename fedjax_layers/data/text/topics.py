@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from fedjax_layers.data.columns import Ragged
-from fedjax_layers.data.text import words
+from fedjax_layers.data.tables.columns import Ragged
+from fedjax_layers.data.text.encoding import words
 
 _WORDS_SEEN = 5_000  # the most frequent ones; rarer words say little of so few documents
 

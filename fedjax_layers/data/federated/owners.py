@@ -9,11 +9,11 @@ from typing import Any, Literal
 import numpy as np
 
 from fedjax_layers.data.dataset import Dataset
-from fedjax_layers.data.leaks import content_groups, later_copies
-from fedjax_layers.data.natural_clients import NaturalChoice, chosen_clients
+from fedjax_layers.data.federated.chosen import NaturalChoice, chosen_clients
+from fedjax_layers.data.federated.leaks import content_groups, later_copies
+from fedjax_layers.data.federated.splits import set_apart
 from fedjax_layers.data.partitions import PARTITIONS, consecutive_teams
 from fedjax_layers.data.partitions import partition as make_partition
-from fedjax_layers.data.splits import set_apart
 from fedjax_layers.options import options_of, unknown_name
 
 DEFAULT_CLIENTS = 10  # where the data have none of their own

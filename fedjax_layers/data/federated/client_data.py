@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fedjax_layers.data.dataset import Dataset, Task
-from fedjax_layers.data.leaks import (
+from fedjax_layers.data.federated.leaks import (
     Duplicates,
     assert_disjoint,
     client_label,
@@ -19,9 +19,9 @@ from fedjax_layers.data.leaks import (
     count_duplicates,
     range_rows,
 )
+from fedjax_layers.data.federated.splits import SPLITS
 from fedjax_layers.data.packing import blocks, frozen, pack_rows, settled
 from fedjax_layers.data.preprocess import Preprocess, standardise
-from fedjax_layers.data.splits import SPLITS
 
 if TYPE_CHECKING:
     from fedjax_layers.types import Pool, Ranges
@@ -125,6 +125,14 @@ class ClientData:
         client, split = self.places
         return count_duplicates(content_groups(self.inputs, self.labels), self.example_ids, client, split)
 
+    def stratum_counts(self, splits: Sequence[str] = SPLITS) -> np.ndarray:
+        """Examples of each client and class (stratum) in these splits together, ``[C, S]`` int64."""
+        client, split = self.places
+        counted = (client >= 0) & np.isin(split, [SPLITS.index(name) for name in splits])
+        strata = max(len(self.strata_names), 1)
+        cells = client[counted].astype(np.int64) * strata + self.strata[counted]
+        return np.bincount(cells, minlength=self.num_clients * strata).reshape(-1, strata)
+
     def client_name(self, client: int) -> str:
         """Name of a client for people: its own, or its number."""
         return client_label(client, self.client_names)
@@ -186,7 +194,7 @@ def assemble_clients(
     """
     if teams is not None and teams.shape != (len(counts),):
         raise ValueError(f"teams: expected {len(counts)} integers, got shape {teams.shape}")
-    starts = (np.cumsum(counts) - counts.ravel()).reshape(counts.shape)
+    ranges = ranges_of(counts)
     ids = order if dataset.example_ids is None else dataset.example_ids[order]
     strata = None if dataset.strata is None else frozen(dataset.strata[order].astype(np.int32))
     integers = np.issubdtype(dataset.labels.dtype, np.integer)
@@ -196,15 +204,13 @@ def assemble_clients(
         strata = labels if dataset.task == "classification" else frozen(np.zeros(len(order), np.int32))
     preprocess = dataset.preprocess
     if preprocess == "standardise":
-        preprocess = standardise(inputs, range_rows(starts[~unseen, 0], counts[~unseen, 0]))
+        start, count = (x[~unseen].astype(np.int64) for x in ranges["train"])
+        preprocess = standardise(inputs, range_rows(start, count))
     data = ClientData(
         inputs=inputs,
         labels=labels,
         example_ids=frozen(ids.astype(np.int64, copy=False)),
-        ranges={
-            split: (frozen(starts[:, s].astype(np.int32)), frozen(counts[:, s].astype(np.int32)))
-            for s, split in enumerate(SPLITS)
-        },
+        ranges=ranges,
         num_classes=dataset.num_classes,
         class_names=dataset.class_names,
         client_names=tuple(client_names),
@@ -220,6 +226,13 @@ def assemble_clients(
     )
     assert_no_leak(data)
     return data
+
+
+def ranges_of(counts: np.ndarray) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """The fields ``ranges`` of clients with ``counts [C, 3]`` examples of each split, packed one after the other."""
+    starts = (np.cumsum(counts) - counts.ravel()).reshape(counts.shape)
+    columns = zip(SPLITS, starts.astype(np.int32).T, counts.astype(np.int32).T, strict=True)
+    return {split: (frozen(start.copy()), frozen(count.copy())) for split, start, count in columns}
 
 
 def assert_no_leak(data: ClientData) -> None:

@@ -10,7 +10,6 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -18,8 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from fedjax_layers.data.columns import Ragged, Tables
-from fedjax_layers.data.files import sha256_of
+from fedjax_layers.data.tables.columns import Ragged, Tables
+from fedjax_layers.data.tables.files import sha256_of
+from fedjax_layers.storage import beside
 
 CACHE_VARIABLE = "FEDJAX_LAYERS_CACHE"
 _INDEX = "index.json"
@@ -92,20 +92,18 @@ def _load(entry: Path, arrays: Mapping[str, Mapping[str, str]]) -> np.ndarray | 
 
 def _write(entry: Path, tables: Tables, origin: str) -> None:
     entry.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=entry.parent, ignore_cleanup_errors=True) as private:
-        unfinished = Path(private) / entry.name  # inside, as a temporary folder itself is readable by its owner alone
-        unfinished.mkdir()
-        stored = {
-            split: {column: _store(unfinished, f"{split}.{column}", entries) for column, entries in table.items()}
-            for split, table in tables.items()
-        }
-        index = json.dumps({"origin": origin, "tables": stored}, indent=1)
-        (unfinished / _INDEX).write_text(index, encoding="utf-8")
-        try:
-            unfinished.rename(entry)
-        except OSError:
-            if not (entry / _INDEX).is_file():  # else another process was faster
-                raise
+    try:
+        with beside(entry) as unfinished:
+            unfinished.mkdir()
+            stored = {
+                split: {column: _store(unfinished, f"{split}.{column}", entries) for column, entries in table.items()}
+                for split, table in tables.items()
+            }
+            index = json.dumps({"origin": origin, "tables": stored}, indent=1)
+            (unfinished / _INDEX).write_text(index, encoding="utf-8")
+    except OSError:
+        if not (entry / _INDEX).is_file():  # else another process was faster
+            raise
 
 
 def _store(folder: Path, stem: str, entries: np.ndarray | Ragged) -> dict[str, dict[str, str]]:

@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fedjax_layers.data.client_data import ClientData
 from fedjax_layers.data.feature_shift import FEATURE_SHIFTS
+from fedjax_layers.data.federated.client_data import ClientData
 from fedjax_layers.options import unknown_name
 
 _SPEC = re.compile(r"(?P<name>\w+)@(?P<round>\d+)(:(?P<share>\d*\.?\d+))?")
@@ -170,23 +170,18 @@ def parse_changes(changes: Sequence[str]) -> list[Change]:
     Raises:
       ValueError: one cannot be read, is unknown, or does not come after the one before.
     """
+    known = ["new_clients", *CHANGES, *FEATURE_SHIFTS]
     found: list[Change] = []
     for change in changes:
-        one, since = _parse(change), found[-1].at if found else 0
+        match, since = _SPEC.fullmatch(change), found[-1].at if found else 0
+        if match is None:
+            raise ValueError(f"drift: expected name@round or name@round:share, got {change!r}")
+        if match["name"] not in known:
+            raise unknown_name("drift", match["name"], known)
+        one = Change(match["name"], int(match["round"]), float(match["share"] or 0.5))
+        if not 0 < one.share <= 1:
+            raise ValueError(f"drift: expected a share of clients in (0, 1], got {change!r}")
         if one.at <= since:
             raise ValueError(f"drift: expected rounds that go up from 1, got {change!r} after round {since}")
         found.append(one)
     return found
-
-
-def _parse(change: str) -> Change:
-    match = _SPEC.fullmatch(change)
-    if match is None:
-        raise ValueError(f"drift: expected name@round or name@round:share, got {change!r}")
-    name, share = match["name"], float(match["share"] or 0.5)
-    known = ["new_clients", *CHANGES, *FEATURE_SHIFTS]
-    if name not in known:
-        raise unknown_name("drift", name, known)
-    if not 0 < share <= 1:
-        raise ValueError(f"drift: expected a share of clients in (0, 1], got {change!r}")
-    return Change(name, int(match["round"]), share)

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from fedjax_layers.data.federated.splits import SPLITS
 from fedjax_layers.data.packing import blocks
-from fedjax_layers.data.splits import SPLITS
 
 _ROWS_AT_ONCE = 2**20  # bounds the row numbers held beside the arrays
 _MOST_FLAGS = 8  # times the examples, a byte each: as much as sorting their ids would take

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from fedjax_layers.data.cache import cache_key, cached_tables
-from fedjax_layers.data.columns import Column, Ragged, Tables, check_tables
+from fedjax_layers.data.tables.cache import cache_key, cached_tables
+from fedjax_layers.data.tables.columns import Column, Ragged, Tables, check_tables
 
 PREFIX = "federated_"  # of our builders' names, so that none hides a stock one
 _RAGGED = ("text", "tokens")
@@ -25,7 +25,7 @@ def prepared_tables(
 ) -> tuple[Tables, str]:
     """A data set's tables from what is prepared in ``folder``, by our own builder or as the stock set.
 
-    ``name`` and the others are fields of the data set's :class:`~fedjax_layers.data.source.Source`.
+    ``name`` and the others are fields of the data set's :class:`~fedjax_layers.data.tables.source.Source`.
 
     Raises:
       FileNotFoundError: it cannot be read, e.g. because it is not array_record, or is damaged.

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from fedjax_layers.data.columns import Ragged, Tables
 from fedjax_layers.data.packing import joined
+from fedjax_layers.data.tables.columns import Ragged, Tables
 from fedjax_layers.options import unknown_name
 
 

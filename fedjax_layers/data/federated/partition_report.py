@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fedjax_layers.data.client_data import ClientData
+from fedjax_layers.data.federated.client_data import ClientData
 
 _LABELLED = 40  # clients and strata up to this number get a tick label each
 
@@ -33,17 +33,8 @@ class Skew:
     distance: float
 
 
-def stratum_counts(data: ClientData) -> np.ndarray:
-    """Examples of each client and class (stratum), ``[C, S]`` int64, over all its splits."""
-    client, _ = data.places
-    owned = client >= 0
-    classes = max(len(data.strata_names), 1)
-    cells = client[owned].astype(np.int64) * classes + data.strata[owned]
-    return np.bincount(cells, minlength=data.num_clients * classes).reshape(data.num_clients, classes)
-
-
 def skew(counts: np.ndarray) -> Skew:
-    """Numbers on ``counts [C, S]`` of :func:`stratum_counts`."""
+    """Numbers on ``counts [C, S]`` of :meth:`~fedjax_layers.data.ClientData.stratum_counts`."""
     sizes = counts.sum(1)
     shares = counts / np.maximum(sizes, 1)[:, None]
     together = counts.sum(0) / max(counts.sum(), 1)
@@ -75,7 +66,7 @@ def plot_partition(data: ClientData, path: str | os.PathLike[str]) -> None:
     path = Path(path)
     if not path.parent.is_dir():
         raise FileNotFoundError(f"plot: expected a folder {path.parent}, found none")
-    counts = stratum_counts(data)
+    counts = data.stratum_counts()
     height = float(np.clip(1.5 + 0.22 * data.num_clients, 3, 12))
     width = float(np.clip(5 + 0.25 * counts.shape[1], 7, 14))
     figure = Figure(figsize=(width, height), layout="constrained")

@@ -1,0 +1,76 @@
+"""Files appear whole or not at all, whoever writes them and whatever goes wrong."""
+
+import numpy as np
+import pytest
+
+from fedjax_layers.models.params_file import save_params
+from fedjax_layers.storage import StorageError, beside, replacing
+
+
+@pytest.fixture
+def path(tmp_path):
+    (tmp_path / "file").write_bytes(b"old")
+    return tmp_path / "file"
+
+
+def names(path):
+    return [p.name for p in path.parent.iterdir()]
+
+
+def test_a_file_takes_its_place_at_the_end_of_the_block(path):
+    with beside(path) as unfinished:
+        unfinished.write_bytes(b"new")
+        assert path.read_bytes() == b"old"
+        assert unfinished.name.startswith(".")  # what a killed process leaves is known by its name
+        assert unfinished.suffix == ".tmp"
+    assert path.read_bytes() == b"new"
+    assert names(path) == ["file"]
+
+
+def test_a_folder_takes_its_place_unless_there_is_one(tmp_path):
+    with beside(tmp_path / "folder") as unfinished:
+        unfinished.mkdir()
+        (unfinished / "file").write_bytes(b"new")
+        assert not (tmp_path / "folder").exists()
+    assert (tmp_path / "folder" / "file").read_bytes() == b"new"
+
+    def again():
+        with beside(tmp_path / "folder") as unfinished:
+            unfinished.mkdir()
+
+    with pytest.raises(OSError, match="not empty"):
+        again()
+    assert names(tmp_path / "folder") == ["folder"]
+    assert (tmp_path / "folder" / "file").read_bytes() == b"new"
+
+
+@pytest.mark.parametrize("stop", [RuntimeError("out of paper"), KeyboardInterrupt()])
+@pytest.mark.parametrize("writer", [beside, replacing])
+def test_what_is_interrupted_changes_nothing(path, stop, writer):
+    def write():
+        with writer(path) as unfinished:
+            (unfinished.write_bytes if writer is beside else unfinished.write)(b"half")
+            raise stop
+
+    with pytest.raises(type(stop)):
+        write()
+    assert path.read_bytes() == b"old"
+    assert names(path) == ["file"]
+
+
+def test_a_file_of_a_run_that_cannot_be_written_is_one_line(tmp_path):
+    with (
+        pytest.raises(StorageError, match=r"gone/file: cannot be written: No such file or directory; what was written"),
+        replacing(tmp_path / "gone" / "file"),
+    ):
+        pass
+
+
+def test_parameters_that_cannot_be_written_leave_the_old_ones(path):
+    class Layers:
+        leaf_paths = ("w", "w too many")
+
+    with pytest.raises(ValueError, match="shorter"):
+        save_params(path, {"w": np.zeros(3)}, Layers())
+    assert path.read_bytes() == b"old"
+    assert names(path) == ["file"]
