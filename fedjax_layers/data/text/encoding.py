@@ -100,14 +100,11 @@ def _encode(
             row = int(np.searchsorted(texts.offsets, zeros[0], side="right")) - 1
             raise ValueError(f"texts: expected no NUL byte, which is the padding, got one in text {row}")
         return texts, BYTE_NAMES
-    if tokens == "char":
-        known = Vocabulary.of_code_points(code_points(training).values, vocabulary)
-        points = code_points(texts)
-        return Ragged(known.encode_code_points(points.values), points.offsets), known.names
-    if tokens == "word":
-        known = Vocabulary.of_words(map(split, training.texts()), vocabulary)
-        return Ragged.of((known.encode_words(split(text)) for text in texts.texts()), known.dtype.name), known.names
-    raise unknown_name("tokens", tokens, TOKENS)
+    if tokens not in TOKENS:
+        raise unknown_name("tokens", tokens, TOKENS)
+    cut_up = split if tokens == "word" else str  # a text is the sequence of its characters
+    known = Vocabulary.of_words(map(cut_up, training.texts()), vocabulary)
+    return Ragged.of((known.encode_words(cut_up(text)) for text in texts.texts()), known.dtype.name), known.names
 
 
 def decode(numbers: np.ndarray, names: Sequence[str]) -> list[str]:
@@ -121,14 +118,6 @@ def decode(numbers: np.ndarray, names: Sequence[str]) -> list[str]:
         found = f"{numbers[wrong[0]]} at place {wrong[0]}"
         raise ValueError(f"numbers: expected token numbers 0..{len(names) - 1}, got {found}")
     return [names[number] for number in numbers.tolist()]
-
-
-def code_points(texts: Ragged) -> Ragged:
-    """Texts as code points, uint32."""
-    first_byte = (texts.values & 0xC0) != 0x80  # of a character; the others of UTF-8 are 0b10......
-    before = np.concatenate([np.zeros(1, np.int64), np.cumsum(first_byte, dtype=np.int64)])
-    values = np.frombuffer(texts.values.tobytes().decode().encode("utf-32-le"), "<u4").astype(np.uint32, copy=False)
-    return Ragged(values, before[texts.offsets])
 
 
 def pad_to(ragged: Ragged, length: int, fill: int = PAD_ID) -> np.ndarray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 import functools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -17,7 +17,7 @@ UNKNOWN_ID = 1
 
 @dataclasses.dataclass(frozen=True)
 class Vocabulary:
-    """Tokens by number. Made by :meth:`of_counts`.
+    """Tokens by number. Made by :meth:`of_words`.
 
     Attributes:
       names: V tokens; ``<pad>`` is number 0 and ``<unk>``, which stands for every token that is not listed, number 1.
@@ -26,12 +26,12 @@ class Vocabulary:
     names: tuple[str, ...]
 
     @classmethod
-    def of_counts(cls, counts: Mapping[str, int], limit: int | None = None) -> Vocabulary:
+    def of_words(cls, documents: Iterable[Sequence[str]], limit: int | None = None) -> Vocabulary:
         """The most frequent tokens first; of equally frequent ones, the smaller code points first.
 
         Args:
-          counts: how often each token occurs in the training texts. ``<unk>`` keeps its number where a text spells it
-            out, as WikiText does; a spelled-out ``<pad>`` counts as unknown.
+          documents: the tokens of each training text; a text itself where they are characters. ``<unk>`` keeps its
+            number where a text spells it out, as WikiText does; a spelled-out ``<pad>`` counts as unknown.
           limit: V at most, ``<pad>`` and ``<unk>`` included; ``None`` keeps every token.
 
         Raises:
@@ -39,22 +39,11 @@ class Vocabulary:
         """
         if limit is not None and limit < 3:
             raise ValueError(f"vocabulary: expected at least 3, with {PAD} and {UNKNOWN}, got {limit}")
-        kept = sorted((token for token in counts if token not in (PAD, UNKNOWN)), key=lambda t: (-counts[t], t))
-        return cls((PAD, UNKNOWN, *kept)[:limit])
-
-    @classmethod
-    def of_words(cls, documents: Iterable[Sequence[str]], limit: int | None = None) -> Vocabulary:
-        """Of the words of documents that are already split into them; see :meth:`of_counts`."""
         counts: collections.Counter[str] = collections.Counter()
         for words in documents:
             counts.update(words)
-        return cls.of_counts(counts, limit)
-
-    @classmethod
-    def of_code_points(cls, values: np.ndarray, limit: int | None = None) -> Vocabulary:
-        """Of characters, given as code points ``[M]``; see :meth:`of_counts`."""
-        points, counts = np.unique(values, return_counts=True)
-        return cls.of_counts({chr(p): c for p, c in zip(points.tolist(), counts.tolist(), strict=True)}, limit)
+        kept = sorted((token for token in counts if token not in (PAD, UNKNOWN)), key=lambda t: (-counts[t], t))
+        return cls((PAD, UNKNOWN, *kept)[:limit])
 
     def __len__(self) -> int:
         return len(self.names)
@@ -68,14 +57,6 @@ class Vocabulary:
         """Numbers ``[M]`` of words."""
         numbers = self._numbers
         return np.fromiter((numbers.get(word, UNKNOWN_ID) for word in words), self.dtype, len(words))
-
-    def encode_code_points(self, values: np.ndarray) -> np.ndarray:
-        """Numbers ``[M]`` of characters given as code points ``[M]``."""
-        single = {ord(name): number for name, number in self._numbers.items() if len(name) == 1}
-        table = np.full(int(values.max(initial=0)) + 1, UNKNOWN_ID, self.dtype)
-        known = [point for point in single if point < len(table)]
-        table[known] = [single[point] for point in known]
-        return table[values]
 
     @functools.cached_property
     def _numbers(self) -> dict[str, int]:
