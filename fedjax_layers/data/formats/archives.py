@@ -1,7 +1,8 @@
-"""Files inside archives, read without unpacking anything to disk."""
+"""Compressed files and files inside archives, read without unpacking anything to disk."""
 
 from __future__ import annotations
 
+import gzip
 import tarfile
 import zipfile
 import zlib
@@ -11,6 +12,21 @@ from pathlib import Path
 import numpy as np
 
 from fedjax_layers.data.tables.files import check_member_name, safe_members
+
+
+def read_bytes(path: Path) -> bytes:
+    """The content of a file, raw or gzipped (told apart by content, not by name).
+
+    Raises:
+      ValueError: a broken gzip stream.
+    """
+    data = path.read_bytes()
+    if data[:2] != b"\x1f\x8b":
+        return data
+    try:
+        return gzip.decompress(data)
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise ValueError(f"{path}: expected a complete gzip stream, found a broken one ({error})") from error
 
 
 def read_zip(path: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str, bytes]]:

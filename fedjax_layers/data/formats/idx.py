@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import gzip
 import math
 import os
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+
+from fedjax_layers.data.formats.archives import read_bytes
 
 # Third byte of the magic number -> element type; everything is big-endian.
 _DTYPES = {8: ">u1", 9: ">i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
@@ -31,7 +31,9 @@ def read_idx(path: str | os.PathLike[str], shape: Sequence[int | None] | None = 
         bytes than the header announces.
     """
     path = Path(path)
-    data = _content(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: expected an IDX file, found none")
+    data = read_bytes(path)
     if len(data) < 4 or data[:2] != b"\0\0" or data[2] not in _DTYPES:
         start = data[:4].hex() or "an empty file"
         raise ValueError(f"{path}: expected an IDX magic number 0000ttdd, found {start}")
@@ -53,15 +55,3 @@ def read_idx(path: str | os.PathLike[str], shape: Sequence[int | None] | None = 
 
 def _matches(found: Sequence[int], shape: Sequence[int | None]) -> bool:
     return len(found) == len(shape) and all(w is None or f == w for f, w in zip(found, shape, strict=True))
-
-
-def _content(path: Path) -> bytes:
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: expected an IDX file, found none")
-    data = path.read_bytes()
-    if data[:2] != b"\x1f\x8b":
-        return data
-    try:
-        return gzip.decompress(data)
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise ValueError(f"{path}: expected a complete gzip stream, found a broken one ({error})") from error

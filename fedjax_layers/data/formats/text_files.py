@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import csv
-import gzip
 import io
-import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+
+from fedjax_layers.data.formats.archives import read_bytes
 
 Cells = Mapping[str, tuple[str, ...]]  # column name -> text of its N cells
 HEADER_LINES = 1
@@ -21,12 +21,7 @@ def read_text(path: Path) -> str:
     Raises:
       ValueError: a broken gzip stream, or bytes that are not UTF-8.
     """
-    data = path.read_bytes()
-    if data[:2] == b"\x1f\x8b":
-        try:
-            data = gzip.decompress(data)
-        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-            raise ValueError(f"{path}: expected a complete gzip stream, found a broken one ({error})") from error
+    data = read_bytes(path)
     try:
         return data.decode()
     except UnicodeDecodeError as error:
