@@ -1,8 +1,12 @@
 """Files appear whole or not at all, whoever writes them and whatever goes wrong."""
 
+import ast
+import pathlib
+
 import numpy as np
 import pytest
 
+import fedjax_layers
 from fedjax_layers.models.params_file import save_params
 from fedjax_layers.storage import StorageError, beside, replacing
 
@@ -74,3 +78,23 @@ def test_parameters_that_cannot_be_written_leave_the_old_ones(path):
         save_params(path, {"w": np.zeros(3)}, Layers())
     assert path.read_bytes() == b"old"
     assert names(path) == ["file"]
+
+
+def moves(tree):
+    """Calls that move files: ``rename``, and ``replace`` of a path, which takes one argument alone."""
+    calls = (node for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute))
+    return [
+        call.func.attr
+        for call in calls
+        if call.func.attr == "rename" or (call.func.attr == "replace" and len(call.args) == 1 and not call.keywords)
+    ]
+
+
+def test_nobody_else_writes_beside_and_moves():
+    package = pathlib.Path(fedjax_layers.__file__).parent
+    found = {str(path.relative_to(package)): moves(ast.parse(path.read_text())) for path in package.rglob("*.py")}
+    assert {path for path, calls in found.items() if calls} == {
+        "storage.py",
+        "data/tables/builders.py",  # what TFDS has written
+        "experiment/records/run_directory.py",  # a summary that is whole gives way to a later one
+    }
