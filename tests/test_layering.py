@@ -13,7 +13,7 @@ from fedjax_layers import algorithms
 ROOT = pathlib.Path(__file__).parents[1]
 PACKAGE = "fedjax_layers"
 ROOMS = (  # from the bottom up; a name in brackets beside another stands on the same floor
-    ("types", "options", "storage"),
+    ("types", "options", "storage", "host_memory"),
     ("ops",),
     ("models", "data"),
     ("clients",),

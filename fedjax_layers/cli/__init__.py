@@ -42,7 +42,7 @@ def _command(arguments: Sequence[str], status: Status, interrupt: Interrupt) -> 
         _one_device_per_core()
         from fedjax_layers.cli.arguments import parse  # noqa: PLC0415  (after the number of devices is set)
         from fedjax_layers.cli.usage import UsageError  # noqa: PLC0415
-        from fedjax_layers.data.host_memory import TooLargeError  # noqa: PLC0415
+        from fedjax_layers.host_memory import TooLargeError  # noqa: PLC0415
         from fedjax_layers.storage import StorageError  # noqa: PLC0415
 
     try:

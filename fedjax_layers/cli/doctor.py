@@ -13,7 +13,6 @@ from fedjax_layers import data
 from fedjax_layers.cli.arguments import config_of
 from fedjax_layers.cli.given import refuse_unused
 from fedjax_layers.cli.run import usage_errors
-from fedjax_layers.data.host_memory import spoken
 from fedjax_layers.engine.history.history import History
 from fedjax_layers.engine.memory.forecast import parts
 from fedjax_layers.engine.memory.process import free_memory
@@ -25,6 +24,7 @@ from fedjax_layers.experiment.setup.design import make_design
 from fedjax_layers.experiment.setup.early import check_early
 from fedjax_layers.experiment.setup.foreseen import foreseen, outlined, refuse_too_large
 from fedjax_layers.experiment.setup.prepare import load_clients, prepare
+from fedjax_layers.host_memory import spoken
 
 
 def command(options: argparse.Namespace) -> int:

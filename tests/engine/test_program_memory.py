@@ -5,7 +5,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fedjax_layers.data.host_memory import TooLargeError
 from fedjax_layers.engine.history.history import History
 from fedjax_layers.engine.memory import program as program_memory
 from fedjax_layers.engine.memory.program import planned_bytes
@@ -14,6 +13,7 @@ from fedjax_layers.engine.plan import Plan
 from fedjax_layers.engine.programs.compile_clock import compile_clock
 from fedjax_layers.engine.run_loop import run_periods, start_state
 from fedjax_layers.engine.simulate import make_inputs
+from fedjax_layers.host_memory import TooLargeError
 from fedjax_layers.ops import ClientAxis
 from tests import toy
 

@@ -12,11 +12,11 @@ from typing import Any, Literal
 import numpy as np
 
 from fedjax_layers.data.dataset import Dataset, Task
-from fedjax_layers.data.host_memory import free_host_memory, rounded_down, spoken
 from fedjax_layers.data.tables.cache import cache_key, cached_tables
 from fedjax_layers.data.tables.columns import Column, Tables, check_tables
 from fedjax_layers.data.tables.files import DATA_DIR_VARIABLE, SourceFile, find_files, resolve_data_dir, verify_files
 from fedjax_layers.data.tables.prepared import PREFIX, newest, prepared_tables
+from fedjax_layers.host_memory import free_host_memory, rounded_down, spoken
 
 _SPLITTING = 40  # bytes of row numbers and flags for each example that is split
 

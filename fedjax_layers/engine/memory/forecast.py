@@ -13,8 +13,8 @@ import numpy as np
 import optax
 
 from fedjax_layers.data import ClientData
-from fedjax_layers.data.host_memory import rounded_down, spoken
 from fedjax_layers.engine.evaluation.evaluate import SPLITS, scorer_of
+from fedjax_layers.host_memory import rounded_down, spoken
 from fedjax_layers.ops.metrics.classes import BY_CLASS
 from fedjax_layers.types import Algorithm, Task
 from fedjax_layers.types.round_memory import RoundBytes, tree_bytes

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import jax
 
-from fedjax_layers.data.host_memory import free_host_memory
+from fedjax_layers.host_memory import free_host_memory
 
 
 def free_memory() -> int | None:

@@ -11,10 +11,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from fedjax_layers.data.host_memory import TooLargeError, spoken
 from fedjax_layers.engine.memory.process import free_memory
 from fedjax_layers.engine.periods import Build, Inputs, algorithm_of, run_period
 from fedjax_layers.engine.plan import Plan
+from fedjax_layers.host_memory import TooLargeError, spoken
 
 _config: Any = jax.config
 _analyses: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()  # each takes milliseconds

@@ -2,7 +2,7 @@
 
 import pytest
 
-from fedjax_layers.data.host_memory import free_host_memory, rounded_down, spoken
+from fedjax_layers.host_memory import free_host_memory, rounded_down, spoken
 
 MEMINFO = "MemTotal: 100 kB\nMemFree: 1 kB\nMemAvailable: 50 kB\n"
 
