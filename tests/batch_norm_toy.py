@@ -1,9 +1,8 @@
-"""The toy federation's network with batch normalisation, and the fixture that gives it to those that need it."""
+"""The toy federation's network with batch normalisation, for the algorithms that need it."""
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import pytest
 
 from fedjax_layers.models import classification_task
 from tests import toy
@@ -30,11 +29,3 @@ def make_task(dtype=jnp.float64):
     task = classification_task(Network(), toy.WIDTHS[:1], toy.WIDTHS[-1])
     single = task.init
     return task._replace(init=lambda key: jax.tree.map(lambda x: x.astype(dtype), single(key)))
-
-
-@pytest.fixture(autouse=True)
-def _norms_where_they_are_needed(request, monkeypatch):
-    """Tests over the registry make the toy task; an algorithm of batch normalisation gets the one that has some."""
-    callspec = getattr(request.node, "callspec", None)
-    if callspec is not None and callspec.params.get("name") in NEED_NORMS:
-        monkeypatch.setattr(toy, "make_task", make_task)

@@ -1,5 +1,6 @@
-"""Eight CPU devices; folders of real and of decoded data. Strict promotion is set in tests/ops alone."""
+"""Eight CPU devices; folders of real data, of decoded data and of programs. Strict promotion: in tests/ops alone."""
 
+import functools
 import os
 import pathlib
 import sys
@@ -9,47 +10,69 @@ import jax
 import pytest
 
 jax.config.update("jax_num_cpu_devices", 8)
-# Tests count compilations; processes that they start inherit the variable.
-jax.config.update("jax_enable_compilation_cache", False)
+# Most of a test is compilation, and most programs are compiled by several tests: the first one keeps it for the others,
+# on disk, where JAX looks it up by its value. A process that a test starts compiles for itself.
 os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"
+jax.config.update("jax_enable_compilation_cache", True)
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+# Nor need it be done well: the older of XLA's two CPU emitters, gone from JAX 0.11, takes a third less time. A variable
+# that is set, though empty, is left alone: ``XLA_FLAGS= python -m pytest`` compiles everything as users do.
+OLDER_EMITTER = "--xla_cpu_use_fusion_emitters=false"
+AS_USERS = os.environ.get("XLA_FLAGS", OLDER_EMITTER) != OLDER_EMITTER
 if jax.__version_info__ < (0, 11):
-    # Most of a test is compilation; the older of XLA's two CPU emitters, gone from 0.11, takes a third less of it.
-    # A variable that is set, though empty, is left alone: so the oracles are met as users compile, too.
-    os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false")
+    os.environ.setdefault("XLA_FLAGS", OLDER_EMITTER)
 
 
 def pytest_configure(config):
-    """Decode real data once per run, into a folder that all workers share and that goes with the run.
+    """Make the folders of decoded data and of compiled programs, which all workers share and which go with the run.
 
-    Workers are started later and inherit the variable. One that is set already is left alone.
+    Workers are started later and inherit the variables. One that is set already is left alone.
     """
-    if not os.environ.get("FEDJAX_LAYERS_CACHE"):
-        folder = tempfile.TemporaryDirectory(prefix="fedjax_layers-tests-", ignore_cleanup_errors=True)
-        os.environ["FEDJAX_LAYERS_CACHE"] = folder.name
-        config.add_cleanup(lambda: os.environ.pop("FEDJAX_LAYERS_CACHE"))
-        config.add_cleanup(folder.cleanup)
+    for variable in ("FEDJAX_LAYERS_CACHE", "JAX_COMPILATION_CACHE_DIR"):
+        if not os.environ.get(variable):
+            folder = tempfile.TemporaryDirectory(prefix="fedjax_layers-tests-", ignore_cleanup_errors=True)
+            os.environ[variable] = folder.name
+            config.add_cleanup(functools.partial(os.environ.pop, variable))
+            config.add_cleanup(folder.cleanup)
+    jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _drop_programs():
-    """XLA's CPU backend maps memory for every program, and a process has only so many maps."""
-    yield
+def drop_programs():
+    """Let go of the programs in memory."""
     jax.clear_caches()
     if "fedjax_layers.engine.programs.store" in sys.modules:
         sys.modules["fedjax_layers.engine.programs.store"].clear()
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _make_room():
+    """XLA's CPU backend maps memory for every program, and a process has only so many maps."""
+    yield
+    try:
+        maps = pathlib.Path("/proc/self/maps").read_bytes().count(b"\n")
+        most = int(pathlib.Path("/proc/sys/vm/max_map_count").read_text())
+    except OSError:  # only Linux counts them
+        return
+    if 4 * maps > most:
+        drop_programs()
+
+
 @pytest.fixture(scope="module")
 def compile_quickly():
-    """Programs compiled sooner that run slower: for tests of what is said and written rather than of numbers.
+    """Programs compiled in half of the time that run slower: for tests of what is said and written, or up to 1e-10.
 
     Most of a short run is its compilation. Processes that a test starts inherit the variable.
     """
+    if AS_USERS:
+        yield
+        return
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+        drop_programs()  # none of the other kind is met on either side
         jax.config.update("jax_disable_most_optimizations", True)
         yield
         jax.config.update("jax_disable_most_optimizations", False)
+        drop_programs()
 
 
 @pytest.fixture

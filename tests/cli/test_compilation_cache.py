@@ -22,6 +22,7 @@ def start(cache, *arguments):
         "PYTHONPATH": os.pathsep.join(p for p in sys.path if p),
         "FEDJAX_LAYERS_CACHE": str(cache),
     }
+    del environment["JAX_COMPILATION_CACHE_DIR"]  # of the tests
     command = [sys.executable, "-c", code, *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
 

@@ -1,3 +1,6 @@
-"""The toy task of an algorithm under contract."""
+import pytest
 
-from tests.batch_norm_toy import _norms_where_they_are_needed  # noqa: F401
+
+@pytest.fixture(autouse=True, scope="module")
+def _quickly(compile_quickly):
+    """Agreement up to 1e-10, or of one program with itself, asks for no fast programs."""

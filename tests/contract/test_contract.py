@@ -11,7 +11,8 @@ import pytest
 from fedjax_layers import algorithms
 from fedjax_layers.ops import ClientAxis
 from tests import toy
-from tests.registry import NEEDED, cases
+from tests.registry import cases
+from tests.rounds import make, rounds_of, task_of, traced_rounds_of
 
 ROUNDS = ([0, 2, 4], [3, 1], [2, 3, 0])
 TRACED = {
@@ -63,28 +64,19 @@ VALUES = {
 everything = pytest.mark.parametrize("name", cases(algorithms.registry))
 
 
-def make(name, trainer, **args):
-    """The algorithm, an option that it needs at a usual value unless given."""
-    return algorithms.registry[name](trainer, **NEEDED.get(name, {}) | args)
-
-
-def run(name, *, task=None, pool=None, cohorts=None, key=3, args=None, state=None, first=0, **changes):
-    """A few rounds; returns the state, the last info and the algorithm."""
-    task = task or toy.make_task()
+def run(name, *, pool=None, cohorts=None, key=3, args=None, state=None, first=0, **changes):
+    """A few rounds; returns the state, the last info and what was run."""
     pool = pool or toy.make_pool()
-    trainer = toy.make_trainer(task, **changes)
-    algorithm = make(name, trainer, **(args or {}))
-    if state is None:
-        state = algorithm.init(jax.random.key(2), task.init(jax.random.key(1)))
-    step = jax.jit(algorithm.round)
+    rounds = rounds_of(name, args, **changes)
+    state = rounds.start() if state is None else state
     info = None
     for t, cohort in enumerate(cohorts or [toy.make_cohort(ids, pool, pad_to=3) for ids in ROUNDS], start=first):
-        state, info = step(jax.random.fold_in(jax.random.key(key), t), state, cohort)
-    return state, info, algorithm
+        state, info = rounds.step(jax.random.fold_in(jax.random.key(key), t), state, cohort)
+    return state, info, rounds
 
 
-def models_of(state, algorithm):
-    return toy.to_numpy(algorithm.models(state))
+def models_of(state, rounds):
+    return toy.to_numpy(rounds.models(state))
 
 
 def assert_close(a, b, **kw):
@@ -94,68 +86,61 @@ def assert_close(a, b, **kw):
 @everything
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
 def test_state_keeps_tree_shapes_and_dtypes(name, dtype, x64):
-    task, pool = toy.make_task(dtype), toy.make_pool(dtype=np.dtype(dtype))
-    trainer = toy.make_trainer(task, keep_optimizer=True)
-    algorithm = make(name, trainer)
-    state = algorithm.init(jax.random.key(2), task.init(jax.random.key(1)))
+    task, pool = task_of(name, dtype), toy.make_pool(dtype=np.dtype(dtype))
+    algorithm = make(name, toy.make_trainer(task, keep_optimizer=True))
+    state = jax.eval_shape(lambda: algorithm.init(jax.random.key(2), task.init(jax.random.key(1))))
     after, info = jax.eval_shape(algorithm.round, jax.random.key(0), state, toy.make_cohort([0, 2], pool))
-    chex.assert_trees_all_equal_shapes_and_dtypes(jax.eval_shape(lambda s: s, state), after)
+    chex.assert_trees_all_equal_shapes_and_dtypes(state, after)
     assert info.sent.shape == info.received.shape == (task.layers.num_layers,)
+
+
+def traced(name, **kw):
+    """The rounds with their usual number as an argument, and values for it."""
+    option = TRACED.get(name)
+    return traced_rounds_of(name, option, **kw), jnp.asarray(VALUES.get(option, (0.0,)))
 
 
 @everything
 def test_rounds_trace_once_whatever_the_members_and_numbers(name, x64):
-    task, pool = toy.make_task(), toy.make_pool()
-    chex.clear_trace_counter()
-
-    @jax.jit
-    @chex.assert_max_traces(n=1)
-    def step(key, state, cohort, learning_rate, value):
-        trainer = toy.make_trainer(task, learning_rate=learning_rate)
-        args = {TRACED[name]: value} if name in TRACED else {}
-        return make(name, trainer, **args).round(key, state, cohort)
-
-    values = VALUES[TRACED[name]] if name in TRACED else (0.0,)
-
-    @jax.jit  # what is kept for clients may depend on whether the number is known beforehand
-    def first(value):
-        args = {TRACED[name]: value} if name in TRACED else {}
-        return make(name, toy.make_trainer(task), **args).init(jax.random.key(2), task.init(jax.random.key(1)))
-
-    state = first(jnp.asarray(values[0]))
+    rounds, values = traced(name)
+    state = rounds.start(values[0])
     for t, ids in enumerate(ROUNDS):
-        cohort = toy.make_cohort(ids, pool, pad_to=3)
-        rate, value = jnp.asarray(0.1 * (t + 1)), jnp.asarray(values[t % len(values)])
-        state, _ = step(jax.random.key(t), state, cohort, rate, value)
+        cohort = toy.make_cohort(ids, toy.make_pool(), pad_to=3)
+        rate, value = jnp.asarray(0.1 * (t + 1)), values[t % len(values)]
+        state, _ = rounds.step(jax.random.key(t), state, cohort, rate, value)
+    assert len(rounds.traces) == 1
 
 
 @everything
 @pytest.mark.parametrize("width", [1, 2])
 def test_any_width_equals_the_full_vmap(name, width, x64):
-    whole, info, algorithm = run(name)
+    whole, info, rounds = run(name)
     chunked, chunked_info, _ = run(name, axis=ClientAxis(width))
-    assert_close(models_of(whole, algorithm), models_of(chunked, algorithm))
+    assert_close(models_of(whole, rounds), models_of(chunked, rounds))
     np.testing.assert_allclose(info.loss, chunked_info.loss, rtol=1e-10)
 
 
 @everything
 def test_eight_devices_equal_one(name, x64):
     mesh = jax.make_mesh((8,), ("clients",), axis_types=(jax.sharding.AxisType.Auto,))
-    one, _, algorithm = run(name, args={TRACED[name]: jnp.asarray(VALUES[TRACED[name]][1])} if name in TRACED else {})
-    eight, _, _ = run(
-        name,
-        axis=ClientAxis(None, mesh),
-        args={TRACED[name]: jnp.asarray(VALUES[TRACED[name]][1])} if name in TRACED else {},
-    )
-    assert_close(models_of(one, algorithm), models_of(eight, algorithm))
+    found = []
+    for axis in (ClientAxis(), ClientAxis(None, mesh)):
+        rounds, values = traced(name, axis=axis)
+        value = values[1 % len(values)]
+        state = rounds.start(value)
+        for t, ids in enumerate(ROUNDS):
+            cohort = toy.make_cohort(ids, toy.make_pool(), pad_to=3)
+            state, _ = rounds.step(jax.random.key(t), state, cohort, jnp.asarray(0.1), value)
+        found.append(toy.to_numpy(rounds.models(state, value)))
+    assert_close(*found)
 
 
 @everything
 def test_order_of_the_cohort_does_not_matter(name, x64):
     pool = toy.make_pool()
-    forward, _, algorithm = run(name, cohorts=[toy.make_cohort(ids, pool) for ids in ([0, 2, 4], [3, 1, 2])])
+    forward, _, rounds = run(name, cohorts=[toy.make_cohort(ids, pool) for ids in ([0, 2, 4], [3, 1, 2])])
     back, _, _ = run(name, cohorts=[toy.make_cohort(ids, pool) for ids in ([4, 2, 0], [1, 2, 3])])
-    assert_close(models_of(forward, algorithm), models_of(back, algorithm))
+    assert_close(models_of(forward, rounds), models_of(back, rounds))
 
 
 @everything
@@ -164,8 +149,9 @@ def test_the_promise_of_everyone_changes_nothing(name, keep, x64):
     """The path without gather and scatter gives what the general one gives."""
     cohorts = [toy.make_cohort(range(toy.CLIENTS), toy.make_pool()) for _ in range(2)]
     promised = [dataclasses.replace(c, everyone=True) for c in cohorts]
-    general, _, _ = run(name, cohorts=cohorts, keep_optimizer=keep)
-    short, _, _ = run(name, cohorts=promised, keep_optimizer=keep)
+    changes = {"keep_optimizer": True} if keep else {}
+    general, _, _ = run(name, cohorts=cohorts, **changes)
+    short, _, _ = run(name, cohorts=promised, **changes)
     assert_close(toy.to_numpy(general), toy.to_numpy(short))
 
 
@@ -179,18 +165,17 @@ def test_padding_that_holds_nan_is_inert(name, x64):
     rows = slice(toy.STARTS[1], toy.STARTS[1] + toy.COUNTS[1])
     poisoned = inputs.copy()
     poisoned[rows] = np.nan
-    clean = [toy.make_cohort(ids, (inputs, labels)) for ids in ([0, 2], [3, 4])]
-    padded = [toy.make_cohort(ids, (poisoned, labels), pad_to=4) for ids in ([0, 2], [3, 4])]
-    expected, _, algorithm = run(name, cohorts=clean)
-    task = toy.make_task()
-    start = algorithm.init(jax.random.key(2), task.init(jax.random.key(1)))
+    members = ([0, 2, 4], [3, 4, 0])
+    clean = [toy.make_cohort(ids, (inputs, labels)) for ids in members]
+    padded = [toy.make_cohort(ids, (poisoned, labels), pad_to=toy.CLIENTS) for ids in members]
+    expected, _, rounds = run(name, cohorts=clean)
 
     def poison(x):
         own = x.shape[:1] == (toy.CLIENTS,) and jnp.issubdtype(x.dtype, jnp.inexact)
         return x.at[1].set(jnp.nan) if own and name not in HEARD else x
 
-    found, _, _ = run(name, cohorts=padded, state=jax.tree.map(poison, start))
-    expected, found = models_of(expected, algorithm), models_of(found, algorithm)
+    found, _, _ = run(name, cohorts=padded, state=jax.tree.map(poison, rounds.start()))
+    expected, found = models_of(expected, rounds), models_of(found, rounds)
     if expected.global_model is not None:
         assert_close(expected.global_model, found.global_model)
     others = np.array([0, 2, 3, 4])
@@ -199,55 +184,51 @@ def test_padding_that_holds_nan_is_inert(name, x64):
 
 
 @everything
-def test_two_rounds_and_two_more_equal_four_bit_for_bit(name):
-    task = toy.make_task(jnp.float32)
-    pool = toy.make_pool(dtype=np.float32)
-    cohorts = [toy.make_cohort(ids, pool, pad_to=3) for ids in (*ROUNDS, [1, 4])]
-    kw = {"task": task, "pool": pool, "keep_optimizer": True}
-    four, _, _ = run(name, cohorts=cohorts, **kw)
-    two, _, _ = run(name, cohorts=cohorts[:2], **kw)
-    again, _, _ = run(name, cohorts=cohorts[2:], state=two, first=2, **kw)
+def test_two_rounds_and_two_more_equal_four_bit_for_bit(name, x64):
+    cohorts = [toy.make_cohort(ids, toy.make_pool(), pad_to=toy.CLIENTS) for ids in (*ROUNDS, [1, 4])]
+    four, _, _ = run(name, cohorts=cohorts, keep_optimizer=True)
+    two, _, _ = run(name, cohorts=cohorts[:2], keep_optimizer=True)
+    again, _, _ = run(name, cohorts=cohorts[2:], state=two, first=2, keep_optimizer=True)
     chex.assert_trees_all_equal(four, again)
 
 
 @pytest.mark.parametrize("name", cases(TRACED))
 def test_vmapped_numbers_equal_separate_runs(name, x64):
-    task, pool = toy.make_task(), toy.make_pool()
-    cohorts = [toy.make_cohort(ids, pool, pad_to=3) for ids in ROUNDS]
-    params = task.init(jax.random.key(1))
+    rounds, values = traced(name)
+    start, step, models = (
+        jax.jit(jax.vmap(fn, axes))
+        for fn, axes in ((rounds.start, 0), (rounds.step, (None, 0, None, None, 0)), (rounds.models, 0))
+    )
 
-    def final(value):
-        algorithm = algorithms.registry[name](toy.make_trainer(task), **{TRACED[name]: value})
-        state = algorithm.init(jax.random.key(2), params)
-        for t, cohort in enumerate(cohorts):
-            state, _ = algorithm.round(jax.random.key(t), state, cohort)
-        return algorithm.models(state)
+    def final(start, step, models, value):
+        state = start(value)
+        for t, ids in enumerate(ROUNDS):
+            cohort = toy.make_cohort(ids, toy.make_pool(), pad_to=3)
+            state, _ = step(jax.random.key(t), state, cohort, jnp.asarray(0.1), value)
+        return toy.to_numpy(models(state, value))
 
-    values = jnp.asarray(VALUES[TRACED[name]])
-    together = jax.jit(jax.vmap(final))(values)
-    apart = jax.jit(final)
+    together = final(start, step, models, values)
     for i, value in enumerate(values):
-        assert_close(jax.tree.map(lambda x, i=i: x[i], together), apart(value))
+        apart = final(rounds.start, rounds.step, rounds.models, value)
+        assert_close(jax.tree.map(lambda x, i=i: x[i], together), apart)
 
 
 @everything
 def test_an_empty_cohort_changes_no_model(name, x64):
-    pool = toy.make_pool()
-    state, _, algorithm = run(name)
-    empty = toy.make_cohort([], pool, pad_to=3)
+    empty = toy.make_cohort([], toy.make_pool(), pad_to=3)
+    state, _, rounds = run(name)
     after, _, _ = run(name, cohorts=[empty], state=state, first=3)
-    chex.assert_trees_all_equal(models_of(state, algorithm), models_of(after, algorithm))
-    start = algorithm.init(jax.random.key(2), toy.make_task().init(jax.random.key(1)))
+    chex.assert_trees_all_equal(models_of(state, rounds), models_of(after, rounds))
     first, _, _ = run(name, cohorts=[empty])
-    chex.assert_trees_all_equal(models_of(start, algorithm), models_of(first, algorithm))
+    chex.assert_trees_all_equal(models_of(rounds.start(), rounds), models_of(first, rounds))
 
 
 def served(name, **kw):
     """Served personal models after a few rounds of full participation."""
     pool = toy.make_pool()
     cohorts = [toy.make_cohort(range(toy.CLIENTS), pool) for _ in range(3)]
-    state, _, algorithm = run(name, cohorts=cohorts, **kw)
-    models = algorithm.models(state)
+    state, _, rounds = run(name, cohorts=cohorts, **kw)
+    models = rounds.models(state)
     if models.personal is not None:
         return models.personal
     return jax.tree.map(lambda x: jnp.broadcast_to(x, (toy.CLIENTS, *x.shape)), models.global_model)

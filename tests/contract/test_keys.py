@@ -24,8 +24,6 @@ from tests import batch_norm_toy, toy
 from tests.key_uses import recorded
 from tests.registry import NEEDED
 
-pytestmark = pytest.mark.usefixtures("compile_quickly")
-
 NOISY = optax.chain(optax.add_noise(0.1, 0.5, jax.random.key(0)), optax.sgd(0.1))  # an optimiser that draws
 SHARES = {"device_participation": 0.5, "team_participation": 0.5, "num_teams": 2, "team_rounds": 3}
 COINS = {"probability": 0.3, "cluster_probability": 0.3, "num_teams": 2}

@@ -11,6 +11,7 @@ from tests import toy
 from tests.reference import clusters, fedtlu, oracles, personal, two_tier
 from tests.reference.network import zeros_like
 from tests.registry import QUICK
+from tests.rounds import START_KEY, rounds_of
 
 ROUNDS = ([0, 2, 4], [3, 1], [2, 3, 0], [1, 2])  # partial, of unequal size: padded to three slots
 ORACLES = {
@@ -110,19 +111,18 @@ def test_variants_agree_with_their_oracles(name, make_oracle, oracle_args, args,
 
 def agree(name, keep, make_oracle, oracle_args, args):
     task, pool = toy.make_task(), toy.make_pool()
-    trainer = toy.make_trainer(task, keep_optimizer=keep)
-    algorithm = algorithms.registry[name](trainer, **args)
-    params = task.init(jax.random.key(1))
+    rounds = rounds_of(name, args, **{"keep_optimizer": True} if keep else {})
+    trainer, algorithm = rounds.trainer, rounds.algorithm
+    params = task.init(jax.random.key(START_KEY))
     oracle = make_oracle(toy.to_numpy(params), toy.CLIENTS, *pool, lr=0.1, beta=0.9, keep=keep, **oracle_args)
-    state = algorithm.init(jax.random.key(2), params)
-    step = jax.jit(algorithm.round)
+    state = rounds.start()
     for t, (key, ids) in enumerate(zip(round_keys(), ROUNDS, strict=True)):
-        state, info = step(key, state, toy.make_cohort(ids, pool, pad_to=3))
+        state, info = rounds.step(key, state, toy.make_cohort(ids, pool, pad_to=3))
         results = oracle.round(cohort_for_oracle(trainer, key, ids, getattr(oracle, "roles", 1)))
         for slot, (_, _, trained, loss, *_) in enumerate(results):
-            close(jax.tree.map(lambda x, slot=slot: x[slot], info.observed), trained)
+            close(jax.tree.map(lambda x, slot=slot: x[slot], toy.to_numpy(info.observed)), trained)
             np.testing.assert_allclose(info.loss[slot], loss, rtol=1e-10)
-        models = algorithm.models(state)
+        models = toy.to_numpy(rounds.models(state))
         if models.global_model is not None:
             close(models.global_model, oracle.server)
         if models.personal is not None:
@@ -136,53 +136,51 @@ def agree(name, keep, make_oracle, oracle_args, args):
     if algorithm.finish is not None:
         key = jax.random.key(9)
         everyone = toy.make_cohort(range(toy.CLIENTS), pool)
-        final = algorithm.finish(key, state, everyone)
+        final = toy.to_numpy(jax.jit(algorithm.finish)(key, state, everyone))
         for client in range(toy.CLIENTS):
             expected = oracle.finish(client, toy.drawn_batches(trainer, key, client))
             close(jax.tree.map(lambda x, c=client: x[c], final), expected)
 
 
 def test_server_adam_agrees_with_its_oracle(x64):
-    task, pool = toy.make_task(), toy.make_pool()
-    trainer = toy.make_trainer(task)
-    adam = optax.adam(0.05, b1=0.8, b2=0.95, eps=1e-3)
-    algorithm = algorithms.fedavg(trainer, server_optimizer=adam)
-    params = task.init(jax.random.key(1))
-    server = toy.to_numpy(params)
+    pool, adam = toy.make_pool(), optax.adam(0.05, b1=0.8, b2=0.95, eps=1e-3)
+    rounds = rounds_of("fedavg", {"server_optimizer": adam})
+    state = rounds.start()
+    server = toy.to_numpy(state.server)
     m, v = zeros_like(server), zeros_like(server)
-    state = algorithm.init(jax.random.key(2), params)
     for step, (key, ids) in enumerate(zip(round_keys(), ROUNDS, strict=True), start=1):
         oracle = oracles.Oracle(server, toy.CLIENTS, *pool, lr=0.1, beta=0.9, keep=False)
-        oracle.round(cohort_for_oracle(trainer, key, ids))
+        oracle.round(cohort_for_oracle(rounds.trainer, key, ids))
         server, m, v = oracles.fed_adam_step(
             server, oracle.server, m, v, lr=0.05, beta1=0.8, beta2=0.95, eps=1e-3, step=step
         )
-        state, _ = algorithm.round(key, state, toy.make_cohort(ids, pool, pad_to=3))
+        state, _ = rounds.step(key, state, toy.make_cohort(ids, pool, pad_to=3))
         close(state.server, server)
 
 
-def test_several_epochs_and_fixed_steps_use_the_drawn_batches(x64):
-    task, pool = toy.make_task(), toy.make_pool()
-    for changes in ({"epochs": 3}, {"epochs": None, "steps": 6}):
-        trainer = toy.make_trainer(task, **changes)
-        algorithm = algorithms.fedavg(trainer)
-        params = task.init(jax.random.key(1))
-        key = jax.random.key(5)
-        oracle = oracles.Oracle(toy.to_numpy(params), toy.CLIENTS, *pool, lr=0.1, beta=0.9, keep=False)
-        oracle.round(cohort_for_oracle(trainer, key, [0, 2, 4]))
-        state, _ = algorithm.round(key, algorithm.init(key, params), toy.make_cohort([0, 2, 4], pool))
-        close(state.server, oracle.server)
+@pytest.mark.parametrize("changes", [{"epochs": 3}, {"epochs": None, "steps": 6}], ids=["epochs", "steps"])
+def test_several_epochs_and_fixed_steps_use_the_drawn_batches(changes, x64):
+    pool, key = toy.make_pool(), jax.random.key(5)
+    rounds = rounds_of("fedavg", **changes)
+    state = rounds.start()
+    oracle = oracles.Oracle(toy.to_numpy(state.server), toy.CLIENTS, *pool, lr=0.1, beta=0.9, keep=False)
+    oracle.round(cohort_for_oracle(rounds.trainer, key, [0, 2, 4]))
+    state, _ = rounds.step(key, state, toy.make_cohort([0, 2, 4], pool))
+    close(state.server, oracle.server)
+
+
+def halved_each_round(t):
+    return 0.5 ** t.astype(jnp.float32)
 
 
 def test_step_scale_multiplies_the_updates_of_its_round(x64):
-    task, pool = toy.make_task(), toy.make_pool()
-    halving = toy.make_trainer(task, momentum=0.0, step_scale=lambda t: 0.5 ** t.astype(jnp.float32))
-    algorithm = algorithms.fedavg(halving)
-    params = task.init(jax.random.key(1))
-    state, server = algorithm.init(jax.random.key(2), params), toy.to_numpy(params)
+    pool = toy.make_pool()
+    rounds = rounds_of("fedavg", momentum=0.0, step_scale=halved_each_round)
+    state = rounds.start()
+    server = toy.to_numpy(state.server)
     for t, (key, ids) in enumerate(zip(round_keys(), ROUNDS, strict=True)):
         oracle = oracles.Oracle(server, toy.CLIENTS, *pool, lr=0.1 * 0.5**t, beta=0.0, keep=False)
-        oracle.round(cohort_for_oracle(halving, key, ids))
+        oracle.round(cohort_for_oracle(rounds.trainer, key, ids))
         server = oracle.server
-        state, _ = algorithm.round(key, state, toy.make_cohort(ids, pool))
+        state, _ = rounds.step(key, state, toy.make_cohort(ids, pool, pad_to=3))
         close(state.server, server)

@@ -19,8 +19,8 @@ from fedjax_layers import algorithms
 from fedjax_layers.engine import periods
 from fedjax_layers.engine.programs import store as program_store
 from fedjax_layers.engine.programs.build import BuildProgram, build_program
-from fedjax_layers.engine.programs.compile_clock import compile_clock
 from tests import toy
+from tests.counting import count_compilations
 
 X = jnp.ones((20, 20))
 LARGE = np.arange(50_000, dtype=np.float32)
@@ -58,7 +58,7 @@ def compilations(*calls):
     """How many programs each call compiled."""
     counts = []
     for call in calls:
-        with compile_clock() as clock:
+        with count_compilations() as clock:
             jax.block_until_ready(call())
         counts.append(clock.compilations)
     return counts
@@ -83,7 +83,7 @@ def test_a_loop_of_twenty_settings_with_functions_tasks_and_data_of_their_own_co
         return result.history.evaluations["served/test/loss"]
 
     first = setting(0.0)
-    with compile_clock() as clock:
+    with count_compilations() as clock:
         losses = [float(setting(rate / 100)[-1].mean()) for rate in range(1, 20)]
     assert clock.compilations == 0
     assert len({float(first[-1].mean()), *losses}) == 20  # each is a run of its own

@@ -19,7 +19,11 @@ from fedjax_layers.experiment.run import execute
 from fedjax_layers.experiment.setup.prepare import prepare
 from fedjax_layers.options import options_of
 from tests import toy
+from tests.counting import count_compilations
 from tests.registry import NEEDED, cases
+from tests.rounds import task_of
+
+pytestmark = pytest.mark.usefixtures("compile_quickly")
 
 TIMING = {"client_steps_per_second", "compile_seconds", "compilations", "wall_seconds", "peak_memory_bytes"}
 
@@ -34,7 +38,7 @@ def random_like(state):
 @pytest.mark.parametrize("full", [False, True], ids=["empty parts", "all parts"])
 @pytest.mark.parametrize("name", cases(algorithms.registry))
 def test_every_state_comes_back_bit_for_bit(tmp_path, name, full):
-    task = toy.make_task(jnp.float32)
+    task = task_of(name, jnp.float32)
     options = dict(NEEDED.get(name, {}))
     if full and "server_optimizer" in options_of(algorithms.registry[name]):
         options["server_optimizer"] = optax.adam(0.1)
@@ -137,7 +141,8 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one(tmp_path, algorithm):
     assert summary == {}
     assert history.rounds_done == 2
     assert not (tmp_path / "parts" / "summary.json").exists()
-    summary, _ = run_into(tmp_path / "parts", config, resume=True)
+    with count_compilations():
+        summary, _ = run_into(tmp_path / "parts", config, resume=True)
     assert summary["compilations"] == 0, "a resumed run must use the programs of the first part"
     assert_same_results(tmp_path / "whole", tmp_path / "parts")
     rounds = [json.loads(line)["round"] for line in (tmp_path / "parts" / "rounds.jsonl").read_text().splitlines()]

@@ -12,10 +12,10 @@ from fedjax_layers import algorithms
 from fedjax_layers.engine.history.files import HistoryFiles
 from fedjax_layers.engine.history.history import History
 from fedjax_layers.engine.periods import start_params
-from fedjax_layers.engine.programs.compile_clock import compile_clock
 from fedjax_layers.engine.sampling import fixed, power_of_choice, uniform
 from fedjax_layers.engine.simulate import simulate
 from tests import toy
+from tests.counting import count_compilations
 
 TASK = toy.make_task(jnp.float32)
 C = toy.CLIENTS
@@ -77,7 +77,7 @@ def test_another_sampling_goes_on_where_the_run_was(source):
 def test_every_model_starts_from_the_given_parameters_which_stay_there(source):
     start = jax.tree.map(lambda x: x + 0.5, TASK.init(jax.random.key(9)))
     own = run(source, seed=7)
-    with compile_clock() as clock:
+    with count_compilations() as clock:
         found = [run(source, start=start, seed=7) for _ in range(2)]
     assert clock.compilations <= 4, "a copy in the model's types, and no round anew"
     assert_same(*found)
@@ -98,7 +98,7 @@ def test_the_cohort_of_each_period_is_chosen_from_the_history_and_compiles_nothi
         asked.append((done, history.rounds_done, len(history.evaluations.get("round", ()))))
         return [[0, 3], [-1, 2], [4, 1]][len(asked) - 1]
 
-    with compile_clock() as clock:
+    with count_compilations() as clock:
         history = run(source, rounds=6, select=select).history
     assert clock.compilations == 0
     assert asked == [(0, 0, 0), (2, 2, 1), (4, 4, 2)]

@@ -11,12 +11,14 @@ import sklearn.metrics
 
 from fedjax_layers.engine.history.history import History
 from fedjax_layers.engine.periods import cohort_of, models_of, setting_of
-from fedjax_layers.engine.programs.compile_clock import compile_clock
 from fedjax_layers.engine.run_loop import run_periods, start_state
 from fedjax_layers.experiment.config.run_config import RunConfig
 from fedjax_layers.experiment.records.run_directory import RunDirectory
 from fedjax_layers.experiment.run import execute
 from fedjax_layers.experiment.setup.prepare import assemble, load_clients
+from tests.counting import count_compilations
+
+pytestmark = pytest.mark.usefixtures("compile_quickly")
 
 ROUNDS, BATCH = 6, 128
 
@@ -48,7 +50,7 @@ def swapped(clients):
     def progress(*_):
         compiled.append(clock.compilations)
 
-    with compile_clock() as clock:
+    with count_compilations() as clock:
         _, history = execute(assemble(config_of("class_swap@3:1"), clients), progress=progress)
     return history, compiled
 
@@ -73,7 +75,7 @@ def test_a_change_compiles_nothing(swapped):
 
 def test_another_round_of_the_change_is_the_same_program_and_the_same_until_then(clients, swapped):
     history, _ = swapped
-    with compile_clock() as clock:
+    with count_compilations() as clock:
         _, later = execute(assemble(config_of("class_swap@5:1"), clients))
     assert clock.compilations == 0
     for name, values in history.evaluations.items():

@@ -10,12 +10,12 @@ from fedjax_layers.engine.memory import program as program_memory
 from fedjax_layers.engine.memory.program import planned_bytes
 from fedjax_layers.engine.periods import run_period
 from fedjax_layers.engine.plan import Plan
-from fedjax_layers.engine.programs.compile_clock import compile_clock
 from fedjax_layers.engine.run_loop import run_periods, start_state
 from fedjax_layers.engine.simulate import make_inputs
 from fedjax_layers.host_memory import TooLargeError
 from fedjax_layers.ops import ClientAxis
 from tests import toy
+from tests.counting import count_compilations
 
 TASK = toy.make_task(jnp.float32)
 
@@ -69,7 +69,7 @@ def test_rounds_that_have_no_room_are_refused_in_one_line_and_nothing_runs(free,
     assert history.rounds_done == 0
     assert not any(x.is_deleted() for x in jax.tree.leaves(state)), "the state was given up"
     free(needed_by(run))
-    with compile_clock() as clock:
+    with count_compilations() as clock:
         done = [rounds for rounds, *_ in run_periods(build, plan, inputs, state, history, 2)]
     assert done == [1, 2]
     assert clock.compilations == 0, "what was compiled to be looked at is what runs"

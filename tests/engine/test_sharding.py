@@ -14,11 +14,11 @@ from fedjax_layers.engine.history.history import History
 from fedjax_layers.engine.placement.sharding import replicate
 from fedjax_layers.engine.placement.width import device_mesh
 from fedjax_layers.engine.plan import Plan
-from fedjax_layers.engine.programs.compile_clock import compile_clock
 from fedjax_layers.engine.run_loop import run_periods, start_state
 from fedjax_layers.engine.simulate import make_inputs
 from fedjax_layers.ops import ClientAxis
 from tests import toy
+from tests.counting import count_compilations
 
 pytestmark = pytest.mark.devices
 
@@ -36,7 +36,7 @@ def test_client_states_are_spread_and_later_periods_compile_nothing(devices, spr
     state = start_state(build, plan, inputs)
     periods = run_periods(build, plan, inputs, state, History(), 3)
     _, state, _ = next(periods)
-    with compile_clock() as clock:
+    with count_compilations() as clock:
         for _, state, _ in periods:  # noqa: B007
             pass
     assert clock.compilations == 0

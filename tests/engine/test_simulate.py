@@ -15,13 +15,13 @@ from fedjax_layers.engine import run_loop
 from fedjax_layers.engine.evaluation.evaluate import evaluate
 from fedjax_layers.engine.history.history import History
 from fedjax_layers.engine.plan import Plan
-from fedjax_layers.engine.programs.compile_clock import compile_clock
 from fedjax_layers.engine.run_loop import run_periods, start_state
 from fedjax_layers.engine.sampling import check_weights, draw_cohort, everyone, fixed, uniform
 from fedjax_layers.engine.simulate import make_inputs, simulate
 from fedjax_layers.ops import ClientAxis
 from fedjax_layers.types import Observer
 from tests import toy
+from tests.counting import count_compilations
 
 TASK = toy.make_task(jnp.float32)
 C = toy.CLIENTS
@@ -99,7 +99,7 @@ def test_other_values_compile_nothing_and_change_the_result(source, change):
         values = dict(values)  # noqa: PLW2901
         if "sampling" in values:
             values["sampling"] = fixed(np.array(values["sampling"]), C)
-        with compile_clock() as clock:
+        with count_compilations() as clock:
             result = run(source, name, **values)
         losses.append(result.history.evaluations["served/test/loss"][-1])
     assert clock.compilations == 0
@@ -107,7 +107,7 @@ def test_other_values_compile_nothing_and_change_the_result(source, change):
 
 
 def test_the_clock_counts_what_is_compiled():
-    with compile_clock() as clock:
+    with count_compilations() as clock:
         jax.jit(lambda x: x * 3.25 + 17)(np.float32(2)).block_until_ready()
     assert clock.compilations == 1
     assert clock.seconds > 0

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from fedjax_layers.algorithms import registry
-from fedjax_layers.engine.programs.compile_clock import compile_clock
 from fedjax_layers.experiment.config.run_config import RunConfig
 from fedjax_layers.experiment.controls import control_decisions, permuted_labels
 from fedjax_layers.experiment.run import execute
 from fedjax_layers.experiment.setup.prepare import load_clients, prepare
+from tests.counting import count_compilations
 
 CONTROLS = registry["player_fl"].report.controls
 CONFIG = RunConfig(algorithm="player_fl", dataset="heart", rounds=1, client_width="all", batch_size=128)
@@ -67,7 +67,7 @@ def test_the_weight_count_by_hand(run):
 def test_options_that_are_not_of_the_rule_compile_nothing_more(run):
     experiment, summary = run
     builder = dataclasses.replace(experiment.builder, options=(*experiment.builder.options, ("fixed_cut", 2)))
-    with compile_clock() as clock:
+    with count_compilations() as clock:
         cuts = control_decisions(CONTROLS, builder, experiment.plan, experiment.inputs, experiment.data, CONFIG.seed)
     assert clock.compilations == 0
     assert cuts == summary["controls"]

@@ -57,7 +57,6 @@ def accuracies(task, clients, params, split):
     return np.array(found)
 
 
-@pytest.mark.usefixtures("compile_quickly")
 @pytest.mark.parametrize("algorithm", ["fedper", "local", "local_adaptation"])
 def test_personal_models_are_kept_as_they_were_scored(tmp_path, algorithm):
     """Those that were served last, or after the last local phase the ones that it trained."""
@@ -80,7 +79,6 @@ def test_personal_models_are_kept_as_they_were_scored(tmp_path, algorithm):
             prepare(config_of(model="logistic_regression", init_from=str(tmp_path / "run")))
 
 
-@pytest.mark.usefixtures("compile_quickly")
 def test_team_models_are_kept_beside(tmp_path):
     config = config_of(
         algorithm="permfl", model="logistic_regression", save_model=True, algorithm_options={"num_teams": 2}

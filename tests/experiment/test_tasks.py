@@ -194,7 +194,6 @@ def test_a_tagging_run_scores_tags_and_never_padding():
     ("name", "scores", "best"),
     [("parkinsons", ["mae", "rmse", "r2", "loss"], 10), ("fed_tcga_brca", ["concordance", "loss"], 0.5)],
 )
-@pytest.mark.usefixtures("compile_quickly")
 def test_real_sets_of_other_kinds_are_trained_and_scored(data_dir, name, scores, best):
     config = RunConfig("fedavg", dataset=name, model="logistic_regression", rounds=10, client_width="all")
     summary, _ = execute(prepare(config, data_dir))

@@ -9,12 +9,12 @@ import pytest
 from fedjax_layers import LocalSolver, algorithms, simulate
 from fedjax_layers.data.partitions import consecutive_teams
 from fedjax_layers.data.team_formation import by_labels, label_counts, random_teams, team_sizes
-from fedjax_layers.engine.programs.compile_clock import compile_clock
 from fedjax_layers.experiment.config.run_config import RunConfig
 from fedjax_layers.experiment.records.run_directory import RunDirectory
 from fedjax_layers.experiment.run import execute
 from fedjax_layers.experiment.setup.prepare import assemble, load_clients
 from fedjax_layers.experiment.setup.teams import count_teams
+from tests.counting import count_compilations
 
 TWO_LEVEL = {"partition": "two_level", "data_options": {"teams": 3, "team_alpha": 0.2}}
 CLASSES = {"partition": "classes_per_team", "data_options": {"team_classes": ("0-4", "5-9"), "classes": 3}}
@@ -96,7 +96,7 @@ def test_a_formation_or_a_list_takes_the_place_of_the_partitions_teams(teamed):
 
 
 def run(config, clients, directory=None):
-    with compile_clock() as clock:
+    with count_compilations() as clock:
         summary, history = execute(assemble(config, clients), directory)
     return summary, history, clock.compilations
 

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from fedjax_layers.engine.programs.compile_clock import compile_clock
 from fedjax_layers.experiment.config.run_config import RunConfig
 from fedjax_layers.experiment.run import execute
 from fedjax_layers.experiment.setup.prepare import prepare
@@ -15,6 +14,7 @@ from fedjax_layers.sweeps.rows import row_of
 from fedjax_layers.sweeps.runner import run_sweep
 from fedjax_layers.sweeps.settings import joined, swept_runs
 from fedjax_layers.sweeps.stopping import Stopping
+from tests.counting import count_compilations
 
 HEART = {"dataset": "heart", "rounds": 3, "batch_size": 64, "client_width": "1", "moments": "trained"}
 
@@ -146,7 +146,7 @@ def test_static_choices_are_grouped_by_program():
 def test_other_numbers_compile_nothing_more():
     def compilations(thresholds):
         runs = runs_of(make("player_fl", batch_size=60), product(threshold=thresholds))
-        with compile_clock() as clock:
+        with count_compilations() as clock:
             run_sweep(runs, Computer(None))
         return clock.compilations
 

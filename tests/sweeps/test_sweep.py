@@ -9,11 +9,11 @@ import pytest
 from fedjax_layers import ClientAxis, algorithms, simulate, sweep
 from fedjax_layers.algorithms import threshold_decision
 from fedjax_layers.engine.placement.width import device_mesh
-from fedjax_layers.engine.programs.compile_clock import compile_clock
 from fedjax_layers.engine.sampling import uniform
 from fedjax_layers.sweeps import grid
 from fedjax_layers.sweeps.stopping import Stopping
 from tests import toy
+from tests.counting import count_compilations
 
 TASK = toy.make_task(np.float32)
 C = toy.CLIENTS
@@ -88,9 +88,9 @@ def test_other_settings_and_seeds_compile_nothing():
     how = {"rounds": 2, "width": 1}
     make = build("fedprox", "mu")
     sweep(make, [{"rate": 0.1, "mu": 0.0}], TASK, source(), **how)
-    with compile_clock() as clock:
+    with count_compilations() as clock:
         one = sweep(make, [{"rate": 0.2, "mu": 0.0}], TASK, source(), **how)
-    with compile_clock() as more:
+    with count_compilations() as more:
         many = sweep(make, grid.product(rate=[0.1, 0.2, 0.3], mu=[0.5, 0.7]), TASK, source(), seeds=range(5), **how)
     assert many.record["programs"] == one.record["programs"] == 1
     assert more.compilations == clock.compilations
