@@ -70,7 +70,7 @@ def test_the_weight_follows_the_derivative_of_the_loss(x64):
     algorithm = algorithms.apfl(
         two_quadratics.make_trainer(task, learning_rate=LR), mixing=0.3, adaptive=True, mixing_rate=0.01
     )
-    found, info = algorithm.round(jax.random.key(2), before, two_quadratics.make_cohort())
+    found, info = jax.jit(algorithm.round)(jax.random.key(2), before, two_quadratics.make_cohort())
     for c, m in enumerate(MEANS):
         v = np.asarray(before.sharing.clients[0]["w"][c])
 
@@ -98,7 +98,7 @@ def test_the_step_of_the_weight_follows_the_schedule_of_the_others(x64):
     for changes in ({}, halved):
         trainer = two_quadratics.make_trainer(task, learning_rate=LR, **changes)
         algorithm = algorithms.apfl(trainer, adaptive=True, mixing_rate=0.01)
-        state, _ = algorithm.round(jax.random.key(1), plain, two_quadratics.make_cohort())
+        state, _ = jax.jit(algorithm.round)(jax.random.key(1), plain, two_quadratics.make_cohort())
         moved.append(np.asarray(state.mixing) - 0.5)
     np.testing.assert_allclose(2 * moved[1], moved[0], rtol=1e-10)
     assert (np.abs(moved[0]) > 1e-4).all()

@@ -272,7 +272,7 @@ def test_a_federation_of_one_trains_alone(x64):
     task, pool = toy.make_task(), toy.make_pool()
     algorithm = algorithms.fedfomo(toy.make_trainer(task, num_clients=1))
     state = algorithm.init(jax.random.key(2), task.init(jax.random.key(1)))
-    state, info = algorithm.round(jax.random.key(3), state, toy.make_cohort([0], pool))
+    state, info = jax.jit(algorithm.round)(jax.random.key(3), state, toy.make_cohort([0], pool))
     assert float(info.extra["heard"]) == 0
     assert info.received.tolist() == [0] * 3
     assert float(info.loss[0]) > 0

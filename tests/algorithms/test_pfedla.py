@@ -286,7 +286,7 @@ def test_one_step_of_the_hypernetworks_lowers_the_loss_of_what_is_served(x64):
     state = mixing.init(jax.random.key(0), task.init(jax.random.key(1)))
     pool = jax.tree.map(lambda x: jax.random.normal(jax.random.key(3), x.shape), state.pool)
     state = dataclasses.replace(state, pool=pool)
-    after, _ = mixing.round(jax.random.key(2), state, two_clusters.make_cohort())
+    after, _ = jax.jit(mixing.round)(jax.random.key(2), state, two_clusters.make_cohort())
 
     def loss(rules):
         served = mixing.served(dataclasses.replace(state, rules=rules))

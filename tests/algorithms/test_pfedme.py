@@ -53,7 +53,7 @@ def after_toy_round(learning_rate=1e-3, **args):
     task = toy.make_task()
     algorithm = algorithms.pfedme(toy.make_trainer(task, momentum=0.0, learning_rate=learning_rate), **args)
     state = algorithm.init(jax.random.key(2), task.init(jax.random.key(1)))
-    state, _ = algorithm.round(jax.random.key(0), state, toy.make_cohort(range(toy.CLIENTS), toy.make_pool()))
+    state, _ = jax.jit(algorithm.round)(jax.random.key(0), state, toy.make_cohort(range(toy.CLIENTS), toy.make_pool()))
     return algorithm.models(state)
 
 

@@ -150,7 +150,7 @@ def test_the_offset_is_added_and_the_sum_kept_in_range(threshold, estimated, x64
 @pytest.mark.slow
 def test_fixed_cuts_are_traced_and_the_scores_still_recorded(x64):
     algorithm, state, pool = setup(threshold=0.9)
-    expected = algorithm.round(KEYS[0], state, toy.make_cohort(EVERYONE, pool))[0].scores
+    expected = jax.jit(algorithm.round)(KEYS[0], state, toy.make_cohort(EVERYONE, pool))[0].scores
 
     def after(cut):
         algorithm, state, pool = setup(fixed_cut=cut)

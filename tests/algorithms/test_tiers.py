@@ -98,7 +98,7 @@ def test_one_team_and_one_team_round_is_two_tier(x64):
     fedprox = algorithms.fedprox(trainer, mu=PERMFL["device_lambda"])
     round_key = jax.random.fold_in(jax.random.key(7), 0)
     key = jax.random.fold_in(jax.random.fold_in(round_key, keys.TEAM_ROUNDS), 0)  # of team round 0
-    mean = fedprox.round(key, fedprox.init(key, start), cohort)[0].server
+    mean = jax.jit(fedprox.round)(key, fedprox.init(key, start), cohort)[0].server
     share = PERMFL["beta"] * PERMFL["gamma"] * PERMFL["eta"] * PERMFL["team_lambda"]
     close(prox.server, jax.tree.map(lambda x, m: x + share * (m - x), start, mean))
 

@@ -22,7 +22,6 @@ from tests.cli.command import SMALL, cli
 from tests.cli.test_resume import assert_same
 
 FLAGS = ["local_adaptation", *SMALL, "--rounds", "4", "--model", "logistic_regression"]
-pytestmark = pytest.mark.usefixtures("compile_quickly")
 
 
 @pytest.fixture(scope="module")

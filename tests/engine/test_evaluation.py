@@ -14,8 +14,10 @@ from fedjax_layers.ops.metrics.classes import BY_CLASS, RANKED
 from fedjax_layers.types import Pool, Ranges
 from tests import toy
 
+pytestmark = pytest.mark.usefixtures("compile_quickly")
+
 COUNTS = np.array([11, 0, 1, 26, 7])
-K, N = len(COUNTS), COUNTS.sum()
+K, N, LARGEST = len(COUNTS), COUNTS.sum(), int(COUNTS.max())
 STARTS = np.concatenate([[0], np.cumsum(COUNTS)[:-1]])
 SKLEARN = {
     "accuracy": metrics.accuracy_score,
@@ -39,18 +41,18 @@ def data():
 def models(stacked):
     task = toy.make_task(jnp.float32)
     if not stacked:
-        return task, task.init(jax.random.key(7))
-    return task, jax.vmap(task.init)(jax.random.split(jax.random.key(7), K))
+        return task, jax.jit(task.init)(jax.random.key(7))
+    return task, jax.jit(jax.vmap(task.init))(jax.random.split(jax.random.key(7), K))
 
 
 def by_sklearn(task, params, pool, rows):
     """Scores of one model on some rows of the pool."""
-    outputs = task.apply(params, pool.inputs[rows], None)
-    y, p = np.asarray(pool.labels[rows]), np.asarray(outputs.argmax(-1))
+    outputs = np.asarray(jax.jit(task.apply)(params, pool.inputs, None))[rows]
+    y, p = np.asarray(pool.labels)[rows], outputs.argmax(-1)
     found = {name: fn(y, p) for name, fn in SKLEARN.items()}
     present = np.unique(y)
     found["balanced_accuracy"] = np.mean([(p[y == s] == s).mean() for s in present])
-    logits = np.asarray(outputs, np.float64)
+    logits = outputs.astype(np.float64)
     found["loss"] = np.mean(np.log(np.exp(logits).sum(1)) - logits[np.arange(len(y)), y])
     share = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
     two_sided = [s for s in present if len(present) > 1]
@@ -60,10 +62,12 @@ def by_sklearn(task, params, pool, rows):
 
 
 def run(data, stacked, **changes):
-    task, params = models(stacked)
-    pool, ranges = data
-    options = {"stacked": stacked, "largest": int(COUNTS.max()), **changes}
-    return jax.jit(lambda p, pool, r: evaluate(task, p, pool, r, **options))(params, pool, ranges)
+    return scored(*models(stacked), *data, stacked=stacked, **changes)
+
+
+def scored(task, params, pool, ranges, *, largest=LARGEST, **options):
+    """``evaluate``, compiled."""
+    return jax.jit(lambda *args: evaluate(task, *args, largest=largest, **options))(params, pool, ranges)
 
 
 @pytest.mark.filterwarnings("ignore:A single label was found:UserWarning")  # scikit-learn, of one example
@@ -77,7 +81,7 @@ def test_every_client_scores_as_in_scikit_learn(data, stacked):
         if count == 0:
             assert all(np.isnan(scores[m][k]) for m in METRICS)
             continue
-        own = jax.tree.map(lambda x, k=k: x[k], params) if stacked else params
+        own = jax.tree.map(lambda x, k=k: np.asarray(x)[k], params) if stacked else params
         expected = by_sklearn(task, own, data[0], slice(start, start + count))
         for name in METRICS:
             np.testing.assert_allclose(scores[name][k], expected[name], rtol=1e-5, atol=1e-6, err_msg=f"{name} {k}")
@@ -118,7 +122,7 @@ def test_width_and_devices_do_not_matter(data, stacked):
 def test_a_split_that_nobody_has_scores_nan(data):
     task, params = models(stacked=False)
     nobody = Ranges(jnp.zeros(K, jnp.int32), jnp.zeros(K, jnp.int32))
-    scores, pooled = evaluate(task, params, data[0], nobody, stacked=False, largest=0, pooled=True)
+    scores, pooled = scored(task, params, data[0], nobody, stacked=False, largest=0, pooled=True)
     assert all(np.isnan(scores[m]).all() for m in METRICS)
     assert all(np.isnan(x).all() for x in pooled.values())
 
@@ -128,7 +132,7 @@ def test_another_clients_nan_model_does_not_spread(data):
     poisoned = jax.tree.map(lambda x: x.at[0].set(jnp.nan), params)
     pool, ranges = data
     expected, _ = run(data, stacked=True)
-    found, _ = evaluate(task, poisoned, pool, ranges, stacked=True, largest=int(COUNTS.max()))
+    found, _ = scored(task, poisoned, pool, ranges, stacked=True)
     assert np.isinf(found["loss"][0])
     np.testing.assert_allclose(found["loss"][1:], expected["loss"][1:], rtol=1e-6)
 
@@ -138,7 +142,7 @@ def test_losses_are_summed_in_the_models_precision(data, x64):
     params = task.init(jax.random.key(7))
     inputs, labels = (np.asarray(x) for x in data[0])
     pool = Pool(jnp.asarray(inputs, jnp.float64), jnp.asarray(labels))
-    scores, _ = evaluate(task, params, pool, data[1], stacked=False, largest=int(COUNTS.max()), batch_size=3)
+    scores, _ = scored(task, params, pool, data[1], stacked=False, batch_size=3)
     expected = by_sklearn(task, params, pool, slice(STARTS[3], STARTS[3] + COUNTS[3]))
     assert scores["loss"].dtype == jnp.float64
     np.testing.assert_allclose(scores["loss"][3], expected["loss"], rtol=1e-12)
