@@ -1,13 +1,12 @@
 """How options are declared, fitted and named: once, as parameters of whoever takes them."""
 
-from fedjax_layers.options.declared import Mark, Option, Traced, declared, defaults_of, options_of, taken_from_config
+from fedjax_layers.options.declared import Mark, Option, declared, defaults_of, options_of, taken_from_config
 from fedjax_layers.options.names import check_options, unknown_name
 from fedjax_layers.options.values import conform
 
 __all__ = [
     "Mark",
     "Option",
-    "Traced",
     "check_options",
     "conform",
     "declared",

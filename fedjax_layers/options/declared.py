@@ -16,19 +16,18 @@ import enum
 import functools
 import inspect
 import math
+import sys
 import types
 import typing
 from collections.abc import Callable, Collection
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import annotated_types as at
-import jax
 import numpy as np
 
 from fedjax_layers.options.docstrings import described, first_sentence
 from fedjax_layers.options.values import conform, text_kinds
 
-T = TypeVar("T")
 _LARGEST_COUNT = 2**31 - 1  # counts are int32 on the devices
 
 
@@ -48,10 +47,6 @@ class Mark(enum.Enum):
     FROM_DATA = enum.auto()
     LAYERS = enum.auto()
     PER_CLIENT = enum.auto()
-
-
-Traced = Annotated[T | jax.Array, Mark.TRACED]
-"""A number that may be traced: ``Traced[float]``; sweeps trace a ``Traced[int]`` where it is varied."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -174,13 +169,10 @@ def _about(hint: Any) -> tuple[Any, ...]:
 def _numbers(value: Any) -> list[int | float]:
     """The numbers in a value, an array's too; of what is traced none."""
     found: list[int | float] = []
+    jax = sys.modules.get("jax")  # without which nothing is one of its arrays; the data room does without
     for one in value if isinstance(value, tuple) else (value,):
-        if isinstance(one, np.ndarray | np.generic) or (
-            isinstance(one, jax.Array) and not isinstance(one, jax.core.Tracer)
-        ):
-            found += np.ravel(one).tolist()
-        else:
-            found.append(one)
+        known = jax is not None and isinstance(one, jax.Array) and not isinstance(one, jax.core.Tracer)
+        found += np.ravel(one).tolist() if known or isinstance(one, np.ndarray | np.generic) else [one]
     return [x for x in found if isinstance(x, int | float) and not isinstance(x, bool)]
 
 

@@ -52,7 +52,7 @@ COMMON_DRAWS = {
     "apfl": {"test_keys._loss"},
     "pfedme": {"test_keys._loss"},
     "Hessian-free": {"test_keys._loss"},
-    "retained at random": {"mixing.<lambda>"},
+    "retained at random": {"mix.<lambda>"},
 }
 # JAX's own check counts those of a scan, and takes it for a use of two keys to choose one of them.
 MISTAKEN = {"apfl", "pfedme", "noisy optimisers", "one hypernetwork"}
@@ -61,11 +61,11 @@ EXPECTED = {  # where the options draw: a case that does not come there tests no
     "poison": {"poison.<lambda>"},
     "random prefix": {"player_fl._other_prefix"},
     "random blocks": {"fedtlu.without_update"},
-    "team rounds by epochs": {"tiers.<lambda>"},
-    "team rounds by steps": {"tiers.<lambda>"},
-    "coins": {"l2gd.draw_coins"},
+    "team rounds by epochs": {"tree.<lambda>"},
+    "team rounds by steps": {"tree.<lambda>"},
+    "coins": {"l2gd_round.draw_coins"},
     "exploration": {"fedfomo.one"},
-    "retained at random": {"mixing.<lambda>"},
+    "retained at random": {"mix.<lambda>"},
 }
 
 

@@ -10,7 +10,8 @@ import pytest
 from annotated_types import Ge, Gt, Interval, Le, Lt
 
 from fedjax_layers import algorithms
-from fedjax_layers.options import Mark, Traced, defaults_of, options_of, taken_from_config
+from fedjax_layers.options import Mark, defaults_of, options_of, taken_from_config
+from fedjax_layers.options.traced import Traced
 
 
 def taker(

@@ -19,7 +19,7 @@ from fedjax_layers.clients.running_statistics import weights_only, with_statisti
 from fedjax_layers.clients.stacked import copies, where_rows
 from fedjax_layers.clients.store import put_clients, take_clients, take_note
 from fedjax_layers.ops import layer_sums, map_clients
-from fedjax_layers.options import Traced
+from fedjax_layers.options.traced import Traced
 from fedjax_layers.types import Algorithm, Array, Cohort, Key, Params, Pool, Ranges, RoundInfo, RoundMemory, per_client
 
 _SMALL = 1e-9

@@ -12,7 +12,7 @@ from fedjax_layers.algorithms.mixing.mix import Granularity, Retain, grouping
 from fedjax_layers.algorithms.mixing.pfedla import hyper_rule
 from fedjax_layers.algorithms.mixing.round import Mixing
 from fedjax_layers.clients import Trainer
-from fedjax_layers.options import Traced
+from fedjax_layers.options.traced import Traced
 from fedjax_layers.types import Algorithm
 
 

@@ -20,7 +20,7 @@ from fedjax_layers.clients.running_statistics import refuse_statistics
 from fedjax_layers.clients.stacked import where_rows
 from fedjax_layers.clients.store import one_by_one, put_clients, take_clients, take_note
 from fedjax_layers.ops.optimizer_update import refuse_objective, reseed
-from fedjax_layers.options import Traced
+from fedjax_layers.options.traced import Traced
 from fedjax_layers.types import Algorithm, Array, Cohort, Key, Params, Personal, RoundInfo, RoundMemory, per_client
 from fedjax_layers.types.round_memory import tree_bytes
 

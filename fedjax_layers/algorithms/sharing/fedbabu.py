@@ -18,7 +18,8 @@ from fedjax_layers.algorithms.sharing.round import (
     server_phase,
 )
 from fedjax_layers.clients import Epochs, LocalOptions, Trainer
-from fedjax_layers.options import Mark, Traced
+from fedjax_layers.options import Mark
+from fedjax_layers.options.traced import Traced
 from fedjax_layers.types import Algorithm, Cohort, Key, Params, RoundInfo
 
 

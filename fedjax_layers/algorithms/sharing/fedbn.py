@@ -12,7 +12,7 @@ from fedjax_layers.algorithms.factory import ServerOptimizer, factory
 from fedjax_layers.algorithms.sharing.fixed_sharing import fixed_sharing
 from fedjax_layers.algorithms.sharing.round import SharingState
 from fedjax_layers.clients import Trainer
-from fedjax_layers.options import Traced
+from fedjax_layers.options.traced import Traced
 from fedjax_layers.types import Algorithm, BatchNorm, Cohort, Key, LayerMap, RoundInfo
 
 

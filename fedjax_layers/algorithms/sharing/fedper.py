@@ -10,7 +10,8 @@ from fedjax_layers.algorithms.factory import ServerOptimizer, factory
 from fedjax_layers.algorithms.sharing.fixed_sharing import fixed_sharing
 from fedjax_layers.algorithms.sharing.prefix import prefix
 from fedjax_layers.clients import Trainer
-from fedjax_layers.options import Mark, Traced
+from fedjax_layers.options import Mark
+from fedjax_layers.options.traced import Traced
 from fedjax_layers.types import Algorithm
 
 

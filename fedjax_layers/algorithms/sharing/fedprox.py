@@ -11,7 +11,7 @@ from fedjax_layers.algorithms.factory import ServerOptimizer, factory
 from fedjax_layers.algorithms.sharing.fedavg import fedavg
 from fedjax_layers.clients import Trainer
 from fedjax_layers.ops.prox import with_proximal_term
-from fedjax_layers.options import Traced
+from fedjax_layers.options.traced import Traced
 from fedjax_layers.types import Algorithm
 
 

@@ -26,7 +26,8 @@ from fedjax_layers.algorithms.sharing.round import (
 )
 from fedjax_layers.clients import Client, ClientVisit, Epochs, LocalOptions, Steps, Trainer, keys, train
 from fedjax_layers.ops import Term
-from fedjax_layers.options import Mark, Traced
+from fedjax_layers.options import Mark
+from fedjax_layers.options.traced import Traced
 from fedjax_layers.types import Algorithm, Cohort, Key, Params, RoundInfo, per_client
 
 

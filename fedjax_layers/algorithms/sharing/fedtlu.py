@@ -24,7 +24,7 @@ from fedjax_layers.ops import (
 )
 from fedjax_layers.ops.prox import with_proximal_term
 from fedjax_layers.ops.update import BlockRule, Reading
-from fedjax_layers.options import Traced
+from fedjax_layers.options.traced import Traced
 from fedjax_layers.types import Algorithm, Array, Cohort, Key, LayerMap, Params, RoundInfo, RoundMemory
 
 Choice = Literal["score", "random", "last", "round_robin", "norm", "lowest"]

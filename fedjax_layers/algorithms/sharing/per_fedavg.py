@@ -26,7 +26,7 @@ from fedjax_layers.clients import (
     train,
 )
 from fedjax_layers.ops import Term
-from fedjax_layers.options import Traced
+from fedjax_layers.options.traced import Traced
 from fedjax_layers.types import Algorithm, Array, Batch, Cohort, Key, Params, RoundInfo, RoundMemory, Task
 
 

@@ -17,7 +17,8 @@ from fedjax_layers.algorithms.sharing.round import SharingState, init_sharing, l
 from fedjax_layers.algorithms.sharing.sensitivity_cut import CutRule, agree_on_cut, score_client
 from fedjax_layers.clients import Client, LocalResult, Trainer, keys
 from fedjax_layers.ops import prefix_mask
-from fedjax_layers.options import Mark, Traced
+from fedjax_layers.options import Mark
+from fedjax_layers.options.traced import Traced
 from fedjax_layers.types import Algorithm, Array, Cohort, Key, Params, Personal, RoundInfo
 
 

@@ -24,7 +24,8 @@ from fedjax_layers.algorithms.sharing.round import (
 )
 from fedjax_layers.clients import Client, ClientVisit, LocalOptions, StepGradient, Trainer, refuse_own_steps, train
 from fedjax_layers.ops import Term, layer_map
-from fedjax_layers.options import Mark, Traced
+from fedjax_layers.options import Mark
+from fedjax_layers.options.traced import Traced
 from fedjax_layers.types import (
     Algorithm,
     Array,

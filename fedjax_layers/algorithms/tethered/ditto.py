@@ -24,7 +24,7 @@ from fedjax_layers.algorithms.sharing.round import (
 from fedjax_layers.clients import Client, ClientVisit, Epochs, LocalOptions, StepGradient, Steps, Trainer, train
 from fedjax_layers.clients.running_statistics import refuse_statistics
 from fedjax_layers.ops import Term
-from fedjax_layers.options import Traced
+from fedjax_layers.options.traced import Traced
 from fedjax_layers.types import Algorithm, Array, Batch, Cohort, Key, Params, RoundInfo, RoundMemory, Task, per_client
 
 

@@ -10,7 +10,8 @@ from fedjax_layers.algorithms.factory import factory
 from fedjax_layers.algorithms.tethered.coupling import make_coupling
 from fedjax_layers.algorithms.tethered.l2gd_round import coupled_algorithm
 from fedjax_layers.clients import Trainer
-from fedjax_layers.options import Mark, Traced
+from fedjax_layers.options import Mark
+from fedjax_layers.options.traced import Traced
 from fedjax_layers.types import (
     Algorithm,
 )

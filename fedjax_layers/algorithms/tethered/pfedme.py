@@ -22,7 +22,7 @@ from fedjax_layers.algorithms.sharing.round import (
 )
 from fedjax_layers.clients import Client, ClientVisit, LocalOptions, StepGradient, Trainer, refuse_own_steps, train
 from fedjax_layers.ops import Term, permfl_device_step
-from fedjax_layers.options import Traced
+from fedjax_layers.options.traced import Traced
 from fedjax_layers.types import Algorithm, Array, Batch, Cohort, Key, Params, RoundInfo, RoundMemory, Task
 
 

@@ -22,7 +22,7 @@ from fedjax_layers.clients.store import put_clients, take_clients, take_note
 from fedjax_layers.ops import segment_mean
 from fedjax_layers.ops.cluster import clusters_at_depth, dendrogram, pairwise_distances
 from fedjax_layers.ops.prox import with_proximal_term
-from fedjax_layers.options import Traced
+from fedjax_layers.options.traced import Traced
 from fedjax_layers.types import Algorithm, Array, Cohort, Key, Params, RoundInfo, RoundMemory, per_client
 
 

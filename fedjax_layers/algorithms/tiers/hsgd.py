@@ -10,7 +10,8 @@ from fedjax_layers.algorithms.factory import factory
 from fedjax_layers.algorithms.tiers.round import TierState, init_tiers, tiered_algorithm, tiered_round
 from fedjax_layers.algorithms.tiers.tree import make_tiers
 from fedjax_layers.clients import Trainer
-from fedjax_layers.options import Mark, Traced
+from fedjax_layers.options import Mark
+from fedjax_layers.options.traced import Traced
 from fedjax_layers.types import Algorithm, Array, Cohort, Key, Params, RoundInfo
 
 

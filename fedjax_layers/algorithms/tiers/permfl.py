@@ -16,7 +16,8 @@ from fedjax_layers.algorithms.tiers.tree import make_tiers
 from fedjax_layers.clients import Trainer
 from fedjax_layers.ops import permfl_server_step, permfl_team_step
 from fedjax_layers.ops.prox import with_proximal_term
-from fedjax_layers.options import Mark, Traced
+from fedjax_layers.options import Mark
+from fedjax_layers.options.traced import Traced
 from fedjax_layers.types import Algorithm, Array, Cohort, Key, Params, RoundInfo
 
 Coefficient = float | jax.Array
