@@ -10,6 +10,7 @@ from fedjax_layers import algorithms, ops
 
 ROOT = pathlib.Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "experiments").glob("*.md"))]
+NAMED = re.compile(r"`((?:fedjax_layers|tests|experiments|benchmarks)/[\w/.]+)(?:::(\w+))?")
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
@@ -24,6 +25,15 @@ def test_python_blocks_run(page, compile_quickly):
 def test_links_lead_somewhere(page):
     for target in re.findall(r"\]\((?!http)([^)#]+)", page.read_text()):
         assert (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_files_and_what_is_named_in_them_are_there(page):
+    for path, name in re.findall(
+        r"`((?:fedjax_layers|tests|experiments|benchmarks)/[\w/.]+)(?:::(\w+))?", page.read_text()
+    ):
+        assert (ROOT / path).exists(), path
+        assert not name or re.search(rf"\b{name}\b", (ROOT / path).read_text()), f"{path}::{name}"
 
 
 def test_the_readme_names_every_algorithm_and_public_name():
