@@ -23,6 +23,12 @@ if jax.__version_info__ < (0, 11):
     os.environ.setdefault("XLA_FLAGS", OLDER_EMITTER)
 
 
+def pytest_addoption(parser):
+    """``python -m pytest tests/contract --algorithm-file FILE`` tests an algorithm of one's own."""
+    text = "Python file whose algorithms are tested as if they were of the registry"
+    parser.addoption("--algorithm-file", action="append", default=[], metavar="FILE", help=text)
+
+
 def pytest_configure(config):
     """Make the folders of decoded data and of compiled programs, which all workers share and which go with the run.
 
@@ -35,6 +41,10 @@ def pytest_configure(config):
             config.add_cleanup(functools.partial(os.environ.pop, variable))
             config.add_cleanup(folder.cleanup)
     jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])
+    for file in config.getoption("--algorithm-file"):
+        from fedjax_layers.algorithms import add_algorithm_file  # noqa: PLC0415  (not where nobody asks for it)
+
+        add_algorithm_file(file)
 
 
 def drop_programs():

@@ -11,7 +11,7 @@ import pytest
 from fedjax_layers import algorithms
 from fedjax_layers.ops import ClientAxis
 from tests import toy
-from tests.registry import cases
+from tests.registry import OWN, cases, traced_option
 from tests.rounds import make, rounds_of, task_of, traced_rounds_of
 
 ROUNDS = ([0, 2, 4], [3, 1], [2, 3, 0])
@@ -60,6 +60,11 @@ VALUES = {
     "exploration": (0.0, 1.0, 0.5),
     "k": (0, 1, 3),
 }
+
+for own in OWN:
+    found = traced_option(own)
+    if found is not None:
+        TRACED[own], VALUES[found[0]] = found
 
 everything = pytest.mark.parametrize("name", cases(algorithms.registry))
 

@@ -10,7 +10,7 @@ from fedjax_layers import algorithms
 from tests import toy
 from tests.reference import clusters, fedtlu, oracles, personal, two_tier
 from tests.reference.network import zeros_like
-from tests.registry import QUICK
+from tests.registry import OWN, QUICK, module_of
 from tests.rounds import START_KEY, rounds_of
 
 ROUNDS = ([0, 2, 4], [3, 1], [2, 3, 0], [1, 2])  # partial, of unequal size: padded to three slots
@@ -41,6 +41,7 @@ ORACLES = {
         {"levels": 2, "mu": 0.4, "mixing": 0.7, "amplification": 1.15, "amplified_rounds": 2},
     ),
 }
+ORACLES |= {name: module_of(name).oracle(oracles.Oracle) for name in OWN if hasattr(module_of(name), "oracle")}
 VARIANTS = [
     ("apfl", personal.Apfl, {"mixing": 0.4, "rate": 0.7}, {"mixing": 0.4, "adaptive": True, "mixing_rate": 0.7}),
     (
@@ -91,7 +92,7 @@ ELSEWHERE |= {"fedfomo"}  # tests/algorithms/test_fedfomo.py: handed its coins; 
 
 
 def test_every_algorithm_has_an_oracle():
-    assert set(ORACLES) | ELSEWHERE == set(algorithms.registry)
+    assert set(ORACLES) | ELSEWHERE | set(OWN) == set(algorithms.registry)
     assert not set(ORACLES) & ELSEWHERE
 
 
