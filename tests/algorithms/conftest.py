@@ -1,7 +1,7 @@
 import pytest
 
 # These compare programs that differ, to the last bit, which holds of those that are compiled as usual.
-TO_THE_BIT = ("fedbn", "fedrep", "fedtlu", "fixed_sharing", "lg_fedavg", "pfedla", "pfedme", "player_fl")
+TO_THE_BIT = ("fedbn", "fedfomo", "fedrep", "fedtlu", "fixed_sharing", "lg_fedavg", "pfedla", "pfedme", "player_fl")
 TO_THE_BIT += ("sensitivity_cut",)
 
 
