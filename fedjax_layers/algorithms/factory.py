@@ -105,12 +105,18 @@ def factory(
             known = options_of(fn)
             for name in options.keys() & known.keys():
                 _check(known[name], options[name])
+
+            def bound(trainer: Trainer) -> Algorithm:
+                for name in options.keys() & known.keys():
+                    _check_layers(known[name], options[name], trainer)
+                return fn(trainer, *args, **options)
+
             if isinstance(solver, Trainer):
-                return fn(solver, *args, **options)
+                return bound(solver)
             if not isinstance(solver, LocalSolver):
                 raise TypeError(f"solver: expected a LocalSolver, got {type(solver).__name__}")
             signature.bind(solver, *args, **options)  # a misspelt option shows here, and not when it is bound
-            return Method(solver, lambda trainer: fn(trainer, *args, **options))
+            return Method(solver, bound)
 
         own = signature.parameters.values()
         first = inspect.Parameter("solver", inspect.Parameter.POSITIONAL_ONLY, annotation="LocalSolver")
@@ -141,4 +147,13 @@ def _check(option: Option, value: Any) -> None:
         return
     if option.choices and isinstance(value, str) and value not in option.choices:
         raise ValueError(f"{option.name}: expected one of {', '.join(option.choices)}, got {value!r}")
+    if int in option.kinds and float not in option.kinds and np.ndim(value) == 0 and isinstance(value, float):
+        raise ValueError(f"{option.name}: expected a whole number, got {value}")
     option.check(value)
+
+
+def _check_layers(option: Option, value: Any, trainer: Trainer) -> None:
+    """Refuse more layers than the model has."""
+    most = trainer.task.layers.num_layers
+    if option.has(Mark.LAYERS) and isinstance(value, int) and value > most:
+        raise ValueError(f"{option.name}: expected at most the model's {most} layers, got {value}")

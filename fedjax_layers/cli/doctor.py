@@ -11,6 +11,7 @@ import jax
 
 from fedjax_layers import data
 from fedjax_layers.cli.arguments import config_of
+from fedjax_layers.cli.compilation_cache import use_compilation_cache
 from fedjax_layers.cli.given import refuse_unused
 from fedjax_layers.cli.run import usage_errors
 from fedjax_layers.engine.history.history import History
@@ -35,6 +36,7 @@ def command(options: argparse.Namespace) -> int:
     """
     console = options.status.console
     config = _config_of_flags(options)
+    use_compilation_cache(None)  # as a run has it
     about = environment()
     for name, version in about["versions"].items():
         console.print(f"{name:24} {version or 'not installed'}")

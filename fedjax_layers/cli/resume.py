@@ -14,7 +14,7 @@ from fedjax_layers.engine.checkpoint import saved_rounds
 from fedjax_layers.experiment.config.run_config import RunConfig
 from fedjax_layers.experiment.records.run_directory import RunDirectory, to_json
 
-MAY_DIFFER = ("rounds",)
+MAY_DIFFER = ("rounds", "store")
 
 
 def is_resumed(options: argparse.Namespace) -> bool:
@@ -54,7 +54,8 @@ def resumed_config(
         for name in values:
             _agree(name, content[home].get(name), to_json(getattr(asked, home)[name]), folder)
     rounds = options.rounds if "rounds" in options.given else stored.rounds
-    config = dataclasses.replace(stored, rounds=rounds)
+    store = options.store if "store" in options.given else stored.store  # a checkpoint is gone on from, not the folder
+    config = dataclasses.replace(stored, rounds=rounds, store=store)
     _enough_rounds(folder, config)
     return config
 

@@ -36,6 +36,9 @@ def command(options: argparse.Namespace) -> int:
     if is_resumed(options):
         config = resumed_run(options, options.algorithm if "algorithm" in options.given else None)
     else:
+        if options.resume and options.out and "algorithm" not in options.given and not Path(options.out).exists():
+            found = "found no such folder; to begin one, name an algorithm"
+            raise UsageError(f"--resume: expected a run in {options.out}, {found}")
         config = config_of(options, options.algorithm)
         refuse_unused(options, [config])
     return run_config(options, config, f"{config.algorithm}-{config.dataset}")

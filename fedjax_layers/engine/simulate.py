@@ -125,7 +125,8 @@ def simulate(
       ValueError: ``rounds`` or ``eval_every`` out of range or all rounds done before, weights that are negative, not
         finite or all 0, or of another length, arguments that exclude each other, a start or a resumed run that does
         not fit, a cohort selected with ids out of range, twice, or of another size than before, records where
-        some are, or a state on the host for an algorithm whose rounds need all clients'.
+        some are, labels of more classes than the task has, or a state on the host for an algorithm whose rounds need
+        all clients'.
       StorageError: the records, or the store, cannot be written.
       TooLargeError: the compiled rounds take more memory than is free; nothing has run.
     """
@@ -135,6 +136,7 @@ def simulate(
     seed = seed if seed is not None else resume.seed if resume is not None else 0
     plan = Plan(task, rounds_per_period(eval_every, rounds), axis, tuple(moments), tuple(on_host))
     source = data if isinstance(data, Federation) else federation(data, on_host="data" in on_host)
+    _check_classes(task, data)
     if plan.on_host or store is not None:
         host.check_host(plan, source, bound(build, setting_of(plan, source), hyper), store)
     start = None if start is None else check_start(task, start)
@@ -179,6 +181,14 @@ def _check_going(
         raise ValueError("select: expected none beside sampling, got both")
     if start is not None and resume is not None:
         raise ValueError("start: expected none beside resume, whose models are there already, got both")
+
+
+def _check_classes(task: Task, data: ClientData | Federation) -> None:
+    """Refuse labels that the model has no output for, which no loss would complain of."""
+    if isinstance(data, ClientData) and data.task == "classification" and data.num_classes > task.num_classes:
+        raise ValueError(
+            f"task: expected outputs for the {data.num_classes} classes of {data.name}, got {task.num_classes}"
+        )
 
 
 def check_rounds(rounds: int) -> None:

@@ -100,3 +100,11 @@ def test_each_client_of_l2gd_has_its_own_pull(name):
         for client, pull in enumerate(pulls):
             right = before[client] if pull == 0 else mean
             np.testing.assert_allclose(now[client], right, rtol=1e-3, atol=1e-3)
+
+
+def test_in_python_as_on_the_command_line_layers_are_whole_and_no_more_than_there_are():
+    trainer = toy.make_trainer(toy.make_task(jnp.float32))
+    with pytest.raises(ValueError, match=r"^personal_layers: expected at most the model's 3 layers, got 7$"):
+        algorithms.fedper(trainer, personal_layers=7)
+    with pytest.raises(ValueError, match=r"^repeat_every: expected a whole number, got 1\.5$"):
+        algorithms.player_fl(trainer, repeat_every=1.5)

@@ -82,3 +82,19 @@ def test_a_refusal_waits_for_nothing_heavy(tmp_path):
         line = [sys.executable, "-c", code, *command, "--out", str(tmp_path)]
         said = subprocess.run(line, capture_output=True, text=True, check=True).stdout
         assert said.splitlines()[-1] == "2 []", "before it a busy machine may say that it is starting"
+
+
+def test_a_store_that_cannot_be_one_leaves_no_folder_behind(tmp_path):
+    (tmp_path / "file").write_text("")
+    flags = ["--on-host", "state", "--out", tmp_path / "run"]
+    for store in (tmp_path / "file", tmp_path / "file" / "below"):
+        said = cli("run", "fedper", *flags, "--store", store)
+        assert_refused(said, "store: expected a folder", f"{tmp_path / 'file'} is a file")
+    assert not (tmp_path / "run").exists()
+
+
+def test_going_on_with_no_run_and_no_algorithm_begins_none(tmp_path):
+    assert_refused(
+        cli("run", "--out", tmp_path / "none", "--resume"), "--resume: expected a run in", "name an algorithm"
+    )
+    assert not (tmp_path / "none").exists()

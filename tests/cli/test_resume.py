@@ -120,3 +120,11 @@ def test_a_config_of_before_can_be_read_and_a_broken_one_is_one_line(adapted, tm
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "config.json").write_text('{"algorithm": "fedavg", "no_such_field": 1}')
     assert_refused(cli("run", "--out", tmp_path / "broken", "--resume"), "cannot resume", "no_such_field")
+
+
+@pytest.mark.slow
+def test_a_run_goes_on_with_its_store_in_another_folder(tmp_path):
+    flags = [*SMALL_RUN, "--on-host", "state", "--out", tmp_path / "run"]
+    assert cli("run", "fedper", *flags, "--store", tmp_path / "one").code == 0
+    assert cli("run", "--out", tmp_path / "run", "--resume", "--rounds", 3, "--store", tmp_path / "two").code == 0
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["store"] == str(tmp_path / "two")

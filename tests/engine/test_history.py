@@ -120,3 +120,16 @@ def test_reading_while_it_grows_copies_nothing():
     history.add(make_history([[2.0]], [[2.0]]).rounds, {k: x[0] + 1 for k, x in history.evaluations.items()})
     assert early.tolist() == [[1.0]] * 5
     assert history.evaluations["trained/val/loss"].tolist() == [[1.0]] * 5 + [[2.0]]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("train", "best"), "moment: expected one of .* got 'train'; did you mean 'trained'"),
+        (("trained", "first"), "selection: expected one of best, last, got 'first'"),
+        (("trained", "last", "tset"), "split: expected one of test, val, got 'tset'; did you mean 'test'"),
+    ],
+)
+def test_another_word_for_what_is_asked_is_refused(words, message):
+    with pytest.raises(ValueError, match=message):
+        History().scores(*words)

@@ -7,10 +7,12 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from fedjax_layers import algorithms
-from fedjax_layers.clients import keys
+from fedjax_layers.clients import LocalSolver, keys
+from fedjax_layers.data import load
 from fedjax_layers.engine import run_loop
 from fedjax_layers.engine.evaluation.evaluate import evaluate
 from fedjax_layers.engine.history.history import History
@@ -18,6 +20,7 @@ from fedjax_layers.engine.plan import Plan
 from fedjax_layers.engine.run_loop import run_periods, start_state
 from fedjax_layers.engine.sampling import check_weights, draw_cohort, everyone, fixed, uniform
 from fedjax_layers.engine.simulate import make_inputs, simulate
+from fedjax_layers.models import build_model, classification_task
 from fedjax_layers.ops import ClientAxis
 from fedjax_layers.types import Observer
 from tests import toy
@@ -270,3 +273,10 @@ def test_weights_keep_their_precision_in_64_bit_mode(x64):
     source = toy.make_federation(toy.make_pool())
     found = make_inputs(source, hyper=None, seed=0, sampling=None, weights=weights).weights
     np.testing.assert_array_equal(found, weights)
+
+
+def test_labels_that_the_model_has_no_output_for_are_refused():
+    clients = load("digits", clients=2, seed=0)
+    task = classification_task(build_model("logistic_regression", 9), clients.inputs.shape[1:], 9)
+    with pytest.raises(ValueError, match="task: expected outputs for the 10 classes of digits, got 9"):
+        simulate(algorithms.fedavg(LocalSolver(optax.sgd(0.1), batch_size=8)), task, clients, rounds=1)

@@ -14,8 +14,10 @@ from fedjax_layers.engine.history.files import HistoryFiles
 from fedjax_layers.engine.history.growing import GrowingArrays
 from fedjax_layers.engine.history.own_best import OwnBest
 from fedjax_layers.ops.metrics.classes import BY_CLASS
+from fedjax_layers.options import unknown_name
 
 _SHARED = ("global", "team")  # models of several clients: what they score comes from one round
+SELECTIONS = ("last", "best")
 _MOMENTS = ("served", "trained", *_SHARED)
 _MOST_BYTES = 2**25  # of clients' scores that wait for being written
 
@@ -146,8 +148,18 @@ class History:
         Returns:
           Metric name to ``[C]``, NaN for a client without a score; ``None`` if the run has no such moment.
 
+        Raises:
+          ValueError: another word for the moment, the selection or the split.
+
         Source: design of the PLayer-FL evaluation (per-client best-validation snapshot).
         """
+        for argument, word, known in (
+            ("moment", moment, _MOMENTS),
+            ("selection", selection, SELECTIONS),
+            ("split", split, ("val", "test")),
+        ):
+            if word not in known:
+                raise unknown_name(argument, word, known)
         if f"{moment}/val/loss" not in self.latest:
             return None
         return self._chosen(moment, selection, scores_under(f"{moment}/{split}", self.latest))

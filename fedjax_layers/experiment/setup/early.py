@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from fedjax_layers import data
@@ -28,9 +29,20 @@ def check_early(config: RunConfig, data_dir: str | None = None) -> None:
     for argument, path in (("data_dir", data_dir), ("partition_file", config.data_options.get("partition_file"))):
         if path is not None and not Path(path).exists():
             raise FileNotFoundError(f"{argument}: expected something at {path}, found nothing")
+    if config.store is not None:
+        _check_store(Path(config.store))
     changes = parse_changes(config.drift)
     if changes and changes[-1].at >= config.rounds:
         raise ValueError(f"drift: expected rounds below the run's {config.rounds}, got {config.drift[-1]!r}")
     if config.init_from is not None:
         start_file(config.init_from)
     check_disjoint(config)
+
+
+def _check_store(folder: Path) -> None:
+    """Refuse a folder that cannot be made or written, before anything is left behind."""
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not there.is_dir():
+        raise ValueError(f"store: expected a folder, or room for one, at {folder}, but {there} is a file")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise ValueError(f"store: expected a folder that can be written at {folder}, but {there} cannot be")
