@@ -7,6 +7,7 @@ import pytest
 
 CASES = [
     "permfl_theory",
+    pytest.param("sharing_pays", marks=pytest.mark.slow),
     *(
         pytest.param(f"permfl_{name}", marks=[pytest.mark.slow, pytest.mark.data])
         for name in ("table1", "teams", "participation", "sweep", "text", "schedule")
@@ -25,7 +26,7 @@ CASES = [
     pytest.param("playerfl_metric", marks=[pytest.mark.slow, pytest.mark.data]),
     pytest.param("playerfl_fmnist", marks=[pytest.mark.slow, pytest.mark.data]),
 ]
-WITHOUT_DATA = ("permfl_theory", "playerfl_heart")
+WITHOUT_DATA = ("permfl_theory", "playerfl_heart", "sharing_pays")
 
 
 @pytest.mark.parametrize("name", CASES)
