@@ -54,16 +54,28 @@ def drop_programs():
         sys.modules["fedjax_layers.engine.programs.store"].clear()
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _make_room():
-    """XLA's CPU backend maps memory for every program, and a process has only so many maps."""
-    yield
+def _share_of_maps():
+    """How much of the memory maps that a process may have is in use: XLA's CPU backend takes some for every program."""
     try:
         maps = pathlib.Path("/proc/self/maps").read_bytes().count(b"\n")
-        most = int(pathlib.Path("/proc/sys/vm/max_map_count").read_text())
+        return maps / int(pathlib.Path("/proc/sys/vm/max_map_count").read_text())
     except OSError:  # only Linux counts them
-        return
-    if 4 * maps > most:
+        return 0.0
+
+
+@pytest.fixture(autouse=True)
+def _make_room():
+    """Without room for its maps, a program ends the process."""
+    yield
+    if _share_of_maps() > 0.5:
+        drop_programs()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _leave_room():
+    """Room for the next module, too."""
+    yield
+    if _share_of_maps() > 0.25:
         drop_programs()
 
 
