@@ -108,7 +108,7 @@ def factory(
 
             def bound(trainer: Trainer) -> Algorithm:
                 for name in options.keys() & known.keys():
-                    _check_layers(known[name], options[name], trainer)
+                    known[name].check_layers(options[name], trainer.task.layers.num_layers)
                 return fn(trainer, *args, **options)
 
             if isinstance(solver, Trainer):
@@ -150,10 +150,3 @@ def _check(option: Option, value: Any) -> None:
     if int in option.kinds and float not in option.kinds and np.ndim(value) == 0 and isinstance(value, float):
         raise ValueError(f"{option.name}: expected a whole number, got {value}")
     option.check(value)
-
-
-def _check_layers(option: Option, value: Any, trainer: Trainer) -> None:
-    """Refuse more layers than the model has."""
-    most = trainer.task.layers.num_layers
-    if option.has(Mark.LAYERS) and isinstance(value, int) and value > most:
-        raise ValueError(f"{option.name}: expected at most the model's {most} layers, got {value}")

@@ -126,6 +126,16 @@ class Option:
                 told = value if given is None else given
                 raise ValueError(f"{argument or self.name}: expected {complaint}, got {told}")
 
+    def check_layers(self, value: Any, num_layers: int, argument: str = "") -> None:
+        """Refuse more layers than a model has, of an option that counts them; a traced number cannot be looked at.
+
+        Raises:
+          ValueError: there are fewer.
+        """
+        if self.has(Mark.LAYERS) and isinstance(value, int) and value > num_layers:
+            expected = f"at most the model's {num_layers} layers"
+            raise ValueError(f"{argument or self.name}: expected {expected}, got {value}")
+
 
 def options_of(taker: Callable[..., Any]) -> dict[str, Option]:
     """The options that a function takes: its keyword-only parameters, by name, in their order."""

@@ -6,6 +6,13 @@ from collections.abc import Iterable
 
 from fedjax_layers.ops.metrics import SurvivalScorer, TargetScorer, TokenScorer
 from fedjax_layers.ops.metrics.classes import BY_CLASS, COUNTED, RANKED
+from fedjax_layers.options import unknown_name
+
+MOMENTS = ("served", "trained")  # of clients' own models
+SHARED = ("global", "team")  # models of several clients: what they score comes from one round
+SCORED = (*MOMENTS, *SHARED)
+SELECTIONS = ("last", "best")
+
 
 METRICS = (*COUNTED, *RANKED, "loss")
 """The scores of classes, in the order in which to report them."""
@@ -59,3 +66,11 @@ def headline(metrics: Iterable[str]) -> str:
         if name in there:
             return name
     raise ValueError(f"metrics: expected one of {', '.join(HEADLINES)}, got {', '.join(sorted(there)) or 'none'}")
+
+
+def check_words(moment: str, selection: str, split: str) -> None:
+    """Refuse a word that is no moment, no selection or no split."""
+    known = {"moment": (moment, SCORED), "selection": (selection, SELECTIONS), "split": (split, ("val", "test"))}
+    for argument, (word, words) in known.items():
+        if word not in words:
+            raise unknown_name(argument, word, words)

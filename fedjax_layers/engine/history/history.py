@@ -8,17 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from fedjax_layers.engine.evaluation.score_names import scores_under
+from fedjax_layers.engine.evaluation.score_names import SCORED, SHARED, check_words, scores_under
 from fedjax_layers.engine.history.client_statistics import best_common_round
 from fedjax_layers.engine.history.files import HistoryFiles
 from fedjax_layers.engine.history.growing import GrowingArrays
 from fedjax_layers.engine.history.own_best import OwnBest
 from fedjax_layers.ops.metrics.classes import BY_CLASS
-from fedjax_layers.options import unknown_name
 
-_SHARED = ("global", "team")  # models of several clients: what they score comes from one round
-SELECTIONS = ("last", "best")
-_MOMENTS = ("served", "trained", *_SHARED)
 _MOST_BYTES = 2**25  # of clients' scores that wait for being written
 
 
@@ -117,7 +113,7 @@ class History:
 
     def _forget_pending(self) -> None:
         """The clients' scores in memory are in the files: only what was chosen from them stays."""
-        for moment in _MOMENTS:
+        for moment in SCORED:
             if f"{moment}/val/loss" in self._pending.arrays:
                 self._follow(moment)
         self._written += self._pending.count
@@ -153,13 +149,7 @@ class History:
 
         Source: design of the PLayer-FL evaluation (per-client best-validation snapshot).
         """
-        for argument, word, known in (
-            ("moment", moment, _MOMENTS),
-            ("selection", selection, SELECTIONS),
-            ("split", split, ("val", "test")),
-        ):
-            if word not in known:
-                raise unknown_name(argument, word, known)
+        check_words(moment, selection, split)
         if f"{moment}/val/loss" not in self.latest:
             return None
         return self._chosen(moment, selection, scores_under(f"{moment}/{split}", self.latest))
@@ -221,11 +211,11 @@ class History:
 
     def _chosen(self, moment: str, selection: str, names: dict[str, str]) -> dict[str, np.ndarray]:
         """The scores ``[C, ...]`` of the chosen evaluations, by own name, of those with these full names."""
-        if selection == "best" and moment not in _SHARED:
+        if selection == "best" and moment not in SHARED:
             best = self._follow(moment).best.scores
             found = {full: best[full.removeprefix(f"{moment}/")] for full in names.values()}
         else:
-            found = self.row(self.row_of(moment, "last" if moment not in _SHARED else selection), names.values())
+            found = self.row(self.row_of(moment, "last" if moment not in SHARED else selection), names.values())
         return {own: np.array(found[full], np.float64) for own, full in names.items()}
 
     def _follow(self, moment: str) -> _Followed:
@@ -238,7 +228,7 @@ class History:
         block = {name.removeprefix(prefix): x[first - self._written :] for name, x in own.items()}
         followed.looked += len(block["val/loss"])
         there = ~(np.isnan(block["val/loss"]) & np.isnan(block["test/loss"])).all(1)
-        if moment in _SHARED:  # an algorithm's last local phase makes no such model
+        if moment in SHARED:  # an algorithm's last local phase makes no such model
             there &= ~self._facts.arrays["finished"][first : followed.looked]
         else:
             followed.best.follow(block)
@@ -306,4 +296,4 @@ class _Columns(Mapping[str, np.ndarray]):
 
 def _per_client(name: str) -> bool:
     """Whether an evaluation has one such number for each client."""
-    return name == "examples" or name.split("/", maxsplit=1)[0] in _MOMENTS
+    return name == "examples" or name.split("/", maxsplit=1)[0] in SCORED

@@ -7,13 +7,11 @@ from typing import Any
 import numpy as np
 
 from fedjax_layers.data import ClientData
-from fedjax_layers.engine.evaluation.score_names import HEADLINES, headline, scores_under
+from fedjax_layers.engine.evaluation.score_names import HEADLINES, MOMENTS, SELECTIONS, headline, scores_under
 from fedjax_layers.engine.history.client_statistics import fairness_variance, summarise
 from fedjax_layers.engine.history.history import History
 from fedjax_layers.types import LayerMap
 
-MOMENTS = ("served", "trained")
-SELECTIONS = ("last", "best")
 _SCALAR_BYTES = 4  # layer scores travel as float32
 
 

@@ -20,7 +20,7 @@ from fedjax_layers.experiment.setup.early import check_early
 from fedjax_layers.experiment.setup.tasks import make_task
 from fedjax_layers.experiment.setup.teams import count_teams, run_teams
 from fedjax_layers.ops.poison import POISONS, Poison
-from fedjax_layers.options import Mark, options_of
+from fedjax_layers.options import options_of
 from fedjax_layers.types import Task
 
 _MOST_PLACES = 2**27  # of one client's shuffled orders in a round: half a gigabyte
@@ -77,11 +77,8 @@ def _check_patience(config: RunConfig, clients: data.ClientData) -> None:
 
 def check_layers(config: RunConfig, task: Task) -> None:
     """Refuse more layers than the model has."""
-    most = task.layers.num_layers
     for name, option in options_of(algorithms.registry[config.algorithm]).items():
-        value = config.algorithm_options.get(name) if option.has(Mark.LAYERS) else None
-        if value is not None and value > most:
-            raise ValueError(f"option {name}: expected at most the model's {most} layers, got {value}")
+        option.check_layers(config.algorithm_options.get(name), task.layers.num_layers, f"option {name}")
 
 
 def make_phases(config: RunConfig, clients: data.ClientData) -> list[Phase]:
