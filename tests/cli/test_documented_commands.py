@@ -28,7 +28,7 @@ PLACEHOLDERS |= {"FILE": "file.npz", "...": "", "whole": "whole"}
 
 def commands_of(page):
     """The commands of a page: lines of its blocks without what explains them, and those within a sentence."""
-    text = page.read_text()
+    text = re.sub(r"\\\n\s*", "", page.read_text())  # a command may go on in the next line
     for block in re.findall(r"^```(?:bash|text)\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
         for line in block.splitlines():
             found = re.search(r"(?:^|&& )fedjax-layers (.*)", line)
