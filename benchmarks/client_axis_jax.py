@@ -45,7 +45,7 @@ def make_round(name: str, workload: Workload, width: int | None, conv: str):
     start = jnp.arange(clients, dtype=jnp.int32) * per_client
     count = jnp.full(clients, per_client, jnp.int32)
     pool = Pool(jnp.asarray(images), jnp.asarray(labels))
-    cohort = Cohort(jnp.arange(clients), count.astype(jnp.float32), Ranges(start, count), pool, everyone=True)
+    cohort = Cohort(jnp.arange(clients), count.astype(jnp.float32), Ranges(start, count), pool, in_order=True)
     cohort = replicate(cohort, axis)  # on every device once, as a run has it
     state = replicate(algorithm.init(jax.random.key(0), task.init(jax.random.key(1))), axis)
 

@@ -48,11 +48,13 @@ def run(clients: int, tokens: int) -> dict:
     start = jnp.arange(clients, dtype=jnp.int32) * STEPS
     train, none = fl.Ranges(start, jnp.full(clients, STEPS)), fl.Ranges(start, jnp.zeros(clients, jnp.int32))
     pool = fl.Pool(words[:, :-1], words[:, 1:])
-    data = fl.Federation(pool, train, none, none, fl.Ranges(start[:1], none.count[:1]), (STEPS, 0, 0, 0), uniform=True)
+    data = fl.DeviceData(pool, train, none, none, fl.Ranges(start[:1], none.count[:1]), (STEPS, 0, 0, 0), uniform=True)
     method = fl.algorithms.fedavg(fl.LocalSolver(optax.sgd(0.01), batch_size=1))
     params = jax.block_until_ready(jax.jit(task.init)(jax.random.key(0)))
     model_bytes, before, began = sum(x.nbytes for x in jax.tree.leaves(params)), peak(), time.perf_counter()
-    result = fl.simulate(method, task, data, rounds=1, start=params, axis=fl.ClientAxis(1), moments=("served",))
+    result = fl.simulate(
+        method, task, data, rounds=1, start=params, axis=fl.ClientAxis(1), evaluated_models=("served",)
+    )
     jax.block_until_ready(result.state)
     return {
         "clients": clients,

@@ -101,11 +101,11 @@ def make_sides(work: Workload) -> dict[str, Callable[[], Any]]:
     axis, solver = fl.ClientAxis(1), fl.LocalSolver(optax.sgd(RATE), batch_size=work.batch)
     trainer = Setting(task, work.clients, each, uniform=True, axis=axis).bind(solver)
     params = jax.block_until_ready(jax.jit(task.init)(KEY))
-    cohort = Cohort(jnp.arange(work.clients), count.astype(jnp.float32), Ranges(start, count), pool, everyone=True)
+    cohort = Cohort(jnp.arange(work.clients), count.astype(jnp.float32), Ranges(start, count), pool, in_order=True)
     algorithm, method = fl.algorithms.fedavg(trainer), fl.algorithms.fedavg(solver)
     state = algorithm.init(KEY, params)
     none, no_test = jnp.zeros_like(start), jnp.zeros(1, jnp.int32)
-    data = fl.Federation(
+    data = fl.DeviceData(
         pool,
         cohort.train,
         Ranges(start, none),
@@ -127,7 +127,7 @@ def make_sides(work: Workload) -> dict[str, Callable[[], Any]]:
         lambda: client(params, cohort),
         lambda: whole(params, cohort),
         lambda: one_round(state, cohort),
-        lambda: fl.simulate(build, task, data, rounds=1, axis=axis, moments=("served",)).state,
+        lambda: fl.simulate(build, task, data, rounds=1, axis=axis, evaluated_models=("served",)).state,
     )
     return dict(zip(SIDES, found, strict=True))
 

@@ -46,7 +46,7 @@ def make_cohort(clients: int) -> Cohort:
     start = jnp.arange(clients, dtype=jnp.int32) * EXAMPLES
     ids = jnp.arange(clients, dtype=jnp.int32)
     ranges = Ranges(start, jnp.full(clients, EXAMPLES, jnp.int32))
-    return Cohort(ids, jnp.full(clients, float(EXAMPLES)), ranges, pool, everyone=True)
+    return Cohort(ids, jnp.full(clients, float(EXAMPLES)), ranges, pool, in_order=True)
 
 
 def make_mixing(clients: int) -> Mixing:

@@ -29,7 +29,7 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--clients", type=int, default=10_000)
     parser.add_argument("--cohort", type=int, default=100)
-    parser.add_argument("--rounds", type=int, default=100, help="rounds of a period; the first one compiles")
+    parser.add_argument("--rounds", type=int, default=100, help="rounds of an interval; the first one compiles")
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--smoke", action="store_true", help="few clients and rounds of one model")
     parser.add_argument("--out", type=Path, help="JSON file to write")
@@ -40,9 +40,9 @@ def parse() -> argparse.Namespace:
 
 
 def rounds_per_second(model: str, on_host: tuple[str, ...], options: argparse.Namespace) -> float:
-    """Of the second period of a run."""
+    """Of the second interval of a run."""
     from fedjax_layers.engine.history.history import History  # noqa: PLC0415
-    from fedjax_layers.engine.run_loop import run_periods, start_state  # noqa: PLC0415
+    from fedjax_layers.engine.run_loop import run_intervals, start_state  # noqa: PLC0415
     from fedjax_layers.experiment.config.run_config import RunConfig  # noqa: PLC0415  (after the number of devices is set)
     from fedjax_layers.experiment.setup.prepare import prepare  # noqa: PLC0415
 
@@ -54,15 +54,15 @@ def rounds_per_second(model: str, on_host: tuple[str, ...], options: argparse.Na
         model=model,
         cohort=options.cohort,
         client_width="16",
-        moments="trained",
+        evaluated_models="trained",
         rounds=2 * options.rounds,
         eval_every=options.rounds,
         on_host=on_host,
     )
     experiment = prepare(config)
     state = start_state(experiment.builder, experiment.plan, experiment.inputs)
-    periods = run_periods(experiment.builder, experiment.plan, experiment.inputs, state, History(), config.rounds)
-    ends = [time.perf_counter() for _ in periods]
+    intervals = run_intervals(experiment.builder, experiment.plan, experiment.inputs, state, History(), config.rounds)
+    ends = [time.perf_counter() for _ in intervals]
     return options.rounds / (ends[1] - ends[0])
 
 

@@ -5,7 +5,7 @@
 Every client has 25 examples of 60 features and ten classes (``synthetic``), the model is a logistic regression, all
 clients take part in every round. Each row is a process of its own, so that its memory is that run's alone: the peak of
 what it holds (VmHWM; Linux only) beside the bytes of its examples and of the algorithm's state. A figure is the median
-over the periods after the first one, which compiles; a period is five rounds and the
+over the intervals after the first one, which compiles; an interval is five rounds and the
 evaluation of all clients. Rows of ``--out`` that this call does not measure stay as they are.
 
 Goals: from the fewest to the most clients the time per client grows by at most 1.2 ×; the peak is at most 1.5 × (data +
@@ -32,7 +32,7 @@ ALGORITHMS = ("fedavg", "fedper", "player_fl", "permfl")
 CLIENTS = (1_000, 10_000, 100_000, 1_000_000)
 EXAMPLES = 25
 PERIODS = 2  # measured
-ROUNDS = 5  # of a period
+ROUNDS = 5  # of an interval
 WIDTH = 64
 GROWTH = 1.2  # times the microseconds of the fewest clients
 SHARE, BESIDE = 1.5, 1e9  # peak: times data and state, and bytes beside
@@ -59,12 +59,12 @@ def peak() -> int:
 
 
 def run(algorithm: str, clients: int, width: int) -> dict:
-    """Compute some periods in this process."""
+    """Compute some intervals in this process."""
     import jax  # noqa: PLC0415  (not by the parent)
 
     jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))  # as the command line has it
     from fedjax_layers.engine.history.history import History  # noqa: PLC0415
-    from fedjax_layers.engine.run_loop import run_periods, start_state  # noqa: PLC0415
+    from fedjax_layers.engine.run_loop import run_intervals, start_state  # noqa: PLC0415
     from fedjax_layers.experiment.config.run_config import RunConfig  # noqa: PLC0415
     from fedjax_layers.experiment.setup.prepare import prepare  # noqa: PLC0415
 
@@ -81,11 +81,11 @@ def run(algorithm: str, clients: int, width: int) -> dict:
     began = time.perf_counter()
     experiment = prepare(config)
     loading, state = time.perf_counter() - began, start_state(experiment.builder, experiment.plan, experiment.inputs)
-    data, held = (sum(x.nbytes for x in jax.tree.leaves(tree)) for tree in (experiment.inputs.federation.pool, state))
+    data, held = (sum(x.nbytes for x in jax.tree.leaves(tree)) for tree in (experiment.inputs.device_data.pool, state))
     ends = [time.perf_counter()]
-    periods = run_periods(experiment.builder, experiment.plan, experiment.inputs, state, History(), config.rounds)
-    del state  # it is given up to the first period
-    ends += [time.perf_counter() for _ in periods]
+    intervals = run_intervals(experiment.builder, experiment.plan, experiment.inputs, state, History(), config.rounds)
+    del state  # it is given up to the first interval
+    ends += [time.perf_counter() for _ in intervals]
     seconds = [after - before for before, after in itertools.pairwise(ends)]
     return {
         "algorithm": algorithm,

@@ -47,7 +47,7 @@ def config_of(rounds: int, limit: int) -> RunConfig:
         optimizer="amsgrad",
         keep_optimizer=True,
         rounds=rounds,
-        moments="trained",
+        evaluated_models="trained",
         client_width="1",
     )
 
@@ -84,8 +84,8 @@ def main() -> None:
             history,
             layers,
             one.data.sizes["train"],
-            moment=base.moment,
-            selection=base.selection,
+            scored_model=base.scored_model,
+            scored_round=base.scored_round,
             unseen=one.data.unseen,
         )
         difference = max(difference, *(abs(rows[place][name] - value) for name, value in expected.items()))

@@ -42,7 +42,7 @@ def make_cohort() -> Cohort:
     start = jnp.arange(DEVICES, dtype=jnp.int32) * EXAMPLES
     ranges = Ranges(start, jnp.full(DEVICES, EXAMPLES, jnp.int32))
     ids = jnp.arange(DEVICES, dtype=jnp.int32)
-    return Cohort(ids, jnp.full(DEVICES, float(EXAMPLES)), ranges, pool, everyone=True)
+    return Cohort(ids, jnp.full(DEVICES, float(EXAMPLES)), ranges, pool, in_order=True)
 
 
 def unequal_teams() -> np.ndarray:

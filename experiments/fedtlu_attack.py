@@ -62,7 +62,7 @@ def _cells(preset: dict[str, Any]) -> Iterator[tuple[dict[str, Any], dict[str, A
         for name in preset["methods"] or METHODS:
             algorithm, options = METHODS[name]
             how = {"data": "UD English", "start": "pretrained", "algorithm": algorithm, "options": options}
-            bad = {} if attack == "none" else ATTACKS[attack] | {"bad_clients": share}
+            bad = {} if attack == "none" else ATTACKS[attack] | {"attack_fraction": share}
             yield {"attack": attack, "share": share, "method": name}, common(preset) | how | bad
 
 

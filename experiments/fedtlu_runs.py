@@ -13,7 +13,7 @@ import numpy as np
 
 from fedjax_layers.engine.evaluation.evaluate import evaluate
 from fedjax_layers.engine.history.history import History
-from fedjax_layers.engine.periods import common_start
+from fedjax_layers.engine.intervals import common_start
 from fedjax_layers.engine.sampling import uniform
 from fedjax_layers.experiment.config.run_config import RunConfig
 from fedjax_layers.experiment.records.run_directory import RunDirectory
@@ -135,9 +135,9 @@ def config_of(
         "optimizer": "adam",
         "learning_rate": RATES[start],
         "eval_every": max(1, rounds // EVALUATIONS),
-        "moment": "served",
-        "moments": "served",
-        "selection": "last",
+        "scored_model": "served",
+        "evaluated_models": "served",
+        "scored_round": "last",
         "client_width": "1",
         **changes,
     }
@@ -159,7 +159,7 @@ def config_of(
 
 def better_half(experiment: Experiment) -> np.ndarray:
     """Ids of the clients on whose training examples the start has the lower loss: an estimate of their quality."""
-    task, source = experiment.plan.task, experiment.inputs.federation.at(0)
+    task, source = experiment.plan.task, experiment.inputs.device_data.at(0)
     train, largest = source.split("train")
     start = common_start(task, experiment.inputs)
     scores, _ = evaluate(task, start, source.pool, train, stacked=False, largest=largest, axis=experiment.axis.axis)
@@ -198,8 +198,8 @@ def _pretrained(data_dir: str | None, data: str, small: bool, model_options: Any
         seed=0,
         save_model=True,
         client_width="1",
-        moment="served",
-        moments="served",
+        scored_model="served",
+        evaluated_models="served",
     )
     folder = Path(tempfile.mkdtemp(prefix="fedtlu-")) / "start"
     execute(prepare(config, data_dir), RunDirectory.create(folder, config))

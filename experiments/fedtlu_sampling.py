@@ -23,7 +23,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 DRAWS: dict[str, dict[str, Any]] = {"uniform": {}, "by size": {"sampling": "by_size"}, "by quality": {"quality": True}}
 NOISE: dict[str, dict[str, Any]] = {
     "none": {},
-    "30 % noisy": {"attack": "token_noise", "attack_strength": 1.0, "bad_clients": 0.3},
+    "30 % noisy": {"attack": "token_noise", "attack_strength": 1.0, "attack_fraction": 0.3},
 }
 METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "FedAvg": ("fedavg", {}),

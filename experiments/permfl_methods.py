@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 # Coefficients of the team-formation table, the only ones that are known; L is the config's ``steps``.
-PAPER = {"device_lambda": 0.5, "team_lambda": 0.5, "gamma": 1.5, "eta": 0.03, "beta": 0.6}
+PAPER = {"client_lambda": 0.5, "team_lambda": 0.5, "gamma": 1.5, "eta": 0.03, "beta": 0.6}
 SETTINGS: dict[str, dict[str, Any]] = {
     "paper text": PAPER,
-    "released code": PAPER | {"published_device_lambda": True},  # the devices' lambda is L
+    "released code": PAPER | {"published_client_lambda": True},  # the clients' lambda is L
     "theory": PAPER | {"beta": 1 / (4 * PAPER["gamma"])},  # beta <= 1 / (4 gamma), gamma > 2 lambda
 }
 

@@ -1,12 +1,12 @@
-"""PerMFL's participation ablation: 2 % to 100 % of a team's devices per team round, and a part of the teams per round.
+"""PerMFL's participation ablation: 2 % to 100 % of a team's clients per team round, and a part of the teams per round.
 
-Question: how much do rare devices and absent teams cost, and whom? Published: fractions from 2 to 50 %, best with all.
-FedAvg with the same share of devices per round is beside it, and h-SGD, the same tiers without pulls.
+Question: how much do rare clients and absent teams cost, and whom? Published: fractions from 2 to 50 %, best with all.
+FedAvg with the same share of clients per round is beside it, and h-SGD, the same tiers without pulls.
 
     python -m experiments.permfl_participation --preset laptop --data-dir DATA
 
-200 devices of two MNIST classes each in four consecutive teams of 50, logistic regression, coefficients of the paper. A
-personal model is a device's last trained one, or its start where it never took part.
+200 clients of two MNIST classes each in four consecutive teams of 50, logistic regression, coefficients of the paper. A
+personal model is a client's last trained one, or its start where it never took part.
 """
 
 from __future__ import annotations
@@ -71,20 +71,20 @@ def _cells(preset: dict[str, Any]) -> Iterator[tuple[dict[str, Any], dict[str, A
 
 def _present(share: float, teams: float) -> dict[str, float]:
     """Options of partial participation; none where all take part, which is another, faster program."""
-    parts = {"device_participation": share, "team_participation": teams}
+    parts = {"client_participation": share, "team_participation": teams}
     return {name: value for name, value in parts.items() if value < 1}
 
 
 def _table(rows: list[dict[str, Any]], preset: dict[str, Any]) -> str:
     del preset
     lines = [
-        "| devices per team round | teams per round | method | personal % | global % | device steps |",
+        "| clients per team round | teams per round | method | personal % | global % | client steps |",
         "|---|---|---|---|---|---|",
     ]
     for share, teams, method in dict.fromkeys((r["share"], r["present"], r["method"]) for r in rows):
         some = [r for r in rows if (r["share"], r["present"], r["method"]) == (share, teams, method)]
         found = [spread([r["accuracy"][k]["last"] for r in some if k in r["accuracy"]]) for k in ("personal", "global")]
-        lines.append(f"| {share:.0%} | {teams:.0%} | {method} | {' | '.join(found)} | {some[0]['device_steps']:,} |")
+        lines.append(f"| {share:.0%} | {teams:.0%} | {method} | {' | '.join(found)} | {some[0]['client_steps']:,} |")
     return "\n".join(lines)
 
 

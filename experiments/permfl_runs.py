@@ -28,31 +28,31 @@ def run(data_dir: str | None, *, kinds: Sequence[str], **how: Any) -> dict[str, 
 
     Args:
       data_dir: folder of the data files.
-      kinds: which models are scored: ``"personal"`` (the device's last, PM), ``"team"``, ``"global"`` (GM).
+      kinds: which models are scored: ``"personal"`` (the client's last, PM), ``"team"``, ``"global"`` (GM).
       **how: as :func:`configure`.
 
     Returns:
-      ``accuracy`` (kind -> selection -> pooled over devices), ``validation`` (kind -> the last round's), ``curve``
-      (kind -> one number per evaluation), ``device_steps``, ``team_sent`` (team-to-server messages, 0 without teams),
-      ``seconds``, ``devices``, ``teams`` (their sizes).
+      ``accuracy`` (kind -> scored_round -> pooled over clients), ``validation`` (kind -> the last round's), ``curve``
+      (kind -> one number per evaluation), ``client_steps``, ``team_sent`` (team-to-server messages, 0 without teams),
+      ``seconds``, ``clients``, ``teams`` (their sizes).
     """
     experiment = prepare(configure(**how), data_dir)
     summary, history = execute(experiment)
-    sizes = experiment.data.sizes["test"]  # PM and GM pool the test examples of all devices
+    sizes = experiment.data.sizes["test"]  # PM and GM pool the test examples of all clients
     return {
         "accuracy": {kind: accuracies(history, kind, sizes) for kind in kinds},
         "validation": {kind: curve(history, kind, experiment.data.sizes["val"], "val")[-1] for kind in kinds},
         "curve": {kind: curve(history, kind, sizes) for kind in kinds},
-        "device_steps": int(history.rounds["steps"].sum(dtype=np.int64)),
+        "client_steps": int(history.rounds["steps"].sum(dtype=np.int64)),
         "team_sent": int(history.rounds.get("team_sent", np.zeros(1, int)).sum(dtype=np.int64)),
         "seconds": summary["wall_seconds"],
-        "devices": int(experiment.data.num_clients),
+        "clients": int(experiment.data.num_clients),
         "teams": [] if experiment.team_of is None else np.bincount(experiment.team_of).tolist(),
     }
 
 
 def majority(data_dir: str | None, *, kinds: Sequence[str], **how: Any) -> dict[str, Any]:
-    """As :func:`run`, of the rule that says each device's most frequent training label, whatever the input."""
+    """As :func:`run`, of the rule that says each client's most frequent training label, whatever the input."""
     data = load_clients(configure(**how), data_dir)
     usual = label_counts(data).argmax(1)
     share = {}
@@ -62,7 +62,7 @@ def majority(data_dir: str | None, *, kinds: Sequence[str], **how: Any) -> dict[
     return {
         "accuracy": {kind: {"last": share["test"]} for kind in kinds},
         "validation": dict.fromkeys(kinds, share["val"]),
-        "device_steps": 0,
+        "client_steps": 0,
     }
 
 
@@ -78,7 +78,7 @@ def configure(
     batch_size: int,
     **changes: Any,
 ) -> RunConfig:
-    """A run of PerMFL's experiments: plain SGD at 0.01, all devices, uniform means.
+    """A run of PerMFL's experiments: plain SGD at 0.01, all clients, uniform means.
 
     Args:
       data: a key of ``DATASETS``.
@@ -119,7 +119,7 @@ def configure(
 
 
 def curve(history: History, kind: str, sizes: np.ndarray, split: str = "test") -> list[float]:
-    """Accuracy pooled over devices ``[C]`` with so many examples of the split, at each evaluation."""
+    """Accuracy pooled over clients ``[C]`` with so many examples of the split, at each evaluation."""
     per_device = history.evaluations[f"{_moment(kind)}/{split}/accuracy"]
     scored = np.isfinite(per_device)
     weights = np.where(scored, sizes, 0)
@@ -127,14 +127,14 @@ def curve(history: History, kind: str, sizes: np.ndarray, split: str = "test") -
 
 
 def accuracies(history: History, kind: str, sizes: np.ndarray) -> dict[str, float | None]:
-    """Pooled test accuracy after the last round, at each device's best round by validation loss, and at its highest.
+    """Pooled test accuracy after the last round, at each client's best round by validation loss, and at its highest.
 
     The last is what the released code reports: the round is picked by the score itself, on the test examples.
     """
     found: dict[str, float | None] = {}
-    for selection in ("last", "best"):
-        scores = scores_of(history, _moment(kind), selection, sizes)
-        found[selection] = None if scores is None else scores["accuracy"]["weighted"]
+    for scored_round in ("last", "best"):
+        scores = scores_of(history, _moment(kind), scored_round, sizes)
+        found[scored_round] = None if scores is None else scores["accuracy"]["weighted"]
     found["highest"] = max(curve(history, kind, sizes))
     return found
 

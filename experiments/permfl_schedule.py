@@ -67,13 +67,13 @@ def _cells(preset: dict[str, Any]) -> Iterator[tuple[dict[str, Any], dict[str, A
 def _table(rows: list[dict[str, Any]], preset: dict[str, Any]) -> str:
     del preset
     lines = [
-        "| teams | server met | method | personal % | team % | global % | team messages | device steps |",
+        "| teams | server met | method | personal % | team % | global % | team messages | client steps |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for key in dict.fromkeys((r["formation"], r["schedule"], r["method"]) for r in rows):
         some = [r for r in rows if (r["formation"], r["schedule"], r["method"]) == key]
         found = [spread([r["accuracy"][kind]["last"] for r in some]) for kind in KINDS]
-        cost = [f"{some[0][name]:,}" for name in ("team_sent", "device_steps")]
+        cost = [f"{some[0][name]:,}" for name in ("team_sent", "client_steps")]
         lines.append(f"| {' | '.join([*key, *found, *cost])} |")
     return "\n".join(lines)
 

@@ -4,8 +4,8 @@ Question: which coefficients help whom? Published: lambda, gamma and beta are in
 
     python -m experiments.permfl_sweep --preset laptop --data-dir DATA
 
-MNIST in the paper's split, 4 consecutive teams of 10 devices, logistic regression; device and team pull are one lambda.
-Scores are the last round's, on test examples, weighted by the devices' training examples; ``beta gamma > 2``
+MNIST in the paper's split, 4 consecutive teams of 10 clients, logistic regression; client and team pull are one lambda.
+Scores are the last round's, on test examples, weighted by the clients' training examples; ``beta gamma > 2``
 overshoots (docs/permfl.md) and is kept to show it.
 """
 
@@ -69,7 +69,7 @@ def _runs(preset: dict[str, Any]) -> list[SweptRun]:
 
 def _config(preset: dict[str, Any], setting: dict[str, float], seed: int) -> RunConfig:
     where = DATASETS["mnist"]
-    pulls = {"device_lambda": setting["lambda"], "team_lambda": setting["lambda"]}
+    pulls = {"client_lambda": setting["lambda"], "team_lambda": setting["lambda"]}
     steps = {"gamma": setting["gamma"], "beta": setting["beta"], "team_rounds": preset["team_rounds"]}
     return RunConfig(
         algorithm="permfl",
@@ -84,9 +84,9 @@ def _config(preset: dict[str, Any], setting: dict[str, float], seed: int) -> Run
         batch_size=20,
         steps=preset["steps"],
         weighting="uniform",
-        moments="served",
-        moment="served",
-        selection="last",
+        evaluated_models="served",
+        scored_model="served",
+        scored_round="last",
         seed=seed,
     )
 

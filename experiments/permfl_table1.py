@@ -1,13 +1,13 @@
 """PerMFL's Table 1: all methods on four data sets, with a linear model and a network, by three readings of PerMFL.
 
-Questions: does the published ranking hold with baselines that do what their papers say; which device lambda made the
+Questions: does the published ranking hold with baselines that do what their papers say; which client lambda made the
 table; and what remains of it at equal gradient steps?
 
     python -m experiments.permfl_table1 --preset laptop --data-dir DATA
 
-40 devices in 4 teams of 10, two classes each (40 devices of Synthetic(0.5, 0.5)), full participation, SGD at 0.01. A
+40 clients in 4 teams of 10, two classes each (40 clients of Synthetic(0.5, 0.5)), full participation, SGD at 0.01. A
 single-tier method makes L steps per round, as in the paper, or K times L ("equal steps"). Seeds change the start, the
-split within devices, the partition's draw and every batch. Personal accuracy is on a device's own test examples (two
+split within clients, the partition's draw and every batch. Personal accuracy is on a client's own test examples (two
 classes), global accuracy pools all test examples: they are not comparable with each other (note section 4).
 The released code reports the round with the highest test accuracy ("highest on test"): a choice on the test split, here
 beside the published numbers only. The laptop preset has fewer rounds, batches of 20 and for images the published
@@ -107,10 +107,10 @@ def _tables(rows: list[dict[str, Any]], preset: dict[str, Any]) -> str:
 
 
 def _table(rows: list[dict[str, Any]], preset: dict[str, Any], data: str, model: str) -> str:
-    """Mean and standard deviation over seeds, by selection of the round, beside the published number."""
+    """Mean and standard deviation over seeds, by scored_round of the round, beside the published number."""
     published = PUBLISHED.get((data, model), {})
     lines = [
-        "| method | model | accuracy %, last round | best by validation | highest on test | published | device steps |",
+        "| method | model | accuracy %, last round | best by validation | highest on test | published | client steps |",
         "|---|---|---|---|---|---|---|",
     ]
     for method in preset["methods"]:
@@ -122,7 +122,7 @@ def _table(rows: list[dict[str, Any]], preset: dict[str, Any], data: str, model:
             for kind in METHODS[method][2]:
                 found = " | ".join(spread([r["accuracy"][kind][s] for r in some]) for s in ("last", "best", "highest"))
                 known = published.get((method, kind), "–")
-                lines.append(f"| {name} | {kind} | {found} | {known} | {some[0]['device_steps']:,} |")
+                lines.append(f"| {name} | {kind} | {found} | {known} | {some[0]['client_steps']:,} |")
     return "\n".join(lines)
 
 

@@ -3,11 +3,11 @@
 Question: does the team tier matter? Published: with two teams, the worst case (no shared label) costs the global model
 a few points against the average case (four shared labels) and the personal ones nothing. An independent run found no
 difference for 1 to 10 teams, and suggests that the team's pull lambda is what silences it: "team pull 1.5" sets that
-one apart from the device's. h-SGD is the same three tiers without any pull.
+one apart from the client's. h-SGD is the same three tiers without any pull.
 
     python -m experiments.permfl_teams --preset laptop --data-dir DATA
 
-40 devices of two classes, logistic regression, coefficients of the paper. Parts: "table 2", two teams; "number", MNIST
+40 clients of two classes, logistic regression, coefficients of the paper. Parts: "table 2", two teams; "number", MNIST
 in the paper's split and consecutive teams; "formation", four teams of it, formed and sized in other ways.
 """
 

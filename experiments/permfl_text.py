@@ -5,7 +5,7 @@ has no text.
 
     python -m experiments.permfl_text --preset laptop --data-dir DATA
 
-3,000 sentences, positive or negative; within a site labels are cut up among the devices (Dirichlet 0.5). Two models on
+3,000 sentences, positive or negative; within a site labels are cut up among the clients (Dirichlet 0.5). Two models on
 word numbers: logistic regression on the shares of words, and vectors of 16 numbers per word. Both want another step
 size than pictures do, so every method is run with all of ``rates`` and keeps the one with the best mean validation
 accuracy of the model that it is reported for; the test examples decide nothing.
@@ -59,7 +59,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 MODELS: dict[str, dict[str, Any]] = {"bag": {"width": None}, "vectors": {"width": 16}}
 DEVICES = 30
-CONSTANT = "most frequent label"  # of the device's training examples, whatever the text
+CONSTANT = "most frequent label"  # of the client's training examples, whatever the text
 ALL = METHODS | {CONSTANT: ("local", {}, ("personal",))}
 
 
@@ -101,7 +101,7 @@ def _tables(rows: list[dict[str, Any]], preset: dict[str, Any]) -> str:
     for model in dict.fromkeys(r["model"] for r in rows):
         lines += [
             f"\n{model}\n",
-            "| method | model | step size | test accuracy %, last round | validation accuracy % | device steps |",
+            "| method | model | step size | test accuracy %, last round | validation accuracy % | client steps |",
             "|---|---|---|---|---|---|",
         ]
         for method, setting in dict.fromkeys((r["method"], r["setting"]) for r in rows if r["model"] == model):
@@ -121,7 +121,7 @@ def _line(name: str, kind: str, rows: list[dict[str, Any]]) -> str:
     best = max(rates, key=validation)
     some = [r for r in rows if r["rate"] == best]
     found = [spread([r["accuracy"][kind]["last"] for r in some]), spread([r["validation"][kind] for r in some])]
-    return f"| {name} | {kind} | {f'{best:g}' if best else '–'} | {' | '.join(found)} | {some[0]['device_steps']:,} |"
+    return f"| {name} | {kind} | {f'{best:g}' if best else '–'} | {' | '.join(found)} | {some[0]['client_steps']:,} |"
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """PerMFL's rate on quadratics: the contraction of one global round, measured and bounded.
 
-Question: do rounds of the package contract as the theory says, what do few team rounds K and device steps L cost, and
-where does the server really diverge? Losses are random quadratics with eigenvalues in [mu, L_f], devices and teams of
-unequal size; one round is then an affine map, and d + 1 starts of the package's own round give all of it. Devices have
+Question: do rounds of the package contract as the theory says, what do few team rounds K and client steps L cost, and
+where does the server really diverge? Losses are random quadratics with eigenvalues in [mu, L_f], clients and teams of
+unequal size; one round is then an affine map, and d + 1 starts of the package's own round give all of it. Clients have
 their own eigenvectors, or share them: then the bounds should be attained.
 
     python -m experiments.permfl_theory --preset laptop
@@ -39,7 +39,7 @@ SMOKE = {"team_rounds": [1, 3], "steps": [1, 20], "lambdas": [0.5, 8.0], "gammas
 PRESETS: dict[str, dict[str, Any]] = {
     "smoke": {"seeds": 1, "teams": [2, 1], "dim": 3, **GRID, **SMOKE},
     "laptop": {"seeds": 5, "teams": [2, 4, 1], "dim": 10, **GRID},
-    "paper": {"seeds": 5, "teams": [10, 10, 10, 10], "dim": 100, **GRID},  # the paper's devices and teams
+    "paper": {"seeds": 5, "teams": [10, 10, 10, 10], "dim": 100, **GRID},  # the paper's clients and teams
 }
 PULL, TETHER = 2.0, 2.0  # lambda and gamma where they are not what varies
 LOOPS = (10, 20)  # K and L where they are not what varies; the paper's
@@ -47,8 +47,8 @@ LAMBDAS_OF_BETA = (0.5, 32.0)
 # Coefficients of the paper's team-formation table (note section 5), as its text has them and as its code runs them.
 PUBLISHED = {"team_lambda": 0.5, "gamma": 1.5, "beta": 0.6, "eta": 0.03, "alpha": 0.01, "team_rounds": 10, "steps": 20}
 SETTINGS: dict[str, dict[str, Any]] = {
-    "published": {"device_lambda": 0.5, **PUBLISHED},
-    "released code": {"device_lambda": 20.0, **PUBLISHED},
+    "published": {"client_lambda": 0.5, **PUBLISHED},
+    "released code": {"client_lambda": 20.0, **PUBLISHED},
 }
 
 
@@ -90,7 +90,7 @@ def _cells(preset: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
 def _safe(smoothness: float, pull: float, gamma: float, rounds: int, steps: int) -> dict[str, Any]:
     """Step sizes at the ends of their safe ranges."""
     return {
-        "device_lambda": pull,
+        "client_lambda": pull,
         "team_lambda": pull,
         "gamma": gamma,
         "beta": 1 / gamma,
@@ -157,9 +157,9 @@ def _plot(rows: list[dict[str, Any]], path: Any) -> None:
     by_part = {p: [r for r in rows if r["part"] == p] for p in ("loops", "pulls", "beta")}
     _curves(loops, by_part["loops"], "steps", "team_rounds", ("contraction", "bound"), "K = {}")
     loops.axhline(by_part["loops"][0]["exact_bound"], color="k", ls=":", lw=1, label="bound, exact solves")
-    loops.set(xlabel="device steps L", ylabel="contraction per global round", xscale="log", ylim=(None, 1))
+    loops.set(xlabel="client steps L", ylabel="contraction per global round", xscale="log", ylim=(None, 1))
     _curves(left, by_part["loops"], "steps", "team_rounds", ("left", "left_bound"), "K = {}")
-    left.set(xlabel="device steps L", ylabel="‖fixed point − x*‖ / ‖x*‖", xscale="log", yscale="log")
+    left.set(xlabel="client steps L", ylabel="‖fixed point − x*‖ / ‖x*‖", xscale="log", yscale="log")
     _curves(pulls, by_part["pulls"], "gamma", "team_lambda", ("contraction", "bound"), "λ = {:g}")
     pulls.set(xlabel="γ", ylabel="contraction per global round", xscale="log", ylim=(None, 1))
     sweep = [r | {"product": r["beta"] * r["gamma"]} for r in by_part["beta"]]
@@ -173,7 +173,7 @@ def _plot(rows: list[dict[str, Any]], path: Any) -> None:
         axes.set_title(title)
         axes.legend(fontsize=8)
     figure.suptitle(
-        "lines: bounds; measured: dots, one for each problem, and crosses where all devices share their axes"
+        "lines: bounds; measured: dots, one for each problem, and crosses where all clients share their axes"
     )
     figure.savefig(path, dpi=110)
     plt.close(figure)

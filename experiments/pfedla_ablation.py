@@ -102,7 +102,7 @@ def _parts() -> dict[str, dict[str, tuple[str, dict[str, Any], dict[str, Any]]]]
             "self bias 4": la(self_bias=4.0),
             "one hypernetwork for all": la(shared_hypernetwork=True),
         },
-        "order": {"one by one": la(order="one_by_one"), "pool: old entry plus update": la(pool_update="added")},
+        "order": {"one by one": la(order="sequential"), "pool: old entry plus update": la(pool_update="added")},
         "participation": {
             "5 of 10": share(5),
             "2 of 10": share(2),

@@ -43,7 +43,7 @@ MODELS: dict[str, dict[str, Any]] = {
 
 AS_REIMPLEMENTED: dict[str, Any] = {  # every departure at once: ascent, one after the other, different starts, ReLU
     "published_sign": True,
-    "order": "one_by_one",
+    "order": "sequential",
     "same_start": False,
     "normalise": "relu",
     "hyper_heads": "uniform",

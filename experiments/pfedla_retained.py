@@ -48,8 +48,8 @@ def _runs(preset: dict[str, Any]) -> list[SweptRun]:
                     algorithm="heurpfedla",
                     options=FAST | {"retained": k},
                     model="lenet5",
-                    moments="trained",
-                    selection="last",
+                    evaluated_models="trained",
+                    scored_round="last",
                     **{name: preset[name] for name in SIZE},
                 )
                 runs.append(SweptRun(len(runs), {"split": split, "k": k}, seed, config, frozenset({"retained"})))

@@ -21,7 +21,7 @@ SIZES: dict[str, dict[str, Any]] = {  # what the presets of several experiments 
     "laptop": {"seeds": 3, "rounds": 30, "epochs": 1, "batch_size": 16, "learning_rate": 0.05, "client_size": 400},
     "paper": {"seeds": 5, "rounds": 100, "epochs": 10, "batch_size": 32, "learning_rate": 0.01, "client_size": None},
 }
-MOMENTS = ("served", "trained")
+EVALUATED_MODELS = ("served", "trained")
 
 
 def run(data_dir: str | None, **how: Any) -> dict[str, Any]:
@@ -32,10 +32,10 @@ def run(data_dir: str | None, **how: Any) -> dict[str, Any]:
       **how: as :func:`config_of`.
 
     Returns:
-      ``accuracy`` (moment -> selection -> mean over clients), ``validation`` (moment -> the last round's mean),
-      ``curve`` (moment -> one number per evaluation), ``steps``, ``bytes`` (up, down), ``seconds``, ``examples``
-      (training, of all clients), and of methods that mix ``self_weight`` and ``from_uniform`` (the first and the last
-      round's, by group of layers).
+      ``accuracy`` (scored_model -> scored_round -> mean over clients), ``validation`` (scored_model -> the last
+      round's mean), ``curve`` (scored_model -> one number per evaluation), ``steps``, ``bytes`` (up, down),
+      ``seconds``, ``examples`` (training, of all clients), and of methods that mix ``self_weight`` and
+      ``from_uniform`` (the first and the last round's, by group of layers).
     """
     experiment, history, seconds = train(data_dir, **how)
     return {**_scores(experiment, history), "seconds": seconds}
@@ -106,9 +106,9 @@ def config_of(
 
 def _scores(experiment: Experiment, history: History) -> dict[str, Any]:
     ones = np.ones(experiment.data.num_clients)
-    accuracy = {m: {s: _mean(scores_of(history, m, s, ones)) for s in ("last", "best")} for m in MOMENTS}
+    accuracy = {m: {s: _mean(scores_of(history, m, s, ones)) for s in ("last", "best")} for m in EVALUATED_MODELS}
     scored = {
-        split: {m: np.nanmean(history.evaluations[f"{m}/{split}/accuracy"], axis=1).tolist() for m in MOMENTS}
+        split: {m: np.nanmean(history.evaluations[f"{m}/{split}/accuracy"], axis=1).tolist() for m in EVALUATED_MODELS}
         for split in ("val", "test")
     }
     weights = {k: history.rounds[k].tolist() for k in ("self_weight", "from_uniform") if k in history.rounds}
@@ -127,11 +127,11 @@ def _mean(scores: Mapping[str, Any] | None) -> float | None:
     return None if scores is None else scores["accuracy"]["mean"]
 
 
-def points_against(rows: Sequence[Mapping[str, Any]], ours: str, other: str, moment: str) -> str:
+def points_against(rows: Sequence[Mapping[str, Any]], ours: str, other: str, scored_model: str) -> str:
     """Paired difference in accuracy points over the seeds that both methods have, with its 95 % interval."""
 
     def of(method: str) -> dict[int, float]:
-        return {r["seed"]: r["accuracy"][moment]["last"] for r in rows if r["method"] == method}
+        return {r["seed"]: r["accuracy"][scored_model]["last"] for r in rows if r["method"] == method}
 
     a, b = of(ours), of(other)
     seeds = sorted(a.keys() & b.keys())

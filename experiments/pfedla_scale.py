@@ -89,15 +89,17 @@ def _cells(preset: dict[str, Any]) -> Iterator[tuple[dict[str, Any], dict[str, A
 
 def _tables(rows: list[dict[str, Any]], preset: dict[str, Any]) -> str:
     parts = []
-    for moment in ("served", "trained"):
+    for scored_model in ("served", "trained"):
         lines = [
-            f"\n{moment}, accuracy %\n",
+            f"\n{scored_model}, accuracy %\n",
             f"| method | {' | '.join(f'{n} clients' for n in preset['clients'])} |",
             f"|---|{'---|' * len(preset['clients'])}",
         ]
         for method in dict.fromkeys(r["method"] for r in rows):
             found = [
-                spread([r["accuracy"][moment]["last"] for r in rows if (r["clients"], r["method"]) == (n, method)])
+                spread(
+                    [r["accuracy"][scored_model]["last"] for r in rows if (r["clients"], r["method"]) == (n, method)]
+                )
                 for n in preset["clients"]
             ]
             lines.append(f"| {method} | {' | '.join(found)} |")

@@ -23,7 +23,7 @@ import numpy as np
 
 from experiments.harness import run_cells, spread
 from experiments.pfedla_methods import AS_REIMPLEMENTED, BOTH, FAST, RULES
-from experiments.pfedla_runs import MOMENTS, SIZES, points_against, run
+from experiments.pfedla_runs import EVALUATED_MODELS, SIZES, points_against, run
 from fedjax_layers.experiment.statistics import critical_difference, friedman, ranks
 
 FOUR = ("mnist", "fashion_mnist", "cifar10", "cifar100")
@@ -124,28 +124,30 @@ def _overall(rows: list[dict[str, Any]]) -> str:
     """Mean ranks over the cells, of means over seeds, and whether they tell the methods apart."""
     cells = list(dict.fromkeys((r["data"], r["split"], r["clients"]) for r in rows))
 
-    def of(cell: tuple[Any, ...], method: str, moment: str) -> list[float]:
+    def of(cell: tuple[Any, ...], method: str, scored_model: str) -> list[float]:
         own = [r for r in rows if (r["data"], r["split"], r["clients"], r["method"]) == (*cell, method)]
-        return [r["accuracy"][moment]["last"] for r in own]
+        return [r["accuracy"][scored_model]["last"] for r in own]
 
-    methods = [m for m in dict.fromkeys(r["method"] for r in rows) if all(of(cell, m, MOMENTS[0]) for cell in cells)]
-    tables = {s: np.array([[np.mean(of(cell, m, s)) for m in methods] for cell in cells]) for s in MOMENTS}
-    places = {moment: ranks(table) for moment, table in tables.items()}
+    methods = [
+        m for m in dict.fromkeys(r["method"] for r in rows) if all(of(cell, m, EVALUATED_MODELS[0]) for cell in cells)
+    ]
+    tables = {s: np.array([[np.mean(of(cell, m, s)) for m in methods] for cell in cells]) for s in EVALUATED_MODELS}
+    places = {scored_model: ranks(table) for scored_model, table in tables.items()}
     lines = [f"all {len(cells)} cells\n", "| method | served, mean rank | trained, mean rank |", "|---|---|---|"]
     lines += [
-        f"| {methods[i]} | {' | '.join(f'{places[moment][i]:.1f}' for moment in MOMENTS)} |"
-        for i in np.argsort(places[MOMENTS[1]], kind="stable")
+        f"| {methods[i]} | {' | '.join(f'{places[scored_model][i]:.1f}' for scored_model in EVALUATED_MODELS)} |"
+        for i in np.argsort(places[EVALUATED_MODELS[1]], kind="stable")
     ]
     if len(cells) > 1 and len(methods) > 2:
-        p = {moment: friedman(table).p_value for moment, table in tables.items()}
+        p = {scored_model: friedman(table).p_value for scored_model, table in tables.items()}
         gap = critical_difference(len(methods), len(cells))
-        found = ", ".join(f"{moment} p = {value:.1e}" for moment, value in p.items())
+        found = ", ".join(f"{scored_model} p = {value:.1e}" for scored_model, value in p.items())
         lines.append(f"\nFriedman over cells: {found}; Nemenyi critical difference {gap:.1f} ranks.")
     return "\n".join(lines)
 
 
 def _table(rows: list[dict[str, Any]]) -> str:
-    """Mean and standard deviation over seeds at both moments, and mean ranks over seeds."""
+    """Mean and standard deviation over seeds at both evaluated_models, and mean ranks over seeds."""
     methods = list(dict.fromkeys(r["method"] for r in rows))
     by = {m: sorted((r for r in rows if r["method"] == m), key=lambda r: r["seed"]) for m in methods}
     seeds = range(min(len(own) for own in by.values()))
@@ -154,12 +156,13 @@ def _table(rows: list[dict[str, Any]]) -> str:
         "|---|---|---|---|---|---|---|---|",
     ]
     place = {}
-    for moment in MOMENTS:
-        table = np.array([[by[m][s]["accuracy"][moment]["last"] for m in methods] for s in seeds])
-        place[moment] = dict(zip(methods, ranks(table), strict=True))
+    for scored_model in EVALUATED_MODELS:
+        table = np.array([[by[m][s]["accuracy"][scored_model]["last"] for m in methods] for s in seeds])
+        place[scored_model] = dict(zip(methods, ranks(table), strict=True))
     for m in methods:
         found = " | ".join(
-            f"{spread([r['accuracy'][moment]['last'] for r in by[m]])} | {place[moment][m]:.1f}" for moment in MOMENTS
+            f"{spread([r['accuracy'][scored_model]['last'] for r in by[m]])} | {place[scored_model][m]:.1f}"
+            for scored_model in EVALUATED_MODELS
         )
         up, down = (np.mean([r["bytes"][way] for r in by[m]]) / 1e6 for way in (0, 1))
         lines.append(f"| {m} | {found} | {np.mean([r['steps'] for r in by[m]]):,.0f} | {up:.1f} | {down:.1f} |")
@@ -170,7 +173,7 @@ def _answers(rows: list[dict[str, Any]]) -> str:
     """Paired differences to what the weights have to beat."""
     lines = [f"| {OURS} minus | served, points | trained, points |", "|---|---|---|"]
     for bar in BARS:
-        found = " | ".join(points_against(rows, OURS, bar, moment) for moment in MOMENTS)
+        found = " | ".join(points_against(rows, OURS, bar, scored_model) for scored_model in EVALUATED_MODELS)
         lines.append(f"| {bar} | {found} |")
     return "\n".join(lines)
 

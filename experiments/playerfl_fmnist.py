@@ -131,7 +131,7 @@ def _config(preset: dict[str, Any], protocol: str, seed: int, variant: str) -> R
         seed=seed,
         partition_seed=preset.get("partition_seed"),
         client_width="1",
-        moments="trained",
+        evaluated_models="trained",
         **PROTOCOLS[protocol],
     )
 
@@ -144,8 +144,8 @@ def _before_finish(history: History) -> History:
 
 def _row(experiment: Experiment, history: History, summary: dict[str, Any]) -> dict[str, Any]:
     config = experiment.config
-    scores = scores_of(history, config.moment, config.selection, experiment.data.sizes["train"])
-    clients = history.scores(config.moment, config.selection)
+    scores = scores_of(history, config.scored_model, config.scored_round, experiment.data.sizes["train"])
+    clients = history.scores(config.scored_model, config.scored_round)
     assert scores is not None
     assert clients is not None
     kept = ("cut", "control_cuts", "wall_seconds", "compile_seconds")

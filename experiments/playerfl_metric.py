@@ -25,7 +25,7 @@ from experiments.playerfl_protocols import PROTOCOLS
 from fedjax_layers.algorithms import CutRule
 from fedjax_layers.algorithms.sharing.sensitivity_cut import agree_on_cut, score_client
 from fedjax_layers.clients import ClientVisit, LocalOptions, one_pass, train
-from fedjax_layers.engine.periods import cohort_of, round_keys, setting_of, start_params
+from fedjax_layers.engine.intervals import cohort_of, round_keys, setting_of, start_params
 from fedjax_layers.experiment.config.run_config import RunConfig
 from fedjax_layers.experiment.controls import permuted_labels
 from fedjax_layers.experiment.setup.prepare import Experiment, prepare
@@ -77,8 +77,8 @@ def _config(preset: dict[str, Any], seed: int) -> RunConfig:
 def _measure(experiment: Experiment, kind: str) -> dict[str, Any]:
     """Scores of every client by both gradient rules, and the cuts they give."""
     inputs = experiment.inputs
-    trainer = experiment.builder.make_trainer(inputs.hyper, setting_of(experiment.plan, inputs.federation))
-    trainer = dataclasses.replace(trainer, keep_optimizer=False, step_scale=None)
+    trainer = experiment.builder.make_trainer(inputs.hyper, setting_of(experiment.plan, inputs.device_data))
+    trainer = dataclasses.replace(trainer, keep_optimizer=False, learning_rate_factor=None)
     draw_key, key = round_keys(inputs.key, jnp.int32(0))
     cohort = cohort_of(inputs, draw_key, jnp.int32(0))
     if kind == "permuted labels":

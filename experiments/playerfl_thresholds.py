@@ -77,7 +77,7 @@ def _config(preset: dict[str, Any], threshold: float, again: int, seed: int) -> 
         rounds=preset["rounds"],
         seed=seed,
         client_width="1",
-        moments="trained",
+        evaluated_models="trained",
         **PROTOCOLS["new"],
     )
 

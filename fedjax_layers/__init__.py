@@ -16,7 +16,7 @@ _HOMES = {
     "ClientAxis": "fedjax_layers.ops",
     "ClientData": "fedjax_layers.data",
     "Cohort": "fedjax_layers.types",
-    "Federation": "fedjax_layers.engine.federation",
+    "DeviceData": "fedjax_layers.engine.device_data",
     "History": "fedjax_layers.engine.history.history",
     "LayerMap": "fedjax_layers.types",
     "LocalSolver": "fedjax_layers.clients",
@@ -31,7 +31,7 @@ _HOMES = {
     "SweepResult": "fedjax_layers.sweeps.sweep",
     "Task": "fedjax_layers.types",
     "evaluate": "fedjax_layers.engine.evaluation.evaluate",
-    "federation": "fedjax_layers.engine.federation",
+    "device_data": "fedjax_layers.engine.device_data",
     "simulate": "fedjax_layers.engine.simulate",
     "sweep": "fedjax_layers.sweeps.sweep",
 }
@@ -56,9 +56,9 @@ if TYPE_CHECKING:  # type checkers read these lines, and no __getattr__: to them
     from fedjax_layers.clients import LocalSolver as LocalSolver
     from fedjax_layers.data import ClientData as ClientData
     from fedjax_layers.engine import sampling as sampling
+    from fedjax_layers.engine.device_data import DeviceData as DeviceData
+    from fedjax_layers.engine.device_data import to_device as to_device
     from fedjax_layers.engine.evaluation.evaluate import evaluate as evaluate
-    from fedjax_layers.engine.federation import Federation as Federation
-    from fedjax_layers.engine.federation import federation as federation
     from fedjax_layers.engine.history.history import History as History
     from fedjax_layers.engine.sampling import Sampling as Sampling
     from fedjax_layers.engine.simulate import Result as Result

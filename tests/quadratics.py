@@ -1,4 +1,4 @@
-"""Quadratic losses as a task of the package: each device's one example holds its Hessian and its centre."""
+"""Quadratic losses as a task of the package: each client's one example holds its Hessian and its centre."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from fedjax_layers.models.task import task_from_functions
 from fedjax_layers.types import Array, Cohort, Key, Params, Pool, Ranges, Task
 from tests.reference.quadratics import Round
 
-NUMBERS = ("device_lambda", "team_lambda", "gamma", "beta", "eta", "team_rounds")
+NUMBERS = ("client_lambda", "team_lambda", "gamma", "beta", "eta", "team_rounds")
 
 
 @functools.cache
@@ -44,18 +44,18 @@ def make_task(dim: int, bend: float = 0.0) -> Task:
 
 
 def make_cohort(hessians: Array, centres: Array) -> Cohort:
-    """All devices, one example each."""
+    """All clients, one example each."""
     clients = len(centres)
     inputs = jnp.concatenate([hessians, centres[:, None]], axis=1)
     ids = jnp.arange(clients, dtype=jnp.int32)
     pool = Pool(inputs, jnp.zeros(clients, jnp.int32))
-    return Cohort(ids, jnp.ones(clients), Ranges(ids, jnp.ones(clients, jnp.int32)), pool, everyone=True)
+    return Cohort(ids, jnp.ones(clients), Ranges(ids, jnp.ones(clients, jnp.int32)), pool, in_order=True)
 
 
 def permfl_round(one: Round, x: Any, *, bend: float = 0.0) -> Any:
     """The package's state after one round of PerMFL from ``x [d]``, or from each of ``x [S, d]``.
 
-    All coefficients are traced: other numbers, of losses too, compile nothing, another number of device steps does.
+    All coefficients are traced: other numbers, of losses too, compile nothing, another number of client steps does.
     """
     losses = one.losses
     numbers = {n: getattr(one, n) for n in NUMBERS}

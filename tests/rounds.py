@@ -1,4 +1,4 @@
-"""Rounds of the toy federation, built and compiled once for all tests that ask for the same ones."""
+"""Rounds of the toy device_data, built and compiled once for all tests that ask for the same ones."""
 
 import functools
 from collections.abc import Callable

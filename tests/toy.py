@@ -11,7 +11,7 @@ import optax
 from fedjax_layers import ops
 from fedjax_layers.clients import Client, LocalSolver, Setting, keys
 from fedjax_layers.clients.batches import batch_order, batch_rows
-from fedjax_layers.engine.federation import Federation
+from fedjax_layers.engine.device_data import DeviceData
 from fedjax_layers.types import Cohort, Observer, Pool, Ranges, Task
 
 WIDTHS = (4, 6, 7, 3)
@@ -120,7 +120,7 @@ def make_federation(pool):
     ranges = Ranges(jnp.asarray(STARTS, jnp.int32), jnp.asarray(COUNTS, jnp.int32))
     nothing = Ranges(jnp.zeros(1, jnp.int32), jnp.zeros(1, jnp.int32))
     largest = int(COUNTS.max())
-    return Federation(Pool(*map(jnp.asarray, pool)), ranges, ranges, ranges, nothing, (largest, largest, largest, 0))
+    return DeviceData(Pool(*map(jnp.asarray, pool)), ranges, ranges, ranges, nothing, (largest, largest, largest, 0))
 
 
 def make_trainer(task, *, learning_rate=0.1, momentum=0.9, **changes):

@@ -48,7 +48,7 @@ def make_cohort():
     """Everybody."""
     ids = jnp.arange(CLIENTS, dtype=jnp.int32)
     pool = Pool(jnp.asarray(MEANS), jnp.zeros(CLIENTS, jnp.int32))
-    return Cohort(ids, jnp.ones(CLIENTS), Ranges(ids, jnp.ones(CLIENTS, jnp.int32)), pool, everyone=True)
+    return Cohort(ids, jnp.ones(CLIENTS), Ranges(ids, jnp.ones(CLIENTS, jnp.int32)), pool, in_order=True)
 
 
 def within_weights(make_algorithm, rounds):

@@ -83,8 +83,12 @@ def make_commands(shown: Sequence[Owner] = ()) -> Commands:
 def _add_inspect(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("folder", type=path_of, help="run directory")
-    add("--moment", metavar="NAME", help="trained, served, team or global [default: what the run's summary scores]")
-    add("--selection", metavar="NAME", help="best or last [default: what the run's summary scores]")
+    add(
+        "--scored-model",
+        metavar="NAME",
+        help="trained, served, team or global [default: what the run's summary scores]",
+    )
+    add("--scored-round", metavar="NAME", help="best or last [default: what the run's summary scores]")
     add("--csv", action="store_true", help="as comma-separated values, all clients and all scores")
 
 

@@ -135,7 +135,7 @@ def _run_all(
 
 
 def _report(status: Status, done: Sequence[RunDirectory], folder: Path, config: RunConfig) -> None:
-    rows = compare_runs(done, config.moment, config.selection)
+    rows = compare_runs(done, config.scored_model, config.scored_round)
     status.say("comparing the results")
     whole, console = RunDirectory(folder), status.console
     summaries = [d.read("summary") for d in done]

@@ -17,7 +17,7 @@ from fedjax_layers.cli.run import usage_errors
 from fedjax_layers.engine.history.history import History
 from fedjax_layers.engine.memory.forecast import parts
 from fedjax_layers.engine.memory.process import free_memory
-from fedjax_layers.engine.run_loop import run_periods, start_state
+from fedjax_layers.engine.run_loop import run_intervals, start_state
 from fedjax_layers.experiment.config.run_config import RunConfig
 from fedjax_layers.experiment.records.environment import environment
 from fedjax_layers.experiment.setup.attack import corrupted
@@ -53,7 +53,7 @@ def command(options: argparse.Namespace) -> int:
     experiment = prepare(RunConfig(rounds=1, client_width="all"), say=options.status.say)
     options.status.say("compiling and running one round")
     state = start_state(experiment.builder, experiment.plan, experiment.inputs)
-    for done, *_ in run_periods(experiment.builder, experiment.plan, experiment.inputs, state, History(), 1):
+    for done, *_ in run_intervals(experiment.builder, experiment.plan, experiment.inputs, state, History(), 1):
         seconds = time.perf_counter() - start
         console.print(f"{'one round of PLayer-FL':24} ran ({done} of 1) in {seconds:.1f} s with compilation")
     return 0 if jax.devices() else 1

@@ -25,15 +25,15 @@ def command(options: argparse.Namespace) -> int:
         raise UsageError(f"inspect: expected no flags but its own, got {options.unknown[0]!r}")
     with usage_errors():
         summary, arrays = _read(Path(options.folder))
-        moment = _choice("moment", options.moment, arrays, 0) or summary["moment"]
-        selection = _choice("selection", options.selection, arrays, 1) or summary["selection"]
-        if f"{moment}/{selection}/test/loss" not in arrays:
-            raise ValueError(f"moment: expected one that this run has, got {moment}, {selection}")
+        scored_model = _choice("scored_model", options.scored_model, arrays, 0) or summary["scored_model"]
+        scored_round = _choice("scored_round", options.scored_round, arrays, 1) or summary["scored_round"]
+        if f"{scored_model}/{scored_round}/test/loss" not in arrays:
+            raise ValueError(f"scored_model: expected one that this run has, got {scored_model}, {scored_round}")
     if options.csv:
         _write_csv(arrays)
         return 0
     console = options.status.console
-    print_table(console, client_table(arrays, moment, selection, console.width))
+    print_table(console, client_table(arrays, scored_model, scored_round, console.width))
     return 0
 
 

@@ -17,7 +17,7 @@ _STUCK_SECONDS = 1.0  # after which a process that should stop at once, and does
 
 
 class Interrupt:
-    """Ctrl-C asks the run to stop after the current period; a second one stops at once.
+    """Ctrl-C asks the run to stop after the current interval; a second one stops at once.
 
     Python calls the handler only between two of its own instructions, which may be many seconds later. Another thread
     therefore learns of the signal too, answers, and ends the process where the second one is not heard.
@@ -35,7 +35,7 @@ class Interrupt:
 
     @property
     def asked(self) -> bool:
-        """Whether the run is to stop after its period."""
+        """Whether the run is to stop after its interval."""
         return max(self._heard, self._handled) > 0
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
@@ -68,7 +68,7 @@ class Interrupt:
 
     def _answer(self) -> None:
         if self._heard <= self.grace:
-            self._console.print("Stopping after this period; Ctrl-C again: at once.")
+            self._console.print("Stopping after this interval; Ctrl-C again: at once.")
             return
         threading.Timer(_STUCK_SECONDS, self._end_if_stuck, [self._heard]).start()
 

@@ -18,7 +18,7 @@ _OF_A_FEDERATION = (
     *("clients", "partition", "partition_seed", "unseen", "drift", "cohort", "sampling", "weighting"),
     *("server_optimizer", "attack", "team_formation", "team_of", "on_host", "store"),
 )
-_DECIDED = ("keep_optimizer", "save_model", "reserved", "selection")
+_DECIDED = ("keep_optimizer", "save_model", "reserved", "scored_round")
 
 
 def command(options: argparse.Namespace) -> int:
@@ -35,11 +35,11 @@ def central_config(options: argparse.Namespace) -> RunConfig:
     """The config of central training that the flags describe.
 
     Raises:
-      UsageError: a flag that belongs to a federation, or as :func:`config_of`.
+      UsageError: a flag that belongs to a device_data, or as :func:`config_of`.
     """
     refuse_given(options, (*_OF_A_FEDERATION, *_DECIDED), "pretrain")
     one: dict[str, Any] = {"clients": 1, "partition": "iid", "keep_optimizer": True, "save_model": True}
-    one["selection"] = "last"  # the model that is saved is the one that is scored
+    one["scored_round"] = "last"  # the model that is saved is the one that is scored
     config = config_of(options, COMMON, **one)
     refuse_unused(options, [config])
     own = {"reserve": USUAL_RESERVE} | dict(config.data_options) | {"reserved": True}

@@ -30,7 +30,7 @@ class RoundsProgress:
         """Show where the run is."""
         now = time.perf_counter()
         if self._first is None:
-            self._first, self._started = done, now  # the first period's time is mostly compilation
+            self._first, self._started = done, now  # the first interval's time is mostly compilation
         rate = (done - self._first) / max(now - self._started, 1e-9)
         speed = _speed(rate) if done > self._first else "compiled"
         left = f", {(self._rounds - done) / rate:.0f} s left" if rate > 0 and done < self._rounds else ""
@@ -77,9 +77,9 @@ def _speed(rate: float) -> str:
 
 
 def _latest(history: History) -> str:
-    for moment in ("trained", "served"):
+    for scored_model in ("trained", "served"):
         for metric, shown in HEADLINES.items():
-            values = history.latest.get(f"{moment}/val/{metric}")
+            values = history.latest.get(f"{scored_model}/val/{metric}")
             if values is not None and np.isfinite(values).any():
                 return f"validation {shown} {np.nanmean(values):.3f}"
     return ""

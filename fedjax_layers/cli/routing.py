@@ -8,7 +8,7 @@ from typing import Any
 
 from fedjax_layers.algorithms import registry
 from fedjax_layers.cli.flags import flag_fields, flag_of, value_of
-from fedjax_layers.experiment.config.owners import KINDS, Owner, everyone, owner, owners, place_of
+from fedjax_layers.experiment.config.owners import KINDS, Owner, all_owners, owner, owners, place_of
 from fedjax_layers.experiment.config.run_config import RunConfig
 from fedjax_layers.options import unknown_name
 
@@ -81,7 +81,7 @@ def split_unknown(arguments: Sequence[str], known: Collection[str]) -> tuple[lis
 
 def nobodys(flag: str, bare: str, prefix: str, own: Sequence[Owner], config: RunConfig) -> ValueError:
     """The error for an option that nothing in this run has: who has it elsewhere, or the nearest there is here."""
-    others = [other for other in everyone() if bare in other.options and prefix in ("", other.prefix)]
+    others = [other for other in all_owners() if bare in other.options and prefix in ("", other.prefix)]
     if others:
         here = {one.prefix: one.who for one in own}
         kinds = {other.prefix for other in others}

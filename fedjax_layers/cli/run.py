@@ -74,7 +74,7 @@ def run_config(options: argparse.Namespace, config: RunConfig, name: str) -> int
     width = status.console.width
     print_table(status.console, results_table([summary], title, width))
     if summary["clients"] <= MOST_CLIENTS and summary["personal"] is not None:
-        clients = client_table(directory.read_clients(), summary["moment"], summary["selection"], width)
+        clients = client_table(directory.read_clients(), summary["scored_model"], summary["scored_round"], width)
         print_table(status.console, clients)
     if summary["personal"] is not None and not np.isfinite(summary["personal"]["loss"]["mean"]):
         status.console.print("Diverged: the mean loss over clients is not finite.")

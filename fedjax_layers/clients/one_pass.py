@@ -115,7 +115,7 @@ def one_pass(
         rows,
         watched,
         store=store,
-        places=None if cohort.everyone else cohort.rows,
+        places=None if cohort.in_order else cohort.rows,
         present=present,
         shared=(cohort.pool, observer, shared),
         axis=axis,
@@ -145,8 +145,8 @@ def observe_store(axis: ClientAxis, cohort: Cohort, store: Params) -> Any:
     if observer is None:
         return ()
 
-    if cohort.everyone or axis.mesh is not None:
-        rows = store if cohort.everyone else jax.tree.map(lambda x: x[cohort.rows], store)
+    if cohort.in_order or axis.mesh is not None:
+        rows = store if cohort.in_order else jax.tree.map(lambda x: x[cohort.rows], store)
         look = lambda row, watched, observer: observe(observer, row, watched)  # noqa: E731
         return map_clients(look, rows, watched, shared=(observer,), axis=axis)
 
@@ -157,7 +157,7 @@ def observe_store(axis: ClientAxis, cohort: Cohort, store: Params) -> Any:
 
 
 def draw_order(trainer: Trainer, key: Key, client: Client) -> Array:
-    """The order ``[orders, M]`` in which :func:`train` would see a client's examples, to walk through in parts."""
+    """The order ``[orders, M]`` in which :func:`train` would see a client's examples, to go through in parts."""
     return batch_order(jax.random.split(jax.random.fold_in(key, client.ident))[0], client.count, trainer)
 
 
@@ -170,7 +170,7 @@ def train(
     opt_state: Any = (),
     anchor: Params | None = None,
     options: LocalOptions = LocalOptions(),
-    walk: tuple[Array, Array] | None = None,
+    place_in_order: tuple[Array, Array] | None = None,
 ) -> LocalResult:
     """Local training of one client within its visit.
 
@@ -182,7 +182,7 @@ def train(
       opt_state: its kept optimiser state, or ``()``.
       anchor: what a proximal term pulls to; ``None`` is where it begins.
       options: what the algorithm changes.
-      walk: as in :func:`fedjax_layers.clients.train_client`.
+      place_in_order: as in :func:`fedjax_layers.clients.train_client`.
 
     Returns:
       What it sends, of which a bad client's model is the poisoned one.
@@ -191,7 +191,7 @@ def train(
     data = (client.start, client.count, client.pool)
     steps = trainer.num_steps(client.count, client.ident) if trainer.own_work else None
     anchor = params if anchor is None else anchor
-    result = train_client(trainer, client_key, params, opt_state, anchor, data, options, walk, steps)
+    result = train_client(trainer, client_key, params, opt_state, anchor, data, options, place_in_order, steps)
     if trainer.attack is None:
         return result
     return result._replace(params=trainer.attack(client_key, client.ident, params, result.params))

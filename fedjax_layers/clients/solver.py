@@ -28,7 +28,8 @@ class LocalSolver:
         task with batch normalisation an eighth of ``batch_size`` or 4, whichever is more, since the statistics of a few
         examples spoil the model.
       keep_optimizer: clients keep their optimiser state from round to round instead of starting afresh.
-      step_scale: ``round number -> factor []`` on every update of that round, a learning-rate schedule over rounds.
+      learning_rate_factor: ``round number -> factor []`` on every update of that round, a learning-rate schedule over
+        rounds.
 
     Raises:
       ValueError: a count below 1, a ``min_batch`` above ``batch_size``, or both ``epochs`` and ``steps``.
@@ -41,7 +42,7 @@ class LocalSolver:
     steps: Steps | None = None
     min_batch: int | None = None
     keep_optimizer: bool = False
-    step_scale: Callable[[Array], Array] | None = None
+    learning_rate_factor: Callable[[Array], Array] | None = None
 
     def __post_init__(self) -> None:
         if self.epochs is not None and self.steps is not None:

@@ -14,7 +14,7 @@ class StepGradient(NamedTuple):
     """A local step's gradient where it is not that of the loss on one batch: meta-gradients, inner solves.
 
     Attributes:
-      compute: ``(params, batches, key, memory) -> (loss [], grads, memory)`` of one step: ``batches`` is a tuple,
+      compute: ``(params, batches, key, carried) -> (loss [], grads, carried)`` of one step: ``batches`` is a tuple,
         ``loss`` what is reported, ``grads`` goes to the optimiser, ``memory`` keeps its tree, shapes and dtypes. For a
         task with batch normalisation it returns a fourth value, the params that
         :class:`fedjax_layers.types.BatchNorm` gives; one that does not is refused there.
@@ -53,11 +53,11 @@ class LocalOptions(NamedTuple):
 def plain_gradient(task: Task) -> StepGradient:
     """The gradient of the loss on the step's batch."""
 
-    def compute(params: Params, batches: tuple[Batch, ...], key: Key, memory: Any) -> tuple[Any, ...]:
+    def compute(params: Params, batches: tuple[Batch, ...], key: Key, carried: Any) -> tuple[Any, ...]:
         if task.batch_norm is None:
-            return *jax.value_and_grad(task.loss)(params, batches[0], key), memory
+            return *jax.value_and_grad(task.loss)(params, batches[0], key), carried
         (loss, seen), grads = jax.value_and_grad(task.batch_norm.loss, has_aux=True)(params, batches[0], key)
-        return loss, grads, memory, seen
+        return loss, grads, carried, seen
 
     def objective(params: Params, batches: tuple[Batch, ...], key: Key) -> Array:
         return task.loss(params, batches[0], key)

@@ -17,7 +17,7 @@ from fedjax_layers.types import Cohort, Key
 
 def take_clients(store: Any, cohort: Cohort) -> Any:
     """Rows ``[K, ...]`` of the store ``[C, ...]`` for the cohort's slots."""
-    if cohort.everyone:
+    if cohort.in_order:
         return store
     return jax.tree.map(lambda x: x[cohort.rows], store)
 
@@ -27,7 +27,7 @@ def put_clients(store: Any, cohort: Cohort, rows: Any) -> Any:
     leaves = jax.tree.leaves(store)
     if not leaves:  # nothing of this kind is kept
         return store
-    if cohort.everyone:
+    if cohort.in_order:
         keep = cohort.weight > 0
         return where_rows(keep, rows, store)
     # Padding is sent past the end, where the scatter drops it.
@@ -40,7 +40,7 @@ def take_note(seen: Any, cohort: Cohort) -> Any:
     return put_clients(seen, cohort, jnp.ones(cohort.ids.shape, bool))
 
 
-def one_by_one(visit: Callable[[Key, Any, Cohort], tuple[Any, Any]], key: Key, state: Any, cohort: Cohort) -> Any:
+def sequential(visit: Callable[[Key, Any, Cohort], tuple[Any, Any]], key: Key, state: Any, cohort: Cohort) -> Any:
     """A round slot after slot, each from the state that the last one left.
 
     Args:
@@ -84,7 +84,7 @@ def renew_clients(
         lambda own, *args: Visit(row=fn(own, *args)),
         *rows,
         store=store,
-        places=None if cohort.everyone else cohort.rows,
+        places=None if cohort.in_order else cohort.rows,
         present=cohort.weight > 0,
         shared=shared,
         axis=axis,

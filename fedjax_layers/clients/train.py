@@ -35,7 +35,7 @@ class LocalResult(NamedTuple):
     opt_state: Any
     loss: Array
     gradient: Any
-    memory: Any = ()
+    carried: Any = ()
     observed: Any = ()
 
 
@@ -47,7 +47,7 @@ def train_client(
     anchor: Params,
     data: tuple[Array, Array, Pool],
     options: LocalOptions = LocalOptions(),
-    walk: tuple[Array, Array] | None = None,
+    place_in_order: tuple[Array, Array] | None = None,
     num_steps: int | Array | None = None,
 ) -> LocalResult:
     """Train one client for one round.
@@ -60,8 +60,8 @@ def train_client(
       anchor: what a proximal term pulls to.
       data: first row of the client's range in the pool, number of its training examples, and the pool.
       options: what the algorithm changes.
-      walk: a shuffled order ``[orders, M]`` of :func:`draw_order`, and the step at which to go on in it; ``None``
-        shuffles afresh.
+      place_in_order: a shuffled order ``[orders, M]`` of :func:`draw_order`, and the step at which to go on in it;
+        ``None`` shuffles afresh.
       num_steps: local steps; ``None`` follows from the number of examples, which it does not where each client has its
         own work.
 
@@ -78,22 +78,22 @@ def train_client(
     later_key = jax.random.fold_in(key, keys.LATER_BATCHES)
     order_keys = [order_key, *(jax.random.fold_in(later_key, j) for j in range(1, source.batches))]
     first, orders = jnp.int32(0), [batch_order(k, count, trainer) for k in order_keys]
-    if walk is not None:
-        orders[0], first = walk
+    if place_in_order is not None:
+        orders[0], first = place_in_order
 
     move = _mover(trainer, source, options, anchor)
 
     def step(i: Array, carry: Any) -> Any:
-        params, state, loss_sum, grad_sum, memory = carry
+        params, state, loss_sum, grad_sum, carried = carry
         batches = tuple(take_batch(pool, start, *batch_rows(order, first + i, count, trainer)) for order in orders)
         batch_key = jax.random.fold_in(step_key, i)
-        loss, grads, memory, *seen = source.compute(params, batches, batch_key, memory)
+        loss, grads, carried, *seen = source.compute(params, batches, batch_key, carried)
         grads = weights_only(task, grads)
         updates, state = move(grads, state, params, batches, batch_key)
         if options.with_gradient:
             grad_sum = jax.tree.map(jnp.add, grad_sum, grads)
         params = after_step(task, optax.apply_updates(params, updates), params, seen, options.trainable)
-        return params, state, loss_sum + loss.astype(dtype), grad_sum, memory
+        return params, state, loss_sum + loss.astype(dtype), grad_sum, carried
 
     state = opt_state if trainer.keep_optimizer else trainer.optimizer.init(weights_only(task, params))
     state = reseed(state, jax.random.fold_in(key, keys.OPTIMIZER))
@@ -102,10 +102,10 @@ def train_client(
     if num_steps is None:
         num_steps = trainer.num_steps(trainer.max_examples if trainer.uniform else count)
     carry = (params, state, jnp.zeros((), dtype), zero_grad, source.begin(params))
-    params, state, loss_sum, grad_sum, memory = jax.lax.fori_loop(0, num_steps, step, carry)
+    params, state, loss_sum, grad_sum, carried = jax.lax.fori_loop(0, num_steps, step, carry)
     mean = 1 / jnp.maximum(jnp.asarray(num_steps, loss_sum.dtype), 1)
     gradient = jax.tree.map(lambda g: g * mean.astype(g.dtype), grad_sum)
-    return LocalResult(params, state if trainer.keep_optimizer else (), loss_sum * mean, gradient, memory)
+    return LocalResult(params, state if trainer.keep_optimizer else (), loss_sum * mean, gradient, carried)
 
 
 def _mover(trainer: Trainer, source: StepGradient, options: LocalOptions, anchor: Params) -> Callable[..., Any]:

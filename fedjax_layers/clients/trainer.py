@@ -131,16 +131,16 @@ class Trainer(LocalSolver, Setting):
         return steps_of_epochs(self.epochs, batches_per_epoch(count, self), client)
 
     def scale_of(self, round_number: Array) -> Array | None:
-        """The factor ``[]`` on a round's updates; ``None`` without a ``step_scale``.
+        """The factor ``[]`` on a round's updates; ``None`` without a ``learning_rate_factor``.
 
         Raises:
-          ValueError: ``step_scale`` gives anything but one number.
+          ValueError: ``learning_rate_factor`` gives anything but one number.
         """
-        if self.step_scale is None:
+        if self.learning_rate_factor is None:
             return None
-        scale = jnp.asarray(self.step_scale(round_number))
+        scale = jnp.asarray(self.learning_rate_factor(round_number))
         if scale.shape != ():
-            raise ValueError(f"step_scale: expected one number for all clients, got shape {scale.shape}")
+            raise ValueError(f"learning_rate_factor: expected one number for all clients, got shape {scale.shape}")
         return scale
 
     def init_optimizer(self, params: Params) -> Any:

@@ -73,8 +73,8 @@ def load(
       official_test: what becomes of a test part that the data come with, if it is not the global test set.
         ``"apart"``: nobody trains on it. An example of a natural client that trains is in that client's test split, and
         validation is cut from its other examples; all others are the global test set. A client without test examples
-        of its own gets the usual share. ``"pool"``: its examples are like all others. ``"auto"`` is ``"apart"`` for a
-        user's own data, and for other data whose natural clients have examples of both parts; else ``"pool"``.
+        of its own gets the usual share. ``"joined"``: its examples are like all others. ``"auto"`` is ``"apart"`` for a
+        user's own data, and for other data whose natural clients have examples of both parts; else ``"joined"``.
       unseen: clients that never train: their ids, or how many to draw.
       duplicates: ``"drop"`` gives examples whose content another one has already to nobody.
       reserve: share of the natural clients, or where there are none of the examples, that is kept for central training

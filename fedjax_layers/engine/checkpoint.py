@@ -1,4 +1,4 @@
-"""Saving a run between periods with Orbax, and going on from the newest save."""
+"""Saving a run between intervals with Orbax, and going on from the newest save."""
 
 from __future__ import annotations
 

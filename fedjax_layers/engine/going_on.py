@@ -11,7 +11,7 @@ import numpy as np
 
 from fedjax_layers.engine.history.files import HistoryFiles
 from fedjax_layers.engine.history.history import History
-from fedjax_layers.engine.periods import Build, Inputs, start
+from fedjax_layers.engine.intervals import Build, Inputs, start
 from fedjax_layers.engine.plan import Plan
 from fedjax_layers.ops.checks import leaf_path
 from fedjax_layers.types import Params, Task
@@ -29,7 +29,7 @@ def check_start(task: Task, params: Params) -> Params:
     """
     own = jax.eval_shape(task.init, jax.random.key(0))
     fitted = _fitted("start", "the model's", own, params)
-    # A copy: a state may hold these very arrays, and a state is used up by the next period.
+    # A copy: a state may hold these very arrays, and a state is used up by the next interval.
     return jax.tree.map(lambda mine, x: jnp.array(x, mine.dtype), own, fitted)
 
 
@@ -47,18 +47,22 @@ def go_on(
       files: where its copy is written, and what follows.
 
     Raises:
-      ValueError: a state of another algorithm, model or number of clients, or other moments evaluated.
+      ValueError: a state of another algorithm, model or number of clients, or other models evaluated.
     """
     own = jax.eval_shape(functools.partial(start, build, plan), inputs)
     if type(state) is not type(own):
         raise ValueError(f"resume: expected this run's state, {type(own).__name__}, got {type(state).__name__}")
     fitted = _fitted("resume", "this run's state", own, state)
-    moments = tuple(moment for moment in ("trained", "served") if f"{moment}/val/loss" in history.latest)
-    if set(moments) != set(plan.moments):
-        raise ValueError(f"moments: expected those of the resumed run, {moments}, got {plan.moments}")
+    evaluated_models = tuple(
+        scored_model for scored_model in ("trained", "served") if f"{scored_model}/val/loss" in history.latest
+    )
+    if set(evaluated_models) != set(plan.evaluated_models):
+        raise ValueError(
+            f"evaluated_models: expected those of the resumed run, {evaluated_models}, got {plan.evaluated_models}"
+        )
     clients = len(history.latest["examples"])
-    if clients != inputs.federation.num_clients:
-        raise ValueError(f"resume: expected a run of {inputs.federation.num_clients} clients, got one of {clients}")
+    if clients != inputs.device_data.num_clients:
+        raise ValueError(f"resume: expected a run of {inputs.device_data.num_clients} clients, got one of {clients}")
     copied = jax.tree.map(lambda x: x.copy() if isinstance(x, np.ndarray) else jnp.copy(x), fitted)
     return copied, history.unfinished(files)
 

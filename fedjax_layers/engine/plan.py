@@ -16,9 +16,9 @@ class Plan:
 
     Attributes:
       task: what is evaluated.
-      eval_every: rounds per period.
+      eval_every: rounds per interval.
       axis: client axis of the evaluation.
-      moments: ``"trained"``, each client's model after local training and before the server's step, and
+      evaluated_models: ``"trained"``, each client's model after local training and before the server's step, and
         ``"served"``, after it.
       on_host: what stays on the host while a round sees its cohort's part alone: ``"data"``, ``"state"``, both or none.
     """
@@ -26,15 +26,15 @@ class Plan:
     task: Task
     eval_every: int
     axis: ClientAxis = ClientAxis()
-    moments: tuple[str, ...] = ("trained", "served")
+    evaluated_models: tuple[str, ...] = ("trained", "served")
     on_host: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.eval_every < 1:
             raise ValueError(f"eval_every: expected at least 1 round, got {self.eval_every}")
-        unknown = [m for m in self.moments if m not in ("trained", "served")]
+        unknown = [m for m in self.evaluated_models if m not in ("trained", "served")]
         if unknown:
-            raise ValueError(f"moments: expected 'trained' and 'served', got {unknown[0]!r}")
+            raise ValueError(f"evaluated_models: expected 'trained' and 'served', got {unknown[0]!r}")
         check_on_host(self.on_host)
 
 
@@ -44,7 +44,7 @@ def check_on_host(names: tuple[str, ...]) -> None:
         raise ValueError(f"on_host: expected data, state or both, got {', '.join(names)}")
 
 
-def rounds_per_period(eval_every: int, rounds: int) -> int:
+def rounds_per_interval(eval_every: int, rounds: int) -> int:
     """Rounds between two evaluations of a run of so many rounds; the last one is always evaluated.
 
     Raises:

@@ -1,4 +1,4 @@
-"""A run as a loop: the state before it, periods of rounds with an evaluation after each, a last local phase."""
+"""A run as a loop: the state before it, intervals of rounds with an evaluation after each, a last local phase."""
 
 from __future__ import annotations
 
@@ -11,9 +11,17 @@ import jax.numpy as jnp
 
 from fedjax_layers.engine import on_host as host
 from fedjax_layers.engine.history.history import History
-from fedjax_layers.engine.history.recording import add_finish, add_period
+from fedjax_layers.engine.history.recording import add_finish, add_interval
+from fedjax_layers.engine.intervals import (
+    Build,
+    Inputs,
+    algorithm_of,
+    finish_and_keep,
+    finish_interval,
+    run_interval,
+    start,
+)
 from fedjax_layers.engine.memory.program import refuse_too_large_rounds
-from fedjax_layers.engine.periods import Build, Inputs, algorithm_of, finish_and_keep, finish_period, run_period, start
 from fedjax_layers.engine.placement.sharding import replicate
 from fedjax_layers.engine.plan import Plan
 from fedjax_layers.engine.sampling import Select, selected
@@ -34,7 +42,7 @@ def start_state(build: Build, plan: Plan, inputs: Inputs, store: str | os.PathLi
     return start(build, plan, inputs)
 
 
-def run_periods(
+def run_intervals(
     build: Build,
     plan: Plan,
     inputs: Inputs,
@@ -50,20 +58,20 @@ def run_periods(
       build: of the run.
       plan: of the run.
       inputs: of the run.
-      state: to begin with; it, and each state yielded, is donated to the next period.
+      state: to begin with; it, and each state yielded, is donated to the next interval.
       history: of the rounds before; it grows.
       rounds: those before among them.
       select: as in :func:`simulate`.
       looked_at: ``rounds done -> whether anybody looks at the state then``, or may end the run by the scores; asked at
-        the end of every period but the last. Where nobody does, the next period is begun before the scores are
+        the end of every interval but the last. Where nobody does, the next interval is begun before the scores are
         fetched, so that the host works while it runs, and ``None`` is yielded in place of the state. ``None``: nobody.
     """
     if plan.on_host:
-        yield from host.run_periods(build, plan, inputs, state, history, rounds, select, looked_at)
+        yield from host.run_intervals(build, plan, inputs, state, history, rounds, select, looked_at)
         return
     before = done = history.rounds_done
-    slots, num_clients = None, inputs.federation.num_clients
-    left: list[tuple[Any, Any, int]] = []  # by the period before, if it was not looked at
+    slots, num_clients = None, inputs.device_data.num_clients
+    left: list[tuple[Any, Any, int]] = []  # by the interval before, if it was not looked at
     while done < rounds:
         if select is not None:
             sampling = selected(select, history, num_clients, slots)
@@ -71,23 +79,23 @@ def run_periods(
         count = min(plan.eval_every - done % plan.eval_every, rounds - done)
         if done == before:
             refuse_too_large_rounds(build, plan, state, inputs)
-        state, log, scores = run_period(build, plan, state, inputs, jnp.int32(done), jnp.int32(count))
+        state, log, scores = run_interval(build, plan, state, inputs, jnp.int32(done), jnp.int32(count))
         if jax.default_backend() != "cpu":  # whose arrays are read where they are
             for array in jax.tree.leaves((log, scores)):
                 array.copy_to_host_async()
         if left:
-            add_period(history, *left.pop(), num_clients)
+            add_interval(history, *left.pop(), num_clients)
             yield done, None, history
         done += count
         if select is not None or done == rounds or (looked_at is not None and _ended(scores) and looked_at(done)):
-            add_period(history, log, scores, count, num_clients)
+            add_interval(history, log, scores, count, num_clients)
             yield done, state, history
         else:
             left = [(log, scores, count)]
 
 
 def _ended(scores: Any) -> bool:
-    """True once a period has come to its end: whoever is asked then knows what has happened until now."""
+    """True once an interval has come to its end: whoever is asked then knows what has happened until now."""
     jax.block_until_ready(scores)
     return True
 
@@ -108,6 +116,6 @@ def finish_run(
     if keep:
         scores, final = finish_and_keep(build, plan, state, inputs, rounds)
     else:
-        scores = finish_period(build, plan, state, inputs, rounds)
-    add_finish(history, scores, plan.moments)
+        scores = finish_interval(build, plan, state, inputs, rounds)
+    add_finish(history, scores, plan.evaluated_models)
     return final

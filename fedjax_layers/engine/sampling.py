@@ -14,7 +14,7 @@ import numpy.typing as npt
 from fedjax_layers.engine.history.history import History
 from fedjax_layers.types import Array, Cohort, Key, Pool, Ranges
 
-Scheme = Literal["all", "uniform", "by_size", "fixed", "schedule"]
+Scheme = Literal["all", "uniform", "by_size", "fixed", "table"]
 Select = Callable[[int, History], npt.ArrayLike]  # (rounds done, history) -> ids [K] of the next rounds
 
 
@@ -26,7 +26,7 @@ class Sampling:
     Attributes:
       scheme: static.
       size: static, K, the slots of every cohort.
-      given: client ids, ``[K]`` for ``"fixed"``, ``[R, K]`` for ``"schedule"`` (a row per round, used again from
+      given: client ids, ``[K]`` for ``"fixed"``, ``[R, K]`` for ``"table"`` (a row per round, used again from
         the first when rounds outnumber rows; -1 is an empty slot), for ``"uniform"`` and ``"by_size"`` those that may
         be drawn, ``()`` meaning all. Traced: other members, same program.
     """
@@ -36,7 +36,7 @@ class Sampling:
     given: Array | tuple[()] = ()
 
 
-def usual_moment(sampling: Sampling | None) -> str:
+def usual_scored_model(sampling: Sampling | None) -> str:
     """When personal models are scored unless somebody says otherwise.
 
     ``"trained"`` where the same clients take part in every round, else ``"served"``: only the model that would be
@@ -45,7 +45,7 @@ def usual_moment(sampling: Sampling | None) -> str:
     return "trained" if sampling is None or sampling.scheme in ("all", "fixed") else "served"
 
 
-def everyone(num_clients: int) -> Sampling:
+def all_clients(num_clients: int) -> Sampling:
     """Full participation, in order: the store is neither gathered nor scattered."""
     return Sampling("all", _checked_size(num_clients, num_clients))
 
@@ -88,14 +88,14 @@ def fixed(ids: np.ndarray, num_clients: int) -> Sampling:
     return Sampling("fixed", len(ids), jnp.asarray(ids, jnp.int32))
 
 
-def schedule(ids: np.ndarray, num_clients: int) -> Sampling:
+def by_table(ids: np.ndarray, num_clients: int) -> Sampling:
     """A list of cohorts ``[R, K]``, one per round; -1 leaves a slot empty.
 
     Raises:
       ValueError: not two axes, an id out of range, or one given twice in a round.
     """
     ids = _checked_ids(np.asarray(ids), num_clients)
-    return Sampling("schedule", ids.shape[1], jnp.asarray(ids, jnp.int32))
+    return Sampling("table", ids.shape[1], jnp.asarray(ids, jnp.int32))
 
 
 def power_of_choice(sizes: npt.ArrayLike, size: int, candidates: int | None = None, seed: int = 0) -> Select:
@@ -127,7 +127,7 @@ def power_of_choice(sizes: npt.ArrayLike, size: int, candidates: int | None = No
         ids = rng.choice(len(weights), drawn, replace=False, p=weights / weights.sum())
         losses = history.scores("served", "last", "val")
         if losses is None and done:
-            raise ValueError("power_of_choice: expected 'served' among the moments that are evaluated, got none")
+            raise ValueError("power_of_choice: expected 'served' among the evaluated models, got none")
         known = np.full(len(weights), np.nan) if losses is None else losses["loss"]
         return ids[np.argsort(np.where(np.isnan(known), np.inf, -known)[ids], kind="stable")[:size]]
 
@@ -145,7 +145,7 @@ def selected(select: Select, history: History, num_clients: int, slots: int | No
     except ValueError as error:
         raise ValueError(f"select: {error}") from error
     if slots not in (None, sampling.size):
-        raise ValueError(f"select: expected {slots} slots, as before the first period, got {sampling.size}")
+        raise ValueError(f"select: expected {slots} slots, as before the first interval, got {sampling.size}")
     return sampling
 
 
@@ -184,7 +184,7 @@ def draw_cohort(
     if weights is None:
         weights = jnp.where(sizes > 0, 1.0, 0.0) if sampling.scheme == "by_size" else sizes
     if sampling.scheme == "all":
-        return Cohort(jnp.arange(num, dtype=jnp.int32), weights, train, pool, everyone=True)
+        return Cohort(jnp.arange(num, dtype=jnp.int32), weights, train, pool, in_order=True)
     if sampling.scheme in ("uniform", "by_size"):
         ids = _draw(sampling, key, sizes)
     elif sampling.scheme == "fixed":

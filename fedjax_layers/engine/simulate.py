@@ -1,4 +1,4 @@
-"""Running an algorithm: periods of rounds in one jitted loop, an evaluation after each."""
+"""Running an algorithm: intervals of rounds in one jitted loop, an evaluation after each."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from fedjax_layers.algorithms.factory import Method
 from fedjax_layers.clients import Setting
 from fedjax_layers.data.federated.client_data import ClientData
 from fedjax_layers.engine import on_host as host
-from fedjax_layers.engine.federation import Federation, federation
+from fedjax_layers.engine.device_data import DeviceData, to_device
 from fedjax_layers.engine.going_on import check_start, go_on
 from fedjax_layers.engine.history.files import HistoryFiles
 from fedjax_layers.engine.history.history import History
-from fedjax_layers.engine.periods import Build, Inputs, bound, place_inputs, setting_of
-from fedjax_layers.engine.plan import Plan, rounds_per_period
-from fedjax_layers.engine.run_loop import always, finish_run, run_periods, start_state
-from fedjax_layers.engine.sampling import Sampling, Select, check_weights, everyone
+from fedjax_layers.engine.intervals import Build, Inputs, bound, place_inputs, setting_of
+from fedjax_layers.engine.plan import Plan, rounds_per_interval
+from fedjax_layers.engine.run_loop import always, finish_run, run_intervals, start_state
+from fedjax_layers.engine.sampling import Sampling, Select, all_clients, check_weights
 from fedjax_layers.ops import ClientAxis
 from fedjax_layers.types import Algorithm, Models, Params, Task
 
@@ -60,7 +60,7 @@ class Result:
 def simulate(
     build: Build | Method[Algorithm],
     task: Task,
-    data: ClientData | Federation,
+    data: ClientData | DeviceData,
     *,
     rounds: int,
     hyper: Any = None,
@@ -72,8 +72,8 @@ def simulate(
     resume: Result | None = None,
     eval_every: int = 1,
     axis: ClientAxis = ClientAxis(),
-    moments: Sequence[str] = ("trained", "served"),
-    on_period: Callable[[int, Any, History], bool | None] | None = None,
+    evaluated_models: Sequence[str] = ("trained", "served"),
+    on_evaluation: Callable[[int, Any, History], bool | None] | None = None,
     on_host: Sequence[str] = (),
     store: str | os.PathLike[str] | None = None,
     records: str | os.PathLike[str] | None = None,
@@ -90,12 +90,12 @@ def simulate(
         :class:`~fedjax_layers.clients.LocalSolver`; or ``hyper ->`` such a method, called while tracing, so that
         all of ``hyper`` may be used as plain numbers. An algorithm that is bound already is taken as it is.
       task: the model and loss.
-      data: the clients, on the host or already on the device (:func:`federation`).
+      data: the clients, on the host or already on the device (:func:`to_device`).
       rounds: rounds to run, those of a resumed run among them.
       hyper: a pytree of numbers.
       seed: seeds initialisation, cohorts and local training; ``None`` is the resumed run's, else 0.
       sampling: cohort rule; ``None`` is full participation.
-      select: ``(rounds done, history) -> ids [K]``, called before each period of ``eval_every`` rounds: the cohort of
+      select: ``(rounds done, history) -> ids [K]``, called before each interval of ``eval_every`` rounds: the cohort of
         all its rounds, chosen from the scores so far, -1 for an empty slot. K stays what it is at first. In place of
         ``sampling``.
       weights: ``[C]`` aggregation weights, in JAX's default precision; ``None`` takes the number of training examples.
@@ -106,13 +106,13 @@ def simulate(
         What it holds stays as it is.
       eval_every: rounds between evaluations; the last round is always evaluated.
       axis: the client axis: how many clients are trained and evaluated at once, and on which devices.
-      moments: when to evaluate, see :class:`Plan`.
-      on_period: called after each evaluation with (rounds done, state, history); returning True ends the run
-        early. The state is given up to the next period: copy what is to be kept. Without it and ``select``, a period
-        is begun before the scores of the one before are fetched.
+      evaluated_models: which models to evaluate, see :class:`Plan`.
+      on_evaluation: called after each evaluation with (rounds done, state, history); returning True ends the run
+        early. The state is given up to the next interval: copy what is to be kept. Without it and ``select``, an
+        interval is begun before the scores of the one before are fetched.
       on_host: ``"data"``, ``"state"`` or both: what stays on the host, while the device sees of it what a round's
         cohort needs, see docs/memory.md. The numbers are those of the ordinary run up to the order of sums. The state
-        then has arrays of NumPy for what is each client's own, which the next period renews in place.
+        then has arrays of NumPy for what is each client's own, which the next interval renews in place.
       store: a folder for the clients' rows of a state on the host, as files without names that go with the process;
         ``None`` keeps them in memory.
       records: a folder in which the history is written as it grows, see :class:`HistoryFiles`, so that memory does not
@@ -134,8 +134,8 @@ def simulate(
     build = as_build(build)
     files = None if records is None else HistoryFiles.new(Path(records))
     seed = seed if seed is not None else resume.seed if resume is not None else 0
-    plan = Plan(task, rounds_per_period(eval_every, rounds), axis, tuple(moments), tuple(on_host))
-    source = data if isinstance(data, Federation) else federation(data, on_host="data" in on_host)
+    plan = Plan(task, rounds_per_interval(eval_every, rounds), axis, tuple(evaluated_models), tuple(on_host))
+    source = data if isinstance(data, DeviceData) else to_device(data, on_host="data" in on_host)
     _check_classes(task, data)
     if plan.on_host or store is not None:
         host.check_host(plan, source, bound(build, setting_of(plan, source), hyper), store)
@@ -147,10 +147,10 @@ def simulate(
         state, history = go_on(build, plan, inputs, resume.state, resume.history, files)
         if "state" in plan.on_host:
             state = host.moved_to_host(state, store)
-    looked_at = None if on_period is None else always
-    periods = run_periods(build, plan, inputs, state, history, rounds, select, looked_at)
-    for done, state, history in periods:
-        if on_period is not None and on_period(done, state, history):
+    looked_at = None if on_evaluation is None else always
+    intervals = run_intervals(build, plan, inputs, state, history, rounds, select, looked_at)
+    for done, state, history in intervals:
+        if on_evaluation is not None and on_evaluation(done, state, history):
             break
     finish_run(build, plan, inputs, state, history)
     history.flush()
@@ -183,7 +183,7 @@ def _check_going(
         raise ValueError("start: expected none beside resume, whose models are there already, got both")
 
 
-def _check_classes(task: Task, data: ClientData | Federation) -> None:
+def _check_classes(task: Task, data: ClientData | DeviceData) -> None:
     """Refuse labels that the model has no output for, which no loss would complain of."""
     if isinstance(data, ClientData) and data.task == "classification" and data.num_classes > task.num_classes:
         raise ValueError(
@@ -198,7 +198,7 @@ def check_rounds(rounds: int) -> None:
 
 
 def make_inputs(
-    source: Federation,
+    source: DeviceData,
     *,
     hyper: Any,
     seed: int,
@@ -213,8 +213,8 @@ def make_inputs(
         weights = check_weights(weights, num_clients)
     inputs = Inputs(
         hyper=jax.tree.map(jnp.asarray, hyper),
-        federation=source,
-        sampling=sampling or everyone(num_clients),
+        device_data=source,
+        sampling=sampling or all_clients(num_clients),
         weights=None if weights is None else jnp.asarray(weights, float),
         key=jax.random.key(seed),
         start=start,

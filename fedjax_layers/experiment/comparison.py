@@ -23,19 +23,19 @@ FEWEST_SEEDS = 10
 """Paired seeds below which a difference between two algorithms is undecided, whatever its interval says."""
 
 
-def compare_runs(runs: Sequence[RunDirectory], moment: str, selection: str) -> list[dict[str, Any]]:
+def compare_runs(runs: Sequence[RunDirectory], scored_model: str, scored_round: str) -> list[dict[str, Any]]:
     """One row per algorithm: its summaries averaged over seeds, with the incentive where Local and FedAvg ran too.
 
     Each run's own ``summary.json`` gains its incentive.
 
     Args:
       runs: finished runs, every algorithm with the same seeds.
-      moment: scored moment.
-      selection: scored selection.
+      scored_model: which model is scored.
+      scored_round: of which round.
     """
     summaries = [run.read("summary") for run in runs]
     metric = headline(summaries[0]["personal"])
-    key, sign = f"{moment}/{selection}/test/{metric}", -1 if metric in LOWER_IS_BETTER else 1
+    key, sign = f"{scored_model}/{scored_round}/test/{metric}", -1 if metric in LOWER_IS_BETTER else 1
     by_name = {(s["algorithm"], s["seed"]): run for s, run in zip(summaries, runs, strict=True)}
     for summary, run in zip(summaries, runs, strict=True):
         bars = [by_name.get((name, summary["seed"])) for name in (ALONE, COMMON)]

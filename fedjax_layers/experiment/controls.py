@@ -15,8 +15,8 @@ from fedjax_layers.algorithms.report import Controls
 from fedjax_layers.data import ClientData
 from fedjax_layers.data.federated.leaks import range_rows
 from fedjax_layers.data.packing import aligned_empty, blocks, frozen
+from fedjax_layers.engine.intervals import Inputs, cohort_of, common_start, round_keys, setting_of, without_examples
 from fedjax_layers.engine.on_host import first_cohort
-from fedjax_layers.engine.periods import Inputs, cohort_of, common_start, round_keys, setting_of, without_examples
 from fedjax_layers.engine.placement.sharding import replicate
 from fedjax_layers.engine.plan import Plan
 from fedjax_layers.engine.programs.build import build_program
@@ -47,9 +47,9 @@ def control_decisions(
     builder = dataclasses.replace(builder, options=tuple(_taken(controls, dict(builder.options)).items()))
     inputs = inputs._replace(hyper=hyper)
     permuted: Any = permuted_labels(clients, seed)
-    if inputs.federation.on_host:
-        pool = inputs.federation.pool._replace(labels=permuted)
-        other = inputs._replace(federation=dataclasses.replace(inputs.federation, pool=pool))
+    if inputs.device_data.on_host:
+        pool = inputs.device_data.pool._replace(labels=permuted)
+        other = inputs._replace(device_data=dataclasses.replace(inputs.device_data, pool=pool))
         cohort, labels = first_cohort(inputs), first_cohort(other).pool.labels  # copied in the same order
         found = _decisions(builder, plan, *replicate((without_examples(inputs), labels, cohort), plan.axis))
     else:
@@ -64,7 +64,7 @@ def _decisions(
 ) -> Mapping[str, jax.Array]:
     options = dict(builder.options) | inputs.hyper["options"]
     controls = _declared(builder.algorithm)
-    trainer = builder.make_trainer(inputs.hyper, setting_of(plan, inputs.federation))
+    trainer = builder.make_trainer(inputs.hyper, setting_of(plan, inputs.device_data))
     draw_key, round_key = round_keys(inputs.key, jnp.int32(0))
     cohort = cohort_of(inputs, draw_key, jnp.int32(0)) if cohort is None else cohort
     return controls.compute(trainer, round_key, common_start(trainer.task, inputs), cohort, labels, options)

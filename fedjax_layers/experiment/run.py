@@ -13,12 +13,12 @@ from fedjax_layers.engine.announce import Say, say_nothing
 from fedjax_layers.engine.checkpoint import Checkpoints
 from fedjax_layers.engine.history.files import HistoryFiles
 from fedjax_layers.engine.history.history import History
+from fedjax_layers.engine.intervals import setting_of
 from fedjax_layers.engine.memory.process import peak_memory_bytes
 from fedjax_layers.engine.on_host import models_of
 from fedjax_layers.engine.patience import Patience
-from fedjax_layers.engine.periods import setting_of
 from fedjax_layers.engine.programs.compile_clock import compile_clock
-from fedjax_layers.engine.run_loop import finish_run, run_periods, start_state
+from fedjax_layers.engine.run_loop import finish_run, run_intervals, start_state
 from fedjax_layers.experiment.complete import complete_config
 from fedjax_layers.experiment.config.run_config import RunConfig
 from fedjax_layers.experiment.controls import control_decisions
@@ -95,7 +95,7 @@ def execute(
         directory.write_clients(facts | client_arrays(history) | adapted)
         directory.write_summary(summary)
         if keep:
-            models = models_of(builder, setting_of(experiment.plan, inputs.federation), inputs.hyper, state)
+            models = models_of(builder, setting_of(experiment.plan, inputs.device_data), inputs.hyper, state)
             save_models(directory.path, models, finished, experiment.plan.task.layers)
     return summary, history
 
@@ -115,10 +115,10 @@ def _run_rounds(
         stopped = stop(done)
         return stopped or config.patience is not None or recorder.due
 
-    for done, current, _ in run_periods(builder, plan, inputs, state, history, rounds, looked_at=looked_at):
+    for done, current, _ in run_intervals(builder, plan, inputs, state, history, rounds, looked_at=looked_at):
         progress(done, history)
         recorder.record(history)
-        if current is None:  # given up to the next period
+        if current is None:  # given up to the next interval
             continue
         state = current
         last = done == config.rounds or ended(history)
@@ -203,14 +203,16 @@ def summary_of(
         seed=config.seed,
         layers=experiment.plan.task.layers,
         sizes=experiment.data.sizes["train"],
-        moment=config.moment,
-        selection=config.selection,
+        scored_model=config.scored_model,
+        scored_round=config.scored_round,
         timing=timing,
         unseen=experiment.data.unseen,
         team_of=experiment.team_of,
     )
     unseen = experiment.data.unseen
-    summary["per_class"] = class_summary(history, config.moment, config.selection, experiment.data.class_names, unseen)
+    summary["per_class"] = class_summary(
+        history, config.scored_model, config.scored_round, experiment.data.class_names, unseen
+    )
     report = registry[config.algorithm].report
     if report is not None:
         summary |= report.summary(history.rounds)
@@ -225,16 +227,16 @@ def patience_of(config: RunConfig, sizes: np.ndarray) -> Callable[[History], boo
     """A function that tells of one run's growing history whether its patience has ended.
 
     Args:
-      config: whose ``patience`` and ``moment`` decide.
+      config: whose ``patience`` and ``scored_model`` decide.
       sizes: ``[C]``, see :func:`deciding_sizes`.
     """
     if config.patience is None:
         return lambda history: False
-    watch, name = Patience(sizes, config.patience), f"{config.moment}/val/loss"
+    watch, name = Patience(sizes, config.patience), f"{config.scored_model}/val/loss"
     return lambda history: watch.follow(history.rows(name, watch.looked))
 
 
 def out_of_patience(config: RunConfig, history: History, sizes: np.ndarray) -> bool:
     """Whether a run with this history has ended by its patience; ``sizes [C]`` as in :func:`patience_of`."""
-    name = f"{config.moment}/val/loss"
+    name = f"{config.scored_model}/val/loss"
     return config.patience is not None and Patience(sizes, config.patience).follow(history.evaluations.get(name, ()))

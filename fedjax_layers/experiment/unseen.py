@@ -11,7 +11,7 @@ from fedjax_layers.engine import on_host as host
 from fedjax_layers.engine.evaluation.score_names import scores_under
 from fedjax_layers.engine.history.client_statistics import summarise
 from fedjax_layers.engine.history.history import History
-from fedjax_layers.engine.periods import Build, Inputs, adapt_period
+from fedjax_layers.engine.intervals import Build, Inputs, adapt_interval
 from fedjax_layers.engine.plan import Plan
 
 
@@ -35,7 +35,7 @@ def adapted_scores(
     if plan.on_host:
         scores = host.adapt_scores(build, plan, inputs, state, ids.astype(np.int32), history.rounds_done)
     else:
-        scores = adapt_period(build, plan, state, inputs, jnp.asarray(ids, jnp.int32), rounds)
+        scores = adapt_interval(build, plan, state, inputs, jnp.asarray(ids, jnp.int32), rounds)
     arrays = {}
     for name, values in scores.items():
         arrays[f"adapted/last/{name}"] = np.full((len(unseen), *values.shape[1:]), np.nan)
@@ -55,8 +55,10 @@ def unseen_summary(
         return None
     found: dict[str, Any] = {"clients": np.flatnonzero(unseen).tolist()}
     last = history.row(int(np.flatnonzero(~history.evaluations["finished"])[-1]))
-    for moment in ("served", "global"):
-        found[moment] = _over(last, f"{moment}/test", unseen, sizes) if f"{moment}/test/loss" in last else None
+    for scored_model in ("served", "global"):
+        found[scored_model] = (
+            _over(last, f"{scored_model}/test", unseen, sizes) if f"{scored_model}/test/loss" in last else None
+        )
     found["adapted"] = _over(adapted, "adapted/last/test", unseen, sizes)
     return found
 

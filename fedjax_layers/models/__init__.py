@@ -20,7 +20,7 @@ from fedjax_layers.models.module_task import as_float, as_stored
 from fedjax_layers.models.order import block_order, call_order
 from fedjax_layers.models.params_file import load_params, load_stacked_params, save_params
 from fedjax_layers.models.player_text import PlayerText
-from fedjax_layers.models.pool import max_pool
+from fedjax_layers.models.pooling import max_pool
 from fedjax_layers.models.precision import in_precision
 from fedjax_layers.models.registry import (
     BLOCK_MODELS,

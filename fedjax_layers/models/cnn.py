@@ -10,7 +10,7 @@ from annotated_types import Ge
 
 from fedjax_layers.models.conv import Method, client_conv
 from fedjax_layers.models.initializers import kaiming_normal
-from fedjax_layers.models.pool import shrink
+from fedjax_layers.models.pooling import shrink
 from fedjax_layers.options import Mark
 from fedjax_layers.types import Array
 
@@ -25,7 +25,7 @@ class CNN(nn.Module):
       channels: output channels of each convolution.
       kernel_size: side of the square kernels.
       padding: ``"SAME"``, ``"VALID"``, or the number of zeros on each side of both axes.
-      pool: whether pooling follows each convolution; ``None`` pools after every one.
+      pooling: whether pooling follows each convolution; ``None`` pools after every one.
       dropout: rate after each convolution (and its pooling); ``None`` is none.
       global_pool: average over all positions before the dense layers instead of flattening.
       hidden: width of each hidden dense layer.
@@ -40,7 +40,7 @@ class CNN(nn.Module):
     channels: Annotated[tuple[int, ...], Ge(1)] = (16, 32)
     kernel_size: Annotated[int, Ge(1)] = 3
     padding: Annotated[str | int, Ge(0)] = "SAME"
-    pool: tuple[bool, ...] | None = None
+    pooling: tuple[bool, ...] | None = None
     dropout: Annotated[tuple[float, ...] | None, Ge(0)] = None
     global_pool: bool = False
     hidden: Annotated[tuple[int, ...], Ge(1)] = (64,)
@@ -61,14 +61,14 @@ class CNN(nn.Module):
           ``[B, num_classes]``.
 
         Raises:
-          ValueError: ``pool`` or ``dropout`` has another length than ``channels``.
+          ValueError: ``pooling`` or ``dropout`` has another length than ``channels``.
         """
         num = len(self.channels)
-        pool = self._per_conv("pool", self.pool, (True,) * num)
+        pooling = self._per_conv("pooling", self.pooling, (True,) * num)
         rates = self._per_conv("dropout", self.dropout, (0.0,) * num)
         x = as_image(x)
         layer = conv_layer(self.conv, self.kernel_size, self.padding)
-        for width, pooled, rate in zip(self.channels, pool, rates, strict=True):
+        for width, pooled, rate in zip(self.channels, pooling, rates, strict=True):
             x = layer(width)(x)
             x = self._norm(deterministic)(x) if self.conv_norm else x
             # ReLU commutes with the maximum, in value and in gradient, and has a quarter of the pixels to do.
@@ -145,7 +145,7 @@ def player_cifar_cnn(num_classes: int, width: float = 1.0, conv: Annotated[Metho
         num_classes,
         channels=scaled((64, 128, 256, 512, 512), width),
         padding=2,
-        pool=(False, True, False, True, False),
+        pooling=(False, True, False, True, False),
         dropout=(0.3,) * 5,
         global_pool=True,
         hidden=(100,),
@@ -159,7 +159,7 @@ def player_isic_cnn(num_classes: int, width: float = 1.0, conv: Annotated[Method
         num_classes,
         channels=scaled((32, 64, 128, 256, 512), width),
         padding=1,
-        pool=(False, False, True, True, True),
+        pooling=(False, False, True, True, True),
         dropout=(0.0, 0.0, 0.2, 0.2, 0.2),
         global_pool=True,
         hidden=(256,),
@@ -187,7 +187,7 @@ def bn_cnn(
         channels=scaled((64, 64, 128), width),
         kernel_size=5,
         padding=2,
-        pool=(True, True, False),
+        pooling=(True, True, False),
         hidden=scaled((2048, 512), width),
         conv_norm=True,
         dense_norm=dense_norm,

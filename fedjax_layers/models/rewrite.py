@@ -20,7 +20,7 @@ from jax.extend.core import Jaxpr, JaxprEqn, Literal
 from jax.extend.core.primitives import scan_p
 
 from fedjax_layers.models.conv import NATIVE, patches_conv
-from fedjax_layers.models.pool import first_larger
+from fedjax_layers.models.pooling import first_larger
 from fedjax_layers.types import Array
 
 P = ParamSpec("P")

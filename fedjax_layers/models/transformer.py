@@ -60,17 +60,17 @@ class Head(nn.Module):
 
     Attributes:
       num_classes: outputs; ``None``: the norm alone.
-      pool: one output per text, of the mean over its tokens, instead of one per token.
+      pooling: one output per text, of the mean over its tokens, instead of one per token.
     """
 
     num_classes: int | None
-    pool: bool = False
+    pooling: bool = False
 
     @nn.compact
     def __call__(self, x: Array, real: Array) -> Array:
         """``x [B, T, D]``, ``real [B, T]`` bool -> ``[B, T, num_classes]`` or ``[B, num_classes]``."""
         x = nn.LayerNorm(epsilon=1e-5, name="norm")(x)
-        if self.pool:
+        if self.pooling:
             x = jnp.where(real[..., None], x, 0).sum(1) / jnp.maximum(real.sum(1), 1)[:, None].astype(x.dtype)
         return x if self.num_classes is None else nn.Dense(self.num_classes, kernel_init=_START, name="dense")(x)
 

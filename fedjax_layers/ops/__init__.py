@@ -8,7 +8,7 @@ from fedjax_layers.ops.clients import ClientAxis, Visit, Visited, map_clients, v
 from fedjax_layers.ops.hyper import Hypernetwork, hypernetwork
 from fedjax_layers.ops.layers import fill, layer_map, layer_sums, part, regroup, select
 from fedjax_layers.ops.mix import SparseWeights, mix_layers, mix_pullback, top_weights
-from fedjax_layers.ops.permfl import permfl_device_step, permfl_server_step, permfl_team_step
+from fedjax_layers.ops.permfl import permfl_client_step, permfl_server_step, permfl_team_step
 from fedjax_layers.ops.poison import poison_update
 from fedjax_layers.ops.prox import proximal_pull
 from fedjax_layers.ops.reduce import Term, settle
@@ -34,7 +34,7 @@ __all__ = [
     "mix_layers",
     "mix_pullback",
     "part",
-    "permfl_device_step",
+    "permfl_client_step",
     "permfl_server_step",
     "permfl_team_step",
     "poison_update",

@@ -18,13 +18,13 @@ class Dendrogram(NamedTuple):
     With fewer than K slots present the last rows are empty: slots K, height infinite, depth -1.
 
     Attributes:
-      kept: ``[K-1]`` int32, the cluster that goes on; the lower of the two names.
+      survivor: ``[K-1]`` int32, the cluster that goes on; the lower of the two names.
       absorbed: ``[K-1]`` int32, the cluster that joins it.
       height: ``[K-1]`` distance at which they join.
       depth: ``[K-1]`` int32, joints above this one: 0 for the last merge, which makes the root.
     """
 
-    kept: Array
+    survivor: Array
     absorbed: Array
     height: Array
     depth: Array
@@ -98,7 +98,7 @@ def dendrogram(distances: Array, present: Array | None = None) -> Dendrogram:
         table = table.at[column].set(jnp.inf, mode="drop").at[:, column].set(jnp.inf, mode="drop")
         size = size.at[row].add(m, mode="drop")
         tree = tree._replace(
-            kept=tree.kept.at[t].set(row),
+            survivor=tree.survivor.at[t].set(row),
             absorbed=tree.absorbed.at[t].set(column),
             height=tree.height.at[t].set(height),
         )
@@ -141,19 +141,19 @@ def agglomerate(distances: Array, num_clusters: int | Array, present: Array | No
     tree = dendrogram(distances, present)
     present = jnp.ones(distances.shape[0], bool) if present is None else present
     merges = present.sum(dtype=jnp.int32) - jnp.asarray(num_clusters, jnp.int32)
-    return _join(tree, jnp.arange(tree.kept.shape[0], dtype=jnp.int32) < merges, present)
+    return _join(tree, jnp.arange(tree.survivor.shape[0], dtype=jnp.int32) < merges, present)
 
 
 def _depths(tree: Dendrogram, num: int) -> Array:
     """Depth of each merge, from the last one down: both halves of a joint are one deeper than it."""
-    last = tree.kept.shape[0]
+    last = tree.survivor.shape[0]
 
     def undo(t: Array, carry: tuple[Array, Array]) -> tuple[Array, Array]:
         of_cluster, depth = carry
         merge = last - 1 - t
-        kept, absorbed = tree.kept[merge], tree.absorbed[merge]
-        here = jnp.where(kept < num, of_cluster.at[kept].get(mode="fill", fill_value=-1), -1)
-        below = of_cluster.at[kept].set(here + 1, mode="drop").at[absorbed].set(here + 1, mode="drop")
+        survivor, absorbed = tree.survivor[merge], tree.absorbed[merge]
+        here = jnp.where(survivor < num, of_cluster.at[survivor].get(mode="fill", fill_value=-1), -1)
+        below = of_cluster.at[survivor].set(here + 1, mode="drop").at[absorbed].set(here + 1, mode="drop")
         return below, depth.at[merge].set(here)
 
     start = (jnp.zeros(num, jnp.int32), jnp.full(last, -1, jnp.int32))
@@ -165,9 +165,9 @@ def _join(tree: Dendrogram, applied: Array, present: Array) -> Array:
     num = present.shape[0]
 
     def step(t: Array, labels: Array) -> Array:
-        return jnp.where(applied[t] & (labels == tree.absorbed[t]), tree.kept[t], labels)
+        return jnp.where(applied[t] & (labels == tree.absorbed[t]), tree.survivor[t], labels)
 
     alone = jnp.where(present, jnp.arange(num, dtype=jnp.int32), -1)
     if num == 1:  # no merge, whose row could be read
         return alone
-    return jax.lax.fori_loop(0, tree.kept.shape[0], step, alone)
+    return jax.lax.fori_loop(0, tree.survivor.shape[0], step, alone)

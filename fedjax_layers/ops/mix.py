@@ -22,7 +22,7 @@ _CHUNK_ELEMENTS = 1 << 25  # 128 MB of float32 at most are converted or shifted 
 
 
 class SparseWeights(NamedTuple):
-    """Mixing weights of the m most heard models alone.
+    """Mixing weights of the m models of largest weight alone.
 
     Attributes:
       indices: ``[K, L, m]`` int32, rows of the pool.

@@ -1,4 +1,4 @@
-"""PerMFL's three updates (arXiv 2407.14251): a device is tethered to its team, a team to the server."""
+"""PerMFL's three updates (arXiv 2407.14251): a client is tethered to its team, a team to the server."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from fedjax_layers.types import Array, Params
 Coefficient = float | Array
 
 
-def permfl_device_step(theta: Params, grads: Params, team: Params, *, alpha: Coefficient, lam: Coefficient) -> Params:
-    """One step of a device: ``theta - alpha * (grads + lam * (theta - team))``.
+def permfl_client_step(theta: Params, grads: Params, team: Params, *, alpha: Coefficient, lam: Coefficient) -> Params:
+    """One step of a client: ``theta - alpha * (grads + lam * (theta - team))``.
 
-    The gradient step on ``f(theta) + lam/2 * ||theta - team||^2``, whose minimum over theta is the device's Moreau
+    The gradient step on ``f(theta) + lam/2 * ||theta - team||^2``, whose minimum over theta is the client's Moreau
     envelope at its team's model.
 
     Args:
-      theta: the device's params, any pytree.
-      grads: gradient of the device's loss at ``theta``, the same tree.
-      team: params of the device's team, the same tree.
+      theta: the client's params, any pytree.
+      grads: gradient of the client's loss at ``theta``, the same tree.
+      team: params of the client's team, the same tree.
       alpha: step size; may be traced, like all coefficients here.
       lam: pull towards the team, per unit of squared distance.
 
     Returns:
-      The device's next params.
+      The client's next params.
 
-    Source: PerMFL, Algorithm 1, device update.
+    Source: PerMFL, Algorithm 1, client update.
     """
 
     def step(t: Array, g: Array, w: Array) -> Array:
@@ -37,19 +37,19 @@ def permfl_device_step(theta: Params, grads: Params, team: Params, *, alpha: Coe
 
 
 def permfl_team_step(
-    team: Params, server: Params, device_mean: Params, *, eta: Coefficient, lam: Coefficient, gamma: Coefficient
+    team: Params, server: Params, client_mean: Params, *, eta: Coefficient, lam: Coefficient, gamma: Coefficient
 ) -> Params:
-    """One step of a team: ``(1 - eta*lam - eta*gamma) * team + eta*gamma * server + eta*lam * device_mean``.
+    """One step of a team: ``(1 - eta*lam - eta*gamma) * team + eta*gamma * server + eta*lam * client_mean``.
 
-    The gradient step on the mean of its devices' envelopes plus ``gamma/2 * ||team - server||^2``; a convex
+    The gradient step on the mean of its clients' envelopes plus ``gamma/2 * ||team - server||^2``; a convex
     combination where ``eta * (lam + gamma) <= 1``.
 
     Args:
       team: the team's params, any pytree.
       server: the global params, the same tree.
-      device_mean: mean of the team's devices' params, the same tree.
+      client_mean: mean of the team's clients' params, the same tree.
       eta: step size.
-      lam: pull between devices and team.
+      lam: pull between clients and team.
       gamma: pull between team and server.
 
     Returns:
@@ -62,7 +62,7 @@ def permfl_team_step(
         to_devices, to_server = (jnp.asarray(eta * c, w.dtype) for c in (lam, gamma))
         return (1 - to_devices - to_server) * w + to_server * x + to_devices * theta
 
-    return jax.tree.map(step, team, server, device_mean)
+    return jax.tree.map(step, team, server, client_mean)
 
 
 def permfl_server_step(server: Params, team_mean: Params, *, beta: Coefficient, gamma: Coefficient) -> Params:

@@ -27,16 +27,16 @@ _SHOWN = {
 _SIZES = {"train_examples": "train", "val_examples": "val", "test_examples": "test"}
 
 
-def client_table(arrays: Mapping[str, np.ndarray], moment: str, selection: str, width: int) -> Fitted:
+def client_table(arrays: Mapping[str, np.ndarray], scored_model: str, scored_round: str, width: int) -> Fitted:
     """The clients of a run, and which model of which round is scored.
 
     Args:
       arrays: content of ``clients.npz``, ``[C]`` each.
-      moment: which model is scored.
-      selection: of which round.
+      scored_model: which model is scored.
+      scored_round: of which round.
       width: of the terminal.
     """
-    prefix = f"{moment}/{selection}/test/"
+    prefix = f"{scored_model}/{scored_round}/test/"
     metrics = _ordered(arrays, prefix)
     number = len(arrays[prefix + "loss"])
     names = arrays["client_names"].tolist() if "client_names" in arrays else list(map(str, range(number)))
@@ -48,7 +48,7 @@ def client_table(arrays: Mapping[str, np.ndarray], moment: str, selection: str, 
         cells = ["–" if math.isnan(x) else f"{x:.3f}" for x in map(float, arrays[prefix + metric])]
         columns.append(Column(_SHOWN[metric], cells, len(metrics) - place if place else 0))
     found = fitted(columns, width)
-    scored = f"Each client's test examples, scored by {MODELS[moment]}, {ROUNDS[selection]}."
+    scored = f"Each client's test examples, scored by {MODELS[scored_model]}, {ROUNDS[scored_round]}."
     return Fitted(found.table, [scored, *found.lines])
 
 

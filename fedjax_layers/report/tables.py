@@ -58,10 +58,10 @@ def _what(summary: Mapping[str, Any], seeds: int) -> str:
     also = f"; all are means of {seeds} seeds" if seeds > 1 else ""
     counted = summary["personal"][headline(summary["personal"])]["n"]
     fewer = "" if counted == summary["clients"] else ", beside it how many have a score"
-    model = MODELS[summary["moment"]].replace("its ", "each client's ")
+    model = MODELS[summary["scored_model"]].replace("its ", "each client's ")
     return (
         f"Scores: means over clients of their test examples, by {model}, "
-        f"{ROUNDS[summary['selection']]}; ± is the standard deviation over clients{fewer}{also}."
+        f"{ROUNDS[summary['scored_round']]}; ± is the standard deviation over clients{fewer}{also}."
     )
 
 

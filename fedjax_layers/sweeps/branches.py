@@ -1,8 +1,8 @@
 """Runs that are the same until a setting matters are computed once: branches of one tree.
 
 A run is a branch from its start; runs that differ only in a number that one decision reads (a threshold, say)
-begin as one branch. After each period the decision is made for every member from what the branch has recorded; those
-for whom it would have been another one in some round go back to the state before the period and on as a branch.
+begin as one branch. After each interval the decision is made for every member from what the branch has recorded; those
+for whom it would have been another one in some round go back to the state before the interval and on as a branch.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 from fedjax_layers.algorithms.report import Decide
 from fedjax_layers.engine.history.history import History
-from fedjax_layers.engine.history.recording import add_finish, add_period
+from fedjax_layers.engine.history.recording import add_finish, add_interval
 from fedjax_layers.sweeps.programs import Log, Program
 from fedjax_layers.sweeps.runs import Outcome, Run, chunks_of, families_of
 
@@ -45,11 +45,11 @@ class Branches:
 
     Args:
       program: how they are computed.
-      runs: in the order of the sweep. Numbers of rounds that are no multiple of the plan's period are all alike.
+      runs: in the order of the sweep. Numbers of rounds that are no multiple of the plan's interval are all alike.
       decide: ``(settings [M], what rounds recorded, [n, ...] each, number of the first of them) -> [M, n]``, or
         ``[M, n, ...]``: what each setting would have decided in each round. ``None``: families have one member.
       on_end: called with runs that have ended, all of the same history, at once.
-      tick: called after each period.
+      tick: called after each interval.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class Branches:
         return [branch for chunk in self._chunks for branch in chunk]
 
     def advance(self, until: int | None = None) -> None:
-        """Compute all runs to this round (a multiple of the period), or to their end.
+        """Compute all runs to this round (a multiple of the interval), or to their end.
 
         Each chunk, as many branches as the program computes at once, for itself: what has become of others changes
         nothing in how it is computed. Within it depth first, so that few states are kept.
@@ -104,9 +104,9 @@ class Branches:
             before = self._before(batch, state)
             first = batch[0].history.rounds_done
             count = _rounds_ahead(batch, first, self.program.plan.eval_every, until)
-            state, logs, scores = self.program.period(stack, state, first, count)
+            state, logs, scores = self.program.interval(stack, state, first, count)
             for branch, log, found in zip(batch, logs, scores, strict=False):
-                add_period(branch.history, log, found, count, branch.members[0].inputs.federation.num_clients)
+                add_interval(branch.history, log, found, count, branch.members[0].inputs.device_data.num_clients)
             others = [other for branch, old in before for other in self._parted(branch, old, first)]
             ended = [self._ended(branch) for branch in batch]
             if any(ended):
@@ -121,7 +121,7 @@ class Branches:
                 return [*left, *others]
 
     def _before(self, batch: list[Branch], state: Any) -> list[tuple[Branch, Branch]]:
-        """Branches that may part in the coming period, each with a copy to go back to."""
+        """Branches that may part in the coming interval, each with a copy to go back to."""
         if self._decide is None or all(len(branch.members) == 1 for branch in batch):
             return []
         states = self.program.split(state) if batch[0].history.rounds_done else [None] * len(batch)
@@ -159,13 +159,13 @@ class Branches:
                 continue
             history = branch.history.copy() if branch.members else branch.history
             if scores is not None:
-                add_finish(history, scores, self.program.plan.moments)
+                add_finish(history, scores, self.program.plan.evaluated_models)
             for why, some in runs.items():
                 self._on_end(some, Outcome(why, history))
 
 
-def _rounds_ahead(batch: list[Branch], done: int, period: int, until: int | None) -> int:
+def _rounds_ahead(batch: list[Branch], done: int, interval: int, until: int | None) -> int:
     """Rounds to the next evaluation of all branches."""
     last = min(run.rounds for branch in batch for run in branch.members)
-    count = min(period - done % period, last - done)
+    count = min(interval - done % interval, last - done)
     return count if until is None else min(count, until - done)

@@ -58,7 +58,7 @@ class Computer:
 
     @property
     def compiled(self) -> int:
-        """Programs of a period compiled so far."""
+        """Programs of an interval compiled so far."""
         return self._programs.compiled
 
     def groups(
@@ -69,7 +69,7 @@ class Computer:
         Args:
           runs: of the sweep.
           on_end: called with runs that have ended with the same history.
-          tick: called after each period with the rounds done and the number of branches.
+          tick: called after each interval with the rounds done and the number of branches.
           there: numbers of runs that are not needed any more. Those computed at once with one that is needed are
             computed all the same: the last bits of a run may depend on its place among the others.
 
@@ -104,7 +104,7 @@ class Computer:
             (builder, plan, same_seed),
             lambda width: _program(experiment, width, same_seed),
             [run.inputs for run in own if run.stream == own[0].stream],
-            periods=-(-first.rounds // first.eval_every),
+            intervals=-(-first.rounds // first.eval_every),
             number=number,
             exact=shared and jax.default_backend() == "cpu",  # where it costs little: there are few runs to compute
         )

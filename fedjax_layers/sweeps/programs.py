@@ -11,8 +11,8 @@ import numpy as np
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from fedjax_layers.engine.intervals import Build, Inputs, algorithm_of, finish_interval, run_interval, start
 from fedjax_layers.engine.memory.program import planned_bytes, refuse_too_large_rounds
-from fedjax_layers.engine.periods import Build, Inputs, algorithm_of, finish_period, run_period, start
 from fedjax_layers.engine.placement.sharding import replicate
 from fedjax_layers.engine.plan import Plan
 from fedjax_layers.engine.programs.build import build_program
@@ -28,7 +28,7 @@ class Program(Protocol):
     Attributes:
       size: S, runs per call.
       plan: of each run.
-      compiled: the periods compiled so far, by the shapes of their arguments.
+      compiled: the intervals compiled so far, by the shapes of their arguments.
     """
 
     size: int
@@ -42,9 +42,9 @@ class Program(Protocol):
         """Their states before the first round."""
 
     def planned_bytes(self, stack: Any, state: Any) -> int:
-        """Bytes that a period takes on one device, as the compiler tells; it is compiled here, and not run."""
+        """Bytes that an interval takes on one device, as the compiler tells; it is compiled here, and not run."""
 
-    def period(self, stack: Any, state: Any, first: int, count: int) -> tuple[Any, list[Log], list[Log]]:
+    def interval(self, stack: Any, state: Any, first: int, count: int) -> tuple[Any, list[Log], list[Log]]:
         """The states after ``count`` rounds, and per run its log and scores; the states given are used up."""
 
     def finish(self, stack: Any, state: Any, done: int) -> list[Log] | None:
@@ -79,7 +79,7 @@ class InTurn:
         def compile_() -> Any:
             zero = jnp.int32(0)
             refuse_too_large_rounds(self.build, self.plan, state, stack)
-            return run_period.compiled(self.build, self.plan, state, stack, zero, zero)
+            return run_interval.compiled(self.build, self.plan, state, stack, zero, zero)
 
         return _once(self.compiled, (state, stack), compile_)
 
@@ -87,7 +87,7 @@ class InTurn:
         """See :class:`Program`."""
         return planned_bytes(self._compiled(stack, state)) or 0
 
-    def period(self, stack: Inputs, state: Any, first: int, count: int) -> tuple[Any, list[Log], list[Log]]:
+    def interval(self, stack: Inputs, state: Any, first: int, count: int) -> tuple[Any, list[Log], list[Log]]:
         """See :class:`Program`."""
         compiled = self._compiled(stack, state)
         state, log, scores = compiled(state, stack, jnp.int32(first), jnp.int32(count))
@@ -98,7 +98,7 @@ class InTurn:
         """See :class:`Program`."""
         if algorithm_of(self.build, self.plan, stack).finish is None:
             return None
-        return [jax.device_get(finish_period(self.build, self.plan, state, stack, jnp.int32(done)))]
+        return [jax.device_get(finish_interval(self.build, self.plan, state, stack, jnp.int32(done)))]
 
     def split(self, state: Any) -> list[Any]:
         """See :class:`Program`."""
@@ -137,8 +137,8 @@ class Vectorised:
         same_start = self.same_seed or all(run.start is first.start for run in runs)
         rows = [(run.hyper, None if self.same_seed else run.key, None if same_start else run.start) for run in runs]
         stacked = jax.tree.map(lambda *xs: jnp.stack(xs), *rows)
-        if self._own[0] is not first.federation:
-            self._own = first.federation, replicate(first.federation, self.axis)
+        if self._own[0] is not first.device_data:
+            self._own = first.device_data, replicate(first.device_data, self.axis)
         common = (first.key if self.same_seed else None, first.start if same_start else None)
         few = replicate((first.sampling, first.weights, *common), self.axis)
         return _Stack(self._spread(stacked), (self._own[1], *few))
@@ -153,7 +153,7 @@ class Vectorised:
 
     def _compiled(self, stack: _Stack, state: Any) -> Any:
         def compile_() -> Any:
-            return _period_many.compiled(self.build, self.plan, self.axis, state, stack, *self._rounds(0, 0))
+            return _interval_many.compiled(self.build, self.plan, self.axis, state, stack, *self._rounds(0, 0))
 
         return _once(self.compiled, (state, stack), compile_)
 
@@ -165,7 +165,7 @@ class Vectorised:
         """See :class:`Program`."""
         return planned_bytes(self._compiled(stack, state)) or 0
 
-    def period(self, stack: _Stack, state: Any, first: int, count: int) -> tuple[Any, list[Log], list[Log]]:
+    def interval(self, stack: _Stack, state: Any, first: int, count: int) -> tuple[Any, list[Log], list[Log]]:
         """See :class:`Program`."""
         state, log, scores = self._compiled(stack, state)(state, stack, *self._rounds(first, count))
         return state, _rows(log, self.size), _rows(scores, self.size)
@@ -189,9 +189,9 @@ class Vectorised:
 
 def _inputs_of(row: Any, shared: Any) -> Inputs:
     hyper, own_key, own_start = row
-    federation, sampling, weights, key, start_ = shared
+    device_data, sampling, weights, key, start_ = shared
     own = (key if own_key is None else own_key, start_ if own_start is None else own_start)
-    return Inputs(hyper, federation, sampling, weights, *own)
+    return Inputs(hyper, device_data, sampling, weights, *own)
 
 
 @build_program(static=(1, 2))
@@ -202,11 +202,11 @@ def _start_many(build: Build, plan: Plan, axis: ClientAxis, stack: _Stack) -> An
 
 
 @build_program(static=(1, 2), donated=(3,))
-def _period_many(
+def _interval_many(
     build: Build, plan: Plan, axis: ClientAxis, state: Any, stack: _Stack, first: Array, count: Array
 ) -> Any:
     def one(state: Any, row: Any, shared: Any, first: Array, count: Array) -> Any:
-        return run_period(build, plan, state, _inputs_of(row, shared), first, count)
+        return run_interval(build, plan, state, _inputs_of(row, shared), first, count)
 
     return map_clients(one, state, stack.rows, shared=(stack.shared, first, count), axis=axis)
 
@@ -214,7 +214,7 @@ def _period_many(
 @build_program(static=(1, 2))
 def _finish_many(build: Build, plan: Plan, axis: ClientAxis, state: Any, stack: _Stack, done: Array) -> Any:
     def one(state: Any, row: Any, shared: Any, done: Array) -> Any:
-        return finish_period(build, plan, state, _inputs_of(row, shared), done)
+        return finish_interval(build, plan, state, _inputs_of(row, shared), done)
 
     return map_clients(one, state, stack.rows, shared=(stack.shared, done), axis=axis)
 

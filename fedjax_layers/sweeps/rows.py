@@ -18,8 +18,8 @@ def row_of(
     layers: LayerMap,
     sizes: np.ndarray,
     *,
-    moment: str,
-    selection: str,
+    scored_model: str,
+    scored_round: str,
     unseen: np.ndarray | None = None,
 ) -> dict[str, Any]:
     """Flat scores of one run.
@@ -28,8 +28,8 @@ def row_of(
       history: of the run.
       layers: of its model.
       sizes: ``[C]`` training examples.
-      moment: when personal models are scored.
-      selection: ``best`` or ``last``.
+      scored_model: which model counts as the personal one.
+      scored_round: ``best`` or ``last``.
       unseen: ``[C]`` bool, clients that are left out.
 
     Returns:
@@ -42,13 +42,13 @@ def row_of(
         "num_shared_layers": int((history.rounds["sent"][-1] > 0).sum()),
     }
     row |= {"bytes_up": up, "bytes_down": down, "steps": int(history.rounds["steps"].sum(dtype=np.int64))}
-    for kind, when in {"personal": moment, "team": "team", "global": "global"}.items():
+    for kind, when in {"personal": scored_model, "team": "team", "global": "global"}.items():
         for split in ("val", "test"):
-            for metric, found in (scores_of(history, when, selection, sizes, unseen, split) or {}).items():
+            for metric, found in (scores_of(history, when, scored_round, sizes, unseen, split) or {}).items():
                 name = f"{kind}/{split}/{metric}"
                 row |= {name: found["mean"], f"{name}/weighted": found["weighted"]}
                 if (kind, split) == ("personal", "test"):
                     row |= {f"{name}/{what}": found[what] for what in SPREAD}
-    for metric, value in (pooled_scores(history, "test", selection) or {}).items():
+    for metric, value in (pooled_scores(history, "test", scored_round) or {}).items():
         row[f"pooled/test/{metric}"] = value
     return row

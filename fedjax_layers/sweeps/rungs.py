@@ -53,8 +53,8 @@ def run_all(groups: Iterable[Branches], rungs: tuple[int, ...], contest: Contest
     everyone = list(groups)
     for rung in rungs:
         for group in everyone:
-            period = group.program.plan.eval_every
-            group.advance(-(-rung // period) * period)
+            interval = group.program.plan.eval_every
+            group.advance(-(-rung // interval) * interval)
         running = {run.number: b.history for group in everyone for b in group.waiting for run in b.members}
         losers = contest.losers(running)
         for group in everyone:

@@ -48,7 +48,7 @@ def run_sweep(
     configs = {run.number: run.config for run in runs}
 
     def score(number: int, history: History) -> float:
-        return merit(history, configs[number].moment, configs[number].selection)
+        return merit(history, configs[number].scored_model, configs[number].scored_round)
 
     contest = Contest(settings, score, stopping)
 
@@ -81,15 +81,15 @@ def _rows(some: list[SweptRun], outcome: Outcome, experiment: Experiment) -> lis
     scores: dict[tuple[str, str], dict[str, Any]] = {}
     rows = []
     for run in some:
-        how = (run.config.moment, run.config.selection)
+        how = (run.config.scored_model, run.config.scored_round)
         if how not in scores:
             data = experiment.data
             scores[how] = row_of(
                 outcome.history,
                 experiment.plan.task.layers,
                 data.sizes["train"],
-                moment=how[0],
-                selection=how[1],
+                scored_model=how[0],
+                scored_round=how[1],
                 unseen=data.unseen,
             )
         partition = experiment.data.partition_hash[:12]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Hashable, Sequence
 from typing import Any, NamedTuple
 
 from fedjax_layers.engine.history.history import History
-from fedjax_layers.engine.periods import Inputs
+from fedjax_layers.engine.intervals import Inputs
 
 _MANY_SETTINGS = 8  # with a seed, from which on runs are vectorised over settings and not over seeds
 

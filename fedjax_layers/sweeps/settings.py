@@ -18,7 +18,7 @@ from fedjax_layers.sweeps.decisions import decision_of
 from fedjax_layers.sweeps.grid import check_number_of_runs
 
 SEED_FIELDS = {"start": "start_seed", "partition": "partition_seed", "sampling": "seed"}
-_READ_LAST = ("rounds", "patience", "moment", "selection")  # when a run ends and what is told of it
+_READ_LAST = ("rounds", "patience", "scored_model", "scored_round")  # when a run ends and what is told of it
 _SEEDS = ("seed", "start_seed", "partition_seed")
 _DATA = ("dataset", "data_options", "partition", "clients")
 
@@ -103,7 +103,7 @@ def joined(base: RunConfig, setting: Mapping[str, Any]) -> RunConfig:
     """
     fields = {f.name for f in dataclasses.fields(RunConfig)}
     if "cohort" in setting:
-        setting = {"moment": "auto"} | dict(setting)  # it follows participation
+        setting = {"scored_model": "auto"} | dict(setting)  # it follows participation
     config = dataclasses.replace(base, **{name: value for name, value in setting.items() if name in fields})
     shift = setting.get("feature_shift", config.data_options.get("feature_shift"))
     own = owners(config, feature_shift=shift)
@@ -138,7 +138,7 @@ def data_key(config: RunConfig) -> str:
     if config.drift:
         parts |= {"drift": config.drift, "drift_seed": config.seed}
     if config.attack in CORRUPTIONS:
-        parts |= {name: getattr(config, name) for name in ("attack", "bad_clients", "attack_strength")}
+        parts |= {name: getattr(config, name) for name in ("attack", "attack_fraction", "attack_strength")}
         parts["attack_seed"] = config.seed
     return _text(parts)
 

@@ -60,12 +60,12 @@ def diverging(num_clients: int) -> Over:
     return over
 
 
-def merit(history: History, moment: str, selection: str) -> float:
+def merit(history: History, scored_model: str, scored_round: str) -> float:
     """A run's validation score so far, higher is better; minus infinity where it is no number.
 
     A client whose model has diverged counts: settings are compared over the same clients.
     """
-    scores = history.scores(moment, selection, "val")
+    scores = history.scores(scored_model, scored_round, "val")
     assert scores is not None
     name = headline(scores)
     values = scores[name][~np.isnan(scores[name])]

@@ -12,11 +12,11 @@ import numpy as np
 
 from fedjax_layers.algorithms.factory import Method
 from fedjax_layers.data import ClientData
-from fedjax_layers.engine.federation import Federation, federation
+from fedjax_layers.engine.device_data import DeviceData, to_device
 from fedjax_layers.engine.history.history import History
-from fedjax_layers.engine.periods import Build, start_params
-from fedjax_layers.engine.plan import Plan, rounds_per_period
-from fedjax_layers.engine.sampling import Sampling, usual_moment
+from fedjax_layers.engine.intervals import Build, start_params
+from fedjax_layers.engine.plan import Plan, rounds_per_interval
+from fedjax_layers.engine.sampling import Sampling, usual_scored_model
 from fedjax_layers.engine.simulate import as_build, check_rounds, make_inputs
 from fedjax_layers.ops import ClientAxis
 from fedjax_layers.sweeps.branches import Branches, Decide, OnEnd
@@ -29,7 +29,7 @@ from fedjax_layers.sweeps.widths import Programs
 from fedjax_layers.types import Algorithm, Task
 
 SEEDED = ("start", "partition", "sampling")
-Data = ClientData | Federation | Callable[[int], ClientData | Federation]
+Data = ClientData | DeviceData | Callable[[int], ClientData | DeviceData]
 
 
 class SweepResult(NamedTuple):
@@ -40,30 +40,30 @@ class SweepResult(NamedTuple):
       seeds: its seed.
       histories: what it left; runs that were the same share one object.
       why: how it ended: ``finished``, ``diverged`` or, behind at a rung, ``stopped``.
-      moment: when its personal models are scored unless asked otherwise: ``trained``, or ``served`` where cohorts are
+      scored_model: which model is scored unless asked otherwise: ``trained``, or ``served`` where cohorts are
         drawn.
-      record: how many runs were computed at once and why, and how many programs of a period were compiled.
+      record: how many runs were computed at once and why, and how many programs of an interval were compiled.
     """
 
     settings: list[dict[str, Any]]
     seeds: list[int]
     histories: list[History]
     why: list[str]
-    moment: str
+    scored_model: str
     record: dict[str, Any]
 
     def scores(
-        self, metric: str, moment: str | None = None, selection: str = "best", split: str = "test"
+        self, metric: str, scored_model: str | None = None, scored_round: str = "best", split: str = "test"
     ) -> np.ndarray:
-        """The mean over clients of one metric, ``[runs]``, at the sweep's own moment or another.
+        """The mean over clients of one metric, ``[runs]``, of the model that the sweep scores, or of another.
 
         See :meth:`History.scores`; a client whose model has diverged counts.
         """
-        means, moment = [], moment or self.moment
+        means, scored_model = [], scored_model or self.scored_model
         for history in self.histories:
-            found = history.scores(moment, selection, split)
+            found = history.scores(scored_model, scored_round, split)
             if found is None or metric not in found:
-                raise ValueError(f"metric: expected one that these runs have at {moment!r}, got {metric!r}")
+                raise ValueError(f"metric: expected one that these runs have at {scored_model!r}, got {metric!r}")
             means.append(np.nanmean(found[metric]) if not np.isnan(found[metric]).all() else np.nan)
         return np.array(means)
 
@@ -81,7 +81,7 @@ def sweep(
     weights: np.ndarray | None = None,
     eval_every: int = 1,
     axis: ClientAxis = ClientAxis(),
-    moments: Sequence[str] = ("trained", "served"),
+    evaluated_models: Sequence[str] = ("trained", "served"),
     width: int | None = None,
     runs: ClientAxis = ClientAxis(),
     decide: tuple[str, Decide] | None = None,
@@ -106,7 +106,7 @@ def sweep(
       weights: ``[C]`` aggregation weights; ``None`` takes the number of training examples.
       eval_every: rounds between evaluations.
       axis: the client axis, of training and evaluation, within each run.
-      moments: when to evaluate, see :class:`fedjax_layers.engine.periods.Plan`.
+      evaluated_models: which models to evaluate, see :class:`fedjax_layers.engine.intervals.Plan`.
       width: runs vectorised at once on each device; 1 computes them in turn, with the numbers of ``simulate`` to the
         last bit; ``None`` measures.
       runs: the axis of the vectorised runs; its ``mesh`` spreads them over devices (clients must then be on none) and
@@ -116,8 +116,8 @@ def sweep(
         ``algorithms.threshold_decision``). Settings
         that decide alike are computed once; runs of such grids go in turn unless ``width`` says otherwise.
       stopping: which runs end before their rounds are done.
-      compare: moment and selection of the validation scores that are compared at its rungs; ``None`` is ``best`` at
-        the moment of the result.
+      compare: scored_model and scored_round of the validation scores that are compared at its rungs; ``None`` is
+        ``best`` of the model that the result scores.
       on_end: called with the number of each run that has ended, and its outcome.
 
     Returns:
@@ -125,21 +125,23 @@ def sweep(
 
     Raises:
       ValueError: an empty grid, settings of different names, no seeds or one twice, ``seeds_vary`` of other names, a
-        moment to ``compare`` that is not evaluated, or ``rounds`` or ``width`` below 1.
+        model to ``compare`` that is not evaluated, or ``rounds`` or ``width`` below 1.
     """
     settings = settings_of(grid)
     check_rounds(rounds)
     check_number_of_runs(len(settings), len(seeds))
-    plan = Plan(task, rounds_per_period(eval_every, rounds), axis, tuple(moments))
+    plan = Plan(task, rounds_per_interval(eval_every, rounds), axis, tuple(evaluated_models))
     request = _Request(
         as_build(build), settings, data, rounds, tuple(seeds), tuple(seeds_vary), sampling, weights, plan
     )
     _check(request, width, decide)
-    usual = usual_moment(sampling)
-    moment = usual if usual in plan.moments else plan.moments[0]
-    compare = compare or (moment, "best")
-    if stopping.rungs and compare[0] not in moments:
-        raise ValueError(f"compare: expected one of the evaluated moments {', '.join(moments)}, got {compare[0]!r}")
+    usual = usual_scored_model(sampling)
+    scored_model = usual if usual in plan.evaluated_models else plan.evaluated_models[0]
+    compare = compare or (scored_model, "best")
+    if stopping.rungs and compare[0] not in evaluated_models:
+        raise ValueError(
+            f"compare: expected one of the evaluated models {', '.join(evaluated_models)}, got {compare[0]!r}"
+        )
     chosen = Programs(width)
     outcomes: dict[int, Outcome] = {}
     by_setting = {number: number // len(seeds) for number in range(len(settings) * len(seeds))}
@@ -160,7 +162,7 @@ def sweep(
         [seeds[number % len(seeds)] for number in by_setting],
         [outcome.history for outcome in ordered],
         [outcome.why for outcome in ordered],
-        moment,
+        scored_model,
         chosen.record["runs"] | {"programs": chosen.compiled},
     )
 
@@ -190,7 +192,7 @@ class _Request(NamedTuple):
                 (self.build, self.plan, same_seed),
                 functools.partial(self.program, runs=axis, same_seed=same_seed),
                 [run.inputs for run in own if run.stream == own[0].stream],
-                periods=-(-self.rounds // self.plan.eval_every),
+                intervals=-(-self.rounds // self.plan.eval_every),
                 number=len(self.settings) * len(self.seeds),
                 exact=decision is not None,
             )
@@ -206,7 +208,7 @@ class _Request(NamedTuple):
         apart = callable(self.data) and "partition" in self.seeds_vary
         for places in [[i] for i in range(len(self.seeds))] if apart else [list(range(len(self.seeds)))]:
             found = self.data(self.seeds[places[0]]) if callable(self.data) else self.data
-            source = found if isinstance(found, Federation) else federation(found)
+            source = found if isinstance(found, DeviceData) else to_device(found)
             over = diverging(source.num_clients) if stopping.diverged else never
             yield [
                 Run(
@@ -221,7 +223,7 @@ class _Request(NamedTuple):
                 for i in places
             ]
 
-    def inputs(self, setting: Mapping[str, Any], seed: int, source: Federation) -> Any:
+    def inputs(self, setting: Mapping[str, Any], seed: int, source: DeviceData) -> Any:
         own = {what: seed if what in self.seeds_vary else self.seeds[0] for what in SEEDED}
         inputs = make_inputs(
             source,

@@ -8,13 +8,13 @@ from typing import Any, NamedTuple
 
 import jax
 
+from fedjax_layers.engine.intervals import Inputs
 from fedjax_layers.engine.memory.process import free_memory
-from fedjax_layers.engine.periods import Inputs
 from fedjax_layers.sweeps.programs import Program
 
 WIDTHS = (8, 32, 128, 512)  # runs per device that are tried
 _WORTHWHILE = 15.0  # seconds of work, below which compiling more programs does not pay
-_SAMPLE = 0.5  # seconds of a run in turn that are timed, where a period takes longer
+_SAMPLE = 0.5  # seconds of a run in turn that are timed, where an interval takes longer
 _LONGEST = 40.0  # seconds that timing one candidate may take, were it no faster than the best so far
 _SHARE_OF_MEMORY = 0.8
 
@@ -45,7 +45,7 @@ def pinned_width(make: Callable[[int], Program], runs: Sequence[Inputs], width: 
 
 
 def choose_width(
-    make: Callable[[int], Program], runs: Sequence[Inputs], periods: int, number: int, memory: int | None
+    make: Callable[[int], Program], runs: Sequence[Inputs], intervals: int, number: int, memory: int | None
 ) -> Choice:
     """Time some rounds and an evaluation of the runs, in turn and at growing widths; take the fastest.
 
@@ -56,7 +56,7 @@ def choose_width(
     Args:
       make: ``width -> program``; 1 computes runs in turn.
       runs: those that one call may compute at once.
-      periods: evaluations of each run.
+      intervals: evaluations of each run.
       number: runs in all.
       memory: as for :func:`pinned_width`.
 
@@ -65,10 +65,10 @@ def choose_width(
     """
     best = make(1)
     needed = {1: _needed(best, runs)}
-    period = best.plan.eval_every
-    rounds = max(1, min(period, int(_SAMPLE / max(_seconds(best, runs, 1), 1e-9))))
+    interval = best.plan.eval_every
+    rounds = max(1, min(interval, int(_SAMPLE / max(_seconds(best, runs, 1), 1e-9))))
     seconds = {1: _seconds(best, runs, rounds)}
-    work = seconds[1] * periods * number * period / rounds
+    work = seconds[1] * intervals * number * interval / rounds
     for width in WIDTHS if work > _WORTHWHILE else ():
         program = make(width)
         if program.size >= 2 * len(runs) or min(seconds.values()) * program.size > _LONGEST:
@@ -115,9 +115,9 @@ def _seconds(program: Program, runs: Sequence[Inputs], rounds: int) -> float:
     """Seconds per run of so many rounds and an evaluation, after one that reads everything for the first time."""
     stack = _filled(program, runs)
     state = program.start(stack)
-    state, _, _ = program.period(stack, state, 0, 1)
+    state, _, _ = program.interval(stack, state, 0, 1)
     began = time.perf_counter()
-    program.period(stack, state, 1, rounds)
+    program.interval(stack, state, 1, rounds)
     return (time.perf_counter() - began) / min(program.size, len(runs))
 
 
@@ -145,7 +145,7 @@ class Programs:
 
     @property
     def compiled(self) -> int:
-        """Programs of a period compiled so far."""
+        """Programs of an interval compiled so far."""
         return sum(len(program.compiled) for program in self._made.values())
 
     def choose(
@@ -155,7 +155,7 @@ class Programs:
         make: Callable[[int], Program],
         runs: Sequence[Inputs],
         *,
-        periods: int,
+        intervals: int,
         number: int,
         exact: bool = False,
     ) -> Program:
@@ -166,7 +166,7 @@ class Programs:
           static: what ``make`` closes over, by value.
           make: ``width -> program``; 1 computes runs in turn.
           runs: those that one call may compute at once.
-          periods: evaluations of each run.
+          intervals: evaluations of each run.
           number: runs of this kind in all.
           exact: whether runs in turn are to be preferred, for the numbers of a single run to the last bit.
         """
@@ -182,7 +182,7 @@ class Programs:
         if pinned is not None:  # places beyond the last run would only repeat it
             choice = pinned_width(once, runs, min(pinned, number), usable_memory())
         else:
-            choice = choose_width(once, runs, periods, number, usable_memory())
+            choice = choose_width(once, runs, intervals, number, usable_memory())
         self.record[kind] = choice.record
         self._say(kind, choice.record)
         return choice.program

@@ -44,7 +44,7 @@ class Cohort:
       observer: looks at each slot's trained model; ``None`` where nobody asks.
       places: ``[K]`` int32, the slots' rows of the store that is at hand, which may hold the cohort alone; ``None``
         where it holds all clients, row c that of client c.
-      everyone: static; True promises that row k of the store is slot k's, as where all clients take part in order or
+      in_order: static; True promises that row k of the store is slot k's, as where all clients take part in order or
         the store holds the cohort alone, so that it need not be gathered or scattered.
     """
 
@@ -54,7 +54,7 @@ class Cohort:
     pool: Pool
     observer: Observer | None = None
     places: Array | None = None
-    everyone: bool = dataclasses.field(default=False, metadata={"static": True})
+    in_order: bool = dataclasses.field(default=False, metadata={"static": True})
 
     @property
     def rows(self) -> Array:

@@ -20,12 +20,12 @@ class RoundMemory(NamedTuple):
       states: of its optimiser, for the same; one and what XLA copies of it.
       server: models that there are once: the running sums over clients, teams, what the server makes of them.
       slot: models for each slot of the cohort.
-      client: models for each client of the federation.
+      client: models for each client of the device_data.
       served: models for each client of the federation while the served models are put together, all of them at once;
         0 where each is put together when it is scored.
       server_bytes: what there is once beside models of the task: a hypernetwork's gradient, say.
       slot_bytes: the same for each slot of the cohort.
-      client_bytes: the same for each client of the federation.
+      client_bytes: the same for each client of the device_data.
     """
 
     visit: float = 3

@@ -1,4 +1,4 @@
-"""DemLearn: deep trees against the oracle's recursion, reductions, invariants of the mixing, bad input."""
+"""DemLearn: deep trees against the oracle's recursion, reductions, invariants of the parent_share, bad input."""
 
 import dataclasses
 
@@ -85,11 +85,11 @@ def test_agrees_with_its_oracle_over_rounds_of_all_sizes(keep, x64):
     """Parents outlive rounds in which their clients are absent; padding, an empty cohort, examples as weights."""
     task, pool = toy.make_task(), toy.make_pool()
     trainer = toy.make_trainer(task, keep_optimizer=keep)
-    args = {"mu": 0.4, "mixing": 0.7, "levels": 2, "amplification": 1.1, "amplified_rounds": 3}
+    args = {"mu": 0.4, "parent_share": 0.7, "levels": 2, "amplification": 1.1, "amplified_rounds": 3}
     state, infos, algorithm = run(trainer=trainer, weighting="examples", **args)
     oracle = oracles.DemLearn(
         toy.to_numpy(task.init(jax.random.key(1))), 5, *pool, lr=0.1, beta=0.9, keep=keep,
-        levels=2, pull=0.4, mixing=0.7, factor=1.1, rounds=3, by_examples=True,
+        levels=2, pull=0.4, parent_share=0.7, factor=1.1, rounds=3, by_examples=True,
     )  # fmt: skip
     for t, ids in enumerate(ROUNDS):
         results = oracle.round([(c, float(toy.COUNTS[c]), toy.drawn_batches(trainer, key_of(t), c)) for c in ids])
@@ -106,23 +106,23 @@ def test_agrees_with_its_oracle_over_rounds_of_all_sizes(keep, x64):
 @pytest.mark.parametrize("levels", [0, 3])
 @pytest.mark.parametrize("weighting", ["examples", "uniform"])
 def test_taking_the_parent_whole_is_fedavg(weighting, levels, x64):
-    """With mixing 1 the root's model reaches everybody: clients begin where FedAvg's server is."""
+    """With parent_share 1 the root's model reaches everybody: clients begin where FedAvg's server is."""
     rounds = [range(5)] * 3
-    state, _, _ = run(rounds=rounds, levels=levels, mixing=1.0, weighting=weighting)
+    state, _, _ = run(rounds=rounds, levels=levels, parent_share=1.0, weighting=weighting)
     fedavg, _, _ = run("fedavg", rounds, weights=None if weighting == "examples" else np.ones(5))
     close(state.server, fedavg.server)
     close(state.clients, jax.tree.map(lambda x: np.broadcast_to(x, (5, *x.shape)), fedavg.server))
 
 
 def test_taking_nothing_of_the_parent_is_local_training(x64):
-    state, _, _ = run(mixing=0.0)
+    state, _, _ = run(parent_share=0.0)
     local, _, _ = run("local")
     close(state.clients, local.clients)
 
 
 def test_one_level_is_the_mean_of_all_by_hand(x64):
-    """Without groups below the root a client becomes ``(1 - mixing) own + mixing mean``; mu = 0."""
-    state, infos, _ = run(rounds=[[4, 0, 1]], levels=0, mixing=0.3)
+    """Without groups below the root a client becomes ``(1 - parent_share) own + parent_share mean``; mu = 0."""
+    state, infos, _ = run(rounds=[[4, 0, 1]], levels=0, parent_share=0.3)
     own = np.asarray(infos[0].observed[0]["w"][:3])
     np.testing.assert_allclose(state.server[0]["w"], own.mean(0), rtol=1e-12)
     np.testing.assert_allclose(np.asarray(state.clients[0]["w"])[[4, 0, 1]], 0.7 * own + 0.3 * own.mean(0), rtol=1e-12)
@@ -153,7 +153,7 @@ def test_the_amplification_multiplies_once_per_level_and_ends(x64):
     close(mixed.root, jax.tree.map(lambda x: 1.15**2 * x.mean(0), stacked))
     for rounds, factor in ((1, 1.15), (2, 1.15**2)):
         twice, _, _ = run(
-            rounds=[range(5)] * 2, levels=0, mixing=1.0, amplification=1.15, amplified_rounds=rounds,
+            rounds=[range(5)] * 2, levels=0, parent_share=1.0, amplification=1.15, amplified_rounds=rounds,
             trainer=frozen(),
         )  # fmt: skip
         start = toy.make_task().init(jax.random.key(1))
@@ -179,7 +179,7 @@ def test_clumps_are_found_and_lone_clients_hang_from_the_root():
 def test_the_pull_leads_to_the_parent_of_the_last_round(x64):
     """A stiff pull holds a client at its parent, which is neither its own model nor the root."""
     stiff = dataclasses.replace(toy.make_trainer(toy.make_task(), momentum=0.0), optimizer=optax.sgd(1e-3))
-    args = {"mu": 1e3, "mixing": 0.5, "trainer": stiff}
+    args = {"mu": 1e3, "parent_share": 0.5, "trainer": stiff}
     before, _, _ = run(rounds=[range(5)], **args)
     _, infos, _ = run(rounds=[range(5)] * 2, **args)
     close(infos[1].observed, before.parents, rtol=0.02, atol=0.01)
@@ -192,7 +192,7 @@ def test_the_pull_leads_to_the_parent_of_the_last_round(x64):
     [
         ({"levels": -1}, "levels: expected at least 0, got -1"),
         ({"mu": -0.1}, "mu: expected at least 0, got -0.1"),
-        ({"mixing": 1.5}, r"mixing: expected 0 to 1, got 1.5"),
+        ({"parent_share": 1.5}, r"parent_share: expected 0 to 1, got 1.5"),
         ({"amplification": 0.0}, "amplification: expected a positive number, got 0.0"),
         ({"weighting": "size"}, "weighting: expected one of uniform, examples, got 'size'"),
     ],

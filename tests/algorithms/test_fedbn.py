@@ -247,7 +247,7 @@ def test_a_frozen_layer_keeps_its_statistics(x64):
 
 
 def test_a_step_of_size_zero_still_moves_the_statistics(x64):
-    seen, trainer, _ = run(algorithms.fedbn, cohorts=ROUNDS[:1], step_scale=lambda t: jnp.float32(0) * t)
+    seen, trainer, _ = run(algorithms.fedbn, cohorts=ROUNDS[:1], learning_rate_factor=lambda t: jnp.float32(0) * t)
     start = trainer.task.init(jax.random.key(1))
     trained = row(seen[0][1].observed, 0)
     chex.assert_trees_all_equal(trained["Dense_1"], start["Dense_1"])

@@ -28,7 +28,7 @@ def row(tree, i):
 
 
 def run(name="fedfomo", rounds=ROUNDS, *, trainer=None, start=None, task=None, **args):
-    """State, reports and the algorithm after some rounds of the toy federation."""
+    """State, reports and the algorithm after some rounds of the toy device_data."""
     task, pool = task or toy.make_task(), toy.make_pool()
     algorithm = algorithms.registry[name](trainer or toy.make_trainer(task), **args)
     state = algorithm.init(jax.random.key(2), task.init(jax.random.key(1))) if start is None else start
@@ -76,18 +76,18 @@ def test_agrees_with_its_oracle(share, num, published, keep, x64):
         key = jax.random.fold_in(jax.random.key(7), t)
         state, info = step(key, state, toy.make_cohort(ids, pool, pad_to=3))
         batches = {c: drawn_batches(trainer, key, c, share) for c in ids}
-        trained, losses, heard = oracle.round([(c, *draws(key, c), batches[c]) for c in ids])
+        trained, losses, mixed_others = oracle.round([(c, *draws(key, c), batches[c]) for c in ids])
         for slot, client in enumerate(ids):
             close(row(info.observed, slot), trained[client])
             np.testing.assert_allclose(info.loss[slot], losses[client], rtol=1e-10)
-        positive = [sum(w > 0 for w in heard[c].values()) for c in ids]
-        np.testing.assert_allclose(info.extra["models_heard"], np.mean(positive) if ids else 0)
-        np.testing.assert_allclose(info.extra["heard"], np.mean(np.array(positive) > 0) if ids else 0)
+        positive = [sum(w > 0 for w in mixed_others[c].values()) for c in ids]
+        np.testing.assert_allclose(info.extra["models_mixed"], np.mean(positive) if ids else 0)
+        np.testing.assert_allclose(info.extra["mixed_others"], np.mean(np.array(positive) > 0) if ids else 0)
         assert int(info.steps) == sum(map(len, batches.values()))
         close(state.affinity, oracle.affinity)
         for client in toy.seen_after(ROUNDS, t):
             close(row(algorithm.models(state).personal, client), oracle.models[client])
-        weights += [w for of in heard.values() for w in of.values()]
+        weights += [w for of in mixed_others.values() for w in of.values()]
     assert sum(w > 0 for w in weights) > 3, "the fixture must mix"
     assert min(weights) < 0, "and meet models that do worse, which P remembers"
 
@@ -152,7 +152,7 @@ def test_held_back_examples_are_not_trained_on(x64):
         state, info = jax.jit(algorithm.round)(
             jax.random.key(t), state, toy.make_cohort(EVERYONE, (spoilt, labels))
         )  # fmt: skip
-        assert float(info.extra["heard"]) == 0
+        assert float(info.extra["mixed_others"]) == 0
     assert all(bool(jnp.isfinite(x).all()) for x in jax.tree.leaves(state.clients))
 
 
@@ -254,7 +254,7 @@ def test_clients_find_their_cluster():
     ids = jnp.arange(two_clusters.CLIENTS, dtype=jnp.int32)
     ranges = Ranges(2 * ids, jnp.full_like(ids, 2))
     pool = Pool(jnp.asarray(examples, jnp.float32), jnp.zeros(len(examples), jnp.int32))
-    cohort = Cohort(ids, jnp.ones(len(ids)), ranges, pool, everyone=True)
+    cohort = Cohort(ids, jnp.ones(len(ids)), ranges, pool, in_order=True)
     algorithm = algorithms.fedfomo(trainer, num_models=3)
     state = algorithm.init(jax.random.key(0), task.init(jax.random.key(1)))
     for t in range(20):
@@ -273,7 +273,7 @@ def test_a_federation_of_one_trains_alone(x64):
     algorithm = algorithms.fedfomo(toy.make_trainer(task, num_clients=1))
     state = algorithm.init(jax.random.key(2), task.init(jax.random.key(1)))
     state, info = jax.jit(algorithm.round)(jax.random.key(3), state, toy.make_cohort([0], pool))
-    assert float(info.extra["heard"]) == 0
+    assert float(info.extra["mixed_others"]) == 0
     assert info.received.tolist() == [0] * 3
     assert float(info.loss[0]) > 0
 
@@ -284,7 +284,7 @@ def test_running_statistics_stay_with_their_client(x64):
     task = batch_norm_toy.make_task()
     trainer = toy.make_trainer(task)
     state, infos, _ = run(task=task, rounds=[EVERYONE] * 3)
-    assert any(float(info.extra["heard"]) > 0 for info in infos)
+    assert any(float(info.extra["mixed_others"]) > 0 for info in infos)
     pool, own = toy.make_pool(), state.clients
     held = hold_back(toy.make_cohort(EVERYONE, pool).train, 0.2)[1]
     chosen = jnp.asarray([[c for c in EVERYONE if c != i] for i in EVERYONE])

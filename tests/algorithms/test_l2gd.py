@@ -241,7 +241,7 @@ def test_one_coin_is_two_whose_second_never_falls(x64):
 
 @pytest.mark.slow
 def test_the_schedule_scales_local_steps_and_mixing(x64):
-    halving = toy.make_trainer(toy.make_task(), step_scale=lambda t: 0.5 ** t.astype(jnp.float32))
+    halving = toy.make_trainer(toy.make_task(), learning_rate_factor=lambda t: 0.5 ** t.astype(jnp.float32))
     for wanted in (True, False):
         t = first_round(lambda network, _, w=wanted: network == w)
         before = spread()

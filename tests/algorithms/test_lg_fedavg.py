@@ -23,14 +23,14 @@ def run(factory, *, dtype=jnp.float32, **args):
     return algorithm.models(state), info
 
 
-def everyone(params):
+def all_clients(params):
     return jax.tree.map(lambda x: jnp.broadcast_to(x, (toy.CLIENTS, *x.shape)), params)
 
 
 def test_nothing_local_is_fedavg_bit_for_bit():
     found, _ = run(algorithms.lg_fedavg, local_layers=0)
     expected, _ = run(algorithms.fedavg)
-    chex.assert_trees_all_equal(found.personal, everyone(expected.global_model))
+    chex.assert_trees_all_equal(found.personal, all_clients(expected.global_model))
 
 
 def test_all_layers_local_is_local_training_bit_for_bit():

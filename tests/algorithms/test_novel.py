@@ -12,7 +12,7 @@ import pytest
 from fedjax_layers import algorithms
 from fedjax_layers.algorithms import novel
 from fedjax_layers.engine.evaluation.evaluate import evaluate
-from fedjax_layers.engine.periods import adapt_period
+from fedjax_layers.engine.intervals import adapt_interval
 from fedjax_layers.engine.plan import Plan
 from fedjax_layers.engine.simulate import make_inputs
 from fedjax_layers.ops import fill, prefix_mask, select
@@ -129,7 +129,7 @@ def test_local_training_of_who_never_took_part_begins_at_what_it_is_served():
     source = toy.make_federation(toy.make_pool(dtype=np.float32))
     inputs = make_inputs(source, hyper=None, seed=0, sampling=None, weights=None)
     novel = np.flatnonzero(~SEEN)
-    scores = adapt_period(
+    scores = adapt_interval(
         lambda _: algorithm, Plan(task, 1), state, inputs, jnp.asarray(novel, jnp.int32), jnp.int32(1)
     )
     personal = algorithm.models(state).personal

@@ -11,14 +11,14 @@ Losses are mu-strongly convex and L_f-smooth, ``mu_1 = lambda mu / (lambda + mu)
 
 *Finite K and L.* Let ``alpha (L_f + lambda) <= 1``, ``eta (lambda + gamma) <= 1`` and ``beta gamma <= 1``.
 
-- A device step is Lipschitz with ``1 - alpha (mu + lambda)`` in theta and ``alpha lambda`` in w. So L steps that begin
+- A client step is Lipschitz with ``1 - alpha (mu + lambda)`` in theta and ``alpha lambda`` in w. So L steps that begin
   at w are with ``1 - m_1 / lambda`` in w, where ``m_1 = mu_1 (1 - (1 - alpha (mu + lambda))^L)``.
 - So a team round is with ``1 - eta (gamma + m_1)`` in w and ``eta gamma`` in x, and K of them that begin at x with
   ``1 - m_2 / gamma`` in x, where ``m_2 = gamma m_1 / (gamma + m_1) (1 - (1 - eta (gamma + m_1))^K)``.
 - So the server's step brings any two models nearer by ``1 - beta m_2``: the round has one fixed point, and
   ``d_{t+1} <= (1 - beta m_2) d_t + beta gamma e(x*)``.
 
-No step of this needs quadratics; they give x*, the fixed point and e in closed form. Where devices and teams have
+No step of this needs quadratics; they give x*, the fixed point and e in closed form. Where clients and teams have
 lambdas of their own, lambda_d and lambda_t, everything holds with ``mu_1 = lambda_t mu / (lambda_d + mu)``.
 """
 
@@ -33,20 +33,20 @@ from tests.quadratics import permfl_round
 from tests.reference.quadratics import Quadratics, Round, random_quadratics
 
 ROUNDING = 1e-13  # of one round, absolute; 4e-15 were seen, about float64's spacing at models of norm 10
-PULLS = [(0.3, 0.3, 0.5), (2.0, 2.0, 5.0), (2.0, 0.5, 1.5), (20.0, 0.5, 1.5)]  # lambda of devices, of teams, gamma
+PULLS = [(0.3, 0.3, 0.5), (2.0, 2.0, 5.0), (2.0, 0.5, 1.5), (20.0, 0.5, 1.5)]  # lambda of clients, of teams, gamma
 SOLVED = {"team_rounds": 25, "steps": 160}  # leaves less than 1e-14 of any inner error at the largest safe step sizes
 START = np.linspace(-4, 5, 10)
 
 
 def rounds_of(losses, pulls, share=1.0, *, beta=None, **counts):
     """The closed form with step sizes at this share of their safe ranges' ends."""
-    device_lambda, team_lambda, gamma = pulls
+    client_lambda, team_lambda, gamma = pulls
     return Round(
         losses,
         *pulls,
         beta=share / gamma if beta is None else beta,
         eta=share / (team_lambda + gamma),
-        alpha=share / (losses.smoothness + device_lambda),
+        alpha=share / (losses.smoothness + client_lambda),
         **counts,
     )
 
@@ -65,9 +65,9 @@ def norm(x):
 
 @pytest.mark.parametrize("pulls", PULLS)
 def test_the_closed_forms_minimise_the_nested_problem(pulls, x64):
-    """All three tiers are stationary for the joint objective, written out; the devices' count for lambda alike."""
+    """All three tiers are stationary for the joint objective, written out; the clients' count for lambda alike."""
     one = rounds_of(random_quadratics(0), pulls).exact
-    losses, (device_lambda, team_lambda, gamma) = one.losses, pulls
+    losses, (client_lambda, team_lambda, gamma) = one.losses, pulls
 
     def objective(x, w, theta):
         total = 0.0
@@ -76,13 +76,13 @@ def test_the_closed_forms_minimise_the_nested_problem(pulls, x64):
             total += gamma / 2 * jnp.sum((w[t] - x) ** 2)
             for c in own:
                 away = theta[c] - losses.centres[c]
-                device = away @ losses.hessians[c] @ away / 2 + device_lambda / 2 * jnp.sum((theta[c] - w[t]) ** 2)
-                total += team_lambda / device_lambda * device / len(own)
+                client = away @ losses.hessians[c] @ away / 2 + client_lambda / 2 * jnp.sum((theta[c] - w[t]) ** 2)
+                total += team_lambda / client_lambda * client / len(own)
         return total / losses.num_teams
 
     x = one.fixed_point
     w = one.teams(x)
-    gradients = jax.grad(objective, (0, 1, 2))(x, w, one.devices(w[losses.team_of]))
+    gradients = jax.grad(objective, (0, 1, 2))(x, w, one.clients(w[losses.team_of]))
     for gradient in gradients:
         np.testing.assert_allclose(gradient, 0, atol=ROUNDING)
 
@@ -108,7 +108,7 @@ def test_the_minimiser_stays_and_is_reached(pulls, x64):
     teams = one.teams(best)
     assert norm(state.server["x"] - best) <= one.beta * one.gamma * error + ROUNDING
     np.testing.assert_allclose(state.teams["x"], teams, rtol=0, atol=ROUNDING)
-    np.testing.assert_allclose(state.clients["x"], one.devices(teams[one.losses.team_of]), rtol=0, atol=ROUNDING)
+    np.testing.assert_allclose(state.clients["x"], one.clients(teams[one.losses.team_of]), rtol=0, atol=ROUNDING)
 
     # From afar: the finite loops' own fixed point is within gamma * error / m_2 of x*, and beta does not move it.
     one = dataclasses.replace(one, beta=1 / one.exact.curvature[1])
@@ -215,9 +215,9 @@ def test_a_device_diverges_where_alpha_times_its_curvature_exceeds_two(product, 
     losses = random_quadratics(6)
     steps = 9
     one = rounds_of(losses, PULLS[1], steps=steps, team_rounds=1)
-    one = dataclasses.replace(one, alpha=product / (losses.smoothness + one.device_lambda))
+    one = dataclasses.replace(one, alpha=product / (losses.smoothness + one.client_lambda))
     trained = np.asarray(permfl_round(one, START).clients["x"])
-    wanted = one.devices(np.broadcast_to(START, trained.shape))
+    wanted = one.clients(np.broadcast_to(START, trained.shape))
     for c, hessian in enumerate(losses.hessians):
         steepest = np.linalg.eigh(hessian)[1][:, -1]
         before, after = (START - wanted[c]) @ steepest, (trained[c] - wanted[c]) @ steepest
@@ -225,6 +225,6 @@ def test_a_device_diverges_where_alpha_times_its_curvature_exceeds_two(product, 
 
 
 def stiff(curvature, centres):
-    """Three devices in two teams, curvature alike in all directions."""
+    """Three clients in two teams, curvature alike in all directions."""
     hessians = np.broadcast_to(curvature * np.eye(centres.shape[1]), (3, *centres.shape[1:] * 2)).copy()
     return Quadratics(hessians, centres, np.array([0, 1, 0]), curvature, curvature)

@@ -28,7 +28,7 @@ def gap(a, b):
 
 
 def run(name="pfedhn", rounds=ROUNDS, *, seed=2, weights=None, trainer=None, **args):
-    """State, reports and the algorithm after some rounds of the toy federation."""
+    """State, reports and the algorithm after some rounds of the toy device_data."""
     task, pool = toy.make_task(), toy.make_pool()
     algorithm = algorithms.registry[name](trainer or toy.make_trainer(task), **args)
     state = algorithm.init(jax.random.key(seed), task.init(jax.random.key(1)))
@@ -42,7 +42,7 @@ def run(name="pfedhn", rounds=ROUNDS, *, seed=2, weights=None, trainer=None, **a
 
 
 @pytest.mark.parametrize("keep", [False, True])
-@pytest.mark.parametrize("order", ["together", "one_by_one"])
+@pytest.mark.parametrize("order", ["together", "sequential"])
 def test_agrees_with_its_oracle(order, keep, x64):
     """The limit cuts some clients' gradients and not others', so that it must be applied before the mean."""
     task, pool = toy.make_task(), toy.make_pool()
@@ -51,7 +51,7 @@ def test_agrees_with_its_oracle(order, keep, x64):
     algorithm = algorithms.pfedhn(trainer, order=order, **numbers, **NET)
     state = algorithm.init(jax.random.key(2), task.init(jax.random.key(1)))
     given = {"rate": 0.3, "momentum": 0.6, "decay": 0.02, "clip": 0.7, "lr": 0.1, "beta": 0.9}
-    oracle = PFedHN(toy.to_numpy(state.net), *pool, sequential=order == "one_by_one", keep=keep, **given)
+    oracle = PFedHN(toy.to_numpy(state.net), *pool, sequential=order == "sequential", keep=keep, **given)
     step, norms = jax.jit(algorithm.round), []
     for t, ids in enumerate(ROUNDS):
         key = jax.random.fold_in(jax.random.key(7), t)
@@ -160,12 +160,12 @@ def test_clients_models_part_from_a_common_start(x64):
 
 @pytest.mark.slow
 def test_slots_in_another_order_change_nothing_together_and_something_one_by_one(x64):
-    for order, same in (("together", True), ("one_by_one", False)):
+    for order, same in (("together", True), ("sequential", False)):
         nets = [run(rounds=r, order=order, **NET)[0].net for r in ([[0, 2, 4]] * 2, [[4, 0, 2]] * 2)]
         assert (gap(*nets) < 1e-12) == same
 
 
-@pytest.mark.parametrize("order", ["together", "one_by_one"])
+@pytest.mark.parametrize("order", ["together", "sequential"])
 def test_nobody_leaves_the_hypernetwork_still_whatever_its_momentum(order, x64):
     before, _, _ = run(rounds=[[0, 1]], order=order, **NET)
     after, _, _ = run(rounds=[[0, 1], []], order=order, **NET)
@@ -188,7 +188,7 @@ def test_seeds_change_the_hypernetwork(x64):
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        ({"order": "random"}, "order: expected one of together, one_by_one, got 'random'"),
+        ({"order": "random"}, "order: expected one of together, sequential, got 'random'"),
         ({"hyper_embedding": 0}, "hyper_embedding: expected at least 1, got 0"),
         ({"hyper_hidden": ()}, r"hyper_hidden: expected one or more widths, got \(\)"),
         ({"hyper_hidden": (4, 0)}, r"hyper_hidden: expected at least 1, got \(4, 0\)"),

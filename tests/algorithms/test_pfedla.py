@@ -29,7 +29,7 @@ def row(tree, i):
 
 
 def run(name, rounds=ROUNDS, *, pad_to=3, trainer=None, seed=2, weights=None, **args):
-    """State, reports and the algorithm after some rounds of the toy federation."""
+    """State, reports and the algorithm after some rounds of the toy device_data."""
     task, pool = toy.make_task(), toy.make_pool()
     trainer = trainer or toy.make_trainer(task, momentum=0.0)
     algorithm = algorithms.registry[name](trainer, **args)
@@ -46,7 +46,7 @@ CASES = [  # options of the package, of the oracle
     ({}, {}),
     ({"published_sign": True, "self_bias": 0.7}, {"sign": -1, "bias": 0.7}),
     ({"normalise": "relu", "hyper_heads": "uniform"}, {"relu": True}),
-    ({"order": "one_by_one", "hyper_heads": "normal"}, {"sequential": True}),
+    ({"order": "sequential", "hyper_heads": "normal"}, {"sequential": True}),
     ({"pool_update": "added", "hyper_heads": "normal"}, {"added": True}),
     ({"retained": 1, "hyper_heads": "normal"}, {"retained": 1}),
     ({"retained": 2, "hyper_heads": "normal", "upload_retained": False}, {"retained": 2, "upload": False}),
@@ -150,7 +150,7 @@ def test_uniform_weights_and_full_participation_are_fedavg(name, args, x64):
 
 def test_slots_in_another_order_change_nothing_together_and_something_one_by_one(x64):
     args = NET | {"hyper_heads": "normal", "hyper_learning_rate": 0.5}
-    for order, same in (("together", True), ("one_by_one", False)):
+    for order, same in (("together", True), ("sequential", False)):
         pools = [run("pfedla", r, order=order, **args)[0].pool for r in ([[0, 2, 4]] * 2, [[4, 0, 2]] * 2)]
         gap = max(jax.tree.leaves(jax.tree.map(lambda a, b: float(jnp.abs(a - b).max()), *pools)))
         assert (gap < 1e-12) == same
@@ -304,7 +304,7 @@ def test_one_step_of_the_hypernetworks_lowers_the_loss_of_what_is_served(x64):
         ("heurpfedla", {"granularity": "tensor"}, "granularity: expected layer, block or model, .* got 'tensor'"),
         ("heurpfedla", {"retain": "most"}, "retain: expected one of largest, smallest, last, random, got 'most'"),
         ("pfedla", {"granularity": "leaf"}, "granularity: expected one of tensor, layer, block, model, got 'leaf'"),
-        ("pfedla", {"order": "random"}, "order: expected one of together, one_by_one, got 'random'"),
+        ("pfedla", {"order": "random"}, "order: expected one of together, sequential, got 'random'"),
         ("pfedla", {"fresh_rounds": -1}, "fresh_rounds: expected at least 0, got -1"),
         ("pfedla", {"pool_update": "x"}, "pool_update: expected one of trained, added, got 'x'"),
         ("pfedla", {"normalise": "sum"}, "normalise: expected one of softmax, relu, got 'sum'"),

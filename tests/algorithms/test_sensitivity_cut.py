@@ -8,6 +8,7 @@ import pytest
 from fedjax_layers import algorithms
 from fedjax_layers.algorithms.sharing.sensitivity_cut import CutRule, agree_on_cut, cut_controls, score_client
 from fedjax_layers.clients import LocalOptions, keys, train_cohort
+from fedjax_layers.engine.sampling import all_clients
 from tests import toy
 from tests.reference.network import combine, loss_and_gradient
 
@@ -23,15 +24,15 @@ EXPECTED = {
 def agree(scores, weight=None, **rule):
     scores = jnp.asarray(scores, jnp.float32)
     weight = jnp.ones(len(scores)) if weight is None else jnp.asarray(weight, jnp.float32)
-    cut, mean, heard = jax.jit(lambda s, w: agree_on_cut(s, w, CutRule(**rule)))(scores, weight)
+    cut, mean, reported = jax.jit(lambda s, w: agree_on_cut(s, w, CutRule(**rule)))(scores, weight)
     assert cut.dtype == jnp.int32
-    return int(cut), np.asarray(mean), bool(heard)
+    return int(cut), np.asarray(mean), bool(reported)
 
 
 @pytest.mark.parametrize("aggregate", EXPECTED)
 def test_three_clients_by_hand(aggregate):
-    cut, mean, heard = agree(SCORES, aggregate=aggregate)
-    assert (cut, heard) == (EXPECTED[aggregate][0], True)
+    cut, mean, reported = agree(SCORES, aggregate=aggregate)
+    assert (cut, reported) == (EXPECTED[aggregate][0], True)
     np.testing.assert_allclose(mean, EXPECTED[aggregate][1], rtol=1e-6)
 
 
@@ -63,8 +64,8 @@ def test_clients_without_a_usable_score_have_no_say(aggregate, row, weight):
 
 @pytest.mark.parametrize("aggregate", EXPECTED)
 def test_with_nobody_heard_the_cut_is_all_layers(aggregate):
-    cut, mean, heard = agree([[0.0, 1, 1, 1], [1, 9, 9, 9]], weight=[1, 0], aggregate=aggregate)
-    assert (cut, heard) == (4, False)
+    cut, mean, reported = agree([[0.0, 1, 1, 1], [1, 9, 9, 9]], weight=[1, 0], aggregate=aggregate)
+    assert (cut, reported) == (4, False)
     assert np.isfinite(mean).all()
 
 
@@ -190,12 +191,12 @@ def test_the_controls_are_the_cuts_of_the_untrained_model_and_of_permuted_labels
 
     def controls(threshold):
         rule = CutRule(threshold=threshold, gradient=gradient)
-        return cut_controls(trainer, key, params, toy.make_cohort(everyone, (x, y)), jnp.asarray(labels), rule)
+        return cut_controls(trainer, key, params, toy.make_cohort(all_clients, (x, y)), jnp.asarray(labels), rule)
 
     def first_round(threshold):
         algorithm = algorithms.player_fl(trainer, threshold=threshold, gradient=gradient)
         state = algorithm.init(jax.random.key(2), params)
-        return algorithm.round(key, state, toy.make_cohort(everyone, (x, labels)))[0].cut
+        return algorithm.round(key, state, toy.make_cohort(all_clients, (x, labels)))[0].cut
 
     found = jax.jit(jax.vmap(controls))(jnp.asarray(thresholds))
     by_hand = [next((i + 1 for i in range(2) if ratios[i] > t), 3) for t in thresholds]

@@ -16,7 +16,7 @@ from tests.reference.network import loss_and_gradient
 
 TEAM_OF = np.array([1, 0, 2, 1, 0])  # unequal; the ids are not in order
 ROUNDS = ([0, 2, 4], [3, 1], [2, 3, 0, 1, 4])
-PERMFL = {"device_lambda": 0.4, "team_lambda": 0.7, "gamma": 1.5, "eta": 0.3, "beta": 0.5}
+PERMFL = {"client_lambda": 0.4, "team_lambda": 0.7, "gamma": 1.5, "eta": 0.3, "beta": 0.5}
 
 
 def close(found, expected, **kw):
@@ -45,8 +45,8 @@ def team_round_batches(trainer, key, client, rounds):
     if trainer.steps is None:
         key = jax.random.fold_in(key, keys.TEAM_ROUNDS)
         return [toy.drawn_batches(trainer, jax.random.fold_in(key, k), client) for k in range(rounds)]
-    walk = toy.drawn_batches(dataclasses.replace(trainer, steps=rounds * trainer.steps), key, client)
-    return [walk[k * trainer.steps : (k + 1) * trainer.steps] for k in range(rounds)]
+    place_in_order = toy.drawn_batches(dataclasses.replace(trainer, steps=rounds * trainer.steps), key, client)
+    return [place_in_order[k * trainer.steps : (k + 1) * trainer.steps] for k in range(rounds)]
 
 
 @pytest.mark.parametrize(("keep", "steps"), [(False, None), (True, None), (False, 2)])
@@ -59,7 +59,7 @@ def test_agrees_with_its_oracle(name, keep, steps, x64):
     start = toy.to_numpy(task.init(jax.random.key(1)))
     common = {"lr": 0.1, "beta": 0.9, "keep": keep}
     if name == "permfl":
-        changed = {"device_lambda": 0.4, "team_lambda": 0.7, "gamma": 1.5, "eta": 0.3, "step": 0.5}
+        changed = {"client_lambda": 0.4, "team_lambda": 0.7, "gamma": 1.5, "eta": 0.3, "step": 0.5}
         oracle = oracles.PerMFL(start, TEAM_OF, 3, *pool, **common, **changed)
     else:
         oracle = oracles.HSgd(start, TEAM_OF, 3, *pool, **common)
@@ -77,9 +77,9 @@ def test_agrees_with_its_oracle(name, keep, steps, x64):
 
 
 def test_permfl_without_pulls_is_hsgd(x64):
-    """No device pull, eta * lambda = 1 with nothing towards the server, and beta * gamma = 1."""
+    """No client pull, eta * lambda = 1 with nothing towards the server, and beta * gamma = 1."""
     tiny = 1e-13
-    args = {"device_lambda": 0.0, "team_lambda": 1.0, "eta": 1.0, "gamma": tiny, "beta": 1 / tiny}
+    args = {"client_lambda": 0.0, "team_lambda": 1.0, "eta": 1.0, "gamma": tiny, "beta": 1 / tiny}
     plain, _, _ = run("hsgd", team_rounds=3)
     nested, _, _ = run("permfl", team_rounds=3, **args)
     close(nested.server, plain.server, rtol=1e-9, atol=1e-10)
@@ -87,7 +87,7 @@ def test_permfl_without_pulls_is_hsgd(x64):
 
 
 def test_one_team_and_one_team_round_is_two_tier(x64):
-    """Server, one team and its devices: the server moves by beta*gamma*eta*lambda towards the devices' mean."""
+    """Server, one team and its clients: the server moves by beta*gamma*eta*lambda towards the clients' mean."""
     args = {"team_of": np.zeros(5, int), "num_teams": 1, "team_rounds": 1}
     prox, _, _ = run("permfl", ROUNDS[:1], **args, **PERMFL)
     task = toy.make_task()
@@ -95,7 +95,7 @@ def test_one_team_and_one_team_round_is_two_tier(x64):
     trainer = toy.make_trainer(task)
     pool = toy.make_pool()
     cohort = toy.make_cohort(ROUNDS[0], pool, weights=np.ones(3))
-    fedprox = algorithms.fedprox(trainer, mu=PERMFL["device_lambda"])
+    fedprox = algorithms.fedprox(trainer, mu=PERMFL["client_lambda"])
     round_key = jax.random.fold_in(jax.random.key(7), 0)
     key = jax.random.fold_in(jax.random.fold_in(round_key, keys.TEAM_ROUNDS), 0)  # of team round 0
     mean = jax.jit(fedprox.round)(key, fedprox.init(key, start), cohort)[0].server
@@ -105,7 +105,7 @@ def test_one_team_and_one_team_round_is_two_tier(x64):
 
 def test_lambda_zero_leaves_teams_and_server_still(x64):
     start = toy.make_task().init(jax.random.key(1))
-    state, _, _ = run("permfl", team_rounds=3, **(PERMFL | {"device_lambda": 0.0, "team_lambda": 0.0}))
+    state, _, _ = run("permfl", team_rounds=3, **(PERMFL | {"client_lambda": 0.0, "team_lambda": 0.0}))
     close(state.server, start)
     close(state.teams, jax.tree.map(lambda x: np.broadcast_to(x, (3, *x.shape)), start))
     assert not np.allclose(state.clients[0]["w"], np.asarray(start[0]["w"]))
@@ -137,12 +137,12 @@ def oracles_gradient(params, pool, rows):
 def test_the_published_lambda_is_the_number_of_steps(x64):
     trainer = dataclasses.replace(toy.make_trainer(toy.make_task()), epochs=None, steps=2)
     meant, _, _ = run("permfl", trainer=trainer, **PERMFL)
-    published, _, _ = run("permfl", trainer=trainer, published_device_lambda=True, **PERMFL)
-    by_hand, _, _ = run("permfl", trainer=trainer, **(PERMFL | {"device_lambda": 2.0}))
+    published, _, _ = run("permfl", trainer=trainer, published_client_lambda=True, **PERMFL)
+    by_hand, _, _ = run("permfl", trainer=trainer, **(PERMFL | {"client_lambda": 2.0}))
     close(published.clients, by_hand.clients)
     assert not np.allclose(published.clients[0]["w"], meant.clients[0]["w"])
-    with pytest.raises(ValueError, match="published_device_lambda: expected a trainer with steps"):
-        run("permfl", published_device_lambda=True)
+    with pytest.raises(ValueError, match="published_client_lambda: expected a trainer with steps"):
+        run("permfl", published_client_lambda=True)
 
 
 def test_example_weights_reach_both_means(x64):
@@ -158,17 +158,17 @@ def test_example_weights_reach_both_means(x64):
 
 
 def test_shares_of_devices_and_teams_take_part(x64):
-    _, infos, _ = run("hsgd", [range(5)] * 3, team_rounds=4, device_participation=0.5, team_participation=0.34)
+    _, infos, _ = run("hsgd", [range(5)] * 3, team_rounds=4, client_participation=0.5, team_participation=0.34)
     for info in infos:
         assert int(info.extra["team_sent"]) == 1
-        assert int(info.sent[0]) == 4  # one device of one team in each of four team rounds
-    _, infos, _ = run("hsgd", [range(5)] * 2, team_rounds=2, device_participation=0.5)
+        assert int(info.sent[0]) == 4  # one client of one team in each of four team rounds
+    _, infos, _ = run("hsgd", [range(5)] * 2, team_rounds=2, client_participation=0.5)
     assert [int(i.sent[0]) for i in infos] == [6, 6]  # a half of two is one, of one is one
 
 
 @pytest.mark.slow
 def test_who_takes_part_changes_from_team_round_to_team_round_and_round_to_round(x64):
-    kw = {"team_of": np.zeros(5, int), "num_teams": 1, "team_rounds": 1, "device_participation": 0.2}
+    kw = {"team_of": np.zeros(5, int), "num_teams": 1, "team_rounds": 1, "client_participation": 0.2}
     seen = set()
     for t in range(12):
         algorithm = algorithms.hsgd(toy.make_trainer(toy.make_task()), **kw)
@@ -217,7 +217,7 @@ def test_coefficients_decay_by_their_factor(x64):
     state = None
     for t, ids in enumerate(ROUNDS):
         now = {
-            "device_lambda": 0.4 * 0.5**t,
+            "client_lambda": 0.4 * 0.5**t,
             "team_lambda": 0.7 * 0.5**t,
             "gamma": 1.5 * 0.8**t,
             "eta": 0.3,
@@ -242,7 +242,7 @@ def test_coefficients_decay_by_their_factor(x64):
         ({"team_rounds": 0}, "team_rounds: expected at least 1, got 0"),
         ({"global_every": 0}, "global_every: expected at least 1, got 0"),
         ({"pace": (1, -2, 1)}, r"pace: expected at least 0, got \(1, -2, 1\)"),
-        ({"device_participation": 0.0}, r"device_participation: expected more than 0 and at most 1, got 0.0"),
+        ({"client_participation": 0.0}, r"client_participation: expected more than 0 and at most 1, got 0.0"),
         ({"team_lambda": -0.1}, "team_lambda: expected at least 0, got -0.1"),
         ({"gamma": float("nan")}, "gamma: expected a finite number, got nan"),
         ({"weighting": "size"}, "weighting: expected one of uniform, examples, got 'size'"),
@@ -270,9 +270,9 @@ def test_the_published_setting_is_stable_and_a_device_may_not_be(x64):
         warnings.simplefilter("error")
         algorithms.permfl(toy.make_trainer(toy.make_task()))
     lines = algorithms.unstable(
-        team_lambda=0.5, gamma=1.5, eta=0.03, beta=0.6, alpha=0.1, device_lambda=20.0, smoothness=1.0
+        team_lambda=0.5, gamma=1.5, eta=0.03, beta=0.6, alpha=0.1, client_lambda=20.0, smoothness=1.0
     )
-    assert lines == ["a device diverges: expected alpha * (device_lambda + smoothness) below 2, got 2.1"]
+    assert lines == ["a client diverges: expected alpha * (client_lambda + smoothness) below 2, got 2.1"]
 
 
 @pytest.mark.slow
@@ -285,7 +285,7 @@ def test_numbers_may_be_traced():
     @jax.jit
     def final(lam, gamma, teams, rounds):
         algorithm = algorithms.permfl(
-            trainer, team_of=teams, num_teams=3, device_lambda=lam, gamma=gamma, team_rounds=rounds
+            trainer, team_of=teams, num_teams=3, client_lambda=lam, gamma=gamma, team_rounds=rounds
         )
         return algorithm.round(jax.random.key(0), algorithm.init(jax.random.key(0), params), cohort)[0].server
 

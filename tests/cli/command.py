@@ -8,7 +8,18 @@ import jax
 
 from fedjax_layers.cli import main
 
-SMALL = ["--dataset", "heart", "--rounds", "2", "--batch-size", "128", "--client-width", "all", "--moments", "trained"]
+SMALL = [
+    "--dataset",
+    "heart",
+    "--rounds",
+    "2",
+    "--batch-size",
+    "128",
+    "--client-width",
+    "all",
+    "--evaluated-models",
+    "trained",
+]
 
 
 class Outcome(NamedTuple):

@@ -55,7 +55,7 @@ def test_flags_set_fields_in_their_type():
         ("run fedavg --dataset fashion_mnist --width 0.5", "model_options", {"width": 0.5}),
         ("run fedavg --model mlp --hidden 9,9", "model_options", {"hidden": (9, 9)}),
         ("run permfl --num-teams 3 --gamma 2", "algorithm_options", {"num_teams": 3, "gamma": 2.0}),
-        ("run permfl --device-participation 1", "algorithm_options", {"device_participation": 1.0}),
+        ("run permfl --client-participation 1", "algorithm_options", {"client_participation": 1.0}),
         ("run permfl --pace 10,5,2,1", "algorithm_options", {"pace": (10, 5, 2, 1)}),
         ("run permfl --partition two_level --teams 4", "data_options", {"teams": 4}),
         ("run permfl --team-of 0,1,0", "team_of", (0, 1, 0)),

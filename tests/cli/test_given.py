@@ -10,7 +10,7 @@ UNUSED = [
     ("compare fedavg,fedprox --fedprox.nonsense 3", "option of algorithm 'fedprox': ", "got 'nonsense'"),
     ("compare fedavg,local --mu 3", "--mu: ", "not of algorithm"),
     ("run fedavg --attack-strength 1", "--attack-strength: ", "it needs --attack"),
-    ("run fedavg --bad-clients 0.2", "--bad-clients: ", "it needs --attack"),
+    ("run fedavg --attack-fraction 0.2", "--attack-fraction: ", "it needs --attack"),
     ("run fedavg --attack label_flip --attack-blocks Dense_0", "--attack-blocks: ", "--attack with a poison (noise,"),
     ("run fedavg --focal-gamma 1", "--focal-gamma: ", "it needs --loss focal"),
     ("run fedavg --focal-alpha 1,1", "--focal-alpha: ", "it needs --loss focal"),

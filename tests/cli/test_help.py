@@ -8,7 +8,7 @@ import pytest
 import fedjax_layers
 from fedjax_layers.cli.arguments import parse
 from fedjax_layers.experiment.config.fields import GROUPS
-from fedjax_layers.experiment.config.owners import everyone
+from fedjax_layers.experiment.config.owners import all_clients
 from fedjax_layers.experiment.config.run_config import RunConfig
 from fedjax_layers.options.docstrings import described, first_sentence
 from tests.cli.command import assert_refused, cli
@@ -27,7 +27,7 @@ def lines_of(*command):
     return {line.split()[0].rstrip(","): " ".join(line.split()) for line in joined.splitlines() if line[:3] == "  -"}
 
 
-@pytest.mark.parametrize("owner", everyone(), ids=lambda owner: owner.who)
+@pytest.mark.parametrize("owner", all_clients(), ids=lambda owner: owner.who)
 def test_every_option_there_is_has_a_line_of_help(owner):
     for name, option in owner.options.items():
         assert option.help, name

@@ -1,4 +1,4 @@
-"""Ctrl-C: a run stops after its period and goes on where it stopped."""
+"""Ctrl-C: a run stops after its interval and goes on where it stopped."""
 
 import json
 import os
@@ -58,7 +58,7 @@ def test_a_run_that_got_a_real_sigint_ends_as_one_that_got_none(tmp_path):
     one, other = RunDirectory(tmp_path / "whole"), RunDirectory(tmp_path / "part")
     assert [line["round"] for line in other.read_rounds()] == list(range(1, 1001))
     assert one.read_rounds() == other.read_rounds()
-    for key in ("personal", "moments", "cut", "layer_scores", "bytes_up", "bytes_down", "controls"):
+    for key in ("personal", "by_model_and_round", "cut", "layer_scores", "bytes_up", "bytes_down", "controls"):
         assert one.read("summary")[key] == other.read("summary")[key], key
     clients, again = one.read_clients(), other.read_clients()
     assert clients.keys() == again.keys()
@@ -68,7 +68,7 @@ def test_a_run_that_got_a_real_sigint_ends_as_one_that_got_none(tmp_path):
 
 def test_an_interrupted_run_and_comparison_go_on(tmp_path, monkeypatch):
     """In this process: Ctrl-C while the first round is computed, then again with ``--resume``."""
-    flags = "--dataset heart --rounds 3 --client-width all --batch-size 128 --moments trained --out there"
+    flags = "--dataset heart --rounds 3 --client-width all --batch-size 128 --evaluated-models trained --out there"
     append = RunDirectory.append_round
 
     def interrupted(self, record):

@@ -2,8 +2,8 @@
 
 import pytest
 
-from fedjax_layers.engine.periods import setting_of
-from fedjax_layers.engine.plan import rounds_per_period
+from fedjax_layers.engine.intervals import setting_of
+from fedjax_layers.engine.plan import rounds_per_interval
 from fedjax_layers.experiment.config.run_config import RunConfig
 from fedjax_layers.experiment.setup.prepare import assemble, load_clients
 from fedjax_layers.sweeps.grid import product, spaced
@@ -43,7 +43,7 @@ def test_a_number_beyond_what_it_means_is_one_line(line, names, tells, tmp_path)
 
 
 def trainer_of(experiment):
-    setting = setting_of(experiment.plan, experiment.inputs.federation)
+    setting = setting_of(experiment.plan, experiment.inputs.device_data)
     return experiment.builder.make_trainer(experiment.inputs.hyper, setting)
 
 
@@ -58,9 +58,9 @@ def test_more_than_there_is_acts_as_what_there_is():
 
 
 def test_a_period_is_no_longer_than_the_run():
-    assert [rounds_per_period(n, 5) for n in (1, 4, 5, 6, LARGE)] == [1, 4, 5, 5, 5]
+    assert [rounds_per_interval(n, 5) for n in (1, 4, 5, 6, LARGE)] == [1, 4, 5, 5, 5]
     with pytest.raises(ValueError, match="eval_every: expected at least 1 round, got 0"):
-        rounds_per_period(0, 5)
+        rounds_per_interval(0, 5)
 
 
 def test_no_more_runs_are_computed_at_once_than_there_are():
@@ -79,7 +79,7 @@ def test_no_more_runs_are_computed_at_once_than_there_are():
         def planned_bytes(self, stack, state):
             return 1
 
-    made = Programs(LARGE).choose("runs", (), Program, [None], periods=1, number=6)
+    made = Programs(LARGE).choose("runs", (), Program, [None], intervals=1, number=6)
     assert made.width == 6
 
 

@@ -46,7 +46,7 @@ def test_the_run_directory_is_complete(player):
     config = RunConfig.from_mapping(run.read("config"))
     assert config.algorithm_options == {"threshold": 2.0}
     assert config.model_options == {"hidden": (6, 5, 4)}
-    assert (config.seed, config.rounds, config.moments) == (3, 2, "trained")
+    assert (config.seed, config.rounds, config.evaluated_models) == (3, 2, "trained")
     manifest = run.read("manifest")
     assert manifest["client_axis"] == {"chosen": "width all, 8 devices", "width": None, "devices": 8, "how": "pinned"}
     assert len(manifest["partition_hash"]) == 64

@@ -7,7 +7,8 @@ import pytest
 
 from tests.cli.test_interrupt import start
 
-SWEEP = "sweep fedprox --dataset heart --batch-size 128 --client-width all --moments trained --rounds 200 --seeds 2"
+SWEEP = "sweep fedprox --dataset heart --batch-size 128 --client-width all --rounds 200 --seeds 2"
+SWEEP += " --evaluated-models trained"
 GRID = ("--vary", "mu=0.01:1:40:log", "--data-dir", ".")
 KILLS = 10
 

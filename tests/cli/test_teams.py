@@ -19,7 +19,7 @@ TEAMS = f"{DIGITS} --team-rounds 2"
 def two_level(tmp_path_factory):
     """A finished run on a partition's three teams, where PerMFL would make four: its folder and what was printed."""
     folder = tmp_path_factory.mktemp("teams") / "run"
-    flags = "--partition two_level --teams 3 --team-alpha 0.3 --device-participation 0.5"
+    flags = "--partition two_level --teams 3 --team-alpha 0.3 --client-participation 0.5"
     return folder, cli("run", "permfl", *TEAMS.split(), *flags.split(), "--out", folder)
 
 
@@ -38,7 +38,7 @@ def test_a_run_uses_the_partitions_teams_and_tells_their_models(two_level):
 
 def test_going_on_with_a_finished_run_keeps_its_teams(two_level):
     folder, first = two_level
-    flags = "--partition two_level --teams 3 --team-alpha 0.3 --device-participation 0.5"
+    flags = "--partition two_level --teams 3 --team-alpha 0.3 --client-participation 0.5"
     again = cli("run", "permfl", *TEAMS.split(), *flags.split(), "--out", folder, "--resume")
     assert again.code == 0
     assert next(line for line in first.out.splitlines() if line.startswith("Team models")) in again.out
@@ -99,8 +99,8 @@ BAD = [
     (f"run permfl {TEAMS} --num-teams 9", "num_teams: ", "expected 1..8, the number of clients, got 9"),
     (f"run permfl {TEAMS} --partition two_level --teams 2 --num-teams 4", "num_teams: ", "the partition's 2 teams"),
     (
-        f"run permfl {TEAMS} --device-participation 1.5",
-        "device_participation: ",
+        f"run permfl {TEAMS} --client-participation 1.5",
+        "client_participation: ",
         "expected more than 0 and at most 1, got 1.5",
     ),
 ]

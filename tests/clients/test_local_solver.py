@@ -46,8 +46,8 @@ def test_a_batch_that_nobody_can_fill_is_as_large_as_the_largest_client(clients)
 def test_clients_of_one_size_are_found_to_be_uniform():
     data = fl.data.load("digits", clients=4, partition="iid")
     sizes = data.sizes["train"]
-    assert fl.federation(data).uniform == bool((sizes == sizes[0]).all())
-    assert not fl.federation(fl.data.load("heart")).uniform
+    assert fl.to_device(data).uniform == bool((sizes == sizes[0]).all())
+    assert not fl.to_device(fl.data.load("heart")).uniform
 
 
 def test_bad_clients_are_wrapped_around_a_method(clients):

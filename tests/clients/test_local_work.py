@@ -116,8 +116,8 @@ def test_the_probe_counts_each_clients_own_steps(monkeypatch):
 
 def test_the_authors_lambda_of_permfl_needs_one_number_of_steps():
     trainer = trainer_of(epochs=None, steps=(1, 2, 3, 4, 5))
-    with pytest.raises(ValueError, match="published_device_lambda: expected as many steps for all clients"):
-        fl.algorithms.permfl(trainer, num_teams=2, published_device_lambda=True)
+    with pytest.raises(ValueError, match="published_client_lambda: expected as many steps for all clients"):
+        fl.algorithms.permfl(trainer, num_teams=2, published_client_lambda=True)
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,10 @@ def test_the_authors_lambda_of_permfl_needs_one_number_of_steps():
         ({"epochs": None, "steps": 1.5}, "steps: expected an integer of at least 1, got 1.5"),
         ({"epochs": None, "steps": [1, 2, 0, 1, 1]}, "steps: expected an integer of at least 1, got 0"),
         ({"min_batch": 5}, "min_batch: expected at most the batch size, 4, got 5"),
-        ({"step_scale": lambda t: jnp.ones(5)}, r"step_scale: expected one number for all clients, got shape \(5,\)"),
+        (
+            {"learning_rate_factor": lambda t: jnp.ones(5)},
+            r"learning_rate_factor: expected one number for all clients, got shape \(5,\)",
+        ),
     ],
 )
 def test_other_amounts_are_refused(changes, message):

@@ -153,7 +153,7 @@ def test_order_of_the_cohort_does_not_matter(name, x64):
 def test_the_promise_of_everyone_changes_nothing(name, keep, x64):
     """The path without gather and scatter gives what the general one gives."""
     cohorts = [toy.make_cohort(range(toy.CLIENTS), toy.make_pool()) for _ in range(2)]
-    promised = [dataclasses.replace(c, everyone=True) for c in cohorts]
+    promised = [dataclasses.replace(c, in_order=True) for c in cohorts]
     changes = {"keep_optimizer": True} if keep else {}
     general, _, _ = run(name, cohorts=cohorts, **changes)
     short, _, _ = run(name, cohorts=promised, **changes)

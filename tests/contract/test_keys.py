@@ -14,7 +14,7 @@ import fedjax_layers as fl
 from fedjax_layers import algorithms, ops
 from fedjax_layers.clients import keys
 from fedjax_layers.data.augmentation import ColourJitter, Compose, Crop, Cutout, Flip
-from fedjax_layers.engine.periods import round_keys
+from fedjax_layers.engine.intervals import round_keys
 from fedjax_layers.engine.sampling import uniform
 from fedjax_layers.experiment.setup.attack import make_attack
 from fedjax_layers.models import classification_task
@@ -25,7 +25,7 @@ from tests.key_uses import recorded
 from tests.registry import NEEDED
 
 NOISY = optax.chain(optax.add_noise(0.1, 0.5, jax.random.key(0)), optax.sgd(0.1))  # an optimiser that draws
-SHARES = {"device_participation": 0.5, "team_participation": 0.5, "num_teams": 2, "team_rounds": 3}
+SHARES = {"client_participation": 0.5, "team_participation": 0.5, "num_teams": 2, "team_rounds": 3}
 COINS = {"probability": 0.3, "cluster_probability": 0.3, "num_teams": 2}
 OPTIONS = {  # name of the case -> algorithm, its options, changes of the trainer: all that draws
     "noisy optimisers": ("fedavg", {"server_optimizer": NOISY}, {"optimizer": NOISY, "keep_optimizer": True}),
@@ -42,7 +42,7 @@ OPTIONS = {  # name of the case -> algorithm, its options, changes of the traine
     "retained at random": ("heurpfedla", {"retain": "random", "record_weights": True}, {}),
     "starts of their own": ("pfedla", {"same_start": False, "hyper_heads": "normal", "hyper_optimizer": NOISY}, {}),
     "one hypernetwork": ("pfedla", {"shared_hypernetwork": True, "hyper_optimizer": NOISY}, {}),
-    "one by one": ("pfedla", {"order": "one_by_one"}, {}),
+    "one by one": ("pfedla", {"order": "sequential"}, {}),
 }
 CASES = {name: (name, {}, {}) for name in algorithms.registry} | OPTIONS
 # One draw that is used several times, on purpose: the same shuffle, or dropout of one step at several weights.
@@ -156,7 +156,7 @@ def test_a_whole_run_shares_no_key():
         return algorithms.fedbabu(toy.make_trainer(_task(False), axis=ClientAxis(width=1)))
 
     with jax.debug_key_reuse(True), recorded() as uses:
-        options = {"eval_every": 2, "sampling": uniform(2, toy.CLIENTS), "moments": ("served",)}
+        options = {"eval_every": 2, "sampling": uniform(2, toy.CLIENTS), "evaluated_models": ("served",)}
         result = fl.simulate(build, _task(False), source, rounds=2, seed=1, **options)
         fl.simulate(build, _task(False), source, rounds=4, resume=result, **options)
     assert uses.clashes() == uses.repeats() == set()

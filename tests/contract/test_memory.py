@@ -116,14 +116,14 @@ CASES += [
     *(
         pytest.param(name, options, id=f"{name}-{'-'.join(map(str, options.values()))}", marks=pytest.mark.slow)
         for name, options in (
-            ("pfedla", {"order": "one_by_one"}),
+            ("pfedla", {"order": "sequential"}),
             ("pfedla", {"hyper_hidden": (100, 500, 300)}),
             ("pfedla", {"pool_update": "added"}),
             ("pfedla", {"shared_hypernetwork": True}),
             ("heurpfedla", {"upload_retained": False}),
             ("layer_mix", {"rule": "logits"}),
             ("layer_mix", {"rule": "cosine"}),
-            ("pfedhn", {"order": "one_by_one"}),
+            ("pfedhn", {"order": "sequential"}),
             ("al2gd", {"num_teams": 10}),
             ("permfl", {"num_teams": 10}),
         )

@@ -176,7 +176,7 @@ def halved_each_round(t):
 
 def test_step_scale_multiplies_the_updates_of_its_round(x64):
     pool = toy.make_pool()
-    rounds = rounds_of("fedavg", momentum=0.0, step_scale=halved_each_round)
+    rounds = rounds_of("fedavg", momentum=0.0, learning_rate_factor=halved_each_round)
     state = rounds.start()
     server = toy.to_numpy(state.server)
     for t, (key, ids) in enumerate(zip(round_keys(), ROUNDS, strict=True)):

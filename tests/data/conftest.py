@@ -81,7 +81,7 @@ def toy_source(tmp_path, monkeypatch):
         task="classification",
         licence="none",
         citation="made up",
-        build=lambda tables, origin: (tables, origin),
+        build=lambda tables, provenance: (tables, provenance),
         columns={
             "grey": image(4, 5),
             "colour": image(2, 3, 3),

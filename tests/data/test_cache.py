@@ -42,8 +42,8 @@ def files(folder):
 
 def test_the_second_read_is_memory_mapped_and_makes_nothing(cache, assert_identical):
     first, _ = cached_tables("toy", "key", make)
-    second, origin = cached_tables("toy", "key", unmade)
-    assert origin == "made up"
+    second, provenance = cached_tables("toy", "key", unmade)
+    assert provenance == "made up"
     for tables in (first, second):
         assert_identical(tables, make()[0])
         for array in (tables["train"]["x"], tables["train"]["text"].values, tables["train"]["text"].offsets):
@@ -78,7 +78,7 @@ DAMAGE = {
     "gone": lambda entry: (entry / "train.text.offsets.npy").unlink(),
     "index cut": lambda entry: index(entry).write_text(index(entry).read_text()[:-20]),
     "index of another form": lambda entry: index(entry).write_text("{}"),
-    "index no table": lambda entry: index(entry).write_text('{"origin": "x", "tables": [1]}'),
+    "index no table": lambda entry: index(entry).write_text('{"provenance": "x", "tables": [1]}'),
     "index without sums": lambda entry: index(entry).write_text(index(entry).read_text().replace("sha256", "md5")),
     "index no text": lambda entry: index(entry).write_bytes(b"\xff\xfe"),
     "index gone": lambda entry: index(entry).unlink(),
@@ -148,9 +148,9 @@ def test_a_folder_that_cannot_be_written_is_a_warning(cache, assert_identical):
     cache.write_text("a file where the folder should be")
     for _ in range(2):
         with pytest.warns(UserWarning, match=r"^cache: expected to write .*cache/toy/key, could not .*; going on") as w:
-            tables, origin = cached_tables("toy", "key", make)
+            tables, provenance = cached_tables("toy", "key", make)
         assert_identical(tables, make()[0])
-        assert origin == "made up"
+        assert provenance == "made up"
         assert "\n" not in str(w[0].message)
     assert cache.read_text() == "a file where the folder should be"
 
@@ -171,8 +171,8 @@ def test_another_process_that_is_done_while_ours_makes_the_tables_wins(cache, as
         cached_tables("toy", "key", make)
         return make()[0], "ours"
 
-    tables, origin = cached_tables("toy", "key", slow)  # without a warning
-    assert origin == "made up"
+    tables, provenance = cached_tables("toy", "key", slow)  # without a warning
+    assert provenance == "made up"
     assert_identical(tables, make()[0])
     assert os.listdir(cache / "toy") == ["key"]
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedjax_layers.data import SPLITS, assert_no_leak, federate, from_arrays, load, load_dataset
-from fedjax_layers.data.changes.drift import exchange_data, schedule, shift_inputs, swap_classes, without_clients
+from fedjax_layers.data.changes.drift import drift_phases, exchange_data, shift_inputs, swap_classes, without_clients
 
 SOME = np.array([1, 3, 4])
 OTHERS = np.array([0, 2, 5])
@@ -66,7 +66,7 @@ def test_one_client_has_nobody_to_pass_its_data_to(data):
     with pytest.raises(ValueError, match="drift: expected at least 2 clients for label_shift, got 1"):
         exchange_data(data, np.array([2]))
     with pytest.raises(ValueError, match="drift: expected at least 2 clients for label_shift, got 1"):
-        schedule(data, ["label_shift@3:0.1"])
+        drift_phases(data, ["label_shift@3:0.1"])
 
 
 def test_a_class_swap_relabels_the_clients_concerned_in_all_splits(data):
@@ -100,7 +100,7 @@ def test_strata_that_are_not_the_classes_stay(make_dataset):
 def test_a_regression_has_no_classes_to_swap():
     numbers = np.linspace(0, 1, 20, dtype=np.float32)
     data = federate(from_arrays(numbers[:, None], numbers, name="line"), np.arange(20) % 2)
-    for change in (lambda: swap_classes(data, np.array([0])), lambda: schedule(data, ["class_swap@1"])):
+    for change in (lambda: swap_classes(data, np.array([0])), lambda: drift_phases(data, ["class_swap@1"])):
         with pytest.raises(ValueError, match=r"expected a classification for class_swap, got line \(regression\)"):
             change()
 
@@ -132,7 +132,7 @@ def test_shifted_inputs_keep_their_dtype_and_the_others_theirs(data, kind):
 
 def test_a_shift_of_what_are_no_images_is_refused():
     with pytest.raises(ValueError, match="expected images"):
-        schedule(load("heart"), ["rotation@2"])
+        drift_phases(load("heart"), ["rotation@2"])
 
 
 def test_clients_without_data_own_nothing(data):
@@ -146,7 +146,7 @@ def test_clients_without_data_own_nothing(data):
 
 
 def test_new_clients_are_absent_before_and_there_after(data):
-    first, second = schedule(data, ["new_clients@4:0.34"], seed=2)
+    first, second = drift_phases(data, ["new_clients@4:0.34"], seed=2)
     assert (first.since, second.since) == (0, 4)
     absent = np.flatnonzero(first.data.sizes["train"] == 0)
     assert len(absent) == 2  # a third of six
@@ -155,7 +155,7 @@ def test_new_clients_are_absent_before_and_there_after(data):
 
 
 def test_new_clients_that_come_later_stay_away_longer(data):
-    phases = schedule(data, ["new_clients@2:0.34", "new_clients@5:0.34"], seed=0)
+    phases = drift_phases(data, ["new_clients@2:0.34", "new_clients@5:0.34"], seed=0)
     absent = [set(np.flatnonzero(p.data.sizes["train"] == 0).tolist()) for p in phases]
     assert [p.since for p in phases] == [0, 2, 5]
     assert len(absent[1]) == 2
@@ -167,7 +167,7 @@ EVERYTHING = ("label_shift@2", "new_clients@3:0.2", "class_swap@5:1", "noise@8:0
 
 @pytest.mark.parametrize("seed", range(4))
 def test_whatever_changes_no_example_changes_its_split(data, seed):
-    phases = schedule(data, EVERYTHING, seed)
+    phases = drift_phases(data, EVERYTHING, seed)
     assert [p.since for p in phases] == [0, 2, 3, 5, 8, 9, 11]
     for _, after in phases:
         assert_same_split(data, after)
@@ -176,7 +176,7 @@ def test_whatever_changes_no_example_changes_its_split(data, seed):
 
 def test_changes_add_up(data):
     """After the swap and the noise the labels are still swapped, and at the owners that the label shift made."""
-    phases = [p.data for p in schedule(data, ["label_shift@1:1", "class_swap@2:0.5", "noise@3:0.5"], seed=1)]
+    phases = [p.data for p in drift_phases(data, ["label_shift@1:1", "class_swap@2:0.5", "noise@3:0.5"], seed=1)]
     assert held(phases[3], 0) == held(phases[1], 0) != held(data, 0)
     np.testing.assert_array_equal(phases[3].labels, phases[2].labels)
     swapped = np.unique(phases[2].places[0][phases[2].labels != data.labels])
@@ -189,13 +189,13 @@ def test_changes_add_up(data):
 
 @pytest.mark.parametrize(("share", "number"), [("", 3), (":1", 6), (":0.5", 3), (":.17", 1), (":0.01", 1)])
 def test_a_share_of_the_clients_is_concerned_at_least_one(data, share, number):
-    _, after = schedule(data, [f"class_swap@7{share}"])
+    _, after = drift_phases(data, [f"class_swap@7{share}"])
     assert len(np.unique(data.places[0][after.data.labels != data.labels])) == number
 
 
 def test_who_is_concerned_depends_on_the_seed_alone(data):
     def concerned(seed):
-        labels = schedule(data, ["class_swap@1"], seed)[1].data.labels
+        labels = drift_phases(data, ["class_swap@1"], seed)[1].data.labels
         return tuple(np.unique(data.places[0][labels != data.labels]))
 
     assert concerned(5) == concerned(5)
@@ -203,7 +203,7 @@ def test_who_is_concerned_depends_on_the_seed_alone(data):
 
 
 def test_without_changes_there_is_one_phase(data):
-    ((since, only),) = schedule(data, [])
+    ((since, only),) = drift_phases(data, [])
     assert since == 0
     assert only is data
 
@@ -238,12 +238,12 @@ def test_without_changes_there_is_one_phase(data):
 )
 def test_changes_that_make_no_sense_are_refused_in_one_line(data, changes, message):
     with pytest.raises(ValueError, match=message) as caught:
-        schedule(data, changes)
+        drift_phases(data, changes)
     assert "\n" not in str(caught.value)
 
 
 def test_the_digits_themselves_are_untouched(data):
-    schedule(data, EVERYTHING)
+    drift_phases(data, EVERYTHING)
     digits = load_dataset("digits")
     np.testing.assert_array_equal(data.inputs, digits.inputs[data.example_ids])
     np.testing.assert_array_equal(data.labels, digits.labels[data.example_ids])

@@ -14,7 +14,7 @@ from fedjax_layers import data
 from fedjax_layers.data import packing
 from fedjax_layers.data.federated import client_data, leaks
 from fedjax_layers.data.sources import synthetic
-from fedjax_layers.engine.federation import federation
+from fedjax_layers.engine.device_data import to_device
 
 federating = importlib.import_module("fedjax_layers.data.federated.federate")  # its function has the same name
 
@@ -91,7 +91,7 @@ def test_data_made_here_take_little_more_memory_than_they_have(monkeypatch):
     tracemalloc.start()
     try:
         clients = data.load("synthetic", clients=1500, min_samples=40, max_samples=60, partition="natural")
-        pool = federation(clients).pool
+        pool = to_device(clients).pool
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()

@@ -58,16 +58,16 @@ def test_every_folder_of_the_data_folder_is_listed(data_folder):
 )
 def test_a_prepared_set_comes_back_bit_for_bit(name, data_folder, tmp_path, monkeypatch, assert_identical):
     source = DATASETS[name]
-    expected, origin = source.tables(data_folder)
-    assert origin.startswith(f"checked files of {name}")
+    expected, provenance = source.tables(data_folder)
+    assert provenance.startswith(f"checked files of {name}")
     assert {split: len(next(iter(table.values()))) for split, table in expected.items()} == COUNTS[name]
     out = tmp_path / "out"
     builder = builders.prepare(source, data_folder, out)
     assert dict(builders.counts(builder)) == COUNTS[name]
     assert os.listdir(out) == [f"federated_{name}"]
     monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))  # what was prepared here is read by no other test
-    read, origin = source.tables(out)
-    assert origin == f"TFDS federated_{name}/1.0.0"
+    read, provenance = source.tables(out)
+    assert provenance == f"TFDS federated_{name}/1.0.0"
     assert_identical(read, expected)
     shutil.rmtree(out)
     shutil.rmtree(tmp_path / "cache")

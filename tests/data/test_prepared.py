@@ -179,8 +179,8 @@ def test_the_stock_set_of_the_real_files_holds_the_same_images(data_folder, tmp_
     pairs = {"train": official("train"), "test": official("t10k")}
     prepare_stock(tmp_path, pairs)
     monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "cache"))
-    tables, origin = DATASETS["mnist"].tables(tmp_path)
-    assert origin == "TFDS mnist/3.0.1"
+    tables, provenance = DATASETS["mnist"].tables(tmp_path)
+    assert provenance == "TFDS mnist/3.0.1"
     for split, pair in pairs.items():
         assert multiset(tables[split]["image"], tables[split]["label"]) == multiset(*pair)
     shutil.rmtree(tmp_path)

@@ -45,7 +45,7 @@ def test_options_are_plain_values_that_the_command_line_can_give(name):
     source = DATASETS[name]
     parameters = inspect.signature(source.build).parameters.values()
     positional = [p.name for p in parameters if p.kind is not p.KEYWORD_ONLY]
-    assert positional == ["tables", "origin"] if source.layouts else positional in ([], ["data_dir"])
+    assert positional == ["tables", "provenance"] if source.layouts else positional in ([], ["data_dir"])
     for option, default in defaults_of(source.build).items():
         assert isinstance(default, (int, float, str, bool, tuple, type(None))), option
 

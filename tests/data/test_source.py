@@ -25,20 +25,20 @@ def test_files_come_before_prepared_data_and_these_before_files_inside_the_packa
     inside.mkdir()
     (inside / "toy.txt").write_text("1")
     source = dataclasses.replace(toy_source, embedded=inside)
-    expected, origin = toy_source.tables(tmp_path / "raw")
-    assert origin == "unchecked files of toy"
+    expected, provenance = toy_source.tables(tmp_path / "raw")
+    assert provenance == "unchecked files of toy"
     (prepared / "toy").mkdir()
     (prepared / "toy" / "toy.txt").write_text("2")
-    from_files, origin = source.tables(prepared)
-    assert origin == "unchecked files of toy"
+    from_files, provenance = source.tables(prepared)
+    assert provenance == "unchecked files of toy"
     assert from_files["train"]["dose"].tobytes() != expected["train"]["dose"].tobytes()
     (prepared / "toy" / "toy.txt").unlink()
-    from_prepared, origin = source.tables(prepared)
-    assert origin == "TFDS federated_toy/1.0.0"
+    from_prepared, provenance = source.tables(prepared)
+    assert provenance == "TFDS federated_toy/1.0.0"
     assert_identical(from_prepared, expected)
     (prepared / "federated_toy").rename(tmp_path / "elsewhere")
-    from_package, origin = source.tables(prepared)
-    assert origin == "unchecked files of toy"
+    from_package, provenance = source.tables(prepared)
+    assert provenance == "unchecked files of toy"
     assert_identical(from_package, source.read(source.layouts[0], {"toy.txt": inside / "toy.txt"})[0])
 
 

@@ -9,7 +9,7 @@ import pytest
 from fedjax_layers.data import load
 from fedjax_layers.data.partitions import consecutive_teams
 from fedjax_layers.data.team_formation import (
-    BLIND,
+    NEEDS_NO_DATA,
     TEAM_FORMATIONS,
     average_case,
     by_labels,
@@ -318,7 +318,7 @@ def test_many_clients_are_formed_without_pairs():
 def test_formations_that_look_at_nothing_need_no_labels():
     nobody = np.empty((6, 0))
     assert given(nobody, 2, team_of=[0, 1] * 3).tolist() == [0, 1] * 3
-    assert set(BLIND) == {"given", "random_teams", "sequential"}
+    assert set(NEEDS_NO_DATA) == {"given", "random_teams", "sequential"}
 
 
 def test_importing_them_loads_no_clustering():

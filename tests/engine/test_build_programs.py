@@ -16,7 +16,7 @@ from jax.sharding import PartitionSpec as P
 
 import fedjax_layers as fl
 from fedjax_layers import algorithms
-from fedjax_layers.engine import periods
+from fedjax_layers.engine import intervals
 from fedjax_layers.engine.programs import store as program_store
 from fedjax_layers.engine.programs.build import BuildProgram, build_program
 from tests import toy
@@ -70,8 +70,8 @@ def maps():
 
 
 def test_the_periods_of_a_run_are_such_programs():
-    names = ("start_params", "_first_state", "models_of", "run_period", "finish_period", "adapt_period")
-    assert all(isinstance(getattr(periods, name), BuildProgram) for name in names)
+    names = ("start_params", "_first_state", "models_of", "run_interval", "finish_interval", "adapt_interval")
+    assert all(isinstance(getattr(intervals, name), BuildProgram) for name in names)
 
 
 def test_a_loop_of_twenty_settings_with_functions_tasks_and_data_of_their_own_compiles_once():
@@ -79,7 +79,7 @@ def test_a_loop_of_twenty_settings_with_functions_tasks_and_data_of_their_own_co
         task = toy.make_task(jnp.float32)._replace(loss=lambda *args: toy.make_task(jnp.float32).loss(*args))
         source = toy.make_federation(toy.make_pool(dtype=np.float32))
         build = lambda hyper: algorithms.local(toy.make_trainer(task, learning_rate=hyper))  # noqa: E731
-        result = fl.simulate(build, task, source, rounds=rounds, hyper=jnp.float32(rate), moments=("served",))
+        result = fl.simulate(build, task, source, rounds=rounds, hyper=jnp.float32(rate), evaluated_models=("served",))
         return result.history.evaluations["served/test/loss"]
 
     first = setting(0.0)

@@ -75,7 +75,7 @@ def test_the_newest_of_the_kept_ones_is_restored(tmp_path):
 
 
 def test_a_save_outlives_the_donation_of_its_state(tmp_path):
-    """The next period writes into the saved state's memory while the save is still being written."""
+    """The next interval writes into the saved state's memory while the save is still being written."""
     step = jax.jit(lambda x: x + 1, donate_argnums=0)
     state = jnp.arange(2.0**20)
     expected = np.array(state)

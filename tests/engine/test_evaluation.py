@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from sklearn import metrics
 
+from fedjax_layers.engine.device_data import DeviceData
 from fedjax_layers.engine.evaluation.evaluate import evaluate
 from fedjax_layers.engine.evaluation.score_names import METRICS
-from fedjax_layers.engine.federation import Federation
 from fedjax_layers.ops import ClientAxis
 from fedjax_layers.ops.metrics.classes import BY_CLASS, RANKED
 from fedjax_layers.types import Pool, Ranges
@@ -151,6 +151,6 @@ def test_losses_are_summed_in_the_models_precision(data, x64):
 def test_splits_are_found_by_name(data):
     pool, ranges = data
     others = [Ranges(ranges.start + i, ranges.count) for i in range(3)]
-    source = Federation(pool, *others, global_test=others[0], largest=(5, 6, 7, 0))
+    source = DeviceData(pool, *others, global_test=others[0], largest=(5, 6, 7, 0))
     for name, expected, largest in zip(("train", "val", "test"), others, (5, 6, 7), strict=True):
         assert source.split(name) == (expected, largest)

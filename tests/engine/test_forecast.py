@@ -182,9 +182,9 @@ def test_models_that_a_rule_needs_all_at_once_are_counted(algorithm, options, mo
 
 def test_rows_of_a_part_of_the_clients_are_brought_to_several_devices():
     """Where all take part each device has its own; of others the compiler was seen to hold 1.5 to 1.9 copies each."""
-    everyone, some, nothing = forecast_of(), forecast_of(cohort=10), forecast_of("fedavg", cohort=10)
+    all_clients, some, nothing = forecast_of(), forecast_of(cohort=10), forecast_of("fedavg", cohort=10)
     devices = jax.local_device_count()
-    assert everyone.stacked == nothing.stacked == 0
+    assert all_clients.stacked == nothing.stacked == 0
     assert some.stacked == (10 * round(1.5 * devices * some.per_client) if devices > 1 else 0)
     assert forecast_of(cohort=10, client_width="auto").stacked == 0
 

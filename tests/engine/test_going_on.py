@@ -11,7 +11,7 @@ import pytest
 from fedjax_layers import algorithms
 from fedjax_layers.engine.history.files import HistoryFiles
 from fedjax_layers.engine.history.history import History
-from fedjax_layers.engine.periods import start_params
+from fedjax_layers.engine.intervals import start_params
 from fedjax_layers.engine.sampling import fixed, power_of_choice, uniform
 from fedjax_layers.engine.simulate import simulate
 from tests import toy
@@ -130,8 +130,8 @@ def scored(losses):
 
 def test_power_of_choice_takes_the_highest_losses_of_those_drawn():
     losses = [0.1, 0.9, np.nan, 0.5, 0.7]
-    everyone = power_of_choice(np.ones(5), 2)
-    assert sorted(everyone(1, scored(losses))) == [1, 4]
+    all_clients = power_of_choice(np.ones(5), 2)
+    assert sorted(all_clients(1, scored(losses))) == [1, 4]
     assert set(power_of_choice(np.ones(5), 5)(1, scored(losses))[:4]) == {0, 1, 3, 4}, "without a loss: last"
     few = power_of_choice([1, 0, 1, 1, 0], 1, candidates=3)
     assert few(1, scored(losses)).tolist() == [3], "nobody without examples is drawn"
@@ -160,14 +160,18 @@ BAD = {
     "rounds that are done": ({"rounds": 2, "resume": True}, "rounds: expected more than the 2 of the resumed run"),
     "two rules": ({"sampling": uniform(2, C), "select": lambda *_: [0, 1]}, "select: expected none beside sampling"),
     "two starts": ({"rounds": 4, "resume": True, "start": True}, "start: expected none beside resume"),
-    "other moments": ({"rounds": 4, "resume": True, "moments": ("served",)}, "moments: expected those of the resumed"),
+    "other models": (
+        {"rounds": 4, "resume": True, "evaluated_models": ("served",)},
+        "evaluated_models: expected those of the resumed",
+    ),
     "another algorithm": ({"rounds": 4, "resume": True, "name": "apfl"}, "resume: expected this run's state"),
     "an id out of range": ({"select": lambda *_: [0, C]}, "select: cohort: expected ids 0 to 4"),
     "one twice": ({"select": lambda *_: [1, 1]}, "select: cohort: expected different clients"),
     "nobody": ({"select": lambda *_: []}, "select: cohort: expected integer ids"),
     "another size": ({"rounds": 4, "select": lambda done, _: [0, 1][: 2 - done // 2]}, "select: expected 2 slots"),
     "no served scores": (
-        {"rounds": 4, "select": power_of_choice(toy.COUNTS, 2), "moments": ("trained",)}, "expected 'served' among",
+        {"rounds": 4, "select": power_of_choice(toy.COUNTS, 2), "evaluated_models": ("trained",)},
+        "expected 'served' among",
     ),
     "a leaf missing": ({"start": []}, "start: expected the model's leaf '0/b' of shape"),
 }  # fmt: skip

@@ -10,7 +10,7 @@ from fedjax_layers.engine.history.history import History
 NAN = np.nan
 
 
-def make_history(val_loss, test_loss, moment="trained"):
+def make_history(val_loss, test_loss, scored_model="trained"):
     """One evaluation per row of ``[E, C]``; every other metric tells the evaluation it comes from, by its row."""
     history = History()
     for row, (val, test) in enumerate(zip(val_loss, test_loss, strict=True)):
@@ -18,7 +18,7 @@ def make_history(val_loss, test_loss, moment="trained"):
         for split, loss in (("val", val), ("test", test)):
             for metric in METRICS:
                 values = np.asarray(loss, float) if metric == "loss" else np.full(len(loss), float(row))
-                evaluation[f"{moment}/{split}/{metric}"] = values
+                evaluation[f"{scored_model}/{split}/{metric}"] = values
         history.add({"loss": np.zeros(1), "sent": np.zeros((1, 3), np.int32)}, evaluation)
     return history
 
@@ -45,14 +45,14 @@ def test_last_is_before_an_evaluation_of_nobody():
     np.testing.assert_array_equal(make_history(test, test).scores("trained", "last")["loss"], [1.0, 2.0])
 
 
-@pytest.mark.parametrize("moment", ["global", "team"])
-def test_a_shared_model_is_of_one_round_the_best_by_validation_over_all_clients(moment):
+@pytest.mark.parametrize("scored_model", ["global", "team"])
+def test_a_shared_model_is_of_one_round_the_best_by_validation_over_all_clients(scored_model):
     val = [[1.0, 4.0, 4.0], [2.0, 2.0, 2.0], [4.0, 1.0, 4.0]]
-    history = make_history(val, val, moment)
-    assert history.scores(moment, "best")["accuracy"].tolist() == [1, 1, 1]
-    assert history.round_of(moment, "best") == 2
-    assert history.round_of(moment, "last") == 3
-    assert history.round_of("global" if moment == "team" else "team", "best") is None
+    history = make_history(val, val, scored_model)
+    assert history.scores(scored_model, "best")["accuracy"].tolist() == [1, 1, 1]
+    assert history.round_of(scored_model, "best") == 2
+    assert history.round_of(scored_model, "last") == 3
+    assert history.round_of("global" if scored_model == "team" else "team", "best") is None
 
 
 def test_training_examples_weight_the_choice_and_a_finished_row_is_no_shared_model():
@@ -105,9 +105,9 @@ def test_an_empty_history_round_trips():
     assert again.to_arrays() == {"rounds": {}, "evaluations": {}}
 
 
-@pytest.mark.parametrize("selection", ["last", "best"])
-def test_every_metric_is_selected(selection):
-    assert set(make_history([[1.0]], [[2.0]]).scores("trained", selection)) == set(METRICS)
+@pytest.mark.parametrize("scored_round", ["last", "best"])
+def test_every_metric_is_selected(scored_round):
+    assert set(make_history([[1.0]], [[2.0]]).scores("trained", scored_round)) == set(METRICS)
 
 
 def test_reading_while_it_grows_copies_nothing():
@@ -125,8 +125,8 @@ def test_reading_while_it_grows_copies_nothing():
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("train", "best"), "moment: expected one of .* got 'train'; did you mean 'trained'"),
-        (("trained", "first"), "selection: expected one of best, last, got 'first'"),
+        (("train", "best"), "scored_model: expected one of .* got 'train'; did you mean 'trained'"),
+        (("trained", "first"), "scored_round: expected one of best, last, got 'first'"),
         (("trained", "last", "tset"), "split: expected one of test, val, got 'tset'; did you mean 'test'"),
     ],
 )

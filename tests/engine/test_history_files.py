@@ -14,25 +14,27 @@ from fedjax_layers.engine.history.history import History
 from fedjax_layers.storage import StorageError
 
 C, S, E = 7, 3, 12
-MOMENTS = ("trained", "served", "team", "global")
-SELECTIONS = ("last", "best")
+EVALUATED_MODELS = ("trained", "served", "team", "global")
+SCORED_ROUNDS = ("last", "best")
 
 
 def evaluation(rng, number, *, finished=False, clients=C):
     """Scores with gaps, ties and infinite losses; clients that were not there, come late or lack a split."""
     row = {"round": np.int64(number), "finished": np.bool_(finished)}
     row["examples"] = np.where(np.arange(clients) < 2, 0 if number < 4 else 5, 1 + np.arange(clients)).astype(np.int32)
-    for moment in MOMENTS:
-        gone = rng.random(clients) < (0.5 if moment == "trained" else 0.02)
-        gone |= finished and moment in ("team", "global")
+    for scored_model in EVALUATED_MODELS:
+        gone = rng.random(clients) < (0.5 if scored_model == "trained" else 0.02)
+        gone |= finished and scored_model in ("team", "global")
         for split in ("val", "test"):
             nobody = gone | (np.arange(clients) == (3 if split == "val" else 5))
             for metric in ("loss", "accuracy"):
                 values = rng.integers(1, 6, clients).astype(np.float32)
                 values[rng.random(clients) < 0.1] = np.inf
-                row[f"{moment}/{split}/{metric}"] = np.where(nobody, np.float32(np.nan), values)
+                row[f"{scored_model}/{split}/{metric}"] = np.where(nobody, np.float32(np.nan), values)
         by_class = rng.random((clients, S), dtype=np.float32)
-        row |= {f"{moment}/test/class_{name}": by_class + n for n, name in enumerate(("recall", "precision", "f1"))}
+        row |= {
+            f"{scored_model}/test/class_{name}": by_class + n for n, name in enumerate(("recall", "precision", "f1"))
+        }
     row["pooled/test/accuracy"] = np.float32(number)
     row["pooled/test/class_recall"] = rng.random(S, dtype=np.float32)
     return row
@@ -57,11 +59,14 @@ def same(one, other):
         for name, values in expected.items():
             found = right[table][name]
             assert (values.dtype, values.tobytes()) == (found.dtype, found.tobytes()), name
-    for moment in MOMENTS:
-        assert one.row_of(moment, "best") == other.row_of(moment, "best")
-        for selection in SELECTIONS:
-            pairs = [(one.class_scores(moment, selection), other.class_scores(moment, selection))]
-            pairs += [(one.scores(moment, selection, s), other.scores(moment, selection, s)) for s in ("val", "test")]
+    for scored_model in EVALUATED_MODELS:
+        assert one.row_of(scored_model, "best") == other.row_of(scored_model, "best")
+        for scored_round in SCORED_ROUNDS:
+            pairs = [(one.class_scores(scored_model, scored_round), other.class_scores(scored_model, scored_round))]
+            pairs += [
+                (one.scores(scored_model, scored_round, s), other.scores(scored_model, scored_round, s))
+                for s in ("val", "test")
+            ]
             for left, right in pairs:
                 assert left.keys() == right.keys()
                 assert all(left[name].tobytes() == right[name].tobytes() for name in left)
@@ -101,23 +106,23 @@ def test_asking_on_the_way_changes_nothing_and_each_answer_is_that_of_all_evalua
         if rng.random() < 0.5 and e < E:
             continue
         table = history.evaluations
-        for moment in MOMENTS:
-            val, test = (table[f"{moment}/{split}/loss"] for split in ("val", "test"))
+        for scored_model in EVALUATED_MODELS:
+            val, test = (table[f"{scored_model}/{split}/loss"] for split in ("val", "test"))
             own = best_round(val)
             index = np.where(own < 0, last_round(test), own)
-            if moment in ("team", "global"):
+            if scored_model in ("team", "global"):
                 there = ~table["finished"]
                 weights, common = table["examples"][-1], ~np.isnan(val[there]).any(0)
                 common &= weights > 0
                 last = int(np.flatnonzero(there)[-1])
                 best = int(np.argmin((val[there][:, common] * weights[common]).sum(1))) if common.any() else last
                 index = np.full(C, best)
-                assert history.round_of(moment, "best") == table["round"][best]
-                assert history.round_of(moment, "last") == table["round"][last]
-            for metric, values in history.scores(moment, "best").items():
-                np.testing.assert_array_equal(values, select_rounds(table[f"{moment}/test/{metric}"], index))
-            for name, values in history.class_scores(moment, "best").items():
-                np.testing.assert_array_equal(values, select_rounds(table[f"{moment}/test/{name}"], index))
+                assert history.round_of(scored_model, "best") == table["round"][best]
+                assert history.round_of(scored_model, "last") == table["round"][last]
+            for metric, values in history.scores(scored_model, "best").items():
+                np.testing.assert_array_equal(values, select_rounds(table[f"{scored_model}/test/{metric}"], index))
+            for name, values in history.class_scores(scored_model, "best").items():
+                np.testing.assert_array_equal(values, select_rounds(table[f"{scored_model}/test/{name}"], index))
 
 
 def test_each_number_is_written_once_and_what_is_there_stays(tmp_path, monkeypatch):

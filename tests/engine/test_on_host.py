@@ -14,7 +14,7 @@ import pytest
 from fedjax_layers import algorithms, data
 from fedjax_layers.clients import Setting
 from fedjax_layers.engine.checkpoint import Checkpoints
-from fedjax_layers.engine.federation import federation
+from fedjax_layers.engine.device_data import to_device
 from fedjax_layers.engine.on_host import programs
 from fedjax_layers.engine.on_host import run as host_run
 from fedjax_layers.engine.on_host.examples import Examples
@@ -149,7 +149,7 @@ def test_a_round_sees_the_rows_and_examples_of_its_cohort_alone(monkeypatch):
         return play_round(build, plan, frame, state, *others)
 
     monkeypatch.setattr(programs, "play_round", spy)
-    run("permfl", BOTH, rounds=2, sampling=fixed(np.array([3, 0, 2]), C), moments=("served",))
+    run("permfl", BOTH, rounds=2, sampling=fixed(np.array([3, 0, 2]), C), evaluated_models=("served",))
     largest = int(np.sort(toy.COUNTS)[-3:].sum())
     assert [(rows[0], examples[0]) for rows, examples in seen] == [(3, largest)] * 2
 
@@ -178,7 +178,7 @@ def test_examples_are_read_from_the_file_that_they_lie_in(tmp_path):
     clients = data.load("digits", clients=6, alpha=0.5)
     np.save(tmp_path / "inputs.npy", clients.inputs)
     mapped = np.load(tmp_path / "inputs.npy", mmap_mode="r")
-    source = federation(dataclasses.replace(clients, inputs=mapped), on_host=True)
+    source = to_device(dataclasses.replace(clients, inputs=mapped), on_host=True)
     assert np.shares_memory(source.pool.inputs, mapped)
     pool, (train, test) = Examples(source, ClientAxis()).bring(np.array([4, 1]), 0, ("train", "test"))
     for slot, client in enumerate((4, 1)):

@@ -52,10 +52,10 @@ def test_where_a_run_ends(case):
     assert patience_stop(losses, sizes, patience) == expected
 
 
-def _told(losses, moment="trained"):
+def _told(losses, scored_model="trained"):
     history = History()
     for number, row in enumerate(losses, start=1):
-        evaluation = {"round": np.int64(number), f"{moment}/val/loss": np.array(row, float)}
+        evaluation = {"round": np.int64(number), f"{scored_model}/val/loss": np.array(row, float)}
         history.add({"loss": np.zeros(1)}, evaluation)
     return history
 
@@ -63,7 +63,7 @@ def _told(losses, moment="trained"):
 @pytest.mark.parametrize("case", [name for name in CASES if len(CASES[name][0])])
 def test_a_run_asks_after_every_evaluation_and_hears_the_same(case):
     losses, sizes, patience, expected = CASES[case]
-    config = SimpleNamespace(patience=patience, moment="trained")
+    config = SimpleNamespace(patience=patience, scored_model="trained")
     ended = patience_of(config, np.array(sizes))
     ends = [n for n in range(1, len(losses) + 1) if ended(_told(losses[:n]))]
     assert (ends[0] if ends else None) == expected
@@ -73,8 +73,8 @@ def test_a_run_asks_after_every_evaluation_and_hears_the_same(case):
 
 
 def test_without_patience_or_evaluations_a_run_goes_on():
-    assert not out_of_patience(SimpleNamespace(patience=None, moment="trained"), _told([[1], [2]]), np.ones(1))
-    assert not patience_of(SimpleNamespace(patience=1, moment="trained"), np.ones(1))(History())
+    assert not out_of_patience(SimpleNamespace(patience=None, scored_model="trained"), _told([[1], [2]]), np.ones(1))
+    assert not patience_of(SimpleNamespace(patience=1, scored_model="trained"), np.ones(1))(History())
 
 
 @pytest.mark.parametrize("number", range(20))

@@ -10,8 +10,8 @@ import pytest
 import sklearn.metrics
 
 from fedjax_layers.engine.history.history import History
-from fedjax_layers.engine.periods import cohort_of, models_of, setting_of
-from fedjax_layers.engine.run_loop import run_periods, start_state
+from fedjax_layers.engine.intervals import cohort_of, models_of, setting_of
+from fedjax_layers.engine.run_loop import run_intervals, start_state
 from fedjax_layers.experiment.config.run_config import RunConfig
 from fedjax_layers.experiment.records.run_directory import RunDirectory
 from fedjax_layers.experiment.run import execute
@@ -89,8 +89,8 @@ def test_the_global_test_set_is_scored_by_hand(clients):
     experiment = assemble(config_of("class_swap@3:1"), clients)
     builder, plan, inputs = experiment.builder, experiment.plan, experiment.inputs
     state = start_state(builder, plan, inputs)
-    *_, (_, state, history) = run_periods(builder, plan, inputs, state, History(), ROUNDS)
-    model = models_of(builder, setting_of(plan, inputs.federation), inputs.hyper, state).global_model
+    *_, (_, state, history) = run_intervals(builder, plan, inputs, state, History(), ROUNDS)
+    model = models_of(builder, setting_of(plan, inputs.device_data), inputs.hyper, state).global_model
     rows = slice(len(clients.inputs) - clients.global_test, None)
     labels = clients.labels[rows]
     assert len(labels) == math.ceil(179.7)
@@ -156,7 +156,7 @@ def weights(config, clients, t, draws=1):
 @pytest.mark.parametrize("weighting", ["uniform", "examples"])
 def test_absent_clients_weigh_nothing(clients, weighting):
     config = config_of("new_clients@2:0.5", rounds=4, weighting=weighting)
-    sizes = np.asarray(assemble(config, clients).inputs.federation.at(0).train.count)
+    sizes = np.asarray(assemble(config, clients).inputs.device_data.at(0).train.count)
     assert (sizes == 0).sum() == 2
     full = np.ones(4) if weighting == "uniform" else clients.sizes["train"]
     assert weights(config, clients, 1).tolist() == [np.where(sizes > 0, full, 0).tolist()]
@@ -165,7 +165,7 @@ def test_absent_clients_weigh_nothing(clients, weighting):
 
 def test_by_size_draws_nobody_who_is_absent(clients):
     config = config_of("new_clients@2:0.5", rounds=4, cohort=2, sampling="by_size")
-    here = np.asarray(assemble(config, clients).inputs.federation.at(0).train.count) > 0
+    here = np.asarray(assemble(config, clients).inputs.device_data.at(0).train.count) > 0
     assert weights(config, clients, 0, draws=200).tolist() == [here.astype(float).tolist()] * 200
     assert (weights(config, clients, 2, draws=200).sum(1) == 2).all()
     assert (weights(config, clients, 2, draws=200).sum(0) > 0).all()

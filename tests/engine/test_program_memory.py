@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from fedjax_layers.engine.history.history import History
+from fedjax_layers.engine.intervals import run_interval
 from fedjax_layers.engine.memory import program as program_memory
 from fedjax_layers.engine.memory.program import planned_bytes
-from fedjax_layers.engine.periods import run_period
 from fedjax_layers.engine.plan import Plan
-from fedjax_layers.engine.run_loop import run_periods, start_state
+from fedjax_layers.engine.run_loop import run_intervals, start_state
 from fedjax_layers.engine.simulate import make_inputs
 from fedjax_layers.host_memory import TooLargeError
 from fedjax_layers.ops import ClientAxis
@@ -27,7 +27,7 @@ def free(monkeypatch):
 
 
 def begun(name="layer_mix", axis=ClientAxis(1)):
-    """A run at its start: what its periods are called with."""
+    """A run at its start: what its intervals are called with."""
     source = toy.make_federation(toy.make_pool(dtype=np.float32))
     plan = Plan(TASK, 1, axis)
     inputs = make_inputs(source, hyper=0.1, seed=0, sampling=None, weights=None, axis=axis)
@@ -47,7 +47,7 @@ BUILDS = {key: made(*key) for key in (("layer_mix", 1), ("fedavg", 1), ("fedavg"
 
 def needed_by(run):
     build, plan, inputs, state = run
-    program = run_period.compiled(build, plan, state, inputs, jnp.int32(0), jnp.int32(0))
+    program = run_interval.compiled(build, plan, state, inputs, jnp.int32(0), jnp.int32(0))
     return planned_bytes(program, beside_arguments=True)
 
 
@@ -64,13 +64,13 @@ def test_rounds_that_have_no_room_are_refused_in_one_line_and_nothing_runs(free,
     free(needed_by(run) - 1)
     history = History()
     with pytest.raises(TooLargeError, match=f"^{begins}") as caught:
-        next(run_periods(build, plan, inputs, state, history, 1))
+        next(run_intervals(build, plan, inputs, state, history, 1))
     assert "\n" not in str(caught.value)
     assert history.rounds_done == 0
     assert not any(x.is_deleted() for x in jax.tree.leaves(state)), "the state was given up"
     free(needed_by(run))
     with count_compilations() as clock:
-        done = [rounds for rounds, *_ in run_periods(build, plan, inputs, state, history, 2)]
+        done = [rounds for rounds, *_ in run_intervals(build, plan, inputs, state, history, 2)]
     assert done == [1, 2]
     assert clock.compilations == 0, "what was compiled to be looked at is what runs"
 
@@ -78,11 +78,11 @@ def test_rounds_that_have_no_room_are_refused_in_one_line_and_nothing_runs(free,
 def test_where_nobody_tells_nothing_is_refused(free, monkeypatch):
     build, plan, inputs, state = begun("fedavg", ClientAxis())
     free(None)
-    assert len(list(run_periods(build, plan, inputs, state, History(), 1))) == 1
+    assert len(list(run_intervals(build, plan, inputs, state, History(), 1))) == 1
     free(0)
     monkeypatch.setattr(program_memory, "planned_bytes", lambda *_, **__: None)
     *_, state = begun("fedavg", ClientAxis())
-    assert len(list(run_periods(build, plan, inputs, state, History(), 1))) == 1
+    assert len(list(run_intervals(build, plan, inputs, state, History(), 1))) == 1
 
 
 def test_planned_bytes_are_the_compilers(free):

@@ -26,8 +26,8 @@ def many_ids(rule):
 
 
 def test_everyone_is_the_whole_population_in_order():
-    cohort = draw(sampling.everyone(C))
-    assert cohort.everyone
+    cohort = draw(sampling.all_clients(C))
+    assert cohort.in_order
     assert cohort.ids.tolist() == list(range(C))
     assert cohort.weight.tolist() == SIZES.tolist()
     assert cohort.train is TRAIN
@@ -43,7 +43,7 @@ def test_drawn_cohorts_have_their_size_and_no_client_twice(make, size):
     assert ids.min() >= 0
     assert ids.max() < C
     cohort = draw(rule)
-    assert not cohort.everyone
+    assert not cohort.in_order
     assert cohort.ids.dtype == jnp.int32
     np.testing.assert_array_equal(cohort.train.start, np.asarray(TRAIN.start)[cohort.ids])
     np.testing.assert_array_equal(cohort.train.count, SIZES[cohort.ids])
@@ -124,7 +124,7 @@ def test_weights_are_sizes_or_those_given_and_equal_where_size_decided():
     np.testing.assert_allclose(given.weight, np.asarray(given.ids) / 10, rtol=1e-6)
     equal = draw(sampling.by_size(C, C))
     np.testing.assert_array_equal(equal.weight, (SIZES > 0)[equal.ids])
-    whole = draw(sampling.everyone(C), weights=jnp.ones(C))
+    whole = draw(sampling.all_clients(C), weights=jnp.ones(C))
     np.testing.assert_array_equal(whole.weight, np.ones(C))
 
 
@@ -145,7 +145,7 @@ def test_fixed_is_the_same_cohort_in_the_order_given():
 
 
 def test_a_schedule_goes_round_and_leaves_slots_empty():
-    rule = sampling.schedule(np.array([[0, 2, -1], [5, -1, -1], [-1, -1, -1]]), C)
+    rule = sampling.by_table(np.array([[0, 2, -1], [5, -1, -1], [-1, -1, -1]]), C)
     assert rule.size == 3
     expected = [([0, 2], [8, 4]), ([5], [5]), ([], [])]
     for t in range(6):
@@ -189,7 +189,7 @@ def test_sizes_outside_of_the_population_are_refused(make, size):
 )
 def test_schedules_that_make_no_sense_are_refused(ids, message):
     with pytest.raises(ValueError, match=f"cohort: .*{message}"):
-        sampling.schedule(np.array(ids), C)
+        sampling.by_table(np.array(ids), C)
 
 
 @pytest.mark.parametrize("ids", [[0, 6], [2, 2], [[0, 1]], []])

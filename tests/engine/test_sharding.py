@@ -9,12 +9,12 @@ from fedjax_layers import algorithms
 from fedjax_layers.clients import LocalSolver
 from fedjax_layers.data import load
 from fedjax_layers.data.packing import settled
-from fedjax_layers.engine.federation import federation
+from fedjax_layers.engine.device_data import to_device
 from fedjax_layers.engine.history.history import History
 from fedjax_layers.engine.placement.sharding import replicate
 from fedjax_layers.engine.placement.width import device_mesh
 from fedjax_layers.engine.plan import Plan
-from fedjax_layers.engine.run_loop import run_periods, start_state
+from fedjax_layers.engine.run_loop import run_intervals, start_state
 from fedjax_layers.engine.simulate import make_inputs
 from fedjax_layers.ops import ClientAxis
 from tests import toy
@@ -34,10 +34,10 @@ def test_client_states_are_spread_and_later_periods_compile_nothing(devices, spr
     plan = Plan(task, 1, axis)
     inputs = make_inputs(toy.make_federation(pool), hyper=0.1, seed=0, sampling=None, weights=None, axis=axis)
     state = start_state(build, plan, inputs)
-    periods = run_periods(build, plan, inputs, state, History(), 3)
-    _, state, _ = next(periods)
+    intervals = run_intervals(build, plan, inputs, state, History(), 3)
+    _, state, _ = next(intervals)
     with count_compilations() as clock:
-        for _, state, _ in periods:  # noqa: B007
+        for _, state, _ in intervals:  # noqa: B007
             pass
     assert clock.compilations == 0
     leaf = state.clients[-1]["w"]  # of the layers that stay with the client
@@ -50,8 +50,8 @@ def test_client_states_are_spread_and_later_periods_compile_nothing(devices, spr
 def test_all_cpu_devices_look_at_the_one_copy_of_the_data(devices):
     clients = load("synthetic", clients=30, min_samples=20, max_samples=20)
     axis = ClientAxis(None, device_mesh(devices))
-    inputs = make_inputs(federation(clients), hyper=0.1, seed=0, sampling=None, weights=None, axis=axis)
-    pool = inputs.federation.pool
+    inputs = make_inputs(to_device(clients), hyper=0.1, seed=0, sampling=None, weights=None, axis=axis)
+    pool = inputs.device_data.pool
     assert len(pool.inputs.sharding.device_set) == devices
     pointers = {shard.data.unsafe_buffer_pointer() for shard in pool.inputs.addressable_shards}
     assert pointers == {clients.inputs.ctypes.data}

@@ -17,8 +17,8 @@ from fedjax_layers.engine import run_loop
 from fedjax_layers.engine.evaluation.evaluate import evaluate
 from fedjax_layers.engine.history.history import History
 from fedjax_layers.engine.plan import Plan
-from fedjax_layers.engine.run_loop import run_periods, start_state
-from fedjax_layers.engine.sampling import check_weights, draw_cohort, everyone, fixed, uniform
+from fedjax_layers.engine.run_loop import run_intervals, start_state
+from fedjax_layers.engine.sampling import all_clients, check_weights, draw_cohort, fixed, uniform
 from fedjax_layers.engine.simulate import make_inputs, simulate
 from fedjax_layers.models import build_model, classification_task
 from fedjax_layers.ops import ClientAxis
@@ -61,7 +61,7 @@ def test_two_rounds_and_two_more_equal_four_bit_for_bit(source, name):
     inputs = make_inputs(source, hyper={"rate": 0.1}, seed=5, sampling=uniform(3, C), weights=None)
 
     def rounds(until, state, history):
-        *_, (_, after, grown) = run_periods(build(name), plan, inputs, state, history, until)
+        *_, (_, after, grown) = run_intervals(build(name), plan, inputs, state, history, until)
         return after, grown
 
     four, whole = rounds(4, start_state(build(name), plan, inputs), History())
@@ -158,7 +158,7 @@ def test_no_round_is_refused(source):
         run(source, "fedavg", rounds=0)
 
 
-@pytest.mark.parametrize(("field", "value"), [("eval_every", 0), ("moments", ("served", "severed"))])
+@pytest.mark.parametrize(("field", "value"), [("eval_every", 0), ("evaluated_models", ("served", "severed"))])
 def test_a_bad_plan_is_refused(source, field, value):
     with pytest.raises(ValueError, match=field):
         run(source, "fedavg", **{field: value})
@@ -171,13 +171,13 @@ def test_on_period_ends_the_run_early(source):
         seen.append((done, int(state.round), history.rounds_done))
         return done == 2
 
-    result = run(source, "fedavg", rounds=5, on_period=stop)
+    result = run(source, "fedavg", rounds=5, on_evaluation=stop)
     assert seen == [(1, 1, 1), (2, 2, 2)]
     assert result.history.evaluations["round"].tolist() == [1, 2]
     assert int(result.state.round) == 2
 
 
-# Who looks after which rounds, and what is done in which order: a period begun ("1"), its scores fetched ("-1").
+# Who looks after which rounds, and what is done in which order: an interval begun ("1"), its scores fetched ("-1").
 ORDERS = {
     "always": (lambda _: True, [1, -1, 2, -2, 3, -3, 4, -4], [1, 2, 3, 4]),
     "nobody": (None, [1, 2, -1, 3, -2, 4, -3, -4], [4]),
@@ -197,13 +197,13 @@ def test_a_period_is_begun_before_the_scores_of_the_last_one_are_fetched_where_n
 
         return noted
 
-    expected = run(source, "fedavg", rounds=4, seed=5, on_period=lambda *_: None)
-    for name, sign in (("run_period", 1), ("add_period", -1)):
+    expected = run(source, "fedavg", rounds=4, seed=5, on_evaluation=lambda *_: None)
+    for name, sign in (("run_interval", 1), ("add_interval", -1)):
         monkeypatch.setattr(run_loop, name, noting(getattr(run_loop, name), sign))
     plan = Plan(TASK, 1)
     inputs = make_inputs(source, hyper={"rate": 0.1}, seed=5, sampling=None, weights=None)
     state, history, seen = start_state(build("fedavg"), plan, inputs), History(), []
-    for done, current, _ in run_periods(build("fedavg"), plan, inputs, state, history, 4, looked_at=looked_at):
+    for done, current, _ in run_intervals(build("fedavg"), plan, inputs, state, history, 4, looked_at=looked_at):
         assert history.rounds_done == done
         seen.append((done, None if current is None else int(current.round)))
     assert found == order
@@ -234,9 +234,9 @@ def test_served_is_global_where_there_is_no_model_of_its_own(source):
 
 
 def test_moments_that_are_not_asked_for_are_not_evaluated(source):
-    names = run(source, "local", moments=("served",)).history.evaluations
+    names = run(source, "local", evaluated_models=("served",)).history.evaluations
     assert not [name for name in names if name.startswith("trained/")]
-    names = run(source, "local", moments=("trained",)).history.evaluations
+    names = run(source, "local", evaluated_models=("trained",)).history.evaluations
     assert not [name for name in names if name.startswith(("served/", "global/"))]
 
 
@@ -250,12 +250,12 @@ def test_the_last_phase_adds_one_row_and_gives_the_personal_scores(source, name)
     assert history.rounds_done == len(history.rounds["loss"]) == rounds
 
     key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), rounds), keys.FINISH)
-    cohort = draw_cohort(everyone(C), key, jnp.int32(rounds), source.train, source.pool)
+    cohort = draw_cohort(all_clients(C), key, jnp.int32(rounds), source.train, source.pool)
     cohort = dataclasses.replace(cohort, observer=Observer(toy.trained_model))
     final = build(name)({"rate": jnp.float32(0.1)}).finish(key, result.state, cohort)
     expected, _ = evaluate(TASK, final, source.pool, source.test, stacked=True, largest=source.largest[2])
-    for moment in ("served", "trained"):
-        found = history.scores(moment, "last")
+    for scored_model in ("served", "trained"):
+        found = history.scores(scored_model, "last")
         np.testing.assert_allclose(found["loss"], expected["loss"], rtol=1e-5)
     served = history.evaluations["served/test/loss"]
     assert not np.allclose(served[-1], served[-2]), "fine-tuning must have changed something"

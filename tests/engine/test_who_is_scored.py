@@ -46,15 +46,17 @@ def runs(clients):
     found = {}
     for every in (1, ROUNDS):
         _, history = execute(assemble(config_of(eval_every=every), clients))
-        for selection, moment in itertools.product(("last", "best"), ("auto", "trained")):
-            experiment = assemble(config_of(eval_every=every, selection=selection, moment=moment), clients)
-            found[every, selection, moment] = summary_of(experiment, history, {}), history
+        for scored_round, scored_model in itertools.product(("last", "best"), ("auto", "trained")):
+            experiment = assemble(
+                config_of(eval_every=every, scored_round=scored_round, scored_model=scored_model), clients
+            )
+            found[every, scored_round, scored_model] = summary_of(experiment, history, {}), history
     return found
 
 
 def test_the_headline_counts_all_clients_whoever_was_evaluated_when(runs):
     often, once = (runs[every, "last", "auto"][0] for every in (1, ROUNDS))
-    assert often["moment"] == "served"
+    assert often["scored_model"] == "served"
     for metric, found in often["personal"].items():
         assert found["n"] == once["personal"][metric]["n"] == CLIENTS
         assert found == pytest.approx(once["personal"][metric], rel=1e-5)
@@ -69,8 +71,8 @@ def test_trained_models_are_scored_over_the_last_rounds_cohort_and_say_so(runs):
     assert there.sum(1).tolist() == [COHORT] * ROUNDS
     # Each client's best round: whoever was ever there when it was evaluated.
     assert runs[1, "best", "trained"][0]["personal"]["loss"]["n"] == there.any(0).sum() > COHORT
-    moments = runs[1, "last", "auto"][0]["moments"]
-    assert {how: means["n"] for how, means in moments.items()} == {
+    means = runs[1, "last", "auto"][0]["by_model_and_round"]
+    assert {how: means["n"] for how, means in means.items()} == {
         "served/last": CLIENTS, "served/best": CLIENTS, "trained/last": COHORT, "trained/best": there.any(0).sum(),
     }  # fmt: skip
 
@@ -114,6 +116,6 @@ def test_patience_without_validation_examples_is_refused_before_the_run(clients)
 
 def test_a_sweep_over_cohorts_scores_each_as_its_participation_asks():
     base = config_of(cohort=None)
-    assert base.moment == joined(base, {"learning_rate": 0.2}).moment == "trained"
-    assert joined(base, {"cohort": 3}).moment == "served"
-    assert joined(base, {"cohort": 3, "moment": "trained"}).moment == "trained"
+    assert base.scored_model == joined(base, {"learning_rate": 0.2}).scored_model == "trained"
+    assert joined(base, {"cohort": 3}).scored_model == "served"
+    assert joined(base, {"cohort": 3, "scored_model": "trained"}).scored_model == "trained"

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from fedjax_layers.clients import train_cohort
-from fedjax_layers.engine.periods import cohort_of, setting_of
+from fedjax_layers.engine.intervals import cohort_of, setting_of
 from fedjax_layers.experiment.config.run_config import RunConfig
 from fedjax_layers.experiment.run import execute
-from fedjax_layers.experiment.setup.attack import bad_clients
+from fedjax_layers.experiment.setup.attack import attack_fraction, attacked_clients
 from fedjax_layers.experiment.setup.prepare import assemble, load_clients
 from fedjax_layers.ops import poison_update
 from fedjax_layers.ops.poison import POISONS
@@ -28,12 +28,12 @@ def clients():
 
 
 def test_a_share_of_the_clients_is_bad_and_the_seed_draws_them(clients):
-    found = [bad_clients(config_of(attack="scale", bad_clients=0.3, seed=seed), clients) for seed in range(20)]
+    found = [attacked_clients(config_of(attack="scale", attack_fraction=0.3, seed=seed), clients) for seed in range(20)]
     assert {bad.sum() for bad in found} == {3}
     assert len({bad.tobytes() for bad in found}) > 10
-    assert not bad_clients(config_of(bad_clients=0.3), clients).any(), "no attack, nobody is bad"
+    assert not attacked_clients(config_of(attack_fraction=0.3), clients).any(), "no attack, nobody is bad"
     unseen = dataclasses.replace(clients, unseen=np.arange(10) >= 5)
-    drawn = bad_clients(config_of(attack="scale", bad_clients=1.0), unseen)
+    drawn = attacked_clients(config_of(attack="scale", attack_fraction=1.0), unseen)
     assert np.flatnonzero(drawn).tolist() == [0, 1, 2, 3, 4], "who never takes part attacks nobody"
 
 
@@ -41,16 +41,16 @@ def test_a_share_of_the_clients_is_bad_and_the_seed_draws_them(clients):
 def test_bad_clients_send_poison_and_the_others_what_they_trained(clients, kind):
     def trained(config):
         made = assemble(config, clients)
-        trainer = made.builder.make_trainer(made.inputs.hyper, setting_of(made.plan, made.inputs.federation))
+        trainer = made.builder.make_trainer(made.inputs.hyper, setting_of(made.plan, made.inputs.device_data))
         cohort = cohort_of(made.inputs, jax.random.key(0), jnp.int32(0))
         start = made.plan.task.init(jax.random.key(1))
         train = jax.jit(lambda start: train_cohort(trainer, jax.random.key(2), cohort, server=start).params)
         return trainer.task.layers, start, jax.tree.map(np.asarray, train(start))
 
-    attacked = config_of(attack=kind, bad_clients=0.3, attack_strength=2.0, attack_blocks=("Dense_1",))
+    attacked = config_of(attack=kind, attack_fraction=0.3, attack_strength=2.0, attack_blocks=("Dense_1",))
     layers, start, honest = trained(config_of())
     _, _, sent = trained(attacked)
-    bad = bad_clients(attacked, clients)
+    bad = attack_fraction(attacked, clients)
     for c in range(10):
         mine, theirs = (jax.tree.map(lambda x, c=c: x[c], tree) for tree in (sent, honest))
         if not bad[c]:
@@ -68,7 +68,7 @@ def test_bad_clients_send_poison_and_the_others_what_they_trained(clients, kind)
 
 def test_strength_and_who_is_bad_compile_nothing(clients):
     one, other = (
-        assemble(config_of(attack="scale", attack_strength=s, bad_clients=b, seed=n), clients)
+        assemble(config_of(attack="scale", attack_strength=s, attack_fraction=b, seed=n), clients)
         for s, b, n in ((2.0, 0.3, 0), (5.0, 0.1, 4))
     )
     assert (one.builder, one.plan) == (other.builder, other.plan)
@@ -76,9 +76,9 @@ def test_strength_and_who_is_bad_compile_nothing(clients):
 
 
 def test_corruption_reaches_the_data_that_train_and_no_others(clients):
-    config = config_of(attack="label_flip", bad_clients=0.5)
+    config = config_of(attack="label_flip", attack_fraction=0.5)
     found = assemble(config, clients).data
-    bad = bad_clients(config, clients)
+    bad = attacked_clients(config, clients)
     for split, (start, count) in clients.ranges.items():
         for c in range(10):
             rows = slice(start[c], start[c] + count[c])
@@ -89,7 +89,7 @@ def test_corruption_reaches_the_data_that_train_and_no_others(clients):
 @pytest.mark.slow
 def test_an_attack_on_all_updates_hurts(clients):
     scores = [
-        execute(assemble(config_of(rounds=10, attack=attack, bad_clients=0.4), clients))[0]["global"]["accuracy"][
+        execute(assemble(config_of(rounds=10, attack=attack, attack_fraction=0.4), clients))[0]["global"]["accuracy"][
             "mean"
         ]
         for attack in (None, "sign_flip")
@@ -101,7 +101,7 @@ def test_an_attack_on_all_updates_hurts(clients):
     ("values", "message"),
     [
         ({"attack": "sign_flop"}, "attack: expected .* got 'sign_flop'; did you mean 'sign_flip'"),
-        ({"bad_clients": 1.5}, "bad_clients: expected 0 to 1, got 1.5"),
+        ({"attack_fraction": 1.5}, "attack_fraction: expected 0 to 1, got 1.5"),
         ({"attack_strength": -1.0}, "attack_strength: expected at least 0, got -1.0"),
     ],
 )

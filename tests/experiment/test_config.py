@@ -24,8 +24,8 @@ BAD_FIELDS = [
     ("sampling", "unifrm", "did you mean 'uniform'"),
     ("weighting", "exampels", "did you mean 'examples'"),
     ("loss", "focl", "did you mean 'focal'"),
-    ("moment", "served!", "did you mean 'served'"),
-    ("selection", "bst", "did you mean 'best'"),
+    ("scored_model", "served!", "did you mean 'served'"),
+    ("scored_round", "bst", "did you mean 'best'"),
     ("conv", "patchs", "did you mean 'patches'"),
     ("client_width", "0", "expected auto, all or a number of 1 to"),
     ("client_width", "wide", "expected auto, all or a number of 1 to"),
@@ -44,13 +44,13 @@ BAD_FIELDS = [
     ("focal_alpha", "half", "a list, each a number"),
     ("data_options", 3, "a mapping"),
 ]
-MOMENTS = [  # config, scored moment
+EVALUATED_MODELS = [  # config, scored scored_model
     ({}, "trained"),
     ({"cohort": 3}, "served"),
-    ({"moments": "served"}, "served"),
-    ({"cohort": 3, "moments": "trained"}, "trained"),
-    ({"cohort": 3, "moment": "trained"}, "trained"),
-    ({"moment": "served"}, "served"),
+    ({"evaluated_models": "served"}, "served"),
+    ({"cohort": 3, "evaluated_models": "trained"}, "trained"),
+    ({"cohort": 3, "scored_model": "trained"}, "trained"),
+    ({"scored_model": "served"}, "served"),
 ]
 BAD_OPTIONS = [
     ("fedavg", {"mu": 1.0}, "option of algorithm 'fedavg'"),
@@ -71,17 +71,17 @@ BAD_OPTIONS = [
 ]
 
 
-@pytest.mark.parametrize(("fields", "moment"), MOMENTS)
-def test_the_scored_moment_follows_participation_unless_named(fields, moment):
+@pytest.mark.parametrize(("fields", "scored_model"), EVALUATED_MODELS)
+def test_the_scored_moment_follows_participation_unless_named(fields, scored_model):
     config = RunConfig(**fields)
-    assert config.moment == moment
-    assert to_json(config)["moment"] == moment, "config.json is resolved"
+    assert config.scored_model == scored_model
+    assert to_json(config)["scored_model"] == scored_model, "config.json is resolved"
     assert RunConfig.from_mapping(to_json(config)) == config
 
 
 def test_a_moment_that_is_not_evaluated_cannot_be_scored():
-    with pytest.raises(ValueError, match="moments: expected both or the scored 'trained', got 'served'"):
-        RunConfig(moment="trained", moments="served")
+    with pytest.raises(ValueError, match="evaluated_models: expected both or the scored 'trained', got 'served'"):
+        RunConfig(scored_model="trained", evaluated_models="served")
 
 
 MAY_BE_NEGATIVE = {"cut_offset", "self_bias"}

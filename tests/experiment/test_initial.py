@@ -9,7 +9,7 @@ import pytest
 
 from fedjax_layers.data.dataset import Dataset
 from fedjax_layers.data.federated.federate import federate
-from fedjax_layers.engine.periods import common_start, start_params
+from fedjax_layers.engine.intervals import common_start, start_params
 from fedjax_layers.experiment.config.run_config import RunConfig
 from fedjax_layers.experiment.records.run_directory import RunDirectory
 from fedjax_layers.experiment.run import execute

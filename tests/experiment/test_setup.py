@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 
-from fedjax_layers.engine.periods import common_start, setting_of
+from fedjax_layers.engine.intervals import common_start, setting_of
 from fedjax_layers.experiment.config.run_config import RunConfig
 from fedjax_layers.experiment.config.traced import traceable_counts
 from fedjax_layers.experiment.run import execute
@@ -105,7 +105,7 @@ def test_cohorts_are_drawn_among_the_seen_clients(sampling):
 def test_a_change_after_the_last_round_is_refused(clients, change):
     with pytest.raises(ValueError, match=f"drift: expected rounds below the run's 3, got '{change}'"):
         assemble(config_of(rounds=3, drift=("class_swap@2", change)), clients)
-    assert assemble(config_of(rounds=3, drift=("class_swap@2",)), clients).inputs.federation.since.tolist() == [0, 2]
+    assert assemble(config_of(rounds=3, drift=("class_swap@2",)), clients).inputs.device_data.since.tolist() == [0, 2]
 
 
 def test_weighting_and_partition_seed_reach_the_data(clients):
@@ -119,15 +119,17 @@ def test_weighting_and_partition_seed_reach_the_data(clients):
     assert hashes[0] == hashes[2] != hashes[1]
 
 
-@pytest.mark.parametrize(("moments", "expected"), [("both", ("trained", "served")), ("served", ("served",))])
-def test_moments_and_period_reach_the_plan(clients, moments, expected):
-    plan = assemble(config_of(moments=moments, moment="served", eval_every=3), clients).plan
-    assert (plan.moments, plan.eval_every) == (expected, 3)
+@pytest.mark.parametrize(("evaluated_models", "expected"), [("both", ("trained", "served")), ("served", ("served",))])
+def test_moments_and_period_reach_the_plan(clients, evaluated_models, expected):
+    plan = assemble(config_of(evaluated_models=evaluated_models, scored_model="served", eval_every=3), clients).plan
+    assert (plan.evaluated_models, plan.eval_every) == (expected, 3)
 
 
 def test_the_learning_rate_decays_by_round(clients):
     built = assemble(config_of(learning_rate_decay=0.5), clients)
-    scale = built.builder.make_trainer(built.inputs.hyper, setting_of(built.plan, built.inputs.federation)).step_scale
+    scale = built.builder.make_trainer(
+        built.inputs.hyper, setting_of(built.plan, built.inputs.device_data)
+    ).learning_rate_factor
     assert [float(scale(np.int32(t))) for t in range(3)] == [1.0, 0.5, 0.25]
 
 
@@ -158,7 +160,7 @@ def test_another_run_on_the_same_data_is_the_run_by_itself(clients):
     for changes in ({"seed": 3, "learning_rate": 0.01}, {"start_seed": 5, **other}):
         config = config_of("player_fl", rounds=2, **options | changes)
         again, alone = vary(first, config), assemble(config, clients)
-        assert again.inputs.federation is first.inputs.federation
+        assert again.inputs.device_data is first.inputs.device_data
         jax.tree.map(np.testing.assert_array_equal, again.inputs.hyper, alone.inputs.hyper)
         one, other = execute(again)[1].to_arrays(), execute(alone)[1].to_arrays()
         jax.tree.map(np.testing.assert_array_equal, one, other)

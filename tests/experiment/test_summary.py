@@ -61,7 +61,7 @@ def make_history(
     return history
 
 
-def summary_of(history, moment="trained", selection="best"):
+def summary_of(history, scored_model="trained", scored_round="best"):
     return summarise_run(
         history,
         algorithm="fedavg",
@@ -69,8 +69,8 @@ def summary_of(history, moment="trained", selection="best"):
         seed=3,
         layers=LAYERS,
         sizes=SIZES,
-        moment=moment,
-        selection=selection,
+        scored_model=scored_model,
+        scored_round=scored_round,
         timing=TIMING,
     )
 
@@ -120,7 +120,7 @@ def test_scores_by_hand():
     expected = {"mean": 0.4, "weighted": (0.1 + 3 * 0.7) / 4, "std": 0.3, "min": 0.1, "p10": 0.16, "n": 2}
     assert f1 == pytest.approx(expected)
     assert summary["fairness_variance"] == pytest.approx(0.09)
-    last = summary_of(make_history(), selection="last")
+    last = summary_of(make_history(), scored_round="last")
     assert last["personal"]["macro_f1"]["mean"] == pytest.approx(0.5)
     assert last["personal"]["loss"]["mean"] == pytest.approx(2.5)
 
@@ -134,7 +134,7 @@ def test_the_global_model_and_its_pooled_scores_are_of_one_round_which_is_named(
     assert summary["global_round"] == 1
     assert summary["global"]["macro_f1"]["mean"] == pytest.approx(0.15)
     assert summary["pooled"]["accuracy"] == 0
-    last = summary_of(make_history(), selection="last")
+    last = summary_of(make_history(), scored_round="last")
     assert (last["global_round"], last["pooled"]["accuracy"]) == (2, 1)
     assert last["team_round"] is None
 
@@ -144,27 +144,27 @@ def test_every_mean_carries_the_clients_behind_it():
     row = {name: x[-1].copy() for name, x in history.evaluations.items()} | {"round": np.int64(3)}
     row |= {name: np.where([True, False], x, np.nan) for name, x in row.items() if name.startswith("trained/")}
     history.add({name: x[-1:] for name, x in history.rounds.items()}, row)
-    summary = summary_of(history, selection="last")
+    summary = summary_of(history, scored_round="last")
     assert {m["n"] for m in summary["personal"].values()} == {1}
     assert summary["personal"]["macro_f1"]["mean"] == pytest.approx(0.3)
-    assert {how: means["n"] for how, means in summary["moments"].items()} == {
+    assert {how: means["n"] for how, means in summary["by_model_and_round"].items()} == {
         "served/last": 2, "served/best": 2, "trained/last": 1, "trained/best": 2,
     }  # fmt: skip
     assert (round_record(history)["trained/n"], round_record(history)["served/n"]) == (1, 2)
 
 
 def test_moments_hold_the_means_of_all_combinations():
-    moments = summary_of(make_history())["moments"]
-    assert set(moments) == {"served/last", "served/best", "trained/last", "trained/best"}
-    assert moments["trained/last"]["macro_f1"] == pytest.approx(0.5)
-    assert moments["served/best"]["macro_f1"] == pytest.approx(0.4)
+    means = summary_of(make_history())["by_model_and_round"]
+    assert set(means) == {"served/last", "served/best", "trained/last", "trained/best"}
+    assert means["trained/last"]["macro_f1"] == pytest.approx(0.5)
+    assert means["served/best"]["macro_f1"] == pytest.approx(0.4)
 
 
 def test_absent_models_are_null():
     summary = summary_of(make_history(prefixes=("trained",)))
     assert summary["global"] is summary["pooled"] is None
-    assert set(summary["moments"]) == {"trained/last", "trained/best"}
-    assert summary_of(make_history(prefixes=("trained",)), moment="served")["personal"] is None
+    assert set(summary["by_model_and_round"]) == {"trained/last", "trained/best"}
+    assert summary_of(make_history(prefixes=("trained",)), scored_model="served")["personal"] is None
 
 
 def test_pooled_scores_are_those_before_the_last_phase():

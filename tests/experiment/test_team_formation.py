@@ -103,7 +103,7 @@ def run(config, clients, directory=None):
 
 def test_other_teams_and_shares_compile_nothing_and_change_the_result(clients):
     def config(**changes):
-        options = {"num_teams": 3, "device_participation": changes.pop("share", 0.5)}
+        options = {"num_teams": 3, "client_participation": changes.pop("share", 0.5)}
         return config_of(options=options, team_formation="random_teams", **changes)
 
     one, other = assemble(config(), clients), assemble(config(seed=1), clients)
@@ -148,7 +148,7 @@ def test_updates_need_no_optimiser_that_is_kept_and_no_data_that_come_late():
     config = config_of(team_formation="by_updates", options={"num_teams": 2}, **CLASSES, **changes)
     data = load_clients(config)
     built = assemble(config, data)
-    assert built.inputs.federation.at(0).train.count.min() == 0, "somebody comes late"
+    assert built.inputs.device_data.at(0).train.count.min() == 0, "somebody comes late"
     assert same_grouping(built.team_of.tolist(), data.teams.tolist())
 
 
@@ -220,8 +220,8 @@ BAD_TEAMS = [
     (
         "clients",
         {},
-        {"device_participation": 1.5},
-        r"device_participation: expected more than 0 and at most 1, got 1.5",
+        {"client_participation": 1.5},
+        r"client_participation: expected more than 0 and at most 1, got 1.5",
     ),
     ("clients", {}, {"team_participation": 0.0}, r"team_participation: expected more than 0 and at most 1, got 0.0"),
     ("teamed", {}, {"num_teams": 4}, "num_teams: expected the partition's 3 teams, or a team_formation, got 4"),

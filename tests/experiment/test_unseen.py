@@ -11,8 +11,8 @@ import pytest
 
 from fedjax_layers.data import federate, load_dataset, partition
 from fedjax_layers.engine.history.history import History
-from fedjax_layers.engine.periods import cohort_of, models_of, setting_of
-from fedjax_layers.engine.run_loop import run_periods, start_state
+from fedjax_layers.engine.intervals import cohort_of, models_of, setting_of
+from fedjax_layers.engine.run_loop import run_intervals, start_state
 from fedjax_layers.experiment.config.run_config import RunConfig
 from fedjax_layers.experiment.records.run_directory import RunDirectory
 from fedjax_layers.experiment.run import execute
@@ -102,7 +102,7 @@ def test_their_examples_change_nothing_for_the_seen(clients, fedavg, adaptation,
         before, after = (x[:, SEEN] if x.ndim >= 2 else x for x in (values, changed.evaluations[name]))
         np.testing.assert_array_equal(before, after, err_msg=name)
     jax.tree.map(np.testing.assert_array_equal, history.rounds, changed.rounds)
-    for field in ("personal", "global", "pooled", "moments", "fairness_variance"):
+    for field in ("personal", "global", "pooled", "by_model_and_round", "fairness_variance"):
         assert one[field] == other[field], field
     assert one["unseen"] != other["unseen"]
 
@@ -112,8 +112,8 @@ def final_model(config, clients):
     experiment = assemble(config, clients)
     builder, plan, inputs = experiment.builder, experiment.plan, experiment.inputs
     state = start_state(builder, plan, inputs)
-    *_, (_, state, history) = run_periods(builder, plan, inputs, state, History(), config.rounds)
-    return models_of(builder, setting_of(plan, inputs.federation), inputs.hyper, state).global_model, history
+    *_, (_, state, history) = run_intervals(builder, plan, inputs, state, History(), config.rounds)
+    return models_of(builder, setting_of(plan, inputs.device_data), inputs.hyper, state).global_model, history
 
 
 def test_the_global_model_is_that_of_the_seen_clients_alone(clients):
@@ -143,12 +143,12 @@ def test_the_summary_counts_the_seen_and_has_the_unseen_apart(fedavg, clients):
     served = history.evaluations["global/test/accuracy"]
     best = history.evaluations["global/val/loss"].argmin(0)
     assert summary["global"]["accuracy"]["mean"] == pytest.approx(served[best, np.arange(6)][SEEN].mean())
-    assert summary["moments"]["served/last"]["accuracy"] == pytest.approx(served[-1, SEEN].mean())
+    assert summary["by_model_and_round"]["served/last"]["accuracy"] == pytest.approx(served[-1, SEEN].mean())
     apart = summary["unseen"]
     assert apart["clients"] == list(UNSEEN)
-    for moment in ("served", "global"):
-        assert apart[moment]["accuracy"]["mean"] == pytest.approx(served[-1, 4:].mean())
-        assert apart[moment]["accuracy"]["min"] == pytest.approx(served[-1, 4:].min())
+    for scored_model in ("served", "global"):
+        assert apart[scored_model]["accuracy"]["mean"] == pytest.approx(served[-1, 4:].mean())
+        assert apart[scored_model]["accuracy"]["min"] == pytest.approx(served[-1, 4:].min())
     arrays = directory.read_clients()
     adapted = arrays["adapted/last/test/accuracy"]
     assert np.isnan(adapted[SEEN]).all()
@@ -197,7 +197,7 @@ def test_patience_looks_at_the_seen_alone(clients):
     rows = np.isin(clients.places[0], UNSEEN)
     labels[rows] = (labels[rows] + 1) % 10
     wrong = dataclasses.replace(clients, labels=labels)
-    summary, history = run(config_of(rounds=8, patience=1, moment="served", learning_rate=0.3), wrong)
+    summary, history = run(config_of(rounds=8, patience=1, scored_model="served", learning_rate=0.3), wrong)
     losses, sizes = history.evaluations["served/val/loss"], clients.sizes["train"]
     assert (np.diff(losses[:, SEEN] @ sizes[SEEN]) < 0).all()
     assert (np.diff(losses @ sizes) > 0).any(), "else this test would show nothing"

@@ -99,7 +99,7 @@ def test_a_single_slot_without_padding():
 def test_ties_go_to_the_lower_slots():
     square = jnp.asarray(squareform(pdist([[0.0, 0], [0, 1], [1, 0], [1, 1]])), jnp.float32)
     tree = dendrogram(square)
-    np.testing.assert_array_equal(tree.kept, [0, 2, 0])
+    np.testing.assert_array_equal(tree.survivor, [0, 2, 0])
     np.testing.assert_array_equal(tree.absorbed, [1, 3, 2])
     np.testing.assert_array_equal(tree.depth, [1, 1, 0])
 

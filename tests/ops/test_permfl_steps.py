@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fedjax_layers.ops import permfl_device_step, permfl_server_step, permfl_team_step
+from fedjax_layers.ops import permfl_client_step, permfl_server_step, permfl_team_step
 
 A = {"w": jnp.asarray([1.0, -2.0]), "b": jnp.asarray(0.5)}
 B = {"w": jnp.asarray([0.0, 4.0]), "b": jnp.asarray(-1.0)}
@@ -17,8 +17,8 @@ def close(found, expected):
 
 
 def test_by_hand():
-    device = permfl_device_step(A, G, B, alpha=0.1, lam=0.5)
-    close(device, {"w": [1 - 0.1 * (2 + 0.5 * 1), -2 - 0.1 * (3 + 0.5 * -6)], "b": 0.5 - 0.1 * (1 + 0.5 * 1.5)})
+    client = permfl_client_step(A, G, B, alpha=0.1, lam=0.5)
+    close(client, {"w": [1 - 0.1 * (2 + 0.5 * 1), -2 - 0.1 * (3 + 0.5 * -6)], "b": 0.5 - 0.1 * (1 + 0.5 * 1.5)})
     team = permfl_team_step(A, B, G, eta=0.1, lam=0.5, gamma=2.0)
     close(team, {"w": [0.75 * 1 + 0.2 * 0 + 0.05 * 2, 0.75 * -2 + 0.2 * 4 + 0.05 * 3], "b": 0.375 - 0.2 + 0.05})
     close(permfl_server_step(A, B, beta=0.25, gamma=2.0), {"w": [0.5, 1.0], "b": -0.25})
@@ -36,7 +36,7 @@ def test_they_descend_their_objectives():
     def loss(p):  # its gradient is G everywhere
         return sum(jnp.sum(g * x) for g, x in zip(jax.tree.leaves(G), jax.tree.leaves(p), strict=True))
 
-    close(permfl_device_step(A, G, B, alpha=0.3, lam=0.7), step(A, 0.3, lambda p: loss(p) + 0.7 * distance(p, B)))
+    close(permfl_client_step(A, G, B, alpha=0.3, lam=0.7), step(A, 0.3, lambda p: loss(p) + 0.7 * distance(p, B)))
     both = step(A, 0.1, lambda p: 0.4 * distance(p, G) + 1.5 * distance(p, B))
     close(permfl_team_step(A, B, G, eta=0.1, lam=0.4, gamma=1.5), both)
     close(permfl_server_step(A, B, beta=0.2, gamma=1.5), step(A, 0.2, lambda p: 1.5 * distance(p, B)))
@@ -48,8 +48,8 @@ def test_coefficients_may_be_traced_and_dtypes_stay(dtype):
 
     @jax.jit
     def all_three(c):
-        device = permfl_device_step(a, g, b, alpha=c, lam=c)
-        return device, permfl_team_step(a, b, device, eta=c, lam=c, gamma=c), permfl_server_step(a, b, beta=c, gamma=c)
+        client = permfl_client_step(a, g, b, alpha=c, lam=c)
+        return client, permfl_team_step(a, b, client, eta=c, lam=c, gamma=c), permfl_server_step(a, b, beta=c, gamma=c)
 
     found = all_three(jnp.float32(0.1))
     assert {x.dtype for x in jax.tree.leaves(found)} == {jnp.dtype(dtype)}
@@ -60,4 +60,4 @@ def test_coefficients_may_be_traced_and_dtypes_stay(dtype):
 def test_no_pull_and_no_step_leave_things_as_they_are():
     close(permfl_team_step(A, B, G, eta=0.1, lam=0.0, gamma=0.0), A)
     close(permfl_server_step(A, B, beta=0.5, gamma=0.0), A)
-    close(permfl_device_step(A, G, B, alpha=0.0, lam=3.0), A)
+    close(permfl_client_step(A, G, B, alpha=0.0, lam=3.0), A)

@@ -98,8 +98,8 @@ def test_trees_that_differ_are_named_by_argument_and_path():
 def test_layer_sums_add_all_leaves_of_a_layer():
     assert layer_sums(model(2.0), LAYERS).tolist() == [18.0, 16.0, 10.0]
     stacked = jax.vmap(lambda t: layer_sums(t, LAYERS))(ramp((K,)))
-    one_by_one = [layer_sums(jax.tree.map(lambda x, k=k: x[k], ramp((K,))), LAYERS) for k in range(K)]
-    np.testing.assert_allclose(stacked, jnp.stack(one_by_one), rtol=1e-6)
+    sequential = [layer_sums(jax.tree.map(lambda x, k=k: x[k], ramp((K,))), LAYERS) for k in range(K)]
+    np.testing.assert_allclose(stacked, jnp.stack(sequential), rtol=1e-6)
 
 
 def test_layer_sums_keep_more_digits_than_half_precision_has():

@@ -59,10 +59,10 @@ class FedFomo:
 
     def round(self, cohort):
         """One round over ``(client, coin, ties, batches)``; trained models, losses and weights by client."""
-        pool, trained, losses, heard = list(self.models), {}, {}, {}
+        pool, trained, losses, mixed_others = list(self.models), {}, {}, {}
         for client, coin, ties, batches in cohort:
-            start, heard[client] = self.mix(client, self.choice(client, coin, ties), pool)
-            for n, w in heard[client].items():
+            start, mixed_others[client] = self.mix(client, self.choice(client, coin, ties), pool)
+            for n, w in mixed_others[client].items():
                 self.affinity[client, n] += w
             speed = self.velocity[client] if self.keep else None
             model, self.velocity[client], losses[client], _ = local_run(
@@ -70,4 +70,4 @@ class FedFomo:
             )  # fmt: skip
             self.models[client] = trained[client] = model
         self.turn += bool(cohort)
-        return trained, losses, heard
+        return trained, losses, mixed_others

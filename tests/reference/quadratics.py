@@ -1,9 +1,9 @@
 """NumPy, float64: PerMFL on quadratics in closed form, and its constants (note sections 1 and 2).
 
-Device losses are ``f_c(theta) = 1/2 (theta - centre_c)^T A_c (theta - centre_c)`` with the eigenvalues of every ``A_c``
-between ``mu`` and ``smoothness``. Then every map of a round is affine. With K team rounds of L device steps, and
+Client losses are ``f_c(theta) = 1/2 (theta - centre_c)^T A_c (theta - centre_c)`` with the eigenvalues of every ``A_c``
+between ``mu`` and ``smoothness``. Then every map of a round is affine. With K team rounds of L client steps, and
 
-    envelope(a) = team_lambda * a / (a + device_lambda) * (1 - (1 - alpha * (a + device_lambda))^L)
+    envelope(a) = team_lambda * a / (a + client_lambda) * (1 - (1 - alpha * (a + client_lambda))^L)
     nested(h)   = gamma * h / (gamma + h) * (1 - (1 - eta * (gamma + h))^K),
 
 one global round is ``x - beta * P (x - fixed_point)``, P the mean over teams of ``nested(mean of envelope(A_c))``.
@@ -22,7 +22,7 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Quadratics:
-    """Devices' losses: ``hessians [C, d, d]``, ``centres [C, d]``, ``team_of [C]``, bounds of all eigenvalues."""
+    """Clients' losses: ``hessians [C, d, d]``, ``centres [C, d]``, ``team_of [C]``, bounds of all eigenvalues."""
 
     hessians: np.ndarray
     centres: np.ndarray
@@ -44,7 +44,7 @@ def random_quadratics(
     smoothness: float = 4.0,
     shared_axes: bool = False,
 ) -> Quadratics:
-    """Losses with ``mu`` and ``smoothness`` among the eigenvalues of every device, devices in mixed order.
+    """Losses with ``mu`` and ``smoothness`` among the eigenvalues of every client, clients in mixed order.
 
     With ``shared_axes`` all Hessians have the same eigenvectors, and the same one belongs to ``mu`` (and another one to
     ``smoothness``) everywhere: then the bounds of this module are attained.
@@ -64,7 +64,7 @@ class Round:
     """One global round with these coefficients; infinite ``team_rounds`` and ``steps`` are the exact inner solves."""
 
     losses: Quadratics
-    device_lambda: float
+    client_lambda: float
     team_lambda: float
     gamma: float
     beta: float
@@ -79,12 +79,12 @@ class Round:
         return dataclasses.replace(self, team_rounds=np.inf, steps=np.inf)
 
     def envelope(self, a: float | np.ndarray) -> float | np.ndarray:
-        """Curvature of a device's envelope, as its team sees it, where the loss has curvature ``a``."""
-        error = _left(1 - self.alpha * (a + self.device_lambda), self.steps)
-        return self.team_lambda * a / (a + self.device_lambda) * (1 - error)
+        """Curvature of a client's envelope, as its team sees it, where the loss has curvature ``a``."""
+        error = _left(1 - self.alpha * (a + self.client_lambda), self.steps)
+        return self.team_lambda * a / (a + self.client_lambda) * (1 - error)
 
     def nested(self, h: float | np.ndarray) -> float | np.ndarray:
-        """Curvature of a team's envelope, as the server sees it, where the mean of its devices' has ``h``."""
+        """Curvature of a team's envelope, as the server sees it, where the mean of its clients' has ``h``."""
         error = _left(1 - self.eta * (self.gamma + h), self.team_rounds)
         return self.gamma * h / (self.gamma + h) * (1 - error)
 
@@ -111,28 +111,28 @@ class Round:
 
     def _teams(self) -> tuple[np.ndarray, np.ndarray]:
         """Each team's envelope: Hessian ``[T, d, d]`` and minimiser ``[T, d]``."""
-        devices = _of_symmetric(self.envelope, self.losses.hessians)
-        pulls = np.einsum("cij,cj->ci", devices, self.losses.centres)
+        clients = _of_symmetric(self.envelope, self.losses.hessians)
+        pulls = np.einsum("cij,cj->ci", clients, self.losses.centres)
         members = [self.losses.team_of == t for t in range(self.losses.num_teams)]
-        means = np.stack([devices[m].mean(0) for m in members])
+        means = np.stack([clients[m].mean(0) for m in members])
         towards = np.stack([np.linalg.solve(h, pulls[m].mean(0)) for h, m in zip(means, members, strict=True)])
         return _of_symmetric(self.nested, means), towards
 
-    def devices(self, w: np.ndarray) -> np.ndarray:
-        """``theta*_c(w) [C, d]``, minimisers of ``f_c + device_lambda/2 ||. - w_c||^2`` for ``w [C, d]``."""
-        pull = self.device_lambda * np.eye(w.shape[1])
-        right = np.einsum("cij,cj->ci", self.losses.hessians, self.losses.centres) + self.device_lambda * w
+    def clients(self, w: np.ndarray) -> np.ndarray:
+        """``theta*_c(w) [C, d]``, minimisers of ``f_c + client_lambda/2 ||. - w_c||^2`` for ``w [C, d]``."""
+        pull = self.client_lambda * np.eye(w.shape[1])
+        right = np.einsum("cij,cj->ci", self.losses.hessians, self.losses.centres) + self.client_lambda * w
         return np.linalg.solve(self.losses.hessians + pull, right[..., None])[..., 0]
 
     def teams(self, x: np.ndarray) -> np.ndarray:
         """``w*_t(x) [T, d]``, minimisers of ``F_t + gamma/2 ||. - x||^2``.
 
-        ``F_t`` is the mean of the devices' envelopes times ``team_lambda / device_lambda``; its gradient is
+        ``F_t`` is the mean of the clients' envelopes times ``team_lambda / client_lambda``; its gradient is
         ``team_lambda (w - mean theta*(w))``, affine in w, so one linear system per team.
         """
         eye = np.eye(len(x))
-        at_zero = self.devices(np.zeros_like(self.losses.centres))
-        slope = self.device_lambda * np.linalg.inv(self.losses.hessians + self.device_lambda * eye)
+        at_zero = self.clients(np.zeros_like(self.losses.centres))
+        slope = self.client_lambda * np.linalg.inv(self.losses.hessians + self.client_lambda * eye)
         found = []
         for t in range(self.losses.num_teams):
             own = self.losses.team_of == t
@@ -143,19 +143,19 @@ class Round:
     def inner_error(self, x: np.ndarray) -> float:
         """Upper bound on the mean over teams of ``||w_t - w*_t(x)||`` after K team rounds from ``x``.
 
-        The device's error contracts by ``delta = (1 - alpha (mu + device_lambda))^L``, the team's by
+        The client's error contracts by ``delta = (1 - alpha (mu + client_lambda))^L``, the team's by
         ``r = 1 - eta (gamma + envelope(mu))`` a team round, and each team round adds at most
         ``eta team_lambda delta`` times the mean distance between ``w*_t`` and its ``theta*``. Needs
-        ``alpha (smoothness + device_lambda) <= 1`` and ``eta (team_lambda + gamma) <= 1``.
+        ``alpha (smoothness + client_lambda) <= 1`` and ``eta (team_lambda + gamma) <= 1``.
         """
         w = self.teams(x)
-        device_error = _left(1 - self.alpha * (self.losses.mu + self.device_lambda), self.steps)
+        client_error = _left(1 - self.alpha * (self.losses.mu + self.client_lambda), self.steps)
         rate = self.gamma + float(self.envelope(self.losses.mu))
         team_error = _left(1 - self.eta * rate, self.team_rounds)
-        gaps = np.linalg.norm(w[self.losses.team_of] - self.devices(w[self.losses.team_of]), axis=1)
+        gaps = np.linalg.norm(w[self.losses.team_of] - self.clients(w[self.losses.team_of]), axis=1)
         gap = np.array([gaps[self.losses.team_of == t].mean() for t in range(len(w))])
         start = np.linalg.norm(x - w, axis=1)
-        return float(np.mean(team_error * start + (1 - team_error) * self.team_lambda * device_error / rate * gap))
+        return float(np.mean(team_error * start + (1 - team_error) * self.team_lambda * client_error / rate * gap))
 
 
 def _left(factor: float | np.ndarray, times: float) -> float | np.ndarray:

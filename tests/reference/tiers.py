@@ -1,4 +1,4 @@
-"""NumPy: three tiers, one device at a time, from PerMFL's equations (note section 2)."""
+"""NumPy: three tiers, one client at a time, from PerMFL's equations (note section 2)."""
 
 from tests.reference.network import combine, local_run
 from tests.reference.oracles import average
@@ -29,7 +29,7 @@ class TieredOracle:
         raise NotImplementedError
 
     def round(self, team_rounds):
-        """One global round; returns each device's last loss list."""
+        """One global round; returns each client's last loss list."""
         met = sorted({self.team_of[c] for cohort in team_rounds for c, _ in cohort})
         losses = {}
         for t in met:
@@ -71,10 +71,10 @@ class HSgd(TieredOracle):
 
 
 class PerMFL(TieredOracle):
-    """The paper's three updates; the device's pull is SGD's ``mu``."""
+    """The paper's three updates; the client's pull is SGD's ``mu``."""
 
-    def __init__(self, *args, device_lambda, team_lambda, gamma, eta, step, **kw):
-        super().__init__(*args, pull=device_lambda, **kw)
+    def __init__(self, *args, client_lambda, team_lambda, gamma, eta, step, **kw):
+        super().__init__(*args, pull=client_lambda, **kw)
         self.lam, self.gamma, self.eta, self.step = team_lambda, gamma, eta, step
 
     def team_step(self, team, server, mean):

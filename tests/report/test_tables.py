@@ -23,8 +23,8 @@ SUMMARY = {
     "bytes_up": 123456789,
     "num_shared_layers": 2,
     "layers": list("abcd"),
-    "moment": "served",
-    "selection": "best",
+    "scored_model": "served",
+    "scored_round": "best",
 }
 
 
@@ -54,7 +54,7 @@ def test_what_the_numbers_are_stands_under_them():
     assert "0.304 ± 0.222, 4 of 7" in text
     assert "beside it how many have a score" in text
     alone = printed(
-        results_table([SUMMARY | {"incentive": None, "moment": "trained", "selection": "last"}], "", 110), 110
+        results_table([SUMMARY | {"incentive": None, "scored_model": "trained", "scored_round": "last"}], "", 110), 110
     )
     assert "better off" not in alone
     assert "after local training, of the last round" in alone

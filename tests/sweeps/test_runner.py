@@ -16,7 +16,7 @@ from fedjax_layers.sweeps.settings import joined, swept_runs
 from fedjax_layers.sweeps.stopping import Stopping
 from tests.counting import count_compilations
 
-HEART = {"dataset": "heart", "rounds": 3, "batch_size": 64, "client_width": "1", "moments": "trained"}
+HEART = {"dataset": "heart", "rounds": 3, "batch_size": 64, "client_width": "1", "evaluated_models": "trained"}
 
 
 def make(algorithm, **changes):
@@ -36,7 +36,9 @@ def alone(run):
     experiment = prepare(run.config)
     summary, history = execute(experiment)
     config, sizes = run.config, experiment.data.sizes["train"]
-    row = row_of(history, experiment.plan.task.layers, sizes, moment=config.moment, selection=config.selection)
+    row = row_of(
+        history, experiment.plan.task.layers, sizes, scored_model=config.scored_model, scored_round=config.scored_round
+    )
     assert row["personal/test/accuracy"] == summary["personal"]["accuracy"]["mean"]
     return row
 
@@ -86,7 +88,7 @@ def test_many_settings_with_a_seed_see_the_same_batches():
     ],
 )
 def test_whole_numbers_that_are_varied_are_traced(algorithm, name, values, options):
-    base = make(algorithm, algorithm_options=options, moments="both")
+    base = make(algorithm, algorithm_options=options, evaluated_models="both")
     runs = runs_of(base, product(**{name: values}))
     computer = Computer(None)
     rows = run_sweep(runs, computer)
@@ -100,12 +102,12 @@ def test_rounds_before_a_setting_matters_are_computed_once():
     seen = []
     rows = run_sweep(runs, Computer(None), tick=lambda done, branches: seen.append(done))
     assert_rows(rows, runs, 1e-6)
-    assert sorted(seen) == [2] * 2 + [4] * 3 + [6] * 4  # of 15 periods
+    assert sorted(seen) == [2] * 2 + [4] * 3 + [6] * 4  # of 15 intervals
 
 
 def test_what_is_only_told_otherwise_is_computed_once():
-    base = make("fedbabu", moments="both", eval_every=2)
-    settings = product(rounds=[4, 3, 2], selection=["best", "last"], moment=["served", "trained"])
+    base = make("fedbabu", evaluated_models="both", eval_every=2)
+    settings = product(rounds=[4, 3, 2], scored_round=["best", "last"], scored_model=["served", "trained"])
     runs = runs_of(base, settings)
     seen = []
     computer = Computer(None)
@@ -117,10 +119,10 @@ def test_what_is_only_told_otherwise_is_computed_once():
 @pytest.mark.parametrize(
     ("algorithm", "changes"),
     [
-        ("permfl", {"team_formation": "random_teams", "moments": "served", "moment": "served"}),
-        slow("fedavg", {"attack": "noise", "bad_clients": 0.5}),
-        ("fedavg", {"attack": "label_flip", "bad_clients": 0.5}),
-        slow("hsgd", {"team_formation": "by_updates", "moments": "served", "moment": "served"}),
+        ("permfl", {"team_formation": "random_teams", "evaluated_models": "served", "scored_model": "served"}),
+        slow("fedavg", {"attack": "noise", "attack_fraction": 0.5}),
+        ("fedavg", {"attack": "label_flip", "attack_fraction": 0.5}),
+        slow("hsgd", {"team_formation": "by_updates", "evaluated_models": "served", "scored_model": "served"}),
         slow("fedavg", {"drift": ("class_swap@1:0.5",)}),
     ],
 )

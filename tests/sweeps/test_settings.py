@@ -54,8 +54,8 @@ def test_seeds_decide_what_they_are_told_to(vary, seed, start, partition):
     ("setting", "differ"),
     [
         ({"threshold": 2.0}, set()),
-        ({"selection": "last"}, set()),
-        ({"moment": "served"}, set()),
+        ({"scored_round": "last"}, set()),
+        ({"scored_model": "served"}, set()),
         ({"rounds": 9}, set()),
         ({"patience": 3}, set()),
         ({"learning_rate": 0.2}, {"family_key"}),

@@ -157,7 +157,7 @@ def test_many_settings_with_a_seed_are_vectorised_over_settings():
 
 
 def test_the_scores_of_all_runs():
-    found = sweep(build("fedavg"), {"rate": [0.1, 0.2]}, TASK, source(), rounds=2, moments=("served",))
+    found = sweep(build("fedavg"), {"rate": [0.1, 0.2]}, TASK, source(), rounds=2, evaluated_models=("served",))
     expected = [h.scores("served", "best")["accuracy"].mean() for h in found.histories]
     np.testing.assert_array_equal(found.scores("accuracy", "served"), expected)
     with pytest.raises(ValueError, match="metric: expected one that these runs have"):
@@ -176,8 +176,8 @@ def test_the_scores_of_all_runs():
         ({"rounds": 0}, "rounds: expected at least 1, got 0"),
         ({"width": 0}, "width: expected at least 1, got 0"),
         (
-            {"moments": ("served",), "stopping": Stopping((1,)), "compare": ("trained", "best")},
-            "compare: expected one of the evaluated moments served",
+            {"evaluated_models": ("served",), "stopping": Stopping((1,)), "compare": ("trained", "best")},
+            "compare: expected one of the evaluated models served",
         ),
         ({"decide": ("threshold", threshold_decision())}, "decide: expected a name of the grid, one of rate"),
     ],

@@ -12,7 +12,7 @@ RUNS = list(range(64))
 
 
 class Fake:
-    """A program whose periods take as long as it is told, by a clock of its own."""
+    """A program whose intervals take as long as it is told, by a clock of its own."""
 
     clock = 0.0
     plan_rounds = 2
@@ -32,7 +32,7 @@ class Fake:
         self.compiled["once"] = True
         return self.bytes
 
-    def period(self, stack, state, first, count):
+    def interval(self, stack, state, first, count):
         Fake.clock += self.seconds * (count + 1) / 2  # as long again for the evaluation
         return state, [], []
 
@@ -44,7 +44,7 @@ def _clock(monkeypatch):
 
 
 def make(seconds):
-    """Programs by width; a period of each takes so long per run."""
+    """Programs by width; an interval of each takes so long per run."""
     made = {}
 
     def of(width):
@@ -56,7 +56,7 @@ def make(seconds):
 
 def test_the_fastest_width_is_taken_and_wider_ones_are_not_tried_after_a_slower():
     of, made = make({1: 0.2, 8: 0.1, 32: 0.12, 128: 0.01})
-    choice = choose_width(of, RUNS, periods=10, number=512, memory=None)
+    choice = choose_width(of, RUNS, intervals=10, number=512, memory=None)
     assert choice.program is made[8]
     assert sorted(made) == [1, 8, 32]
     assert choice.record["width"] == choice.record["runs_at_once"] == 8
@@ -65,16 +65,16 @@ def test_the_fastest_width_is_taken_and_wider_ones_are_not_tried_after_a_slower(
 
 
 @pytest.mark.parametrize(
-    ("seconds", "periods", "number", "memory", "tried"),
+    ("seconds", "intervals", "number", "memory", "tried"),
     [
         ({1: 0.1, 8: 0.01}, 1, 50, None, [1]),  # too little to do
         ({1: 0.1, 8: 0.01, 32: 0.001}, 10, 512, 10_000, [1, 8]),  # 32 would not fit: made, and not timed
         ({1: 5.5, 8: 0.1}, 10, 512, None, [1]),  # timing 8 might take 44 s
     ],
 )
-def test_what_is_not_worthwhile_or_does_not_fit_is_not_timed(seconds, periods, number, memory, tried):
+def test_what_is_not_worthwhile_or_does_not_fit_is_not_timed(seconds, intervals, number, memory, tried):
     of, _ = make(seconds)
-    choice = choose_width(of, RUNS, periods, number, memory)
+    choice = choose_width(of, RUNS, intervals, number, memory)
     assert [int(width) for width in choice.record["seconds_per_run"]] == tried
     assert choice.record["width"] == tried[-1]
 
@@ -82,7 +82,7 @@ def test_what_is_not_worthwhile_or_does_not_fit_is_not_timed(seconds, periods, n
 def test_of_a_long_period_only_some_rounds_are_timed():
     of, made = make({1: 0.09, 8: 0.05, 32: 0.06})
     Fake.plan_rounds = 100
-    choice = choose_width(of, RUNS, periods=2, number=64, memory=None)
+    choice = choose_width(of, RUNS, intervals=2, number=64, memory=None)
     assert choice.record["rounds_timed"] == 5  # half a second
     assert choice.program is made[8]
 
@@ -103,7 +103,7 @@ def test_a_pinned_width_is_halved_until_it_fits():
 
 def choose(programs, kind="k", static="s", exact=False, seconds=None):
     of, _ = make(seconds or {1: 0.1, 8: 0.05, 32: 0.06})
-    return programs.choose(kind, static, of, RUNS, periods=10, number=512, exact=exact)
+    return programs.choose(kind, static, of, RUNS, intervals=10, number=512, exact=exact)
 
 
 def test_each_kind_is_chosen_once_and_each_program_made_once():

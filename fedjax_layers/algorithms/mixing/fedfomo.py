@@ -87,8 +87,8 @@ def fedfomo(
         losses count like the others, and a sum near zero counts most. (Where it is below 1e-9, 1e-9 is added to it.)
 
     Returns:
-      The algorithm; it offers personal models only. Every round reports ``heard``, the share of present clients that
-      mixed anything, and ``models_heard``, the mean number of models with a positive weight. Each present client
+      The algorithm; it offers personal models only. Every round reports ``mixed_others``, the share of present clients
+      that mixed anything, and ``models_mixed``, the mean number of models with a positive weight. Each present client
       receives M models and sends its own and M weights.
 
     Raises:
@@ -132,7 +132,7 @@ def fedfomo(
         )
         positive = jnp.where(present, (gains > 0).sum(1), 0)
         members = jnp.maximum(present.sum(), 1).astype(gains.dtype)
-        extra = {"heard": (positive > 0).sum() / members, "models_heard": positive.sum() / members}
+        extra = {"mixed_others": (positive > 0).sum() / members, "models_mixed": positive.sum() / members}
         scalars = num * present.sum(dtype=jnp.int32)
         info = round_info(trainer, result, cohort, everything, sent_scalars=scalars, **extra)
         return state, dataclasses.replace(info, received=num * info.received)

@@ -63,7 +63,7 @@ class MixingState:
     round: Array
     common: Any
     chance: Any
-    pool: Params = per_client()
+    models: Params = per_client()
     own: Any = per_client()
     rules: Any = per_client()
     rules_opt: Any = per_client()
@@ -82,7 +82,7 @@ class Mix:
     groups: LayerMap
     sign: float = 1.0  # -1 climbs the clients' losses
     normalise_update: bool = False
-    order: Literal["together", "one_by_one"] = "together"
+    order: Literal["together", "sequential"] = "together"
     pool_update: Literal["trained", "added"] = "trained"
     same_start: bool = True
     retained: int | Array = 0
@@ -120,7 +120,7 @@ class Mix:
             round=jnp.int32(0),
             common=common,
             chance=chance if self.retain == "random" else (),
-            pool=pool,
+            models=pool,
             own=pool if self.retains and not self.upload_retained else (),
             rules=rules,
             rules_opt=rules_opt,
@@ -132,7 +132,7 @@ class Mix:
     def features(self, state: MixingState) -> tuple[Any, Array | None]:
         """What weights take from the state: the rule's features, and whose entries are fresh ``[C]``."""
         fresh = None if self.fresh_rounds is None else state.round - state.renewed <= self.fresh_rounds
-        return self.rule.features(state.pool), fresh
+        return self.rule.features(state.models), fresh
 
     def row(self, params: Any, client: Array, features: tuple[Any, Array | None]) -> Array:
         """``alpha [G, C]`` of one client: the rule's, of which stale entries get nothing."""
@@ -141,9 +141,9 @@ class Mix:
         if fresh is None:
             return alpha
         own = jnp.arange(alpha.shape[1]) == client
-        heard = jnp.where(fresh | own, alpha, 0)
-        total = heard.sum(1, keepdims=True)
-        return jnp.where(total > 0, heard / jnp.where(total > 0, total, 1), own.astype(alpha.dtype))
+        known = jnp.where(fresh | own, alpha, 0)
+        total = known.sum(1, keepdims=True)
+        return jnp.where(total > 0, known / jnp.where(total > 0, total, 1), own.astype(alpha.dtype))
 
     def weights(self, state: MixingState, ids: Array, rules: Any) -> Array:
         """``alpha [K, G, C]`` of the clients ``ids [K]``, whose rules' params are ``rules``."""
@@ -153,7 +153,7 @@ class Mix:
             return map_clients(lambda c, common, f: self.row(common, c, f), ids, shared=shared, axis=axis)
         return map_clients(lambda c, own, f: self.row(own, c, f), ids, rules, shared=(features,), axis=axis)
 
-    def kept(self, state: MixingState, ids: Array, alpha: Array) -> Array:
+    def retained_groups(self, state: MixingState, ids: Array, alpha: Array) -> Array:
         """Bool ``[K, G]``: which groups of layers stay with their client in this round."""
         num = alpha.shape[1]
         place = jnp.arange(num, dtype=alpha.dtype)
@@ -171,14 +171,14 @@ class Mix:
     def start(self, state: MixingState, ids: Array, rules: Any, own: Params) -> tuple[Params, Array, Array]:
         """The mixed models ``[K, ...]``, the weights ``[K, G, C]`` behind them and what was kept ``[K, G]``."""
         alpha = self.weights(state, ids, rules)
-        kept = jnp.zeros(alpha.shape[:2], bool)
+        retained = jnp.zeros(alpha.shape[:2], bool)
         if self.retains:
-            kept = self.kept(state, ids, alpha)
+            retained = self.retained_groups(state, ids, alpha)
             alone = (jnp.arange(alpha.shape[2]) == ids[:, None]).astype(alpha.dtype)
-            alpha = jnp.where(kept[..., None], alone[:, None], alpha)
-        mixed = mix_layers(state.pool, alpha, self.groups, self.trainer.axis)
+            alpha = jnp.where(retained[..., None], alone[:, None], alpha)
+        mixed = mix_layers(state.models, alpha, self.groups, self.trainer.axis)
         mixed = with_statistics(self.trainer.task, mixed, own)  # batch norms' running statistics are the client's own
-        return (select(kept, self.groups, own, mixed) if self.retains else mixed), alpha, kept
+        return (select(retained, self.groups, own, mixed) if self.retains else mixed), alpha, retained
 
     def served(self, state: MixingState) -> Params:
         """Each client's mix ``[C, ...]`` from the pool as it stands: what the next round would start from.
@@ -188,17 +188,17 @@ class Mix:
         everybody = jnp.arange(self.trainer.num_clients, dtype=jnp.int32)
         mixed = self.start(state, everybody, state.rules, self.latest(state))[0]
         seen = state.seen | ~state.seen.any()
-        return where_rows(seen, mixed, with_mean(state.pool, state.seen))
+        return where_rows(seen, mixed, with_mean(state.models, state.seen))
 
     def welcome(self, state: MixingState, shared: Any, ids: Array) -> MixingState:
         """The state in which clients that never took part hold the mean of the others' models."""
         del shared, ids
         own = with_mean(state.own, state.seen) if jax.tree.leaves(state.own) else state.own
-        return dataclasses.replace(state, pool=with_mean(state.pool, state.seen), own=own)
+        return dataclasses.replace(state, models=with_mean(state.models, state.seen), own=own)
 
     def latest(self, state: MixingState) -> Params:
         """Each client's own latest model ``[C, ...]``."""
-        return state.own if jax.tree.leaves(state.own) else state.pool
+        return state.own if jax.tree.leaves(state.own) else state.models
 
 
 def grouping(trainer: Trainer, granularity: Granularity) -> LayerMap:

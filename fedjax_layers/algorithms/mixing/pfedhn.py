@@ -18,7 +18,7 @@ from fedjax_layers.algorithms.sharing.round import round_info, server_key
 from fedjax_layers.clients import LocalOptions, LocalResult, Trainer, train_cohort
 from fedjax_layers.clients.running_statistics import refuse_statistics
 from fedjax_layers.clients.stacked import where_rows
-from fedjax_layers.clients.store import one_by_one, put_clients, take_clients, take_note
+from fedjax_layers.clients.store import put_clients, sequential, take_clients, take_note
 from fedjax_layers.ops.optimizer_update import refuse_objective, reseed
 from fedjax_layers.options.traced import Traced
 from fedjax_layers.types import Algorithm, Array, Cohort, Key, Params, Personal, RoundInfo, RoundMemory, per_client
@@ -67,7 +67,7 @@ def pfedhn(
     hyper_embedding: Annotated[int | None, Ge(1)] = None,
     hyper_hidden: Annotated[tuple[int, ...], Ge(1)] = (100, 100, 100),
     head_scale: Annotated[Traced[float], Ge(0)] = 0.0,
-    order: Literal["together", "one_by_one"] = "together",
+    order: Literal["together", "sequential"] = "together",
 ) -> Algorithm:
     """Emit ``theta_i = h(v_i; phi)``, train it to ``theta~_i``, and pull ``theta_i - theta~_i`` back through h.
 
@@ -97,7 +97,7 @@ def pfedhn(
       hyper_embedding: E; ``None`` is ``1 + C // 4``.
       hyper_hidden: widths of the trunk; its last is H.
       head_scale: of the head kernels' start; may be traced.
-      order: ``"together"`` emits all models of a round at once and takes one step; ``"one_by_one"``, canonical, takes
+      order: ``"together"`` emits all models of a round at once and takes one step; ``"sequential"``, canonical, takes
         a step after each client, and the next one's model comes from the hypernetwork after it.
 
     Returns:
@@ -148,7 +148,7 @@ def pfedhn(
 
     def round_(key: Key, state: PFedHNState, cohort: Cohort) -> tuple[PFedHNState, RoundInfo]:
         state, (result, norms) = (
-            visit(key, state, cohort) if order == "together" else one_by_one(visit, key, state, cohort)
+            visit(key, state, cohort) if order == "together" else sequential(visit, key, state, cohort)
         )
         present = cohort.weight > 0
         norm = norms.sum() / jnp.maximum(present.sum(), 1).astype(norms.dtype)

@@ -32,7 +32,7 @@ def pfedla(
     self_bias: Traced[float] = 0.0,
     shared_hypernetwork: bool = False,
     normalise_update: bool = False,
-    order: Literal["together", "one_by_one"] = "together",
+    order: Literal["together", "sequential"] = "together",
     pool_update: Literal["trained", "added"] = "trained",
     same_start: bool = True,
     fresh_rounds: Annotated[Traced[int] | None, Ge(0)] = None,
@@ -64,7 +64,7 @@ def pfedla(
       self_bias: head start of the client's own model, in logits; may be traced.
       shared_hypernetwork: one for all clients, with a vector for each (not the paper's).
       normalise_update: each group's update is divided by its norm, so that large layers do not dominate.
-      order: ``"one_by_one"`` handles slots in turn, each from the pool that the last one left.
+      order: ``"sequential"`` handles slots in turn, each from the pool that the last one left.
       pool_update: a client's entry becomes its ``"trained"`` model; ``"added"`` adds the update to the entry as it was,
         as one re-implementation does.
       same_start: all models begin as one; else each has its own, as in one re-implementation.

@@ -15,16 +15,16 @@ from fedjax_layers.algorithms.mixing.memory import mixing_memory
 from fedjax_layers.algorithms.mixing.mix import Mix, MixingState
 from fedjax_layers.algorithms.mixing.rule_learning import learn, learn_common, pulled_back_update
 from fedjax_layers.clients import LocalOptions, LocalResult, train_cohort
-from fedjax_layers.clients.store import one_by_one, put_clients, take_clients, take_note
+from fedjax_layers.clients.store import put_clients, sequential, take_clients, take_note
 from fedjax_layers.ops import select
 from fedjax_layers.types import Algorithm, Array, Cohort, Key, Personal, RoundInfo
 
 
 class Visit(NamedTuple):
-    """What a round is reported from, by slot ``[K, ...]``: local training, groups kept, weights used."""
+    """What a round is reported from, by slot ``[K, ...]``: local training, groups retained, weights used."""
 
     result: LocalResult
-    kept: Array
+    retained: Array
     alpha: Array
 
 
@@ -43,43 +43,43 @@ class Mixing(Mix):
         if self.order == "together":
             state, visit = self.visit(key, state, cohort)
         else:
-            state, visit = one_by_one(self.visit, key, state, cohort)
+            state, visit = sequential(self.visit, key, state, cohort)
         state = dataclasses.replace(state, round=state.round + (cohort.weight > 0).any())
         return state, self.report(state, cohort, visit)
 
     def visit(self, key: Key, state: MixingState, cohort: Cohort) -> tuple[MixingState, Visit]:
         """Mix, train, learn the weights, renew the pool."""
         rules, own, opt_state = take_clients((state.rules, self.latest(state), state.client_opt), cohort)
-        start, alpha, kept = self.start(state, cohort.ids, rules, own)
+        start, alpha, retained = self.start(state, cohort.ids, rules, own)
         scale = self.trainer.scale_of(state.round)
         options = LocalOptions(scale=scale)
         result = train_cohort(self.trainer, key, cohort, own=start, opt_state=opt_state, options=options)
         learnt = state
         if jax.tree.leaves((state.rules, state.common)):
-            update = pulled_back_update(self, state, cohort, start, result, kept)
+            update = pulled_back_update(self, state, cohort, start, result, retained)
             learnt = (learn_common if self.rule.shared else learn)(self, key, state, cohort, update)
-        pool, old = result.params, take_clients(state.pool, cohort)
+        pool, old = result.params, take_clients(state.models, cohort)
         if self.pool_update == "added":
             pool = jax.tree.map(lambda o, t, s: o + (t - s), old, result.params, start)
         if self.retains and not self.upload_retained:
-            pool = select(kept, self.groups, old, pool)
+            pool = select(retained, self.groups, old, pool)
         state = dataclasses.replace(
             learnt,
-            pool=put_clients(state.pool, cohort, pool),
+            models=put_clients(state.models, cohort, pool),
             own=put_clients(state.own, cohort, result.params),
             client_opt=put_clients(state.client_opt, cohort, result.opt_state),
             seen=take_note(state.seen, cohort),
             renewed=put_clients(state.renewed, cohort, jnp.full_like(cohort.ids, state.round)),
         )
-        return state, Visit(result, kept, alpha)
+        return state, Visit(result, retained, alpha)
 
     def report(self, state: MixingState, cohort: Cohort, visit: Visit) -> RoundInfo:
         """Transfers by layer, and what the weights look like, by group and averaged over the present clients."""
         present, layers = cohort.weight > 0, self.trainer.task.layers
         group_of = dict(zip(layers.leaf_layers, self.groups.leaf_layers, strict=True))  # groups do not cut layers
-        kept = visit.kept[:, jnp.asarray([group_of[i] for i in range(layers.num_layers)])]
+        retained = visit.retained[:, jnp.asarray([group_of[i] for i in range(layers.num_layers)])]
         all_of = jnp.full(layers.num_layers, present.sum(dtype=jnp.int32))
-        moved = (present[:, None] & ~kept).sum(0, dtype=jnp.int32)
+        moved = (present[:, None] & ~retained).sum(0, dtype=jnp.int32)
         steps = jnp.where(present, self.trainer.num_steps(cohort.train.count, cohort.ids), 0)
         count = jnp.maximum(present.sum(), 1).astype(visit.alpha.dtype)
         num = visit.alpha.shape[2]

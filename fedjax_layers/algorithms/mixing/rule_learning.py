@@ -21,7 +21,7 @@ from fedjax_layers.types import Array, Cohort, Key, Params
 
 
 def pulled_back_update(
-    mixing: Mix, state: MixingState, cohort: Cohort, start: Params, result: LocalResult, kept: Array
+    mixing: Mix, state: MixingState, cohort: Cohort, start: Params, result: LocalResult, retained: Array
 ) -> Array:
     """What stands for the derivative of each client's loss by its weights, ``[K, G, C]``; 0 for padding.
 
@@ -31,12 +31,12 @@ def pulled_back_update(
     update = jax.tree.map(lambda s, t: s - t, start, result.params)
     update = weights_only(mixing.trainer.task, update)
     update = where_rows(cohort.weight > 0, update, jax.tree.map(jnp.zeros_like, update))
-    products = mix_pullback(state.pool, update, mixing.groups, mixing.trainer.axis, relative=True)
+    products = mix_pullback(state.models, update, mixing.groups, mixing.trainer.axis, relative=True)
     if mixing.normalise_update:
         squares = jax.vmap(lambda u: layer_sums(jax.tree.map(jnp.square, u), mixing.groups))(update)
         norm = jnp.sqrt(squares)[..., None]
         products = products / jnp.where(norm > 0, norm, jnp.ones_like(norm))
-    return jnp.where(kept[..., None], jnp.zeros_like(products), mixing.sign * products)
+    return jnp.where(retained[..., None], jnp.zeros_like(products), mixing.sign * products)
 
 
 def learn(mixing: Mix, key: Key, state: MixingState, cohort: Cohort, products: Array) -> MixingState:

@@ -91,9 +91,9 @@ def per_fedavg(
     def finish(key: Key, state: SharingState, cohort: Cohort) -> Any:
         return last_phase(tuner, key, cohort, state.server, LocalOptions())
 
-    memory = RoundMemory(visit=2, states=2)
+    carried = RoundMemory(visit=2, states=2)
     plain = fedavg(trainer, server_optimizer=server_optimizer)
-    return plain._replace(round=round_, finish=finish, memory=memory)
+    return plain._replace(round=round_, finish=finish, memory=carried)
 
 
 def meta_gradient(task: Task, rate: float | Array, delta: float | Array | None) -> StepGradient:
@@ -107,7 +107,7 @@ def meta_gradient(task: Task, rate: float | Array, delta: float | Array | None) 
     Source: Fallah et al. 2020, Algorithm 1, and its approximations FO and HF.
     """
 
-    def compute(params: Params, batches: tuple[Batch, ...], key: Key, memory: tuple[()]) -> tuple[Array, Params, Any]:
+    def compute(params: Params, batches: tuple[Batch, ...], key: Key, carried: tuple[()]) -> tuple[Array, Params, Any]:
         later_key = jax.random.fold_in(key, keys.LATER_BATCHES)
         slope = jax.grad(task.loss)(params, batches[1], jax.random.fold_in(later_key, 1))
         # The batch of the outer gradient is the plain step's: at rate 0 this is plain training, draw for draw.
@@ -118,7 +118,7 @@ def meta_gradient(task: Task, rate: float | Array, delta: float | Array | None) 
                 for step in (delta, -delta)
             )
             grads = _plus(grads, jax.tree.map(jnp.subtract, ahead, behind), -rate / (2 * delta))
-        return loss, grads, memory
+        return loss, grads, carried
 
     return StepGradient(compute, batches=2 if delta is None else 3)
 

@@ -123,21 +123,21 @@ def player_fl(
         phase = local_phase(trainer, key, state.sharing, cohort, state.shared, with_gradient=epoch, look=look)
 
         def estimate() -> tuple[Array, Array, Array]:
-            cut, mean, heard = agree_on_cut(phase.passed.out, cohort.weight, cut_rule)
+            cut, mean, reported = agree_on_cut(phase.passed.out, cohort.weight, cut_rule)
             cut = control(jax.random.fold_in(key, keys.RANDOM_PREFIX), cut)
             # An estimate that nobody could answer is none: the controls have nothing to differ from.
-            cut = jnp.where(heard | (fixed_cut is not None), cut, state.cut)
-            return cut, jnp.where(heard, mean.astype(state.scores.dtype), state.scores), heard
+            cut = jnp.where(reported | (fixed_cut is not None), cut, state.cut)
+            return cut, jnp.where(reported, mean.astype(state.scores.dtype), state.scores), reported
 
         def keep() -> tuple[Array, Array, Array]:
             return state.cut, state.scores, jnp.bool_(False)
 
-        cut, scores, heard = jax.lax.cond(due, estimate, keep)
+        cut, scores, reported = jax.lax.cond(due, estimate, keep)
         shared = prefix_mask(cut, num_layers) & (average_first | state.estimated)
         sharing = server_phase(trainer, key, state.sharing, cohort, phase, shared, server_optimizer)
         uploaded = jnp.where(due, num_layers * (cohort.weight > 0).sum(), 0)
         info = round_info(trainer, phase.passed, cohort, shared, cut=cut, scores=scores, sent_scalars=uploaded)
-        return PLayerState(sharing, cut, shared, scores, state.estimated | heard), info
+        return PLayerState(sharing, cut, shared, scores, state.estimated | reported), info
 
     def personal(state: PLayerState) -> Personal:
         return sharing_models(trainer.task.layers, state.sharing, state.shared)

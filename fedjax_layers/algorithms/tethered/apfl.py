@@ -43,11 +43,11 @@ from fedjax_layers.types import (
 
 @struct.dataclass
 class Pair:
-    """What a client trains: ``w`` and ``v`` are params, ``mixing`` is ``[]``; stacked ``[K, ...]`` in a cohort."""
+    """What a client trains: params ``w`` and ``v``, ``personal_weight`` ``[]``; stacked ``[K, ...]`` in a cohort."""
 
     w: Params
     v: Params
-    mixing: Any  # an array; a shape or a label where a tree like it is described
+    personal_weight: Any  # an array; a shape or a label where a tree like it is described
 
 
 @struct.dataclass
@@ -56,20 +56,20 @@ class ApflState:
 
     Attributes:
       sharing: the global model w, the clients' v's as ``clients``, and the optimiser states of both.
-      mixing: each client's weight of v, ``[C]``.
+      personal_weight: each client's weight of v, ``[C]``.
     """
 
     sharing: SharingState
-    mixing: Array = per_client()
+    personal_weight: Array = per_client()
 
 
 @factory()
 def apfl(
     trainer: Trainer,
     *,
-    mixing: Annotated[Traced[float], Ge(0), Le(1), Mark.PER_CLIENT] = 0.5,
+    personal_weight: Annotated[Traced[float], Ge(0), Le(1), Mark.PER_CLIENT] = 0.5,
     adaptive: bool = False,
-    mixing_rate: Annotated[Traced[float], Ge(0)] = 0.1,
+    personal_weight_rate: Annotated[Traced[float], Ge(0)] = 0.1,
     server_optimizer: ServerOptimizer = None,
 ) -> Algorithm:
     """FedAvg for the global ``w``; each client serves ``a * v_c + (1 - a) * w`` with a ``v_c`` trained for that.
@@ -82,7 +82,8 @@ def apfl(
     derivative by a. No switch repeats either.
 
     With ``adaptive``, a client's a takes one step in each round that it attends, on the first batch as in the authors'
-    code: ``a <- clip(a - mixing_rate * <grad f_c(m_c), v_c - w>, 0, 1)`` with v_c and w as the round began. The new a
+    code: ``a <- clip(a - personal_weight_rate * <grad f_c(m_c), v_c - w>, 0, 1)`` with v_c and w as the round began.
+      The new a
     counts from the second local step on. Until v_c differs from w it stands still.
 
     What is reported as ``trained`` and as the loss is m_c, with the client's own w_c; what is served mixes v_c with
@@ -90,25 +91,26 @@ def apfl(
 
     Args:
       trainer: how each client trains; w_c and v_c have an optimiser state each, fresh or kept.
-      mixing: the paper's alpha, in [0, 1], at the start: one number, or one for each client ``[C]``; may be traced. 0
-        is FedAvg, 1 local training beside FedAvg.
+      personal_weight: the paper's alpha, in [0, 1], at the start: one number, or one for each client ``[C]``; may be
+        traced. 0 is FedAvg, 1 local training beside FedAvg.
       adaptive: learn each client's a.
-      mixing_rate: step size of a; may be traced. The paper takes that of the models, and as theirs it follows the
-        trainer's ``step_scale``.
+      personal_weight_rate: step size of a; may be traced. The paper takes that of the models, and as theirs it follows
+        the trainer's ``learning_rate_factor``.
       server_optimizer: of w, as in :func:`fedavg`.
 
     Returns:
-      The algorithm; it offers personal models and the global one. Each round reports ``mixing``, the mean of a over the
-      clients that took part.
+      The algorithm; it offers personal models and the global one. Each round reports ``personal_weight``, the mean of
+      a over the clients that took part.
 
     Raises:
-      ValueError: ``mixing`` outside [0, 1], a negative ``mixing_rate``, or a model with batch normalisation.
+      ValueError: ``personal_weight`` outside [0, 1], a negative ``personal_weight_rate``, or a model with batch
+        normalisation.
 
     Source: Deng et al., arXiv 2003.13461, Algorithm 1, and its update of alpha.
     """
-    if jnp.shape(mixing) not in ((), (trainer.num_clients,)):
-        found = f"got shape {jnp.shape(mixing)}"
-        raise ValueError(f"mixing: expected a number or {trainer.num_clients} of them, {found}")
+    if jnp.shape(personal_weight) not in ((), (trainer.num_clients,)):
+        found = f"got shape {jnp.shape(personal_weight)}"
+        raise ValueError(f"personal_weight: expected a number or {trainer.num_clients} of them, {found}")
     refuse_own_steps(trainer, "apfl")
     everything = np.ones(trainer.task.layers.num_layers, bool)
     both = _train_both(trainer)
@@ -119,12 +121,12 @@ def apfl(
         start = Pair(params, params, jnp.zeros((), dtype))  # of one client, as its optimiser sees it
         sharing = init_sharing(trainer, params, personal=True, server_optimizer=server_optimizer)
         sharing = dataclasses.replace(sharing, client_opt=both.init_optimizer(start))
-        return ApflState(sharing, jnp.broadcast_to(jnp.asarray(mixing, dtype), (trainer.num_clients,)))
+        return ApflState(sharing, jnp.broadcast_to(jnp.asarray(personal_weight, dtype), (trainer.num_clients,)))
 
     def round_(key: Key, state: ApflState, cohort: Cohort) -> tuple[ApflState, RoundInfo]:
         old = state.sharing
         scale = trainer.scale_of(old.round)
-        rate = jnp.asarray(mixing_rate, state.mixing.dtype)
+        rate = jnp.asarray(personal_weight_rate, state.personal_weight.dtype)
         if scale is not None:
             rate *= scale.astype(rate.dtype)
         options = LocalOptions(scale=scale, step_gradient=mixed_gradient(trainer.task, rate if adaptive else None))
@@ -132,16 +134,18 @@ def apfl(
         def visit(client: Client, own: Own) -> ClientVisit:
             start = Pair(client.shared, own.model, own.extra)
             result = train(both, key, client, start, opt_state=own.opt_state, options=options)
-            share, _ = result.memory
+            share, _ = result.carried
             mixed = mix(share, result.params.v, result.params.w)
             row = Own(result.params.v, result.opt_state, share)
             return ClientVisit(mixed, result.loss, Term(result.params.w, client.share), row, share)
 
-        phase = sharing_pass(trainer, old, cohort, visit, extra=state.mixing)
+        phase = sharing_pass(trainer, old, cohort, visit, extra=state.personal_weight)
         new = server_phase(trainer, key, old, cohort, phase, everything, server_optimizer)
         present = cohort.weight > 0
-        mean = jnp.where(present, phase.passed.out, 0).sum() / jnp.maximum(present.sum(), 1).astype(state.mixing.dtype)
-        info = round_info(trainer, phase.passed, cohort, everything, mixing=mean)
+        mean = jnp.where(present, phase.passed.out, 0).sum() / jnp.maximum(present.sum(), 1).astype(
+            state.personal_weight.dtype
+        )
+        info = round_info(trainer, phase.passed, cohort, everything, personal_weight=mean)
         return ApflState(new, phase.passed.store.extra), info
 
     def personal(state: ApflState) -> Personal:
@@ -149,7 +153,7 @@ def apfl(
             share, v, seen = row
             return mix(share, seen_or(seen, v, w), w)
 
-        return Personal((state.mixing, state.sharing.clients, state.sharing.seen), state.sharing.server, build)
+        return Personal((state.personal_weight, state.sharing.clients, state.sharing.seen), state.sharing.server, build)
 
     return Algorithm(
         init,
@@ -176,8 +180,8 @@ def mixed_gradient(task: Task, rate: Array | None) -> StepGradient:
     Source: Deng et al., arXiv 2003.13461, Algorithm 1.
     """
 
-    def compute(params: Pair, batches: tuple[Batch, ...], key: Key, memory: Any) -> tuple[Array, Pair, Any]:
-        share, first = memory
+    def compute(params: Pair, batches: tuple[Batch, ...], key: Key, carried: Any) -> tuple[Array, Pair, Any]:
+        share, first = carried
         at_w = jax.grad(task.loss)(params.w, batches[0], key)
 
         def mixed_loss(v: Params, share: Array) -> Array:
@@ -189,13 +193,13 @@ def mixed_gradient(task: Task, rate: Array | None) -> StepGradient:
             share = jnp.where(first, moved, share)
         return loss, Pair(at_w, by_v, jnp.zeros_like(share)), (share, jnp.bool_(False))
 
-    return StepGradient(compute, begin=lambda params: (params.mixing, jnp.bool_(True)))
+    return StepGradient(compute, begin=lambda params: (params.personal_weight, jnp.bool_(True)))
 
 
 def _train_both(trainer: Trainer) -> Trainer:
     """The trainer of a :class:`Pair`: three layers, w, v and the weight, and an optimiser for each of the first two."""
     shapes = jax.eval_shape(trainer.task.init, jax.random.key(0))
-    layers = layer_map(Pair(shapes, shapes, jax.ShapeDtypeStruct((), jnp.float32)), order=("w", "v", "mixing"))
+    layers = layer_map(Pair(shapes, shapes, jax.ShapeDtypeStruct((), jnp.float32)), order=("w", "v", "personal_weight"))
     optimizer = optax.partition(
         {"model": trainer.optimizer, "own": trainer.optimizer, "weight": optax.set_to_zero()},
         Pair("model", "own", "weight"),

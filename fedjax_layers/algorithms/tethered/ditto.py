@@ -127,9 +127,9 @@ def tethered_gradient(task: Task, centre: Params, lam: float | Array) -> StepGra
         squares = [jnp.square(gap).sum() for gap in jax.tree.leaves(jax.tree.map(jnp.subtract, params, centre))]
         return loss + (jnp.asarray(lam, squares[0].dtype) / 2 * sum(squares)).astype(loss.dtype)
 
-    def compute(params: Params, batches: tuple[Batch, ...], key: Key, memory: Any) -> tuple[Array, Params, Any]:
+    def compute(params: Params, batches: tuple[Batch, ...], key: Key, carried: Any) -> tuple[Array, Params, Any]:
         loss, grads = jax.value_and_grad(task.loss)(params, batches[0], key)
         pulled = jax.tree.map(lambda g, v, w: g + jnp.asarray(lam, g.dtype) * (v - w), grads, params, centre)
-        return loss, pulled, memory
+        return loss, pulled, carried
 
     return StepGradient(compute, objective=objective)

@@ -33,7 +33,7 @@ def l2gd(
     Args:
       trainer: how each client trains in a round of local steps.
       probability: of a round that mixes, in [0, 1); 0 is local training.
-      step_size: s of the mixing.
+      step_size: s of the averaging.
       pull: towards the mean, per unit of squared distance; also ``[C]``, one for each client. 0 is local training, of
         which a share of the rounds is skipped and the steps are larger.
 
@@ -44,7 +44,7 @@ def l2gd(
       ValueError: a number out of range.
 
     Warns:
-      UserWarning: a mixing step goes beyond the mean.
+      UserWarning: an averaging step goes beyond the mean.
 
     Source: Hanzely and Richtárik 2020, Algorithm 1.
     """
@@ -79,19 +79,20 @@ def al2gd(
     ``1 / ((1 - p)(1 - q))`` as large. Either way the expected step is s times the gradient of the objective.
 
     The size s of a local step is the rate of the trainer's optimiser, whose updates are scaled after it; ``step_size``
-    is the mixing's, and follows the trainer's ``step_scale``. Plain SGD, one local step and equal rates are the
-    papers'; PerMFL's tables take L local steps. Clients that are absent from a round are left out of its objective: of
-    means, weights and ``a_j``; so a network step with one coin keeps the mean of those present. A client that never
+    is the averaging's, and follows the trainer's ``learning_rate_factor``. Plain SGD, one local step and equal rates
+    are the papers'; PerMFL's tables take L local steps. Clients that are absent from a round are left out of its
+    objective: of means, weights and ``a_j``; so a network step with one coin keeps the mean of those present. A client
+      that never
     took part is served the mean of its cluster's other models, to which it would be pulled. A round that mixes
-    reports loss 0, as without local steps, and as ``trained`` the models before mixing. The code behind PerMFL's AL2GD
-    loses the second half of both mixing steps, so that models shrink towards 0; this is not repeated here.
+    reports loss 0, as without local steps, and as ``trained`` the models before averaging. The code behind PerMFL's
+    AL2GD loses the second half of both averaging steps, so that models shrink towards 0; this is not repeated here.
 
     Args:
       trainer: how each client trains in a round of local steps.
       team_of: ``[C]`` integers, each client's cluster; ``None`` makes consecutive ones of equal size up to one.
       num_teams: number of clusters.
       probability: of the network's coin, in [0, 1).
-      step_size: s of the mixing.
+      step_size: s of the averaging.
       pull: ``g``, between client and cluster, per unit of squared distance; also ``[C]``.
       cluster_pull: ``l``, between cluster and network; also one for each cluster. With 0 clusters are on their own,
         and the global model stays where it is.
@@ -106,7 +107,7 @@ def al2gd(
         :func:`fedjax_layers.algorithms.tiers.tree.make_tiers` refuses.
 
     Warns:
-      UserWarning: a mixing step goes beyond the mean.
+      UserWarning: an averaging step goes beyond the mean.
 
     Source: Lyu, Hanzely and Kolar, arXiv 2204.13619; PerMFL note, section 7.
     """

@@ -98,7 +98,7 @@ def coupled_algorithm(trainer: Trainer, coupling: Coupling) -> Algorithm:
 def _round(
     trainer: Trainer, coupling: Coupling, key: Key, state: L2gdState, cohort: Cohort
 ) -> tuple[L2gdState, RoundInfo]:
-    """Local steps for those whose coin did not fall, then mixing for the others; what nobody needs is not computed."""
+    """Clients whose coin did not fall take local steps, the others average; what nobody needs is not computed."""
     network, clusters = draw_coins(key, coupling.num_teams, coupling.probability, coupling.cluster_probability)
     present = cohort.weight > 0
     meets = present & (network | clusters[coupling.team_of[cohort.ids]])
@@ -165,21 +165,19 @@ def _mix(
 
     ``coins`` are who meets ``[K]``, the network's ``[]`` and the clusters' ``[T]``.
     """
-    c, num, origin = coupling, coupling.num_teams, coupling.team_of[cohort.ids]
+    c, num, team = coupling, coupling.num_teams, coupling.team_of[cohort.ids]
     meets, network, clusters = coins
     pull = jnp.where(cohort.weight > 0, c.pull[cohort.ids], 0)
-    mass = jnp.zeros(num, pull.dtype).at[origin].add(pull)
+    mass = jnp.zeros(num, pull.dtype).at[team].add(pull)
     share = c.cluster_pull / jnp.where(mass + c.cluster_pull > 0, mass + c.cluster_pull, 1)  # a_j
-    means = _cluster_means(
-        trainer, cohort, store, origin, pull / jnp.where(mass > 0, mass, 1)[origin], mass, state.teams
-    )
+    means = _cluster_means(trainer, cohort, store, team, pull / jnp.where(mass > 0, mass, 1)[team], mass, state.teams)
     mean = weighted_mean(means, share * mass, fallback=state.server)
     server = jax.tree.map(lambda new, old: jnp.where(network, new, old), mean, state.server)
     # A coin that cannot fall divides by nothing.
     whole = step / jnp.where(c.probability > 0, c.probability, 1)
     rest = step * (1 - c.tau) / ((1 - c.probability) * jnp.where(c.cluster_probability > 0, c.cluster_probability, 1))
-    to_network = pull * jnp.where(network, whole, 0) * share[origin]
-    to_cluster = pull * jnp.where(network, whole * c.tau, rest) * (1 - share)[origin]
+    to_network = pull * jnp.where(network, whole, 0) * share[team]
+    to_cluster = pull * jnp.where(network, whole * c.tau, rest) * (1 - share)[team]
 
     def move(own: Params, up: Array, side: Array, place: Array) -> Params:
         def one(x: Array, mean: Array, means: Array) -> Array:
@@ -193,12 +191,12 @@ def _mix(
         return jnp.where(computed, a * mean + (1 - a) * means, old)
 
     those = dataclasses.replace(cohort, weight=jnp.where(meets, cohort.weight, 0))
-    moved = renew_clients(move, store, those, to_network, to_cluster, origin, axis=trainer.axis)
+    moved = renew_clients(move, store, those, to_network, to_cluster, team, axis=trainer.axis)
     return moved, server, jax.tree.map(model, state.teams, server, means)
 
 
 def _cluster_means(
-    trainer: Trainer, cohort: Cohort, store: Params, origin: Array, share: Array, mass: Array, fallback: Params
+    trainer: Trainer, cohort: Cohort, store: Params, team: Array, share: Array, mass: Array, fallback: Params
 ) -> Params:
     """Means ``[T, ...]`` of the slots' models in the store, by their ``share [K]`` of their cluster's ``mass [T]``."""
 
@@ -206,5 +204,5 @@ def _cluster_means(
         own = jax.tree.map(lambda x: x[row], store)
         return Visit(sums=Term(own, share, place, len(mass)))
 
-    found = visit_clients(one, cohort.rows, origin, share, present=cohort.weight > 0, axis=trainer.axis)
+    found = visit_clients(one, cohort.rows, team, share, present=cohort.weight > 0, axis=trainer.axis)
     return settle(found.sums, mass > 0, fallback)

@@ -21,7 +21,7 @@ from fedjax_layers.algorithms.sharing.round import (
     sharing_pass,
 )
 from fedjax_layers.clients import Client, ClientVisit, LocalOptions, StepGradient, Trainer, refuse_own_steps, train
-from fedjax_layers.ops import Term, permfl_device_step
+from fedjax_layers.ops import Term, permfl_client_step
 from fedjax_layers.options.traced import Traced
 from fedjax_layers.types import Algorithm, Array, Batch, Cohort, Key, Params, RoundInfo, RoundMemory, Task
 
@@ -56,7 +56,7 @@ def pfedme(
       lam: pull of theta towards w, per unit of squared distance; may be traced, like all numbers but the next.
       inner_steps: steps of the inner solver on each batch.
       inner_learning_rate: their size, stable below ``2 / (lam + curvature)``.
-      beta: the server's mixing; 1 is the mean, and above 1 it extrapolates.
+      beta: the server's step towards the mean; 1 is the mean, and above 1 it extrapolates.
       published_local_model: keep and serve the local w instead of theta; the training is the same.
 
     Returns:
@@ -68,24 +68,24 @@ def pfedme(
     refuse_own_steps(trainer, "pfedme")
     everything = np.ones(trainer.task.layers.num_layers, bool)
     envelope = envelope_gradient(trainer.task, lam, inner_steps, inner_learning_rate)
-    mixing = optax.sgd(beta)  # on the pseudo-gradient x - mean w
+    server_step = optax.sgd(beta)  # on the pseudo-gradient x - mean w
 
     def init(key: Key, params: Params) -> SharingState:
         del key
-        return init_sharing(trainer, params, personal=True, server_optimizer=mixing)
+        return init_sharing(trainer, params, personal=True, server_optimizer=server_step)
 
     def round_(key: Key, state: SharingState, cohort: Cohort) -> tuple[SharingState, RoundInfo]:
         options = LocalOptions(scale=trainer.scale_of(state.round), step_gradient=envelope)
 
         def visit(client: Client, own: Own) -> ClientVisit:
             result = train(trainer, key, client, client.shared, opt_state=own.opt_state, options=options)
-            personal = result.params if published_local_model else result.memory
+            personal = result.params if published_local_model else result.carried
             return ClientVisit(
                 personal, result.loss, Term(result.params, client.share), Own(personal, result.opt_state)
             )
 
         phase = sharing_pass(trainer, state, cohort, visit)
-        state = server_phase(trainer, key, state, cohort, phase, everything, mixing)
+        state = server_phase(trainer, key, state, cohort, phase, everything, server_step)
         return state, round_info(trainer, phase.passed, cohort, everything)
 
     return Algorithm(
@@ -114,7 +114,7 @@ def envelope_gradient(task: Task, lam: float | Array, steps: int, rate: float | 
         def step(theta: Params, _: None) -> tuple[Params, Array]:
             # One key for all steps: with dropout, too, they minimise one function.
             loss, grads = jax.value_and_grad(task.loss)(theta, batches[0], key)
-            return permfl_device_step(theta, grads, params, alpha=rate, lam=lam), loss
+            return permfl_client_step(theta, grads, params, alpha=rate, lam=lam), loss
 
         theta, losses = jax.lax.scan(step, theta, None, length=steps)
         return losses[0], jax.tree.map(lambda w, t: jnp.asarray(lam, w.dtype) * (w - t), params, theta), theta

@@ -1,1 +1,1 @@
-"""Models in tiers: device, team, global, and trees of clusters."""
+"""Models in tiers: client, team, global, and trees of clusters."""

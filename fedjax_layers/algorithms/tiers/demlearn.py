@@ -67,7 +67,7 @@ def demlearn(
     *,
     levels: Annotated[int, Ge(0)] = 3,
     mu: Annotated[Traced[float], Ge(0)] = 0.0,
-    mixing: Annotated[Traced[float], Ge(0), Le(1)] = 0.6,
+    parent_share: Annotated[Traced[float], Ge(0), Le(1)] = 0.6,
     amplification: Annotated[Traced[float], Gt(0)] = 1.0,
     amplified_rounds: Annotated[Traced[int], Ge(0)] = 5,
     weighting: Literal["uniform", "examples"] = "uniform",
@@ -79,20 +79,21 @@ def demlearn(
     linkage on the Euclidean distance of all their weights, and the tree is cut after 1, 2, ... ``levels`` splits from
     the root: groups of groups, 2, 4, 8 at most. A client that a split leaves alone hangs from the last group it was in.
     A group's model is the mean of its members' by the number of clients; then from the root down each group and each
-    client becomes ``(1 - mixing) * own + mixing * parent``.
+    client becomes ``(1 - parent_share) * own + parent_share * parent``.
 
     The paper scores each client's model on its own examples (C-SPE), which is the personal model here, and on
     everybody's (C-GEN), which is a score of many models; the one global model offered is the root's. It is also what a
     client is served that never took part.
-    Average linkage, the cut and the numbers are those of the authors' code (3 levels, 2 epochs; mixing 0.6 on MNIST,
-    0.7 elsewhere; mu 0, or 0.002 for DemLearn-P). Clustering K present clients takes K^2 numbers and K^3 operations:
-    0.2 s at a thousand.
+    Average linkage, the cut and the numbers are those of the authors' code (3 levels, 2 epochs; parent_share 0.6 on
+    MNIST, 0.7 elsewhere; mu 0, or 0.002 for DemLearn-P). Clustering K present clients takes K^2 numbers and K^3
+    operations: 0.2 s at a thousand.
 
     Args:
       trainer: how each client trains.
       levels: splits of the tree that are kept; 0 hangs all clients from the root.
       mu: pull of a client to its parent, per unit of squared distance.
-      mixing: the paper's alpha, share of the parent; 1 with any levels gives all clients the root's model, 0 none.
+      parent_share: the paper's alpha, share of the parent; 1 with any levels gives all clients the root's model, 0
+        none.
       amplification: factor on every group's mean, so that the root's is multiplied once per level; the authors' code
         takes 1.15.
       amplified_rounds: rounds, from the first, in which it is applied.
@@ -103,7 +104,7 @@ def demlearn(
       of groups after each split.
 
     Raises:
-      ValueError: levels or a pull below 0, a mixing outside [0, 1], an amplification that is not positive, or an
+      ValueError: levels or a pull below 0, a parent_share outside [0, 1], an amplification that is not positive, or an
         unknown weighting.
     """
     trainer = dataclasses.replace(trainer, optimizer=with_proximal_term(trainer.optimizer, mu))
@@ -123,7 +124,7 @@ def demlearn(
         weights = cohort.weight if weighting == "examples" else present.astype(cohort.weight.dtype)
         nested = hierarchy(result.params, present, levels)
         factor = jnp.where(state.round < amplified_rounds, amplification, 1.0)
-        mixed = mix(result.params, weights, nested, mixing, factor, fallback=state.server)
+        mixed = mix(result.params, weights, nested, parent_share, factor, fallback=state.server)
         info = round_info(trainer, result, cohort, everything, groups=jnp.stack([_count_groups(g) for g in nested]))
         state = dataclasses.replace(
             state,
@@ -176,7 +177,7 @@ def mix(
     stacked: Params,
     weights: Array,
     nested: Sequence[Array],
-    mixing: float | Array,
+    parent_share: float | Array,
     amplification: float | Array,
     fallback: Params,
 ) -> Mixed:
@@ -186,7 +187,7 @@ def mix(
       stacked: members' models ``[K, ...]``.
       weights: ``[K]``, 0 where absent.
       nested: groups by depth, as from :func:`hierarchy`.
-      mixing: share of the parent.
+      parent_share: share of the parent.
       amplification: factor on every group's mean of its children.
       fallback: the root's model where nobody is present.
 
@@ -206,7 +207,7 @@ def mix(
         return jax.tree.map(lambda x: x * _beside(ratio, x), segment_mean(stacked, groups, slots, counted))
 
     def share(own: Params, parent: Params) -> Params:
-        return jax.tree.map(lambda x, p: x + jnp.asarray(mixing, x.dtype) * (p - x), own, parent)
+        return jax.tree.map(lambda x, p: x + jnp.asarray(parent_share, x.dtype) * (p - x), own, parent)
 
     first = jnp.argmax(weights > 0)
     some = (weights > 0).any()

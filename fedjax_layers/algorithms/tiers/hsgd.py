@@ -23,24 +23,24 @@ def hsgd(
     num_teams: Annotated[int, Ge(1), Mark.FROM_DATA] = 4,
     team_rounds: Annotated[Traced[int], Ge(1)] = 5,
     weighting: Literal["uniform", "examples"] = "uniform",
-    device_participation: Annotated[Traced[float] | None, Gt(0), Le(1)] = None,
+    client_participation: Annotated[Traced[float] | None, Gt(0), Le(1)] = None,
     team_participation: Annotated[Traced[float] | None, Gt(0), Le(1)] = None,
     stale_teams: bool = False,
     global_every: Annotated[Traced[int], Ge(1)] = 1,
     pace: Annotated[tuple[int, ...] | Array | None, Ge(0)] = None,
 ) -> Algorithm:
-    """Devices train from their team's model, the team takes their mean, K times; the server takes the teams' mean.
+    """Clients train from their team's model, the team takes their mean, K times; the server takes the teams' mean.
 
     The h-SGD of PerMFL's tables (note section 7; Lin et al. 2020, Wang et al. 2022): PerMFL's round without any pull.
-    Its personal model is the device's last trained one, as PerMFL's, or its team's model if it never took part.
+    Its personal model is the client's last trained one, as PerMFL's, or its team's model if it never took part.
 
     Args:
-      trainer: how a device trains in one team round.
-      team_of: ``[C]`` integers, each device's team; ``None`` makes consecutive teams of equal size up to one.
+      trainer: how a client trains in one team round.
+      team_of: ``[C]`` integers, each client's team; ``None`` makes consecutive teams of equal size up to one.
       num_teams: T.
       team_rounds: K, team rounds per global round.
-      weighting: means over devices and teams alike (``"uniform"``, as PerMFL has it) or by ``"examples"``.
-      device_participation: share of a team's devices in each team round; ``None`` takes all.
+      weighting: means over clients and teams alike (``"uniform"``, as PerMFL has it) or by ``"examples"``.
+      client_participation: share of a team's clients in each team round; ``None`` takes all.
       team_participation: share of the teams in each global round; ``None`` takes all.
       stale_teams: the server averages absent teams as well, with the model they last had, as the released code does.
       global_every: the server meets the teams every so many rounds.
@@ -58,7 +58,7 @@ def hsgd(
         num_teams,
         team_rounds=team_rounds,
         weighting=weighting,
-        device_participation=device_participation,
+        client_participation=client_participation,
         team_participation=team_participation,
         stale_teams=stale_teams,
         global_every=global_every,

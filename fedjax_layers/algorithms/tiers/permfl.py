@@ -1,4 +1,4 @@
-"""PerMFL (arXiv 2407.14251): device, team and global models, each tethered to its parent."""
+"""PerMFL (arXiv 2407.14251): client, team and global models, each tethered to its parent."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def permfl(
     team_of: Annotated[Any, Mark.FIELD] = None,
     num_teams: Annotated[int, Ge(1), Mark.FROM_DATA] = 4,
     team_rounds: Annotated[Traced[int], Ge(1)] = 10,
-    device_lambda: Annotated[Traced[float], Ge(0)] = 0.5,
+    client_lambda: Annotated[Traced[float], Ge(0)] = 0.5,
     team_lambda: Annotated[Traced[float], Ge(0)] = 0.5,
     gamma: Annotated[Traced[float], Ge(0)] = 1.5,
     eta: Annotated[Traced[float], Ge(0)] = 0.03,
@@ -39,44 +39,44 @@ def permfl(
     gamma_decay: Annotated[Traced[float], Ge(0)] = 1.0,
     beta_decay: Annotated[Traced[float], Ge(0)] = 1.0,
     weighting: Literal["uniform", "examples"] = "uniform",
-    device_participation: Annotated[Traced[float] | None, Gt(0), Le(1)] = None,
+    client_participation: Annotated[Traced[float] | None, Gt(0), Le(1)] = None,
     team_participation: Annotated[Traced[float] | None, Gt(0), Le(1)] = None,
     stale_teams: bool = False,
     global_every: Annotated[Traced[int], Ge(1)] = 1,
     pace: Annotated[tuple[int, ...] | Array | None, Ge(0)] = None,
-    published_device_lambda: bool = False,
+    published_client_lambda: bool = False,
 ) -> Algorithm:
-    """Nested proximal updates: L device steps in K team rounds in one global round.
+    """Nested proximal updates: L client steps in K team rounds in one global round.
 
-    A device minimises ``f(theta) + device_lambda/2 * ||theta - w||^2`` from its team's model w; the team makes
-    :func:`~fedjax_layers.ops.permfl_team_step` towards the mean of its devices, the server
+    A client minimises ``f(theta) + client_lambda/2 * ||theta - w||^2`` from its team's model w; the team makes
+    :func:`~fedjax_layers.ops.permfl_team_step` towards the mean of its clients, the server
     :func:`~fedjax_layers.ops.permfl_server_step` towards the mean of its teams. Defaults are the paper's setting of its
-    team-formation table, the only one that is known (note section 5). The personal model is the device's last trained
-    theta; a device keeps nothing between team rounds. One that never took part is served its team's model, from which
+    team-formation table, the only one that is known (note section 5). The personal model is the client's last trained
+    theta; a client keeps nothing between team rounds. One that never took part is served its team's model, from which
     its theta would begin.
 
-    ``trainer`` decides the device's steps: plain SGD with step size alpha and ``steps=L`` is the paper's.
+    ``trainer`` decides the client's steps: plain SGD with step size alpha and ``steps=L`` is the paper's.
 
     Args:
-      trainer: how a device trains in one team round.
-      team_of: ``[C]`` integers, each device's team; ``None`` makes consecutive teams of equal size up to one.
+      trainer: how a client trains in one team round.
+      team_of: ``[C]`` integers, each client's team; ``None`` makes consecutive teams of equal size up to one.
       num_teams: T.
       team_rounds: K, team rounds per global round.
-      device_lambda: pull of a device to its team.
-      team_lambda: pull of a team to its devices; the paper has one lambda for both.
+      client_lambda: pull of a client to its team.
+      team_lambda: pull of a team to its clients; the paper has one lambda for both.
       gamma: pull between teams and server.
       eta: step size of the teams.
       beta: step size of the server.
       lambda_decay: factor on both lambdas per global round; 1 keeps them.
       gamma_decay: the same for gamma.
       beta_decay: the same for beta.
-      weighting: means over devices and teams alike (``"uniform"``, the paper's) or by ``"examples"``.
-      device_participation: share of a team's devices in each team round; ``None`` takes all.
+      weighting: means over clients and teams alike (``"uniform"``, the paper's) or by ``"examples"``.
+      client_participation: share of a team's clients in each team round; ``None`` takes all.
       team_participation: share of the teams in each global round; ``None`` takes all.
       stale_teams: the server averages absent teams as well, with the model they last had, as the released code does.
       global_every: the server meets the teams every so many rounds; in between they go on from their own models.
       pace: ``[T]`` team rounds of each team, at most K; ``None`` is K for all.
-      published_device_lambda: the released code hands the number of local steps L to the devices as their lambda;
+      published_client_lambda: the released code hands the number of local steps L to the clients as their lambda;
         True repeats that. Needs a trainer with ``steps``.
 
     Returns:
@@ -89,12 +89,12 @@ def permfl(
     Warns:
       UserWarning: concrete coefficients leave their stable range, see :func:`unstable`.
     """
-    if published_device_lambda:
+    if published_client_lambda:
         if trainer.steps is None:
-            raise ValueError("published_device_lambda: expected a trainer with steps, got one with epochs")
+            raise ValueError("published_client_lambda: expected a trainer with steps, got one with epochs")
         if trainer.own_work:
-            raise ValueError("published_device_lambda: expected as many steps for all clients, got some for each")
-        device_lambda = 1.0 * trainer.steps  # type: ignore[operator]  # one number
+            raise ValueError("published_client_lambda: expected as many steps for all clients, got some for each")
+        client_lambda = 1.0 * trainer.steps  # type: ignore[operator]  # one number
     for complaint in unstable(team_lambda=team_lambda, gamma=gamma, eta=eta, beta=beta):
         warnings.warn(f"permfl: {complaint}", stacklevel=3)
     tiers = make_tiers(
@@ -103,22 +103,22 @@ def permfl(
         num_teams,
         team_rounds=team_rounds,
         weighting=weighting,
-        device_participation=device_participation,
+        client_participation=client_participation,
         team_participation=team_participation,
         stale_teams=stale_teams,
         global_every=global_every,
         pace=pace,
     )
 
-    def device_trainer(pull: Coefficient) -> Trainer:
+    def client_trainer(pull: Coefficient) -> Trainer:
         return dataclasses.replace(trainer, optimizer=with_proximal_term(trainer.optimizer, pull))
 
     def init(key: Key, params: Params) -> TierState:
         del key
-        return init_tiers(device_trainer(device_lambda), tiers, params)
+        return init_tiers(client_trainer(client_lambda), tiers, params)
 
     def round_(key: Key, state: TierState, cohort: Cohort) -> tuple[TierState, RoundInfo]:
-        to_team, to_devices = (_decayed(x, lambda_decay, state.round) for x in (device_lambda, team_lambda))
+        to_team, to_devices = (_decayed(x, lambda_decay, state.round) for x in (client_lambda, team_lambda))
         to_server = _decayed(gamma, gamma_decay, state.round)
 
         def team_step(team: Params, server: Params, mean: Params) -> Params:
@@ -127,7 +127,7 @@ def permfl(
         def server_step(server: Params, mean: Params) -> Params:
             return permfl_server_step(server, mean, beta=_decayed(beta, beta_decay, state.round), gamma=to_server)
 
-        return tiered_round(device_trainer(to_team), key, state, cohort, tiers, team_step, server_step)
+        return tiered_round(client_trainer(to_team), key, state, cohort, tiers, team_step, server_step)
 
     return tiered_algorithm(init, round_, tiers)
 
@@ -139,7 +139,7 @@ def unstable(
     eta: Coefficient,
     beta: Coefficient,
     alpha: Coefficient | None = None,
-    device_lambda: Coefficient = 0.0,
+    client_lambda: Coefficient = 0.0,
     smoothness: float = 0.0,
 ) -> list[str]:
     """What is wrong with the coefficients, a line each; traced ones are passed over.
@@ -149,13 +149,13 @@ def unstable(
       gamma: pull between teams and server.
       eta: step size of the teams.
       beta: step size of the server.
-      alpha: step size of the devices, if known.
-      device_lambda: pull of a device to its team.
-      smoothness: L_f, the Lipschitz constant of the devices' gradients, if known.
+      alpha: step size of the clients, if known.
+      client_lambda: pull of a client to its team.
+      smoothness: L_f, the Lipschitz constant of the clients' gradients, if known.
 
     Source: PerMFL note, section 2: convex combinations need ``beta * gamma <= 1`` and ``eta * (lambda + gamma) <= 1``;
-    with stiff devices the server diverges from ``|1 - beta * gamma| >= 1`` on (teams that follow it push that limit
-    out: docs/permfl.md), a device from ``alpha * (lambda + L_f) >= 2`` on.
+    with stiff clients the server diverges from ``|1 - beta * gamma| >= 1`` on (teams that follow it push that limit
+    out: docs/permfl.md), a client from ``alpha * (lambda + L_f) >= 2`` on.
     """
     lines = []
     if _known(beta, gamma) and abs(1 - float(beta * gamma)) >= 1 and float(beta * gamma) != 0:
@@ -163,9 +163,9 @@ def unstable(
     if _known(eta, team_lambda, gamma) and float(eta * (team_lambda + gamma)) > 1 + 1e-9:  # equality is fine
         found = f"{eta * (team_lambda + gamma):.4g}"
         lines.append(f"a team overshoots: expected eta * (team_lambda + gamma) of at most 1, got {found}")
-    if alpha is not None and _known(alpha, device_lambda) and float(alpha * (device_lambda + smoothness)) >= 2:
-        found = f"{alpha * (device_lambda + smoothness):.4g}"
-        lines.append(f"a device diverges: expected alpha * (device_lambda + smoothness) below 2, got {found}")
+    if alpha is not None and _known(alpha, client_lambda) and float(alpha * (client_lambda + smoothness)) >= 2:
+        found = f"{alpha * (client_lambda + smoothness):.4g}"
+        lines.append(f"a client diverges: expected alpha * (client_lambda + smoothness) below 2, got {found}")
     return lines
 
 

@@ -1,4 +1,4 @@
-"""One global round over three tiers: devices train for their team, teams meet at the server.
+"""One global round over three tiers: clients train for their team, teams meet at the server.
 
 The frame of every algorithm with teams; what a team and the server do with a mean is handed in.
 """
@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from fedjax_layers.algorithms.novel import seen_or, with_one
-from fedjax_layers.algorithms.tiers.tree import Tiers, devices_that_take_part, teams_that_take_part
+from fedjax_layers.algorithms.tiers.tree import Tiers, clients_that_take_part, teams_that_take_part
 from fedjax_layers.clients import Client, ClientVisit, Trainer, draw_order, keys, observe_store, one_pass, train
 from fedjax_layers.clients.stacked import copies, where_rows
 from fedjax_layers.clients.store import take_note
@@ -32,7 +32,7 @@ from fedjax_layers.types import (
     per_client,
 )
 
-TeamStep = Callable[[Params, Params, Params], Params]  # (team, server, mean of its devices) -> team
+TeamStep = Callable[[Params, Params, Params], Params]  # (team, server, mean of its clients) -> team
 ServerStep = Callable[[Params, Params], Params]  # (server, mean of the teams) -> server
 
 
@@ -44,9 +44,9 @@ class TierState:
       round: ``[]`` int32, global rounds done.
       server: params of the global model.
       teams: params of the teams' models, leaves ``[T, ...]``.
-      clients: each device's latest trained model, leaves ``[C, ...]``.
-      client_opt: devices' optimiser states ``[C, ...]``, or ``()``.
-      seen: ``[C]`` bool, devices that have taken part.
+      clients: each client's latest trained model, leaves ``[C, ...]``.
+      client_opt: clients' optimiser states ``[C, ...]``, or ``()``.
+      seen: ``[C]`` bool, clients that have taken part.
     """
 
     round: Array
@@ -70,9 +70,9 @@ def init_tiers(trainer: Trainer, tiers: Tiers, params: Params) -> TierState:
 
 
 def tiered_algorithm(init: Callable[..., TierState], round_: Callable[..., Any], tiers: Tiers) -> Algorithm:
-    """The algorithm of these functions; a device that never took part is served its team's model.
+    """The algorithm of these functions; a client that never took part is served its team's model.
 
-    Of a team that has never met, the team's model is as untrained as the device's: there it is the global one.
+    Of a team that has never met, the team's model is as untrained as the client's: there it is the global one.
     """
 
     def personal(state: TierState) -> Personal:
@@ -110,7 +110,7 @@ class _Carry(NamedTuple):
     """What goes from team round to team round: teams ``[T, ...]``, the store ``[C, ...]``, the rest by slot ``[K]``."""
 
     teams: Params
-    store: Any  # the devices' models and optimiser states
+    store: Any  # the clients' models and optimiser states
     loss: Array
     turns: Array  # team rounds that the slot took part in
 
@@ -121,29 +121,29 @@ def tiered_round(
     """One global round: K team rounds in each team, then one step of the server.
 
     A team begins the round at the server's model, or goes on from its own where the server was not met last time. In
-    each team round its devices begin at its model (to which a proximal term of ``trainer`` pulls them), train, and
-    it makes a step towards their mean. A team without a device in a team round stands still; the server stands still
+    each team round its clients begin at its model (to which a proximal term of ``trainer`` pulls them), train, and
+    it makes a step towards their mean. A team without a client in a team round stands still; the server stands still
     where no team took part.
 
     Args:
-      trainer: how devices train in one team round.
+      trainer: how clients train in one team round.
       key: the round's; team round k uses ``fold_in(fold_in(key, TEAM_ROUNDS), k)``, and the key itself draws the
-        devices' shuffles where they train by steps.
+        clients' shuffles where they train by steps.
       state: before the round.
-      cohort: the devices that are present.
+      cohort: the clients that are present.
       tiers: teams and participation.
-      team: ``(team, server, mean of its devices) -> team``, one model each.
+      team: ``(team, server, mean of its clients) -> team``, one model each.
       server: ``(server, mean of the teams) -> server``.
 
     Returns:
-      The state and the report. Observed is each device's model after its last team round; ``sent`` and ``received``
-      count the transfers of each layer between devices and teams, ``extra`` those between teams and server
+      The state and the report. Observed is each client's model after its last team round; ``sent`` and ``received``
+      count the transfers of each layer between clients and teams, ``extra`` those between teams and server
       (``team_sent``).
     """
-    origin = tiers.team_of[cohort.ids]
+    team_of_slot = tiers.team_of[cohort.ids]
     present = cohort.weight > 0
     weights = cohort.weight if tiers.weighting == "examples" else present.astype(cohort.weight.dtype)
-    met = teams_that_take_part(key, tiers, origin, present)
+    met = teams_that_take_part(key, tiers, team_of_slot, present)
     fresh = met & (state.round % tiers.global_every == 0)
     teams = where_rows(fresh, copies(state.server, tiers.num_teams), state.teams)
 
@@ -151,23 +151,23 @@ def tiered_round(
 
     def team_round(k: Array, carry: _Carry) -> _Carry:
         round_key = jax.random.fold_in(team_rounds_key, k)
-        active = devices_that_take_part(round_key, tiers, origin, present & met[origin], cohort.ids, k)
+        active = clients_that_take_part(round_key, tiers, team_of_slot, present & met[team_of_slot], cohort.ids, k)
         counted = jnp.where(active, weights, 0).astype(float)
-        size = jnp.zeros(tiers.num_teams, counted.dtype).at[origin].add(counted)
-        share = counted / jnp.where(size > 0, size, 1)[origin]
+        size = jnp.zeros(tiers.num_teams, counted.dtype).at[team_of_slot].add(counted)
+        share = counted / jnp.where(size > 0, size, 1)[team_of_slot]
 
         def visit(client: Client, own: Any) -> ClientVisit:
             place, share = client.slot
             begin = jax.tree.map(lambda x: x[place], client.shared)
-            walk = None
-            if trainer.goes_by_steps:  # a device walks on through one shuffle of its examples
-                walk = (draw_order(trainer, key, client), k * trainer.num_steps(client.count, client.ident))
-            result = train(trainer, round_key, client, begin, opt_state=own[1], walk=walk)
+            place_in_order = None
+            if trainer.goes_by_steps:  # a client walks on through one shuffle of its examples
+                place_in_order = (draw_order(trainer, key, client), k * trainer.num_steps(client.count, client.ident))
+            result = train(trainer, round_key, client, begin, opt_state=own[1], place_in_order=place_in_order)
             term = Term(result.params, share, place, tiers.num_teams)
             return ClientVisit(result.params, result.loss, term, (result.params, result.opt_state))
 
         here = dataclasses.replace(cohort, weight=jnp.where(active, cohort.weight, 0), observer=None)
-        passed = one_pass(trainer.axis, here, visit, store=carry.store, slots=(origin, share), shared=carry.teams)
+        passed = one_pass(trainer.axis, here, visit, store=carry.store, slots=(team_of_slot, share), shared=carry.teams)
         mean = settle(passed.sums, size > 0, carry.teams)
         stepped = jax.vmap(lambda w, m: team(w, state.server, m))(carry.teams, mean)
         loss = carry.loss + jnp.where(active, passed.loss, 0)
@@ -176,14 +176,14 @@ def tiered_round(
     loss = jnp.zeros(present.shape, jnp.result_type(*jax.tree.leaves(state.server)))
     first = _Carry(teams, (state.clients, state.client_opt), loss, jnp.zeros(present.shape, jnp.int32))
     last = jax.lax.fori_loop(0, tiers.team_rounds, team_round, first)
-    new_server = _server_update(state, last.teams, origin, present, weights, met, tiers, server)
+    new_server = _server_update(state, last.teams, team_of_slot, present, weights, met, tiers, server)
     return _close_round(trainer, state, cohort, tiers, met, last, new_server)
 
 
 def _server_update(
     state: TierState,
     teams: Params,
-    origin: Array,
+    team_of_slot: Array,
     present: Array,
     weights: Array,
     met: Array,
@@ -191,13 +191,13 @@ def _server_update(
     server: ServerStep,
 ) -> Params:
     """The server's model, moved if this is a round in which it meets the teams."""
-    size = jnp.zeros(tiers.num_teams, weights.dtype).at[origin].add(jnp.where(present, weights, 0))
+    size = jnp.zeros(tiers.num_teams, weights.dtype).at[team_of_slot].add(jnp.where(present, weights, 0))
     if tiers.weighting == "uniform":
         size = (size > 0).astype(size.dtype)
     counted = jnp.where(met & (size > 0), size, 0)
     if tiers.stale_teams:
-        everyone = jnp.maximum(size, 1) if tiers.weighting == "uniform" else size
-        counted = jnp.where(counted.sum() > 0, everyone, 0)
+        mass = jnp.maximum(size, 1) if tiers.weighting == "uniform" else size
+        counted = jnp.where(counted.sum() > 0, mass, 0)
     moved = server(state.server, weighted_mean(teams, counted, state.server))
     meets = ((state.round + 1) % tiers.global_every == 0) & (counted.sum() > 0)
     return jax.tree.map(lambda new, old: jnp.where(meets, new, old), moved, state.server)

@@ -18,11 +18,11 @@ class Tiers:
     """Who belongs to which team, and who meets when. Arrays and numbers may be traced; ``num_teams`` may not.
 
     Attributes:
-      team_of: ``[C]`` integers, each device's team.
+      team_of: ``[C]`` integers, each client's team.
       num_teams: T.
       team_rounds: K, team rounds per global round.
-      weighting: how means are weighted: all devices and all teams alike, or by ``cohort.weight`` (examples).
-      device_participation: share of a team's present devices that take part in each team round, at least one;
+      weighting: how means are weighted: all clients and all teams alike, or by ``cohort.weight`` (examples).
+      client_participation: share of a team's present clients that take part in each team round, at least one;
         ``None`` takes all.
       team_participation: share of the teams that take part in a global round, at least one; ``None`` takes all.
       stale_teams: the server also averages teams that did not take part, with the model they last had.
@@ -34,23 +34,23 @@ class Tiers:
     num_teams: int
     team_rounds: int | Array = 1
     weighting: Literal["uniform", "examples"] = "uniform"
-    device_participation: float | Array | None = None
+    client_participation: float | Array | None = None
     team_participation: float | Array | None = None
     stale_teams: bool = False
     global_every: int | Array = 1
     pace: tuple[int, ...] | Array | None = None
 
     @property
-    def everyone(self) -> bool:
-        """Static: every present device takes part in every team round."""
-        return self.device_participation is None and self.team_participation is None and self.pace is None
+    def all_take_part(self) -> bool:
+        """Static: every present client takes part in every team round."""
+        return self.client_participation is None and self.team_participation is None and self.pace is None
 
 
 def make_tiers(trainer: Trainer, team_of: Any, num_teams: int, **options: Any) -> Tiers:
     """Checked :class:`Tiers`; without ``team_of`` teams are consecutive and of equal size up to one.
 
     Raises:
-      ValueError: a team id per device is missing or out of range, or a pace per team.
+      ValueError: a team id per client is missing or out of range, or a pace per team.
     """
     team_of = _checked_teams(trainer.num_clients, team_of, num_teams)
     tiers = Tiers(jnp.asarray(team_of, jnp.int32), num_teams, **options)
@@ -81,9 +81,9 @@ def _checked_teams(clients: int, team_of: Any, num_teams: int) -> Any:
     return team_of
 
 
-def teams_that_take_part(key: Key, tiers: Tiers, origin: Array, present: Array) -> Array:
+def teams_that_take_part(key: Key, tiers: Tiers, team: Array, present: Array) -> Array:
     """Bool ``[T]``: teams drawn with this global round's key, among those with a present device."""
-    some = jnp.zeros(tiers.num_teams, bool).at[origin].max(present)
+    some = jnp.zeros(tiers.num_teams, bool).at[team].max(present)
     if tiers.team_participation is None:
         return some
     ids = jnp.arange(tiers.num_teams)
@@ -92,18 +92,16 @@ def teams_that_take_part(key: Key, tiers: Tiers, origin: Array, present: Array) 
     return some & (rank < _quota(tiers.team_participation, some.sum()))
 
 
-def devices_that_take_part(
-    key: Key, tiers: Tiers, origin: Array, present: Array, ids: Array, team_round: Array
-) -> Array:
-    """Bool ``[K]``: devices of this team round, drawn with its key."""
+def clients_that_take_part(key: Key, tiers: Tiers, team: Array, present: Array, ids: Array, team_round: Array) -> Array:
+    """Bool ``[K]``: clients of this team round, drawn with its key."""
     if tiers.pace is not None:
-        present = present & (team_round < tiers.pace[origin])
-    if tiers.device_participation is None:
+        present = present & (team_round < tiers.pace[team])
+    if tiers.client_participation is None:
         return present
     chance = _chances(key, ids)
-    rank = _rank_within(origin, chance, present, tiers.num_teams)
-    members = jnp.zeros(tiers.num_teams, jnp.int32).at[origin].add(present.astype(jnp.int32))
-    return present & (rank < _quota(tiers.device_participation, members)[origin])
+    rank = _rank_within(team, chance, present, tiers.num_teams)
+    members = jnp.zeros(tiers.num_teams, jnp.int32).at[team].add(present.astype(jnp.int32))
+    return present & (rank < _quota(tiers.client_participation, members)[team])
 
 
 def _chances(key: Key, ids: Array) -> Array:

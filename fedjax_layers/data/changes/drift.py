@@ -110,7 +110,7 @@ CHANGES: dict[str, Callable[[ClientData, np.ndarray, int], ClientData]] = {
 }
 
 
-def schedule(data: ClientData, changes: Sequence[str], seed: int = 0) -> list[Phase]:
+def drift_phases(data: ClientData, changes: Sequence[str], seed: int = 0) -> list[Phase]:
     """Phases of a run.
 
     Args:
@@ -165,7 +165,7 @@ class Change(NamedTuple):
 
 
 def parse_changes(changes: Sequence[str]) -> list[Change]:
-    """The changes of :func:`schedule`, read.
+    """The changes of :func:`drift_phases`, read.
 
     Raises:
       ValueError: one cannot be read, is unknown, or does not come after the one before.

@@ -17,7 +17,7 @@ from fedjax_layers.data.partitions import partition as make_partition
 from fedjax_layers.options import options_of, unknown_name
 
 DEFAULT_CLIENTS = 10  # where the data have none of their own
-OfficialTest = Literal["auto", "apart", "pool"]
+OfficialTest = Literal["auto", "apart", "joined"]
 _WHOLE = ("natural", "natural_grouped")  # partitions that leave a natural client's examples together
 
 
@@ -56,7 +56,7 @@ def place_examples(
       dropped: ``[N]`` flags of what is nobody's whatever else is asked for: the reserve, or all but it.
       duplicates: as in :func:`~fedjax_layers.data.load`, and so are the next two.
       global_test: a share, ``"official"`` or ``None``.
-      official_test: ``"auto"``, ``"apart"`` or ``"pool"``.
+      official_test: ``"auto"``, ``"apart"`` or ``"joined"``.
       own_data: whether the data are a user's own.
       choice: which natural clients there are to be.
       seed: of the global test set.
@@ -66,8 +66,8 @@ def place_examples(
     """
     if duplicates not in ("keep", "drop"):
         raise unknown_name("duplicates", duplicates, ("keep", "drop"))
-    if official_test not in ("auto", "apart", "pool"):
-        raise unknown_name("official_test", official_test, ("auto", "apart", "pool"))
+    if official_test not in ("auto", "apart", "joined"):
+        raise unknown_name("official_test", official_test, ("auto", "apart", "joined"))
     ids = np.arange(len(dataset)) if dataset.example_ids is None else dataset.example_ids
     if duplicates == "drop":
         dropped = dropped | later_copies(content_groups(dataset.inputs, dataset.labels), ids)
@@ -77,8 +77,8 @@ def place_examples(
     whole = scheme in _WHOLE and dataset.clients is not None
     together = _trained_too(dataset, official, dropped)
     if official_test == "auto":
-        official_test = "apart" if own_data or (whole and together.any()) else "pool"
-    if global_test != "official" and official_test == "pool":
+        official_test = "apart" if own_data or (whole and together.any()) else "joined"
+    if global_test != "official" and official_test == "joined":
         official, together = np.zeros_like(official), np.zeros_like(official)
     dropped = dropped | _not_chosen(dataset, scheme, ~dropped & ~official, choice)
     official, together = official & ~dropped, together & ~dropped & (whole and global_test != "official")

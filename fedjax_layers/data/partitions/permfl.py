@@ -24,20 +24,20 @@ def permfl(
     lognormal: bool = True,
     draw_seeds: tuple[int, ...] = (5, 9),
 ) -> np.ndarray:
-    """PerMFL's split: device u holds classes ``(u + j) mod K``, ``chunk`` examples of each and a drawn number more.
+    """PerMFL's split: client u holds classes ``(u + j) mod K``, ``chunk`` examples of each and a drawn number more.
 
-    The published code of PerMFL (after pFedMe's), exactly. All devices first get ``chunk`` examples of each of
-    their classes. Then, in turn, device u gets for its j-th class k ``int(props[k, u // (C // K), j])`` plus a
-    whole number drawn from ``extra`` (both ends included), twice that for up to 20 devices, but nothing if the
+    The published code of PerMFL (after pFedMe's), exactly. All clients first get ``chunk`` examples of each of
+    their classes. Then, in turn, client u gets for its j-th class k ``int(props[k, u // (C // K), j])`` plus a
+    whole number drawn from ``extra`` (both ends included), twice that for up to 20 clients, but nothing if the
     class would not outlast it. ``props`` ``[K, C, classes]`` are LogNormal(0, 2) draws scaled to sum to ``n_k -
     C`` for each class. Examples are taken in the order of the data, which is training set, then test set; what is
-    left is nobody's. Devices split theirs 3:1 into training and test, ``test_fraction=0.25`` of :func:`federate`.
+    left is nobody's. Clients split theirs 3:1 into training and test, ``test_fraction=0.25`` of :func:`federate`.
 
     ====================== ======================================================================================
-    MNIST, FashionMNIST    40 devices, defaults; 4 teams of 10 consecutive devices
+    MNIST, FashionMNIST    40 clients, defaults; 4 teams of 10 consecutive clients
     CIFAR-10               ``draw_seeds=(1, 1)``
-    FEMNIST (62 classes)   3,500 devices, ``classes=3, extra=(100, 3000), lognormal=False, draw_seeds=(1, 1)``
-    CIFAR-100              350 devices, ``classes=3, lognormal=False, draw_seeds=(1, 1)``
+    FEMNIST (62 classes)   3,500 clients, ``classes=3, extra=(100, 3000), lognormal=False, draw_seeds=(1, 1)``
+    CIFAR-100              350 clients, ``classes=3, lognormal=False, draw_seeds=(1, 1)``
     ====================== ======================================================================================
 
     Both generators are Mersenne twisters whose streams are frozen: Python's ``random`` draws from ``extra``,
@@ -54,7 +54,7 @@ def permfl(
       draw_seeds: seeds of Python's generator and of NumPy's.
 
     Returns:
-      ``[N]`` int32, each example's device, -1 for nobody's.
+      ``[N]`` int32, each example's client, -1 for nobody's.
 
     Raises:
       ValueError: as :func:`iid`; or an option is out of range, or a class has too few examples for the first
@@ -70,7 +70,7 @@ def permfl(
     supply = np.array([len(examples) for examples in groups])
     room = supply - chunk * np.array([len(clients) for clients in owners])
     if room.min() < 0:
-        found = f"{supply[room.argmin()]} for {len(owners[room.argmin()])} devices"
+        found = f"{supply[room.argmin()]} for {len(owners[room.argmin()])} clients"
         label = labels[groups[room.argmin()][0]]
         raise ValueError(f"num_clients: expected {chunk} examples of class {label} for each owner, got {found}")
     wanted = np.reshape(_draws(num_clients * classes, extra, draw_seeds[0] + seed), hands.shape)
@@ -97,7 +97,7 @@ def _draws(count: int, bounds: tuple[int, ...], seed: int) -> list[int]:
 
 
 def _shares(supply: np.ndarray, hands: np.ndarray, seed: int) -> np.ndarray:
-    """The LogNormal numbers ``[C, classes]`` of device and class."""
+    """The LogNormal numbers ``[C, classes]`` of client and class."""
     num_clients, classes = hands.shape
     props = np.random.RandomState(seed).lognormal(0, 2.0, (len(supply), num_clients, classes))
     left = np.maximum(supply - num_clients, 0)

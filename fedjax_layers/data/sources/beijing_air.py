@@ -29,7 +29,7 @@ _NA = "NA"
 _HOURS_PER_YEAR = 365.25 * 24
 
 
-def _beijing_air(tables: Tables, origin: str, *, missing: str = "drop", horizon: int = 0) -> Dataset:
+def _beijing_air(tables: Tables, provenance: str, *, missing: str = "drop", horizon: int = 0) -> Dataset:
     """PM2.5 in µg/m³ ``[N]`` from what else a station measured in that hour, ``[N, 30]`` float32.
 
     Inputs: PM10, SO2, NO2, CO and O3 in µg/m³, temperature in °C, air pressure in hPa, dew point in °C, rain in mm,
@@ -39,7 +39,7 @@ def _beijing_air(tables: Tables, origin: str, *, missing: str = "drop", horizon:
 
     Args:
       tables: columns ``time``, ``pm25``, ``measures``, ``wind`` and ``station``.
-      origin: where they come from.
+      provenance: where they come from.
       missing: ``"drop"`` leaves out hours in which an input is missing; ``"mean"`` leaves NaN in the inputs, to be
         replaced by the training examples' mean when they are standardised.
       horizon: hours from the inputs to the target; with 1 or more, PM2.5 of the inputs' hour is the 31st input.
@@ -75,7 +75,7 @@ def _beijing_air(tables: Tables, origin: str, *, missing: str = "drop", horizon:
         clients=station[kept].astype(np.int32),
         client_names=STATIONS,
         preprocess="standardise",
-        source=origin,
+        source=provenance,
         licence=BEIJING_AIR.licence,
         example_ids=examples.ids[kept],
         task="regression",

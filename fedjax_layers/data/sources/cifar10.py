@@ -24,7 +24,7 @@ _MEMBERS = {
 }
 
 
-def _cifar10(tables: Tables, origin: str, *, split: str = "train", limit: int | None = None) -> Dataset:
+def _cifar10(tables: Tables, provenance: str, *, split: str = "train", limit: int | None = None) -> Dataset:
     """CIFAR-10, ``[N, 32, 32, 3]`` uint8, ten classes.
 
     Mean and standard deviation are those of the 50,000 training images, as Wide Residual Networks (Zagoruyko and
@@ -33,7 +33,7 @@ def _cifar10(tables: Tables, origin: str, *, split: str = "train", limit: int | 
 
     Args:
       tables: columns ``image`` and ``label``.
-      origin: where they come from.
+      provenance: where they come from.
       split: official part: ``"train"``, ``"test"`` or ``"all"`` (train, then test).
       limit: keep the first ``limit`` images only.
 
@@ -53,7 +53,7 @@ def _cifar10(tables: Tables, origin: str, *, split: str = "train", limit: int | 
             mean=(125.3 / 255, 123.0 / 255, 113.9 / 255),
             std=(63.0 / 255, 62.1 / 255, 66.7 / 255),
         ),
-        source=origin,
+        source=provenance,
         licence=CIFAR10.licence,
         example_ids=examples.ids,
         official_test=examples.official_test,

@@ -46,7 +46,7 @@ _MEMBERS = {"train": ("cifar-100-binary/train.bin",), "test": ("cifar-100-binary
 
 def _cifar100(
     tables: Tables,
-    origin: str,
+    provenance: str,
     *,
     split: str = "train",
     limit: int | None = None,
@@ -60,7 +60,7 @@ def _cifar100(
 
     Args:
       tables: columns ``image``, ``fine`` and ``coarse``.
-      origin: where they come from.
+      provenance: where they come from.
       split: official part: ``"train"``, ``"test"`` or ``"all"`` (train, then test).
       limit: keep the first ``limit`` images only.
       labels: what is predicted, ``"fine"`` or ``"coarse"``.
@@ -87,7 +87,7 @@ def _cifar100(
             mean=(129.3 / 255, 124.1 / 255, 112.4 / 255),
             std=(68.2 / 255, 65.4 / 255, 70.4 / 255),
         ),
-        source=origin,
+        source=provenance,
         licence=CIFAR100.licence,
         example_ids=examples.ids,
         official_test=examples.official_test,

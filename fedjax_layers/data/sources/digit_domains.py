@@ -23,7 +23,7 @@ _SIDE = 28
 
 
 def _digit_domains(
-    tables: Tables, origin: str, *, split: str = "train", limit_per_domain: int | None = None
+    tables: Tables, provenance: str, *, split: str = "train", limit_per_domain: int | None = None
 ) -> Dataset:
     """MNIST and USPS, ``[N, 28, 28, 1]`` uint8, ten digits; the natural clients are the two domains.
 
@@ -33,7 +33,7 @@ def _digit_domains(
 
     Args:
       tables: columns ``image`` (USPS resized bilinearly), ``label`` and ``domain``.
-      origin: where they come from.
+      provenance: where they come from.
       split: official part: ``"train"`` (60,000 and 7,291), ``"test"`` (10,000 and 2,007) or ``"all"``.
       limit_per_domain: keep the first so many images of each domain; of a smaller domain all.
 
@@ -54,7 +54,7 @@ def _digit_domains(
         clients=domain[kept].astype(np.int32),
         client_names=tuple(DOMAINS),
         preprocess=Preprocess(scale=1 / 255, mean=0.1307, std=0.3081),
-        source=origin,
+        source=provenance,
         licence=DIGIT_DOMAINS.licence,
         example_ids=examples.ids[kept],
         official_test=None if test is None else test[kept],

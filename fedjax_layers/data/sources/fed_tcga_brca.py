@@ -33,7 +33,7 @@ _SPLITS = ("train", "test")
 _FOLDS = tuple(f"{split}_{region}" for split in _SPLITS for region in range(len(REGIONS)))
 
 
-def _fed_tcga_brca(tables: Tables, origin: str, *, split: str = "all") -> Dataset:
+def _fed_tcga_brca(tables: Tables, provenance: str, *, split: str = "all") -> Dataset:
     """1,088 patients, ``[1088, 39]`` float32, and their survival ``[1088, 2]``: days, and 1 for death.
 
     Inputs are the age in years and 38 indicators of stage, morphology, treatment and demography, which FLamby
@@ -42,7 +42,7 @@ def _fed_tcga_brca(tables: Tables, origin: str, *, split: str = "all") -> Datase
 
     Args:
       tables: columns ``features``, ``days``, ``event`` and ``region``.
-      origin: where they come from.
+      provenance: where they come from.
       split: official part: ``"train"`` (866), ``"test"`` (222) or ``"all"`` (train, then test).
 
     Raises:
@@ -57,7 +57,7 @@ def _fed_tcga_brca(tables: Tables, origin: str, *, split: str = "all") -> Datase
         clients=examples.array("region").astype(np.int32),
         client_names=REGIONS,
         preprocess="standardise",
-        source=origin,
+        source=provenance,
         licence=FED_TCGA_BRCA.licence,
         example_ids=examples.ids,
         task="survival",

@@ -29,7 +29,7 @@ _NAME = re.compile(r"recordings/([0-9])_([a-z]+)_([0-9]+)\.wav")
 
 def _fsdd(
     tables: Tables,
-    origin: str,
+    provenance: str,
     *,
     split: str = "all",
     features: str = "logmel",
@@ -44,7 +44,7 @@ def _fsdd(
 
     Args:
       tables: columns ``waveform``, ``digit``, ``speaker`` and ``index``.
-      origin: where they come from.
+      provenance: where they come from.
       split: official part: ``"train"``, ``"test"`` (recordings 0 to 4 of each digit and speaker) or ``"all"``.
       features: ``"logmel"`` or ``"waveform"``.
       samples: length of an example in samples of 1/8000 s, at least 200 (a window of 25 ms).
@@ -70,7 +70,7 @@ def _fsdd(
         clients=examples.array("speaker").astype(np.int32),
         client_names=SPEAKERS,
         preprocess="standardise" if mel else Preprocess(scale=1 / 2**15),
-        source=origin,
+        source=provenance,
         licence=FSDD.licence,
         example_ids=examples.ids,
         official_test=examples.official_test,

@@ -28,7 +28,7 @@ _SHA256 = {
 _URL = "https://archive.ics.uci.edu/ml/machine-learning-databases/heart-disease/"
 
 
-def _heart(tables: Tables, origin: str) -> Dataset:
+def _heart(tables: Tables, provenance: str) -> Dataset:
     """740 patients of four hospitals, ``[740, 10]`` float32, label 0 (no disease) to 4.
 
     Rows with a value missing among the ten features are left out, which keeps 303, 261, 46 and 130 of the
@@ -54,7 +54,7 @@ def _heart(tables: Tables, origin: str) -> Dataset:
         clients=examples.array("hospital")[kept].astype(np.int32),
         client_names=CENTRES,
         preprocess=Preprocess(mean=tuple(mean.tolist()), std=tuple(std.tolist())),
-        source=origin,
+        source=provenance,
         licence=HEART.licence,
         example_ids=kept.astype(np.int64),
     )

@@ -46,12 +46,12 @@ def images_from_stock(splits: Mapping[str, Mapping[str, Any]]) -> Tables:
     }
 
 
-def _mnist(tables: Tables, origin: str, *, split: str = "train", limit: int | None = None) -> Dataset:
+def _mnist(tables: Tables, provenance: str, *, split: str = "train", limit: int | None = None) -> Dataset:
     """MNIST, ``[N, 28, 28, 1]`` uint8, ten digits.
 
     Args:
       tables: columns ``image`` and ``label``.
-      origin: where they come from. TFDS keeps the images in an order of its own, so the same id is another image
+      provenance: where they come from. TFDS keeps the images in an order of its own, so the same id is another image
         there.
       split: official part: ``"train"`` (60,000), ``"test"`` (10,000) or ``"all"`` (train, then test).
       limit: keep the first ``limit`` images only.
@@ -59,20 +59,20 @@ def _mnist(tables: Tables, origin: str, *, split: str = "train", limit: int | No
     Raises:
       ValueError: an unknown split, or a limit out of range.
     """
-    return _dataset(MNIST, Preprocess(scale=1 / 255, mean=0.1307, std=0.3081), tables, origin, split, limit)
+    return _dataset(MNIST, Preprocess(scale=1 / 255, mean=0.1307, std=0.3081), tables, provenance, split, limit)
 
 
-def _fashion_mnist(tables: Tables, origin: str, *, split: str = "train", limit: int | None = None) -> Dataset:
+def _fashion_mnist(tables: Tables, provenance: str, *, split: str = "train", limit: int | None = None) -> Dataset:
     """Fashion-MNIST, arguments as :func:`_mnist`.
 
     PLayer-FL uses the first 10,000 training images: ``limit=10_000``. Mean and standard deviation are that
     paper's.
     """
-    return _dataset(FASHION_MNIST, Preprocess(scale=1 / 255, mean=0.286, std=0.353), tables, origin, split, limit)
+    return _dataset(FASHION_MNIST, Preprocess(scale=1 / 255, mean=0.286, std=0.353), tables, provenance, split, limit)
 
 
 def _dataset(
-    source: Source, preprocess: Preprocess, tables: Tables, origin: str, split: str, limit: int | None
+    source: Source, preprocess: Preprocess, tables: Tables, provenance: str, split: str, limit: int | None
 ) -> Dataset:
     examples = take_parts(tables, split, limit)
     return Dataset(
@@ -83,7 +83,7 @@ def _dataset(
         clients=None,
         client_names=(),
         preprocess=preprocess,
-        source=origin,
+        source=provenance,
         licence=source.licence,
         example_ids=examples.ids,
         official_test=examples.official_test,

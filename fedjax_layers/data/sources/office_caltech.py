@@ -24,12 +24,12 @@ _WORDS = 800
 _NORMALISE = ("counts", "shares", "site")
 
 
-def _office_caltech(tables: Tables, origin: str, *, normalise: str = "shares") -> Dataset:
+def _office_caltech(tables: Tables, provenance: str, *, normalise: str = "shares") -> Dataset:
     """2,533 pictures as bags of 800 SURF words, ``[2533, 800]``, ten classes; the natural clients are the four sites.
 
     Args:
       tables: columns ``counts``, ``label`` and ``site``.
-      origin: where they come from.
+      provenance: where they come from.
       normalise: ``"counts"`` leaves the words' counts (uint8). ``"shares"`` divides a picture's counts by their sum
         (float32), as pictures have 10 to 625 words. Both are standardised by the clients' training examples when
         federated. ``"site"`` also standardises the shares over each site's pictures, tests included, as the authors'
@@ -57,7 +57,7 @@ def _office_caltech(tables: Tables, origin: str, *, normalise: str = "shares") -
         clients=site.astype(np.int32),
         client_names=tuple(SITES),
         preprocess=None if normalise == "site" else "standardise",
-        source=origin,
+        source=provenance,
         licence=OFFICE_CALTECH.licence,
         example_ids=examples.ids,
     )

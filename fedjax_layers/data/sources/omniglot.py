@@ -36,7 +36,7 @@ _MEMBER = re.compile(r"images_background_small[12]/([^/]+)/character(\d\d)/\d{4}
 _URL = "https://github.com/brendenlake/omniglot/raw/master/python/"
 
 
-def _omniglot(tables: Tables, origin: str, *, size: int = SIDE) -> Dataset:
+def _omniglot(tables: Tables, provenance: str, *, size: int = SIDE) -> Dataset:
     """4,840 drawings of 242 characters, ``[4840, size, size, 1]`` uint8: 0 is ink, 255 paper.
 
     The two small background sets of Lake et al. overlap: Greek and Latin are in both, with the very same drawings,
@@ -50,7 +50,7 @@ def _omniglot(tables: Tables, origin: str, *, size: int = SIDE) -> Dataset:
 
     Args:
       tables: columns ``image``, ``character``, ``alphabet`` and ``drawer``.
-      origin: where they come from.
+      provenance: where they come from.
       size: side of the pictures in pixels, 1..105.
 
     Raises:
@@ -68,7 +68,7 @@ def _omniglot(tables: Tables, origin: str, *, size: int = SIDE) -> Dataset:
         clients=examples.array("drawer").astype(np.int32),
         client_names=_DRAWERS,
         preprocess=Preprocess(scale=-1 / 255, mean=-1.0),
-        source=origin,
+        source=provenance,
         licence=OMNIGLOT.licence,
         example_ids=examples.ids,
     )

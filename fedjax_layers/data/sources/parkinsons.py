@@ -24,7 +24,7 @@ _HEADER = ("subject#", *FEATURES[:3], "motor_UPDRS", "total_UPDRS", *FEATURES[3:
 _PATIENTS = tuple(str(n) for n in range(1, 43))
 
 
-def _parkinsons(tables: Tables, origin: str, *, target: str = "total_updrs") -> Dataset:
+def _parkinsons(tables: Tables, provenance: str, *, target: str = "total_updrs") -> Dataset:
     """5,875 recordings of 42 patients, ``[5875, 19]`` float32, target ``[5875]`` in points of the UPDRS scale.
 
     Inputs are age in years, sex (1 female), days since the trial began, and sixteen measures of the voice. The scores
@@ -33,7 +33,7 @@ def _parkinsons(tables: Tables, origin: str, *, target: str = "total_updrs") -> 
 
     Args:
       tables: columns ``features``, ``motor_updrs``, ``total_updrs`` and ``patient``.
-      origin: where they come from.
+      provenance: where they come from.
       target: ``"total_updrs"`` (0 to 176 points) or ``"motor_updrs"`` (its motor section, 0 to 108).
 
     Raises:
@@ -50,7 +50,7 @@ def _parkinsons(tables: Tables, origin: str, *, target: str = "total_updrs") -> 
         clients=examples.array("patient").astype(np.int32),
         client_names=tuple(f"patient {n}" for n in _PATIENTS),
         preprocess="standardise",
-        source=origin,
+        source=provenance,
         licence=PARKINSONS.licence,
         example_ids=examples.ids,
         task="regression",

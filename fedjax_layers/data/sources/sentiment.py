@@ -27,7 +27,7 @@ _SHA256 = (
 
 def _sentiment(
     tables: Tables,
-    origin: str,
+    provenance: str,
     *,
     tokens: str = "word",
     length: int | None = None,
@@ -43,7 +43,7 @@ def _sentiment(
 
     Args:
       tables: columns ``sentence``, ``label`` and ``site``.
-      origin: where they come from.
+      provenance: where they come from.
       tokens: ``"word"`` for words and punctuation marks in lower case, ``"char"`` or ``"byte"`` (of UTF-8).
       length: T, tokens of a sentence that are kept; ``None`` keeps all: 85 words, 479 characters or 479 bytes.
       vocabulary: V at most, ``<pad>`` and ``<unk>`` included; ``None`` is 2,000 for words and all characters.
@@ -63,7 +63,7 @@ def _sentiment(
         clients=examples.array("site").astype(np.int32),
         client_names=SITES,
         preprocess=None,
-        source=origin,
+        source=provenance,
         licence=SENTIMENT.licence,
         example_ids=examples.ids,
     )

@@ -18,7 +18,7 @@ from fedjax_layers.data.text.topics import topic_strata
 
 def _tiny_shakespeare(
     tables: Tables,
-    origin: str,
+    provenance: str,
     *,
     tokens: str = "char",
     length: int = 80,
@@ -38,7 +38,7 @@ def _tiny_shakespeare(
 
     Args:
       tables: columns ``text`` and ``speaker``, one row per speech.
-      origin: where they come from.
+      provenance: where they come from.
       tokens: ``"char"``, ``"byte"``, ``"word"`` for words, punctuation marks and line ends, or the path of a
         ``tokenizer.json``.
       length: T, tokens of a window; LEAF's windows of Shakespeare have 80.
@@ -62,7 +62,7 @@ def _tiny_shakespeare(
         clients=clients[rows.document],
         client_names=client_names,
         preprocess=None,
-        source=origin,
+        source=provenance,
         licence=TINY_SHAKESPEARE.licence,
         example_ids=row_ids(examples.ids, rows),
         task="language_modelling",

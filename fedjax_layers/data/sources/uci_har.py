@@ -22,7 +22,7 @@ _STEPS = 128
 _COUNTS = {"train": 7352, "test": 2947}
 
 
-def _uci_har(tables: Tables, origin: str, *, split: str = "all") -> Dataset:
+def _uci_har(tables: Tables, provenance: str, *, split: str = "all") -> Dataset:
     """10,299 windows of 2.56 s, ``[N, 128, 6]`` float32 at 50 Hz, six activities; the natural clients are the subjects.
 
     The signals are the total acceleration x, y, z in g and the angular velocity x, y, z in rad/s. Neighbouring
@@ -31,7 +31,7 @@ def _uci_har(tables: Tables, origin: str, *, split: str = "all") -> Dataset:
 
     Args:
       tables: columns ``signals``, ``activity`` and ``subject``.
-      origin: where they come from.
+      provenance: where they come from.
       split: official part: ``"train"`` (21 subjects), ``"test"`` (9 other subjects) or ``"all"`` (train, then test).
 
     Raises:
@@ -47,7 +47,7 @@ def _uci_har(tables: Tables, origin: str, *, split: str = "all") -> Dataset:
         clients=clients,
         client_names=names,
         preprocess="standardise",
-        source=origin,
+        source=provenance,
         licence=UCI_HAR.licence,
         example_ids=examples.ids,
         official_test=examples.official_test,

@@ -32,7 +32,7 @@ _CELLS = 10  # of a word's line: ID FORM LEMMA UPOS and six more
 
 def _ud_english_ewt(
     tables: Tables,
-    origin: str,
+    provenance: str,
     *,
     target: str = "tags",
     split: str = "train",
@@ -54,7 +54,7 @@ def _ud_english_ewt(
 
     Args:
       tables: columns ``words`` (separated by tabs), ``tags``, ``document`` and ``genre``, one row per sentence.
-      origin: where they come from.
+      provenance: where they come from.
       target: what is predicted: ``"tags"``, or ``"tokens"`` for language modelling.
       split: official part: ``"train"`` (12,544 sentences), ``"val"`` (2,001), ``"test"`` (2,077) or ``"all"``.
       natural: what a natural client is, ``"document"`` (540, 318 and 316) or ``"genre"`` (5).
@@ -87,7 +87,7 @@ def _ud_english_ewt(
         clients=clients[sentence],
         client_names=client_names,
         preprocess=None,
-        source=origin,
+        source=provenance,
         licence=UD_ENGLISH_EWT.licence,
         example_ids=ids,
         task="tagging" if target == "tags" else "language_modelling",

@@ -19,14 +19,14 @@ SIDE = 16
 LEVELS = 2000  # a pixel is 0 (paper) to 2000 (ink): the three decimals of -1 to 1 in the published text
 
 
-def _usps(tables: Tables, origin: str, *, split: str = "train", limit: int | None = None) -> Dataset:
+def _usps(tables: Tables, provenance: str, *, split: str = "train", limit: int | None = None) -> Dataset:
     """USPS digits, ``[N, 16, 16, 1]`` int16 in 0..2000, ten classes.
 
     Mean and standard deviation are those of the training pixels, scaled to 0..1.
 
     Args:
       tables: columns ``pixels`` and ``label``.
-      origin: where they come from.
+      provenance: where they come from.
       split: official part: ``"train"`` (7,291), ``"test"`` (2,007) or ``"all"`` (train, then test).
       limit: keep the first ``limit`` images only.
 
@@ -42,7 +42,7 @@ def _usps(tables: Tables, origin: str, *, split: str = "train", limit: int | Non
         clients=None,
         client_names=(),
         preprocess=Preprocess(scale=1 / LEVELS, mean=0.2545, std=0.3846),
-        source=origin,
+        source=provenance,
         licence=USPS.licence,
         example_ids=examples.ids,
         official_test=examples.official_test,

@@ -24,7 +24,7 @@ _PIECES = 29  # of the shuffled file that have no title of their own
 
 def _wikitext2(
     tables: Tables,
-    origin: str,
+    provenance: str,
     *,
     split: str = "train",
     tokens: str = "word",
@@ -42,7 +42,7 @@ def _wikitext2(
 
     Args:
       tables: columns ``text`` and ``article``, one row per article.
-      origin: where they come from.
+      provenance: where they come from.
       split: official part: ``"train"`` (600 articles, 2,088,628 words), ``"val"`` (60, 217,646), ``"test"`` (60,
         245,569) or ``"all"``.
       tokens: ``"word"``, ``"char"``, ``"byte"`` (of UTF-8, lines ending with a line feed) or the path of a
@@ -70,7 +70,7 @@ def _wikitext2(
         clients=clients[rows.document],
         client_names=client_names,
         preprocess=None,
-        source=origin,
+        source=provenance,
         licence=WIKITEXT2.licence,
         example_ids=row_ids(examples.ids, rows),
         task="language_modelling",

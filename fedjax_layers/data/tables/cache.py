@@ -59,13 +59,13 @@ def cached_tables(name: str, key: str, make: Callable[[], tuple[Tables, str]]) -
     except (OSError, ValueError) as error:
         warnings.warn(f"cache: {error}; making the entry again", stacklevel=2)
         shutil.rmtree(entry, ignore_errors=True)
-    tables, origin = make()
+    tables, provenance = make()
     try:
-        _write(entry, tables, origin)
+        _write(entry, tables, provenance)
         return _read(entry)
     except (OSError, ValueError) as error:
         warnings.warn(f"cache: expected to write {entry}, could not ({error}); going on without it", stacklevel=2)
-        return tables, origin
+        return tables, provenance
 
 
 def _read(entry: Path) -> tuple[Tables, str]:
@@ -75,7 +75,7 @@ def _read(entry: Path) -> tuple[Tables, str]:
             split: {column: _load(entry, arrays) for column, arrays in columns.items()}
             for split, columns in index["tables"].items()
         }
-        return tables, index["origin"]
+        return tables, index["provenance"]
     except (AttributeError, KeyError, TypeError) as error:
         raise ValueError(f"expected {entry / _INDEX} to list arrays by split and column, found {error!r}") from error
 
@@ -90,7 +90,7 @@ def _load(entry: Path, arrays: Mapping[str, Mapping[str, str]]) -> np.ndarray | 
     return loaded["array"] if "array" in loaded else Ragged(**loaded)
 
 
-def _write(entry: Path, tables: Tables, origin: str) -> None:
+def _write(entry: Path, tables: Tables, provenance: str) -> None:
     entry.parent.mkdir(parents=True, exist_ok=True)
     try:
         with beside(entry) as unfinished:
@@ -99,7 +99,7 @@ def _write(entry: Path, tables: Tables, origin: str) -> None:
                 split: {column: _store(unfinished, f"{split}.{column}", entries) for column, entries in table.items()}
                 for split, table in tables.items()
             }
-            index = json.dumps({"origin": origin, "tables": stored}, indent=1)
+            index = json.dumps({"provenance": provenance, "tables": stored}, indent=1)
             (unfinished / _INDEX).write_text(index, encoding="utf-8")
     except OSError:
         if not (entry / _INDEX).is_file():  # else another process was faster

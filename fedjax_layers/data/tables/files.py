@@ -121,11 +121,11 @@ def resolve_data_dir(data_dir: str | os.PathLike[str] | None = None) -> Path:
       FileNotFoundError: the folder named by the argument or by the variable does not exist.
     """
     named = {"data_dir": data_dir, DATA_DIR_VARIABLE: os.environ.get(DATA_DIR_VARIABLE) or None}
-    for origin, value in named.items():
+    for provenance, value in named.items():
         if value is None:
             continue
         path = Path(value).expanduser()
         if not path.is_dir():
-            raise FileNotFoundError(f"{origin}: expected an existing folder, found none at {path}")
+            raise FileNotFoundError(f"{provenance}: expected an existing folder, found none at {path}")
         return path
     return Path(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()

@@ -31,18 +31,18 @@ def prepared_tables(
       FileNotFoundError: it cannot be read, e.g. because it is not array_record, or is damaged.
       ValueError: it does not hold what the data set should, e.g. because an older builder wrote it.
     """
-    origin = f"TFDS {'/'.join(folder.parts[-2:])}"
+    provenance = f"TFDS {'/'.join(folder.parts[-2:])}"
     ours = any(part == f"{PREFIX}{name}" for part in folder.parts)
 
     def make() -> tuple[Tables, str]:
         stock = None if ours else from_stock
         found = _read_ours(columns, folder) if stock is None else stock(read_splits(folder))
-        check_tables(found, columns, {}, origin)
-        return found, origin
+        check_tables(found, columns, {}, provenance)
+        return found, provenance
 
     stat = (folder / "dataset_info.json").stat()
     described = [[column, *dataclasses.astuple(kind)] for column, kind in columns.items()]
-    key = cache_key(version=version, columns=described, tfds=origin, info=[stat.st_size, stat.st_mtime_ns])
+    key = cache_key(version=version, columns=described, tfds=provenance, info=[stat.st_size, stat.st_mtime_ns])
     return cached_tables(name, key, make)
 
 

@@ -67,7 +67,7 @@ class Source:
       licence: terms of the data.
       citation: who made it.
       build: makes the :class:`~fedjax_layers.data.dataset.Dataset`; its keyword-only parameters are the options.
-        Called ``build(tables, origin, **options)`` where there are layouts, else ``build(**options)``, with
+        Called ``build(tables, provenance, **options)`` where there are layouts, else ``build(**options)``, with
         ``data_dir`` in front if it takes that.
       classes: number of classes, 0 where there are none.
       examples: how many there are, where no layout tells and there is a fixed number.
@@ -121,8 +121,8 @@ class Source:
         if not self.layouts:
             takes_folder = "data_dir" in inspect.signature(self.build).parameters
             return self.build(data_dir, **options) if takes_folder else self.build(**options)
-        tables, origin = self.tables(resolve_data_dir(data_dir))
-        return self.build(tables, origin, **options)
+        tables, provenance = self.tables(resolve_data_dir(data_dir))
+        return self.build(tables, provenance, **options)
 
     def tables(self, data_dir: Path) -> tuple[Tables, str]:
         """The columns of all official splits, and where they come from; decoded at most once, see ``cache.py``.

@@ -34,7 +34,7 @@ from fedjax_layers.data.team_formation.ordered import (
 from fedjax_layers.options import check_options, options_of, unknown_name
 
 __all__ = [
-    "BLIND",
+    "NEEDS_NO_DATA",
     "TEAM_FORMATIONS",
     "average_case",
     "by_labels",
@@ -62,7 +62,7 @@ TEAM_FORMATIONS: dict[str, Callable[..., np.ndarray]] = {
     "sequential": sequential,
     "worst_case": worst_case,
 }
-BLIND = ("given", "random_teams", "sequential")  # formations that look at no client's data
+NEEDS_NO_DATA = ("given", "random_teams", "sequential")  # formations that look at no client's data
 
 
 def label_counts(data: ClientData) -> np.ndarray:
@@ -78,7 +78,7 @@ def form_teams(name: str, features: np.ndarray, num_teams: int, seed: int = 0, *
 
     Args:
       name: a key of ``TEAM_FORMATIONS``.
-      features: ``[C, F]``, see above; a formation in ``BLIND`` asks for their number only.
+      features: ``[C, F]``, see above; a formation in ``NEEDS_NO_DATA`` asks for their number only.
       num_teams: T.
       seed: of everything drawn.
       **options: keyword-only parameters of that formation.

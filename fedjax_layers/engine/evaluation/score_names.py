@@ -8,10 +8,10 @@ from fedjax_layers.ops.metrics import SurvivalScorer, TargetScorer, TokenScorer
 from fedjax_layers.ops.metrics.classes import BY_CLASS, COUNTED, RANKED
 from fedjax_layers.options import unknown_name
 
-MOMENTS = ("served", "trained")  # of clients' own models
+EVALUATED_MODELS = ("served", "trained")  # of clients' own models
 SHARED = ("global", "team")  # models of several clients: what they score comes from one round
-SCORED = (*MOMENTS, *SHARED)
-SELECTIONS = ("last", "best")
+SCORED = (*EVALUATED_MODELS, *SHARED)
+SCORED_ROUNDS = ("last", "best")
 
 
 METRICS = (*COUNTED, *RANKED, "loss")
@@ -68,9 +68,13 @@ def headline(metrics: Iterable[str]) -> str:
     raise ValueError(f"metrics: expected one of {', '.join(HEADLINES)}, got {', '.join(sorted(there)) or 'none'}")
 
 
-def check_words(moment: str, selection: str, split: str) -> None:
-    """Refuse a word that is no moment, no selection or no split."""
-    known = {"moment": (moment, SCORED), "selection": (selection, SELECTIONS), "split": (split, ("val", "test"))}
+def check_words(scored_model: str, scored_round: str, split: str) -> None:
+    """Refuse a word that names no model, no round or no split."""
+    known = {
+        "scored_model": (scored_model, SCORED),
+        "scored_round": (scored_round, SCORED_ROUNDS),
+        "split": (split, ("val", "test")),
+    }
     for argument, (word, words) in known.items():
         if word not in words:
             raise unknown_name(argument, word, words)

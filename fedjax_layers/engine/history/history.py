@@ -37,7 +37,7 @@ class History:
         self._rounds, self._facts, self._pending = GrowingArrays(), GrowingArrays(), GrowingArrays()
         self._rounds_written = self._written = 0
         self._followed: dict[str, _Followed] = {}
-        self._common: dict[str, tuple[int, int]] = {}  # moment -> evaluations looked at, and the best of them
+        self._common: dict[str, tuple[int, int]] = {}  # scored_model -> evaluations looked at, and the best of them
         self.latest: dict[str, np.ndarray] = {}
 
     @classmethod
@@ -69,7 +69,7 @@ class History:
 
         ``round`` ``[E]``, rounds done; ``finished`` ``[E]``, True for the row after the algorithm's last local phase;
         ``examples`` ``[E, C]``, each client's training examples then, 0 for one that never takes part;
-        ``{moment}/{split}/{metric}`` ``[E, C]``; ``global/...`` the same for the one global model;
+        ``{scored_model}/{split}/{metric}`` ``[E, C]``; ``global/...`` the same for the one global model;
         ``pooled/test/{metric}`` ``[E]``.
         """
         if self._files is not None:
@@ -83,7 +83,7 @@ class History:
         return self._rounds.count
 
     def add(self, rounds: Mapping[str, Any], evaluation: Mapping[str, Any]) -> None:
-        """Append one period: its rounds' arrays ``[n, ...]`` (empty after the last phase) and its evaluation."""
+        """Append one interval: its rounds' arrays ``[n, ...]`` (empty after the last phase) and its evaluation."""
         self._rounds.append(rounds)
         row = {name: np.asarray(evaluation[name]) for name in self.latest or evaluation}
         self.latest = {name: x.astype(self.latest.get(name, x).dtype, copy=False) for name, x in row.items()}
@@ -113,9 +113,9 @@ class History:
 
     def _forget_pending(self) -> None:
         """The clients' scores in memory are in the files: only what was chosen from them stays."""
-        for moment in SCORED:
-            if f"{moment}/val/loss" in self._pending.arrays:
-                self._follow(moment)
+        for scored_model in SCORED:
+            if f"{scored_model}/val/loss" in self._pending.arrays:
+                self._follow(scored_model)
         self._written += self._pending.count
         self._pending = GrowingArrays()
 
@@ -130,54 +130,55 @@ class History:
             {"rounds": self.rounds, "evaluations": {name: x[going] for name, x in self.evaluations.items()}}, files
         )
 
-    def scores(self, moment: str, selection: str, split: str = "test") -> dict[str, np.ndarray] | None:
-        """Per-client metrics ``[C]`` of one moment and selection.
+    def scores(self, scored_model: str, scored_round: str, split: str = "test") -> dict[str, np.ndarray] | None:
+        """Per-client metrics ``[C]`` of one model at one round.
 
         Args:
-          moment: ``"served"``, ``"trained"``, ``"team"`` or ``"global"``.
-          selection: ``"last"``, the last evaluation of such models, with the clients that were there; ``"best"``, each
-            client's evaluation of lowest validation loss, or its own last if it has no validation examples. A global
+          scored_model: ``"served"``, ``"trained"``, ``"team"`` or ``"global"``.
+          scored_round: ``"last"``, the last evaluation of such models, with the clients that were there; ``"best"``,
+            each client's evaluation of lowest validation loss, or its own last if it has no validation examples. A
+            global
             or team model is shared: there ``"best"`` is one evaluation for all, that of the lowest validation loss
             over all clients, weighted by training examples. The test split never selects.
           split: the split that is reported.
 
         Returns:
-          Metric name to ``[C]``, NaN for a client without a score; ``None`` if the run has no such moment.
+          Metric name to ``[C]``, NaN for a client without a score; ``None`` if the run has no such model.
 
         Raises:
-          ValueError: another word for the moment, the selection or the split.
+          ValueError: another word for the model, the round or the split.
 
         Source: design of the PLayer-FL evaluation (per-client best-validation snapshot).
         """
-        check_words(moment, selection, split)
-        if f"{moment}/val/loss" not in self.latest:
+        check_words(scored_model, scored_round, split)
+        if f"{scored_model}/val/loss" not in self.latest:
             return None
-        return self._chosen(moment, selection, scores_under(f"{moment}/{split}", self.latest))
+        return self._chosen(scored_model, scored_round, scores_under(f"{scored_model}/{split}", self.latest))
 
-    def class_scores(self, moment: str, selection: str) -> dict[str, np.ndarray]:
+    def class_scores(self, scored_model: str, scored_round: str) -> dict[str, np.ndarray]:
         """Per-client scores of each class ``[C, S]`` on test examples, chosen as :meth:`scores`; empty without any."""
-        names = {name: f"{moment}/test/{name}" for name in BY_CLASS}
-        return self._chosen(moment, selection, names) if self.latest.keys() >= set(names.values()) else {}
+        names = {name: f"{scored_model}/test/{name}" for name in BY_CLASS}
+        return self._chosen(scored_model, scored_round, names) if self.latest.keys() >= set(names.values()) else {}
 
-    def round_of(self, moment: str, selection: str) -> int | None:
-        """Rounds done when the shared model of ``moment`` (``"global"`` or ``"team"``) was the selected one.
+    def round_of(self, scored_model: str, scored_round: str) -> int | None:
+        """Rounds done when the shared model of ``scored_model`` (``"global"`` or ``"team"``) was the selected one.
 
         ``None`` if the run has no such model.
         """
-        if f"{moment}/val/loss" not in self.latest:
+        if f"{scored_model}/val/loss" not in self.latest:
             return None
-        return int(self._facts.arrays["round"][self.row_of(moment, selection)])
+        return int(self._facts.arrays["round"][self.row_of(scored_model, scored_round)])
 
-    def row_of(self, moment: str, selection: str) -> int:
+    def row_of(self, scored_model: str, scored_round: str) -> int:
         """Index of the one evaluation that is selected for a shared model, see :meth:`scores`; -1 for none."""
-        last = self._follow(moment).last
-        if selection == "last" or last < 0:
+        last = self._follow(scored_model).last
+        if scored_round == "last" or last < 0:
             return last
-        looked, best = self._common.get(moment, (0, -1))
+        looked, best = self._common.get(scored_model, (0, -1))
         if looked < self._facts.count:
-            weights = self.latest.get("examples", np.ones(self.latest[f"{moment}/val/loss"].shape))
-            best = best_common_round(_Losses(self, f"{moment}/val/loss"), weights)
-            self._common[moment] = self._facts.count, best
+            weights = self.latest.get("examples", np.ones(self.latest[f"{scored_model}/val/loss"].shape))
+            best = best_common_round(_Losses(self, f"{scored_model}/val/loss"), weights)
+            self._common[scored_model] = self._facts.count, best
         return last if best < 0 else best
 
     def rows(self, name: str, start: int = 0) -> Iterator[np.ndarray]:
@@ -209,26 +210,28 @@ class History:
         assert self._files is not None
         return row | {name: x[0] for name, x in next(self._files.clients(stored, number)).items()}
 
-    def _chosen(self, moment: str, selection: str, names: dict[str, str]) -> dict[str, np.ndarray]:
+    def _chosen(self, scored_model: str, scored_round: str, names: dict[str, str]) -> dict[str, np.ndarray]:
         """The scores ``[C, ...]`` of the chosen evaluations, by own name, of those with these full names."""
-        if selection == "best" and moment not in SHARED:
-            best = self._follow(moment).best.scores
-            found = {full: best[full.removeprefix(f"{moment}/")] for full in names.values()}
+        if scored_round == "best" and scored_model not in SHARED:
+            best = self._follow(scored_model).best.scores
+            found = {full: best[full.removeprefix(f"{scored_model}/")] for full in names.values()}
         else:
-            found = self.row(self.row_of(moment, "last" if moment not in SHARED else selection), names.values())
+            found = self.row(
+                self.row_of(scored_model, "last" if scored_model not in SHARED else scored_round), names.values()
+            )
         return {own: np.array(found[full], np.float64) for own, full in names.items()}
 
-    def _follow(self, moment: str) -> _Followed:
-        """What is chosen of the models of a moment, from all evaluations so far."""
-        followed = self._followed.setdefault(moment, _Followed())
-        first, prefix = followed.looked, f"{moment}/"
+    def _follow(self, scored_model: str) -> _Followed:
+        """What is chosen of one model, from all evaluations so far."""
+        followed = self._followed.setdefault(scored_model, _Followed())
+        first, prefix = followed.looked, f"{scored_model}/"
         if first == self._written + self._pending.count:
             return followed
         own = {name: x for name, x in self._pending.arrays.items() if name.startswith(prefix)}
         block = {name.removeprefix(prefix): x[first - self._written :] for name, x in own.items()}
         followed.looked += len(block["val/loss"])
         there = ~(np.isnan(block["val/loss"]) & np.isnan(block["test/loss"])).all(1)
-        if moment in SHARED:  # an algorithm's last local phase makes no such model
+        if scored_model in SHARED:  # an algorithm's last local phase makes no such model
             there &= ~self._facts.arrays["finished"][first : followed.looked]
         else:
             followed.best.follow(block)
@@ -254,7 +257,7 @@ class History:
 
 @dataclasses.dataclass
 class _Followed:
-    """Of the models of one moment: evaluations looked at, the last one of such models, and each client's best."""
+    """Of one model: evaluations looked at, the last one that has it, and each client's best."""
 
     looked: int = 0
     last: int = -1

@@ -1,4 +1,4 @@
-"""From what a period returns to a run's history."""
+"""From what an interval returns to a run's history."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ import numpy as np
 from fedjax_layers.engine.history.history import History
 
 
-def add_period(
+def add_interval(
     history: History, log: Mapping[str, np.ndarray], scores: Mapping[str, np.ndarray], count: int, num_clients: int
 ) -> None:
-    """Add the rounds of one period and its evaluation.
+    """Add the rounds of one interval and its evaluation.
 
     Args:
       history: of the run; it grows.
       log: per-round arrays, ``[eval_every, ...]`` each, whose first ``count`` rows are valid.
       scores: by name, ``[C]``; those of ``trained`` are ``[K]`` with ``trained/ids`` beside them.
-      count: rounds in this period.
+      count: rounds in this interval.
       num_clients: C.
     """
     rounds = {name: np.asarray(x)[:count] for name, x in log.items()}
@@ -26,18 +26,18 @@ def add_period(
     history.add(rounds, _evaluation_row(scores, num_clients, done))
 
 
-def add_finish(history: History, scores: Mapping[str, np.ndarray], moments: Sequence[str]) -> None:
+def add_finish(history: History, scores: Mapping[str, np.ndarray], evaluated_models: Sequence[str]) -> None:
     """Add one evaluation of each client's model after the last local phase.
 
     Args:
       history: of the run; it grows.
       scores: by ``{split}/{metric}``, ``[C]`` each.
-      moments: those that the run evaluates; the model counts as each of them.
+      evaluated_models: those that the run evaluates; this one counts as each of them.
     """
     row = {name: np.full_like(x, np.nan) for name, x in history.latest.items() if name.count("/") == 2}
     row["examples"] = history.latest["examples"]
-    for moment in moments:
-        row |= {f"{moment}/{name}": np.asarray(x) for name, x in scores.items()}
+    for scored_model in evaluated_models:
+        row |= {f"{scored_model}/{name}": np.asarray(x) for name, x in scores.items()}
     history.add({}, row | {"round": np.int64(history.rounds_done), "finished": np.bool_(True)})
 
 

@@ -128,7 +128,7 @@ def forecast(
     slots: int,
     batch_size: int,
     optimizer: optax.GradientTransformation,
-    moments: Sequence[str],
+    evaluated_models: Sequence[str],
     loaded: bool,
     on_host: Sequence[str] = (),
     stored: bool = False,
@@ -144,7 +144,7 @@ def forecast(
       slots: K.
       batch_size: examples of a local step.
       optimizer: of the clients.
-      moments: of the evaluations.
+      evaluated_models: what the evaluations look at.
       loaded: whether the data are in the host's memory already.
       on_host: what stays on the host: ``"data"``, ``"state"``, both or none.
       stored: whether a state there is in files.
@@ -177,8 +177,8 @@ def forecast(
         per_client=each if own else 0,
         width=share if width is None else min(width, share),
         devices=min(place.devices, slots) if place.on_cpu else 1,
-        round=of_round if "served" in moments else of_round._replace(served=0),
-        evaluation=evaluation_bytes(task, clients, moments),
+        round=of_round if "served" in evaluated_models else of_round._replace(served=0),
+        evaluation=evaluation_bytes(task, clients, evaluated_models),
         programs=PROGRAMS if place.on_cpu else 0,
         model=model,
         brought=brought,
@@ -212,13 +212,13 @@ def state_bytes(state: Any) -> tuple[int, int]:
     return own, shared
 
 
-def evaluation_bytes(task: Task, clients: int, moments: Sequence[str]) -> int:
-    """Bytes of scores: each client's, on validation and test, by each moment's models, of the evaluations held.
+def evaluation_bytes(task: Task, clients: int, evaluated_models: Sequence[str]) -> int:
+    """Bytes of scores: each client's, on validation and test, by each evaluated model, of the evaluations held.
 
     Scores by class are left out, of which large runs keep none.
     """
     names = len(set(scorer_of(task).names) - set(BY_CLASS)) + len(task.metrics)
-    models = ("trained" in moments) + 2 * ("served" in moments)
+    models = ("trained" in evaluated_models) + 2 * ("served" in evaluated_models)
     return _EVALUATIONS_HELD * 4 * clients * (1 + models * len(SPLITS) * names)
 
 

@@ -11,8 +11,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from fedjax_layers.engine.intervals import Build, Inputs, algorithm_of, run_interval
 from fedjax_layers.engine.memory.process import free_memory
-from fedjax_layers.engine.periods import Build, Inputs, algorithm_of, run_period
 from fedjax_layers.engine.plan import Plan
 from fedjax_layers.host_memory import TooLargeError, spoken
 
@@ -51,7 +51,7 @@ def refuse_too_large_rounds(build: Build, plan: Plan, state: Any, inputs: Inputs
     """
     if _config.jax_disable_jit:
         return
-    program = run_period.compiled(build, plan, state, inputs, jnp.int32(0), jnp.int32(0))
+    program = run_interval.compiled(build, plan, state, inputs, jnp.int32(0), jnp.int32(0))
     each, free = planned_bytes(program, beside_arguments=True), free_memory()
     if each is None or free is None:
         return

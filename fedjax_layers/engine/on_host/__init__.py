@@ -2,8 +2,8 @@
 
 from fedjax_layers.engine.on_host.check import check_host
 from fedjax_layers.engine.on_host.examples import first_cohort
+from fedjax_layers.engine.on_host.intervals import adapt_scores, finish_run, run_intervals
 from fedjax_layers.engine.on_host.models import models_of
-from fedjax_layers.engine.on_host.periods import adapt_scores, finish_run, run_periods
 from fedjax_layers.engine.on_host.run import first_state, moved_to_host
 
 __all__ = [
@@ -14,5 +14,5 @@ __all__ = [
     "first_state",
     "models_of",
     "moved_to_host",
-    "run_periods",
+    "run_intervals",
 ]

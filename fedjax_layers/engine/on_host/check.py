@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from fedjax_layers.engine.federation import Federation
+from fedjax_layers.engine.device_data import DeviceData
 from fedjax_layers.engine.plan import Plan
 from fedjax_layers.types import Algorithm
 
 
-def check_host(plan: Plan, source: Federation, algorithm: Algorithm, store: Any = None) -> None:
+def check_host(plan: Plan, source: DeviceData, algorithm: Algorithm, store: Any = None) -> None:
     """Refuse what cannot stay on the host.
 
     Args:
@@ -20,7 +20,7 @@ def check_host(plan: Plan, source: Federation, algorithm: Algorithm, store: Any 
       store: the folder for the clients' rows, if one is named.
     """
     if "data" in plan.on_host and not source.on_host:
-        raise ValueError("on_host: expected data that are not on the device yet, got a Federation that is")
+        raise ValueError("on_host: expected data that are not on the device yet, got DeviceData that are")
     if store is not None and "state" not in plan.on_host:
         raise ValueError(f"store: expected none without a state on the host, got {store}")
     check_rows(plan.on_host, algorithm)

@@ -13,8 +13,8 @@ import numpy as np
 from fedjax_layers.data import SPLITS
 from fedjax_layers.data.federated.leaks import range_rows
 from fedjax_layers.data.packing import aligned_empty, let_go_of_pages
-from fedjax_layers.engine.federation import Federation
-from fedjax_layers.engine.periods import Inputs, cohort_of, round_keys, without_examples
+from fedjax_layers.engine.device_data import DeviceData
+from fedjax_layers.engine.intervals import Inputs, cohort_of, round_keys, without_examples
 from fedjax_layers.engine.placement.sharding import replicate
 from fedjax_layers.ops import ClientAxis
 from fedjax_layers.types import Array, Cohort, Pool, Ranges
@@ -31,7 +31,7 @@ class Examples:
       axis: whose devices they are for.
     """
 
-    def __init__(self, source: Federation, axis: ClientAxis) -> None:
+    def __init__(self, source: DeviceData, axis: ClientAxis) -> None:
         self._pool, self._axis = source.pool, axis
         self.on_host = isinstance(source.pool.inputs, np.ndarray)
         self._since = None if isinstance(source.since, tuple) else np.asarray(source.since)
@@ -105,7 +105,7 @@ class Examples:
 
 def first_cohort(inputs: Inputs) -> Cohort:
     """The cohort of a run's first round with its training examples alone, to be trained outside of the rounds."""
-    examples = Examples(inputs.federation, ClientAxis())
+    examples = Examples(inputs.device_data, ClientAxis())
     ids, weight = draw(without_examples(inputs), jnp.int32(0))
     pool, (train,) = examples.bring(np.asarray(ids), 0, SPLITS[:1])
     return Cohort(ids, weight, jax.tree.map(jnp.asarray, train), pool)

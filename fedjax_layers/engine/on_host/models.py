@@ -9,11 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from fedjax_layers.clients import Setting
-from fedjax_layers.engine import periods
+from fedjax_layers.engine import intervals
+from fedjax_layers.engine.intervals import Build, bound
 from fedjax_layers.engine.on_host import programs
 from fedjax_layers.engine.on_host.rows import lies_on_host, rows_of
 from fedjax_layers.engine.on_host.run import Gathered, overview_of, parts_of, rows_to_device
-from fedjax_layers.engine.periods import Build, bound
 from fedjax_layers.ops import ClientAxis
 from fedjax_layers.types import Models
 
@@ -23,7 +23,7 @@ _MODEL_BYTES = 2**26  # of personal models that are put together at a time
 def models_of(build: Build, setting: Setting, hyper: Any, state: Any) -> Models:
     """The models of a state; those of the clients ``[C, ...]`` stay on the host if the state's rows do."""
     if not lies_on_host(state):
-        found: Models = periods.models_of(build, setting, hyper, state)
+        found: Models = intervals.models_of(build, setting, hyper, state)
         return found
     axis, clients = ClientAxis(), len(rows_of(state)[0])
     models: Models = programs.common_models(build, setting, rows_to_device(state, np.zeros(1, np.int32), axis), hyper)

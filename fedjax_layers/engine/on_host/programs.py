@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from fedjax_layers.clients import Setting, keys
 from fedjax_layers.engine.evaluation.evaluate import merged
-from fedjax_layers.engine.evaluation.period_scores import (
+from fedjax_layers.engine.evaluation.interval_scores import (
     Audience,
     by_split,
     global_test_scores,
@@ -19,8 +19,8 @@ from fedjax_layers.engine.evaluation.period_scores import (
     score_served,
     trained_scores,
 )
+from fedjax_layers.engine.intervals import Build, and_keep, bound, round_keys, round_row
 from fedjax_layers.engine.on_host.rows import map_rows, rows_of
-from fedjax_layers.engine.periods import Build, and_keep, bound, round_keys, round_row
 from fedjax_layers.engine.placement.sharding import constrain_state
 from fedjax_layers.engine.plan import Plan
 from fedjax_layers.engine.programs.build import build_program
@@ -64,7 +64,7 @@ class Those(NamedTuple):
     def cohort(self, watch: Observer | None, *, alone: bool, in_order: bool = False) -> Cohort:
         """As a cohort; ``alone`` where the state at hand holds their rows and no others."""
         places = jnp.arange(len(self.ids), dtype=jnp.int32) if alone else None
-        return Cohort(self.ids, self.weight, self.train, self.pool, watch, places, everyone=alone or in_order)
+        return Cohort(self.ids, self.weight, self.train, self.pool, watch, places, in_order=alone or in_order)
 
 
 @build_program(static=(1, 2, 3))
@@ -86,7 +86,7 @@ def play_round(
 ) -> tuple[Any, dict[str, Array], dict[str, Array]]:
     """Round ``t``: the state after it, what is recorded, and where it is due the trained models' scores."""
     watch = None
-    if "trained" in plan.moments:
+    if "trained" in plan.evaluated_models:
         watch = observer(plan, those.scored, those.pool, frame.largest, due)
     cohort = those.cohort(watch, alone="state" in plan.on_host, in_order=frame.in_order)
     state, info = bound(build, frame.setting, hyper).round(round_keys(key, t)[1], state, cohort)
@@ -148,7 +148,7 @@ def finish_part(
 def adapt_part(
     build: Build, plan: Plan, frame: Frame, state: Any, hyper: Any, key: Key, those: Those, total: Any
 ) -> dict[str, Array]:
-    """Scores of clients that never took part after a round's local training, as :func:`adapt_period` has them."""
+    """Scores of clients that never took part after a round's local training, as :func:`adapt_interval` has them."""
     algorithm, state = bound(build, frame.setting, hyper), _of_those(plan, state, those.ids)
     if algorithm.welcome is not None:
         assert algorithm.personal is not None  # what they are served

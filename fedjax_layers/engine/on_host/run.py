@@ -16,12 +16,12 @@ from jax.sharding import PartitionSpec as P
 
 from fedjax_layers.clients import Setting
 from fedjax_layers.data import SPLITS
-from fedjax_layers.engine.evaluation.period_scores import Audience
+from fedjax_layers.engine.evaluation.interval_scores import Audience
+from fedjax_layers.engine.intervals import Build, Inputs, bound, common_start, setting_of, without_examples
 from fedjax_layers.engine.on_host import programs
 from fedjax_layers.engine.on_host.examples import Examples, draw, ranges_of, side_by_side
 from fedjax_layers.engine.on_host.programs import Frame, Those
 from fedjax_layers.engine.on_host.rows import empty_rows, lies_on_host, put, rows_of, take, with_rows
-from fedjax_layers.engine.periods import Build, Inputs, bound, common_start, setting_of, without_examples
 from fedjax_layers.engine.placement.sharding import replicate
 from fedjax_layers.engine.plan import Plan
 from fedjax_layers.engine.sampling import Sampling
@@ -53,7 +53,7 @@ class HostRun:
     """
 
     def __init__(self, build: Build, plan: Plan, inputs: Inputs) -> None:
-        source = inputs.federation
+        source = inputs.device_data
         self.build, self.plan, self.hyper, self.key = build, plan, inputs.hyper, inputs.key
         self.examples = Examples(source, plan.axis)
         self.clients, self.largest = source.num_clients, source.largest[1:3]
@@ -61,7 +61,7 @@ class HostRun:
         self.unseen = np.asarray(source.unseen, np.int32)
         self.inputs = without_examples(inputs)
         self.frame = Frame(self.clients, self.largest, setting_of(plan, source), inputs.sampling.scheme == "all")
-        self.splits = SPLITS if "trained" in plan.moments else SPLITS[:1]
+        self.splits = SPLITS if "trained" in plan.evaluated_models else SPLITS[:1]
         self._known: Any = None  # what an overview gives from now on
 
     def use(self, sampling: Sampling) -> None:
@@ -189,11 +189,11 @@ def first_state(build: Build, plan: Plan, inputs: Inputs, store: str | os.PathLi
     """
     params = common_start(plan.task, inputs)
     given = inputs.hyper, inputs.key, params
-    setting = setting_of(plan, inputs.federation)
+    setting = setting_of(plan, inputs.device_data)
     shapes = jax.eval_shape(lambda *x: rows_of(bound(build, setting, x[0]).init(x[1], x[2])), *given)
     rows = empty_rows(shapes, store)
     each = sum(math.prod(x.shape[1:]) * x.dtype.itemsize for x in shapes)
-    clients = inputs.federation.num_clients
+    clients = inputs.device_data.num_clients
     number = min(clients, max(1, _PART_BYTES // max(each, 1)))
     rest = None
     for part in parts_of(clients, number):

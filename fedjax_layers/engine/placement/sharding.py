@@ -46,7 +46,7 @@ def _seen_by_all(x: jax.Array, sharding: NamedSharding) -> jax.Array:
 
 
 def constrain_state(state: Any, axis: ClientAxis) -> Any:
-    """Fix the layout of a state inside jit, so that it enters and leaves every period alike.
+    """Fix the layout of a state inside jit, so that it enters and leaves every interval alike.
 
     Fields marked :func:`fedjax_layers.types.per_client` are sharded along their leading axis where the number of
     clients is a multiple of the devices (JAX has no uneven sharding), the rest is replicated.

@@ -184,7 +184,7 @@ def _time_step(trainer: Trainer, axis: ClientAxis, key: Key, params: Params, coh
         ids=cohort.ids[:slots],
         weight=jnp.ones_like(cohort.weight[:slots]),
         train=jax.tree.map(lambda x: x[:slots], cohort.train),
-        everyone=False,
+        in_order=False,
     )
     first = (np.arange(slots) % share) < width  # a chunk per device: the others have no steps
     one_chunk = dataclasses.replace(few, weight=few.weight * first)

@@ -11,8 +11,10 @@ _MOST_CLIENTS = 2**31 - 1
 
 def check_together(config: Any) -> None:
     """Refuse fields that do not go together, in one line."""
-    if config.moments not in ("both", config.moment):
-        raise ValueError(f"moments: expected both or the scored {config.moment!r}, got {config.moments!r}")
+    if config.evaluated_models not in ("both", config.scored_model):
+        raise ValueError(
+            f"evaluated_models: expected both or the scored {config.scored_model!r}, got {config.evaluated_models!r}"
+        )
     if config.start_seed is not None and config.init_from is not None:
         raise ValueError(f"start_seed: expected none with init_from, got {config.start_seed}")
     check_on_host(config.on_host)

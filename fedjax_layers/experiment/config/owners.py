@@ -91,7 +91,7 @@ def owners(config: RunConfig, team_formation: str | None = None, feature_shift: 
     return found
 
 
-def everyone() -> list[Owner]:
+def all_owners() -> list[Owner]:
     """Whoever has options, of all kinds."""
     return [LOADING, *(owner(prefix, name) for prefix, kind in KINDS.items() for name in kind.names)]
 

@@ -83,7 +83,7 @@ class RunConfig:
         None, "attack", "what bad clients do: corrupt their data, or poison their updates", unset="none",
         choices=(*CORRUPTIONS, *POISONS),
     )  # fmt: skip
-    bad_clients: Annotated[float, Ge(0), Le(1)] = option(
+    attack_fraction: Annotated[float, Ge(0), Le(1)] = option(
         0.2, "attack", "share of the clients that are bad", needs=ATTACK
     )
     attack_strength: Annotated[float, Ge(0)] = option(
@@ -161,14 +161,14 @@ class RunConfig:
     patience: Annotated[int | None, Ge(1)] = option(
         None, "evaluation", "evaluations without a better validation loss before stopping", unset="never"
     )
-    moment: str = option(
+    scored_model: str = option(
         "auto", "evaluation", "which personal model is scored; auto: trained, or served where there is a cohort",
         choices=("auto", "trained", "served"),
     )  # fmt: skip
-    selection: str = option(
+    scored_round: str = option(
         "best", "evaluation", "each client's best round by validation loss, or its last", choices=("best", "last")
     )
-    moments: str = option(
+    evaluated_models: str = option(
         "both", "evaluation", "which personal models are evaluated", choices=("both", "trained", "served")
     )
     save_model: bool = option(False, "run", "keep the last models as files: global, clients' own, teams'")
@@ -191,9 +191,11 @@ class RunConfig:
             value, choices = getattr(self, field.name), field.metadata["choices"]
             if choices and value is not None and value not in choices:
                 raise unknown_name(field.name, value, choices)
-        if self.moment == "auto":
+        if self.scored_model == "auto":
             usual = "trained" if self.cohort is None else "served"  # who was not there has no trained model
-            object.__setattr__(self, "moment", usual if self.moments == "both" else self.moments)
+            object.__setattr__(
+                self, "scored_model", usual if self.evaluated_models == "both" else self.evaluated_models
+            )
         check_together(self)
         factory = options_of(algorithms.registry[self.algorithm])
         if self.server_optimizer is not None and "server_optimizer" not in factory:

@@ -14,14 +14,14 @@ _SHORT = {name: name.removeprefix("class_") for name in BY_CLASS}
 
 
 def class_summary(
-    history: History, moment: str, selection: str, names: Sequence[str], unseen: np.ndarray | None = None
+    history: History, scored_model: str, scored_round: str, names: Sequence[str], unseen: np.ndarray | None = None
 ) -> dict[str, Any] | None:
     """Recall, precision and F1 of each class.
 
     Args:
       history: the run's.
-      moment: of the personal models.
-      selection: of the round.
+      scored_model: of the personal models.
+      scored_round: of which round.
       names: of the classes, S.
       unseen: ``[C]`` bool, clients that are left out; ``None`` leaves out none.
 
@@ -31,13 +31,13 @@ def class_summary(
       ``None`` in place of a model that there is not, and altogether where no scores by class were recorded.
     """
     found: dict[str, Any] = {
-        model: _over_clients(history.class_scores(when, selection), names, unseen)
-        for model, when in (("personal", moment), ("global", "global"))
+        model: _over_clients(history.class_scores(when, scored_round), names, unseen)
+        for model, when in (("personal", scored_model), ("global", "global"))
     }
     pooled = {name: history.evaluations.get(f"pooled/test/{name}") for name in BY_CLASS}
     found["pooled"] = None
     if all(x is not None for x in pooled.values()):
-        row = history.row_of("global", selection)
+        row = history.row_of("global", scored_round)
         found["pooled"] = {
             one: {_SHORT[name]: float(x[row, s]) for name, x in pooled.items() if x is not None}
             for s, one in enumerate(names)

@@ -7,7 +7,13 @@ from typing import Any
 import numpy as np
 
 from fedjax_layers.data import ClientData
-from fedjax_layers.engine.evaluation.score_names import HEADLINES, MOMENTS, SELECTIONS, headline, scores_under
+from fedjax_layers.engine.evaluation.score_names import (
+    EVALUATED_MODELS,
+    HEADLINES,
+    SCORED_ROUNDS,
+    headline,
+    scores_under,
+)
 from fedjax_layers.engine.history.client_statistics import fairness_variance, summarise
 from fedjax_layers.engine.history.history import History
 from fedjax_layers.types import LayerMap
@@ -17,8 +23,8 @@ _SCALAR_BYTES = 4  # layer scores travel as float32
 
 def scores_of(
     history: History,
-    moment: str,
-    selection: str,
+    scored_model: str,
+    scored_round: str,
     sizes: np.ndarray,
     unseen: np.ndarray | None = None,
     split: str = "test",
@@ -27,8 +33,8 @@ def scores_of(
 
     Args:
       history: the run's.
-      moment: ``served``, ``trained``, ``team`` or ``global``.
-      selection: ``last`` or ``best``.
+      scored_model: ``served``, ``trained``, ``team`` or ``global``.
+      scored_round: ``last`` or ``best``.
       sizes: ``[C]`` weights of the weighted mean, the clients' training examples.
       unseen: ``[C]`` bool, clients that are left out; ``None`` leaves out none.
       split: ``test`` or ``val``.
@@ -36,7 +42,7 @@ def scores_of(
     Returns:
       Metric to summary, or ``None`` where the run has no such model.
     """
-    per_client = history.scores(moment, selection, split)
+    per_client = history.scores(scored_model, scored_round, split)
     if per_client is None:
         return None
     left_out = np.zeros(len(sizes), bool) if unseen is None else unseen
@@ -66,8 +72,8 @@ def summarise_run(
     seed: int,
     layers: LayerMap,
     sizes: np.ndarray,
-    moment: str,
-    selection: str,
+    scored_model: str,
+    scored_round: str,
     timing: dict[str, float | int],
     unseen: np.ndarray | None = None,
     team_of: np.ndarray | None = None,
@@ -76,12 +82,12 @@ def summarise_run(
 
     ``team_of [C]`` is each client's team, for an algorithm with teams.
 
-    ``personal`` is scored at ``moment`` and ``selection``, named beside it; ``moments`` holds the means of all four
-    combinations, each with its number of clients ``n``. The global model's scores are all of one round,
-    ``global_round``, and the teams' of ``team_round``. ``fairness_variance`` is the population variance over clients
-    of the score that :func:`fedjax_layers.engine.evaluation.score_names.headline` names.
+    ``personal`` is scored at ``scored_model`` and ``scored_round``, named beside it; ``by_model_and_round`` holds the
+    means of all four combinations, each with its number of clients ``n``. The global model's scores are all of one
+    round, ``global_round``, and the teams' of ``team_round``. ``fairness_variance`` is the population variance over
+    clients of the score that :func:`fedjax_layers.engine.evaluation.score_names.headline` names.
     """
-    personal = history.scores(moment, selection)
+    personal = history.scores(scored_model, scored_round)
     if personal is not None and unseen is not None:
         personal = {metric: np.where(unseen, np.nan, values) for metric, values in personal.items()}
     up, down = exchanged_bytes(history, layers)
@@ -96,21 +102,21 @@ def summarise_run(
         "layers": list(layers.names),
         "shared_layers": last_shared,
         "num_shared_layers": len(last_shared),
-        "moment": moment,
-        "selection": selection,
-        "personal": scores_of(history, moment, selection, sizes, unseen),
-        "global": scores_of(history, "global", selection, sizes, unseen),
-        "pooled": pooled_scores(history, "test", selection),
-        "global_test": pooled_scores(history, "global_test", selection),
-        "global_round": history.round_of("global", selection),
-        "team": scores_of(history, "team", selection, sizes, unseen),
-        "team_round": history.round_of("team", selection),
+        "scored_model": scored_model,
+        "scored_round": scored_round,
+        "personal": scores_of(history, scored_model, scored_round, sizes, unseen),
+        "global": scores_of(history, "global", scored_round, sizes, unseen),
+        "pooled": pooled_scores(history, "test", scored_round),
+        "global_test": pooled_scores(history, "global_test", scored_round),
+        "global_round": history.round_of("global", scored_round),
+        "team": scores_of(history, "team", scored_round, sizes, unseen),
+        "team_round": history.round_of("team", scored_round),
         "teams": None if team_of is None else int(team_of.max()) + 1,
         "team_sizes": None if team_of is None else np.bincount(team_of).tolist(),
-        "moments": {
+        "by_model_and_round": {
             f"{m}/{s}": {k: v["mean"] for k, v in scores.items()} | {"n": scores["loss"]["n"]}
-            for m in MOMENTS
-            for s in SELECTIONS
+            for m in EVALUATED_MODELS
+            for s in SCORED_ROUNDS
             if (scores := scores_of(history, m, s, sizes, unseen)) is not None
         },
         "fairness_variance": None if personal is None else fairness_variance(personal[headline(personal)]),
@@ -123,34 +129,34 @@ def summarise_run(
     }
 
 
-def pooled_scores(history: History, examples: str, selection: str = "last") -> dict[str, float] | None:
+def pooled_scores(history: History, examples: str, scored_round: str = "last") -> dict[str, float] | None:
     """The global model of one round on one set of examples.
 
     Args:
       history: the run's.
       examples: ``test``, the test examples of all clients that took part together, or ``global_test``, the examples
         of no client.
-      selection: which round: ``last``, or ``best`` by validation loss over all clients.
+      scored_round: which round: ``last``, or ``best`` by validation loss over all clients.
     """
     evaluations = history.evaluations
     names = scores_under(f"pooled/{examples}", evaluations)
     if not names:
         return None
-    row = history.row_of("global", selection)
+    row = history.row_of("global", scored_round)
     return {metric: float(evaluations[name][row]) for metric, name in names.items()}
 
 
 def client_arrays(history: History) -> dict[str, np.ndarray]:
-    """The content of ``clients.npz``: each score of every moment, selection and split, ``[C]``; by class ``[C, S]``."""
+    """The content of ``clients.npz``: each score of every model, round and split, ``[C]``; by class ``[C, S]``."""
     arrays: dict[str, np.ndarray] = {}
-    for moment in (*MOMENTS, "team", "global"):
-        for selection in SELECTIONS:
+    for scored_model in (*EVALUATED_MODELS, "team", "global"):
+        for scored_round in SCORED_ROUNDS:
             for split in ("val", "test"):
-                scores = history.scores(moment, selection, split)
+                scores = history.scores(scored_model, scored_round, split)
                 if scores is not None:
-                    arrays |= {f"{moment}/{selection}/{split}/{m}": values for m, values in scores.items()}
-            by_class = history.class_scores(moment, selection)
-            arrays |= {f"{moment}/{selection}/test/{m}": values for m, values in by_class.items()}
+                    arrays |= {f"{scored_model}/{scored_round}/{split}/{m}": values for m, values in scores.items()}
+            by_class = history.class_scores(scored_model, scored_round)
+            arrays |= {f"{scored_model}/{scored_round}/test/{m}": values for m, values in by_class.items()}
     return arrays
 
 
@@ -165,21 +171,21 @@ def client_facts(clients: ClientData, team_of: np.ndarray | None = None) -> dict
 
 
 def round_record(history: History, unseen: np.ndarray | None = None) -> dict[str, Any]:
-    """A line of ``rounds.jsonl``: the last evaluation, means over ``{moment}/n`` clients, and its training loss.
+    """A line of ``rounds.jsonl``: the last evaluation, means over ``{scored_model}/n`` clients, and its training loss.
 
     Clients that never took part (``unseen [C]``) are left out.
     """
     done = int(history.latest["round"])
     record: dict[str, Any] = {"round": done, "train_loss": float(history.rounds["loss"][done - 1])}
     record["participants"] = int(history.rounds["participants"][done - 1])
-    for moment in MOMENTS:
+    for scored_model in EVALUATED_MODELS:
         for name in ("val/loss", "test/loss", "test/accuracy", *(f"test/{metric}" for metric in HEADLINES)):
-            values = history.latest.get(f"{moment}/{name}")
+            values = history.latest.get(f"{scored_model}/{name}")
             if values is not None and unseen is not None:
                 values = np.where(unseen, np.nan, values)
             if values is not None and np.isfinite(values).any():
-                record[f"{moment}/{name}"] = float(np.nanmean(values))
+                record[f"{scored_model}/{name}"] = float(np.nanmean(values))
                 if name == "test/loss":
-                    record[f"{moment}/n"] = int((~np.isnan(values)).sum())
+                    record[f"{scored_model}/n"] = int((~np.isnan(values)).sum())
     record["num_shared_layers"] = int((history.rounds["sent"][done - 1] > 0).sum())
     return record

@@ -19,10 +19,10 @@ from fedjax_layers.options import unknown_name
 from fedjax_layers.types import Array, Key, LayerMap, Params
 
 
-def bad_clients(config: RunConfig, clients: data.ClientData) -> np.ndarray:
+def attacked_clients(config: RunConfig, clients: data.ClientData) -> np.ndarray:
     """Who is bad, bool ``[C]``: a share of the clients that take part, drawn by the run's seed."""
     seen = np.flatnonzero(~clients.unseen)
-    number = round(config.bad_clients * len(seen)) if config.attack else 0
+    number = round(config.attack_fraction * len(seen)) if config.attack else 0
     bad = np.zeros(clients.num_clients, bool)
     bad[np.random.default_rng([config.seed, keys.ATTACK]).permutation(seen)[:number]] = True
     return bad
@@ -32,7 +32,7 @@ def corrupted(config: RunConfig, clients: data.ClientData) -> data.ClientData:
     """The clients as they train: with bad data, if that is the attack."""
     if config.attack not in CORRUPTIONS:
         return clients
-    return corrupt(clients, bad_clients(config, clients), config.attack, config.attack_strength, config.seed)
+    return corrupt(clients, attacked_clients(config, clients), config.attack, config.attack_strength, config.seed)
 
 
 def poison_of(config: RunConfig, layers: LayerMap) -> tuple[Poison, tuple[bool, ...]] | None:

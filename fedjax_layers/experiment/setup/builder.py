@@ -48,7 +48,9 @@ class Builder:
             weight_decay=hyper["weight_decay"],
         )
         decay = hyper["learning_rate_decay"]
-        solver = LocalSolver(optimizer, step_scale=lambda t: decay ** t.astype(jnp.float32), **dict(self.work))
+        solver = LocalSolver(
+            optimizer, learning_rate_factor=lambda t: decay ** t.astype(jnp.float32), **dict(self.work)
+        )
         method = Method(solver, make)
         if self.poison is None:
             return method

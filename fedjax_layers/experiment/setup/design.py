@@ -9,12 +9,12 @@ import numpy as np
 
 from fedjax_layers import algorithms, data
 from fedjax_layers.clients import Setting
-from fedjax_layers.data.changes.drift import Phase, schedule
+from fedjax_layers.data.changes.drift import Phase, drift_phases
 from fedjax_layers.engine.on_host.check import check_rows
-from fedjax_layers.engine.sampling import Sampling, by_size, everyone, fixed, uniform
+from fedjax_layers.engine.sampling import Sampling, all_clients, by_size, fixed, uniform
 from fedjax_layers.experiment.config.run_config import RunConfig
 from fedjax_layers.experiment.config.traced import traced_numbers
-from fedjax_layers.experiment.setup.attack import bad_clients, poison_of
+from fedjax_layers.experiment.setup.attack import attacked_clients, poison_of
 from fedjax_layers.experiment.setup.builder import Builder, sorted_items
 from fedjax_layers.experiment.setup.early import check_early
 from fedjax_layers.experiment.setup.tasks import make_task
@@ -61,7 +61,7 @@ def traced_inputs(config: RunConfig, clients: data.ClientData, counts: Collectio
     if num_teams is not None and config.team_formation != "by_updates":
         hyper["team_of"] = run_teams(config, clients, num_teams)
     if config.attack in POISONS:
-        hyper |= {"bad": bad_clients(config, clients), "attack_strength": config.attack_strength}
+        hyper |= {"bad": attacked_clients(config, clients), "attack_strength": config.attack_strength}
     return hyper
 
 
@@ -88,7 +88,7 @@ def make_phases(config: RunConfig, clients: data.ClientData) -> list[Phase]:
       ValueError: a change makes no sense, or comes after the last round.
     """
     check_early(config)
-    return schedule(clients, config.drift, config.seed)
+    return drift_phases(clients, config.drift, config.seed)
 
 
 def make_sampling(config: RunConfig, clients: data.ClientData) -> Sampling:
@@ -96,7 +96,7 @@ def make_sampling(config: RunConfig, clients: data.ClientData) -> Sampling:
     total = clients.num_clients
     seen = np.flatnonzero(~clients.unseen) if clients.unseen.any() else None
     if config.cohort is None or config.cohort == (total if seen is None else len(seen)):
-        return everyone(total) if seen is None else fixed(seen, total)
+        return all_clients(total) if seen is None else fixed(seen, total)
     return {"uniform": uniform, "by_size": by_size}[config.sampling](config.cohort, total, seen)
 
 

@@ -7,7 +7,7 @@ import warnings
 import jax
 
 from fedjax_layers.data.outline import outline_clients
-from fedjax_layers.data.team_formation import BLIND
+from fedjax_layers.data.team_formation import NEEDS_NO_DATA
 from fedjax_layers.engine.memory.forecast import Forecast, Place, fitting, forecast
 from fedjax_layers.engine.memory.process import free_memory
 from fedjax_layers.experiment.config.run_config import RunConfig
@@ -27,7 +27,7 @@ def foreseen(config: RunConfig, design: Design, *, loaded: bool, axis: ClientAxi
     auto = axis is None and config.client_width == "auto"
     devices = 1 if auto else jax.local_device_count() if axis is None else axis.num_devices
     width = int(config.client_width) if config.client_width.isdecimal() else 1 if auto else None
-    moments = ("trained", "served") if config.moments == "both" else (config.moments,)
+    evaluated_models = ("trained", "served") if config.evaluated_models == "both" else (config.evaluated_models,)
     with warnings.catch_warnings():  # what there is to warn of was said when the design was made
         warnings.simplefilter("ignore")
         algorithm = design.builder(design.hyper).bind(design.setting)
@@ -41,7 +41,7 @@ def foreseen(config: RunConfig, design: Design, *, loaded: bool, axis: ClientAxi
         slots=design.sampling.size,
         batch_size=min(config.batch_size, design.setting.max_examples),
         optimizer=optimizer,
-        moments=moments,
+        evaluated_models=evaluated_models,
         loaded=loaded,
         on_host=config.on_host,
         stored=config.store is not None,
@@ -61,7 +61,7 @@ def outlined(config: RunConfig) -> Forecast | None:
     Raises:
       ValueError: an option of data, model or algorithm that does not fit.
     """
-    if config.drift or config.attack or config.team_formation not in (None, *BLIND):
+    if config.drift or config.attack or config.team_formation not in (None, *NEEDS_NO_DATA):
         return None  # these look at the examples
     seed = config.seed if config.partition_seed is None else config.partition_seed
     clients = outline_clients(

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fedjax_layers.data import load
-from fedjax_layers.engine.periods import start_params
+from fedjax_layers.engine.intervals import start_params
 from fedjax_layers.experiment.config.run_config import RunConfig
 from fedjax_layers.experiment.records.run_directory import RunDirectory
 from fedjax_layers.experiment.records.saved_models import MODEL_FILE, PERSONAL_FILE

@@ -12,13 +12,13 @@ import numpy as np
 
 from fedjax_layers import data
 from fedjax_layers.engine.announce import Say, say_nothing
-from fedjax_layers.engine.federation import federation
+from fedjax_layers.engine.device_data import to_device
+from fedjax_layers.engine.intervals import Inputs, algorithm_of, cohort_of, common_start, place_inputs, setting_of
 from fedjax_layers.engine.memory.forecast import Forecast
 from fedjax_layers.engine.on_host import first_cohort
-from fedjax_layers.engine.periods import Inputs, algorithm_of, cohort_of, common_start, place_inputs, setting_of
 from fedjax_layers.engine.placement.sharding import replicate
 from fedjax_layers.engine.placement.width import AxisChoice, choose_axis, pinned_axis, recorded_axis
-from fedjax_layers.engine.plan import Plan, rounds_per_period
+from fedjax_layers.engine.plan import Plan, rounds_per_interval
 from fedjax_layers.engine.simulate import make_inputs
 from fedjax_layers.experiment.config.run_config import RunConfig
 from fedjax_layers.experiment.config.traced import traced_numbers
@@ -99,11 +99,16 @@ def assemble(
     refuse_too_large(foreseen(config, design, loaded=True, axis=None if axis is None else axis.axis))
     task, builder = design.task, design.builder
     weights = np.ones(clients.num_clients) if config.weighting == "uniform" else None
-    source, sampling = federation(design.phases, on_host="data" in config.on_host), design.sampling
+    source, sampling = to_device(design.phases, on_host="data" in config.on_host), design.sampling
     inputs = make_inputs(source, hyper=design.hyper, seed=config.seed, sampling=sampling, weights=weights)
     inputs = inputs._replace(start=make_start(config, task))
-    moments = ("trained", "served") if config.moments == "both" else (config.moments,)
-    plan = Plan(task, rounds_per_period(config.eval_every, config.rounds), moments=moments, on_host=config.on_host)
+    evaluated_models = ("trained", "served") if config.evaluated_models == "both" else (config.evaluated_models,)
+    plan = Plan(
+        task,
+        rounds_per_interval(config.eval_every, config.rounds),
+        evaluated_models=evaluated_models,
+        on_host=config.on_host,
+    )
     if axis is None:
         axis = pick_axis(config, builder, plan, inputs, say, runs=runs)
     plan = dataclasses.replace(plan, axis=axis.axis)
@@ -174,7 +179,7 @@ def pick_axis(
     before = recall_axis(key, rounds)
     choice = None if before is None else recorded_axis(before, "remembered")
     if choice is None:
-        trainer = builder.make_trainer(inputs.hyper, setting_of(plan, inputs.federation))
+        trainer = builder.make_trainer(inputs.hyper, setting_of(plan, inputs.device_data))
         params = common_start(plan.task, inputs)  # the run's program
         choice = choose_axis(trainer, inputs.key, params, cohort, rounds=rounds, say=say)
         remember_axis(key, choice.record)

@@ -11,9 +11,9 @@ import numpy as np
 from fedjax_layers import algorithms
 from fedjax_layers.clients import keys, train_cohort
 from fedjax_layers.data import ClientData
-from fedjax_layers.data.team_formation import BLIND, form_teams, given, label_counts, nearest_team
-from fedjax_layers.engine.federation import federation
-from fedjax_layers.engine.periods import Inputs, common_start, setting_of
+from fedjax_layers.data.team_formation import NEEDS_NO_DATA, form_teams, given, label_counts, nearest_team
+from fedjax_layers.engine.device_data import to_device
+from fedjax_layers.engine.intervals import Inputs, common_start, setting_of
 from fedjax_layers.engine.plan import Plan
 from fedjax_layers.engine.programs.build import build_program
 from fedjax_layers.experiment.config.run_config import RunConfig, has_teams
@@ -66,7 +66,7 @@ def run_teams(config: RunConfig, clients: ClientData, num_teams: int, updates: n
     if config.team_formation is None and clients.teams is not None:
         return given(nobody, num_teams, team_of=clients.teams)
     name = config.team_formation or "sequential"
-    if name in BLIND:
+    if name in NEEDS_NO_DATA:
         return form_teams(name, nobody, num_teams, config.seed, **config.team_options)
     if updates is None and len(clients.strata_names) < 2:
         found = f"the {clients.task.replace('_', ' ')} of {clients.name}"
@@ -87,19 +87,19 @@ def local_updates(builder: Builder, plan: Plan, inputs: Inputs, clients: ClientD
       inputs: of the run.
       clients: the data before any change, with those of clients that come late.
     """
-    if not isinstance(inputs.federation.since, tuple):
-        inputs = inputs._replace(federation=federation(clients))
+    if not isinstance(inputs.device_data.since, tuple):
+        inputs = inputs._replace(device_data=to_device(clients))
     return np.asarray(_updates(builder, plan, inputs))
 
 
 @build_program(static=(1,))
 def _updates(builder: Builder, plan: Plan, inputs: Inputs) -> Array:
     trainer = dataclasses.replace(
-        builder.make_trainer(inputs.hyper, setting_of(plan, inputs.federation)), keep_optimizer=False
+        builder.make_trainer(inputs.hyper, setting_of(plan, inputs.device_data)), keep_optimizer=False
     )
-    source = inputs.federation
+    source = inputs.device_data
     ids = jnp.arange(source.num_clients, dtype=jnp.int32)
-    cohort = Cohort(ids, jnp.ones(len(ids)), source.train, source.pool, everyone=True)
+    cohort = Cohort(ids, jnp.ones(len(ids)), source.train, source.pool, in_order=True)
     start = common_start(trainer.task, inputs)
     trained = train_cohort(trainer, jax.random.fold_in(inputs.key, keys.TEAMS), cohort, server=start).params
     changes = jax.tree.map(lambda new, old: (new - old).reshape(len(ids), -1), trained, start)

@@ -82,11 +82,11 @@ def test_an_image_depends_on_its_place_alone_not_on_the_others(augmentation, mak
 def test_vmapped_over_clients_and_scanned_over_steps_equal_a_loop(augmentation, make_images):
     clients = make_images(12).reshape(3, 4, 18, 18, 3)
     keys = jax.random.split(KEY, 3)
-    one_by_one = jnp.stack([augmentation(k, x) for k, x in zip(keys, clients, strict=True)])
+    sequential = jnp.stack([augmentation(k, x) for k, x in zip(keys, clients, strict=True)])
     vmapped = jax.jit(jax.vmap(augmentation))(keys, clients)
-    np.testing.assert_allclose(vmapped, one_by_one, atol=1e-3)
+    np.testing.assert_allclose(vmapped, sequential, atol=1e-3)
     _, scanned = jax.lax.scan(lambda carry, row: (carry, augmentation(*row)), 0, (keys, clients))
-    np.testing.assert_allclose(scanned, one_by_one, atol=1e-3)
+    np.testing.assert_allclose(scanned, sequential, atol=1e-3)
 
 
 def test_other_keys_and_equal_values_compile_nothing(make_images):

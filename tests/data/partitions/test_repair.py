@@ -8,7 +8,7 @@ from fedjax_layers.data.partitions import ensure_min_size
 from fedjax_layers.data.partitions.counting import raise_sizes, top_up
 
 
-def one_by_one(sizes, min_size):
+def sequential(sizes, min_size):
     """What ensure_min_size must reach: each missing example in turn from whoever is largest then."""
     sizes = np.array(sizes)
     for c in np.flatnonzero(sizes < min_size):
@@ -25,7 +25,7 @@ def test_min_size_repair_takes_from_the_largest(sizes, data):
     before = np.random.default_rng(0).permutation(np.repeat(np.arange(len(sizes)), sizes))
     after = ensure_min_size(before, len(sizes), min_size)
     repaired = np.bincount(after, minlength=len(sizes))
-    np.testing.assert_array_equal(np.sort(repaired), np.sort(one_by_one(sizes, min_size)))
+    np.testing.assert_array_equal(np.sort(repaired), np.sort(sequential(sizes, min_size)))
     short = np.array(sizes) < min_size
     assert (repaired[short] == min_size).all()
     assert (before != after).sum() == np.maximum(min_size - np.array(sizes), 0).sum()  # and nothing else moved

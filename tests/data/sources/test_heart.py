@@ -49,8 +49,8 @@ def test_heart_has_the_published_classes_in_all_rows(tmp_path):
 
     The processed Hungarian file tells disease from none alone: 106 are the table's 37 + 26 + 28 + 15.
     """
-    tables, origin = DATASETS["heart"].tables(tmp_path)
-    assert origin == "checked files of heart"
+    tables, provenance = DATASETS["heart"].tables(tmp_path)
+    assert provenance == "checked files of heart"
     values, hospital = tables["train"]["values"], tables["train"]["hospital"]
     per_hospital = [np.bincount(values[hospital == h, 13].astype(int), minlength=5).tolist() for h in range(4)]
     assert per_hospital == [[164, 55, 36, 35, 13], [188, 106, 0, 0, 0], [8, 48, 32, 30, 5], [51, 56, 41, 42, 10]]

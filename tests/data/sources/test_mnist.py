@@ -60,8 +60,8 @@ def test_unzipped_files_are_another_form_of_the_same(data_folder, tmp_path, monk
     for name in FILES:
         content = gzip.decompress((data_folder / "mnist" / f"{name}.gz").read_bytes())
         (tmp_path / "mnist" / name).write_bytes(content)
-    unzipped, origin = DATASETS["mnist"].tables(tmp_path)
-    assert origin == "checked files of mnist (unzipped)"  # their checksums are registered too
+    unzipped, provenance = DATASETS["mnist"].tables(tmp_path)
+    assert provenance == "checked files of mnist (unzipped)"  # their checksums are registered too
     assert_identical(unzipped, DATASETS["mnist"].tables(data_folder)[0])
 
 

@@ -98,7 +98,7 @@ def _upright(images: np.ndarray) -> np.ndarray:
 def _build(selection: str) -> Callable[..., Dataset]:
     """The function that makes examples of one selection."""
 
-    def emnist(tables: Tables, origin: str, *, split: str = "train", limit: int | None = None) -> Dataset:
+    def emnist(tables: Tables, provenance: str, *, split: str = "train", limit: int | None = None) -> Dataset:
         """EMNIST, ``[N, 28, 28, 1]`` uint8, ink bright on black, upright (the files hold it transposed).
 
         Mean and standard deviation are PLayer-FL's, which takes the first 15,000 training images of ``byclass``:
@@ -106,8 +106,8 @@ def _build(selection: str) -> Callable[..., Dataset]:
 
         Args:
           tables: columns ``image`` and ``label``.
-          origin: where they come from. TFDS keeps the images in an order of its own, so the same id is another image
-            there.
+          provenance: where they come from. TFDS keeps the images in an order of its own, so the same id is another
+            image there.
           split: official part: ``"train"``, ``"test"`` or ``"all"`` (train, then test).
           limit: keep the first ``limit`` images only.
 
@@ -123,7 +123,7 @@ def _build(selection: str) -> Callable[..., Dataset]:
             clients=None,
             client_names=(),
             preprocess=Preprocess(scale=1 / 255, mean=0.1736, std=0.3317),
-            source=origin,
+            source=provenance,
             licence=_LICENCE,
             example_ids=examples.ids,
             official_test=examples.official_test,

@@ -28,7 +28,7 @@ _DRAW_SEED = 42  # of the images that ``max_per_centre`` keeps
 
 def _fed_isic2019(
     tables: Tables,
-    origin: str,
+    provenance: str,
     *,
     split: str = "all",
     centres: int = 6,
@@ -48,7 +48,7 @@ def _fed_isic2019(
 
     Args:
       tables: columns ``jpeg`` (the file's bytes), ``label`` and ``centre``.
-      origin: where they come from.
+      provenance: where they come from.
       split: official part, FLamby's by centre: ``"train"`` (18,597), ``"test"`` (4,650) or ``"all"``.
       centres: take the first so many.
       classes: kinds of lesion to take, in the order that numbers them; empty takes all eight.
@@ -81,7 +81,7 @@ def _fed_isic2019(
         clients=clients,
         client_names=client_names,
         preprocess=Preprocess(scale=1 / 255, mean=(0.585, 0.500, 0.486), std=(0.229, 0.224, 0.225)),
-        source=origin,
+        source=provenance,
         licence=FED_ISIC2019.licence,
         example_ids=examples.ids[rows],
         official_test=None if test is None else test[rows],

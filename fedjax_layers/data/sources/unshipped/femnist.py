@@ -19,7 +19,7 @@ _SLACK = 1e-3  # a pixel is a multiple of 1/255, which some writers round
 
 
 def _femnist(
-    tables: Tables, origin: str, *, split: str = "all", ranks: tuple[int, ...] = (), min_examples: int = 1
+    tables: Tables, provenance: str, *, split: str = "all", ranks: tuple[int, ...] = (), min_examples: int = 1
 ) -> Dataset:
     """Characters ``[N, 28, 28, 1]`` uint8, ink dark on white, 62 classes: digits, capitals, small letters.
 
@@ -28,7 +28,7 @@ def _femnist(
 
     Args:
       tables: columns ``image``, ``label`` and ``writer``.
-      origin: where they come from.
+      provenance: where they come from.
       split: ``"all"``; or ``"train"`` or ``"test"`` where LEAF has split the data.
       ranks: first and last rank, counted from 1, of the writers to take by their number of examples; empty takes all.
       min_examples: leave out writers with fewer, as LEAF's ``-k`` does.
@@ -47,7 +47,7 @@ def _femnist(
         clients=clients,
         client_names=names,
         preprocess=Preprocess(scale=1 / 255),
-        source=origin,
+        source=provenance,
         licence=FEMNIST.licence,
         example_ids=examples.ids[rows],
         official_test=None if test is None else test[rows],

@@ -22,7 +22,7 @@ _MISSED = ("STROKE;TELEMETRY", "SUBDURAL HEMORRHAGE")  # by the published select
 
 def _mimic3_mortality(
     tables: Tables,
-    origin: str,
+    provenance: str,
     *,
     tokens: str = "word",
     length: int = 512,
@@ -42,7 +42,7 @@ def _mimic3_mortality(
     Args:
       tables: columns ``note``, ``diagnosis``, ``admission``, ``group``, ``died``, ``category_as_listed``, ``error``;
         one row per note.
-      origin: where they come from.
+      provenance: where they come from.
       tokens: ``"word"`` for words and punctuation marks in lower case, ``"char"`` or ``"byte"`` (of UTF-8).
       length: T, tokens of a note that are kept; PLayer-FL keeps 512 of ClinicalBERT's.
       vocabulary: V at most, ``<pad>`` and ``<unk>`` included; ``None`` is 20,000 for words and all characters.
@@ -69,7 +69,7 @@ def _mimic3_mortality(
         clients=clients,
         client_names=names,
         preprocess=None,
-        source=origin,
+        source=provenance,
         licence=MIMIC3_MORTALITY.licence,
         example_ids=examples.ids[rows],
     )

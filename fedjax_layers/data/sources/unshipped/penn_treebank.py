@@ -21,7 +21,7 @@ _FILES = {"train": "ptb.train.txt", "val": "ptb.valid.txt", "test": "ptb.test.tx
 
 def _penn_treebank(
     tables: Tables,
-    origin: str,
+    provenance: str,
     *,
     split: str = "train",
     shards: int = 0,
@@ -42,7 +42,7 @@ def _penn_treebank(
 
     Args:
       tables: column ``text``, one row per line.
-      origin: where they come from.
+      provenance: where they come from.
       split: official part: ``"train"`` (42,068 lines, 929,589 words), ``"val"`` (3,370, 73,760), ``"test"`` (3,761,
         82,430) or ``"all"``.
       shards: runs of neighbouring lines that the part is cut into, as equal in lines as can be; 0 for none.
@@ -74,7 +74,7 @@ def _penn_treebank(
         clients=rows.document.astype(np.int32) if shards else None,
         client_names=tuple(f"shard {i}" for i in range(shards)),
         preprocess=None,
-        source=origin,
+        source=provenance,
         licence=PENN_TREEBANK.licence,
         example_ids=row_ids(examples.ids[first_line], rows),
         task="language_modelling",

@@ -26,7 +26,7 @@ _POLARITY = {"0": 0, "4": 1}
 
 def _sent140(
     tables: Tables,
-    origin: str,
+    provenance: str,
     *,
     split: str = "all",
     ranks: tuple[int, ...] = (),
@@ -44,7 +44,7 @@ def _sent140(
 
     Args:
       tables: columns ``tweet``, ``label`` and ``user``.
-      origin: where they come from.
+      provenance: where they come from.
       split: ``"all"``; or ``"train"`` or ``"test"`` where LEAF has split the data.
       ranks: first and last rank, counted from 1, of the users to take by their number of tweets; empty takes all.
       min_examples: leave out users with fewer, as LEAF's ``-k`` does.
@@ -76,7 +76,7 @@ def _sent140(
         clients=clients,
         client_names=names,
         preprocess=None,
-        source=origin,
+        source=provenance,
         licence=SENT140.licence,
         example_ids=examples.ids[rows],
         official_test=None if test is None else test[rows],

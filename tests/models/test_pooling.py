@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from fedjax_layers.models import max_pool
-from fedjax_layers.models.pool import shrink
+from fedjax_layers.models.pooling import shrink
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The scores that a period of rounds ends with: each client's models, and those that several share."""
+"""The scores that an interval of rounds ends with: each client's models, and those that several share."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from fedjax_layers.engine.device_data import DeviceData
 from fedjax_layers.engine.evaluation.evaluate import SPLITS, evaluate, pooled_scores, score_clients, score_model
-from fedjax_layers.engine.federation import Federation
 from fedjax_layers.engine.plan import Plan
 from fedjax_layers.ops.metrics.classes import BY_CLASS
 from fedjax_layers.types import Algorithm, Array, Cohort, Observer, Params, Pool, Ranges, Task
@@ -33,7 +33,7 @@ class Audience(NamedTuple):
     counted: Array
 
 
-def observer_of(plan: Plan, source: Federation, ids: Array, due: Array | bool = True) -> Observer:
+def observer_of(plan: Plan, source: DeviceData, ids: Array, due: Array | bool = True) -> Observer:
     """Scores every model that clients ``ids [K]`` train on their own validation and test examples."""
     ranges, largest = scored(source)
     return observer(plan, jax.tree.map(lambda x: x[ids], ranges), source.pool, largest, due)
@@ -54,19 +54,19 @@ def trained_scores(cohort: Cohort, observed: dict[str, Array], prefix: str = "tr
     return by_split(prefix, observed) | {f"{prefix}ids": jnp.where(cohort.weight > 0, cohort.ids, -1)}
 
 
-def evaluate_all(plan: Plan, source: Federation, algorithm: Algorithm, state: Any) -> dict[str, Array]:
-    """Scores of what is served, ``{moment}/{split}/{metric}``, ``[C]`` each, or ``[]`` where clients are pooled.
+def evaluate_all(plan: Plan, source: DeviceData, algorithm: Algorithm, state: Any) -> dict[str, Array]:
+    """Scores of what is served, ``{scored_model}/{split}/{metric}``, ``[C]`` each, or ``[]`` where clients are pooled.
 
     Beside them ``examples``, ``[C]``, what their means over clients are weighted by.
     """
     unseen = jnp.asarray(source.unseen, int)
     scores: dict[str, Array] = {"examples": source.train.count.at[unseen].set(0)}
-    if "served" not in plan.moments:
+    if "served" not in plan.evaluated_models:
         return scores
     ranges, largest = scored(source)
     ids = jnp.arange(source.num_clients, dtype=jnp.int32)
-    everyone = Audience(ids, ranges, source.pool, jnp.ones(ids.shape, bool).at[unseen].set(False))
-    found, total = score_served(plan, everyone, algorithm, state, largest, clients=source.num_clients)
+    all_clients = Audience(ids, ranges, source.pool, jnp.ones(ids.shape, bool).at[unseen].set(False))
+    found, total = score_served(plan, all_clients, algorithm, state, largest, clients=source.num_clients)
     scores |= found | pooled_test_scores(plan.task, total)
     if algorithm.global_model is not None and source.largest[-1]:
         params = algorithm.global_model(state)
@@ -84,7 +84,7 @@ def score_served(
     clients: int,
     total: Any = None,
 ) -> tuple[dict[str, Array], Any]:
-    """Scores of what some clients are served, ``{moment}/{split}/{metric}``, ``[n]`` each.
+    """Scores of what some clients are served, ``{scored_model}/{split}/{metric}``, ``[n]`` each.
 
     Args:
       plan: of the run.
@@ -128,7 +128,7 @@ def pooled_test_scores(task: Task, total: Any) -> dict[str, Array]:
     return {f"pooled/test/{name}": x[SPLITS.index("test")] for name, x in pooled_scores(task, total).items()}
 
 
-def scored(source: Federation) -> tuple[Ranges, tuple[int, ...]]:
+def scored(source: DeviceData) -> tuple[Ranges, tuple[int, ...]]:
     """Ranges ``[C, 2]`` of the splits that are scored, and the size of each one's largest client."""
     found = [source.split(split) for split in SPLITS]
     ranges = jax.tree.map(lambda *x: jnp.stack(x, -1), *(ranges for ranges, _ in found))

@@ -7,7 +7,7 @@ import pytest
 
 from fedjax_layers.data import SPLITS, federate, from_arrays, load
 from fedjax_layers.data.changes.drift import Phase, exchange_data, without_clients
-from fedjax_layers.engine.federation import federation
+from fedjax_layers.engine.device_data import to_device
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def expected(data, split):
 
 
 def test_without_phases_it_is_the_data_themselves(data):
-    source = federation(data)
+    source = to_device(data)
     assert source.since == ()
     assert source.num_clients == 4
     assert source.at(7) is source
@@ -43,7 +43,7 @@ def test_without_phases_it_is_the_data_themselves(data):
 
 
 def test_one_phase_is_no_phase(data):
-    one = federation([Phase(0, data)])
+    one = to_device([Phase(0, data)])
     assert one.since == ()
     assert one.train.count.shape == (4,)
 
@@ -58,7 +58,7 @@ def test_every_round_sees_the_data_of_its_phase(data):
     """The phases differ in their pools' lengths, their owners and their largest client; two share their examples."""
     early = without_clients(data, np.array([0]))  # the largest
     phases = [Phase(0, early), Phase(2, some_of(data)), Phase(5, exchange_data(data, np.arange(4)))]
-    source = federation(phases)
+    source = to_device(phases)
     assert source.num_clients == 4
     assert len(source.pool.inputs) == len(data.inputs) + len(phases[1].data.inputs)
     for t, phase in ((0, 0), (1, 0), (2, 1), (4, 1), (5, 2), (99, 2)):
@@ -75,7 +75,7 @@ def test_every_round_sees_the_data_of_its_phase(data):
 
 
 def test_the_phase_is_chosen_inside_a_compiled_program(data):
-    source = federation([Phase(0, data), Phase(3, without_clients(data, np.array([1])))])
+    source = to_device([Phase(0, data), Phase(3, without_clients(data, np.array([1])))])
     counts = jax.jit(lambda s, t: s.at(t).train.count)
     sizes = data.sizes["train"].tolist()
     assert counts(source, jnp.int32(2)).tolist() == sizes
@@ -93,4 +93,4 @@ def test_phases_that_do_not_go_together_are_refused(data):
         ([Phase(0, data), Phase(1, four)], r"phases: expected inputs of one shape and type, got float32 \(10,\) and"),
     ):
         with pytest.raises(ValueError, match=message):
-            federation(phases)
+            to_device(phases)

@@ -12,17 +12,17 @@ import numpy as np
 from fedjax_layers.clients import keys
 from fedjax_layers.data import SPLITS
 from fedjax_layers.engine.history.history import History
-from fedjax_layers.engine.history.recording import add_finish, add_period
+from fedjax_layers.engine.history.recording import add_finish, add_interval
+from fedjax_layers.engine.intervals import Build, Inputs
 from fedjax_layers.engine.on_host import programs
 from fedjax_layers.engine.on_host.programs import Those
 from fedjax_layers.engine.on_host.run import Gathered, HostRun
-from fedjax_layers.engine.periods import Build, Inputs
 from fedjax_layers.engine.plan import Plan
-from fedjax_layers.engine.sampling import Select, everyone, selected
+from fedjax_layers.engine.sampling import Select, all_clients, selected
 from fedjax_layers.types import Params
 
 
-def run_periods(
+def run_intervals(
     build: Build,
     plan: Plan,
     inputs: Inputs,
@@ -32,7 +32,7 @@ def run_periods(
     select: Select | None = None,
     looked_at: Callable[[int], bool] | None = None,
 ) -> Iterator[tuple[int, Any, History]]:
-    """As :func:`fedjax_layers.engine.run_loop.run_periods`, round by round; the state is always yielded.
+    """As :func:`fedjax_layers.engine.run_loop.run_intervals`, round by round; the state is always yielded.
 
     The rows that a state holds on the host are renewed in place.
     """
@@ -54,7 +54,7 @@ def run_periods(
             log.append(row)
         scores |= evaluate(run, state, done + count - 1)
         stacked = {name: np.stack([np.asarray(row[name]) for row in log]) for name in log[0]}
-        add_period(history, stacked, scores, count, run.clients)
+        add_interval(history, stacked, scores, count, run.clients)
         if looked_at is not None and history.rounds_done < rounds:
             looked_at(history.rounds_done)
         yield history.rounds_done, state, history
@@ -92,7 +92,7 @@ def evaluate(run: HostRun, state: Any, t: int) -> dict[str, Any]:
     examples = run.examples.sizes(t, "train").copy()
     examples[run.unseen] = 0
     scores: dict[str, Any] = {"examples": examples}
-    if "served" not in run.plan.moments:
+    if "served" not in run.plan.evaluated_models:
         return scores
     total = run.overview(state)
     found: list[Any] = []
@@ -122,7 +122,7 @@ def finish_run(build: Build, plan: Plan, inputs: Inputs, state: Any, history: Hi
     run = HostRun(build, plan, inputs)
     rounds = history.rounds_done
     key = jax.random.fold_in(jax.random.fold_in(inputs.key, rounds), keys.FINISH)
-    run.use(everyone(run.clients))
+    run.use(all_clients(run.clients))
     weight = np.asarray(run.draw(rounds - 1)[1])
     scores, models = Gathered(run.clients), Gathered(run.clients)
     tree = None
@@ -134,12 +134,12 @@ def finish_run(build: Build, plan: Plan, inputs: Inputs, state: Any, history: Hi
         scores.add(part.ids, some)
         leaves, tree = jax.tree.flatten(final)
         models.add(part.ids, dict(enumerate(leaves)))
-    add_finish(history, scores.found, plan.moments)
+    add_finish(history, scores.found, plan.evaluated_models)
     return jax.tree.unflatten(tree, list(models.found.values())) if keep and tree is not None else None
 
 
 def adapt_scores(build: Build, plan: Plan, inputs: Inputs, state: Any, ids: np.ndarray, rounds: int) -> dict[str, Any]:
-    """As :func:`fedjax_layers.engine.periods.adapt_period`: the clients ``ids [n]`` are one cohort."""
+    """As :func:`fedjax_layers.engine.intervals.adapt_interval`: the clients ``ids [n]`` are one cohort."""
     run = HostRun(build, plan, inputs)
     pool, ranges = run.examples.bring(ids, rounds - 1, SPLITS)
     those = run.those(ids, np.maximum(ranges[0].count, 1).astype(np.float32), pool, ranges)

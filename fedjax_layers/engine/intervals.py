@@ -1,4 +1,4 @@
-"""The jitted pieces of a run: the start, a period of rounds with its evaluation, the last local phase."""
+"""The jitted pieces of a run: the start, an interval of rounds with its evaluation, the last local phase."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import jax.numpy as jnp
 
 from fedjax_layers.algorithms.factory import Method
 from fedjax_layers.clients import Setting, keys
-from fedjax_layers.engine.evaluation.period_scores import by_split, evaluate_all, observer_of, trained_scores
-from fedjax_layers.engine.federation import Federation
+from fedjax_layers.engine.device_data import DeviceData
+from fedjax_layers.engine.evaluation.interval_scores import by_split, evaluate_all, observer_of, trained_scores
 from fedjax_layers.engine.placement.sharding import constrain_state, replicate
 from fedjax_layers.engine.plan import Plan
 from fedjax_layers.engine.programs.build import build_program
-from fedjax_layers.engine.sampling import Sampling, draw_cohort, everyone
+from fedjax_layers.engine.sampling import Sampling, all_clients, draw_cohort
 from fedjax_layers.ops import ClientAxis, weighted_mean
 from fedjax_layers.ops.trace import traced_once
 from fedjax_layers.types import Algorithm, Array, Cohort, Key, Models, Observer, Params, Pool, RoundInfo, Task
@@ -29,7 +29,7 @@ class Inputs(NamedTuple):
 
     Attributes:
       hyper: handed to ``build``.
-      federation: the data.
+      device_data: the data.
       sampling: how cohorts are drawn.
       weights: ``[C]`` aggregation weights, or ``None`` for the number of training examples.
       key: the run's base key.
@@ -37,17 +37,17 @@ class Inputs(NamedTuple):
     """
 
     hyper: Any
-    federation: Federation
+    device_data: DeviceData
     sampling: Sampling
     weights: Array | None
     key: Key
     start: Params | None = None
 
 
-def setting_of(plan: Plan, federation: Federation) -> Setting:
+def setting_of(plan: Plan, device_data: DeviceData) -> Setting:
     """What the run binds local solvers to."""
-    largest = max(federation.largest[0], 1)
-    return Setting(plan.task, federation.num_clients, largest, uniform=federation.uniform, axis=plan.axis)
+    largest = max(device_data.largest[0], 1)
+    return Setting(plan.task, device_data.num_clients, largest, uniform=device_data.uniform, axis=plan.axis)
 
 
 def bound(build: Build, setting: Setting, hyper: Any) -> Algorithm:
@@ -66,22 +66,22 @@ def bound(build: Build, setting: Setting, hyper: Any) -> Algorithm:
 
 def algorithm_of(build: Build, plan: Plan, inputs: Inputs) -> Algorithm:
     """The run's algorithm."""
-    return bound(build, setting_of(plan, inputs.federation), inputs.hyper)
+    return bound(build, setting_of(plan, inputs.device_data), inputs.hyper)
 
 
 def place_inputs(inputs: Inputs, axis: ClientAxis) -> Inputs:
     """Put them on the devices of the axis; examples on the host stay there."""
-    source = inputs.federation
+    source = inputs.device_data
     if not source.on_host:
         return replicate(inputs, axis)
     there: Inputs = replicate(without_examples(inputs), axis)
-    return there._replace(federation=dataclasses.replace(there.federation, pool=source.pool))
+    return there._replace(device_data=dataclasses.replace(there.device_data, pool=source.pool))
 
 
 def without_examples(inputs: Inputs) -> Inputs:
     """The same for a program that looks at no example, and must not take all of them to the device."""
     nothing: Any = ()
-    return inputs._replace(federation=dataclasses.replace(inputs.federation, pool=Pool(nothing, nothing)))
+    return inputs._replace(device_data=dataclasses.replace(inputs.device_data, pool=Pool(nothing, nothing)))
 
 
 @build_program()
@@ -103,15 +103,15 @@ def round_keys(key: Key, t: Array) -> tuple[Key, Key]:
 
 def cohort_of(inputs: Inputs, key: Key, t: Array, sampling: Sampling | None = None) -> Cohort:
     """The cohort of round ``t``, drawn by the run's rule or another one."""
-    source = inputs.federation.at(t)
+    source = inputs.device_data.at(t)
     weights = inputs.weights
-    if weights is not None and not isinstance(inputs.federation.since, tuple):
+    if weights is not None and not isinstance(inputs.device_data.since, tuple):
         weights = jnp.where(source.train.count > 0, weights, 0)  # who has not joined yet does not count
     return draw_cohort(sampling or inputs.sampling, key, t, source.train, source.pool, weights)
 
 
 def start(build: Build, plan: Plan, inputs: Inputs) -> Any:
-    """The state before the first round, laid out as every period leaves it."""
+    """The state before the first round, laid out as every interval leaves it."""
     # Random numbers take long to compile: the model's are a program of their own, which all algorithms share.
     return _first_state(build, plan, inputs, common_start(plan.task, inputs))
 
@@ -129,7 +129,7 @@ def models_of(build: Build, setting: Setting, hyper: Any, state: Any) -> Models:
 
 
 @build_program(static=(1,), donated=(2,))
-def run_period(
+def run_interval(
     build: Build, plan: Plan, state: Any, inputs: Inputs, first: Array, count: Array
 ) -> tuple[Any, dict[str, Array], dict[str, Array]]:
     """Rounds ``first .. first + count``, then an evaluation.
@@ -140,12 +140,12 @@ def run_period(
     algorithm = algorithm_of(build, plan, inputs)
 
     def one(t: Array, state: Any) -> tuple[Any, dict[str, Array], dict[str, Array]]:
-        """Round t: the state after it, what is recorded, and the trained models' scores if it is the period's last."""
+        """Round t: the state after it, what is recorded, and in an interval's last round the trained models' scores."""
         draw_key, round_key = round_keys(inputs.key, t)
         cohort = cohort_of(inputs, draw_key, t)
-        if "trained" in plan.moments:
+        if "trained" in plan.evaluated_models:
             due = t == first + count - 1
-            observer = observer_of(plan, inputs.federation.at(t), cohort.ids, due)
+            observer = observer_of(plan, inputs.device_data.at(t), cohort.ids, due)
             cohort = dataclasses.replace(cohort, observer=observer)
         state, info = algorithm.round(round_key, state, cohort)
         return state, round_row(cohort, info), trained_scores(cohort, info.observed) if info.observed else {}
@@ -158,10 +158,10 @@ def run_period(
     again, (_, row, trained) = traced_once(one, first, state)
     empty_log = {name: jnp.zeros((plan.eval_every, *x.shape), x.dtype) for name, x in row.items()}
     nothing = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), trained)
-    # The count is traced, so that a shorter last period, or a resumed one, is the same program.
+    # The count is traced, so that a shorter last interval, or a resumed one, is the same program.
     state, log, trained = jax.lax.fori_loop(0, count, body, (state, empty_log, nothing))
     state = constrain_state(state, plan.axis)
-    source = inputs.federation.at(first + count - 1)
+    source = inputs.device_data.at(first + count - 1)
     return state, log, trained | evaluate_all(plan, source, algorithm, state)
 
 
@@ -179,16 +179,16 @@ def round_row(cohort: Cohort, info: RoundInfo) -> dict[str, Array]:
 
 
 @build_program(static=(1,))
-def finish_period(build: Build, plan: Plan, state: Any, inputs: Inputs, t: Array) -> dict[str, Array]:
+def finish_interval(build: Build, plan: Plan, state: Any, inputs: Inputs, t: Array) -> dict[str, Array]:
     """The last local phase of all clients, and the scores of its models by ``{split}/{metric}``, ``[C]`` each."""
-    source = inputs.federation.at(t - 1)
+    source = inputs.device_data.at(t - 1)
     return by_split("", _finish(build, plan, state, inputs, t, observer_of(plan, source, _all_of(source))))
 
 
 @build_program(static=(1,))
 def finish_and_keep(build: Build, plan: Plan, state: Any, inputs: Inputs, t: Array) -> tuple[dict[str, Array], Params]:
     """The same, with the models, leaves ``[C, ...]``."""
-    source = inputs.federation.at(t - 1)
+    source = inputs.device_data.at(t - 1)
     scoring = observer_of(plan, source, _all_of(source))
     scores, final = _finish(build, plan, state, inputs, t, and_keep(scoring))
     return by_split("", scores), final
@@ -199,21 +199,21 @@ def and_keep(scoring: Observer) -> Observer:
     return dataclasses.replace(scoring, look=lambda params, *known: (scoring.look(params, *known), params))
 
 
-def _all_of(source: Federation) -> Array:
+def _all_of(source: DeviceData) -> Array:
     return jnp.arange(source.num_clients, dtype=jnp.int32)
 
 
 def _finish(build: Build, plan: Plan, state: Any, inputs: Inputs, t: Array, observer: Observer) -> Any:
     """What is observed of the clients' models ``[C, ...]`` after the last local phase."""
     key = jax.random.fold_in(jax.random.fold_in(inputs.key, t), keys.FINISH)
-    cohort = cohort_of(inputs, key, t - 1, everyone(inputs.federation.num_clients))
+    cohort = cohort_of(inputs, key, t - 1, all_clients(inputs.device_data.num_clients))
     finish = algorithm_of(build, plan, inputs).finish
     assert finish is not None  # the caller has looked
     return finish(key, state, dataclasses.replace(cohort, observer=observer))
 
 
 @build_program(static=(1,))
-def adapt_period(build: Build, plan: Plan, state: Any, inputs: Inputs, ids: Array, t: Array) -> dict[str, Array]:
+def adapt_interval(build: Build, plan: Plan, state: Any, inputs: Inputs, ids: Array, t: Array) -> dict[str, Array]:
     """Scores of clients that never took part, after one round's local training from what they would be served.
 
     The server learns nothing from it: the state after the round is dropped.
@@ -221,7 +221,7 @@ def adapt_period(build: Build, plan: Plan, state: Any, inputs: Inputs, ids: Arra
     Returns:
       Scores by ``{split}/{metric}``, ``[n]`` each for ``ids [n]``.
     """
-    source = inputs.federation.at(t - 1)
+    source = inputs.device_data.at(t - 1)
     rows = jax.tree.map(lambda x: x[ids], source.train)
     observer = observer_of(plan, source, ids)
     cohort = Cohort(ids, jnp.maximum(rows.count, 1).astype(jnp.float32), rows, source.pool, observer)

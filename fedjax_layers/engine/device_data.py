@@ -18,7 +18,7 @@ from fedjax_layers.types import Array, Pool, Ranges
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class Federation:
+class DeviceData:
     """The pool of examples, and who owns which of them.
 
     Attributes:
@@ -58,7 +58,7 @@ class Federation:
         index = SPLITS.index(name)
         return (self.train, self.val, self.test)[index], self.largest[index]
 
-    def at(self, round_number: Array | int) -> Federation:
+    def at(self, round_number: Array | int) -> DeviceData:
         """The data of one round (counted from 0, traced or not): ranges ``[C]``."""
         if isinstance(self.since, tuple):
             return self
@@ -67,7 +67,7 @@ class Federation:
         return dataclasses.replace(self, train=train, val=val, test=test, since=())
 
 
-def federation(data: ClientData | Sequence[Phase], *, on_host: bool = False) -> Federation:
+def to_device(data: ClientData | Sequence[Phase], *, on_host: bool = False) -> DeviceData:
     """Put the clients' data on the device, once.
 
     Args:
@@ -94,7 +94,7 @@ def federation(data: ClientData | Sequence[Phase], *, on_host: bool = False) -> 
     return _stack([phase.data for phase in data], jnp.asarray(rounds, jnp.int32), on_host)
 
 
-def _stack(phases: list[ClientData], since: Array | tuple[()], on_host: bool) -> Federation:
+def _stack(phases: list[ClientData], since: Array | tuple[()], on_host: bool) -> DeviceData:
     pool, offsets = _pool(phases)
     if not on_host:
         pool = Pool(*(jax.device_put(x, may_alias=True) for x in pool))
@@ -113,7 +113,7 @@ def _stack(phases: list[ClientData], since: Array | tuple[()], on_host: bool) ->
     largest = (sizes[0], sizes[1], sizes[2], first.global_test)
     unseen = jnp.asarray(np.flatnonzero(first.unseen), jnp.int32) if first.unseen.any() else ()
     uniform = all((phase.sizes["train"] == sizes[0]).all() for phase in phases)
-    return Federation(pool, ranges[0], ranges[1], ranges[2], apart, largest, since, unseen, uniform)
+    return DeviceData(pool, ranges[0], ranges[1], ranges[2], apart, largest, since, unseen, uniform)
 
 
 def _pool(phases: list[ClientData]) -> tuple[Pool, list[int]]:
