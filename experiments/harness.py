@@ -16,6 +16,7 @@ from fedjax_layers.engine.history.client_statistics import fairness_variance
 from fedjax_layers.experiment.records.environment import environment
 from fedjax_layers.experiment.records.run_directory import to_json
 from fedjax_layers.experiment.statistics import critical_difference, friedman, incentive, median_interval, ranks
+from fedjax_layers.storage import JsonLines
 from fedjax_layers.sweeps.computing import Computer
 from fedjax_layers.sweeps.runner import run_sweep
 from fedjax_layers.sweeps.settings import SweptRun
@@ -48,8 +49,8 @@ class Rows:
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
-        self._path = folder / "rows.jsonl"
-        self.rows = [json.loads(line) for line in self._path.read_text().splitlines()] if self._path.exists() else []
+        self._lines = JsonLines(folder / "rows.jsonl")
+        self.rows = self._lines.read()
 
     def has(self, key: Mapping[str, Any]) -> bool:
         """Whether the row with this key is there."""
@@ -70,8 +71,7 @@ class Rows:
     def add(self, row: Mapping[str, Any]) -> dict[str, Any]:
         """Store a row."""
         stored: dict[str, Any] = to_json(row)
-        with self._path.open("a") as file:
-            file.write(json.dumps(stored) + "\n")
+        self._lines.append([stored])
         self.rows.append(stored)
         return stored
 

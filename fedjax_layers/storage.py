@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 
 class StorageError(Exception):
@@ -61,6 +62,63 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
         yield file
         file.flush()
         os.fsync(file.fileno())
+
+
+class JsonLines:
+    """A file that grows by lines, each one JSON object. A last line that a crash cut short counts for nothing.
+
+    Args:
+      path: of the file, which need not be there.
+      sync: whether lines are on the disk when :meth:`append` returns, and not only with the operating system.
+    """
+
+    def __init__(self, path: Path, *, sync: bool = False) -> None:
+        self._path, self._sync = path, sync
+        self._ends_whole = False  # not known before the first look
+
+    def read(self) -> list[dict[str, Any]]:
+        """The objects of all whole lines; none where there is no file. The file stays as it is.
+
+        Raises:
+          ValueError: a whole line is not JSON.
+        """
+        try:
+            return [json.loads(line) for line in self._whole().split(b"\n")[:-1]]
+        except ValueError as error:
+            raise ValueError(f"{self._path}: a line is not JSON: {error}") from error
+
+    def append(self, records: Iterable[Mapping[str, Any]]) -> None:
+        """Add a line for each of these; a line that was cut short before goes.
+
+        Raises:
+          StorageError: the file cannot be written.
+        """
+        with storing(self._path), self._path.open("ab") as file:
+            if not self._ends_whole:
+                file.truncate(len(self._whole()))
+            self._ends_whole = False  # until all of what follows is written
+            file.write(b"".join(_line(record) for record in records))
+            file.flush()
+            if self._sync:
+                os.fsync(file.fileno())
+            self._ends_whole = True
+
+    def replace(self, records: Iterable[Mapping[str, Any]]) -> None:
+        """Write the file anew, with these lines only.
+
+        Raises:
+          StorageError: the file cannot be written.
+        """
+        with replacing(self._path) as file:
+            file.writelines(_line(record) for record in records)
+
+    def _whole(self) -> bytes:
+        data = self._path.read_bytes() if self._path.exists() else b""
+        return data[: data.rfind(b"\n") + 1]
+
+
+def _line(record: Mapping[str, Any]) -> bytes:
+    return (json.dumps(record, allow_nan=False, ensure_ascii=False) + "\n").encode()
 
 
 def _reason(error: Exception) -> str:

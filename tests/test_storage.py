@@ -1,6 +1,8 @@
 """Files appear whole or not at all, whoever writes them and whatever goes wrong."""
 
 import ast
+import errno
+import os
 import pathlib
 
 import numpy as np
@@ -8,7 +10,7 @@ import pytest
 
 import fedjax_layers
 from fedjax_layers.models.params_file import save_params
-from fedjax_layers.storage import StorageError, beside, replacing
+from fedjax_layers.storage import JsonLines, StorageError, beside, replacing
 
 
 @pytest.fixture
@@ -98,3 +100,50 @@ def test_nobody_else_writes_beside_and_moves():
         "data/tables/builders.py",  # what TFDS has written
         "experiment/records/run_directory.py",  # a summary that is whole gives way to a later one
     }
+
+
+def test_lines_are_read_in_their_order_by_whoever_opens_the_file(tmp_path):
+    lines = JsonLines(tmp_path / "lines.jsonl")
+    assert lines.read() == []
+    lines.append([{"n": 1}, {"n": 2, "name": "ü"}])
+    lines.append([{"n": 3}])
+    assert [line["n"] for line in JsonLines(tmp_path / "lines.jsonl").read()] == [1, 2, 3]
+    lines.replace([{"n": 4}])
+    lines.append([{"n": 5}])
+    assert (tmp_path / "lines.jsonl").read_text() == '{"n": 4}\n{"n": 5}\n'
+
+
+@pytest.mark.parametrize("cut", [1, 4, 20])  # the newline alone, in the middle of a character, all but a byte
+def test_a_last_line_that_was_cut_short_counts_for_nothing_and_goes_with_the_next_one(tmp_path, cut):
+    path = tmp_path / "lines.jsonl"
+    JsonLines(path).append([{"n": 1}, {"name": "xüyüü"}])
+    torn = path.read_bytes()[:-cut]
+    path.write_bytes(torn)
+    assert JsonLines(path).read() == [{"n": 1}]
+    assert path.read_bytes() == torn, "reading changes nothing: another process may be writing the line"
+    lines = JsonLines(path)
+    lines.append([{"n": 2}])
+    lines.append([{"n": 3}])
+    assert path.read_text() == '{"n": 1}\n{"n": 2}\n{"n": 3}\n'
+
+
+def test_a_whole_line_that_is_no_json_is_told(tmp_path):
+    (tmp_path / "lines.jsonl").write_text('{"n": 1\n{"n": 2}\n')
+    with pytest.raises(ValueError, match=r"lines\.jsonl: a line is not JSON: "):
+        JsonLines(tmp_path / "lines.jsonl").read()
+
+
+def test_lines_that_could_not_be_written_whole_are_taken_away_with_the_next_one(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    path = tmp_path / "lines.jsonl"
+    lines = JsonLines(path, sync=True)
+    lines.append([{"n": 1}])
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(StorageError, match=r"lines\.jsonl: cannot be written: No space left on device; what was"):
+            lines.append([{"n": 2}])
+    path.write_bytes(path.read_bytes()[:-4])
+    lines.append([{"n": 3}])
+    assert path.read_text() == '{"n": 1}\n{"n": 3}\n'

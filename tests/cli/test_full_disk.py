@@ -9,7 +9,7 @@ import pytest
 from pyarrow import parquet
 from safetensors import SafetensorError
 
-from fedjax_layers import ops
+from fedjax_layers import ops, storage
 from fedjax_layers.engine import checkpoint
 from fedjax_layers.experiment import run as experiment
 from fedjax_layers.experiment.records import run_directory as records
@@ -50,7 +50,7 @@ FAILURES = {
     "the clients' scores": (parquet, "write_table", 8, errno.ENOSPC, "history/clients/000000002-000000003.parquet", 2),
     "read-only all at once": (parquet, "write_table", 4, errno.EROFS, "history/rounds/000000001-000000002.parquet", 1),
     "the last phase's scores": (parquet, "write_table", 13, errno.ENOSPC, "history/clients/000000004-000000005", 4),
-    "a line": (records, "_line", 3, errno.ENOSPC, "rounds.jsonl", 2),
+    "a line": (storage, "_line", 3, errno.ENOSPC, "rounds.jsonl", 2),
     "the results": (records.np.lib.format, "write_array", 2, errno.EDQUOT, "clients.npz", 4),
 }
 

@@ -2,8 +2,8 @@
 
 ``config.json``, ``manifest.json``, ``rounds.jsonl``, ``clients.npz`` and ``summary.json`` hold JSON or plain
 arrays, nothing pickled. Files are replaced whole, so that a killed run leaves the old one or the new; only
-``rounds.jsonl`` grows line by line, and a line that a crash cut short is dropped on resuming. ``history/`` grows by
-whole files, see :mod:`fedjax_layers.engine.history.files`.
+``rounds.jsonl`` grows line by line, see :class:`fedjax_layers.storage.JsonLines`. ``history/`` grows by whole files,
+see :mod:`fedjax_layers.engine.history.files`.
 """
 
 from __future__ import annotations
@@ -12,10 +12,9 @@ import dataclasses
 import json
 import math
 import os
-import sys
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 from zipfile import ZIP_DEFLATED, ZipFile
 
 import jax
@@ -24,7 +23,7 @@ import numpy.typing as npt
 
 from fedjax_layers.experiment.config.asked import as_asked
 from fedjax_layers.experiment.records.environment import environment
-from fedjax_layers.storage import replacing, storing
+from fedjax_layers.storage import JsonLines, replacing, storing
 
 
 class RunDirectory:
@@ -45,7 +44,7 @@ class RunDirectory:
         self.path = Path(path)
         self.checkpoints = self.path / "checkpoints"
         self.history = self.path / "history"
-        self._rounds = self.path / "rounds.jsonl"
+        self._rounds = JsonLines(self.path / "rounds.jsonl")
         self._last_round: float | None = None  # of the file's last line; None until it was looked up
         if not (self.path / "config.json").is_file():
             raise ValueError(f"{self.path}: not a run directory, it holds no config.json")
@@ -53,7 +52,7 @@ class RunDirectory:
     @classmethod
     def create(
         cls, path: str | os.PathLike[str], config: Any, *, resume: bool = False, free: Collection[str] = ()
-    ) -> RunDirectory:
+    ) -> Self:
         """Make a run directory and write its ``config.json``, or open one to go on with it.
 
         Args:
@@ -71,10 +70,7 @@ class RunDirectory:
         folder.mkdir(parents=True, exist_ok=True)
         if _is_empty(folder):
             _write_json(folder / "config.json", config)
-            return cls(folder)
-        run = cls(folder)
-        run.keep_rounds(sys.maxsize)  # all but a last line cut short
-        return run
+        return cls(folder)
 
     @classmethod
     def check(
@@ -156,9 +152,8 @@ class RunDirectory:
         if self._last_round is None:
             self._last_round = max((there["round"] for there in self.read_rounds()), default=-math.inf)
         if number <= self._last_round:
-            raise ValueError(f"round: {number} does not follow {self._last_round} in {self._rounds}")
-        with storing(self._rounds), self._rounds.open("ab") as file:
-            file.write(_line(line))
+            raise ValueError(f"round: {number} does not follow {self._last_round} in {self.path / 'rounds.jsonl'}")
+        self._rounds.append([line])
         self._last_round = number
 
     def read_rounds(self) -> list[dict[str, Any]]:
@@ -167,20 +162,14 @@ class RunDirectory:
         Raises:
           ValueError: a whole line is not JSON.
         """
-        if not self._rounds.exists():
-            return []
-        lines = self._rounds.read_bytes().split(b"\n")[:-1]  # behind the last newline: cut short
-        try:
-            return [json.loads(line) for line in lines]
-        except ValueError as error:
-            raise ValueError(f"{self._rounds}: a line is not JSON: {error}") from error
+        return self._rounds.read()
 
     def keep_rounds(self, last: int) -> None:
         """Drop the lines of rounds after ``last``, so that a run resumed from there doubles none."""
-        kept = [record for record in self.read_rounds() if record["round"] <= last]
-        if self._rounds.exists():
-            with replacing(self._rounds) as file:
-                file.writelines(_line(record) for record in kept)
+        found = self.read_rounds()
+        kept = [record for record in found if record["round"] <= last]
+        if len(kept) < len(found):
+            self._rounds.replace(kept)
         self._last_round = None
 
     def write_clients(self, arrays: Mapping[str, npt.ArrayLike]) -> None:
@@ -251,7 +240,3 @@ def _write_json(path: Path, value: Any) -> None:
     text = json.dumps(to_json(value), indent=2, allow_nan=False, ensure_ascii=False)
     with replacing(path) as file:
         file.write(f"{text}\n".encode())
-
-
-def _line(record: Mapping[str, Any]) -> bytes:
-    return (json.dumps(record, allow_nan=False, ensure_ascii=False) + "\n").encode()
