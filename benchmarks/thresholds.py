@@ -15,6 +15,7 @@ import json
 import statistics
 import time
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -22,7 +23,7 @@ import numpy as np
 from fedjax_layers.experiment.config.run_config import RunConfig
 from fedjax_layers.experiment.records.environment import environment
 from fedjax_layers.experiment.run import execute
-from fedjax_layers.experiment.setup.prepare import prepare, vary
+from fedjax_layers.experiment.setup.prepare import Experiment, prepare, vary
 from fedjax_layers.sweeps.computing import Computer
 from fedjax_layers.sweeps.grid import product, spaced
 from fedjax_layers.sweeps.rows import row_of
@@ -64,6 +65,19 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     jax.config.update("jax_num_cpu_devices", options.devices)
+    found = measure(options)
+    worth = f"{found['runs_worth']:.1f} runs' worth (goal {found['allowed']:.1f})"
+    run = statistics.median(found["run_seconds"])
+    print(f"{options.settings} thresholds: {found['sweep_seconds']:.0f} s; a run {run:.1f} s: {worth}")
+    print(f"programs: {found['programs']}; cuts: {found['cuts']}")
+    print(f"largest difference of {found['compared']}: {found['difference']:.1e}")
+    if options.out:
+        sizes = {"rounds": options.rounds, "images": options.limit, "settings": options.settings}
+        options.out.write_text(json.dumps({"environment": environment(), **sizes, **found}, indent=1) + "\n")
+
+
+def measure(options: argparse.Namespace) -> dict[str, Any]:
+    """The sweep's seconds, those of some of its runs by themselves, and how far their rows are apart."""
     base = config_of(options.rounds, options.limit)
     settings = product(threshold=spaced(0.05, 50, options.settings, log=True))
     runs = swept_runs(settings, [0], lambda setting: joined(base, setting))
@@ -72,41 +86,36 @@ def main() -> None:
     rows = run_sweep(runs, computer)
     seconds = time.perf_counter() - began
     experiment = prepare(base, options.data_dir)
-    layers = experiment.plan.task.layers
     execute(experiment)
-    alone, difference = [], 0.0
-    for place in np.unique(np.linspace(0, len(runs) - 1, options.check).round().astype(int)):
-        one = vary(experiment, runs[place].config)
-        began = time.perf_counter()
-        _, history = execute(one)
-        alone.append(time.perf_counter() - began)
-        expected = row_of(
-            history,
-            layers,
-            one.data.sizes["train"],
-            scored_model=base.scored_model,
-            scored_round=base.scored_round,
-            unseen=one.data.unseen,
-        )
-        difference = max(difference, *(abs(rows[place][name] - value) for name, value in expected.items()))
-    run = statistics.median(alone)
-    allowed = SLACK * (layers.num_layers + 1)
-    found = {
+    places = np.unique(np.linspace(0, len(runs) - 1, options.check).round().astype(int))
+    alone = [run_alone(vary(experiment, runs[place].config), rows[place]) for place in places]
+    run_seconds = [took for took, _ in alone]
+    return {
         "sweep_seconds": seconds,
-        "run_seconds": alone,
-        "runs_worth": seconds / run,
-        "allowed": allowed,
+        "run_seconds": run_seconds,
+        "runs_worth": seconds / statistics.median(run_seconds),
+        "allowed": SLACK * (experiment.plan.task.layers.num_layers + 1),
         "programs": computer.compiled,
         "cuts": sorted({row["num_shared_layers"] for row in rows}),
         "compared": len(alone),
-        "difference": difference,
+        "difference": max(difference for _, difference in alone),
     }
-    worth = f"{found['runs_worth']:.1f} runs' worth (goal {allowed:.1f})"
-    print(f"{len(runs)} thresholds: {seconds:.0f} s; a run {run:.1f} s: {worth}")
-    print(f"programs: {computer.compiled}; cuts: {found['cuts']}; largest difference of {len(alone)}: {difference:.1e}")
-    if options.out:
-        sizes = {"rounds": options.rounds, "images": options.limit, "settings": options.settings}
-        options.out.write_text(json.dumps({"environment": environment(), **sizes, **found}, indent=1) + "\n")
+
+
+def run_alone(one: Experiment, row: dict[str, Any]) -> tuple[float, float]:
+    """Seconds of a run by itself, and its largest difference from its row of the sweep."""
+    began = time.perf_counter()
+    _, history = execute(one)
+    took = time.perf_counter() - began
+    expected = row_of(
+        history,
+        one.plan.task.layers,
+        one.data.sizes["train"],
+        scored_model=one.config.scored_model,
+        scored_round=one.config.scored_round,
+        unseen=one.data.unseen,
+    )
+    return took, max(abs(row[name] - value) for name, value in expected.items())
 
 
 if __name__ == "__main__":

@@ -50,63 +50,77 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 
 
-def _parts() -> dict[str, dict[str, tuple[str, dict[str, Any], dict[str, Any]]]]:
-    """Part -> variant -> algorithm, its options (beside the fast rate), changes of the run."""
-    slow = {"hyper_learning_rate": 0.005}
+Variant = tuple[str, dict[str, Any], dict[str, Any]]  # algorithm, its options beside the fast rate, changes of the run
 
-    def la(**options: Any) -> tuple[str, dict[str, Any], dict[str, Any]]:
-        return "pfedla", FAST | options, {}
 
-    def heur(**options: Any) -> tuple[str, dict[str, Any], dict[str, Any]]:
-        return "heurpfedla", FAST | options, {}
+def _pfedla(**options: Any) -> Variant:
+    return "pfedla", FAST | options, {}
 
-    def share(cohort: int, **options: Any) -> tuple[str, dict[str, Any], dict[str, Any]]:
-        return "pfedla", FAST | options, {"cohort": cohort}
 
-    def rule(name: str, **options: Any) -> tuple[str, dict[str, Any], dict[str, Any]]:
-        return "layer_mix", {"rule": name} | options, {}
+def _heur(**options: Any) -> Variant:
+    return "heurpfedla", FAST | options, {}
 
-    tuning = {
-        f"rate {rate:g}{', by norm' if norm else ''}": la(hyper_learning_rate=rate, normalise_update=norm)
+
+def _cohort_of(cohort: int, **options: Any) -> Variant:
+    return "pfedla", FAST | options, {"cohort": cohort}
+
+
+def _rule(name: str, **options: Any) -> Variant:
+    return "layer_mix", {"rule": name} | options, {}
+
+
+def _tuning() -> dict[str, Variant]:
+    """Step sizes and other numbers of each rule, of which the best is taken."""
+    found = {
+        f"rate {rate:g}{', by norm' if norm else ''}": _pfedla(hyper_learning_rate=rate, normalise_update=norm)
         for norm, rate in itertools.product((False, True), RATES)
     }
     for number in (0.1, 1.0, 10.0, 100.0, 1000.0):
-        tuning[f"free logits {number:g}"] = rule("logits", logits_learning_rate=number)
+        found[f"free logits {number:g}"] = _rule("logits", logits_learning_rate=number)
     for number in (0.3, 0.5, 0.7, 0.9):
-        tuning[f"self weight {number:g}"] = rule("self", self_weight=number)
+        found[f"self weight {number:g}"] = _rule("self", self_weight=number)
     for name, number in itertools.product(("cosine", "distance"), (0.05, 0.2, 0.5)):
-        tuning[f"{name} {number:g}"] = rule(name, temperature=number)
+        found[f"{name} {number:g}"] = _rule(name, temperature=number)
+    return found
+
+
+def _parts() -> dict[str, dict[str, Variant]]:
+    """Part -> variant."""
+    slow = {"hyper_learning_rate": 0.005}
     return {
-        "tuning": tuning,
-        "base": {BASE: la(), "Local": ("local", {}, {}), "FedAvg": ("fedavg", {}, {})},
+        "tuning": _tuning(),
+        "base": {BASE: _pfedla(), "Local": ("local", {}, {}), "FedAvg": ("fedavg", {}, {})},
         "sign": {
-            "descent, rate 0.005": la(**slow),
-            "ascent, rate 0.005": la(**slow, published_sign=True),
-            "ascent": la(published_sign=True),
+            "descent, rate 0.005": _pfedla(**slow),
+            "ascent, rate 0.005": _pfedla(**slow, published_sign=True),
+            "ascent": _pfedla(published_sign=True),
         },
         "normalisation": {
-            "ReLU, heads U(0, 1)": la(normalise="relu", hyper_heads="uniform"),
-            "softmax, heads normal": la(hyper_heads="normal"),
-            "softmax, update by its norm": la(normalise_update=True),
+            "ReLU, heads U(0, 1)": _pfedla(normalise="relu", hyper_heads="uniform"),
+            "softmax, heads normal": _pfedla(hyper_heads="normal"),
+            "softmax, update by its norm": _pfedla(normalise_update=True),
         },
-        "granularity": {name: la(granularity=name) for name in ("tensor", "block", "model")},
+        "granularity": {name: _pfedla(granularity=name) for name in ("tensor", "block", "model")},
         "retained": {
-            **{f"largest, k = {k}": heur(retained=k) for k in range(1, 5)},
-            **{f"{which}, k = 1": heur(retained=1, retain=which) for which in ("smallest", "random", "last")},
-            **{f"{which}, k = 3": heur(retained=3, retain=which) for which in ("smallest", "random", "last")},
-            "largest, k = 1, not uploaded": heur(retained=1, upload_retained=False),
+            **{f"largest, k = {k}": _heur(retained=k) for k in range(1, 5)},
+            **{f"{which}, k = 1": _heur(retained=1, retain=which) for which in ("smallest", "random", "last")},
+            **{f"{which}, k = 3": _heur(retained=3, retain=which) for which in ("smallest", "random", "last")},
+            "largest, k = 1, not uploaded": _heur(retained=1, upload_retained=False),
         },
         "start": {
-            "different models": la(same_start=False),
-            "self bias 2": la(self_bias=2.0),
-            "self bias 4": la(self_bias=4.0),
-            "one hypernetwork for all": la(shared_hypernetwork=True),
+            "different models": _pfedla(same_start=False),
+            "self bias 2": _pfedla(self_bias=2.0),
+            "self bias 4": _pfedla(self_bias=4.0),
+            "one hypernetwork for all": _pfedla(shared_hypernetwork=True),
         },
-        "order": {"one by one": la(order="sequential"), "pool: old entry plus update": la(pool_update="added")},
+        "order": {
+            "one by one": _pfedla(order="sequential"),
+            "pool: old entry plus update": _pfedla(pool_update="added"),
+        },
         "participation": {
-            "5 of 10": share(5),
-            "2 of 10": share(2),
-            "2 of 10, fresh entries": share(2, fresh_rounds=2),
+            "5 of 10": _cohort_of(5),
+            "2 of 10": _cohort_of(2),
+            "2 of 10, fresh entries": _cohort_of(2, fresh_rounds=2),
             "2 of 10, FedAvg": ("fedavg", {}, {"cohort": 2}),
         },
         "as re-implemented": {"all at once": ("pfedla", AS_REIMPLEMENTED, {})},

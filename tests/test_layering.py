@@ -203,3 +203,32 @@ def test_every_folder_says_what_is_in_it():
             text = ast.get_docstring(ast.parse((ROOT / path).read_text())) or ""
             silent += [str(path)] if len(text.split()) < 4 else []
     assert not silent
+
+
+def own_lines(function):
+    """Lines that one reads at one level: without signature, docstring and the functions inside, which count apart."""
+    first = function.body[0]
+    body = function.body[1:] if isinstance(getattr(first, "value", None), ast.Constant) else function.body
+    if not body:
+        return 0
+    inside, waiting = 0, list(body)
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            inside += node.end_lineno - node.lineno + 1
+        else:
+            waiting += ast.iter_child_nodes(node)
+    return body[-1].end_lineno - body[0].lineno + 1 - inside
+
+
+def functions_of(text):
+    return [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+
+
+def test_no_source_and_no_function_is_long():
+    paths = [*sources(), *(path.relative_to(ROOT) for path in (ROOT / "benchmarks").glob("*.py"))]
+    texts = {str(path): (ROOT / path).read_text(encoding="utf-8") for path in paths}
+    assert not [path for path, text in texts.items() if text.count("\n") > 300]
+    assert not [(path, f.name) for path, text in texts.items() for f in functions_of(text) if own_lines(f) > 40]
+    text = 'def f(\n    a,\n):\n    "Told.\n\n    More."\n    b = a\n\n    def g():\n        return b\n\n    return g\n'
+    assert [(f.name, own_lines(f)) for f in functions_of(text)] == [("f", 4), ("g", 1)]

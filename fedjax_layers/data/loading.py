@@ -23,6 +23,8 @@ from fedjax_layers.data.sources.own.names import option_names
 from fedjax_layers.options import Mark, defaults_of, options_of, unknown_name
 
 _BESIDE_A_FILE = ("name", "seed", "data_dir", "partition_file", "options")  # the arguments that it does not decide
+_OF_SPLITS = ("test_fraction", "val_fraction", "stratified", "in_order", "unseen")  # arguments of ``federate`` as well
+_DESCRIBED = ("smallest_client", "duplicates", "reserve", "reserved", "feature_shift")  # kept with the data as they are
 
 
 def load(
@@ -95,22 +97,14 @@ def load(
       FileNotFoundError: data files are missing.
     """
     choices = {argument: value for argument, value in locals().items() if argument not in _BESIDE_A_FILE}
-    registries: dict[str, tuple[str | None, Mapping[str, Any]]] = {
-        "data set": (name, DATASETS),
-        "partition": (partition, PARTITIONS),
-        "feature_shift": (feature_shift, FEATURE_SHIFTS),
-    }
-    for argument, (value, registry) in registries.items():
-        if value is not None and value not in registry:
-            raise unknown_name(argument, value, registry)
+    _check_names(name, partition, feature_shift)
     chosen = data_set_options(name, options, partition, clients, seed)
     dataset = load_dataset(name, data_dir, **chosen)
     scheme = partition or ("dirichlet" if dataset.clients is None else "natural")
     params, shift_params = _split_options(name, scheme, partition is not None, feature_shift, options)
     if partition_file is not None:
-        if "clients" in chosen:
-            choices["clients"] = None
-        return _from_file(dataset, partition_file, chosen, choices | params)
+        made = {"clients": None} if "clients" in chosen else {}  # generated for so many
+        return _from_file(dataset, partition_file, chosen, choices | params | made)
     places = place_examples(
         dataset,
         scheme=scheme,
@@ -126,40 +120,42 @@ def load(
     client_of = np.full(len(dataset), -1, np.int32)
     client_of[free], client_names = owners(dataset, free, scheme, clients, seed, params)
     num_clients = len(client_names) or int(client_of.max()) + 1
-    if feature_shift is not None:
-        shift = FEATURE_SHIFTS[feature_shift]
-        shifted = shift(dataset.inputs, client_of, num_clients, seed, **shift_params)
-        dataset = dataclasses.replace(dataset, inputs=shifted)
     params = defaults_of(PARTITIONS[scheme]) | params
+    described = {"options": chosen, "scheme": scheme, "params": params, "seed": seed}
+    described |= {"natural_clients": list(option_names(natural_clients)), "feature_shift_params": shift_params}
     return federate(
-        dataset,
+        _shifted(dataset, feature_shift, client_of, num_clients, seed, shift_params),
         client_of,
-        test_fraction=test_fraction,
-        val_fraction=val_fraction,
-        stratified=stratified,
-        in_order=in_order,
+        **{argument: choices[argument] for argument in _OF_SPLITS},
         seed=split_seed,
         num_clients=num_clients,
         client_names=client_names,
         global_test=places.global_test,
         own_test=places.own_test,
-        unseen=unseen,
         teams=teams_of(scheme, params, num_clients, dataset.clients, free),
         reuse=True,
-        partition={
-            "options": chosen,
-            "scheme": scheme,
-            "params": params,
-            "seed": seed,
-            "natural_clients": list(option_names(natural_clients)),
-            "smallest_client": smallest_client,
-            "duplicates": duplicates,
-            "reserve": reserve,
-            "reserved": reserved,
-            "feature_shift": feature_shift,
-            "feature_shift_params": shift_params,
-        },
+        partition=described | {argument: choices[argument] for argument in _DESCRIBED},
     )
+
+
+def _shifted(
+    dataset: Dataset, name: str | None, client_of: np.ndarray, num_clients: int, seed: int, params: dict[str, Any]
+) -> Dataset:
+    if name is None:
+        return dataset
+    inputs = FEATURE_SHIFTS[name](dataset.inputs, client_of, num_clients, seed, **params)
+    return dataclasses.replace(dataset, inputs=inputs)
+
+
+def _check_names(name: str, partition: str | None, feature_shift: str | None) -> None:
+    registries: dict[str, tuple[str | None, Mapping[str, Any]]] = {
+        "data set": (name, DATASETS),
+        "partition": (partition, PARTITIONS),
+        "feature_shift": (feature_shift, FEATURE_SHIFTS),
+    }
+    for argument, (value, registry) in registries.items():
+        if value is not None and value not in registry:
+            raise unknown_name(argument, value, registry)
 
 
 def data_set_options(
