@@ -230,5 +230,16 @@ def test_no_source_and_no_function_is_long():
     texts = {str(path): (ROOT / path).read_text(encoding="utf-8") for path in paths}
     assert not [path for path, text in texts.items() if text.count("\n") > 300]
     assert not [(path, f.name) for path, text in texts.items() for f in functions_of(text) if own_lines(f) > 40]
-    text = 'def f(\n    a,\n):\n    "Told.\n\n    More."\n    b = a\n\n    def g():\n        return b\n\n    return g\n'
-    assert [(f.name, own_lines(f)) for f in functions_of(text)] == [("f", 4), ("g", 1)]
+    lines = [
+        "def f(",
+        "    a,",
+        "):",
+        "    'Told.'",
+        "    b = a",
+        "",
+        "    def g():",
+        "        return b",
+        "",
+        "    return g",
+    ]
+    assert [(f.name, own_lines(f)) for f in functions_of("\n".join(lines))] == [("f", 4), ("g", 1)]

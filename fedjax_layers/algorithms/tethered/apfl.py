@@ -83,8 +83,7 @@ def apfl(
 
     With ``adaptive``, a client's a takes one step in each round that it attends, on the first batch as in the authors'
     code: ``a <- clip(a - personal_weight_rate * <grad f_c(m_c), v_c - w>, 0, 1)`` with v_c and w as the round began.
-      The new a
-    counts from the second local step on. Until v_c differs from w it stands still.
+    The new a counts from the second local step on. Until v_c differs from w it stands still.
 
     What is reported as ``trained`` and as the loss is m_c, with the client's own w_c; what is served mixes v_c with
     the averaged w, also for clients that were absent. A client that never took part is served w.

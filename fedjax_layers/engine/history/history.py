@@ -136,10 +136,9 @@ class History:
         Args:
           scored_model: ``"served"``, ``"trained"``, ``"team"`` or ``"global"``.
           scored_round: ``"last"``, the last evaluation of such models, with the clients that were there; ``"best"``,
-            each client's evaluation of lowest validation loss, or its own last if it has no validation examples. A
-            global
-            or team model is shared: there ``"best"`` is one evaluation for all, that of the lowest validation loss
-            over all clients, weighted by training examples. The test split never selects.
+            each client's evaluation of lowest validation loss, or its own last if it has no validation examples.
+            Of a global or team model ``"best"`` is one evaluation for all clients, that of their lowest mean
+            validation loss, weighted by training examples. The test split never selects.
           split: the split that is reported.
 
         Returns:
@@ -216,9 +215,8 @@ class History:
             best = self._follow(scored_model).best.scores
             found = {full: best[full.removeprefix(f"{scored_model}/")] for full in names.values()}
         else:
-            found = self.row(
-                self.row_of(scored_model, "last" if scored_model not in SHARED else scored_round), names.values()
-            )
+            row = self.row_of(scored_model, scored_round if scored_model in SHARED else "last")
+            found = self.row(row, names.values())
         return {own: np.array(found[full], np.float64) for own, full in names.items()}
 
     def _follow(self, scored_model: str) -> _Followed:
