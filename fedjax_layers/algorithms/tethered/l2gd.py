@@ -83,8 +83,9 @@ def al2gd(
     are the papers'; PerMFL's tables take L local steps. Clients that are absent from a round are left out of its
     objective: of means, weights and ``a_j``; so a network step with one coin keeps the mean of those present. A client
     that never took part is served the mean of its cluster's other models, to which it would be pulled. A round of
-    averaging reports loss 0, as without local steps, and as ``trained`` the models before averaging. The code behind PerMFL's
-    AL2GD loses the second half of both averaging steps, so that models shrink towards 0; this is not repeated here.
+    averaging reports loss 0, as without local steps, and as ``trained`` the models before averaging. The code behind
+    PerMFL's AL2GD loses the second half of both averaging steps, so that models shrink towards 0; this is not repeated
+    here.
 
     Args:
       trainer: how each client trains in a round of local steps.
