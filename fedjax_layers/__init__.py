@@ -31,9 +31,9 @@ _HOMES = {
     "SweepResult": "fedjax_layers.sweeps.sweep",
     "Task": "fedjax_layers.types",
     "evaluate": "fedjax_layers.engine.evaluation.evaluate",
-    "device_data": "fedjax_layers.engine.device_data",
     "simulate": "fedjax_layers.engine.simulate",
     "sweep": "fedjax_layers.sweeps.sweep",
+    "to_device": "fedjax_layers.engine.device_data",
 }
 _ROOMS = {
     "algorithms": "fedjax_layers.algorithms",

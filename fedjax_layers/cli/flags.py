@@ -45,7 +45,8 @@ def add_field(parser: Any, field: dataclasses.Field[Any]) -> None:
     """Add the flag of one field to a parser or one of its groups."""
     declared = config_options()[field.name]
     kind = type_of(declared)
-    text = help_line(declared.help, field.metadata["choices"], field.metadata["unset"] or field.default)
+    default = field.metadata["unset"] or field.default
+    text = help_line(declared.help, field.metadata["choices"], default, declared.bounds)
     if kind is bool:
         action: Any = argparse.BooleanOptionalAction
         parser.add_argument(flag_of(field.name), action=action, default=field.default, help=text)
@@ -54,11 +55,12 @@ def add_field(parser: Any, field: dataclasses.Field[Any]) -> None:
         parser.add_argument(flag_of(field.name), type=kind, default=field.default, metavar=metavar, help=text)
 
 
-def help_line(text: str, choices: Iterable[Any], default: Any) -> str:
-    """A line of help: what it is, one of what, and what it is where it is not given."""
+def help_line(text: str, choices: Iterable[Any], default: Any, bounds: str = "") -> str:
+    """A line of help: what the option is, which values it may have, and which it has where it is not given."""
     named = [str(choice) for choice in choices]
     listed = f": {', '.join(named[:-1])} or {named[-1]}" if len(named) > 1 else ""
-    return f"{text}{listed} [default: {_spoken(default)}]".replace("%", "%%")
+    within = f" ({bounds})" if bounds else ""
+    return f"{text}{listed}{within} [default: {_spoken(default)}]".replace("%", "%%")
 
 
 def type_of(option: Option) -> Any:

@@ -82,6 +82,6 @@ def add_owners(parser: argparse.ArgumentParser, groups: Mapping[str, Any], shown
 def _add_option(group: Any, flag: str, option: Option) -> None:
     """An option with the first sentence that its taker's docstring says of it."""
     choices = _REGISTRIES.get(option.name) or option.choices
-    line = help_line(option.help, choices, None if option.required else option.default)
+    line = help_line(option.help, choices, None if option.required else option.default, option.bounds)
     line = line.replace("[default: none]", "[required]") if option.required else line
     group.add_argument(flag, metavar=metavar_of(option.hint), help=line, default=argparse.SUPPRESS)

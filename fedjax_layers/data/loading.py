@@ -60,31 +60,34 @@ def load(
       clients: C; ``None`` is 10, or the number of natural clients. Fewer than there are of these, with partition
         ``"natural"``, are so many whole ones, drawn by ``seed`` and kept in the data's order. A generated data set
         makes that many.
-      natural_clients: names of the natural clients to take, in whatever order; empty takes all.
-      smallest_client: leave out natural clients with fewer examples.
+      natural_clients: names of the natural clients to take, in any order; empty takes all of them.
+      smallest_client: natural clients with fewer examples than this are left out.
       seed: of the partition, of the draw of natural clients, and of a generated data set.
       data_dir: folder of the data files; see :func:`resolve_data_dir`.
       test_fraction: share of a client's examples that are test.
-      val_fraction: share of what the test split leaves that is validation.
-      stratified: keep the classes' shares in a client's splits.
-      in_order: the last examples by id are test, the first training: for windows of a series, which overlap.
-      split_seed: of the split within clients, and of the global test set.
-      global_test: a test set that no client owns: a share of all examples, or the ``"official"`` test part (the data
-        set then has to be loaded with ``split="all"``). A natural client that it leaves without examples, as where
-        the official part is one of other people, is no client.
-      official_test: what becomes of a test part that the data come with, if it is not the global test set.
+      val_fraction: share of the remaining examples, after the test split, that is validation.
+      stratified: give each of a client's splits the same shares of the classes.
+      in_order: take a client's last examples for testing and its first for training, as a series in time needs whose
+        windows overlap.
+      split_seed: seed of the split within each client, and of the draw of the global test set.
+      global_test: a test set that belongs to no client: a share of all examples, or official, the test part that the
+        data come with. ``"official"`` needs the data set loaded with ``split="all"``. A natural client that it leaves
+        without examples, as where the official part is one of other people, is no client.
+      official_test: what becomes of the test part that the data come with, unless it is the global test set.
         ``"apart"``: nobody trains on it. An example of a natural client that trains is in that client's test split, and
-        validation is cut from its other examples; all others are the global test set. A client without test examples
-        of its own gets the usual share. ``"joined"``: its examples are like all others. ``"auto"`` is ``"apart"`` for a
+        validation is cut from its other examples; all others are the global test set. A client without test examples of
+        its own gets the usual share. ``"joined"``: its examples are like all others. ``"auto"`` is ``"apart"`` for a
         user's own data, and for other data whose natural clients have examples of both parts; else ``"joined"``.
-      unseen: clients that never train: their ids, or how many to draw.
-      duplicates: ``"drop"`` gives examples whose content another one has already to nobody.
-      reserve: share of the natural clients, or where there are none of the examples, that is kept for central training
-        before the federated run, see :func:`~fedjax_layers.data.federated.chosen.reserved_rows`; nobody owns it.
-      reserved: load that share, and not the rest.
-      feature_shift: a key of ``FEATURE_SHIFTS``, which changes each client's inputs in its own way.
-      partition_file: a file of :func:`save_partition`, instead of everything that decides who owns what; a feature
-        shift is made again as the file says.
+      unseen: clients that never train: how many to draw, or their numbers.
+      duplicates: keep all copies of an example, or drop all but the first. A dropped one belongs to no client.
+      reserve: share of the natural clients (of the examples, where there are no natural clients) that is set aside for
+        central training before the federated run. No client owns it; see
+        :func:`~fedjax_layers.data.federated.chosen.reserved_rows`.
+      reserved: load the share that is set aside (see ``reserve``) instead of the rest.
+      feature_shift: name of a change of the inputs that differs from client to client. A key of ``FEATURE_SHIFTS``.
+      partition_file: a file that says which client owns which example, in place of the partition and the split.
+        :func:`save_partition` writes it, as does ``fedjax-layers data show --save``. A feature shift is made
+        again as the file says.
       **options: further options of the data set (``limit``), of the partition (``alpha``) and of the feature shift,
         told apart by name, or by owner and name where two have it: ``{"partition.alpha": 0.5, "data.alpha": 1}``.
 

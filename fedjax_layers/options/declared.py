@@ -86,6 +86,11 @@ class Option:
         )
 
     @property
+    def bounds(self) -> str:
+        """What its numbers are within, in words; empty without bounds."""
+        return _bounds_in_words(self.about)
+
+    @property
     def text_kinds(self) -> tuple[Any, ...]:
         """Of one that is text or a list of texts, which of the two; else nothing."""
         return text_kinds(self.hint)
@@ -190,20 +195,29 @@ def _complaint(number: int | float, about: Collection[Any]) -> str:
     """What was expected of a number that is out of bounds; empty for one that is not."""
     if not math.isfinite(number):
         return "a finite number"
-    parts = [p for one in about for p in (one if isinstance(one, at.GroupedMetadata) else (one,))]
-    least, more = _only(parts, at.Ge, "ge"), _only(parts, at.Gt, "gt")
-    most, less = _only(parts, at.Le, "le"), _only(parts, at.Lt, "lt")
+    least, more, most, less = _bounds(about)
     if most is None and isinstance(number, int) and abs(number) > _LARGEST_COUNT:
         return f"at most {_LARGEST_COUNT}"
     low = (least is None or number >= least) and (more is None or number > more)
     if low and (most is None or number <= most) and (less is None or number < less):
         return ""
+    return _bounds_in_words(about)
+
+
+def _bounds_in_words(about: Collection[Any]) -> str:
+    least, more, most, less = _bounds(about)
     if least is not None and most is not None:
         return f"{least} to {most}"
     if more == 0 and most is less is None:
         return "a positive number"
     said = [(least, "at least"), (more, "more than"), (most, "at most"), (less, "less than")]
     return " and ".join(f"{words} {bound}" for bound, words in said if bound is not None)
+
+
+def _bounds(about: Collection[Any]) -> tuple[Any, Any, Any, Any]:
+    """At least, more than, at most, less than: ``None`` for each that is not said."""
+    parts = [p for one in about for p in (one if isinstance(one, at.GroupedMetadata) else (one,))]
+    return _only(parts, at.Ge, "ge"), _only(parts, at.Gt, "gt"), _only(parts, at.Le, "le"), _only(parts, at.Lt, "lt")
 
 
 def _only(parts: Collection[Any], kind: type, name: str) -> Any:

@@ -8,7 +8,7 @@ import pytest
 import fedjax_layers
 from fedjax_layers.cli.arguments import parse
 from fedjax_layers.experiment.config.fields import GROUPS
-from fedjax_layers.experiment.config.owners import all_clients
+from fedjax_layers.experiment.config.owners import all_owners
 from fedjax_layers.experiment.config.run_config import RunConfig
 from fedjax_layers.options.docstrings import described, first_sentence
 from tests.cli.command import assert_refused, cli
@@ -27,7 +27,7 @@ def lines_of(*command):
     return {line.split()[0].rstrip(","): " ".join(line.split()) for line in joined.splitlines() if line[:3] == "  -"}
 
 
-@pytest.mark.parametrize("owner", all_clients(), ids=lambda owner: owner.who)
+@pytest.mark.parametrize("owner", all_owners(), ids=lambda owner: owner.who)
 def test_every_option_there_is_has_a_line_of_help(owner):
     for name, option in owner.options.items():
         assert option.help, name
@@ -43,7 +43,10 @@ def test_every_field_has_a_line_of_help_and_a_group(field):
 
 def test_help_shows_the_options_of_what_is_named():
     found = lines_of("run", "player_fl", "--dataset", "csv", "--partition", "dirichlet", "--help")
-    assert found["--threshold"] == "--threshold X ratio of adjacent scores that counts as a jump [default: 1.5]"
+    threshold = (
+        "--threshold X a score this many times the score of the layer before is a jump (at least 0) [default: 1.5]"
+    )
+    assert found["--threshold"] == threshold
     assert found["--gradient"].endswith("batch or epoch [default: batch]")
     assert found["--label"] == "--label NAME column with the class or the target [required]"
     assert {"--missing", "--features", "--alpha", "--hidden", "--test-fraction"} <= set(found)

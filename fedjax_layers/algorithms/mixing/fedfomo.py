@@ -77,10 +77,11 @@ def fedfomo(
 
     Args:
       trainer: how each client trains.
-      num_models: M, models received; C - 1 if that is less.
-      validation_share: held back, in [0, 1); may be traced like the next two. 0 holds back nothing: local training.
-      exploration: probability of a random choice in the first round.
-      exploration_decay: its factor from round to round.
+      num_models: number of other clients' models that a client receives, M; at most C - 1.
+      validation_share: share of a client's training examples that it holds back to compare models on. May be traced
+        like the next two. May be traced like the next two. 0 holds back nothing: local training.
+      exploration: probability of choosing models at random in the first round.
+      exploration_decay: factor on that probability from round to round.
       published_distance: divide by the sum of absolute differences, the released code's default, instead of the
         Euclidean distance.
       published_affinity: P adds up ``w_n / |sum_n w_n|``, as in the released code, instead of ``w_n``: rounds of small

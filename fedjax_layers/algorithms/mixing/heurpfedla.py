@@ -43,22 +43,22 @@ def heurpfedla(
 
     Args:
       trainer: how each client trains.
-      retained: k, layers (or blocks) that stay; may be traced.
-      retain: which: those of the ``"largest"`` self weight, the ``"smallest"``, the ``"last"`` ones (as FedPer), or
-        ``"random"`` ones by round and client.
-      upload_retained: kept layers are uploaded all the same, since others mix them in; without, the pool holds what it
-        had, and ``bytes_up`` falls as ``bytes_down`` does. The paper's accounting is not known.
+      retained: number of layers (or blocks), k, that each client keeps. May be traced.
+      retain: which layers are kept: those of the ``"largest"`` weight of the own model, the ``"smallest"``, the
+        ``"last"`` ones (as FedPer), or ``"random"`` ones by round and client.
+      upload_retained: upload kept layers all the same, since others mix them in. Otherwise the server keeps the layers
+        that it had, and ``bytes_up`` falls as ``bytes_down`` does. The paper's accounting is not known.
       hyper_learning_rate: as in :func:`pfedla`, like all that follow.
-      hyper_optimizer: any other optimiser of the hypernetworks.
-      granularity: ``"layer"``, ``"block"`` or ``"model"``.
-      hyper_embedding: length of the client's vector.
-      hyper_hidden: widths of the trunk.
-      hyper_heads: start of the heads.
-      normalise: how outputs become weights.
+      hyper_optimizer: another optimiser of the hypernetworks.
+      granularity: what has mixing weights of its own: each ``"layer"`` or ``"block"``, or the whole ``"model"``.
+      hyper_embedding: length of a client's vector.
+      hyper_hidden: widths of the hypernetworks' hidden layers.
+      hyper_heads: how the hypernetworks' output layers start.
+      normalise: how the hypernetworks' outputs become weights.
       self_bias: head start of the client's own model.
-      fresh_rounds: how old a mixed entry may be.
-      published_sign: ascent, as public re-implementations do.
-      record_weights: every round reports ``alpha`` ``[C, G, C]``.
+      fresh_rounds: mix only models that came in during the last so many rounds.
+      published_sign: repeat the sign of public re-implementations, which climb on the clients' losses.
+      record_weights: report the mixing weights ``alpha`` ``[C, G, C]`` in every round.
 
     Returns:
       The algorithm; it offers personal models only, and reports what :func:`pfedla` does.

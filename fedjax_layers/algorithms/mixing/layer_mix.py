@@ -41,14 +41,15 @@ def layer_mix(
 
     Args:
       trainer: how each client trains.
-      rule: where weights come from.
-      self_weight: of ``"self"``, in [0, 1].
-      temperature: of the two likenesses, positive.
-      logits_learning_rate: of ``"logits"``, plain SGD.
-      granularity: what has a row of weights: each ``"tensor"``, ``"layer"``, ``"block"``, or the ``"model"``.
-      same_start: all models begin as one; else each has its own.
+      rule: where the mixing weights come from.
+      self_weight: weight of the client's own model under the rule ``"self"``.
+      temperature: temperature of the rules ``"cosine"`` and ``"distance"``.
+      logits_learning_rate: learning rate of the rule ``"logits"``, by plain SGD.
+      granularity: what has mixing weights of its own: each ``"tensor"``, ``"layer"`` or ``"block"``, or the whole
+        ``"model"``.
+      same_start: let all models begin equal; otherwise each has its own start.
       fresh_rounds: as in :func:`pfedla`.
-      record_weights: every round reports ``alpha`` ``[C, G, C]``.
+      record_weights: report the mixing weights ``alpha`` ``[C, G, C]`` in every round.
 
     Returns:
       The algorithm; it offers personal models only, and reports what :func:`pfedla` does.

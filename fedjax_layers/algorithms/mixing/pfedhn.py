@@ -89,16 +89,18 @@ def pfedhn(
 
     Args:
       trainer: how each client trains; published 50 steps of SGD, 0.005, momentum 0.9, weight decay 5e-5, batches of 64.
-      hyper_learning_rate: of the server's SGD; this and the next two may be traced.
-      hyper_momentum: of the same.
-      hyper_weight_decay: of the same, added to the clipped gradient.
-      hyper_clip: largest global norm of one client's gradient by (v, phi); may be traced. ``None`` clips nothing.
-      hyper_optimizer: any other in place of that SGD; the three numbers above are not used then.
-      hyper_embedding: E; ``None`` is ``1 + C // 4``.
-      hyper_hidden: widths of the trunk; its last is H.
-      head_scale: of the head kernels' start; may be traced.
-      order: ``"together"`` emits all models of a round at once and takes one step; ``"sequential"``, canonical, takes
-        a step after each client, and the next one's model comes from the hypernetwork after it.
+      hyper_learning_rate: learning rate of the hypernetwork on the server. This and the next two may be traced.
+      hyper_momentum: momentum of the hypernetwork's SGD.
+      hyper_weight_decay: weight decay of the hypernetwork, added to the clipped gradient.
+      hyper_clip: largest norm of one client's gradient by the hypernetwork; larger ones are scaled down to it. May be
+        traced. ``None`` clips nothing.
+      hyper_optimizer: another optimiser of the hypernetwork; the three numbers above are not used then.
+      hyper_embedding: length E of a client's vector; without it ``1 + C // 4``.
+      hyper_hidden: widths of the hypernetwork's hidden layers; its last is H.
+      head_scale: scale of the output layers' weights at the start. May be traced.
+      order: whether all models of a round are emitted ``"together"`` and one step is taken, or clients are handled in a
+        ``"sequential"`` order, with a step after each, as in the paper. The next one's model then comes from the
+        hypernetwork after that step.
 
     Returns:
       The algorithm; it offers personal models only. Every round reports ``hyper_gradient``, the mean norm of the

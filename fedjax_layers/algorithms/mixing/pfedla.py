@@ -54,25 +54,27 @@ def pfedla(
 
     Args:
       trainer: how each client trains.
-      hyper_learning_rate: step size of the hypernetworks, by plain SGD; re-implementations have 0.005.
-      hyper_optimizer: any other optimiser for them.
-      granularity: what has a row of weights: each ``"tensor"``, ``"layer"``, ``"block"``, or the ``"model"``.
-      hyper_embedding: length of the client's vector.
-      hyper_hidden: widths of the trunk.
-      hyper_heads: start of the heads, see :func:`fedjax_layers.ops.hypernetwork`.
-      normalise: how its outputs become weights.
-      self_bias: head start of the client's own model, in logits; may be traced.
-      shared_hypernetwork: one for all clients, with a vector for each (not the paper's).
-      normalise_update: each group's update is divided by its norm, so that large layers do not dominate.
-      order: ``"sequential"`` handles slots in turn, each from the pool that the last one left.
-      pool_update: a client's entry becomes its ``"trained"`` model; ``"added"`` adds the update to the entry as it was,
-        as one re-implementation does.
-      same_start: all models begin as one; else each has its own, as in one re-implementation.
-      fresh_rounds: only entries renewed in the last so many rounds are mixed, beside the client's own; ``None``: all.
-        With few clients per round most of the pool is old, and holds back all who hear it (note section 11.12).
-      published_sign: adds the update's pull-back where descent subtracts it, as public re-implementations do: ascent
-        on the clients' losses.
-      record_weights: every round reports ``alpha`` ``[C, G, C]`` of all clients, for small federations.
+      hyper_learning_rate: learning rate of the hypernetworks, by plain SGD; re-implementations have 0.005.
+      hyper_optimizer: another optimiser of the hypernetworks.
+      granularity: what has mixing weights of its own: each ``"tensor"``, ``"layer"`` or ``"block"``, or the whole
+        ``"model"``.
+      hyper_embedding: length of a client's vector.
+      hyper_hidden: widths of the hypernetworks' hidden layers.
+      hyper_heads: how the hypernetworks' output layers start; see :func:`~fedjax_layers.ops.hyper.hypernetwork`.
+      normalise: how the hypernetworks' outputs become weights.
+      self_bias: head start of a client's own model, added to its logit. May be traced.
+      shared_hypernetwork: one hypernetwork for all clients, with a vector for each (not the paper's).
+      normalise_update: divide each group's update by its norm, so that large layers do not dominate.
+      order: whether all clients of a round start from the models as the round found them (``"together"``), or in a
+        ``"sequential"`` order, each from the models that the client before left.
+      pool_update: what the server keeps of a client: its ``"trained"`` model, or with ``"added"`` the model it had plus
+        the update, as one re-implementation does.
+      same_start: let all models begin equal; otherwise each has its own start, as in one re-implementation.
+      fresh_rounds: mix only models that came in during the last so many rounds, beside the client's own; without it
+        all. With few clients per round most of the pool is old, and holds back all who hear it (note section 11.12).
+      published_sign: repeat the sign of public re-implementations, which climb on the clients' losses where the paper
+        descends.
+      record_weights: report the mixing weights ``alpha`` ``[C, G, C]`` of all clients in every round, for few clients.
 
     Returns:
       The algorithm; it offers personal models only. Every round reports ``self_weight`` and ``from_uniform`` ``[G]``,

@@ -35,9 +35,9 @@ def fedbabu(
 
     Args:
       trainer: how each client trains.
-      head_layers: layers of the head, counted from the output; may be traced. The paper's head is the last linear
-        layer; PLayer-FL's code took the last two on image data from April 2025 on.
-      finish_epochs: epochs of the head alone, with a fresh optimiser, after the last round.
+      head_layers: number of layers in the head, counted from the output. The paper's head is the last linear layer;
+        PLayer-FL's code took the last two on image data from April 2025 on. May be traced.
+      finish_epochs: epochs after the last round in which each client trains its head alone.
       server_optimizer: as in :func:`fedavg`.
 
     Returns:

@@ -36,8 +36,8 @@ def fedbn(
 
     Args:
       trainer: how each client trains; its task has batch normalisation.
-      local_affine: keep scales and offsets; may be traced, like the next.
-      local_statistics: keep running means and variances.
+      local_affine: whether each client keeps the scales and offsets of its normalisation layers. May be traced.
+      local_statistics: whether each client keeps the running means and variances of its normalisation layers.
       server_optimizer: as in :func:`fedavg`.
 
     Returns:

@@ -26,8 +26,8 @@ def fedper(
 
     Args:
       trainer: how each client trains.
-      personal_layers: layers kept by the client, counted from the output; may be traced, where clients then keep
-        whole models.
+      personal_layers: number of layers, counted from the output, that each client keeps to itself. May be traced, where
+        clients then keep whole models.
       server_optimizer: as in :func:`fedavg`.
 
     Returns:

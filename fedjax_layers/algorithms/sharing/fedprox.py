@@ -27,10 +27,10 @@ def fedprox(
 
     Args:
       trainer: how each client trains.
-      mu: strength of the term; may be traced. 0.1 is PLayer-FL's setting on every data set.
+      mu: strength of the pull to the global model. 0.1 is PLayer-FL's setting on every data set. May be traced.
       server_optimizer: as in :func:`fedavg`.
-      published_self_reference: PLayer-FL's code before April 2025 took the model being trained as its own
-        reference, so that term and gradient vanished and FedProx was FedAvg; True repeats that.
+      published_self_reference: repeat an error of PLayer-FL's code before April 2025, in which the pull had no effect.
+        It took the model being trained as its own reference, so that term and gradient vanished and FedProx was FedAvg.
 
     Returns:
       The algorithm.

@@ -66,10 +66,10 @@ def fedrep(
 
     Args:
       trainer: how each client trains the representation; the authors' default is one epoch, SGD with momentum 0.5.
-      head_layers: layers of the head, counted from the output; may be traced, where clients then keep whole
+      head_layers: number of layers in the head, counted from the output. May be traced, where clients then keep whole
         models. 0 is FedAvg, L is local training.
-      head_epochs: epochs of the head in a round, before the representation's; 10 is the paper's.
-      head_steps: steps of the head instead.
+      head_epochs: local epochs in which the head alone is trained, before the other layers; the paper's number is 10.
+      head_steps: local steps in which the head alone is trained, in place of ``head_epochs``.
       server_optimizer: of the representation, as in :func:`fedavg`.
 
     Returns:

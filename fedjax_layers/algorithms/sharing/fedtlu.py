@@ -126,20 +126,23 @@ def fedtlu(
 
     Args:
       trainer: how each client trains.
-      k: blocks updated per round; may be traced. The paper's is not known (note section 1.3).
-      choice: ``"score"``; or a control: ``"random"`` blocks, anew each round, the ``"last"`` ones, ``"round_robin"``,
-        those of the highest ``"norm"`` of the update or of the ``"lowest"`` score.
-      mu: of FedProx's term in the local loss; 0 is FedAvg.
-      reading: of the score, see :func:`fedjax_layers.ops.update_score`.
-      block_rule: ``"mean"``, ``"sum"`` or ``"size"``-weighted mean of a block's layers, or the block as one
-        ``"vector"``. Not known from the paper.
-      matrices_only: vectors (biases, norms), whose scores are larger by their size alone, do not enter.
+      k: number of blocks that are updated in a round. The paper's is not known (note section 1.3). May be traced.
+      choice: how the blocks of a round are chosen: by their ``"score"``, or as a control ``"random"`` blocks anew each
+        round, the ``"last"`` ones, ``"round_robin"``, those with the largest ``"norm"`` of the update, or those of
+        ``"lowest"`` score.
+      mu: strength of FedProx's pull in the local loss; 0 is FedAvg.
+      reading: which reading of the score the server takes; see :func:`~fedjax_layers.ops.update.update_score`.
+      block_rule: how a block is scored: by the ``"mean"``, the ``"sum"`` or the ``"size"``-weighted mean of its layers,
+        or as one ``"vector"``. Not known from the paper.
+      matrices_only: leave vectors (biases, norms) out of the score, because their scores are larger by their size
+        alone.
       leftovers: blocks of another size than the common one (beyond a factor 2 of the median; embeddings, last norm,
         head): always ``"update"``, always ``"freeze"``, or ``"compete"`` like all others, as they do in a network
         without two blocks of a size. Not known from the paper.
-      score_every: rounds between choices; in between the same blocks are updated.
-      freeze_clients: clients do not train what will not be updated, where that is known before: with choices that do
-        not look at the update in all rounds, else in the rounds between two choices. Uploads shrink with it.
+      score_every: rounds between choices; the same blocks are updated in between.
+      freeze_clients: let clients train only the blocks that will be updated, where these are known before training.
+        That is in all rounds with choices that do not look at the update, else in the rounds between two choices.
+        Uploads shrink with it.
       server_optimizer: as in :func:`fedavg`, of the chosen blocks.
 
     Returns:

@@ -27,9 +27,9 @@ def fixed_sharing(
 
     Args:
       trainer: how each client trains.
-      shared: names of layers, or of blocks for all of their layers; on the command line ``--shared Dense_0,Dense_1``.
-        Or bool ``[L]``, which may be traced: then clients keep whole models, else
-        the other layers alone. It has to be given.
+      shared: names of the layers that are averaged, or of blocks of layers; separated by commas on the command line. Or
+        bool ``[L]``, which may be traced: then clients keep whole models, else the other layers alone. It has to be
+        given.
       server_optimizer: as in :func:`fedavg`.
 
     Returns:

@@ -27,8 +27,8 @@ def lg_fedavg(
 
     Args:
       trainer: how each client trains.
-      local_layers: layers kept by the client, counted from the input, 0..L; may be traced. The authors' code counts
-        the shared layers from the output instead.
+      local_layers: number of layers, counted from the input, that each client keeps to itself. The authors' code counts
+        the shared layers from the output instead. May be traced.
       server_optimizer: of the shared layers, as in :func:`fedavg`.
 
     Returns:

@@ -56,11 +56,12 @@ def per_fedavg(
 
     Args:
       trainer: how each client trains.
-      adaptation_rate: ``a``, the paper's alpha; may be traced. 0 is FedAvg.
+      adaptation_rate: step size of the adaptation, the paper's alpha; 0 is FedAvg. May be traced.
       variant: ``"fo"`` drops the term with the Hessian, ``"hf"`` approximates it by two further gradients.
-      delta: step of that difference, positive; may be traced.
-      finish_epochs: epochs of the last adaptation.
-      finish_steps: steps of it instead; 1 is the single step of the objective.
+      delta: step of the finite difference that ``"hf"`` takes. May be traced.
+      finish_epochs: local epochs of the adaptation after the last round.
+      finish_steps: local steps of the adaptation after the last round, in place of epochs; 1 is the single step of the
+        objective.
       server_optimizer: as in :func:`fedavg`.
 
     Returns:

@@ -66,21 +66,22 @@ def player_fl(
 
     Args:
       trainer: how each client trains; the paper's local phase is one epoch.
-      threshold: ratio of adjacent scores that counts as a jump.
-      gradient: which gradient is scored; this and the next six are fields of :class:`CutRule`.
-      cumulative: compare cumulative scores.
-      aggregate: how clients' scores become one cut.
-      local_on_first_jump: a jump right after layer 1 shares nothing.
-      combine: how a layer of several matrices is scored.
-      dropout: score with dropout on.
-      embeddings: paths of the tables that the inputs index.
-      repeat_every: estimate again every so many rounds; 0 is once, as in the paper.
-      average_first: average the prefix of the first phase's weights, as soon as the cut is known; False lets the
-        first averaging wait for the second round. Which one the paper does was not found.
-      fixed_cut: share this many layers whatever the scores say (they are still recorded).
-      cut_offset: added to the estimated cut (the paper's controls are -1 and +1); the sum is kept in 0..L.
-      random_prefix: the paper's control "PLayer-FL-Random": a prefix of 1..L-1 layers, uniform among those other
-        than the estimated cut, drawn once per estimate.
+      threshold: a score this many times the score of the layer before is a jump.
+      gradient: which gradient the score takes: that of one batch, or the sum over the epoch. This and the next six are
+        fields of :class:`CutRule`.
+      cumulative: compare sums of the scores up to each layer instead of the scores themselves.
+      aggregate: how the server makes one cut of all clients' scores.
+      local_on_first_jump: share no layer where the jump comes right after layer 1.
+      combine: how a layer with several arrays is scored: over all elements, or array by array.
+      dropout: keep dropout on while scoring.
+      embeddings: names of the embedding tables that the inputs index.
+      repeat_every: rounds between estimates of the cut; 0 estimates once, as in the paper.
+      average_first: average the shared layers already in the round that finds the cut; otherwise in the round after it.
+        Which one the paper does was not found.
+      fixed_cut: share this many layers, whatever the scores say; they are recorded all the same.
+      cut_offset: a number added to the estimated cut; the paper's controls are -1 and +1. The sum is kept in 0..L.
+      random_prefix: share a random number of layers instead of the estimated one, the paper's control
+        "PLayer-FL-Random". It is drawn once per estimate, uniformly from 1..L-1 without the estimated cut.
       server_optimizer: as in :func:`fedavg`.
 
     Returns:

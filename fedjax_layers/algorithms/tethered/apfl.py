@@ -90,11 +90,11 @@ def apfl(
 
     Args:
       trainer: how each client trains; w_c and v_c have an optimiser state each, fresh or kept.
-      personal_weight: the paper's alpha, in [0, 1], at the start: one number, or one for each client ``[C]``; may be
-        traced. 0 is FedAvg, 1 local training beside FedAvg.
-      adaptive: learn each client's a.
-      personal_weight_rate: step size of a; may be traced. The paper takes that of the models, and as theirs it follows
-        the trainer's ``learning_rate_factor``.
+      personal_weight: weight of the personal model in what a client serves, the paper's alpha, at the start: one
+        number, or one for each client ``[C]``. May be traced. 0 is FedAvg, 1 local training beside FedAvg.
+      adaptive: let each client learn its own weight.
+      personal_weight_rate: step size of a client's weight. May be traced. The paper takes that of the models, and as
+        theirs it follows the trainer's ``learning_rate_factor``.
       server_optimizer: of w, as in :func:`fedavg`.
 
     Returns:

@@ -59,9 +59,10 @@ def ditto(
 
     Args:
       trainer: how each client trains both of them; kept optimiser states are one for w and one for v_c.
-      lam: pull of v_c towards w, per unit of squared distance; may be traced. 0 is local training beside FedAvg.
-      personal_epochs: epochs of v_c in a round, if not the trainer's epochs or steps.
-      personal_steps: steps of v_c in a round instead.
+      lam: strength of the pull of the personal model to the global one, per unit of squared distance; 0 is local
+        training beside FedAvg. May be traced.
+      personal_epochs: local epochs of the personal model in a round, where they differ from the global model's.
+      personal_steps: local steps of the personal model in a round, in place of epochs.
       server_optimizer: of the global model, as in :func:`fedavg`.
 
     Returns:

@@ -32,10 +32,10 @@ def l2gd(
 
     Args:
       trainer: how each client trains in a round of local steps.
-      probability: of a round that mixes, in [0, 1); 0 is local training.
-      step_size: s of the averaging.
-      pull: towards the mean, per unit of squared distance; also ``[C]``, one for each client. 0 is local training, of
-        which a share of the rounds is skipped and the steps are larger.
+      probability: probability that a round averages instead of training; 0 is local training.
+      step_size: step size s of the averaging.
+      pull: strength of the pull to the mean, per unit of squared distance; also one for each client ``[C]``. 0 is local
+        training, of which a share of the rounds is skipped and the steps are larger.
 
     Returns:
       The algorithm; it offers every client's model, and as the global one the mean when it was last taken.
@@ -91,13 +91,14 @@ def al2gd(
       trainer: how each client trains in a round of local steps.
       team_of: ``[C]`` integers, each client's cluster; ``None`` makes consecutive ones of equal size up to one.
       num_teams: number of clusters.
-      probability: of the network's coin, in [0, 1).
-      step_size: s of the averaging.
-      pull: ``g``, between client and cluster, per unit of squared distance; also ``[C]``.
-      cluster_pull: ``l``, between cluster and network; also one for each cluster. With 0 clusters are on their own,
-        and the global model stays where it is.
-      cluster_probability: q, of the clusters' coins, in [0, 1); 0 is the synchronous form with one coin.
-      tau: share in [0, 1] of the network step in the pull to cluster means; below 1 it needs cluster coins.
+      probability: probability of the network's coin.
+      step_size: step size s of the averaging.
+      pull: strength of the pull between a client and its cluster, per unit of squared distance; also one for each
+        client ``[C]``.
+      cluster_pull: strength of the pull between clusters and network; also one for each cluster. With 0 clusters are on
+        their own, and the global model stays where it is.
+      cluster_probability: probability of the clusters' coins; 0 is the synchronous form with one coin.
+      tau: share of the network step in the pull to cluster means; below 1 it needs the clusters' coins.
 
     Returns:
       The algorithm; it offers every client's model, the clusters' and the global one, both as last computed.

@@ -53,11 +53,13 @@ def pfedme(
 
     Args:
       trainer: how each client trains; its optimiser steps the local w.
-      lam: pull of theta towards w, per unit of squared distance; may be traced, like all numbers but the next.
-      inner_steps: steps of the inner solver on each batch.
-      inner_learning_rate: their size, stable below ``2 / (lam + curvature)``.
-      beta: the server's step towards the mean; 1 is the mean, and above 1 it extrapolates.
-      published_local_model: keep and serve the local w instead of theta; the training is the same.
+      lam: strength of the pull between the personal model theta and the local model w, per unit of squared distance.
+        May be traced, like all numbers but the next.
+      inner_steps: steps towards the personal model on each batch.
+      inner_learning_rate: step size towards the personal model, stable below 2 / (lam + curvature).
+      beta: the server's step towards the mean of the local models; 1 is the mean, and above 1 it goes beyond it.
+      published_local_model: keep and serve the local model w instead of the personal model theta; the training is the
+        same.
 
     Returns:
       The algorithm; it offers personal models and the global one.

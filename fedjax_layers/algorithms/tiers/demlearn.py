@@ -90,14 +90,15 @@ def demlearn(
 
     Args:
       trainer: how each client trains.
-      levels: splits of the tree that are kept; 0 hangs all clients from the root.
-      mu: pull of a client to its parent, per unit of squared distance.
-      parent_share: the paper's alpha, share of the parent; 1 with any levels gives all clients the root's model, 0
-        none.
-      amplification: factor on every group's mean, so that the root's is multiplied once per level; the authors' code
-        takes 1.15.
-      amplified_rounds: rounds, from the first, in which it is applied.
-      weighting: means over clients alike (``"uniform"``, the paper's) or by ``"examples"``.
+      levels: number of levels of groups between the clients and the root of the tree; 0 hangs all clients from the
+        root.
+      mu: strength of the pull of a client to its parent, per unit of squared distance.
+      parent_share: weight of the parent's model in a client's, the paper's alpha; 1 with any levels gives all clients
+        the root's model, 0 none.
+      amplification: factor on every group's mean; the authors' code takes 1.15. The root's is multiplied once per
+        level.
+      amplified_rounds: number of first rounds in which ``amplification`` is applied.
+      weighting: how means over clients are weighted: ``"uniform"``, as in the paper, or by training ``"examples"``.
 
     Returns:
       The algorithm; it offers personal models and the root. Every round reports ``groups`` ``[levels + 1]``, the number

@@ -37,14 +37,15 @@ def hsgd(
     Args:
       trainer: how a client trains in one team round.
       team_of: ``[C]`` integers, each client's team; ``None`` makes consecutive teams of equal size up to one.
-      num_teams: T.
-      team_rounds: K, team rounds per global round.
-      weighting: means over clients and teams alike (``"uniform"``, as PerMFL has it) or by ``"examples"``.
-      client_participation: share of a team's clients in each team round; ``None`` takes all.
-      team_participation: share of the teams in each global round; ``None`` takes all.
-      stale_teams: the server averages absent teams as well, with the model they last had, as the released code does.
-      global_every: the server meets the teams every so many rounds.
-      pace: ``[T]`` team rounds of each team, at most K; ``None`` is K for all.
+      num_teams: number of teams, T.
+      team_rounds: rounds within each team in one global round, K.
+      weighting: how means over clients and teams are weighted: ``"uniform"``, as PerMFL has it, or by training
+        ``"examples"``.
+      client_participation: share of a team's clients that take part in each team round; without it all do.
+      team_participation: share of the teams that take part in each global round; without it all do.
+      stale_teams: let the server average absent teams as well, with the model they last had, as the released code does.
+      global_every: global rounds between meetings of the server with the teams.
+      pace: number of team rounds of each team ``[T]``, at most ``team_rounds``; without it all have ``team_rounds``.
 
     Returns:
       The algorithm.

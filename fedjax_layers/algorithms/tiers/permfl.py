@@ -60,24 +60,26 @@ def permfl(
     Args:
       trainer: how a client trains in one team round.
       team_of: ``[C]`` integers, each client's team; ``None`` makes consecutive teams of equal size up to one.
-      num_teams: T.
-      team_rounds: K, team rounds per global round.
-      client_lambda: pull of a client to its team.
-      team_lambda: pull of a team to its clients; the paper has one lambda for both.
-      gamma: pull between teams and server.
-      eta: step size of the teams.
-      beta: step size of the server.
-      lambda_decay: factor on both lambdas per global round; 1 keeps them.
-      gamma_decay: the same for gamma.
-      beta_decay: the same for beta.
-      weighting: means over clients and teams alike (``"uniform"``, the paper's) or by ``"examples"``.
-      client_participation: share of a team's clients in each team round; ``None`` takes all.
-      team_participation: share of the teams in each global round; ``None`` takes all.
-      stale_teams: the server averages absent teams as well, with the model they last had, as the released code does.
-      global_every: the server meets the teams every so many rounds; in between they go on from their own models.
-      pace: ``[T]`` team rounds of each team, at most K; ``None`` is K for all.
-      published_client_lambda: the released code hands the number of local steps L to the clients as their lambda;
-        True repeats that. Needs a trainer with ``steps``.
+      num_teams: number of teams, T.
+      team_rounds: rounds within each team in one global round, K.
+      client_lambda: strength of the pull of a client's model to its team's.
+      team_lambda: strength of the pull of a team's model to its clients'; the paper has one lambda for both.
+      gamma: strength of the pull between the teams' models and the global one.
+      eta: step size of the teams' models.
+      beta: step size of the global model.
+      lambda_decay: factor on both lambdas from one global round to the next; 1 keeps them.
+      gamma_decay: factor on gamma from one global round to the next.
+      beta_decay: factor on beta from one global round to the next.
+      weighting: how means over clients and teams are weighted: ``"uniform"``, as in the paper, or by training
+        ``"examples"``.
+      client_participation: share of a team's clients that take part in each team round; without it all do.
+      team_participation: share of the teams that take part in each global round; without it all do.
+      stale_teams: let the server average absent teams as well, with the model they last had, as the released code does.
+      global_every: global rounds between meetings of the server with the teams; in between each team goes on from its
+        own model.
+      pace: number of team rounds of each team ``[T]``, at most ``team_rounds``; without it all have ``team_rounds``.
+      published_client_lambda: repeat an error of the released code, which hands the number of local steps L to the
+        clients as their lambda. Needs a trainer with ``steps``.
 
     Returns:
       The algorithm. Every round reports ``team_sent``, the models that teams sent to the server.
