@@ -11,6 +11,7 @@ at least 20 times as fast as processes. Medians over repeats of the seconds per 
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import statistics
 import subprocess
@@ -23,14 +24,15 @@ from typing import Any
 import jax
 import numpy as np
 
+from fedjax_layers.experiment.config.named_options import with_setting
 from fedjax_layers.experiment.config.run_config import RunConfig
 from fedjax_layers.experiment.records.environment import environment
 from fedjax_layers.experiment.run import execute
 from fedjax_layers.experiment.setup.prepare import Experiment, prepare, vary
-from fedjax_layers.sweeps.computing import Computer
-from fedjax_layers.sweeps.grid import product, spaced
-from fedjax_layers.sweeps.runner import run_sweep
-from fedjax_layers.sweeps.settings import SweptRun, joined, swept_runs
+from fedjax_layers.sweeps.computing import run_sweep
+from fedjax_layers.sweeps.configs import SweptRun, swept_runs
+from fedjax_layers.sweeps.request import SweepRequest, product, spaced
+from fedjax_layers.sweeps.widths import Programs
 
 GOALS = {"warm": 2.0, "processes": 20.0}
 FLAGS = (
@@ -53,15 +55,16 @@ BASE = RunConfig(
 def grid(settings: int, seeds: int) -> list[SweptRun]:
     """The runs: seeds draw start, cohorts and batches; the partition is one."""
     values = product(mu=spaced(1e-4, 10, settings, log=True))
-    return swept_runs(values, range(seeds), lambda setting: joined(BASE, setting), ("start", "sampling"))
+    request = SweepRequest(values, range(seeds), ("start", "sampling"))
+    return swept_runs(request, functools.partial(with_setting, BASE))
 
 
 def sweep_side(runs: list[SweptRun], data_dir: str | None) -> tuple[float, list[dict[str, Any]], dict[str, Any]]:
     """Seconds per run of the whole sweep, its rows and how it was computed."""
     began = time.perf_counter()
-    computer = Computer(data_dir)
-    rows = run_sweep(runs, computer)
-    return (time.perf_counter() - began) / len(runs), rows, next(iter(computer.record.values()))
+    programs = Programs()
+    rows = run_sweep(runs, programs, data_dir)
+    return (time.perf_counter() - began) / len(runs), rows, next(iter(programs.record.values()))
 
 
 def warm_side(runs: list[SweptRun], experiment: Experiment) -> tuple[float, list[float]]:

@@ -11,6 +11,7 @@ are all). The sweep's time has everything in it but loading JAX: data, compilati
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import statistics
 import time
@@ -20,15 +21,16 @@ from typing import Any
 import jax
 import numpy as np
 
+from fedjax_layers.experiment.config.named_options import with_setting
 from fedjax_layers.experiment.config.run_config import RunConfig
 from fedjax_layers.experiment.records.environment import environment
 from fedjax_layers.experiment.run import execute
 from fedjax_layers.experiment.setup.prepare import Experiment, prepare, vary
-from fedjax_layers.sweeps.computing import Computer
-from fedjax_layers.sweeps.grid import product, spaced
-from fedjax_layers.sweeps.rows import row_of
-from fedjax_layers.sweeps.runner import run_sweep
-from fedjax_layers.sweeps.settings import joined, swept_runs
+from fedjax_layers.sweeps.computing import run_sweep
+from fedjax_layers.sweeps.configs import swept_runs
+from fedjax_layers.sweeps.request import SweepRequest, product, spaced
+from fedjax_layers.sweeps.results import row_of
+from fedjax_layers.sweeps.widths import Programs
 
 TOLERANCE, SLACK = 1e-5, 1.2
 
@@ -80,10 +82,10 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     """The sweep's seconds, those of some of its runs by themselves, and how far their rows are apart."""
     base = config_of(options.rounds, options.limit)
     settings = product(threshold=spaced(0.05, 50, options.settings, log=True))
-    runs = swept_runs(settings, [0], lambda setting: joined(base, setting))
+    runs = swept_runs(SweepRequest(settings), functools.partial(with_setting, base))
     began = time.perf_counter()
-    computer = Computer(options.data_dir)
-    rows = run_sweep(runs, computer)
+    programs = Programs()
+    rows = run_sweep(runs, programs, options.data_dir)
     seconds = time.perf_counter() - began
     experiment = prepare(base, options.data_dir)
     execute(experiment)
@@ -95,7 +97,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         "run_seconds": run_seconds,
         "runs_worth": seconds / statistics.median(run_seconds),
         "allowed": SLACK * (experiment.plan.task.layers.num_layers + 1),
-        "programs": computer.compiled,
+        "programs": programs.compiled,
         "cuts": sorted({row["num_shared_layers"] for row in rows}),
         "compared": len(alone),
         "difference": max(difference for _, difference in alone),

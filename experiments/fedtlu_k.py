@@ -17,7 +17,7 @@ from typing import Any
 
 from experiments.fedtlu_runs import SIZES, common, config_of, gain, of, plain
 from experiments.harness import run_grid
-from fedjax_layers.sweeps.settings import SweptRun
+from fedjax_layers.sweeps.configs import SweptRun
 
 PRESETS: dict[str, dict[str, Any]] = {
     "smoke": {**SIZES["smoke"], "ks": [0, 2], "rules": ["fedtlu"]},

@@ -17,9 +17,9 @@ from fedjax_layers.experiment.records.environment import environment
 from fedjax_layers.experiment.records.run_directory import to_json
 from fedjax_layers.experiment.statistics import critical_difference, friedman, incentive, median_interval, ranks
 from fedjax_layers.storage import JsonLines
-from fedjax_layers.sweeps.computing import Computer
-from fedjax_layers.sweeps.runner import run_sweep
-from fedjax_layers.sweeps.settings import SweptRun
+from fedjax_layers.sweeps.computing import run_sweep
+from fedjax_layers.sweeps.configs import SweptRun
+from fedjax_layers.sweeps.widths import Programs
 
 PRESETS = ("smoke", "laptop", "paper")
 RESULTS = Path(__file__).parent / "results"
@@ -128,7 +128,7 @@ def run_grid(
       argv: its arguments.
       presets: name -> numbers.
       runs: ``preset -> runs``; a row's key is its setting and seed.
-      columns: what is kept of each run's row, see :func:`fedjax_layers.sweeps.rows.row_of`.
+      columns: what is kept of each run's row, see :func:`fedjax_layers.sweeps.results.row_of`.
       report: ``(rows, preset, folder) -> text``; it may draw into the folder.
     """
     options = arguments(name, doc, argv)
@@ -143,8 +143,8 @@ def run_grid(
 
     wanted = {run.number: run for run in runs(preset)}
     missing = [run for run in wanted.values() if not rows.has(run.setting | {"seed": run.seed})]
-    computer = Computer(options.data_dir, say=lambda kind, record: print(f"{kind}: {record}", flush=True))
-    run_sweep(missing, computer, on_rows=store)
+    programs = Programs(say=lambda kind, record: print(f"{kind}: {record}", flush=True))
+    run_sweep(missing, programs, options.data_dir, on_rows=store)
     rows.finish(preset=preset)
     print(report(rows.rows, preset, options.out))
 

@@ -21,8 +21,8 @@ import numpy as np
 from experiments.harness import run_grid
 from experiments.permfl_methods import DATASETS, MODELS, PAPER, SPLIT
 from fedjax_layers.experiment.config.run_config import RunConfig
-from fedjax_layers.sweeps.grid import product
-from fedjax_layers.sweeps.settings import SweptRun
+from fedjax_layers.sweeps.configs import SweptRun
+from fedjax_layers.sweeps.request import product
 
 PRESETS: dict[str, dict[str, Any]] = {
     "smoke": {

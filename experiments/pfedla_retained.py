@@ -20,7 +20,7 @@ from experiments.harness import run_grid, spread
 from experiments.pfedla_methods import BOTH, FAST
 from experiments.pfedla_runs import SIZES, config_of
 from fedjax_layers.experiment.statistics import paired_difference
-from fedjax_layers.sweeps.settings import SweptRun
+from fedjax_layers.sweeps.configs import SweptRun
 
 PRESETS: dict[str, dict[str, Any]] = {
     "smoke": {**SIZES["smoke"], "clients": 4, "splits": ["non-IID_1"], "ks": [0, 2]},

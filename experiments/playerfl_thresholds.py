@@ -20,8 +20,8 @@ import numpy as np
 from experiments.harness import run_grid
 from experiments.playerfl_protocols import PROTOCOLS
 from fedjax_layers.experiment.config.run_config import RunConfig
-from fedjax_layers.sweeps.grid import product, spaced
-from fedjax_layers.sweeps.settings import SweptRun
+from fedjax_layers.sweeps.configs import SweptRun
+from fedjax_layers.sweeps.request import product, spaced
 
 PRESETS: dict[str, dict[str, Any]] = {
     "smoke": {"seeds": 1, "rounds": 2, "limit": 300, "width": 0.0625, "batch_size": 32, "settings": 8, "again": [1]},

@@ -27,7 +27,7 @@ _HOMES = {
     "Result": "fedjax_layers.engine.simulate",
     "RoundInfo": "fedjax_layers.types",
     "Sampling": "fedjax_layers.engine.sampling",
-    "Stopping": "fedjax_layers.sweeps.stopping",
+    "Stopping": "fedjax_layers.sweeps.request",
     "SweepResult": "fedjax_layers.sweeps.sweep",
     "Task": "fedjax_layers.types",
     "evaluate": "fedjax_layers.engine.evaluation.evaluate",
@@ -64,7 +64,7 @@ if TYPE_CHECKING:  # type checkers read these lines, and no __getattr__: to them
     from fedjax_layers.engine.simulate import Result as Result
     from fedjax_layers.engine.simulate import simulate as simulate
     from fedjax_layers.ops import ClientAxis as ClientAxis
-    from fedjax_layers.sweeps.stopping import Stopping as Stopping
+    from fedjax_layers.sweeps.request import Stopping as Stopping
     from fedjax_layers.sweeps.sweep import SweepResult as SweepResult
     from fedjax_layers.sweeps.sweep import sweep as sweep
     from fedjax_layers.types import Algorithm as Algorithm

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from fedjax_layers.algorithms import add_algorithm_file
 from fedjax_layers.cli.commands import Commands, make_commands
 from fedjax_layers.cli.flags import flag_fields, homes_expanded, parse_noting_given
 from fedjax_layers.cli.help import ASKED, owners_shown
-from fedjax_layers.cli.routing import routed, split_unknown
+from fedjax_layers.cli.routing import pairs, split_unknown
 from fedjax_layers.cli.usage import UsageError
+from fedjax_layers.experiment.config.named_options import routed, split_setting, with_options
 from fedjax_layers.experiment.config.owners import Owner
 from fedjax_layers.experiment.config.run_config import RunConfig
 
@@ -34,7 +34,12 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def config_of(
-    options: argparse.Namespace, algorithm: str, *, beside: Collection[str] = (), **changes: Any
+    options: argparse.Namespace,
+    algorithm: str,
+    *,
+    beside: Collection[str] = (),
+    setting: Mapping[str, Any] = {},
+    **changes: Any,
 ) -> RunConfig:
     """The config that the flags describe for one algorithm.
 
@@ -42,19 +47,22 @@ def config_of(
       options: of :func:`parse`.
       algorithm: name in the registry.
       beside: other algorithms of the command, whose options are none of this one's.
-      **changes: fields that are not as the flags have them.
+      setting: fields and options by name that are not as the flags have them, the algorithm may be among them.
+      **changes: further fields.
 
     Raises:
       UsageError: an unknown flag or name (the nearest is suggested), or a number out of range.
     """
     values = {f.name: getattr(options, f.name) for f in flag_fields() if hasattr(options, f.name)}
-    values |= {"algorithm": algorithm} | changes
+    fields, others = split_setting(setting)
+    values |= {"algorithm": algorithm} | changes | fields
     try:
         plain = RunConfig(**values)
-        own = routed(options.unknown, plain, getattr(options, "team_formation", None), {algorithm, *beside})
+        formation = getattr(options, "team_formation", None)
+        own = routed([*pairs(options.unknown), *others.items()], plain, team_formation=formation, beside=beside)
         if plain.team_formation is None:  # this one of several algorithms has no teams
             own.pop("team_options", None)
-        return dataclasses.replace(plain, **own)  # type: ignore[arg-type]
+        return with_options(plain, own)
     except ValueError as error:
         raise UsageError(str(error)) from error
 

@@ -14,8 +14,7 @@ from fedjax_layers.cli.help import add_groups, add_owners
 from fedjax_layers.cli.usage import Parser
 from fedjax_layers.experiment.config.owners import Owner
 from fedjax_layers.experiment.config.run_config import RunConfig
-from fedjax_layers.sweeps.settings import SEED_FIELDS
-from fedjax_layers.sweeps.stopping import Stopping
+from fedjax_layers.sweeps.request import SEEDED, Stopping
 
 COMPARED = "player_fl,local,fedavg,fedprox,fedbabu"
 _SHOWN = ("partition", "clients", "partition_seed", "seed")  # fields that decide a split
@@ -94,25 +93,26 @@ def _add_inspect(parser: argparse.ArgumentParser) -> None:
 
 def _add_sweep(group: Any) -> None:
     add = group.add_argument
-    spec = "NAME=low:high:number, NAME=low:high:number:log or NAME=a,b,c; of any field or option, several times"
+    spec = "values of a field or option: NAME=low:high:number, NAME=low:high:number:log or NAME=a,b,c; may be repeated"
     add("--vary", action="append", default=[], metavar="NAME=SPEC", help=spec)
     add(
         "--grid", type=path_of, metavar="FILE", help="JSON: a list of settings, or names with their values as in --vary"
     )
-    add("--zip", action="store_true", help="the first values together, the second ones, ...; else every combination")
-    draw = "N settings drawn by --seed, of intervals NAME=low:high[:log] or values"
+    pairs = "combine the first values of all names, then the second ones, ...; without it every combination is run"
+    add("--zip", action="store_true", help=pairs)
+    draw = "draw N settings with --seed, from intervals NAME=low:high[:log] or from lists of values"
     add("--random", type=int, metavar="N", help=draw)
-    seeds = "runs per setting, seeds counting up from --seed [default: 1]"
+    seeds = "runs per setting; their seeds count up from --seed [default: 1]"
     add("--seeds", type=int, default=1, metavar="N", help=seeds)
-    what = ",".join(SEED_FIELDS)
-    decide = f"what those seeds decide [default: {what}]"
-    add("--seeds-vary", type=name_list, default=tuple(SEED_FIELDS), metavar="A,B,...", help=decide)
-    width = "runs vectorised at once on each device: auto, or a number; 1 is in turn [default: auto]"
+    decide = f"what the seed of a run decides; the rest is the same in all runs [default: {','.join(SEEDED)}]"
+    add("--seeds-vary", type=name_list, default=SEEDED, metavar="A,B,...", help=decide)
+    width = "how many runs each device computes at once; 1: one run after another, auto: measured [default: auto]"
     add("--run-width", default="auto", metavar="N", help=width)
-    rungs = "rounds after which the worst settings stop [default: none]"
+    rungs = "rounds after which settings are compared, and the worse ones stop [default: none]"
     add("--rungs", type=functools.partial(numbers, kind=int), default=(), metavar="N,N,...", help=rungs)
-    add("--keep", type=float, default=Stopping.keep, metavar="X", help=f"share that goes on [default: {Stopping.keep}]")
-    add("--shard", default="0/1", metavar="I/N", help="compute part I, from 0, of N [default: 0/1]")
+    keep = f"share of the settings that goes on after each of the --rungs [default: {Stopping.keep}]"
+    add("--keep", type=float, default=Stopping.keep, metavar="X", help=keep)
+    add("--shard", default="0/1", metavar="I/N", help="compute part I, from 0, of N parts [default: 0/1]")
 
 
 def _add_data(parser: argparse.ArgumentParser, shown: Sequence[Owner]) -> list[argparse.ArgumentParser]:

@@ -27,7 +27,7 @@ from fedjax_layers.experiment.setup.shared_data import SharedData
 from fedjax_layers.options import taken_from_config
 from fedjax_layers.report.tables import results_table
 from fedjax_layers.report.wording import HEADLINES, report_lines, team_lines
-from fedjax_layers.sweeps.grid import check_number_of_runs
+from fedjax_layers.sweeps.request import check_number_of_runs
 
 
 def command(options: argparse.Namespace) -> int:

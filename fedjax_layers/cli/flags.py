@@ -12,8 +12,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from fedjax_layers.experiment.config.run_config import RunConfig, config_options
-from fedjax_layers.options import Option
-from fedjax_layers.sweeps.grid import plain
+from fedjax_layers.options import Option, flag_of, value_of
 
 _TAKEN_ELSEWHERE = ("algorithm", "algorithm_options", "data_options", "model_options", "team_options")
 _METAVARS = {int: "N", float: "X", str: "NAME", bool: "true|false"}
@@ -22,11 +21,6 @@ _METAVARS = {int: "N", float: "X", str: "NAME", bool: "true|false"}
 def flag_fields() -> list[dataclasses.Field[Any]]:
     """The fields of the config that are flags."""
     return [f for f in dataclasses.fields(RunConfig) if f.name not in _TAKEN_ELSEWHERE]
-
-
-def flag_of(name: str) -> str:
-    """The flag of a field or option: ``--batch-size``."""
-    return "--" + name.replace("_", "-")
 
 
 def path_of(text: str) -> str:
@@ -120,13 +114,6 @@ def parse_noting_given(
             action.default = argparse.SUPPRESS
     found = vars(parser.parse_args(own))
     return argparse.Namespace(**usual | found, given=frozenset(found))
-
-
-def value_of(text: str, kinds: tuple[Any, ...] = ()) -> Any:
-    """A value as written, or several separated by commas; where it can be text alone, of ``kinds``, all are texts."""
-    if kinds:
-        return tuple(text.split(",")) if "," in text and kinds != (str,) else text
-    return tuple(plain(part) for part in text.split(",")) if "," in text else plain(text)
 
 
 def _spoken(value: Any) -> str:

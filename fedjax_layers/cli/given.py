@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 from collections.abc import Collection, Sequence
 
-from fedjax_layers.cli.flags import flag_fields, flag_of
+from fedjax_layers.cli.flags import flag_fields
 from fedjax_layers.cli.usage import UsageError
 from fedjax_layers.experiment.config.run_config import RunConfig
+from fedjax_layers.options import flag_of
 
 
 def refuse_unused(options: argparse.Namespace, configs: Sequence[RunConfig], varied: Collection[str] = ()) -> None:

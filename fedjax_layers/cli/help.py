@@ -8,12 +8,12 @@ from typing import Any
 
 from fedjax_layers import data
 from fedjax_layers.algorithms import ALONE, registry
-from fedjax_layers.cli.flags import flag_of, help_line, metavar_of
+from fedjax_layers.cli.flags import help_line, metavar_of
 from fedjax_layers.cli.routing import pairs
 from fedjax_layers.experiment.config.fields import GROUPS
 from fedjax_layers.experiment.config.owners import LOADING, Owner, owner, owners
 from fedjax_layers.experiment.config.run_config import RunConfig
-from fedjax_layers.options import Option, unknown_name
+from fedjax_layers.options import Option, flag_of, unknown_name
 
 _REGISTRIES = {"feature_shift": data.FEATURE_SHIFTS}  # options whose values are the names of something
 ASKED = ("-h", "--help")

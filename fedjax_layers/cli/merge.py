@@ -6,12 +6,12 @@ import argparse
 
 from fedjax_layers.cli.run import usage_errors
 from fedjax_layers.cli.sweep import report
-from fedjax_layers.sweeps.store import merge
+from fedjax_layers.sweeps.results import merge
 
 
 def command(options: argparse.Namespace) -> int:
     """Join them; returns the exit code."""
     with usage_errors():
-        store = merge(options.parts, options.out)
-    report(options.status, store)
+        folder = merge(options.parts, options.out)
+    report(options.status, folder)
     return 0

@@ -8,9 +8,10 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from fedjax_layers.cli.routing import routed
+from fedjax_layers.cli.routing import pairs
 from fedjax_layers.cli.usage import UsageError
 from fedjax_layers.engine.checkpoint import saved_rounds
+from fedjax_layers.experiment.config.named_options import routed, with_options
 from fedjax_layers.experiment.config.run_config import RunConfig
 from fedjax_layers.experiment.records.run_directory import RunDirectory, to_json
 
@@ -45,9 +46,8 @@ def resumed_config(
     for name, value in given.items():
         _agree(name, content.get(name), to_json(value), folder)
     try:
-        new = routed(options.unknown, stored, stored.team_formation, {stored.algorithm, *beside})
-        options_now: dict[str, Any] = {home: {**getattr(stored, home), **values} for home, values in new.items()}
-        asked = dataclasses.replace(stored, **options_now)
+        new = routed(pairs(options.unknown), stored, beside=beside)
+        asked = with_options(stored, new)
     except ValueError as error:
         raise UsageError(str(error)) from error
     for home, values in new.items():

@@ -1,8 +1,8 @@
 """How options are declared, fitted and named: once, as parameters of whoever takes them."""
 
 from fedjax_layers.options.declared import Mark, Option, declared, defaults_of, options_of, taken_from_config
-from fedjax_layers.options.names import check_options, unknown_name
-from fedjax_layers.options.values import conform
+from fedjax_layers.options.names import check_options, flag_of, unknown_name
+from fedjax_layers.options.values import conform, value_of
 
 __all__ = [
     "Mark",
@@ -11,7 +11,9 @@ __all__ = [
     "conform",
     "declared",
     "defaults_of",
+    "flag_of",
     "options_of",
     "taken_from_config",
     "unknown_name",
+    "value_of",
 ]

@@ -26,7 +26,7 @@ import annotated_types as at
 import numpy as np
 
 from fedjax_layers.options.docstrings import described, first_sentence
-from fedjax_layers.options.values import conform, text_kinds
+from fedjax_layers.options.values import conform, text_kinds, value_of
 
 _LARGEST_COUNT = 2**31 - 1  # counts are int32 on the devices
 
@@ -110,6 +110,10 @@ class Option:
         if not self.has(Mark.TRACED) or isinstance(value, bool):
             return False
         return isinstance(value, float) or (counts and isinstance(value, int))
+
+    def parsed(self, value: Any) -> Any:
+        """A text as a value of the type, see :func:`~fedjax_layers.options.values.value_of`; another value as it is."""
+        return value_of(value, self.text_kinds) if isinstance(value, str) else value
 
     def fit(self, value: Any, argument: str = "") -> Any:
         """The value as the type has it (see :func:`~fedjax_layers.options.values.conform`), within its bounds.

@@ -9,6 +9,11 @@ from typing import Protocol
 _LISTED = 60  # names, beyond which the nearest ones tell more than all of them
 
 
+def flag_of(name: str) -> str:
+    """The flag of a field or option: ``--batch-size``."""
+    return "--" + name.replace("_", "-")
+
+
 def unknown_name(argument: str, name: object, known: Iterable[str]) -> ValueError:
     """The error for a name outside ``known``: one line with argument, found, nearest and expected."""
     options = sorted(known)

@@ -48,6 +48,25 @@ def text_kinds(hint: Any) -> tuple[Any, ...]:
     return tuple(known) if all(kind in (str, tuple[str, ...]) for kind in known) else ()
 
 
+def value_of(text: str, kinds: tuple[Any, ...] = ()) -> Any:
+    """A value as written, or several separated by commas; where it can be text alone, of ``kinds``, all are texts."""
+    if kinds:
+        return tuple(text.split(",")) if "," in text and kinds != (str,) else text
+    return tuple(_plain(part) for part in text.split(",")) if "," in text else _plain(text)
+
+
+def _plain(text: str) -> Any:
+    """True or false, a whole number, a number, or text."""
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
 def _kinds(hint: Any) -> tuple[Any, ...]:
     union = typing.get_origin(hint) in (typing.Union, types.UnionType)
     return typing.get_args(hint) if union else (hint,)

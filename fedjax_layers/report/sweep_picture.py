@@ -11,9 +11,10 @@ import numpy as np
 
 from fedjax_layers.engine.evaluation.score_names import LOWER_IS_BETTER
 from fedjax_layers.storage import storing
-from fedjax_layers.sweeps.ranking import headline_of
+from fedjax_layers.sweeps.results import by_setting, headline_of
 
 PICTURE = "sweep.png"
+_SHARED = "num_shared_layers"
 _MANY = 8  # values on an axis that are all written out
 _WIDE = 20.0  # ratio of largest to smallest from which a scale is logarithmic
 
@@ -54,13 +55,14 @@ def draw_sweep(
     log: Mapping[str, bool] | None = None,
 ) -> None:
     """Draw into a figure of matplotlib; see :func:`plot_sweep`."""
+    rows = [{**row, **{name: _shown(row.get(name)) for name in names}} for row in rows]
     values = {name: _values(rows, name) for name in names}
     varied = [name for name in names if len(values[name]) > 1] or list(names[:1])
     scored = [row for row in rows if _scores([row], metric)]
-    shared = len({row.get("num_shared_layers") for row in scored}) > 1  # else there is nothing to see
+    shared = len({row.get(_SHARED) for row in scored}) > 1  # else there is nothing to see
     if len(varied) == 2 and shared:
         ax, beside = figure.subplots(1, 2)
-        _heat_map(figure, beside, scored, varied, values, "num_shared_layers")
+        _heat_map(figure, beside, scored, varied, values, _SHARED)
     else:
         ax = figure.add_subplot()
     if len(varied) == 1:
@@ -77,40 +79,26 @@ def draw_sweep(
 def _line(
     ax: Any, rows: Sequence[Mapping[str, Any]], name: str, values: list[Any], metric: str, log: bool | None
 ) -> None:
-    by_value = [_scores([row for row in rows if row.get(name) == value], metric) for value in values]
-    there = [i for i, scores in enumerate(by_value) if scores]
-    mean = np.array([np.mean(by_value[i]) for i in there])
-    low, high = (np.array([f(by_value[i]) for i in there]) for f in (np.min, np.max))
-    places = _places(ax, values, log)
-    at = np.array([places[i] for i in there])
+    by_value = {own[0][name]: _scores(own, metric) for own in by_setting(rows, [name])}
+    places = dict(zip(values, _places(ax, values, log), strict=True))
+    there = [value for value in values if value in by_value]
+    at = np.array([places[value] for value in there])
+    mean, low, high = (np.array([f(by_value[value]) for value in there]) for f in (np.mean, np.min, np.max))
     ax.fill_between(at, low, high, alpha=0.2, linewidth=0, label="all seeds")
     ax.plot(at, mean, marker="o" if len(at) < 40 else None, label="mean over seeds")
-    ax.set(xlabel=name, ylabel=f"{metric}, personal models, test")
+    ax.set(xlabel=name, ylabel=_label(metric))
     if (high > low).any():
         ax.legend(frameon=False)
 
 
 def _shared(right: Any, ax: Any, rows: Sequence[Mapping[str, Any]], name: str, values: list[Any]) -> None:
     """The number of shared layers on the right: scores are level where it does not change."""
-    by_value = [
-        [
-            row["num_shared_layers"]
-            for row in rows
-            if row.get(name) == value and row.get("num_shared_layers") is not None
-        ]
-        for value in values
-    ]
+    by_value = {own[0][name]: _scores(own, _SHARED) for own in by_setting(rows, [name])}
     numeric = all(isinstance(x, int | float) and not isinstance(x, bool) for x in values)
-    there = [i for i, shared in enumerate(by_value) if shared]
+    there = [i for i, value in enumerate(values) if by_value.get(value)]
     at = [float(values[i]) if numeric else float(i) for i in there]
-    right.plot(
-        at,
-        [float(np.mean(by_value[i])) for i in there],
-        color="0.5",
-        linestyle="--",
-        marker=".",
-        label="num_shared_layers",
-    )
+    mean = [float(np.mean(by_value[values[i]])) for i in there]
+    right.plot(at, mean, color="0.5", linestyle="--", marker=".", label=_SHARED)
     right.set_ylabel("layers that are shared (dashed)")
     right.yaxis.get_major_locator().set_params(integer=True)
     right.set_zorder(ax.get_zorder() - 1)
@@ -127,22 +115,19 @@ def _heat_map(
 ) -> None:
     down, across = (values[name] for name in names)
     image = np.full((len(down), len(across)), math.nan)
-    for i, j in np.ndindex(*image.shape):
-        there = [row for row in rows if row.get(names[0]) == down[i] and row.get(names[1]) == across[j]]
-        own = _scores(there, metric) if metric != "num_shared_layers" else [row["num_shared_layers"] for row in there]
-        image[i, j] = np.mean(own) if own else math.nan
-    cmap = "viridis_r" if metric in LOWER_IS_BETTER else "viridis"
-    shown = ax.imshow(image, origin="lower", aspect="auto", cmap=cmap)
-    label = f"{metric}, personal models, test" if metric != "num_shared_layers" else "layers that are shared"
-    figure.colorbar(shown, ax=ax, label=label)
+    for own in by_setting(rows, names):
+        i, j = (values[name].index(own[0][name]) for name in names)
+        image[i, j] = np.mean(_scores(own, metric) or [math.nan])
+    shown = ax.imshow(image, origin="lower", aspect="auto", cmap=_colours(metric))
+    figure.colorbar(shown, ax=ax, label=_label(metric))
     if image.size <= 100 and np.isfinite(image).any():
         middle = (np.nanmin(image) + np.nanmax(image)) / 2
         for i, j in zip(*np.nonzero(np.isfinite(image)), strict=True):
             dark = (image[i, j] < middle) != (metric in LOWER_IS_BETTER)
             ax.text(j, i, f"{image[i, j]:.3g}", ha="center", va="center", color="w" if dark else "k", fontsize=7)
-    for axis, own in ((ax.yaxis, down), (ax.xaxis, across)):
-        some = _some(len(own))
-        axis.set_ticks(some, [_text(own[i]) for i in some])
+    for axis, own_values in ((ax.yaxis, down), (ax.xaxis, across)):
+        some = _some(len(own_values))
+        axis.set_ticks(some, [_text(own_values[i]) for i in some])
     ax.set(ylabel=names[0], xlabel=names[1])
 
 
@@ -156,18 +141,12 @@ def _coordinates(
 ) -> None:
     import matplotlib as mpl  # noqa: PLC0415
 
-    settings: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
-    for row in rows:
-        settings.setdefault(tuple(row.get(name) for name in names), []).append(row)
-    means = {setting: float(np.mean(_scores(own, metric))) for setting, own in settings.items()}
-    colours = mpl.cm.ScalarMappable(
-        mpl.colors.Normalize(min(means.values(), default=0.0), max(means.values(), default=1.0)),
-        "viridis_r" if metric in LOWER_IS_BETTER else "viridis",
-    )
-    worst_first = sorted(means, key=lambda setting: means[setting], reverse=metric in LOWER_IS_BETTER)
-    for setting in worst_first:
-        at = [values[name].index(x) / max(1, len(values[name]) - 1) for name, x in zip(names, setting, strict=True)]
-        ax.plot(range(len(names)), at, color=colours.to_rgba(np.array(means[setting])), linewidth=1.2, alpha=0.8)
+    means = [(own[0], float(np.mean(_scores(own, metric)))) for own in by_setting(rows, names)]
+    ends = [mean for _, mean in means] or [0.0, 1.0]
+    colours = mpl.cm.ScalarMappable(mpl.colors.Normalize(min(ends), max(ends)), _colours(metric))
+    for setting, mean in sorted(means, key=lambda pair: pair[1], reverse=metric in LOWER_IS_BETTER):  # the worst first
+        at = [values[name].index(setting[name]) / max(1, len(values[name]) - 1) for name in names]
+        ax.plot(range(len(names)), at, color=colours.to_rgba(np.array(mean)), linewidth=1.2, alpha=0.8)
     for place, name in enumerate(names):
         ax.axvline(place, color="0.7", linewidth=0.8, zorder=0)
         for i in _some(len(values[name])):
@@ -176,13 +155,26 @@ def _coordinates(
     ax.set_xticks(range(len(names)), names)
     ax.set_yticks([])
     ax.spines[:].set_visible(False)
-    figure.colorbar(colours, ax=ax, label=f"{metric}, personal models, test")
+    figure.colorbar(colours, ax=ax, label=_label(metric))
 
 
 def _scores(rows: Sequence[Mapping[str, Any]], metric: str) -> list[float]:
-    """The finite ones."""
-    found = (row.get(f"personal/test/{metric}") for row in rows)
+    """The finite ones of the personal models on test examples; or the numbers of shared layers."""
+    found = (row.get(metric if metric == _SHARED else f"personal/test/{metric}") for row in rows)
     return [x for x in found if x is not None and math.isfinite(x)]
+
+
+def _label(metric: str) -> str:
+    return "layers that are shared" if metric == _SHARED else f"{metric}, personal models, test"
+
+
+def _colours(metric: str) -> str:
+    return "viridis_r" if metric in LOWER_IS_BETTER else "viridis"
+
+
+def _shown(value: Any) -> Any:
+    """A value that can be compared and written on an axis; a list is a text."""
+    return ",".join(map(str, value)) if isinstance(value, list | tuple) else value
 
 
 def _values(rows: Sequence[Mapping[str, Any]], name: str) -> list[Any]:

@@ -1,24 +1,109 @@
 """Runs that are the same until a setting matters are computed once: branches of one tree.
 
-A run is a branch from its start; runs that differ only in a number that one decision reads (a threshold, say)
-begin as one branch. After each interval the decision is made for every member from what the branch has recorded; those
-for whom it would have been another one in some round go back to the state before the interval and on as a branch.
+A run is a branch from its start; runs that differ only in a number that one decision reads (a threshold, say) begin as
+one branch. After each interval the decision is made for every member from what the branch has recorded. Members that it
+would have led elsewhere in some round go back to the state before the interval, and on from there as a branch.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from fedjax_layers.algorithms.report import Decide
 from fedjax_layers.engine.history.history import History
 from fedjax_layers.engine.history.recording import add_finish, add_interval
-from fedjax_layers.sweeps.programs import Log, Program
-from fedjax_layers.sweeps.runs import Outcome, Run, chunks_of, families_of
+from fedjax_layers.engine.intervals import Build, Inputs
+from fedjax_layers.engine.plan import Plan
+from fedjax_layers.ops import ClientAxis
+from fedjax_layers.sweeps.programs import Log, Program, Vectorised
+
+
+def never(*_: Any) -> bool:
+    """No reason to end a run, or to stop."""
+    return False
+
+
+class Run(NamedTuple):
+    """One run of a sweep.
+
+    Attributes:
+      number: its place in the sweep.
+      inputs: its traced part.
+      rounds: how many.
+      family: runs of one family differ in ``decided`` alone.
+      stream: runs of one stream may be computed at once; others are kept apart.
+      setting: the setting that it is a run of; where settings are compared, all runs of one count together.
+      scored: which model is scored, and in which round.
+      decided: the value that the decision reads; ``None`` where there is none.
+      out_of_patience: ``history -> whether the run ends for want of patience``.
+    """
+
+    number: int
+    inputs: Inputs
+    rounds: int
+    family: Hashable
+    stream: Hashable
+    setting: Hashable
+    scored: tuple[str, str]
+    decided: Any = None
+    out_of_patience: Callable[[History], bool] = never
+
+
+class Outcome(NamedTuple):
+    """Why a run ended (``finished``, ``patience``, ``diverged`` or, behind at a rung, ``stopped``), and its history."""
+
+    why: str
+    history: History
+
 
 OnEnd = Callable[[list[Run], Outcome], None]
-Tick = Callable[[int, int], bool | None]  # (rounds done, by how many branches) -> whether to stop at once
+Tick = Callable[[int, int], bool | None]
+"""``(rounds done, by how many branches) -> whether to stop at once``, called after each interval."""
+
+
+class Group(NamedTuple):
+    """Runs of one program on the same data.
+
+    Attributes:
+      kind: runs of one kind have one width.
+      build: of each run.
+      plan: likewise.
+      axis: of vectorised runs; their number is decided later.
+      runs: in the order of the sweep. Numbers of rounds that are no multiple of the plan's interval are all alike.
+      number: runs of this kind in all.
+      on_end: called with runs that have ended, all of the same history, at once.
+      vectorised_plan: the plan inside vectorised runs; ``None`` is ``plan``.
+      decide: ``(values [M], what rounds recorded, [n, ...] each, number of the first of them) -> [M, n]``, or
+        ``[M, n, ...]``: what each value would have decided in each round. ``None``: families have one member.
+      exact: whether one run after another is preferred, for the numbers of a single run to the last bit.
+      facts: what the record of the kind holds beside its width.
+    """
+
+    kind: str
+    build: Build
+    plan: Plan
+    axis: ClientAxis
+    runs: list[Run]
+    number: int
+    on_end: OnEnd
+    vectorised_plan: Plan | None = None
+    decide: Decide | None = None
+    exact: bool = False
+    facts: Mapping[str, Any] = {}
+
+    @property
+    def static(self) -> Hashable:
+        """What its programs are made of, by value."""
+        return self.build, self.plan
+
+    def program(self, width: int, same_seed: bool) -> Program:
+        """One run after another for a width of 1, else so many runs at once on each device; see :class:`Vectorised`."""
+        if width == 1:
+            return Program(self.build, self.plan)
+        axis = dataclasses.replace(self.axis, width=width)
+        return Vectorised(self.build, self.vectorised_plan or self.plan, axis, same_seed=same_seed)
 
 
 @dataclasses.dataclass
@@ -41,23 +126,35 @@ class StoppedError(Exception):
 
 
 class Branches:
-    """The runs of one program on the same data.
+    """The runs of a group.
 
     Args:
       program: how they are computed.
-      runs: in the order of the sweep. Numbers of rounds that are no multiple of the plan's interval are all alike.
-      decide: ``(settings [M], what rounds recorded, [n, ...] each, number of the first of them) -> [M, n]``, or
-        ``[M, n, ...]``: what each setting would have decided in each round. ``None``: families have one member.
+      group: the runs.
+      there: numbers of runs that are not needed any more. Those that are computed at once with one that is needed are
+        computed again all the same: the last bits of a run may depend on its place among the others.
+      why: ``(run, history) -> why it ends before its rounds are done``, or ``None``.
       on_end: called with runs that have ended, all of the same history, at once.
       tick: called after each interval.
     """
 
     def __init__(
-        self, program: Program, runs: Sequence[Run], *, decide: Decide | None, on_end: OnEnd, tick: Tick
+        self,
+        program: Program,
+        group: Group,
+        *,
+        there: Collection[int],
+        why: Callable[[Run, History], str | None],
+        on_end: OnEnd,
+        tick: Tick,
     ) -> None:
-        self.program, self._decide, self._on_end, self._tick = program, decide, on_end, tick
-        families = [Branch(members) for members in families_of(runs)]
-        self._chunks = chunks_of(families, program.size, lambda branch: branch.members[0].stream)
+        self.program, self._decide, self._why, self._on_end, self._tick = program, group.decide, why, on_end, tick
+        families: dict[Hashable, Branch] = {}
+        for run in group.runs:
+            if program.size > 1 or run.number not in there:
+                families.setdefault(run.family, Branch([])).members.append(run)
+        chunks = _chunks_of(list(families.values()), program.size)
+        self._chunks = [chunk for chunk in chunks if any(r.number not in there for b in chunk for r in b.members)]
 
     @property
     def waiting(self) -> list[Branch]:
@@ -91,7 +188,7 @@ class Branches:
             if gone:
                 self._on_end(gone, Outcome(why, branch.history))
         left = [branch for branch in self.waiting if branch.members]
-        self._chunks = chunks_of(left, self.program.size, lambda branch: branch.members[0].stream)
+        self._chunks = _chunks_of(left, self.program.size)
 
     def _compute(self, batch: list[Branch], until: int | None) -> list[Branch]:
         """Go on with branches of the same round until one of them changes; those that are left."""
@@ -132,7 +229,7 @@ class Branches:
         """Members that would have decided otherwise than the first one leave for a branch of their own."""
         assert self._decide is not None
         recorded = {name: x[first:] for name, x in branch.history.rounds.items()}
-        decisions = self._decide([run.setting for run in branch.members], recorded, first)
+        decisions = self._decide([run.decided for run in branch.members], recorded, first)
         same = (decisions == decisions[0]).reshape(len(branch.members), -1).all(1)
         if not same.all():
             old.members = [run for run, stays in zip(branch.members, same, strict=True) if not stays]
@@ -144,7 +241,7 @@ class Branches:
         ended: dict[str, list[Run]] = {}
         for run in branch.members:
             done = branch.history.rounds_done >= run.rounds
-            why = run.over(branch.history) or ("finished" if done else None)
+            why = self._why(run, branch.history) or ("finished" if done else None)
             if why is not None:
                 ended.setdefault(why, []).append(run)
         gone = {run.number for runs in ended.values() for run in runs}
@@ -162,6 +259,14 @@ class Branches:
                 add_finish(history, scores, self.program.plan.evaluated_models)
             for why, some in runs.items():
                 self._on_end(some, Outcome(why, history))
+
+
+def _chunks_of(branches: Sequence[Branch], size: int) -> list[list[Branch]]:
+    """Branches in groups of ``size``, each of one stream."""
+    streams: dict[Hashable, list[Branch]] = {}
+    for branch in branches:
+        streams.setdefault(branch.members[0].stream, []).append(branch)
+    return [own[i : i + size] for own in streams.values() for i in range(0, len(own), size)]
 
 
 def _rounds_ahead(batch: list[Branch], done: int, interval: int, until: int | None) -> int:

@@ -1,149 +1,77 @@
-"""From the configs of a sweep to groups of runs on the same data, and the programs that compute them."""
+"""A sweep of configs: runs in groups of one program on the same data, computed into the rows of its table."""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 import jax
 
-from fedjax_layers.engine.history.history import History
 from fedjax_layers.engine.placement.width import AxisChoice, device_mesh, recorded_axis
+from fedjax_layers.engine.plan import Plan
+from fedjax_layers.experiment.config.run_config import RunConfig
 from fedjax_layers.experiment.run import patience_of
 from fedjax_layers.experiment.setup.design import deciding_sizes
 from fedjax_layers.experiment.setup.prepare import Experiment, check_numbers, prepare, vary
 from fedjax_layers.experiment.setup.shared_data import SharedData
 from fedjax_layers.ops import ClientAxis
-from fedjax_layers.sweeps.branches import Branches, Tick
-from fedjax_layers.sweeps.decisions import decision_of
-from fedjax_layers.sweeps.programs import InTurn, Program, Vectorised
-from fedjax_layers.sweeps.runs import Outcome, Over, Run, needed_runs, share_seeds
-from fedjax_layers.sweeps.settings import SweptRun, data_key, family_key, program_key
-from fedjax_layers.sweeps.stopping import Stopping, diverging
+from fedjax_layers.sweeps.branches import Group, Outcome, Run, Tick, never
+from fedjax_layers.sweeps.configs import SweptRun, data_key, decision_of, family_key, program_key
+from fedjax_layers.sweeps.request import Stopping
+from fedjax_layers.sweeps.results import Row, SweepFolder, row_of
+from fedjax_layers.sweeps.run import run_groups
 from fedjax_layers.sweeps.widths import Programs
 
 OnRuns = Callable[[list[SweptRun], Outcome, Experiment], None]
 
 
-class Computer:
-    """Makes groups of runs; each program is compiled once, and its width and client axis are chosen once.
+def run_sweep(
+    runs: Sequence[SweptRun],
+    programs: Programs,
+    data_dir: str | None = None,
+    *,
+    stopping: Stopping = Stopping(),
+    folder: SweepFolder | None = None,
+    tick: Tick = never,
+    on_rows: Callable[[list[Row]], object] = never,
+) -> list[Row]:
+    """Compute the runs that are not in the folder yet.
+
+    Where runs are vectorised, or compared at rungs, those that were computed together are computed together again if
+    one of them is missing, so that the numbers do not depend on where an earlier start was cut off.
 
     Args:
+      runs: of the sweep, or of its shard.
+      programs: holds what is compiled, with the width that each kind of run was given.
       data_dir: folder of the data files.
-      width: runs vectorised at once on each device; 1 is in turn, ``None`` measures.
-      stopping: whether runs that diverge end.
-      remembered: the record of an earlier start of the same sweep, whose choices are kept.
-      say: told of each choice: the kind of run and the record.
+      stopping: which runs end early.
+      folder: gets each run's row as soon as it has ended; ``None`` keeps them here only.
+      tick: called after each interval with the rounds done and the number of branches; if it returns True, the sweep
+        ends with a :class:`fedjax_layers.sweeps.branches.StoppedError`.
+      on_rows: called with the rows of runs that have just ended.
 
-    Attributes:
-      record: by kind of run, how many are computed at once, why, and along which client axis.
+    Returns:
+      Their rows, in order.
+
+    Raises:
+      ValueError: a config that does not fit its data or model.
     """
+    rows: dict[int, Row] = {} if folder is None else dict(folder.rows)
 
-    def __init__(
-        self,
-        data_dir: str | None,
-        *,
-        width: int | None = None,
-        stopping: Stopping = Stopping(),
-        remembered: Mapping[str, Any] | None = None,
-        say: Callable[[str, dict[str, Any]], None] = lambda *_: None,
-    ) -> None:
-        before = remembered or {}
-        self._data, self._width, self._stopping, self._say = SharedData(data_dir), width, stopping, say
-        self._programs = Programs(width, {kind: one["width"] for kind, one in before.items()})
-        self._axes = {kind: recorded_axis(one["client_axis"]) for kind, one in before.items()}
-        self.record: dict[str, dict[str, Any]] = {}
+    def ended(some: list[SweptRun], outcome: Outcome, experiment: Experiment) -> None:
+        new = _rows(some, outcome, experiment)
+        if folder is not None:
+            folder.append(new)
+        rows.update({row["run"]: row for row in new if row["run"] not in rows})
+        on_rows(new)
 
-    @property
-    def compiled(self) -> int:
-        """Programs of an interval compiled so far."""
-        return self._programs.compiled
-
-    def groups(
-        self, runs: Sequence[SweptRun], on_end: OnRuns, tick: Tick, there: Collection[int] = ()
-    ) -> Iterator[Branches]:
-        """Runs of one program on the same data, loaded when the group's turn comes.
-
-        Args:
-          runs: of the sweep.
-          on_end: called with runs that have ended with the same history.
-          tick: called after each interval with the rounds done and the number of branches.
-          there: numbers of runs that are not needed any more. Those computed at once with one that is needed are
-            computed all the same: the last bits of a run may depend on its place among the others.
-
-        Raises:
-          ValueError: a config that does not fit its data or model.
-        """
-        apart: dict[tuple[str, str], list[SweptRun]] = {}
-        for run in runs:
-            apart.setdefault((program_key(run.config, run.counts), data_key(run.config)), []).append(run)
-        families: dict[str, set[str]] = {}
-        for (program, _), some in apart.items():
-            families.setdefault(program, set()).update(family_key(run.config, run.counts) for run in some)
-        for (program, _), some in apart.items():
-            if not all(run.number in there for run in some):
-                yield self._group(kind_of(some[0]), some, len(families[program]), on_end, tick, there)
-
-    def _group(
-        self, kind: str, some: list[SweptRun], number: int, on_end: OnRuns, tick: Tick, there: Collection[int]
-    ) -> Branches:
-        first = min((run.config for run in some), key=lambda config: config.rounds)  # the drift must fit into it
-        axis = self._axes.get(kind) or self._unprobed(first)
-        experiment = prepare(first, axis=axis, counts=some[0].counts, runs=len(some), shared=self._data)
-        self._axes[kind] = experiment.axis
-        by_number = {run.number: run for run in some}
-        decision = decision_of(first)
-        seeds = [(run.config.seed, run.config.start_seed) for run in some]
-        own, same_seed = share_seeds([self._run(experiment, run) for run in some], seeds)
-        shared = decision is not None and len({run.family for run in own}) < len(own)
-        builder, plan = experiment.builder, experiment.plan
-        program = self._programs.choose(
-            kind,
-            (builder, plan, same_seed),
-            lambda width: _program(experiment, width, same_seed),
-            [run.inputs for run in own if run.stream == own[0].stream],
-            intervals=-(-first.rounds // first.eval_every),
-            number=number,
-            exact=shared and jax.default_backend() == "cpu",  # where it costs little: there are few runs to compute
-        )
-        if kind not in self.record:
-            self.record[kind] = self._programs.record[kind] | {"client_axis": experiment.axis.record}
-            self._say(kind, self.record[kind])
-
-        def ended(ended_runs: list[Run], outcome: Outcome) -> None:
-            on_end([by_number[run.number] for run in ended_runs], outcome, experiment)
-
-        needed = needed_runs(own, program.size, there)
-        return Branches(program, needed, decide=decision.decide if decision else None, on_end=ended, tick=tick)
-
-    def _unprobed(self, config: Any) -> AxisChoice | None:
-        """The client axis where only vectorised runs are asked for; ``None`` leaves it to the config."""
-        if self._width in (None, 1) or config.client_width != "auto":
-            return None
-        axis = ClientAxis(1 if jax.default_backend() == "cpu" else None)
-        return AxisChoice(
-            axis, {"chosen": "within vectorised runs", "how": "pinned", "width": axis.width, "devices": 1}
-        )
-
-    def _run(self, experiment: Experiment, run: SweptRun) -> Run:
-        config, decision = run.config, decision_of(run.config)
-        setting = decision and decision.value
-        over = self._over(config, experiment)
-        inputs = vary(experiment, config).inputs
-        return Run(run.number, inputs, config.rounds, family_key(config, run.counts), setting, over=over)
-
-    def _over(self, config: Any, experiment: Experiment) -> Over:
-        ended = patience_of(config, deciding_sizes(experiment.data))
-        dead = diverging(experiment.data.num_clients)
-
-        def over(history: History) -> str | None:
-            if ended(history):
-                return "patience"
-            return dead(history) if self._stopping.diverged else None
-
-        return over
+    there = set(rows)
+    if stopping.rungs and not all(run.number in there for run in runs):
+        there = set()  # whoever is still running is compared with all
+    groups = _Groups(programs, data_dir, stopping, ended).of(runs, there)
+    run_groups(groups, programs, stopping, tick=tick, there=there)
+    return [rows[run.number] for run in runs]
 
 
 def check_runs(runs: Sequence[SweptRun], stopping: Stopping, data_dir: str | None) -> None:
@@ -152,27 +80,106 @@ def check_runs(runs: Sequence[SweptRun], stopping: Stopping, data_dir: str | Non
     if stopping.rungs and stopping.rungs[-1] >= shortest:
         raise ValueError(f"rungs: expected rounds below the runs' {shortest}, got {stopping.rungs[-1]}")
     unprobed, shared = AxisChoice(ClientAxis(), {}), SharedData(data_dir)
-    programs: dict[str, list[SweptRun]] = {}
+    by_program: dict[str, list[SweptRun]] = {}
     for run in runs:
-        programs.setdefault(program_key(run.config, run.counts), []).append(run)
-    for some in programs.values():
+        by_program.setdefault(program_key(run.config, run.counts), []).append(run)
+    for some in by_program.values():
         experiment = prepare(some[0].config, data_dir, unprobed, counts=some[0].counts, shared=shared)
         for run in some:
             check_numbers(experiment, run.config)
 
 
-def kind_of(run: SweptRun) -> str:
-    """A short name for all runs of the same program."""
-    digest = hashlib.sha256(program_key(run.config, run.counts).encode()).hexdigest()[:8]
-    return f"{run.config.algorithm} on {run.config.dataset} ({digest})"
+class _Groups:
+    """Makes the groups of a sweep's runs; the data are loaded when a group's turn comes.
+
+    The client axis of each kind of run is chosen once; an earlier start's choice is kept.
+    """
+
+    def __init__(self, programs: Programs, data_dir: str | None, stopping: Stopping, on_end: OnRuns) -> None:
+        self._programs, self._stopping, self._on_end = programs, stopping, on_end
+        self._data = SharedData(data_dir)
+        before = programs.remembered.items()
+        self._axes = {kind: recorded_axis(one["client_axis"]) for kind, one in before if "client_axis" in one}
+
+    def of(self, runs: Sequence[SweptRun], there: Collection[int]) -> Iterator[Group]:
+        """The groups of which a run is needed, where those numbered ``there`` are not."""
+        apart: dict[tuple[str, str], list[SweptRun]] = {}
+        families: dict[str, set[str]] = {}
+        for run in runs:
+            program = program_key(run.config, run.counts)
+            apart.setdefault((program, data_key(run.config)), []).append(run)
+            families.setdefault(program, set()).add(family_key(run.config, run.counts))
+        for (program, _), some in apart.items():
+            if not all(run.number in there for run in some):
+                yield self._group(program, some, len(families[program]))
+
+    def _group(self, program: str, some: list[SweptRun], number: int) -> Group:
+        first = min((run.config for run in some), key=lambda config: config.rounds)  # the drift must fit into it
+        kind = f"{first.algorithm} on {first.dataset} ({hashlib.sha256(program.encode()).hexdigest()[:8]})"
+        axis = self._axes.get(kind) or self._unprobed(first)
+        experiment = prepare(first, axis=axis, counts=some[0].counts, runs=len(some), shared=self._data)
+        self._axes[kind] = experiment.axis
+        by_number = {run.number: run for run in some}
+        decision = decision_of(first)
+        runs = [self._run(experiment, run) for run in some]
+        shared = decision is not None and len({run.family for run in runs}) < len(runs)
+        return Group(
+            kind,
+            experiment.builder,
+            experiment.plan,
+            ClientAxis(mesh=device_mesh()),
+            runs,
+            number,
+            on_end=lambda ended, outcome: self._on_end([by_number[r.number] for r in ended], outcome, experiment),
+            vectorised_plan=_vectorised_plan(experiment),
+            decide=decision and decision[0].decide,
+            exact=shared and jax.default_backend() == "cpu",  # where it costs little: there are few runs to compute
+            facts={"client_axis": experiment.axis.record},
+        )
+
+    def _run(self, experiment: Experiment, run: SweptRun) -> Run:
+        config, decision = run.config, decision_of(run.config)
+        return Run(
+            run.number,
+            vary(experiment, config).inputs,
+            config.rounds,
+            family=family_key(config, run.counts),
+            stream=(config.seed, config.start_seed),
+            setting=repr(list(run.setting.items())),
+            scored=(config.scored_model, config.scored_round),
+            decided=decision and decision[1],
+            out_of_patience=patience_of(config, deciding_sizes(experiment.data)),
+        )
+
+    def _unprobed(self, config: RunConfig) -> AxisChoice | None:
+        """The client axis where only vectorised runs are asked for; ``None`` leaves it to the config."""
+        if self._programs.width in (None, 1) or config.client_width != "auto":
+            return None
+        axis = ClientAxis(1 if jax.default_backend() == "cpu" else None)
+        record = {"chosen": "within vectorised runs", "how": "pinned", "width": axis.width, "devices": 1}
+        return AxisChoice(axis, record)
 
 
-def _program(experiment: Experiment, width: int, same_seed: bool) -> Program:
-    builder, plan = experiment.builder, experiment.plan
-    if width == 1:
-        return InTurn(builder, plan)
-    inner = dataclasses.replace(experiment.axis.axis, mesh=None)  # the devices are the runs'
+def _vectorised_plan(experiment: Experiment) -> Plan:
+    """The plan inside runs that are computed at once: the devices are spread over the runs, not over the clients."""
+    axis = dataclasses.replace(experiment.axis.axis, mesh=None)
     if experiment.config.client_width == "auto" and jax.default_backend() == "cpu":
-        inner = ClientAxis(1)  # runs fill the vectors, and none waits for the client with most steps
-    axis = ClientAxis(width, device_mesh())
-    return Vectorised(builder, dataclasses.replace(plan, axis=inner), axis, same_seed=same_seed)
+        axis = ClientAxis(1)  # runs fill the vectors, and none waits for the client with most steps
+    return dataclasses.replace(experiment.plan, axis=axis)
+
+
+def _rows(some: list[SweptRun], outcome: Outcome, experiment: Experiment) -> list[Row]:
+    """A row per run; what several have in common is computed once."""
+    data, layers = experiment.data, experiment.plan.task.layers
+    scores: dict[tuple[str, str], Row] = {}
+    rows = []
+    for run in some:
+        how = (run.config.scored_model, run.config.scored_round)
+        if how not in scores:
+            sizes, unseen = data.sizes["train"], data.unseen
+            scores[how] = row_of(
+                outcome.history, layers, sizes, scored_model=how[0], scored_round=how[1], unseen=unseen
+            )
+        own = {"seed": run.seed, "why": outcome.why, "partition": data.partition_hash[:12]}
+        rows.append({"run": run.number, **run.setting, **own, **scores[how]})
+    return rows

@@ -1,9 +1,9 @@
-"""One compiled program for many runs: one run after the other, or several vectorised."""
+"""One compiled program for many runs: it computes one run after another, or several at once."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -22,43 +22,18 @@ from fedjax_layers.types import Array
 Log = dict[str, np.ndarray]
 
 
-class Program(Protocol):
-    """How the runs of a sweep are computed, ``size`` in one call; all states of a call have the same round.
+class Program:
+    """One run after another, by the very program of a single run: the same numbers to the last bit.
+
+    The methods of :class:`Vectorised` do the same for S runs in one call; here S is 1. All states of a call have the
+    same round.
 
     Attributes:
       size: S, runs per call.
+      build: of each run.
       plan: of each run.
-      compiled: the intervals compiled so far, by the shapes of their arguments.
+      compiled: the programs of an interval compiled so far, by the shapes of their arguments.
     """
-
-    size: int
-    plan: Plan
-    compiled: dict[Any, Any]
-
-    def put(self, runs: Sequence[Inputs]) -> Any:
-        """What S runs are made of, on the devices; their data are the same arrays."""
-
-    def start(self, stack: Any) -> Any:
-        """Their states before the first round."""
-
-    def planned_bytes(self, stack: Any, state: Any) -> int:
-        """Bytes that an interval takes on one device, as the compiler tells; it is compiled here, and not run."""
-
-    def interval(self, stack: Any, state: Any, first: int, count: int) -> tuple[Any, list[Log], list[Log]]:
-        """The states after ``count`` rounds, and per run its log and scores; the states given are used up."""
-
-    def finish(self, stack: Any, state: Any, done: int) -> list[Log] | None:
-        """Per run the scores after the last local phase; ``None`` for an algorithm without one."""
-
-    def split(self, state: Any) -> list[Any]:
-        """Copies of the states, one per run; they outlive what becomes of the given ones."""
-
-    def join(self, states: Sequence[Any]) -> Any:
-        """The inverse of :meth:`split`."""
-
-
-class InTurn:
-    """The very program of a single run, one run after another: the same numbers to the last bit."""
 
     size = 1
 
@@ -66,47 +41,52 @@ class InTurn:
         self.build, self.plan = build, plan
         self.compiled: dict[Any, Any] = {}
 
-    def put(self, runs: Sequence[Inputs]) -> Inputs:
-        """See :class:`Program`."""
+    def put(self, runs: Sequence[Inputs]) -> Any:
+        """What S runs are made of, on the devices; their data are the same arrays."""
         (one,) = runs
         return one
 
-    def start(self, stack: Inputs) -> Any:
-        """See :class:`Program`."""
+    def start(self, stack: Any) -> Any:
+        """Their states before the first round."""
         return start(self.build, self.plan, stack)
 
-    def _compiled(self, stack: Inputs, state: Any) -> Any:
-        def compile_() -> Any:
-            zero = jnp.int32(0)
-            refuse_too_large_rounds(self.build, self.plan, state, stack)
-            return run_interval.compiled(self.build, self.plan, state, stack, zero, zero)
-
-        return _once(self.compiled, (state, stack), compile_)
-
-    def planned_bytes(self, stack: Inputs, state: Any) -> int:
-        """See :class:`Program`."""
+    def planned_bytes(self, stack: Any, state: Any) -> int:
+        """Bytes that an interval takes on one device, as the compiler tells; it is compiled here, and not run."""
         return planned_bytes(self._compiled(stack, state)) or 0
 
-    def interval(self, stack: Inputs, state: Any, first: int, count: int) -> tuple[Any, list[Log], list[Log]]:
-        """See :class:`Program`."""
+    def interval(self, stack: Any, state: Any, first: int, count: int) -> tuple[Any, list[Log], list[Log]]:
+        """The states after ``count`` rounds, and per run its log and scores; the states given are used up."""
         compiled = self._compiled(stack, state)
         state, log, scores = compiled(state, stack, jnp.int32(first), jnp.int32(count))
         log, scores = jax.device_get((log, scores))
         return state, [log], [scores]
 
-    def finish(self, stack: Inputs, state: Any, done: int) -> list[Log] | None:
-        """See :class:`Program`."""
+    def finish(self, stack: Any, state: Any, done: int) -> list[Log] | None:
+        """Per run the scores after the last local phase; ``None`` for an algorithm without one."""
         if algorithm_of(self.build, self.plan, stack).finish is None:
             return None
         return [jax.device_get(finish_interval(self.build, self.plan, state, stack, jnp.int32(done)))]
 
     def split(self, state: Any) -> list[Any]:
-        """See :class:`Program`."""
+        """Copies of the states, one per run; they outlive what becomes of the given ones."""
         return [jax.tree.map(jnp.copy, state)]  # of the same layout over the devices, and on them
 
     def join(self, states: Sequence[Any]) -> Any:
-        """See :class:`Program`."""
+        """The inverse of :meth:`split`."""
         return jax.tree.map(jnp.copy, states[0])
+
+    def _compiled(self, stack: Any, state: Any) -> Any:
+        """The program of an interval for arguments of these shapes, compiled at their first coming."""
+        leaves, tree = jax.tree.flatten((state, stack))
+        key = (tree, tuple((x.shape, x.dtype, x.sharding) for x in leaves))
+        if key not in self.compiled:
+            self.compiled[key] = self._compile(stack, state)
+        return self.compiled[key]
+
+    def _compile(self, stack: Any, state: Any) -> Any:
+        zero = jnp.int32(0)
+        refuse_too_large_rounds(self.build, self.plan, state, stack)
+        return run_interval.compiled(self.build, self.plan, state, stack, zero, zero)
 
 
 class _Stack(NamedTuple):
@@ -114,7 +94,7 @@ class _Stack(NamedTuple):
     shared: Any
 
 
-class Vectorised:
+class Vectorised(Program):
     """Several runs at once along an axis of their own, clients inside each as ``build`` and ``plan`` have them.
 
     Args:
@@ -126,9 +106,9 @@ class Vectorised:
     """
 
     def __init__(self, build: Build, plan: Plan, axis: ClientAxis, *, same_seed: bool = False) -> None:
-        self.build, self.plan, self.axis, self.same_seed = build, plan, axis, same_seed
+        super().__init__(build, plan)
+        self.axis, self.same_seed = axis, same_seed
         self.size = (axis.width or 1) * axis.num_devices
-        self.compiled: dict[Any, Any] = {}
         self._own: tuple[Any, Any] = (None, None)  # the last data, as given and on all devices of the axis
 
     def put(self, runs: Sequence[Inputs]) -> _Stack:
@@ -151,19 +131,12 @@ class Vectorised:
         """See :class:`Program`."""
         return self._spread(_start_many(self.build, self.plan, self.axis, stack))
 
-    def _compiled(self, stack: _Stack, state: Any) -> Any:
-        def compile_() -> Any:
-            return _interval_many.compiled(self.build, self.plan, self.axis, state, stack, *self._rounds(0, 0))
-
-        return _once(self.compiled, (state, stack), compile_)
+    def _compile(self, stack: _Stack, state: Any) -> Any:
+        return _interval_many.compiled(self.build, self.plan, self.axis, state, stack, *self._rounds(0, 0))
 
     def _rounds(self, first: int, count: int) -> tuple[Array, Array]:
         found: tuple[Array, Array] = replicate((jnp.int32(first), jnp.int32(count)), self.axis)
         return found
-
-    def planned_bytes(self, stack: _Stack, state: Any) -> int:
-        """See :class:`Program`."""
-        return planned_bytes(self._compiled(stack, state)) or 0
 
     def interval(self, stack: _Stack, state: Any, first: int, count: int) -> tuple[Any, list[Log], list[Log]]:
         """See :class:`Program`."""
@@ -222,12 +195,3 @@ def _finish_many(build: Build, plan: Plan, axis: ClientAxis, state: Any, stack: 
 def _rows(tree: Any, size: int) -> list[Any]:
     host = jax.device_get(tree)
     return [jax.tree.map(lambda x: x[i], host) for i in range(size)]  # noqa: B023  (used at once)
-
-
-def _once(compiled: dict[Any, Any], arguments: Any, compile_: Callable[[], Any]) -> Any:
-    """The program for arguments of these shapes, compiled at their first coming."""
-    leaves, tree = jax.tree.flatten(arguments)
-    key = (tree, tuple((x.shape, x.dtype, x.sharding) for x in leaves))
-    if key not in compiled:
-        compiled[key] = compile_()
-    return compiled[key]

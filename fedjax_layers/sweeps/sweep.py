@@ -1,9 +1,7 @@
-"""The sweep as a function: an algorithm built from traced numbers, over a grid of them and over seeds."""
+"""The sweep as a function: a method built from traced numbers, over a grid of them and over seeds."""
 
 from __future__ import annotations
 
-import dataclasses
-import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -11,24 +9,21 @@ import jax
 import numpy as np
 
 from fedjax_layers.algorithms.factory import Method
+from fedjax_layers.algorithms.report import Decide
 from fedjax_layers.data import ClientData
 from fedjax_layers.engine.device_data import DeviceData, to_device
 from fedjax_layers.engine.history.history import History
-from fedjax_layers.engine.intervals import Build, start_params
+from fedjax_layers.engine.intervals import Build, Inputs, start_params
 from fedjax_layers.engine.plan import Plan, rounds_per_interval
 from fedjax_layers.engine.sampling import Sampling, usual_scored_model
 from fedjax_layers.engine.simulate import as_build, check_rounds, make_inputs
 from fedjax_layers.ops import ClientAxis
-from fedjax_layers.sweeps.branches import Branches, Decide, OnEnd
-from fedjax_layers.sweeps.grid import check_number_of_runs
-from fedjax_layers.sweeps.programs import InTurn, Program, Vectorised
-from fedjax_layers.sweeps.rungs import Contest, run_all
-from fedjax_layers.sweeps.runs import Outcome, Run, never, share_seeds
-from fedjax_layers.sweeps.stopping import Stopping, diverging, merit
+from fedjax_layers.sweeps.branches import Group, OnEnd, Outcome, Run
+from fedjax_layers.sweeps.request import SEEDED, Stopping, SweepRequest, settings_of
+from fedjax_layers.sweeps.run import run_groups
 from fedjax_layers.sweeps.widths import Programs
 from fedjax_layers.types import Algorithm, Task
 
-SEEDED = ("start", "partition", "sampling")
 Data = ClientData | DeviceData | Callable[[int], ClientData | DeviceData]
 
 
@@ -93,8 +88,8 @@ def sweep(
 
     Args:
       build: ``numbers -> method`` as in :func:`simulate`, called while tracing with one setting of the grid.
-      grid: settings, each a mapping of names to numbers (see :mod:`fedjax_layers.sweeps.grid`), or one
-        mapping of names to arrays ``[n]``. All settings have the same names.
+      grid: settings, each a mapping of names to numbers (see :mod:`fedjax_layers.sweeps.request`), or one mapping of
+        names to arrays ``[n]``. All settings have the same names.
       task: the model and loss.
       data: the clients; or, where seeds vary the partition, ``seed -> clients``. Clients of other shapes compile
         another program.
@@ -107,17 +102,17 @@ def sweep(
       eval_every: rounds between evaluations.
       axis: the client axis, of training and evaluation, within each run.
       evaluated_models: which models to evaluate, see :class:`fedjax_layers.engine.intervals.Plan`.
-      width: runs vectorised at once on each device; 1 computes them in turn, with the numbers of ``simulate`` to the
-        last bit; ``None`` measures.
+      width: how many runs each device computes at once; 1 computes one run after another, with the numbers of
+        ``simulate`` to the last bit; ``None`` measures which number is fastest.
       runs: the axis of the vectorised runs; its ``mesh`` spreads them over devices (clients must then be on none) and
         its width is ``width``.
       decide: a name of the grid whose only effect is a decision that can be made again from what the run records, and
         how (:class:`fedjax_layers.algorithms.report.Decision`; for PLayer-FL's threshold
-        ``algorithms.threshold_decision``). Settings
-        that decide alike are computed once; runs of such grids go in turn unless ``width`` says otherwise.
+        ``algorithms.threshold_decision``). Settings that lead to the same decisions in all rounds are computed once.
+        Runs of such grids are computed one after another, unless ``width`` says otherwise.
       stopping: which runs end before their rounds are done.
-      compare: scored_model and scored_round of the validation scores that are compared at its rungs; ``None`` is
-        ``best`` of the model that the result scores.
+      compare: the scored model and the scored round of the validation scores that are compared at rungs; ``None`` is
+        the best round of the model that the result scores.
       on_end: called with the number of each run that has ended, and its outcome.
 
     Returns:
@@ -127,139 +122,89 @@ def sweep(
       ValueError: an empty grid, settings of different names, no seeds or one twice, ``seeds_vary`` of other names, a
         model to ``compare`` that is not evaluated, or ``rounds`` or ``width`` below 1.
     """
-    settings = settings_of(grid)
+    request = SweepRequest(settings_of(grid), seeds, seeds_vary, width, stopping)
     check_rounds(rounds)
-    check_number_of_runs(len(settings), len(seeds))
     plan = Plan(task, rounds_per_interval(eval_every, rounds), axis, tuple(evaluated_models))
-    request = _Request(
-        as_build(build), settings, data, rounds, tuple(seeds), tuple(seeds_vary), sampling, weights, plan
-    )
-    _check(request, width, decide)
     usual = usual_scored_model(sampling)
     scored_model = usual if usual in plan.evaluated_models else plan.evaluated_models[0]
     compare = compare or (scored_model, "best")
-    if stopping.rungs and compare[0] not in evaluated_models:
-        raise ValueError(
-            f"compare: expected one of the evaluated models {', '.join(evaluated_models)}, got {compare[0]!r}"
-        )
-    chosen = Programs(width)
+    swept = _Swept(request, as_build(build), data, rounds, sampling, weights, plan, runs, decide, compare)
+    swept.check()
     outcomes: dict[int, Outcome] = {}
-    by_setting = {number: number // len(seeds) for number in range(len(settings) * len(seeds))}
-    contest = Contest(by_setting, lambda _, history: merit(history, *compare), stopping)
 
     def ended(some: list[Run], outcome: Outcome) -> None:
         for run in some:
             outcomes[run.number] = outcome
-            if stopping.rungs:
-                contest.note_end(run.number, outcome.history)
             if on_end is not None:
                 on_end(run.number, outcome)
 
-    run_all(request.branches(chosen, runs, decide, stopping, ended), stopping.rungs, contest)
-    ordered = [outcomes[number] for number in by_setting]
-    return SweepResult(
-        [dict(settings[i]) for i in by_setting.values()],
-        [seeds[number % len(seeds)] for number in by_setting],
-        [outcome.history for outcome in ordered],
-        [outcome.why for outcome in ordered],
-        scored_model,
-        chosen.record["runs"] | {"programs": chosen.compiled},
-    )
+    programs = Programs(request.width)
+    run_groups(swept.groups(ended), programs, request.stopping)
+    numbers, settings, own_seeds = zip(*request.runs(), strict=True)
+    record = programs.record["runs"] | {"programs": programs.compiled}
+    ordered = [outcomes[number] for number in numbers]
+    histories, why = [outcome.history for outcome in ordered], [outcome.why for outcome in ordered]
+    return SweepResult(list(settings), list(own_seeds), histories, why, scored_model, record)
 
 
-class _Request(NamedTuple):
-    """What is to be run."""
+class _Swept(NamedTuple):
+    """A request with what its runs are made of; see :func:`sweep`."""
 
+    request: SweepRequest
     build: Build
-    settings: list[dict[str, Any]]
     data: Data
     rounds: int
-    seeds: tuple[int, ...]
-    seeds_vary: tuple[str, ...]
     sampling: Sampling | None
     weights: np.ndarray | None
     plan: Plan
+    axis: ClientAxis
+    decide: tuple[str, Decide] | None
+    compare: tuple[str, str]
 
-    def branches(
-        self, chosen: Programs, axis: ClientAxis, decide: tuple[str, Decide] | None, stopping: Stopping, on_end: OnEnd
-    ) -> Iterator[Branches]:
-        """Groups of runs on the same data with the program that computes them, ``axis`` that of vectorised ones."""
-        name, decision = decide or (None, None)
-        for group in self.groups(name, stopping):
-            own, same_seed = share_seeds(group, [run.number % len(self.seeds) for run in group])
-            program = chosen.choose(
-                "runs",
-                (self.build, self.plan, same_seed),
-                functools.partial(self.program, runs=axis, same_seed=same_seed),
-                [run.inputs for run in own if run.stream == own[0].stream],
-                intervals=-(-self.rounds // self.plan.eval_every),
-                number=len(self.settings) * len(self.seeds),
-                exact=decision is not None,
-            )
-            yield Branches(program, own, decide=decision, on_end=on_end, tick=never)
+    def check(self) -> None:
+        names, evaluated = self.request.names, self.plan.evaluated_models
+        for setting in self.request.settings:
+            if set(setting) != set(names):
+                raise ValueError(f"grid: expected the names {names} in every setting, got {list(setting)}")
+        if self.decide is not None and self.decide[0] not in names:
+            raise ValueError(f"decide: expected a name of the grid, one of {', '.join(names)}, got {self.decide[0]!r}")
+        if self.request.stopping.rungs and self.compare[0] not in evaluated:
+            expected = f"one of the evaluated models {', '.join(evaluated)}"
+            raise ValueError(f"compare: expected {expected}, got {self.compare[0]!r}")
 
-    def program(self, width: int, runs: ClientAxis, same_seed: bool) -> Program:
-        if width == 1:
-            return InTurn(self.build, self.plan)
-        return Vectorised(self.build, self.plan, dataclasses.replace(runs, width=width), same_seed=same_seed)
-
-    def groups(self, decided: str | None, stopping: Stopping) -> Iterator[list[Run]]:
+    def groups(self, on_end: OnEnd) -> Iterator[Group]:
         """Runs on the same data, for which these are made when the group's turn comes."""
-        apart = callable(self.data) and "partition" in self.seeds_vary
-        for places in [[i] for i in range(len(self.seeds))] if apart else [list(range(len(self.seeds)))]:
-            found = self.data(self.seeds[places[0]]) if callable(self.data) else self.data
+        asked = self.request.runs()
+        apart = callable(self.data) and "partition" in self.request.seeds_vary
+        for seeds in [[seed] for seed in self.request.seeds] if apart else [self.request.seeds]:
+            found = self.data(seeds[0]) if callable(self.data) else self.data
             source = found if isinstance(found, DeviceData) else to_device(found)
-            over = diverging(source.num_clients) if stopping.diverged else never
-            yield [
-                Run(
-                    number * len(self.seeds) + i,
-                    self.inputs(setting, self.seeds[i], source),
-                    self.rounds,
-                    (tuple((name, x) for name, x in setting.items() if name != decided), i),
-                    setting.get(decided) if decided else None,
-                    over=over,
-                )
-                for number, setting in enumerate(self.settings)
-                for i in places
-            ]
+            own = [self.run(number, setting, seed, source) for number, setting, seed in asked if seed in seeds]
+            exact, decide = self.decide is not None, self.decide and self.decide[1]
+            yield Group("runs", self.build, self.plan, self.axis, own, len(asked), on_end, decide=decide, exact=exact)
 
-    def inputs(self, setting: Mapping[str, Any], seed: int, source: DeviceData) -> Any:
-        own = {what: seed if what in self.seeds_vary else self.seeds[0] for what in SEEDED}
+    def run(self, number: int, setting: Mapping[str, Any], seed: int, source: DeviceData) -> Run:
+        decided = self.decide and self.decide[0]
+        return Run(
+            number,
+            self.inputs(setting, seed, source),
+            self.rounds,
+            family=(tuple((name, x) for name, x in setting.items() if name != decided), seed),
+            stream=seed,
+            setting=number // len(self.request.seeds),
+            scored=self.compare,
+            decided=setting.get(decided) if decided else None,
+        )
+
+    def inputs(self, setting: Mapping[str, Any], seed: int, source: DeviceData) -> Inputs:
+        vary, first = self.request.seeds_vary, self.request.seeds[0]
+        start_seed, _, own = (seed if what in vary else first for what in SEEDED)
         inputs = make_inputs(
             source,
             hyper=dict(setting),
-            seed=own["sampling"],
+            seed=own,
             sampling=self.sampling,
             weights=self.weights,
             axis=self.plan.axis,
         )
-        return inputs._replace(start=start_params(self.plan.task, jax.random.key(own["start"])))
-
-
-def settings_of(grid: Sequence[Mapping[str, Any]] | Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The settings of a grid, given one by one or by columns ``[n]``."""
-    if not isinstance(grid, Mapping):
-        return [dict(setting) for setting in grid]
-    lengths = {name: len(values) for name, values in grid.items()}
-    if len(set(lengths.values())) > 1:
-        raise ValueError(f"grid: expected columns of one length, got {lengths}")
-    number = next(iter(lengths.values()), 0)
-    return [{name: np.asarray(values)[i].item() for name, values in grid.items()} for i in range(number)]
-
-
-def _check(request: _Request, width: int | None, decide: tuple[str, Decide] | None) -> None:
-    if not request.settings:
-        raise ValueError("grid: expected at least one setting, got none")
-    names = list(request.settings[0])
-    for setting in request.settings:
-        if set(setting) != set(names):
-            raise ValueError(f"grid: expected the names {names} in every setting, got {list(setting)}")
-    if not request.seeds or len(set(request.seeds)) < len(request.seeds):
-        raise ValueError(f"seeds: expected different numbers, got {list(request.seeds)}")
-    unknown = [what for what in request.seeds_vary if what not in SEEDED]
-    if unknown:
-        raise ValueError(f"seeds_vary: expected some of {', '.join(SEEDED)}, got {unknown[0]!r}")
-    if decide is not None and decide[0] not in names:
-        raise ValueError(f"decide: expected a name of the grid, one of {', '.join(names)}, got {decide[0]!r}")
-    if width is not None and width < 1:
-        raise ValueError(f"width: expected at least 1, got {width}")
+        return inputs._replace(start=start_params(self.plan.task, jax.random.key(start_seed)))

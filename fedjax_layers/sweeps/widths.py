@@ -1,20 +1,21 @@
-"""How many runs are computed at once: in turn, or as many vectorised as a short timing of real rounds finds best."""
+"""How many runs are computed at once: one after another, or as many as a short timing of real rounds finds fastest."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
 
 from fedjax_layers.engine.intervals import Inputs
 from fedjax_layers.engine.memory.process import free_memory
+from fedjax_layers.sweeps.branches import Group
 from fedjax_layers.sweeps.programs import Program
 
 WIDTHS = (8, 32, 128, 512)  # runs per device that are tried
 _WORTHWHILE = 15.0  # seconds of work, below which compiling more programs does not pay
-_SAMPLE = 0.5  # seconds of a run in turn that are timed, where an interval takes longer
+_SAMPLE = 0.5  # seconds of a run by itself that are timed, where an interval takes longer
 _LONGEST = 40.0  # seconds that timing one candidate may take, were it no faster than the best so far
 _SHARE_OF_MEMORY = 0.8
 
@@ -30,7 +31,7 @@ def pinned_width(make: Callable[[int], Program], runs: Sequence[Inputs], width: 
     """The program of this width, or of the largest half, quarter ... of it that fits.
 
     Args:
-      make: ``width -> program``; 1 computes runs in turn.
+      make: ``width -> program``; width 1 computes one run after another.
       runs: some of them.
       width: runs per device.
       memory: bytes that it may take on one device; ``None`` if nobody knows.
@@ -47,14 +48,14 @@ def pinned_width(make: Callable[[int], Program], runs: Sequence[Inputs], width: 
 def choose_width(
     make: Callable[[int], Program], runs: Sequence[Inputs], intervals: int, number: int, memory: int | None
 ) -> Choice:
-    """Time some rounds and an evaluation of the runs, in turn and at growing widths; take the fastest.
+    """Time some rounds and an evaluation of the runs, one after another and at growing widths, and take the fastest.
 
-    Runs in turn give the numbers of a single run to the last bit and compile nothing that a single run does not. Wider
-    programs are tried where there is much to do; one that would not fit into memory, or that would take too long to be
-    timed, is not, nor are wider ones after the first that is slower.
+    One run after another gives the numbers of a single run to the last bit, and compiles nothing that a single run does
+    not. Wider programs are tried where there is much to do. A program is not timed if it would not fit into memory or
+    would take too long, and no wider one is tried after the first that is slower.
 
     Args:
-      make: ``width -> program``; 1 computes runs in turn.
+      make: as for :func:`pinned_width`.
       runs: those that one call may compute at once.
       intervals: evaluations of each run.
       number: runs in all.
@@ -126,20 +127,21 @@ class Programs:
 
     Args:
       width: runs per device; ``None`` measures.
-      remembered: widths by kind of an earlier start of the same sweep, whose last bits depend on them.
-      say: told of each choice.
+      remembered: the record of an earlier start of the same sweep, whose widths are kept, since the last bits of the
+        results depend on them.
+      say: told of each choice: the kind of run and its record.
 
     Attributes:
-      record: by kind, what was chosen and why.
+      record: by kind of run, what was chosen and why.
     """
 
     def __init__(
         self,
-        width: int | None,
-        remembered: Mapping[str, int] | None = None,
+        width: int | None = None,
+        remembered: Mapping[str, Mapping[str, Any]] | None = None,
         say: Callable[[str, dict[str, Any]], None] = lambda *_: None,
     ) -> None:
-        self._width, self._remembered, self._say = width, remembered or {}, say
+        self.width, self.remembered, self._say = width, remembered or {}, say
         self._made: dict[Any, Program] = {}
         self.record: dict[str, dict[str, Any]] = {}
 
@@ -148,41 +150,25 @@ class Programs:
         """Programs of an interval compiled so far."""
         return sum(len(program.compiled) for program in self._made.values())
 
-    def choose(
-        self,
-        kind: str,
-        static: Hashable,
-        make: Callable[[int], Program],
-        runs: Sequence[Inputs],
-        *,
-        intervals: int,
-        number: int,
-        exact: bool = False,
-    ) -> Program:
-        """The program for some runs.
+    def choose(self, group: Group, same_seed: bool) -> Program:
+        """The program for the runs of a group; ``same_seed`` tells that each of its streams has one seed."""
 
-        Args:
-          kind: runs of one kind have one width.
-          static: what ``make`` closes over, by value.
-          make: ``width -> program``; 1 computes runs in turn.
-          runs: those that one call may compute at once.
-          intervals: evaluations of each run.
-          number: runs of this kind in all.
-          exact: whether runs in turn are to be preferred, for the numbers of a single run to the last bit.
-        """
+        def make(width: int) -> Program:
+            key = (group.static, same_seed, width)
+            if key not in self._made:
+                self._made[key] = group.program(width, same_seed)
+            return self._made[key]
 
-        def once(width: int) -> Program:
-            if (static, width) not in self._made:
-                self._made[static, width] = make(width)
-            return self._made[static, width]
-
-        pinned = self._width or self._remembered.get(kind) or (1 if exact else None)
+        kind = group.kind
         if kind in self.record:
-            return once(self.record[kind]["width"])
+            return make(self.record[kind]["width"])
+        together = [run.inputs for run in group.runs if run.stream == group.runs[0].stream]
+        pinned = self.width or self.remembered.get(kind, {}).get("width") or (1 if group.exact else None)
         if pinned is not None:  # places beyond the last run would only repeat it
-            choice = pinned_width(once, runs, min(pinned, number), usable_memory())
+            choice = pinned_width(make, together, min(pinned, group.number), usable_memory())
         else:
-            choice = choose_width(once, runs, intervals, number, usable_memory())
-        self.record[kind] = choice.record
-        self._say(kind, choice.record)
+            intervals = -(-min(run.rounds for run in group.runs) // group.plan.eval_every)
+            choice = choose_width(make, together, intervals, group.number, usable_memory())
+        self.record[kind] = choice.record | dict(group.facts)
+        self._say(kind, self.record[kind])
         return choice.program

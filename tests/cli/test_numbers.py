@@ -6,7 +6,7 @@ from fedjax_layers.engine.intervals import setting_of
 from fedjax_layers.engine.plan import rounds_per_interval
 from fedjax_layers.experiment.config.run_config import RunConfig
 from fedjax_layers.experiment.setup.prepare import assemble, load_clients
-from fedjax_layers.sweeps.grid import product, spaced
+from fedjax_layers.sweeps.request import product, spaced
 from fedjax_layers.sweeps.widths import Programs
 from tests.cli.command import assert_refused, cli
 

@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from fedjax_layers.sweeps.store import SweepStore
+from fedjax_layers.sweeps.results import SweepFolder
 from tests.cli.command import SMALL, assert_refused, cli, contents
 
 SWEEP = ("sweep", "fedprox", *SMALL)
@@ -26,7 +26,7 @@ def test_a_table_a_picture_and_the_best_by_validation(tmp_path):
     assert [(float(r["mu"]), float(r["learning_rate"]), int(r["seed"])) for r in rows] == [
         (pytest.approx(mu), rate, seed) for mu in (0.01, 0.1, 1.0) for rate in (0.02, 0.1) for seed in (0, 1)
     ]
-    best = SweepStore.open(tmp_path / "there")._directory.read("summary")["ranking"][0]
+    best = SweepFolder(tmp_path / "there").read("summary")["ranking"][0]
     means = {}
     for r in rows:
         means.setdefault((float(r["mu"]), float(r["learning_rate"])), []).append(float(r["personal/val/macro_f1"]))
@@ -64,7 +64,7 @@ def test_shards_joined_equal_the_whole(tmp_path):
 def test_an_interrupted_sweep_goes_on_to_the_same_table(tmp_path, monkeypatch, flags):
     sweep = (*SWEEP, "--vary", "mu=0,0.1,0.2,0.3,0.4,0.5", "--seeds", 2, *flags)
     cli(*sweep, "--out", "whole")
-    append, calls = SweepStore.append, []
+    append, calls = SweepFolder.append, []
 
     def interrupted(self, rows):
         append(self, rows)
@@ -72,18 +72,41 @@ def test_an_interrupted_sweep_goes_on_to_the_same_table(tmp_path, monkeypatch, f
         if len(calls) == 5:
             signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr(SweepStore, "append", interrupted)
+    monkeypatch.setattr(SweepFolder, "append", interrupted)
     outcome = cli(*sweep, "--out", "part")
-    monkeypatch.setattr(SweepStore, "append", append)
+    monkeypatch.setattr(SweepFolder, "append", append)
     assert (outcome.code, outcome.err) == (130, "")
     assert "Stopped. Go on with the same command and --out part --resume" in outcome.out
-    assert 0 < len(SweepStore.open(tmp_path / "part").rows) < 12
+    assert 0 < len(SweepFolder(tmp_path / "part").rows) < 12
     again = cli(*sweep, "--out", "part", "--resume")
     assert (again.code, again.err) == (0, "")
     for name in ("results.csv", "summary.json"):
         assert (tmp_path / "part" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
     assert cli(*sweep, "--out", "part", "--resume").code == 0
     assert (tmp_path / "part" / "results.csv").read_bytes() == (tmp_path / "whole" / "results.csv").read_bytes()
+
+
+def test_a_sweep_cut_short_in_the_middle_of_a_row_goes_on_to_the_same_table(tmp_path):
+    sweep = (*SWEEP, "--vary", "mu=0,0.1", "--out")
+    cli(*sweep, "whole")
+    before = contents(tmp_path / "whole")
+    rows = before["rows.jsonl"]
+    last = rows[:-1].rfind(b"\n") + 1
+    (tmp_path / "whole" / "rows.jsonl").write_bytes(rows[: (last + len(rows)) // 2])
+    for name in ("results.csv", "results.parquet", "summary.json"):
+        (tmp_path / "whole" / name).unlink()
+    again = cli(*sweep, "whole", "--resume")
+    assert (again.code, again.err) == (0, "")
+    assert "2 runs, 1 to be computed" in again.out
+    after = contents(tmp_path / "whole")
+    assert {name: x for name, x in after.items() if name != "programs.json"} == {
+        name: x
+        for name, x in before.items()
+        if name != "programs.json"  # which tells the memory that was free
+    }
+    (tmp_path / "whole" / "rows.jsonl").write_bytes(rows[:-2])
+    assert_refused(cli("merge", "whole", "--out", "joined"), "expected all 2 runs, 1 are missing, the first 1")
+    assert (tmp_path / "whole" / "rows.jsonl").read_bytes() == rows[:-2], "merging only reads the parts"
 
 
 @pytest.mark.slow
@@ -97,7 +120,7 @@ def test_static_choices_and_options_of_one_of_several_algorithms(tmp_path):
     outcome = cli("sweep", *SMALL, "--grid", "grid.json", "--out", "there")
     assert (outcome.code, outcome.err) == (0, "")
     assert [row["algorithm"] for row in table(tmp_path / "there")] == ["fedavg", "fedprox", "fedprox"]
-    configs = SweepStore.open(tmp_path / "there").config["runs"]
+    configs = SweepFolder(tmp_path / "there").read("config")["runs"]
     assert [configs[i]["config"]["batch_size"] for i in "012"] == [128, 128, 64]
     assert [configs[i]["config"]["algorithm_options"] for i in "012"] == [{}, {"mu": 0.5}, {"mu": 0.5}]
 
@@ -109,7 +132,7 @@ def test_grid_files_of_values_pairs_and_draws(tmp_path):
         outcome = cli("sweep", "fedprox", *SMALL, *flags, "--out", f"there{len(list(tmp_path.iterdir()))}")
         assert (outcome.code, outcome.err) == (0, "")
         newest = max(tmp_path.glob("there*"), key=lambda path: int(path.name[5:]))
-        return [run["setting"] for run in SweepStore.open(newest).config["runs"].values()]
+        return [run["setting"] for run in SweepFolder(newest).read("config")["runs"].values()]
 
     assert settings("--grid", "grid.json") == [
         {"batch_size": size, "rounds": 1, "mu": mu} for size in (64, 128) for mu in (0.0, 1.0)
@@ -151,7 +174,10 @@ def test_grid_files_of_values_pairs_and_draws(tmp_path):
         ),
         (("--vary", "threshold=1,2", "--shard", "2/2"), ("--shard: expected I/N", "got '2/2'")),
         (("--vary", "threshold=1,2", "--shard", "0/9"), ("--shard: expected I/N", "N at most 2 runs")),
-        (("--vary", "threshold=1,2", "--shard", "0/2", "--rungs", "1"), ("--shard: expected none beside --rungs",)),
+        (
+            ("--vary", "threshold=1,2", "--shard", "0/2", "--rungs", "1"),
+            ("shard: expected none beside rungs",),
+        ),
         (
             ("--vary", "threshold=1,2", "--run-width", "0"),
             ("--run-width: expected auto or a number of 1 to 2147483647, got '0'",),

@@ -6,10 +6,10 @@ import itertools
 import numpy as np
 import pytest
 
+from fedjax_layers.experiment.config.named_options import with_setting
 from fedjax_layers.experiment.config.run_config import RunConfig
 from fedjax_layers.experiment.run import execute, summary_of
 from fedjax_layers.experiment.setup.prepare import assemble, load_clients
-from fedjax_layers.sweeps.settings import joined
 
 ROUNDS, CLIENTS, COHORT = 6, 9, 2
 
@@ -116,6 +116,6 @@ def test_patience_without_validation_examples_is_refused_before_the_run(clients)
 
 def test_a_sweep_over_cohorts_scores_each_as_its_participation_asks():
     base = config_of(cohort=None)
-    assert base.scored_model == joined(base, {"learning_rate": 0.2}).scored_model == "trained"
-    assert joined(base, {"cohort": 3}).scored_model == "served"
-    assert joined(base, {"cohort": 3, "scored_model": "trained"}).scored_model == "trained"
+    assert base.scored_model == with_setting(base, {"learning_rate": 0.2}).scored_model == "trained"
+    assert with_setting(base, {"cohort": 3}).scored_model == "served"
+    assert with_setting(base, {"cohort": 3, "scored_model": "trained"}).scored_model == "trained"

@@ -9,8 +9,8 @@ from fedjax_layers.experiment.setup import shared_data
 from fedjax_layers.experiment.setup.prepare import prepare
 from fedjax_layers.experiment.setup.shared_data import SharedData
 from fedjax_layers.sweeps.computing import check_runs
-from fedjax_layers.sweeps.settings import SweptRun
-from fedjax_layers.sweeps.stopping import Stopping
+from fedjax_layers.sweeps.configs import SweptRun
+from fedjax_layers.sweeps.request import Stopping
 
 CONFIG = RunConfig(algorithm="fedavg", dataset="digits", clients=3, rounds=1, client_width="all", model="mlp")
 

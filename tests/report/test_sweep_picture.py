@@ -68,6 +68,12 @@ def test_names_stand_side_by_side_and_what_has_no_score_is_left_out():
     np.testing.assert_allclose(ax.get_lines()[0].get_xydata(), [[0, 0.05], [2, 0.45]])
 
 
+def test_lists_stand_side_by_side_as_texts():
+    ax = axes_of(rows_of(hidden=[[8], [16, 8]]), ["hidden"])
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["8", "16,8"]
+    np.testing.assert_allclose(ax.get_lines()[0].get_xydata(), [[0, 0.05], [1, 0.25]])
+
+
 def test_two_are_a_map():
     ax = axes_of(rows_of(a=[1, 2], b=[3.0, 4.0, 5.0]), ["a", "b"])
     np.testing.assert_allclose(ax.images[0].get_array(), 0.05 + 0.2 * np.arange(6).reshape(2, 3))

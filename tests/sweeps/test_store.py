@@ -8,44 +8,52 @@ import pyarrow.parquet as pq
 import pytest
 from pyarrow import csv
 
+from fedjax_layers.experiment.config.named_options import with_setting
 from fedjax_layers.experiment.config.run_config import RunConfig
 from fedjax_layers.experiment.records.run_directory import RunDirectory
 from fedjax_layers.storage import StorageError
-from fedjax_layers.sweeps.settings import joined, swept_runs
-from fedjax_layers.sweeps.store import Shard, SweepStore, merge
+from fedjax_layers.sweeps.configs import swept_runs
+from fedjax_layers.sweeps.request import Shard, SweepRequest
+from fedjax_layers.sweeps.results import SweepFolder, merge, sweep_config
 
 
 def runs_of(rates=(0.1, 0.2, 0.3), seeds=(0,)):
     base = RunConfig(algorithm="fedavg", dataset="heart")
-    return swept_runs([{"learning_rate": rate} for rate in rates], seeds, lambda setting: joined(base, setting))
+    request = SweepRequest([{"learning_rate": rate} for rate in rates], seeds)
+    return swept_runs(request, lambda setting: with_setting(base, setting))
+
+
+def create(path, runs, options, shard=Shard(), *, resume=False):
+    return SweepFolder.create(path, sweep_config(runs, options, shard), resume=resume)
 
 
 def row(number, **more):
-    return {"run": number, "learning_rate": 0.1 * number, "why": "finished"} | more
+    scores = dict.fromkeys(("personal/val/macro_f1", "personal/test/macro_f1", "personal/test/macro_f1/n"), number)
+    return {"run": number, "learning_rate": 0.1 * number, "why": "finished", "rounds": 3} | scores | more
 
 
 def test_rows_outlive_their_process_and_are_stored_once(tmp_path):
-    store = SweepStore.create(tmp_path, runs_of(), {"rungs": []})
+    store = create(tmp_path, runs_of(), {"rungs": []})
     store.append([row(0), row(2, score=float("nan"))])
     store.append([row(2, score=1.0)])
-    again = SweepStore.create(tmp_path, runs_of(), {"rungs": []}, resume=True)
+    again = create(tmp_path, runs_of(), {"rungs": []}, resume=True)
     assert again.rows == {0: row(0), 2: row(2, score=None)}
     assert len((tmp_path / "rows.jsonl").read_text().splitlines()) == 2
 
 
 def test_a_line_cut_short_is_dropped(tmp_path):
-    store = SweepStore.create(tmp_path, runs_of(), {})
+    store = create(tmp_path, runs_of(), {})
     store.append([row(0), row(1)])
     path = tmp_path / "rows.jsonl"
     path.write_bytes(path.read_bytes()[:-3])
-    again = SweepStore.create(tmp_path, runs_of(), {}, resume=True)
+    again = create(tmp_path, runs_of(), {}, resume=True)
     assert list(again.rows) == [0]
     again.append([row(1)])
     assert [json.loads(line)["run"] for line in path.read_text().splitlines()] == [0, 1]
 
 
 def test_a_full_disk_is_one_line_and_earlier_rows_stay(tmp_path, monkeypatch):
-    store = SweepStore.create(tmp_path, runs_of(), {})
+    store = create(tmp_path, runs_of(), {})
     store.append([row(0)])
 
     def full(*_):
@@ -56,31 +64,33 @@ def test_a_full_disk_is_one_line_and_earlier_rows_stay(tmp_path, monkeypatch):
         with pytest.raises(StorageError, match=r"rows.jsonl: cannot be written: No space left on device; what was"):
             store.append([row(1)])
         with pytest.raises(StorageError, match=r"results.csv: cannot be written: No space left on device; what was"):
-            store.finish({})
-    again = SweepStore.create(tmp_path, runs_of(), {}, resume=True)
+            store.finish(["learning_rate"])
+    again = create(tmp_path, runs_of(), {}, resume=True)
     assert again.rows[0] == row(0)
     assert not list(tmp_path.glob(".*.tmp"))
 
 
 def test_the_table_is_in_the_order_of_the_grid_with_its_types(tmp_path):
-    store = SweepStore.create(tmp_path, runs_of(), {})
+    store = create(tmp_path, runs_of(), {})
     store.append([row(2, score=1, model="mlp", hidden=[8]), row(0, score=0.5, model=None, hidden=4)])
     store.append([row(1)])
-    assert [r["run"] for r in store.finish({"best": 1})] == [0, 1, 2]
+    ranking = store.finish(["learning_rate"])
+    assert [line["learning_rate"] for line in ranking] == [0.2, 0.1, 0.0]
+    assert [r["run"] for r in store.ordered_rows] == [0, 1, 2]
     for table in (csv.read_csv(tmp_path / "results.csv"), pq.read_table(tmp_path / "results.parquet")):
         assert table["run"].to_pylist() == [0, 1, 2]
         assert table["score"].to_pylist() == [0.5, None, 1.0]
         assert [x or None for x in table["model"].to_pylist()] == [None, None, "mlp"]
     assert table["hidden"].to_pylist() == ["4", None, "[8]"]
-    assert RunDirectory(tmp_path).read("summary") == {"best": 1}
+    assert RunDirectory(tmp_path).read("summary") == {"varied": ["learning_rate"], "ranking": ranking}
 
 
 def test_what_earlier_starts_chose_is_kept(tmp_path):
-    store = SweepStore.create(tmp_path, runs_of(), {})
+    store = create(tmp_path, runs_of(), {})
     assert store.programs == {}
     store.note_programs({"a": {"width": 8}})
     store.note_programs({"b": {"width": 1}})
-    assert SweepStore.open(tmp_path).programs == {"a": {"width": 8}, "b": {"width": 1}}
+    assert SweepFolder(tmp_path).programs == {"a": {"width": 8}, "b": {"width": 1}}
 
 
 @pytest.mark.parametrize(
@@ -92,12 +102,12 @@ def test_what_earlier_starts_chose_is_kept(tmp_path):
     ],
 )
 def test_another_sweep_is_refused_and_nothing_lost(tmp_path, runs, options, message):
-    SweepStore.create(tmp_path, runs_of(), {}).append([row(0)])
+    create(tmp_path, runs_of(), {}).append([row(0)])
     before = (tmp_path / "rows.jsonl").read_bytes()
     with pytest.raises(ValueError, match=message):
-        SweepStore.create(tmp_path, runs, options, resume=True)
+        create(tmp_path, runs, options, resume=True)
     with pytest.raises(ValueError, match="the folder is not empty"):
-        SweepStore.create(tmp_path, runs_of(), {})
+        create(tmp_path, runs_of(), {})
     assert (tmp_path / "rows.jsonl").read_bytes() == before
 
 
@@ -112,19 +122,19 @@ def test_parts_are_even_follow_each_other_and_are_all(number, parts):
 def test_parts_joined_are_the_whole(tmp_path):
     runs = runs_of()
     for i in range(3):
-        store = SweepStore.create(tmp_path / str(i), runs, {}, Shard(i, 3))
+        store = create(tmp_path / str(i), runs, {}, Shard(i, 3))
         store.append([row(run.number) for run in Shard(i, 3).own(runs)])
         store.note_programs({"kind": {"width": i}})
     whole = merge([tmp_path / str(i) for i in (2, 0, 1)], tmp_path / "whole")
     assert [whole.rows[n] for n in range(3)] == [row(n) for n in range(3)]
     assert whole.programs["part 1"] == {"kind": {"width": 1}}
-    assert SweepStore.create(tmp_path / "whole", runs, {}, resume=True).rows == whole.rows
+    assert create(tmp_path / "whole", runs, {}, resume=True).rows == whole.rows
 
 
 def test_parts_that_do_not_fit_are_refused(tmp_path):
     runs = runs_of()
-    SweepStore.create(tmp_path / "a", runs, {}, Shard(0, 3)).append([row(0)])
-    SweepStore.create(tmp_path / "b", runs_of((0.1, 0.2, 0.4)), {}, Shard(1, 3)).append([row(1)])
+    create(tmp_path / "a", runs, {}, Shard(0, 3)).append([row(0)])
+    create(tmp_path / "b", runs_of((0.1, 0.2, 0.4)), {}, Shard(1, 3)).append([row(1)])
     RunDirectory.create(tmp_path / "c", {"a": 1})
     for parts, message in (
         ([], "parts: expected at least one folder, got none"),

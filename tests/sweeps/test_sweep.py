@@ -10,8 +10,8 @@ from fedjax_layers import ClientAxis, algorithms, simulate, sweep
 from fedjax_layers.algorithms import threshold_decision
 from fedjax_layers.engine.placement.width import device_mesh
 from fedjax_layers.engine.sampling import uniform
-from fedjax_layers.sweeps import grid
-from fedjax_layers.sweeps.stopping import Stopping
+from fedjax_layers.sweeps import request as grid
+from fedjax_layers.sweeps.request import Stopping
 from tests import toy
 from tests.counting import count_compilations
 
@@ -168,11 +168,14 @@ def test_the_scores_of_all_runs():
     ("changes", "message"),
     [
         ({"grid": []}, "grid: expected at least one setting, got none"),
-        ({"grid": {"rate": [0.1], "mu": [0.1, 0.2]}}, "grid: expected columns of one length"),
+        (
+            {"grid": {"rate": [0.1], "mu": [0.1, 0.2]}},
+            "grid: expected as many values of each name, got 1 of rate, 2 of mu",
+        ),
         ({"grid": [{"rate": 0.1}, {"mu": 0.1}]}, "grid: expected the names"),
         ({"seeds": ()}, "seeds: expected different numbers, got"),
         ({"seeds": (1, 1)}, "seeds: expected different numbers, got"),
-        ({"seeds_vary": ("cohorts",)}, "seeds_vary: expected some of start, partition, sampling, got 'cohorts'"),
+        ({"seeds_vary": ("cohorts",)}, "seeds_vary: expected one of partition, sampling, start, got 'cohorts'"),
         ({"rounds": 0}, "rounds: expected at least 1, got 0"),
         ({"width": 0}, "width: expected at least 1, got 0"),
         (

@@ -1,5 +1,7 @@
 """Choosing how many runs go at once: by time, within memory, once per kind of run."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -101,9 +103,12 @@ def test_a_pinned_width_is_halved_until_it_fits():
     assert pinned_width(of, RUNS, 16, 10).record["width"] == 1
 
 
-def choose(programs, kind="k", static="s", exact=False, seconds=None):
-    of, _ = make(seconds or {1: 0.1, 8: 0.05, 32: 0.06})
-    return programs.choose(kind, static, of, RUNS, intervals=10, number=512, exact=exact)
+def choose(programs, kind="k", static="s", exact=False):
+    of, _ = make({1: 0.1, 8: 0.05, 32: 0.06})
+    runs = [SimpleNamespace(inputs=run, stream=None, rounds=20) for run in RUNS]
+    group = {"kind": kind, "static": static, "program": lambda width, same_seed: of(width), "runs": runs}
+    group |= {"plan": Plan(toy.make_task(np.float32), 2), "number": 512, "exact": exact, "facts": {"axis": "all"}}
+    return programs.choose(SimpleNamespace(**group), same_seed=False)
 
 
 def test_each_kind_is_chosen_once_and_each_program_made_once():
@@ -115,13 +120,15 @@ def test_each_kind_is_chosen_once_and_each_program_made_once():
     assert other is not first
     assert other.size == first.size == 8
     assert choose(programs, kind="exact", exact=True).size == 1
-    assert said == ["k", "exact"]
+    assert said == ["k", "exact"] == list(programs.record)
+    assert programs.record["k"]["axis"] == "all"
     assert programs.compiled == 3  # widths 1, 8 and 32 of the first
 
 
 def test_what_was_chosen_before_is_kept():
-    assert choose(Programs(None, {"k": 32})).size == 32
-    assert choose(Programs(1, {"k": 32})).size == 1
+    before = {"k": {"width": 32, "how": "measured"}}
+    assert choose(Programs(None, before)).size == 32
+    assert choose(Programs(1, before)).size == 1
 
 
 def test_memory_is_known_here():

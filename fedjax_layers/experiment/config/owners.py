@@ -10,7 +10,7 @@ from fedjax_layers.data.team_formation import TEAM_FORMATIONS
 from fedjax_layers.experiment.config.fields import schemes_of
 from fedjax_layers.experiment.config.run_config import RunConfig
 from fedjax_layers.models.registry import MODELS, model_options
-from fedjax_layers.options import Mark, Option, options_of, unknown_name
+from fedjax_layers.options import Mark, Option, flag_of, options_of
 
 
 class Owner(NamedTuple):
@@ -76,7 +76,7 @@ def owners(config: RunConfig, team_formation: str | None = None, feature_shift: 
     """
     schemes = [owner("partition", scheme) for scheme in schemes_of(config)]
     split = {name: option for scheme in schemes for name, option in scheme.options.items()}
-    formation = team_formation or config.team_formation
+    formation = config.team_formation or team_formation
     found = [
         owner("algorithm", config.algorithm),
         LOADING,
@@ -96,8 +96,8 @@ def all_owners() -> list[Owner]:
     return [LOADING, *(owner(prefix, name) for prefix, kind in KINDS.items() for name in kind.names)]
 
 
-def place_of(name: str, own: Sequence[Owner]) -> tuple[str, str] | None:
-    """The config's field that holds an option, and the key it has there; ``None`` where nobody takes it.
+def place_of(name: str, own: Sequence[Owner]) -> tuple[str, str, Option] | None:
+    """The config's field that holds an option, the key it has there, and the option; ``None`` where nobody takes it.
 
     Args:
       name: as Python has it, or behind the prefix of its owner: ``length``, ``data.length``.
@@ -110,22 +110,11 @@ def place_of(name: str, own: Sequence[Owner]) -> tuple[str, str] | None:
     takers = [owner for owner in own if bare in owner.options]
     meant = [owner for owner in takers if prefix in ("", owner.prefix)]
     if len(meant) > 1:
-        flags = " or ".join(f"--{owner.prefix}.{bare}".replace("_", "-") for owner in meant)
+        flags = " or ".join(flag_of(f"{owner.prefix}.{bare}") for owner in meant)
         whose = " and ".join(owner.who for owner in meant)
-        raise ValueError(f"--{bare.replace('_', '-')}: expected {flags}, got an option of {whose}")
+        raise ValueError(f"{flag_of(bare)}: expected {flags}, got an option of {whose}")
     if not meant:
         return None
     shared = [owner for owner in takers if owner.field == meant[0].field]
-    return meant[0].field, bare if len(shared) == 1 else f"{meant[0].prefix}.{bare}"
-
-
-def placed(name: str, own: Sequence[Owner], fields: Iterable[str]) -> tuple[str, str]:
-    """As :func:`place_of`, where somebody has to take the option.
-
-    Raises:
-      ValueError: nobody does (the nearest of the options and ``fields`` is suggested), or several.
-    """
-    found = place_of(name, own)
-    if found is None:
-        raise unknown_name("vary", name, set(fields).union(*(owner.options for owner in own)))
-    return found
+    key = bare if len(shared) == 1 else f"{meant[0].prefix}.{bare}"
+    return meant[0].field, key, meant[0].options[bare]

@@ -39,8 +39,7 @@ class SharedData:
 
     def of(self, config: RunConfig) -> data.ClientData:
         """The config's data."""
-        parts = (config.dataset, config.partition, config.clients, _seed(config), dict(config.data_options))
-        key = json.dumps(parts, sort_keys=True, default=str)
+        key = loaded_key(config)
         found = self._held.get(key)
         if found is None:
             self._last = None
@@ -48,6 +47,12 @@ class SharedData:
             found = self._held[key] = load_clients(config, self._data_dir)
         self._last = found
         return found
+
+
+def loaded_key(config: RunConfig) -> str:
+    """Equal for configs that load the same data."""
+    parts = (config.dataset, config.partition, config.clients, _seed(config), dict(config.data_options))
+    return json.dumps(parts, sort_keys=True, default=str)
 
 
 def _seed(config: RunConfig) -> int:

@@ -1,10 +1,20 @@
-"""Settings from products, pairs, draws and specs; and what is no grid."""
+"""Settings from products, pairs and draws; requests, and what is none."""
 
 import math
 
 import pytest
 
-from fedjax_layers.sweeps.grid import Ends, drawn, parse_ends, parse_values, product, spaced, zipped
+from fedjax_layers.sweeps.request import (
+    Ends,
+    Shard,
+    Stopping,
+    SweepRequest,
+    drawn,
+    product,
+    settings_of,
+    spaced,
+    zipped,
+)
 
 
 def test_every_combination_the_last_name_fastest():
@@ -27,33 +37,17 @@ def test_draws_lie_inside_are_seeded_and_independent():
     assert len({(s["a"] < 10**-2.5, s["b"] < 0, s["c"]) for s in found}) == 8
 
 
+def test_every_setting_of_a_request_has_every_seed():
+    request = SweepRequest(settings_of({"a": [1, 2], "b": ["x", "y"]}), range(5, 7))
+    settings = {5: {"a": 1, "b": "x"}, 6: {"a": 2, "b": "y"}}
+    assert request.runs() == [(0, settings[5], 5), (1, settings[5], 6), (2, settings[6], 5), (3, settings[6], 6)]
+    assert request.names == ["a", "b"]
+
+
 def test_ranges():
     assert spaced(1, 4, 4) == [1.0, 2.0, 3.0, 4.0]
     assert spaced(1e-3, 10, 5, log=True) == pytest.approx([1e-3, 1e-2, 1e-1, 1, 10])
     assert spaced(2, 5, 1) == [2.0]
-
-
-@pytest.mark.parametrize(
-    ("text", "values", "is_range"),
-    [
-        ("1.0:4.0:4", [1.0, 2.0, 3.0, 4.0], True),
-        ("1e-2:1:3:log", [0.01, 0.1, 1.0], True),
-        ("1:9:3", [1, 5, 9], True),
-        ("1,2.5,true,best", [1, 2.5, True, "best"], False),
-        ("7", [7], False),
-    ],
-)
-def test_specs(text, values, is_range):
-    found = parse_values("x", text)
-    assert found.values == (pytest.approx(values) if is_range else values)
-    assert found.is_range == is_range
-    assert [type(x) for x in found.values] == [type(x) for x in values]
-
-
-def test_intervals():
-    assert parse_ends("x", "1e-3:1:log") == (Ends(1e-3, 1.0, True), True, True)
-    assert parse_ends("x", "0:1") == (Ends(0.0, 1.0), True, False)
-    assert parse_ends("x", "a,b") == (["a", "b"], False, False)
 
 
 @pytest.mark.parametrize(
@@ -65,14 +59,20 @@ def test_intervals():
         (lambda: drawn(1, a=Ends(0, 1, log=True)), "a: expected positive ends for equal ratios, got 0 and 1"),
         (lambda: spaced(0, 1, 0), "range: expected at least 1 number, got 0"),
         (lambda: spaced(0, math.inf, 2), "range: expected finite ends, got 0 and inf"),
-        (lambda: parse_values("mu", "a:b:3"), "mu: expected numbers as the ends of the range, got 'a' in 'a:b:3'"),
-        (lambda: parse_values("mu", "1:2"), "mu: expected low:high:number"),
-        (lambda: parse_values("mu", "1:2:x"), "mu: expected low:high:number"),
-        (lambda: parse_values("mu", "1:2:3:ln"), "mu: expected low:high:number"),
-        (lambda: parse_values("mu", "-1:2:3:log"), "mu: range: expected positive ends"),
-        (lambda: parse_values("mu", ""), "mu: expected at least one value, got ''"),
-        (lambda: parse_ends("mu", "1:2:3"), "mu: expected low:high or low:high:log"),
-        (lambda: parse_ends("mu", "1:x"), "mu: expected numbers as the ends"),
+        (
+            lambda: settings_of({"a": [1], "b": [1, 2]}),
+            "grid: expected as many values of each name, got 1 of a, 2 of b",
+        ),
+        (lambda: SweepRequest([]), "grid: expected at least one setting, got none"),
+        (lambda: SweepRequest([{}] * 400, range(300)), "grid: expected at most 100000 runs, got 400 settings with 300"),
+        (lambda: SweepRequest([{}], ()), "seeds: expected different numbers, got"),
+        (lambda: SweepRequest([{}], (1, 1)), "seeds: expected different numbers, got"),
+        (lambda: SweepRequest([{}], seeds_vary=("starts",)), "seeds_vary: expected one of .* did you mean 'start'"),
+        (lambda: SweepRequest([{}], width=0), "width: expected at least 1, got 0"),
+        (
+            lambda: SweepRequest([{}], stopping=Stopping((1,)), shard=Shard(0, 2)),
+            "shard: expected none beside rungs, where all settings are compared, got 0/2",
+        ),
     ],
 )
 def test_what_is_no_grid_is_named(call, message):

@@ -3,17 +3,17 @@
 import numpy as np
 import pytest
 
+from fedjax_layers.experiment.config.named_options import with_setting
 from fedjax_layers.experiment.config.run_config import RunConfig
 from fedjax_layers.experiment.run import execute
 from fedjax_layers.experiment.setup.prepare import prepare
 from fedjax_layers.sweeps import widths
 from fedjax_layers.sweeps.branches import StoppedError
-from fedjax_layers.sweeps.computing import Computer
-from fedjax_layers.sweeps.grid import product
-from fedjax_layers.sweeps.rows import row_of
-from fedjax_layers.sweeps.runner import run_sweep
-from fedjax_layers.sweeps.settings import joined, swept_runs
-from fedjax_layers.sweeps.stopping import Stopping
+from fedjax_layers.sweeps.computing import run_sweep
+from fedjax_layers.sweeps.configs import swept_runs
+from fedjax_layers.sweeps.request import Stopping, SweepRequest, product
+from fedjax_layers.sweeps.results import row_of
+from fedjax_layers.sweeps.widths import Programs
 from tests.counting import count_compilations
 
 HEART = {"dataset": "heart", "rounds": 3, "batch_size": 64, "client_width": "1", "evaluated_models": "trained"}
@@ -24,7 +24,7 @@ def make(algorithm, **changes):
 
 
 def runs_of(base, settings, seeds=(0,), vary=("start", "partition", "sampling")):
-    return swept_runs(settings, seeds, lambda setting: joined(base, setting), vary)
+    return swept_runs(SweepRequest(settings, seeds, vary), lambda setting: with_setting(base, setting))
 
 
 def slow(*values):
@@ -54,18 +54,18 @@ def assert_rows(rows, runs, tolerance=0.0):
 
 def test_rows_of_thresholds_equal_their_runs_to_the_last_bit():
     runs = runs_of(make("player_fl"), product(threshold=[0.5, 0.50001, 1.5, 4.0, 80.0, 90.0]), (0, 3))
-    computer = Computer(None)
-    rows = run_sweep(runs, computer)
+    programs = Programs()
+    rows = run_sweep(runs, programs)
     assert_rows(rows, runs)
     assert {row["num_shared_layers"] for row in rows if row["threshold"] > 50} == {4}
-    assert computer.compiled == 1
+    assert programs.compiled == 1
 
 
 @pytest.mark.parametrize("width", [1, 2])
 def test_rows_of_a_grid_equal_their_runs(width):
     base = make("fedprox", cohort=3, patience=2, rounds=5)
     runs = runs_of(base, product(mu=[0.0, 1.0], learning_rate=[0.01, 0.3]), (0, 5))
-    rows = run_sweep(runs, Computer(None, width=width))
+    rows = run_sweep(runs, Programs(width=width))
     assert_rows(rows, runs, 1e-5 if width > 1 else 0.0)
     assert {row["why"] for row in rows} == {"finished", "patience"}
 
@@ -73,7 +73,7 @@ def test_rows_of_a_grid_equal_their_runs(width):
 @pytest.mark.slow
 def test_many_settings_with_a_seed_see_the_same_batches():
     runs = runs_of(make("ditto", cohort=3), product(lam=np.geomspace(0.01, 1, 9).tolist()), (0, 5))
-    rows = run_sweep(runs, Computer(None, width=2))
+    rows = run_sweep(runs, Programs(width=2))
     assert_rows(rows[::4], runs[::4], 1e-5)
 
 
@@ -90,9 +90,9 @@ def test_many_settings_with_a_seed_see_the_same_batches():
 def test_whole_numbers_that_are_varied_are_traced(algorithm, name, values, options):
     base = make(algorithm, algorithm_options=options, evaluated_models="both")
     runs = runs_of(base, product(**{name: values}))
-    computer = Computer(None)
-    rows = run_sweep(runs, computer)
-    assert computer.compiled == 1
+    programs = Programs()
+    rows = run_sweep(runs, programs)
+    assert programs.compiled == 1
     assert_rows(rows, runs, 1e-6)
 
 
@@ -100,7 +100,7 @@ def test_whole_numbers_that_are_varied_are_traced(algorithm, name, values, optio
 def test_rounds_before_a_setting_matters_are_computed_once():
     runs = runs_of(make("demlearn", rounds=6, eval_every=2), product(amplified_rounds=[1, 3, 5, 9, 20]))
     seen = []
-    rows = run_sweep(runs, Computer(None), tick=lambda done, branches: seen.append(done))
+    rows = run_sweep(runs, Programs(), tick=lambda done, branches: seen.append(done))
     assert_rows(rows, runs, 1e-6)
     assert sorted(seen) == [2] * 2 + [4] * 3 + [6] * 4  # of 15 intervals
 
@@ -110,8 +110,8 @@ def test_what_is_only_told_otherwise_is_computed_once():
     settings = product(rounds=[4, 3, 2], scored_round=["best", "last"], scored_model=["served", "trained"])
     runs = runs_of(base, settings)
     seen = []
-    computer = Computer(None)
-    rows = run_sweep(runs, computer, tick=lambda done, branches: seen.append(done))
+    programs = Programs()
+    rows = run_sweep(runs, programs, tick=lambda done, branches: seen.append(done))
     assert_rows(rows, runs)
     assert seen == [2, 4, 2, 3]  # 3 rounds end between two evaluations
 
@@ -129,7 +129,7 @@ def test_what_is_only_told_otherwise_is_computed_once():
 def test_what_a_seed_decides_beside_numbers(algorithm, changes):
     base = make(algorithm, **changes, algorithm_options={"num_teams": 2} if "team_formation" in changes else {})
     runs = runs_of(base, [{"learning_rate": 0.05}], (0, 1, 2))
-    rows = run_sweep(runs, Computer(None))
+    rows = run_sweep(runs, Programs())
     assert_rows(rows, runs)
 
 
@@ -138,9 +138,9 @@ def test_static_choices_are_grouped_by_program():
     base = make("fedavg")
     settings = product(learning_rate=[0.01, 0.1], algorithm=["fedavg", "local"], batch_size=[64, 128])
     runs = runs_of(base, settings)
-    computer = Computer(None)
-    rows = run_sweep(runs, computer)
-    assert computer.compiled == 4 == len(computer.record)
+    programs = Programs()
+    rows = run_sweep(runs, programs)
+    assert programs.compiled == 4 == len(programs.record)
     assert_rows(rows[::3], runs[::3])
 
 
@@ -149,7 +149,7 @@ def test_other_numbers_compile_nothing_more():
     def compilations(thresholds):
         runs = runs_of(make("player_fl", batch_size=60), product(threshold=thresholds))
         with count_compilations() as clock:
-            run_sweep(runs, Computer(None))
+            run_sweep(runs, Programs())
         return clock.compilations
 
     assert compilations([1.5, 9.0]) > 0
@@ -159,8 +159,8 @@ def test_other_numbers_compile_nothing_more():
 def test_rungs_stop_settings_and_are_told():
     base = make("fedavg", rounds=4)
     runs = runs_of(base, product(learning_rate=[1e-6, 1e-5, 0.02, 0.05]), (0, 1))
-    rows = run_sweep(runs, Computer(None), stopping=Stopping((1,), keep=0.5))
-    whole = run_sweep(runs, Computer(None))
+    rows = run_sweep(runs, Programs(), stopping=Stopping((1,), keep=0.5))
+    whole = run_sweep(runs, Programs())
     for row, full in zip(rows, whole, strict=True):
         if row["why"] == "finished":
             assert row == full
@@ -173,7 +173,7 @@ def test_asking_to_stop_ends_the_sweep():
     runs = runs_of(make("fedavg"), product(learning_rate=[0.01, 0.02, 0.03]))
     told = []
     with pytest.raises(StoppedError):
-        run_sweep(runs, Computer(None), tick=lambda *_: len(told) == 2, on_rows=told.extend)
+        run_sweep(runs, Programs(), tick=lambda *_: len(told) == 2, on_rows=told.extend)
     assert [row["run"] for row in told] == [0, 1]
 
 
@@ -182,7 +182,7 @@ def test_a_width_that_does_not_fit_is_halved(monkeypatch):
     said = []
     monkeypatch.setattr(widths, "usable_memory", lambda: 1)
     runs = runs_of(make("fedavg"), product(learning_rate=[0.01, 0.02]))
-    run_sweep(runs, Computer(None, width=4, say=lambda kind, record: said.append((kind, record))))
+    run_sweep(runs, Programs(width=4, say=lambda kind, record: said.append((kind, record))))
     ((kind, record),) = said
     assert kind.startswith("fedavg on heart (")
     assert (record["width"], record["usable_bytes"]) == (1, 1)

@@ -1,26 +1,27 @@
-"""From settings and seeds to configs, and which of them share data, a program, or all of their rounds."""
+"""Runs of configs: the config of each run of a request, and which runs share data, a program or their rounds."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple
 
+from fedjax_layers import algorithms
+from fedjax_layers.algorithms.report import Decision
 from fedjax_layers.data.changes.corruption import CORRUPTIONS
-from fedjax_layers.experiment.config.owners import KINDS, owners, placed
+from fedjax_layers.experiment.config.named_options import option_named
+from fedjax_layers.experiment.config.owners import KINDS
 from fedjax_layers.experiment.config.run_config import RunConfig
 from fedjax_layers.experiment.config.traced import TRACED, traceable_counts, traced_numbers
 from fedjax_layers.experiment.records.run_directory import to_json
+from fedjax_layers.experiment.setup.shared_data import loaded_key
 from fedjax_layers.ops.poison import POISONS
-from fedjax_layers.options import unknown_name
-from fedjax_layers.sweeps.decisions import decision_of
-from fedjax_layers.sweeps.grid import check_number_of_runs
+from fedjax_layers.options import defaults_of
+from fedjax_layers.sweeps.request import SweepRequest
 
-SEED_FIELDS = {"start": "start_seed", "partition": "partition_seed", "sampling": "seed"}
+_SEEDED = {"start": "start_seed", "partition": "partition_seed", "sampling": "seed"}
 _READ_LAST = ("rounds", "patience", "scored_model", "scored_round")  # when a run ends and what is told of it
-_SEEDS = ("seed", "start_seed", "partition_seed")
-_DATA = ("dataset", "data_options", "partition", "clients")
 
 
 class SweptRun(NamedTuple):
@@ -41,51 +42,36 @@ class SweptRun(NamedTuple):
     counts: frozenset[str] = frozenset()
 
 
-def swept_runs(
-    settings: Sequence[Mapping[str, Any]],
-    seeds: Sequence[int],
-    make: Callable[[Mapping[str, Any]], RunConfig],
-    seeds_vary: Sequence[str] = tuple(SEED_FIELDS),
-) -> list[SweptRun]:
-    """Every setting with every seed, seeds within settings.
+def swept_runs(request: SweepRequest, make: Callable[[Mapping[str, Any]], RunConfig]) -> list[SweptRun]:
+    """Every setting with every seed, seeds within settings; of all shards.
 
     Args:
-      settings: see :mod:`fedjax_layers.sweeps.grid`.
-      seeds: one run of each setting per seed.
-      make: ``setting -> config``, see :func:`joined`.
-      seeds_vary: what a seed decides, of ``SEED_FIELDS``; the rest keeps the config's own seed.
+      request: settings and seeds. A text in a setting is read as a value of the option's type.
+      make: ``setting -> config``, as :func:`~fedjax_layers.experiment.config.named_options.with_setting` of a config.
 
     Raises:
-      ValueError: no setting, no seeds or one twice, another name in ``seeds_vary``, a setting that varies a seed, or
-        one that makes no config.
+      ValueError: a setting that varies a seed, or one that makes no config.
     """
-    if not settings:
-        raise ValueError("grid: expected at least one setting, got none")
-    check_number_of_runs(len(settings), len(seeds))
-    if not seeds or len(set(seeds)) < len(seeds):
-        raise ValueError(f"seeds: expected different numbers, got {list(seeds)}")
-    for what in seeds_vary:
-        if what not in SEED_FIELDS:
-            raise unknown_name("seeds_vary", what, SEED_FIELDS)
+    for name in _SEEDED.values():
+        if name in request.names:
+            raise ValueError(f"{name}: expected seeds beside the grid, got them as a setting")
+    varied = {_of_algorithm(name) for name in request.names}
     runs: list[SweptRun] = []
-    varied = {_of_algorithm(name) for setting in settings for name in setting}
-    for setting in settings:
-        for name in _SEEDS:
-            if name in setting:
-                raise ValueError(f"{name}: expected seeds beside the grid, got them as a setting")
+    for setting in request.settings:
         config = make(setting)
         if config.save_model:
             raise ValueError("save_model: expected none in a sweep, which keeps no models")
+        read = {n: option_named(n, config).parsed(x) if isinstance(x, str) else x for n, x in setting.items()}
         counts = frozenset(varied & traceable_counts(config.algorithm))
-        for seed in seeds:
-            runs.append(SweptRun(len(runs), dict(setting), seed, _seeded(config, seed, seeds_vary), counts))
+        for seed in request.seeds:
+            runs.append(SweptRun(len(runs), read, seed, _seeded(config, seed, request.seeds_vary), counts))
     return runs
 
 
-def _seeded(config: RunConfig, seed: int, seeds_vary: Sequence[str]) -> RunConfig:
+def _seeded(config: RunConfig, seed: int, seeds_vary: Collection[str]) -> RunConfig:
     """The config with this seed for what it decides, and its own for the rest."""
     changes: dict[str, Any] = {}
-    for what, field in SEED_FIELDS.items():
+    for what, field in _SEEDED.items():
         own = config.seed if getattr(config, field) is None else getattr(config, field)
         changes[field] = seed if what in seeds_vary else own
     if config.init_from is not None or changes["start_seed"] == changes["seed"]:
@@ -93,26 +79,6 @@ def _seeded(config: RunConfig, seed: int, seeds_vary: Sequence[str]) -> RunConfi
     if changes["partition_seed"] == changes["seed"]:
         changes["partition_seed"] = None
     return dataclasses.replace(config, **changes)
-
-
-def joined(base: RunConfig, setting: Mapping[str, Any]) -> RunConfig:
-    """The config with a setting's fields and options in place of its own.
-
-    Raises:
-      ValueError: a name that is neither a field nor an option of its algorithm, data, model or teams, or of several.
-    """
-    fields = {f.name for f in dataclasses.fields(RunConfig)}
-    if "cohort" in setting:
-        setting = {"scored_model": "auto"} | dict(setting)  # it follows participation
-    config = dataclasses.replace(base, **{name: value for name, value in setting.items() if name in fields})
-    shift = setting.get("feature_shift", config.data_options.get("feature_shift"))
-    own = owners(config, feature_shift=shift)
-    changes: dict[str, dict[str, Any]] = {}
-    for name, value in setting.items():
-        if name not in fields:
-            field, key = placed(name, own, fields)
-            changes.setdefault(field, dict(getattr(config, field)))[key] = value
-    return dataclasses.replace(config, **changes)  # type: ignore[arg-type]
 
 
 def _of_algorithm(name: str) -> str:
@@ -123,18 +89,26 @@ def _of_algorithm(name: str) -> str:
 
 def is_traced(config: RunConfig, name: str) -> bool:
     """Whether another value of this name is the same program."""
-    bare = _of_algorithm(name)
-    return (
-        name in TRACED
-        or bare in traced_numbers(config, traceable_counts(config.algorithm))["options"]
-        or (name == "attack_strength" and config.attack in POISONS)
-    )
+    options = traced_numbers(config, traceable_counts(config.algorithm))["options"]
+    poison = name == "attack_strength" and config.attack in POISONS
+    return name in TRACED or _of_algorithm(name) in options or poison
+
+
+def decision_of(config: RunConfig) -> tuple[Decision, Any] | None:
+    """An option of a run's algorithm that only decides, as the algorithm declares it, and its value; or ``None``.
+
+    The number of layers that are updated or kept, say, is none: two different numbers concern different layers in
+    every round, so that nothing after the first local phase would be the same.
+    """
+    factory = algorithms.registry[config.algorithm]
+    options = defaults_of(factory) | dict(config.algorithm_options)
+    found = factory.decision(options)
+    return None if found is None else (found, options[found.option])
 
 
 def data_key(config: RunConfig) -> str:
     """Equal for runs whose clients hold the same examples in every round."""
-    seed = config.seed if config.partition_seed is None else config.partition_seed
-    parts: dict[str, Any] = {name: getattr(config, name) for name in _DATA} | {"seed": seed}
+    parts: dict[str, Any] = {"loaded": loaded_key(config)}
     if config.drift:
         parts |= {"drift": config.drift, "drift_seed": config.seed}
     if config.attack in CORRUPTIONS:
@@ -149,7 +123,7 @@ def program_key(config: RunConfig, counts: Collection[str] = ()) -> str:
     ``counts`` names whole numbers among the algorithm's options that are traced.
     """
     fields = to_json(config)
-    for name in (*TRACED, *_SEEDS, *_READ_LAST, "attack_strength"):
+    for name in (*TRACED, *_SEEDED.values(), *_READ_LAST, "attack_strength"):
         del fields[name]
     fields["data_options"].pop("split_seed", None)
     for name in traced_numbers(config, counts)["options"]:
@@ -166,8 +140,8 @@ def family_key(config: RunConfig, counts: Collection[str] = ()) -> str:
     for name in _READ_LAST:
         del fields[name]
     decision = decision_of(config)
-    if decision is not None and decision.option in traced_numbers(config, counts)["options"]:
-        del fields["algorithm_options"][decision.option]
+    if decision is not None and decision[0].option in traced_numbers(config, counts)["options"]:
+        del fields["algorithm_options"][decision[0].option]
     return _text(fields | {"tail": _tail(config)})
 
 

@@ -2,8 +2,10 @@
 
 import pytest
 
+from fedjax_layers.experiment.config.named_options import with_setting
 from fedjax_layers.experiment.config.run_config import RunConfig
-from fedjax_layers.sweeps.settings import data_key, family_key, is_traced, joined, program_key, swept_runs
+from fedjax_layers.sweeps.configs import data_key, family_key, is_traced, program_key, swept_runs
+from fedjax_layers.sweeps.request import SEEDED, SweepRequest
 
 BASE = RunConfig(algorithm="player_fl", dataset="heart", algorithm_options={"threshold": 1.5}, rounds=4)
 KEYS = (program_key, data_key, family_key)
@@ -14,23 +16,42 @@ def apart(one, other):
     return {key.__name__ for key in KEYS if key(one) != key(other)}
 
 
+def runs_of(base, settings, seeds, vary=SEEDED):
+    return swept_runs(SweepRequest(settings, seeds, vary), lambda setting: with_setting(base, setting))
+
+
 def test_settings_reach_fields_and_options():
-    config = joined(BASE, {"threshold": 2, "learning_rate": 0.1, "split_seed": 3, "hidden": (8,)})
+    config = with_setting(BASE, {"threshold": 2, "learning_rate": 0.1, "split_seed": 3, "hidden": (8,)})
     assert config.algorithm_options == {"threshold": 2.0}
     assert (config.learning_rate, config.data_options, config.model_options) == (
         0.1,
         {"split_seed": 3},
         {"hidden": (8,)},
     )
-    with pytest.raises(ValueError, match=r"vary: expected one of .*, got 'thresold'; did you mean 'threshold'"):
-        joined(BASE, {"thresold": 2})
+    with pytest.raises(ValueError, match=r"flag: expected one .*, got '--thresold'; did you mean '--threshold'"):
+        with_setting(BASE, {"thresold": 2})
 
 
 def test_every_setting_has_every_seed():
-    runs = swept_runs([{"threshold": 1.0}, {"threshold": 2.0}], [5, 6], lambda setting: joined(BASE, setting))
+    runs = runs_of(BASE, [{"threshold": 1.0}, {"threshold": 2.0}], [5, 6])
     assert [(r.number, r.setting["threshold"], r.seed) for r in runs] == [(0, 1, 5), (1, 1, 6), (2, 2, 5), (3, 2, 6)]
     assert [r.config.seed for r in runs] == [5, 6, 5, 6]
     assert {(r.config.partition_seed, r.config.start_seed) for r in runs} == {(None, None)}
+
+
+def test_texts_are_read_as_the_types_of_their_options():
+    settings = [
+        {"threshold": "1", "player_fl.gradient": "epoch", "batch_size": "8", "client_width": "2", "hidden": "4,8"},
+        {"threshold": "2.5", "cumulative": "true", "embeddings": "7,true", "learning_rate": "1e-3", "hidden": [4]},
+    ]
+    one, other = runs_of(BASE, settings, [0])
+    assert one.config.algorithm_options == {"threshold": 1.0, "gradient": "epoch"}
+    assert (one.config.batch_size, one.config.client_width, one.config.model_options) == (8, "2", {"hidden": (4, 8)})
+    values = {"threshold": 1, "player_fl.gradient": "epoch", "batch_size": 8, "client_width": "2", "hidden": (4, 8)}
+    assert one.setting == values
+    assert other.config.algorithm_options == {"threshold": 2.5, "cumulative": True, "embeddings": ("7", "true")}
+    assert other.setting["embeddings"] == ("7", "true"), "texts of an option that is text stay texts"
+    assert (other.setting["learning_rate"], other.setting["hidden"]) == (0.001, [4])
 
 
 @pytest.mark.parametrize(
@@ -46,7 +67,7 @@ def test_every_setting_has_every_seed():
 )
 def test_seeds_decide_what_they_are_told_to(vary, seed, start, partition):
     base = RunConfig(seed=9)
-    (run,) = swept_runs([{"rounds": 3}], [7], lambda setting: joined(base, setting), vary)
+    (run,) = runs_of(base, [{"rounds": 3}], [7], vary)
     assert (run.config.seed, run.config.start_seed, run.config.partition_seed) == (seed, start, partition)
 
 
@@ -70,27 +91,27 @@ def test_seeds_decide_what_they_are_told_to(vary, seed, start, partition):
 )
 def test_what_runs_have_in_common(setting, differ):
     base = RunConfig(algorithm="player_fl", algorithm_options={"threshold": 1.5}, rounds=4)
-    assert apart(base, joined(base, setting)) == differ
+    assert apart(base, with_setting(base, setting)) == differ
 
 
 def test_runs_that_end_between_evaluations_share_no_rounds():
     base = RunConfig(rounds=4, eval_every=2)
-    assert apart(base, joined(base, {"rounds": 6})) == set()
-    assert apart(base, joined(base, {"rounds": 5})) == {"program_key", "family_key"}
+    assert apart(base, with_setting(base, {"rounds": 6})) == set()
+    assert apart(base, with_setting(base, {"rounds": 5})) == {"program_key", "family_key"}
 
 
 def test_a_voting_cut_is_not_made_again():
-    base = joined(BASE, {"aggregate": "majority"})
-    assert apart(base, joined(base, {"threshold": 2.0})) == {"family_key"}
+    base = with_setting(BASE, {"aggregate": "majority"})
+    assert apart(base, with_setting(base, {"threshold": 2.0})) == {"family_key"}
 
 
 def test_corrupt_data_and_drift_are_drawn_by_the_seed():
     pinned = {"partition_seed": 0}
-    bad = joined(BASE, {"attack": "label_flip", **pinned})
-    assert "data_key" in apart(bad, joined(bad, {"seed": 1}))
-    assert "data_key" in apart(bad, joined(bad, {"attack_strength": 0.5}))
-    poison = joined(BASE, {"attack": "noise", **pinned})
-    assert apart(poison, joined(poison, {"seed": 1, "attack_strength": 0.5})) == {"family_key"}
+    bad = with_setting(BASE, {"attack": "label_flip", **pinned})
+    assert "data_key" in apart(bad, with_setting(bad, {"seed": 1}))
+    assert "data_key" in apart(bad, with_setting(bad, {"attack_strength": 0.5}))
+    poison = with_setting(BASE, {"attack": "noise", **pinned})
+    assert apart(poison, with_setting(poison, {"seed": 1, "attack_strength": 0.5})) == {"family_key"}
 
 
 def test_traced_numbers():
@@ -112,4 +133,4 @@ def test_traced_numbers():
 )
 def test_bad_input_is_named(settings, seeds, vary, message):
     with pytest.raises(ValueError, match=message):
-        swept_runs(settings, seeds, lambda setting: joined(BASE, setting), vary)
+        runs_of(BASE, settings, seeds, vary)

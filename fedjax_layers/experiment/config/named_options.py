@@ -1,0 +1,149 @@
+"""Options that are given by their names: whose each one is, and what is said where it is nobody's."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
+
+from fedjax_layers.algorithms import registry
+from fedjax_layers.experiment.config.owners import KINDS, Owner, all_owners, owner, owners, place_of
+from fedjax_layers.experiment.config.run_config import RunConfig, config_options
+from fedjax_layers.options import Option, flag_of, unknown_name
+
+_MOST_OWNERS = 4  # named one by one
+_NEAR = 0.6  # likeness of two names from which one may be a misspelt other
+
+
+def routed(
+    given: Iterable[tuple[str, Any]],
+    config: RunConfig,
+    *,
+    team_formation: str | None = None,
+    beside: Collection[str] = (),
+) -> dict[str, dict[str, Any]]:
+    """Options by the field of the config that holds each of them.
+
+    Args:
+      given: names, as flags (``--num-teams``) or as Python has them, each with a value. A text is read as a value of
+        the option's type.
+      config: of the run.
+      team_formation: the one asked for, where the config's algorithm may have no teams.
+      beside: other algorithms of the same command; their options are none of this config's.
+
+    Raises:
+      ValueError: an option that nothing in this run takes, or that several things take.
+    """
+    pairs = [(name.lstrip("-").replace("-", "_"), value) for name, value in given]
+    shift = dict(pairs).get("feature_shift", config.data_options.get("feature_shift"))
+    own = owners(config, team_formation, shift)
+    found: dict[str, dict[str, Any]] = {}
+    for name, value in pairs:
+        place = _place(name, own, config, {config.algorithm, *beside})
+        if place is not None:
+            field, key, option = place
+            found.setdefault(field, {})[key] = option.parsed(value)
+    return found
+
+
+def with_options(config: RunConfig, own: Mapping[str, Mapping[str, Any]]) -> RunConfig:
+    """The config with these options of :func:`routed` beside its other ones."""
+    changed: dict[str, Any] = {field: {**getattr(config, field), **new} for field, new in own.items()}
+    return dataclasses.replace(config, **changed)
+
+
+def split_setting(setting: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The fields of the config among these names, texts read as values of their types; and all other names."""
+    known = config_options()
+    fields = {name: known[name].parsed(value) for name, value in setting.items() if name in known}
+    return fields, {name: value for name, value in setting.items() if name not in known}
+
+
+def with_setting(config: RunConfig, setting: Mapping[str, Any]) -> RunConfig:
+    """The config with a setting's fields and options in place of its own.
+
+    Raises:
+      ValueError: a name that is neither a field nor an option of the run, or an option of several things.
+    """
+    fields, others = split_setting(setting)
+    if "cohort" in fields:
+        fields = {"scored_model": "auto"} | fields  # which model is scored follows participation
+    changed = dataclasses.replace(config, **fields)
+    return with_options(changed, routed(others.items(), changed))
+
+
+def option_named(name: str, config: RunConfig) -> Option:
+    """A field or option as it is declared; for an option of another algorithm, one of any type."""
+    if name in config_options():
+        return config_options()[name]
+    own = owners(config, feature_shift=config.data_options.get("feature_shift"))
+    place = _place(name, own, config, registry)
+    return Option(name, Any, None) if place is None else place[2]
+
+
+def _place(
+    name: str, own: Sequence[Owner], config: RunConfig, algorithms: Collection[str]
+) -> tuple[str, str, Option] | None:
+    """As :func:`place_of`; a prefix may be an algorithm's name. ``None`` for an option of another of the algorithms."""
+    prefix, _, bare = name.rpartition(".")
+    if prefix and prefix not in KINDS:
+        _check_algorithm(prefix, bare, algorithms)
+        if prefix != config.algorithm:
+            return None
+        prefix = "algorithm"
+    place = place_of(f"{prefix}.{bare}" if prefix else bare, own)
+    elsewhere = prefix in ("", "algorithm") and any(bare in owner("algorithm", a).options for a in algorithms)
+    if place is None and not elsewhere:
+        raise _nobodys(name, prefix, own, config)
+    return place
+
+
+def _nobodys(name: str, prefix: str, own: Sequence[Owner], config: RunConfig) -> ValueError:
+    """The error for an option that nothing in this run has: who has it elsewhere, or the nearest there is here."""
+    flag, bare = flag_of(name), name.rpartition(".")[2]
+    others = [other for other in all_owners() if bare in other.options and prefix in ("", other.prefix)]
+    if others:
+        here = {one.prefix: one.who for one in own}
+        kinds = {other.prefix for other in others}
+        missing = [here.get(kind, f"a run without {flag_of(kind)}") for kind in KINDS if kind in kinds]
+        return ValueError(f"{flag}: it is an option of {_listed(others)}, not of {' or '.join(missing)}")
+    known = set(config_options()).union(*(one.options for one in own))
+    near = difflib.get_close_matches(flag, sorted(map(flag_of, known)), n=1, cutoff=_NEAR)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    return ValueError(f"flag: expected one that {_help_command(config)} lists, got {flag!r}{hint}")
+
+
+def _help_command(config: RunConfig) -> str:
+    """The command that lists all flags of this run."""
+    named = {"dataset": config.dataset, "partition": config.partition, "model": config.model}
+    usual = RunConfig()
+    flags = "".join(f" --{name} {value}" for name, value in named.items() if value != getattr(usual, name))
+    return f"`fedjax-layers run {config.algorithm}{flags} --help`"
+
+
+def _listed(others: Iterable[Owner]) -> str:
+    """The names of several owners, by kind: ``algorithms demlearn and fedprox``."""
+    by_kind: dict[str, list[str]] = {}
+    for other in others:
+        kind, _, name = other.who.rpartition(" ")
+        by_kind.setdefault(kind, []).append(name)
+    parts = []
+    for kind, names in by_kind.items():
+        more = len(names) - _MOST_OWNERS
+        shown = names[:_MOST_OWNERS] + ([f"{more} more"] if more > 0 else [])
+        text = f"{', '.join(shown[:-1])} and {shown[-1]}" if len(shown) > 1 else shown[0]
+        parts.append(f"{kind}{'s' if len(names) > 1 else ''} {text}")
+    return " and of ".join(parts)
+
+
+def _check_algorithm(name: str, option: str, beside: Collection[str]) -> None:
+    """Refuse a prefix that names no algorithm of the command, and an option that its algorithm does not take."""
+    if name not in registry:
+        raise unknown_name("algorithm", name, [*registry, *(kind.replace("_", "-") for kind in KINDS)])
+    if name not in beside:
+        flag = flag_of(f"{name}.{option}")
+        raise ValueError(f"{flag}: expected an option of {' or '.join(beside)}, got one of {name}, which does not run")
+    options = owner("algorithm", name).options
+    if option not in options:
+        raise unknown_name(f"option of algorithm {name!r}", option, options)

@@ -1,0 +1,227 @@
+"""The results of a sweep: a row for each run, the folder that keeps them, the ranking of settings, and joined parts."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from pyarrow import csv, parquet
+
+from fedjax_layers.engine.evaluation.score_names import LOWER_IS_BETTER, headline
+from fedjax_layers.engine.history.history import History
+from fedjax_layers.experiment.records.run_directory import RunDirectory, to_json
+from fedjax_layers.experiment.records.summary import exchanged_bytes, pooled_scores, scores_of
+from fedjax_layers.storage import JsonLines, replacing
+from fedjax_layers.sweeps.configs import SweptRun
+from fedjax_layers.sweeps.request import Shard
+from fedjax_layers.types import LayerMap
+
+Row = dict[str, Any]
+_SPREAD = ("std", "min", "p10", "n")  # of the personal models on test examples, beside the means
+_PROGRAMS = "programs"
+
+
+def row_of(
+    history: History,
+    layers: LayerMap,
+    sizes: np.ndarray,
+    *,
+    scored_model: str,
+    scored_round: str,
+    unseen: np.ndarray | None = None,
+) -> Row:
+    """Flat scores of one run.
+
+    Args:
+      history: of the run.
+      layers: of its model.
+      sizes: ``[C]`` training examples.
+      scored_model: which model counts as the personal one.
+      scored_round: ``best`` or ``last``.
+      unseen: ``[C]`` bool, clients that are left out.
+
+    Returns:
+      ``rounds``, ``num_shared_layers`` (how many, in the last round), ``bytes_up``, ``bytes_down``, ``steps``; and
+      ``{personal, team, global}/{val, test}/{metric}``, the mean over clients, ``.../weighted``, by training examples.
+    """
+    up, down = exchanged_bytes(history, layers)
+    row: Row = {
+        "rounds": history.rounds_done,
+        "num_shared_layers": int((history.rounds["sent"][-1] > 0).sum()),
+    }
+    row |= {"bytes_up": up, "bytes_down": down, "steps": int(history.rounds["steps"].sum(dtype=np.int64))}
+    for kind, when in {"personal": scored_model, "team": "team", "global": "global"}.items():
+        for split in ("val", "test"):
+            for metric, found in (scores_of(history, when, scored_round, sizes, unseen, split) or {}).items():
+                name = f"{kind}/{split}/{metric}"
+                row |= {name: found["mean"], f"{name}/weighted": found["weighted"]}
+                if (kind, split) == ("personal", "test"):
+                    row |= {f"{name}/{what}": found[what] for what in _SPREAD}
+    for metric, value in (pooled_scores(history, "test", scored_round) or {}).items():
+        row[f"pooled/test/{metric}"] = value
+    return row
+
+
+def headline_of(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The score that settings are compared by: macro-F1 of classes, perplexity of language."""
+    return headline({name.split("/")[2] for row in rows for name in row if name.startswith("personal/val/")})
+
+
+def by_setting(rows: Iterable[Mapping[str, Any]], names: Sequence[str]) -> list[list[Mapping[str, Any]]]:
+    """Rows with the same values of these names together, in the order of the first of each."""
+    groups: dict[str, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault(repr([row.get(name) for name in names]), []).append(row)
+    return list(groups.values())
+
+
+def rank(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[dict[str, Any]]:
+    """One line per setting, best first.
+
+    Args:
+      rows: of a sweep.
+      names: of what is varied.
+
+    Returns:
+      The setting; ``runs``, how many; ``validation``, the mean over seeds of the personal models' validation score;
+      ``test`` and ``test_std``, the same models on test examples, mean and population deviation over seeds; ``n``,
+      the clients behind a run's test score, the fewest of any seed; ``why``, how many runs ended how. The test score
+      never orders. Settings that stopped at a rung come behind all that did not, in their order by rung; those without
+      a finite score come last.
+    """
+    metric = headline_of(rows)
+    sign = 1 if metric in LOWER_IS_BETTER else -1
+    lines = []
+    for some in by_setting(rows, names):
+        validation, test = (_numbers(some, f"personal/{split}/{metric}") for split in ("val", "test"))
+        ends = [row["why"] for row in some]
+        lines.append(
+            {name: some[0].get(name) for name in names}
+            | {
+                "runs": len(some),
+                "rounds": max(row["rounds"] for row in some),
+                "validation": float(validation.mean()),
+                "test": float(test.mean()),
+                "test_std": float(test.std()),
+                "n": float(_numbers(some, f"personal/test/{metric}/n").min()),
+                "why": {why: ends.count(why) for why in dict.fromkeys(ends)},
+            }
+        )
+
+    def order(line: dict[str, Any]) -> tuple[bool, float, float]:
+        finite = math.isfinite(line["validation"])
+        behind = -line["rounds"] if "stopped" in line["why"] else -math.inf
+        return (not finite, behind, sign * line["validation"] if finite else 0.0)
+
+    return sorted(lines, key=order)
+
+
+def _numbers(rows: Sequence[Mapping[str, Any]], name: str) -> np.ndarray:
+    return np.array([math.nan if row.get(name) is None else row[name] for row in rows], float)
+
+
+def sweep_config(runs: Sequence[SweptRun], options: Mapping[str, Any], shard: Shard = Shard()) -> dict[str, Any]:
+    """What defines a sweep's folder: all runs, those of other shards too, and what else decides the rows."""
+    listed = [{"setting": run.setting, "seed": run.seed, "config": run.config} for run in runs]
+    return {"options": options, "shard": list(shard), "size": len(runs), "runs": dict(enumerate(listed))}
+
+
+class SweepFolder(RunDirectory):
+    """A sweep's folder; nothing in its table depends on the clock.
+
+    ``config.json`` is :func:`sweep_config`, ``rows.jsonl`` gets a line per run as they end, ``programs.json`` tells how
+    many runs were computed at once and why. ``results.csv``, ``results.parquet`` and ``summary.json`` come at the end.
+
+    Attributes:
+      rows: the finished runs' rows, by number.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        """Open an existing sweep's folder.
+
+        Raises:
+          ValueError: it holds no sweep.
+        """
+        super().__init__(path)
+        if "shard" not in self.read("config"):
+            raise ValueError(f"{path}: expected the folder of a sweep, found another run")
+        self._lines = JsonLines(self.path / "rows.jsonl", sync=True)
+        self.rows: dict[int, Row] = {row["run"]: row for row in self._lines.read()}
+
+    @property
+    def ordered_rows(self) -> list[Row]:
+        """The rows in the order of the grid."""
+        return [self.rows[number] for number in sorted(self.rows)]
+
+    @property
+    def programs(self) -> dict[str, Any]:
+        """What earlier starts recorded of how the runs are computed."""
+        return self.read(_PROGRAMS) if (self.path / f"{_PROGRAMS}.json").exists() else {}
+
+    def note_programs(self, record: Mapping[str, Any]) -> None:
+        """Record how runs are computed: before their rows, whose last bits depend on it."""
+        self.write(_PROGRAMS, self.programs | dict(record))
+
+    def append(self, rows: Sequence[Row]) -> None:
+        """Store finished runs, at once; those that are there already are left as they are."""
+        new = [to_json(row) for row in rows if row["run"] not in self.rows]
+        if new:
+            self._lines.append(new)
+            self.rows |= {row["run"]: row for row in new}
+
+    def finish(self, names: Sequence[str]) -> list[dict[str, Any]]:
+        """Write the table of all rows and the ranking of the settings; returns the latter, see :func:`rank`."""
+        rows = self.ordered_rows
+        columns = list(dict.fromkeys(name for row in rows for name in row))
+        table = pa.table({name: _column([row.get(name) for row in rows]) for name in columns})
+        for name, write in {"results.csv": csv.write_csv, "results.parquet": parquet.write_table}.items():
+            with replacing(self.path / name) as file:
+                write(table, file)
+        ranking = rank(rows, names)
+        self.write_summary({"varied": list(names), "ranking": ranking})
+        return ranking
+
+
+def merge(parts: Sequence[str | os.PathLike[str]], path: str | os.PathLike[str]) -> SweepFolder:
+    """Join the parts of a sweep in a new folder.
+
+    Args:
+      parts: folders of finished shards.
+      path: the new folder.
+
+    Raises:
+      ValueError: no parts, parts of different sweeps, or runs that none of them holds.
+    """
+    SweepFolder.check(path)
+    folders = [SweepFolder(part) for part in parts]
+    if not folders:
+        raise ValueError("parts: expected at least one folder, got none")
+    whole, *others = [folder.read("config") | {"shard": list(Shard())} for folder in folders]
+    for folder, other in zip(folders[1:], others, strict=True):
+        if other != whole:
+            raise ValueError(f"{folder.path}: expected a part of the sweep in {folders[0].path}, found another sweep")
+    rows = {number: row for folder in folders for number, row in folder.rows.items()}
+    missing = [number for number in range(whole["size"]) if number not in rows]
+    if missing:
+        found = f"{len(missing)} are missing, the first {missing[0]}"
+        raise ValueError(f"parts: expected all {whole['size']} runs, {found}")
+    joined = SweepFolder.create(path, whole)
+    for folder in folders:
+        joined.note_programs({f"part {folder.read('config')['shard'][0]}": folder.programs})
+    joined.append([rows[number] for number in sorted(rows)])
+    return joined
+
+
+def _column(values: list[Any]) -> pa.Array:
+    """Numbers of one type; whatever is mixed or a list is text."""
+    kinds = {type(value) for value in values if value is not None}
+    if kinds <= {int, float}:
+        return pa.array(values, pa.float64() if float in kinds else pa.int64())
+    if len(kinds) == 1 and kinds <= {str, bool}:
+        return pa.array(values)
+    return pa.array([None if value is None else json.dumps(value) for value in values], pa.string())
