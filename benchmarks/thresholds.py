@@ -26,7 +26,7 @@ from fedjax_layers.experiment.config.run_config import RunConfig
 from fedjax_layers.experiment.records.environment import environment
 from fedjax_layers.experiment.run import execute
 from fedjax_layers.experiment.setup.prepare import Experiment, prepare, vary
-from fedjax_layers.sweeps.computing import run_sweep
+from fedjax_layers.sweeps.config_sweep import run_sweep
 from fedjax_layers.sweeps.configs import swept_runs
 from fedjax_layers.sweeps.request import SweepRequest, product, spaced
 from fedjax_layers.sweeps.results import row_of

@@ -17,7 +17,7 @@ from fedjax_layers.experiment.records.environment import environment
 from fedjax_layers.experiment.records.run_directory import to_json
 from fedjax_layers.experiment.statistics import critical_difference, friedman, incentive, median_interval, ranks
 from fedjax_layers.storage import JsonLines
-from fedjax_layers.sweeps.computing import run_sweep
+from fedjax_layers.sweeps.config_sweep import run_sweep
 from fedjax_layers.sweeps.configs import SweptRun
 from fedjax_layers.sweeps.widths import Programs
 

@@ -24,7 +24,7 @@ from fedjax_layers.options import flag_of
 from fedjax_layers.report.sweep_picture import PICTURE, plot_sweep
 from fedjax_layers.report.tables import ranking_table
 from fedjax_layers.sweeps.branches import StoppedError
-from fedjax_layers.sweeps.computing import check_runs, run_sweep
+from fedjax_layers.sweeps.config_sweep import check_runs, run_sweep
 from fedjax_layers.sweeps.configs import SweptRun, is_traced, swept_runs
 from fedjax_layers.sweeps.request import Shard, Stopping, SweepRequest, check_number_of_runs
 from fedjax_layers.sweeps.results import SweepFolder, headline_of, sweep_config

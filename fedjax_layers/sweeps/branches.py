@@ -71,7 +71,7 @@ class Group(NamedTuple):
       build: of each run.
       plan: likewise.
       axis: of vectorised runs; their number is decided later.
-      runs: in the order of the sweep. Numbers of rounds that are no multiple of the plan's interval are all alike.
+      runs: in the order of the sweep. Where rounds are no multiple of the plan's interval, all have as many.
       number: runs of this kind in all.
       on_end: called with runs that have ended, all of the same history, at once.
       vectorised_plan: the plan inside vectorised runs; ``None`` is ``plan``.
@@ -131,8 +131,8 @@ class Branches:
     Args:
       program: how they are computed.
       group: the runs.
-      there: numbers of runs that are not needed any more. Those that are computed at once with one that is needed are
-        computed again all the same: the last bits of a run may depend on its place among the others.
+      stored: numbers of runs whose rows are there already. Those that are computed at once with a missing one are
+        computed again, since the last bits of a run may depend on its place among the others.
       why: ``(run, history) -> why it ends before its rounds are done``, or ``None``.
       on_end: called with runs that have ended, all of the same history, at once.
       tick: called after each interval.
@@ -143,7 +143,7 @@ class Branches:
         program: Program,
         group: Group,
         *,
-        there: Collection[int],
+        stored: Collection[int],
         why: Callable[[Run, History], str | None],
         on_end: OnEnd,
         tick: Tick,
@@ -151,10 +151,10 @@ class Branches:
         self.program, self._decide, self._why, self._on_end, self._tick = program, group.decide, why, on_end, tick
         families: dict[Hashable, Branch] = {}
         for run in group.runs:
-            if program.size > 1 or run.number not in there:
+            if program.size > 1 or run.number not in stored:
                 families.setdefault(run.family, Branch([])).members.append(run)
         chunks = _chunks_of(list(families.values()), program.size)
-        self._chunks = [chunk for chunk in chunks if any(r.number not in there for b in chunk for r in b.members)]
+        self._chunks = [chunk for chunk in chunks if any(r.number not in stored for b in chunk for r in b.members)]
 
     @property
     def waiting(self) -> list[Branch]:
@@ -175,9 +175,9 @@ class Branches:
                 if until is not None and done >= until:
                     held.append(left.pop(0))
                     continue
-                alike = [b for b in left if b.history.rounds_done == done][: self.program.size]
-                left = [b for b in left if not any(b is one for one in alike)]
-                left = self._compute(alike, until) + left
+                together = [b for b in left if b.history.rounds_done == done][: self.program.size]
+                left = [b for b in left if not any(b is one for one in together)]
+                left = self._compute(together, until) + left
             self._chunks[i] = held
 
     def drop(self, numbers: set[int], why: str) -> None:

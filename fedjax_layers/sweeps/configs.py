@@ -21,7 +21,7 @@ from fedjax_layers.options import defaults_of
 from fedjax_layers.sweeps.request import SweepRequest
 
 _SEEDED = {"start": "start_seed", "partition": "partition_seed", "sampling": "seed"}
-_READ_LAST = ("rounds", "patience", "scored_model", "scored_round")  # when a run ends and what is told of it
+_READ_LAST = ("rounds", "patience", "scored_model", "scored_round")  # when a run ends, and what is reported of it
 
 
 class SweptRun(NamedTuple):
@@ -132,7 +132,7 @@ def program_key(config: RunConfig, counts: Collection[str] = ()) -> str:
 
 
 def family_key(config: RunConfig, counts: Collection[str] = ()) -> str:
-    """Equal for runs that are the same but for a decision, for when they end, or for what is told of them.
+    """Equal for runs that differ at most in a decision, in when they end, or in what is reported of them.
 
     ``counts`` as in :func:`program_key`: a decision about a number that is not traced is made while compiling.
     """

@@ -19,8 +19,8 @@ from fedjax_layers.engine.sampling import Sampling, usual_scored_model
 from fedjax_layers.engine.simulate import as_build, check_rounds, make_inputs
 from fedjax_layers.ops import ClientAxis
 from fedjax_layers.sweeps.branches import Group, OnEnd, Outcome, Run
+from fedjax_layers.sweeps.groups import run_groups
 from fedjax_layers.sweeps.request import SEEDED, Stopping, SweepRequest, settings_of
-from fedjax_layers.sweeps.run import run_groups
 from fedjax_layers.sweeps.widths import Programs
 from fedjax_layers.types import Algorithm, Task
 
@@ -198,13 +198,13 @@ class _Swept(NamedTuple):
 
     def inputs(self, setting: Mapping[str, Any], seed: int, source: DeviceData) -> Inputs:
         vary, first = self.request.seeds_vary, self.request.seeds[0]
-        start_seed, _, own = (seed if what in vary else first for what in SEEDED)
+        own = {what: seed if what in vary else first for what in SEEDED}
         inputs = make_inputs(
             source,
             hyper=dict(setting),
-            seed=own,
+            seed=own["sampling"],
             sampling=self.sampling,
             weights=self.weights,
             axis=self.plan.axis,
         )
-        return inputs._replace(start=start_params(self.plan.task, jax.random.key(start_seed)))
+        return inputs._replace(start=start_params(self.plan.task, jax.random.key(own["start"])))

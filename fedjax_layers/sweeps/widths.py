@@ -34,7 +34,7 @@ def pinned_width(make: Callable[[int], Program], runs: Sequence[Inputs], width: 
       make: ``width -> program``; width 1 computes one run after another.
       runs: some of them.
       width: runs per device.
-      memory: bytes that it may take on one device; ``None`` if nobody knows.
+      memory: bytes that it may take on one device; ``None`` if that is not known.
     """
     while True:
         program = make(width)
@@ -95,7 +95,7 @@ def choose_width(
 
 
 def usable_memory() -> int | None:
-    """Bytes that one device may take, of those that are free now; ``None`` if nobody tells."""
+    """Bytes that one device may take, of those that are free now; ``None`` if that is not known."""
     free = free_memory()
     if free is None:
         return None

@@ -76,8 +76,8 @@ def test_a_documented_command_is_one(page, line, tmp_path):
     elif options.command == "compare":
         configs = compare._configs(options)
     elif options.command == "sweep":
-        configs = [run.config for run in sweep._runs(options)]
-        sweep._shard(options, len(configs))
+        asked = sweep.varied(options)
+        configs = [run.config for run in sweep._runs(options, asked, sweep._request(options, asked))]
     elif options.command == "pretrain":
         configs = [pretrain.central_config(options)]
     else:

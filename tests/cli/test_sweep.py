@@ -54,6 +54,9 @@ def test_shards_joined_equal_the_whole(tmp_path):
     assert cli("merge", "part2", "part0", "part1", "--out", "joined").code == 0
     for name in ("results.csv", "results.parquet", "summary.json"):
         assert (tmp_path / "joined" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
+    again = cli(*flags, "--out", "joined", "--resume")
+    assert (again.code, again.err) == (0, "")
+    assert "10 runs, 0 to be computed" in again.out
     assert_refused(cli("merge", "part0", "part2", "--out", "less"), "expected all 10 runs, 3 are missing, the first 3")
     assert not (tmp_path / "less").exists()
 

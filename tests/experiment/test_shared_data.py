@@ -8,7 +8,7 @@ from fedjax_layers.experiment.config.run_config import RunConfig
 from fedjax_layers.experiment.setup import shared_data
 from fedjax_layers.experiment.setup.prepare import prepare
 from fedjax_layers.experiment.setup.shared_data import SharedData
-from fedjax_layers.sweeps.computing import check_runs
+from fedjax_layers.sweeps.config_sweep import check_runs
 from fedjax_layers.sweeps.configs import SweptRun
 from fedjax_layers.sweeps.request import Stopping
 

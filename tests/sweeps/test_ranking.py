@@ -2,9 +2,9 @@
 
 import pytest
 
+from fedjax_layers.sweeps.groups import fall_behind
 from fedjax_layers.sweeps.request import Stopping
 from fedjax_layers.sweeps.results import headline_of, rank
-from fedjax_layers.sweeps.run import fall_behind
 
 
 def row(mu, seed, val, test, why="finished", rounds=4):

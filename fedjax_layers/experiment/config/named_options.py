@@ -1,4 +1,4 @@
-"""Options that are given by their names: whose each one is, and what is said where it is nobody's."""
+"""Options that are given by their names: which part of a run each belongs to, and the error for one that none has."""
 
 from __future__ import annotations
 
@@ -95,11 +95,11 @@ def _place(
     place = place_of(f"{prefix}.{bare}" if prefix else bare, own)
     elsewhere = prefix in ("", "algorithm") and any(bare in owner("algorithm", a).options for a in algorithms)
     if place is None and not elsewhere:
-        raise _nobodys(name, prefix, own, config)
+        raise _unknown_option(name, prefix, own, config)
     return place
 
 
-def _nobodys(name: str, prefix: str, own: Sequence[Owner], config: RunConfig) -> ValueError:
+def _unknown_option(name: str, prefix: str, own: Sequence[Owner], config: RunConfig) -> ValueError:
     """The error for an option that nothing in this run has: who has it elsewhere, or the nearest there is here."""
     flag, bare = flag_of(name), name.rpartition(".")[2]
     others = [other for other in all_owners() if bare in other.options and prefix in ("", other.prefix)]

@@ -20,7 +20,7 @@ _MANY_SETTINGS = 8  # with a seed, from which on runs are vectorised over settin
 
 
 def run_groups(
-    groups: Iterable[Group], programs: Programs, stopping: Stopping, *, tick: Tick = never, there: Collection[int] = ()
+    groups: Iterable[Group], programs: Programs, stopping: Stopping, *, tick: Tick = never, stored: Collection[int] = ()
 ) -> None:
     """Compute every run to its end.
 
@@ -32,13 +32,13 @@ def run_groups(
       programs: of the sweep.
       stopping: which runs end early.
       tick: called after each interval with the rounds done and the number of branches.
-      there: numbers of runs that are not needed any more.
+      stored: numbers of runs whose rows are there already.
 
     Raises:
       StoppedError: ``tick`` returned True.
     """
     contest = _Contest(stopping)
-    begun = (_begin(group, programs, contest, tick, there) for group in groups)
+    begun = (_begin(group, programs, contest, tick, stored) for group in groups)
     if not stopping.rungs:
         for branches in begun:
             branches.advance()
@@ -55,7 +55,7 @@ def run_groups(
         branches.advance()
 
 
-def _begin(group: Group, programs: Programs, contest: _Contest, tick: Tick, there: Collection[int]) -> Branches:
+def _begin(group: Group, programs: Programs, contest: _Contest, tick: Tick, stored: Collection[int]) -> Branches:
     runs, same_seed = _share_seeds(group.runs)
     group = group._replace(runs=runs)
 
@@ -70,7 +70,7 @@ def _begin(group: Group, programs: Programs, contest: _Contest, tick: Tick, ther
         group.on_end(ended, outcome)
 
     program = programs.choose(group, same_seed)
-    return Branches(program, group, there=there, why=why, on_end=on_end, tick=tick)
+    return Branches(program, group, stored=stored, why=why, on_end=on_end, tick=tick)
 
 
 def _share_seeds(runs: Sequence[Run]) -> tuple[list[Run], bool]:

@@ -9,7 +9,7 @@ from fedjax_layers.experiment.run import execute
 from fedjax_layers.experiment.setup.prepare import prepare
 from fedjax_layers.sweeps import widths
 from fedjax_layers.sweeps.branches import StoppedError
-from fedjax_layers.sweeps.computing import run_sweep
+from fedjax_layers.sweeps.config_sweep import run_sweep
 from fedjax_layers.sweeps.configs import swept_runs
 from fedjax_layers.sweeps.request import Stopping, SweepRequest, product
 from fedjax_layers.sweeps.results import row_of

@@ -18,9 +18,9 @@ from fedjax_layers.experiment.setup.shared_data import SharedData
 from fedjax_layers.ops import ClientAxis
 from fedjax_layers.sweeps.branches import Group, Outcome, Run, Tick, never
 from fedjax_layers.sweeps.configs import SweptRun, data_key, decision_of, family_key, program_key
+from fedjax_layers.sweeps.groups import run_groups
 from fedjax_layers.sweeps.request import Stopping
 from fedjax_layers.sweeps.results import Row, SweepFolder, row_of
-from fedjax_layers.sweeps.run import run_groups
 from fedjax_layers.sweeps.widths import Programs
 
 OnRuns = Callable[[list[SweptRun], Outcome, Experiment], None]
@@ -66,11 +66,11 @@ def run_sweep(
         rows.update({row["run"]: row for row in new if row["run"] not in rows})
         on_rows(new)
 
-    there = set(rows)
-    if stopping.rungs and not all(run.number in there for run in runs):
-        there = set()  # whoever is still running is compared with all
-    groups = _Groups(programs, data_dir, stopping, ended).of(runs, there)
-    run_groups(groups, programs, stopping, tick=tick, there=there)
+    stored = set(rows)
+    if stopping.rungs and not all(run.number in stored for run in runs):
+        stored = set()  # a missing run is compared with all others, which are computed again
+    groups = _Groups(programs, data_dir, stopping, ended).of(runs, stored)
+    run_groups(groups, programs, stopping, tick=tick, stored=stored)
     return [rows[run.number] for run in runs]
 
 
@@ -101,8 +101,8 @@ class _Groups:
         before = programs.remembered.items()
         self._axes = {kind: recorded_axis(one["client_axis"]) for kind, one in before if "client_axis" in one}
 
-    def of(self, runs: Sequence[SweptRun], there: Collection[int]) -> Iterator[Group]:
-        """The groups of which a run is needed, where those numbered ``there`` are not."""
+    def of(self, runs: Sequence[SweptRun], stored: Collection[int]) -> Iterator[Group]:
+        """The groups of which a run is needed, where those numbered ``stored`` are not."""
         apart: dict[tuple[str, str], list[SweptRun]] = {}
         families: dict[str, set[str]] = {}
         for run in runs:
@@ -110,7 +110,7 @@ class _Groups:
             apart.setdefault((program, data_key(run.config)), []).append(run)
             families.setdefault(program, set()).add(family_key(run.config, run.counts))
         for (program, _), some in apart.items():
-            if not all(run.number in there for run in some):
+            if not all(run.number in stored for run in some):
                 yield self._group(program, some, len(families[program]))
 
     def _group(self, program: str, some: list[SweptRun], number: int) -> Group:
