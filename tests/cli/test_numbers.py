@@ -1,5 +1,7 @@
 """Numbers of any size end in a line or in what they mean, never in memory or a traceback."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from fedjax_layers.engine.intervals import setting_of
@@ -67,7 +69,7 @@ def test_no_more_runs_are_computed_at_once_than_there_are():
     class Program:
         size = 1
 
-        def __init__(self, width):
+        def __init__(self, width, same_seed):
             self.width = width
 
         def put(self, runs):
@@ -79,7 +81,9 @@ def test_no_more_runs_are_computed_at_once_than_there_are():
         def planned_bytes(self, stack, state):
             return 1
 
-    made = Programs(LARGE).choose("runs", (), Program, [None], intervals=1, number=6)
+    runs = [SimpleNamespace(inputs=None, stream=None)]
+    group = SimpleNamespace(kind="runs", static=(), program=Program, runs=runs, number=6, exact=False, facts={})
+    made = Programs(LARGE).choose(group, same_seed=False)
     assert made.width == 6
 
 
