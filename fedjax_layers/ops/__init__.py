@@ -1,6 +1,6 @@
-"""Pure functions on any pytree of stacked clients: jittable, vmappable, each usable alone.
+"""Pure functions on pytrees of stacked clients; each can be used alone, jitted and vmapped.
 
-Importing this package loads JAX, chex and optax only: neither Flax nor anything that reads files or draws.
+Importing this package loads JAX, chex and optax, but neither Flax nor anything that reads files or draws pictures.
 """
 
 from fedjax_layers.ops.average import masked_mean, weighted_mean

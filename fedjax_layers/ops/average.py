@@ -1,4 +1,4 @@
-"""Weighted means over the client axis, whole or layer by layer, that survive empty cohorts and NaN in padding."""
+"""Weighted means over the client axis, of whole models or layer by layer, safe for empty cohorts and NaN in padding."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from fedjax_layers.types import Array, LayerMap, Params
 
 
 def weighted_mean(stacked: Params, weights: Array, fallback: Params | None = None) -> Params:
-    """Mean over clients, ``sum_k w_k x_k / sum_k w_k``.
+    """Compute the mean over clients, ``sum_k w_k x_k / sum_k w_k``.
 
     Args:
       stacked: any pytree with leaves ``[K, ...]``.
-      weights: ``[K]``, not negative. A client of weight 0 is left out whatever it holds, NaN included.
-      fallback: the same tree without the leading axis: the result where all weights are 0. ``None`` gives NaN
-        there (0 for integer leaves), as a mean over nobody should.
+      weights: ``[K]``, not negative. A client of weight 0 is left out whatever its values are, NaN included.
+      fallback: the result where all weights are 0, the same tree without the leading axis. ``None`` gives NaN there (0
+        for integer leaves).
 
     Returns:
       The same tree without the leading axis, in the leaves' dtypes.
@@ -51,14 +51,14 @@ def weighted_mean(stacked: Params, weights: Array, fallback: Params | None = Non
 
 
 def masked_mean(stacked: Params, weights: Array, mask: Array, layers: LayerMap, fallback: Params) -> Params:
-    """Mean over clients of the layers that the mask selects; the other layers come from ``fallback``.
+    """Compute the mean over clients of the layers that the mask selects; other layers come from ``fallback``.
 
-    With a mask per client each layer is averaged over the clients that share it, their weights renormalised; a
-    layer that nobody shares is the fallback's.
+    With a mask per client, each layer is averaged over the clients that share it, with their weights renormalised; a
+    layer that no client shares comes from ``fallback``.
 
     Args:
       stacked: params stacked ``[K, ...]``.
-      weights: ``[K]``, not negative; weight 0 leaves a client out whatever it holds.
+      weights: ``[K]``, not negative; a client of weight 0 is left out whatever its values are.
       mask: bool ``[L]``, or ``[K, L]`` per client.
       layers: the layer map.
       fallback: params of one model.
@@ -94,12 +94,12 @@ def _nothing(x: Array) -> Array:
 
 
 def _mean(x: Array, weights: Array, empty: Array) -> Array:
-    # In the leaf's precision, not the weights': float32 shares would round a float64 mean to 1e-8.
+    # The shares are computed in the leaf's precision: float32 shares would round a float64 mean to 1e-8.
     dtype = at_least_float32(x.dtype)
     weights = weights.astype(dtype)
     total = weights.sum()
     share = weights / jnp.where(total > 0, total, 1)
     mean = weighted_sum(x.reshape(x.shape[0], -1), share).reshape(x.shape[1:]) if x.size else jnp.zeros(x.shape[1:])
     if not jnp.issubdtype(x.dtype, jnp.inexact):
-        mean = jnp.round(mean)  # a cast alone would cut 2.9999998, the mean of threes, to 2
+        mean = jnp.round(mean)  # a cast alone would truncate 2.9999998, a mean of threes, to 2
     return jnp.where(total > 0, mean.astype(x.dtype), empty)

@@ -1,4 +1,4 @@
-"""Checks at the door of the public ops: static, so free once traced; each message names argument, expected, found."""
+"""Checks of the public ops' arguments. They look at shapes and structure only, so they cost nothing once traced."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from fedjax_layers.types import Array, LayerMap
 
 
 def at_least_float32(dtype: Any) -> Any:
-    """``dtype`` with the digits of float32 or more: what sums are accumulated in, under strict promotion too."""
+    """Promote ``dtype`` to at least float32, in which sums are accumulated; works under strict promotion too."""
     with jax.numpy_dtype_promotion("standard"):
         return jax.numpy.promote_types(dtype, jax.numpy.float32)
 
 
 def leaf_path(path: Any) -> str:
-    """Slash-separated name of a leaf, from a key path of JAX."""
+    """Return the slash-separated name of a leaf from its key path in JAX."""
     return jax.tree_util.keystr(path, simple=True, separator="/")
 
 
 def same_tree(tree: Any, treedef: Any, paths: tuple[str, ...], name: str) -> list[Any]:
-    """The leaves of ``tree``, which must have the structure ``treedef``.
+    """Return the leaves of ``tree``, which must have the structure ``treedef``.
 
     Raises:
       ValueError: the structures differ; the message names the first path found in one and not in the other.
@@ -40,12 +40,12 @@ def same_tree(tree: Any, treedef: Any, paths: tuple[str, ...], name: str) -> lis
 
 
 def model_leaves(tree: Any, layers: LayerMap, name: str) -> list[Any]:
-    """The leaves of a params-shaped tree, checked against the layer map's structure."""
+    """Return the leaves of a params-shaped tree, checked against the layer map's structure."""
     return same_tree(tree, layers.treedef, layers.leaf_paths, name)
 
 
 def stacked_leaves(tree: Any, layers: LayerMap, num: int, name: str) -> list[Any]:
-    """The leaves of a stacked tree, each of which must be ``[num, *shape of one model's leaf]``."""
+    """Return the leaves of a stacked tree, each of which must be ``[num, *shape of one model's leaf]``."""
     leaves = model_leaves(tree, layers, name)
     for path, shape, leaf in zip(layers.leaf_paths, layers.leaf_shapes, leaves, strict=True):
         expect_shape(leaf, (num, *shape), f"{name} at {path!r}")
@@ -61,17 +61,17 @@ def expect_shape(x: Array, shape: tuple[int | None, ...], name: str) -> None:
 
 
 def layer_mask(mask: Array | np.ndarray, layers: LayerMap, name: str = "mask") -> Array:
-    """A mask ``[L]`` or ``[K, L]`` as an array; anything else raises ``ValueError``."""
+    """Return a mask ``[L]`` or ``[K, L]`` as an array; raise ``ValueError`` for any other shape."""
     mask = mask if isinstance(mask, np.ndarray) else jax.numpy.asarray(mask)
     if mask.ndim not in (1, 2) or mask.shape[-1] != layers.num_layers:
         raise ValueError(
             f"{name}: expected shape [L] or [K, L] with L = {layers.num_layers} layers, found {mask.shape}"
         )
-    return mask  # type: ignore[return-value]  # a mask of NumPy, known to be static, does all that one of JAX does
+    return mask  # type: ignore[return-value]  # a NumPy mask is kept as it is, since it is known to be static
 
 
 def client_count(stacked: Any, name: str) -> int:
-    """The common length K of all leaves along axis 0; raises ``ValueError`` naming the first leaf that differs."""
+    """Return the common length K of all leaves along axis 0; ``ValueError`` names the first leaf that differs."""
     flat = jax.tree_util.tree_flatten_with_path(stacked)[0]
     if not flat:
         raise ValueError(f"{name}: expected at least one leaf, found none")

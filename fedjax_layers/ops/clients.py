@@ -1,4 +1,4 @@
-"""The client axis: how many clients are computed at once, on which devices, and what of each is kept."""
+"""Functions mapped over the client axis: how many clients at once, on which devices, and which results are kept."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from fedjax_layers.types import Array
 
 @dataclasses.dataclass(frozen=True)
 class ClientAxis:
-    """How a function of one client is run over many.
+    """The way in which a function of one client is run over many.
 
     Attributes:
-      width: clients vectorised at once: 1 is a sequential scan, ``None`` (all) one full ``vmap``, any k between
-        scans over chunks of k.
-      mesh: devices that the clients are spread over; ``None`` is one device. Each device runs its own share
-        at ``width``.
-      name: the mesh axis that carries clients.
+      width: number of clients vectorised at once: 1 is a sequential scan, ``None`` is one ``vmap`` over all, and k in
+        between is a scan over chunks of k.
+      mesh: the devices over which the clients are spread, each running its own share at ``width``; ``None`` means one
+        device.
+      name: the mesh axis over which clients are spread.
 
     Raises:
-      ValueError: ``width`` is below 1, or ``name`` is no axis of ``mesh``, or not one of type ``Auto``.
+      ValueError: ``width`` is below 1, or ``name`` is not an axis of ``mesh`` of type ``Auto``.
     """
 
     width: int | None = None
@@ -42,22 +42,22 @@ class ClientAxis:
             raise ValueError(f"name: expected one of the mesh axes {self.mesh.axis_names}, got {self.name!r}")
         if self.mesh is not None:
             kind = self.mesh.axis_types[self.mesh.axis_names.index(self.name)]
-            if kind != AxisType.Auto:  # shard_map would want every argument resharded by hand
+            if kind != AxisType.Auto:  # for other types, shard_map would want every argument resharded by hand
                 raise ValueError(f"mesh: expected axis {self.name!r} of type Auto, as axis_types makes it, got {kind}")
 
     @property
     def num_devices(self) -> int:
-        """Number of devices that the clients are spread over."""
+        """The number of devices over which the clients are spread."""
         return 1 if self.mesh is None else self.mesh.shape[self.name]
 
 
 class Visit(NamedTuple):
-    """What one client's visit leaves behind.
+    """The results of computing one client.
 
     Attributes:
-      out: a pytree that is kept of every client; small, or memory grows with their number.
-      sums: a pytree of :class:`fedjax_layers.ops.Term`, of which the sums over clients are kept.
-      row: the client's row of the store, as it is to be from now on: the tree, shapes and dtypes of the old one.
+      out: a pytree that is kept for every client; keep it small, since its memory grows with their number.
+      sums: a pytree of :class:`fedjax_layers.ops.Term`, of which only the sums over clients are kept.
+      row: the client's new row of the store, with the tree, shapes and dtypes of the old one.
     """
 
     out: Any = ()
@@ -66,11 +66,11 @@ class Visit(NamedTuple):
 
 
 class Visited(NamedTuple):
-    """What the visits of all clients leave.
+    """The results of computing all clients.
 
     Attributes:
       out: leaves ``[K, ...]``.
-      sums: over the clients, in place of each :class:`fedjax_layers.ops.Term`.
+      sums: the sums over clients, one in place of each :class:`fedjax_layers.ops.Term`.
       store: leaves ``[C, ...]``.
     """
 
@@ -82,21 +82,21 @@ class Visited(NamedTuple):
 def map_clients(
     fn: Callable[..., Any], *rows: Any, shared: tuple[Any, ...] = (), axis: ClientAxis = ClientAxis()
 ) -> Any:
-    """Map a function of one client over the leading axis of ``rows``: :func:`visit_clients` without sums and store.
+    """Map a function of one client over the leading axis of ``rows``, as :func:`visit_clients` without sums and store.
 
-    The result does not depend on ``axis`` beyond the rounding of the backend's kernels for other batch shapes.
+    The result depends on ``axis`` only through the rounding of the backend's kernels for other batch shapes.
 
     Args:
       fn: ``(*row, *shared) -> pytree``, pure.
       *rows: pytrees with leaves ``[K, ...]``.
-      shared: pytrees handed to every client whole.
+      shared: pytrees that every client gets whole.
       axis: width and devices.
 
     Returns:
       The pytree of ``fn``'s results, leaves ``[K, ...]``.
 
     Raises:
-      ValueError: ``rows`` hold no leaf, or leaves of unequal length.
+      ValueError: ``rows`` have no leaf, or leaves of unequal length.
     """
     return visit_clients(lambda _, *args: Visit(fn(*args)), *rows, shared=shared, axis=axis).out
 
@@ -110,28 +110,30 @@ def visit_clients(
     shared: tuple[Any, ...] = (),
     axis: ClientAxis = ClientAxis(),
 ) -> Visited:
-    """Visit clients in chunks of ``axis.width``: each leaves small outputs, adds to sums and renews its row of a store.
+    """Compute clients in chunks of ``axis.width``; each gives an output, terms of sums, and its new row of the store.
 
-    Between two chunks nothing is held but outputs, sums and the store, which is renewed in place: memory follows the
-    width, not the number of clients. Outputs and rows do not depend on ``axis`` beyond the rounding of the backend's
-    kernels for other batch shapes, and sums not beyond the order in which they are added up. On several devices each
-    visits its own share, with one reduction of the sums at the end; ``shard_map`` keeps the clients' axis sharded where
-    a vmapped convolution under automatic partitioning would be gathered.
+    Between two chunks only outputs, sums and the store exist, and the store is updated in place, so that memory grows
+    with the width and not with the number of clients. Outputs and rows depend on ``axis`` only through the rounding of
+    the backend's kernels for other batch shapes; sums also through the order in which they are added up. On several
+    devices each computes its own share, with one reduction of the sums at the end. ``shard_map`` keeps the clients'
+    axis sharded where automatic partitioning would gather a vmapped convolution.
 
     Args:
-      fn: ``(own, *row, *shared) -> Visit``, pure; ``own`` is the client's row of the store, ``()`` without one.
+      fn: ``(own, *row, *shared) -> Visit``, pure; ``own`` is the client's row of the store, ``()`` without a store.
       *rows: pytrees with leaves ``[K, ...]``.
       store: a pytree with leaves ``[C, ...]``.
-      places: ``[K]`` integers, each client's row of the store, all different where ``present``; ``None`` is row k.
-      present: ``[K]`` bool; others add to no sum and leave their row as it is. ``None`` is all.
-      shared: pytrees handed to every client whole.
+      places: ``[K]`` integers, each client's row of the store, all different where ``present``; ``None`` means that
+        client k has row k.
+      present: ``[K]`` bool; the other clients add to no sum and keep their row. ``None`` means all.
+      shared: pytrees that every client gets whole.
       axis: width and devices.
 
     Returns:
-      Outputs ``[K, ...]``, sums in float32 or their values' precision, and the store.
+      Outputs ``[K, ...]``, sums in the precision of their values but at least float32, and the store.
 
     Raises:
-      ValueError: ``rows`` hold no leaf, or leaves of unequal length; a store of another length without ``places``.
+      ValueError: ``rows`` have no leaf, or leaves of unequal length; a store has not K rows and no ``places`` are
+        given.
     """
     lengths = {x.shape[0] if jnp.ndim(x) else None for x in jax.tree.leaves(rows)}
     if len(lengths) != 1 or None in lengths:
@@ -155,7 +157,7 @@ def _visit_on_mesh(
     axis: ClientAxis,
     mesh: Mesh,
 ) -> Visited:
-    """Each device visits its share; rows of the store that lie elsewhere are brought to it, and back."""
+    """Compute each device's share there; rows of the store that lie elsewhere are sent to it and back."""
     num, extra = len(present), -len(present) % axis.num_devices
     own = _take(store, places)
     padded_rows, padded_own = _pad((rows, own), extra)
@@ -201,10 +203,10 @@ def _visit(
     again, shapes = traced_once(visit, *first)
 
     def rows_at(i: Array) -> tuple[Array, Array]:
-        """Where chunk i begins, and its rows of the store."""
-        # The last chunk reaches back over clients that have been visited: nothing of them is taken a second time.
+        """Return the first client of chunk i, and the chunk's rows of the store."""
+        # The last chunk reaches back over clients that are already computed; `fresh` below leaves those out.
         at = jnp.minimum(i * width, num - width)
-        # By index, also where the rows lie side by side: of a slice that is written back XLA keeps a copy of the store.
+        # By index even where rows are adjacent: XLA keeps a copy of the store if a slice of it is written back.
         return at, jnp.arange(width, dtype=at.dtype) + at if places is None else _slice(places, at, width)
 
     def chunk(i: Array, carry: tuple[Visited, Any]) -> tuple[Visited, Any]:
@@ -215,11 +217,11 @@ def _visit(
         there &= fresh
         found = again(own, part)
         out = found.out
-        if jax.tree.leaves(store):  # else what is computed again is the same
+        if jax.tree.leaves(store):  # without a store, recomputed outputs equal the first ones
             out = _where(fresh, out, jax.tree.map(lambda x: _slice(x, at, width), before.out))
         out = jax.tree.map(lambda all_, x: jax.lax.dynamic_update_slice_in_dim(all_, x, at, 0), before.out, out)
         renewed = _put(before.store, where, there, found.row)
-        # The next rows are read here, once, into the carry: where a visit reads the store itself, XLA copies all of it.
+        # The next rows are read here into the carry: if `fn` read the store itself, XLA would copy all of it.
         return Visited(out, add_terms(before.sums, found.sums, there), renewed), _take(renewed, rows_at(i + 1)[1])
 
     out = jax.tree.map(lambda x: jnp.zeros((num, *x.shape[1:]), x.dtype), shapes.out)
@@ -232,16 +234,16 @@ def _slice(x: Array, at: Array, width: int) -> Array:
 
 
 def _take(store: Any, places: Array | None) -> Any:
-    """Rows ``[K, ...]`` of the store at ``places``; all of them where none are given."""
+    """Return rows ``[K, ...]`` of the store at ``places``; all rows where ``places`` is ``None``."""
     return store if places is None else jax.tree.map(lambda x: x[places], store)
 
 
 def _put(store: Any, places: Array | None, present: Array, rows: Any) -> Any:
-    """The store with these rows in place of those of clients that are present."""
+    """Return the store with ``rows`` in place of the rows of present clients."""
     if places is None:
         return _where(present, rows, store)
 
-    def put(s: Array, r: Array) -> Array:  # what is absent is sent past the end, where the scatter drops it
+    def put(s: Array, r: Array) -> Array:  # absent rows get an index past the end, which the scatter drops
         target = jnp.where(present, places, len(s) + jnp.arange(len(places), dtype=places.dtype))
         return s.at[target].set(r, mode="drop", unique_indices=True)
 
@@ -249,12 +251,12 @@ def _put(store: Any, places: Array | None, present: Array, rows: Any) -> Any:
 
 
 def _where(flags: Array, on: Any, off: Any) -> Any:
-    """Rows of ``on`` where flagged ``[K]``, else of ``off``."""
+    """Return rows of ``on`` where ``flags [K]`` is True, else of ``off``."""
     return jax.tree.map(lambda a, b: jnp.where(flags.reshape(-1, *(1,) * (a.ndim - 1)), a, b), on, off)
 
 
 def _pad(rows: Any, extra: int) -> Any:
-    """Repeat row 0 at the end: real values, so that padding can't produce a NaN or an endless loop of its own."""
+    """Append copies of row 0: padding with real values cannot cause a NaN or an endless loop."""
     if extra == 0:
         return rows
     return jax.tree.map(lambda x: jnp.concatenate([x, jnp.broadcast_to(x[:1], (extra, *x.shape[1:]))]), rows)

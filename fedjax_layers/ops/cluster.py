@@ -1,4 +1,4 @@
-"""Agglomerative clustering of stacked models in pure JAX: average linkage, cut by number or by depth."""
+"""Agglomerative clustering of stacked models in pure JAX, by average linkage, cut by number or by depth."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from fedjax_layers.types import Array, Params
 
 
 class Dendrogram(NamedTuple):
-    """The merges of a clustering in the order of their heights; a cluster is named by its lowest slot.
+    """The merges of a clustering in the order of their heights; a cluster is named after its lowest slot.
 
-    With fewer than K slots present the last rows are empty: slots K, height infinite, depth -1.
+    With fewer than K slots present, the last rows are empty: slots K, height infinite, depth -1.
 
     Attributes:
-      survivor: ``[K-1]`` int32, the cluster that goes on; the lower of the two names.
-      absorbed: ``[K-1]`` int32, the cluster that joins it.
-      height: ``[K-1]`` distance at which they join.
-      depth: ``[K-1]`` int32, joints above this one: 0 for the last merge, which makes the root.
+      survivor: ``[K-1]`` int32, the name of the merged cluster, which is the lower of the two names.
+      absorbed: ``[K-1]`` int32, the name of the cluster that is merged into it.
+      height: ``[K-1]``, the distance between the two.
+      depth: ``[K-1]`` int32, the number of merges above this one: 0 for the last merge, which makes the root.
     """
 
     survivor: Array
@@ -31,10 +31,10 @@ class Dendrogram(NamedTuple):
 
 
 def pairwise_distances(stacked: Params, present: Array) -> Array:
-    """Euclidean distances between flattened models, ``[K, K]``; infinite from and to slots that are absent.
+    """Compute Euclidean distances between flattened models, ``[K, K]``; infinite from and to absent slots.
 
-    From inner products of the models less their mean: distances do not notice the shift, but the squares of models
-    that lie close together would cancel without it.
+    They come from inner products of the models minus their mean. The shift leaves distances unchanged; without it the
+    squares of models that lie close together would cancel.
 
     Args:
       stacked: any pytree with leaves ``[K, ...]``; absent slots may hold anything, NaN included.
@@ -60,17 +60,18 @@ def pairwise_distances(stacked: Params, present: Array) -> Array:
 
 
 def dendrogram(distances: Array, present: Array | None = None) -> Dendrogram:
-    """Merge the two nearest clusters until one is left; their distance is the mean over pairs of members (UPGMA).
+    """Merge the two nearest clusters until one is left, by the mean distance over pairs of members (UPGMA).
 
-    K - 1 passes over the matrix, O(K^3) in all, each a vectorised minimum: meant for K up to about a thousand. Equal
-    distances go to the lower slots, so the result is a function of the matrix alone.
+    This takes K - 1 passes over the matrix, O(K^3) in all, each a vectorised minimum: it is meant for K up to about a
+    thousand. Among equal distances the lower slots are merged first, so that the result is a function of the matrix
+    alone.
 
     Args:
       distances: ``[K, K]``, symmetric up to rounding; the diagonal is not read.
-      present: ``[K]`` bool, slots that are clustered; ``None`` takes all.
+      present: ``[K]`` bool, the slots to cluster; ``None`` takes all.
 
     Raises:
-      ValueError: a matrix that is not square, or ``present`` of another length.
+      ValueError: the matrix is not square, or ``present`` has another length.
     """
     num = distances.shape[0]
     expect_shape(distances, (num, num), "distances")
@@ -109,11 +110,11 @@ def dendrogram(distances: Array, present: Array | None = None) -> Dendrogram:
 
 
 def clusters_at_depth(tree: Dendrogram, depth: int | Array, present: Array) -> Array:
-    """Clusters after ``depth`` splits from the root: at most ``2**depth``, of as many branchings on every path.
+    """Find the clusters after ``depth`` splits from the root along every path: at most ``2**depth``.
 
     Args:
-      tree: of K slots.
-      depth: 0 is one cluster of all; may be traced.
+      tree: the dendrogram of K slots.
+      depth: number of splits; 0 is one cluster of all; may be traced.
       present: ``[K]`` bool, as given to :func:`dendrogram`.
 
     Returns:
@@ -126,15 +127,15 @@ def agglomerate(distances: Array, num_clusters: int | Array, present: Array | No
     """Merge by average linkage until ``num_clusters`` are left.
 
     Args:
-      distances: ``[K, K]``, as in :func:`dendrogram`, whose cost this has.
-      num_clusters: at least 1; may be traced. With fewer slots present each is a cluster.
-      present: ``[K]`` bool, slots that are clustered; ``None`` takes all.
+      distances: ``[K, K]``, as in :func:`dendrogram`, which also gives the cost.
+      num_clusters: at least 1; may be traced. If fewer slots are present, each is a cluster.
+      present: ``[K]`` bool, the slots to cluster; ``None`` takes all.
 
     Returns:
       ``[K]`` int32, the lowest slot of each slot's cluster; -1 where absent.
 
     Raises:
-      ValueError: a matrix that is not square, ``present`` of another length, or a concrete number below 1.
+      ValueError: the matrix is not square, ``present`` has another length, or a concrete number is below 1.
     """
     if isinstance(num_clusters, int) and num_clusters < 1:
         raise ValueError(f"num_clusters: expected at least 1, got {num_clusters}")
@@ -145,7 +146,7 @@ def agglomerate(distances: Array, num_clusters: int | Array, present: Array | No
 
 
 def _depths(tree: Dendrogram, num: int) -> Array:
-    """Depth of each merge, from the last one down: both halves of a joint are one deeper than it."""
+    """Find the depth of each merge, from the last one down: both halves of a merge are one deeper than it."""
     last = tree.survivor.shape[0]
 
     def undo(t: Array, carry: tuple[Array, Array]) -> tuple[Array, Array]:
@@ -161,13 +162,13 @@ def _depths(tree: Dendrogram, num: int) -> Array:
 
 
 def _join(tree: Dendrogram, applied: Array, present: Array) -> Array:
-    """Labels ``[K]`` after those merges that are ``applied`` ``[K-1]``; with a merge go all that it is made of."""
+    """Label slots ``[K]`` after the merges that ``applied [K-1]`` marks; if it marks a merge, also those below it."""
     num = present.shape[0]
 
     def step(t: Array, labels: Array) -> Array:
         return jnp.where(applied[t] & (labels == tree.absorbed[t]), tree.survivor[t], labels)
 
     alone = jnp.where(present, jnp.arange(num, dtype=jnp.int32), -1)
-    if num == 1:  # no merge, whose row could be read
+    if num == 1:  # the tree has no rows
         return alone
     return jax.lax.fori_loop(0, tree.survivor.shape[0], step, alone)

@@ -1,4 +1,4 @@
-"""A hypernetwork that says how much of every client's layer goes into each layer of one client's model."""
+"""A hypernetwork that gives the weight of every client's layer in each layer of one client's model."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ Heads = Literal["zeros", "uniform", "normal"]
 
 
 class Hypernetwork(NamedTuple):
-    """A network as two pure functions.
+    """A hypernetwork as two pure functions.
 
     Attributes:
       init: ``key -> params`` of one network; ``vmap`` over keys makes one for each client.
-      apply: ``(params, client []) -> alpha [L, C]``, weights not negative, sums over C of 1.
+      apply: ``(params, client []) -> alpha [L, C]``, weights that are not negative and sum to 1 over C.
     """
 
     init: Callable[[Key], Params]
@@ -38,22 +38,22 @@ def hypernetwork(
     shared: bool = False,
     dtype: Any = jnp.float32,
 ) -> Hypernetwork:
-    """A learnt vector, a trunk of ReLU layers, and for each layer of the mixed model a linear head with C outputs.
+    """Make a network of a learnt vector, a trunk of ReLU layers, and a linear head with C outputs for each layer.
 
-    Sizes are those of re-implementations; the paper gives none (pFedLA note, section 5). Zero heads under softmax
-    begin with exactly uniform weights, and trunk and vector get a gradient once the heads have moved.
+    The default sizes are those of re-implementations; the paper gives none (pFedLA note, section 5). Zero heads under
+    softmax begin with exactly uniform weights; trunk and vector get a gradient once the heads have moved.
 
     Args:
-      num_clients: C, models in the pool.
-      num_layers: L, rows of weights.
-      embedding: length of the vector.
+      num_clients: C, the number of models in the pool.
+      num_layers: L, the number of rows of weights.
+      embedding: length of the learnt vector.
       hidden: widths of the trunk's layers.
-      normalise: ``"softmax"``, or ``"relu"``: ReLU, divided by the sum; where all outputs are 0 or less the client
-        hears itself alone.
-      heads: start of the heads' weights: zeros, uniform in [0, 1) or Kaiming normal; biases begin at 0.
-      self_bias: added to the client's own output in every head, so that it begins by hearing itself more.
-      shared: one network for all clients, with a vector of its own for each, instead of one that is ``vmap``ped.
-      dtype: of the parameters.
+      normalise: ``"softmax"``, or ``"relu"``: ReLU divided by the sum; where no output is positive, the client's own
+        model gets weight 1.
+      heads: initial weights of the heads: zeros, uniform in [0, 1) or Kaiming normal; biases begin at 0.
+      self_bias: number added to the client's own output in every head, so that its own model begins with more weight.
+      shared: whether one network serves all clients, with a vector for each, in place of one network per client.
+      dtype: dtype of the parameters.
 
     Returns:
       ``(init, apply)``. Parameters: ``embedding`` ``[E]`` (``[C, E]`` if shared), ``trunk`` (a list of kernel and
@@ -105,7 +105,7 @@ def hypernetwork(
 
 
 def normalised(outputs: Array, own: Array, normalise: Normalise) -> Array:
-    """Outputs ``[L, C]`` as weights that sum to 1 over C; with ``relu`` a row without a positive one is ``own [C]``."""
+    """Turn outputs ``[L, C]`` into weights that sum to 1 over C; ``relu`` makes rows without a positive one ``own``."""
     if normalise == "softmax":
         return jax.nn.softmax(outputs, axis=-1)
     positive = jax.nn.relu(outputs)

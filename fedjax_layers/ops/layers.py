@@ -1,4 +1,4 @@
-"""Layers of a parameter tree: numbering them in call order, selecting among them, summing over each."""
+"""Functions on the layers of a parameter tree: number them in call order, select among them, sum over each."""
 
 from __future__ import annotations
 
@@ -70,11 +70,11 @@ def regroup(layers: LayerMap, by: Literal["tensor", "layer", "block", "model"]) 
 
     Args:
       layers: the layer map.
-      by: ``"tensor"`` makes each leaf a layer (in call order of its layer), ``"block"`` each block, ``"model"`` one
-        layer of everything; ``"layer"`` is the map itself.
+      by: ``"tensor"`` makes each leaf a layer (in call order of its layer), ``"block"`` each block, ``"model"`` the
+        whole model; ``"layer"`` returns the map itself.
 
     Returns:
-      A map whose layers are those groups, and its blocks too. What is scored follows the new layers, as in
+      A map whose layers and blocks are those groups. Which leaves are scored follows from the new layers, as in
       :func:`layer_map`: the matrices of a group, or all leaves of a group without a matrix, as each bias is by
       ``"tensor"``.
 
@@ -102,10 +102,10 @@ def regroup(layers: LayerMap, by: Literal["tensor", "layer", "block", "model"]) 
 
 
 def select(mask: Array | np.ndarray, layers: LayerMap, on: Params, off: Params) -> Params:
-    """Take the layers where ``mask`` is true from ``on``, the others from ``off``.
+    """Take the layers where ``mask`` is True from ``on``, the others from ``off``.
 
     Args:
-      mask: bool ``[L]``, the same layers for everybody, or ``[K, L]``, each client its own.
+      mask: bool ``[L]`` for all clients alike, or ``[K, L]`` with a row for each client.
       layers: the layer map.
       on: params, or stacked ``[K, ...]``.
       off: params, or stacked ``[K, ...]``; broadcast against ``on``.
@@ -131,12 +131,12 @@ def select(mask: Array | np.ndarray, layers: LayerMap, on: Params, off: Params) 
 
 
 def part(tree: Params, layers: LayerMap, mask: np.ndarray) -> Any:
-    """The layers that a static mask selects; ``None`` in place of the other leaves, which JAX takes for no leaf.
+    """Return the layers that a static mask selects; ``None``, which JAX counts as no leaf, replaces the other leaves.
 
     Args:
       tree: params, or stacked ``[K, ...]``.
       layers: the layer map.
-      mask: bool ``[L]``, of NumPy: known before anything is traced.
+      mask: bool ``[L]``, a NumPy array: its values must be known before tracing.
 
     Raises:
       ValueError: a mask of another length, or a tree that differs from the map (the path is named).
@@ -148,7 +148,7 @@ def part(tree: Params, layers: LayerMap, mask: np.ndarray) -> Any:
 
 
 def fill(some: Any, whole: Params) -> Params:
-    """What :func:`part` took, and in place of each ``None`` the leaf of another model.
+    """Fill each ``None`` in the result of :func:`part` with the leaf of another model.
 
     Args:
       some: a tree with ``None`` in place of some leaves.
@@ -158,7 +158,7 @@ def fill(some: Any, whole: Params) -> Params:
 
 
 def layer_sums(tree: Params, layers: LayerMap) -> Array:
-    """Sum of all elements of each layer.
+    """Sum all elements of each layer.
 
     Args:
       tree: one params-shaped tree.
@@ -177,12 +177,12 @@ def layer_sums(tree: Params, layers: LayerMap) -> Array:
 
 
 def _beside(values: Array, shape: tuple[int, ...]) -> Array:
-    """``[K]`` as ``[K, 1, ...]`` beside leaves ``[K, *shape]``; a scalar as it is."""
+    """Reshape ``[K]`` to ``[K, 1, ...]``, to broadcast with leaves ``[K, *shape]``; return a scalar as it is."""
     return values.reshape(values.shape + (1,) * len(shape)) if values.ndim else values
 
 
 def _match(paths: Sequence[str], order: Sequence[Patterns], name: str) -> tuple[tuple[str, ...], tuple[int, ...]]:
-    """Number of the one entry of ``order`` that matches each path."""
+    """Find the one entry of ``order`` that matches each path; return the entries' names and each path's entry."""
     entries = [(e,) if isinstance(e, str) else tuple(e) for e in order]
     compiled = [[re.compile(p) for p in entry] for entry in entries]
 
@@ -201,17 +201,17 @@ def _match(paths: Sequence[str], order: Sequence[Patterns], name: str) -> tuple[
     for i, entry in enumerate(entries):
         if i not in numbers:
             raise ValueError(f"{name}: expected entry {' | '.join(entry)!r} to match something, found nothing")
-    # An entry's first expression names it; re.escape'd paths read better without their backslashes.
+    # An entry is named after its first expression, without the backslashes that re.escape puts in.
     return tuple(re.sub(r"\\(.)", r"\1", entry[0]) for entry in entries), tuple(numbers)
 
 
 def _own_order(key_paths: Sequence[tuple[Any, ...]]) -> tuple[tuple[str, ...], tuple[int, ...]]:
-    """Layers in the order that the containers themselves carry: one layer per innermost container of leaves."""
+    """Number layers in the order of the containers themselves: one layer per innermost container of leaves."""
     owners = [path[:-1] for path in key_paths]
     inner = {path[:depth] for path in owners for depth in range(len(path))}
     if all(not owner for owner in owners):  # bare leaves in one container: each is a layer of its own
         inner.add(())
-    # So is a bare leaf beside modules.
+    # A bare leaf beside modules is a layer of its own, too.
     owners = [path if owner in inner else owner for path, owner in zip(key_paths, owners, strict=True)]
     unique = list(dict.fromkeys(owners))
     _refuse_unordered(unique)
@@ -238,7 +238,7 @@ def _refuse_unordered(paths: Sequence[tuple[Any, ...]]) -> None:
 
 
 def _rank(key: Any, place: int) -> tuple[int, ...]:
-    """Sort key of one path element: a position, a key's number, or a field's place in flatten order."""
+    """Return the sort key of one path element: a position, a key's number, or a field's place in flatten order."""
     if isinstance(key, jax.tree_util.SequenceKey):
         return (key.idx,)
     if isinstance(key, jax.tree_util.DictKey):
@@ -247,7 +247,7 @@ def _rank(key: Any, place: int) -> tuple[int, ...]:
 
 
 def _scored(numbers: Sequence[int], ranks: Sequence[int]) -> tuple[bool, ...]:
-    """Flags on the leaves of two or more axes, and on all leaves of a layer that has none: no layer is without."""
+    """Flag the leaves of two or more axes, and all leaves of a layer that has none, so that every layer is scored."""
     has_matrix = {n for n, rank in zip(numbers, ranks, strict=True) if rank >= 2}
     return tuple(rank >= 2 or n not in has_matrix for n, rank in zip(numbers, ranks, strict=True))
 

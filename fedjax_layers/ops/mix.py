@@ -1,4 +1,4 @@
-"""Mixing models layer by layer: each client's layer as a weighted sum of everybody's, and the way back."""
+"""Layer-wise mixing: each layer of a client is a weighted sum of all clients' layers; and the gradient of that."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from fedjax_layers.ops.checks import (
 from fedjax_layers.ops.clients import ClientAxis
 from fedjax_layers.types import Array, LayerMap, Params
 
-_CHUNK_ELEMENTS = 1 << 25  # 128 MB of float32 at most are converted or shifted at once
+_CHUNK_ELEMENTS = 1 << 25  # at most 128 MB of float32 are converted or shifted at once
 
 
 class SparseWeights(NamedTuple):
-    """Mixing weights of the m models of largest weight alone.
+    """Mixing weights of only the m models of largest weight.
 
     Attributes:
       indices: ``[K, L, m]`` int32, rows of the pool.
-      weights: ``[K, L, m]``, each sum over m is 1.
+      weights: ``[K, L, m]``, which sum to 1 over m.
     """
 
     indices: Array
@@ -36,22 +36,22 @@ class SparseWeights(NamedTuple):
 def mix_layers(
     stacked: Params, alpha: Array | SparseWeights, layers: LayerMap, axis: ClientAxis = ClientAxis()
 ) -> Params:
-    """Layer l of result k is ``sum_c alpha[k, l, c] * layer l of model c``; one contraction per leaf.
+    """Mix models: layer l of result k is ``sum_c alpha[k, l, c] * layer l of model c``; one contraction per leaf.
 
     Args:
-      stacked: the pool, params stacked ``[C, ...]``. Every row counts, also those of weight 0: NaN there is NaN in
+      stacked: the pool, params stacked ``[C, ...]``. Rows of weight 0 are multiplied too, so that their NaN is NaN in
         the result.
-      alpha: ``[K, L, C]``, not negative, sums over C of 1; ``[L, C]`` for one result; or :class:`SparseWeights`, of
-        whose models only m are read per layer.
-      layers: the layer map; for weights per tensor, block or model that of :func:`fedjax_layers.ops.regroup`.
-      axis: its mesh: each device sums over its own rows of the pool, and only sums travel. ``width`` is not used.
+      alpha: ``[K, L, C]``, not negative, which sum to 1 over C; ``[L, C]`` for one result; or :class:`SparseWeights`,
+        for which only m models are read per layer.
+      layers: the layer map; for weights per tensor, block or model, that of :func:`fedjax_layers.ops.regroup`.
+      axis: only its mesh is used: each device sums over its own rows of the pool, and only sums travel.
 
     Returns:
-      Params stacked ``[K, ...]`` (one model's for ``[L, C]``), in the leaves' dtypes.
+      Params stacked ``[K, ...]`` (those of one model for ``[L, C]``), in the leaves' dtypes.
 
     Raises:
-      ValueError: weights of another shape, a pool that differs from the map (the path is named); and where the
-        arrays are concrete, weights that are negative or do not sum to 1, or a model that is not finite.
+      ValueError: the weights have another shape, or the pool differs from the map (the path is named); and where the
+        arrays are concrete, a weight is negative, weights do not sum to 1, or a model is not finite.
 
     Source: pFedLA (arXiv 2205.03993), equation 5.
     """
@@ -85,7 +85,7 @@ def mix_pullback(
     *,
     relative: bool = False,
 ) -> Array:
-    """The way back through :func:`mix_layers`: how much each weight of the mix matters to ``cotangent``.
+    """Compute the gradient of :func:`mix_layers` with respect to its weights.
 
     Entry ``[k, l, c]`` is the inner product of layer l of model c with layer l of cotangent k, which is the derivative
     of ``<mix, cotangent>`` by ``alpha[k, l, c]``: C inner products per layer instead of a backward pass.
@@ -94,10 +94,10 @@ def mix_pullback(
       stacked: the pool that was mixed, ``[C, ...]``.
       cotangent: params stacked ``[K, ...]``: gradients at the mixed models, or what stands for them.
       layers: the layer map.
-      axis: its mesh: each device has its own rows of the pool. ``width`` is not used.
-      relative: models are taken relative to the first one, which adds a constant to each ``[k, l]``. A normalised
-        alpha (sums of 1) does not notice; differences of nearly equal models keep their digits, and a pool of equal
-        models gives exactly 0.
+      axis: only its mesh is used: each device has its own rows of the pool.
+      relative: whether the first model is subtracted from all, which adds a constant to each ``[k, l]``. Gradients of a
+        normalised alpha (sums of 1) stay the same; differences of nearly equal models keep their digits, and a pool of
+        equal models gives exactly 0.
 
     Returns:
       ``[K, L, C]`` in the leaves' dtype, at least float32.
@@ -122,17 +122,17 @@ def mix_pullback(
 
 
 def top_weights(alpha: Array, m: int) -> SparseWeights:
-    """The m largest weights per client and layer, renormalised to sums of 1.
+    """Keep the m largest weights per client and layer, renormalised to sum to 1.
 
     Args:
       alpha: ``[K, L, C]``, not negative.
-      m: models that are kept, 1 to C; static.
+      m: number of models to keep, 1 to C; static.
 
     Returns:
-      The sparse weights; where all kept weights are 0, the first kept model counts alone.
+      The sparse weights; where all kept weights are 0, the first kept model gets weight 1.
 
     Raises:
-      ValueError: ``alpha`` of another rank, or ``m`` out of range.
+      ValueError: ``alpha`` has another rank, or ``m`` is out of range.
     """
     expect_shape(alpha, (None, None, None), "alpha")
     if not 1 <= m <= alpha.shape[-1]:
@@ -145,7 +145,7 @@ def top_weights(alpha: Array, m: int) -> SparseWeights:
 
 
 def _contract(alpha: Array, rows: Array, axis: ClientAxis) -> Array:
-    """``alpha [K, C]`` times ``rows [C, P]``, in the rows' dtype."""
+    """Multiply ``alpha [K, C]`` by ``rows [C, P]``, in the rows' dtype."""
     dtype = at_least_float32(rows.dtype)
     alpha = alpha.astype(dtype)
     if axis.mesh is None:
@@ -165,14 +165,14 @@ def _contract(alpha: Array, rows: Array, axis: ClientAxis) -> Array:
 
 
 def _chunked_dot(alpha: Array, rows: Array) -> Array:
-    """``alpha @ rows`` in alpha's dtype; rows of another dtype are converted a few at a time."""
+    """Compute ``alpha @ rows`` in alpha's dtype; rows of another dtype are converted a chunk at a time."""
     num, width = rows.shape
     size = max(1, min(num, _CHUNK_ELEMENTS // max(width, 1)))
     if rows.dtype == alpha.dtype or size == num:
         return jnp.dot(alpha, rows.astype(alpha.dtype), precision="highest")
 
     def add(i: Array, total: Array) -> Array:
-        # The last chunk reaches back over rows that are summed already; those get weight 0.
+        # The last chunk reaches back over rows that are already summed; those get weight 0.
         start = jnp.minimum(i * size, num - size)
         fresh = jnp.arange(size) + start >= i * size
         part = jnp.where(fresh[None], jax.lax.dynamic_slice_in_dim(alpha, start, size, 1), jnp.zeros((), alpha.dtype))
@@ -183,14 +183,15 @@ def _chunked_dot(alpha: Array, rows: Array) -> Array:
 
 
 def _products(rows: Array, cotangent: Array, axis: ClientAxis, relative: bool) -> Array:
-    """``[K, C]`` inner products of ``cotangent [K, P]`` with ``rows [C, P]``."""
+    """Compute inner products ``[K, C]`` of ``cotangent [K, P]`` with ``rows [C, P]``."""
     cotangent = cotangent.astype(at_least_float32(rows.dtype))
     if axis.mesh is None:
         return _chunked_products(rows, rows[:1], cotangent, relative)
     num = rows.shape[0]
 
     def local(rows: Array, cotangent: Array) -> Array:
-        # Row 0 of all is the first device's; sliced outside, XLA's partitioner loses its shape (JAX 0.10).
+        # Row 0 of the pool lies on the first device; if it is sliced outside, XLA's partitioner loses its shape (JAX
+        # 0.10).
         first = jnp.where(jax.lax.axis_index(axis.name) == 0, rows[:1], jnp.zeros_like(rows[:1]))
         return _chunked_products(rows, jax.lax.psum(first, axis.name), cotangent, relative)
 
@@ -220,7 +221,7 @@ def _chunked_products(rows: Array, first: Array, cotangent: Array, relative: boo
 
 
 def _gathered_sum(indices: Array, weights: Array, rows: Array) -> Array:
-    """``sum_j weights[k, j] * rows[indices[k, j]]`` as ``[K, P]``, one gather of K rows at a time."""
+    """Compute ``sum_j weights[k, j] * rows[indices[k, j]]``, ``[K, P]``, with one gather of K rows at a time."""
     dtype = at_least_float32(rows.dtype)
 
     def add(j: Array, total: Array) -> Array:
@@ -232,7 +233,7 @@ def _gathered_sum(indices: Array, weights: Array, rows: Array) -> Array:
 
 def _as_stored(total: Array, dtype: jnp.dtype) -> Array:
     if not jnp.issubdtype(dtype, jnp.inexact):
-        total = jnp.round(total)  # a cast alone would cut 2.9999998, the mix of threes, to 2
+        total = jnp.round(total)  # a cast alone would truncate 2.9999998, a mix of threes, to 2
     return total.astype(dtype)
 
 
@@ -248,7 +249,7 @@ def _check_sparse(alpha: SparseWeights, layers: LayerMap, num: int) -> None:
 
 
 def _check_weights(alpha: Array) -> None:
-    """Concrete weights are not negative and sum to 1 over the last axis."""
+    """Check that concrete weights are not negative and sum to 1 over the last axis."""
     if isinstance(alpha, jax.core.Tracer):
         return
     values = np.asarray(alpha, np.float64)
@@ -261,11 +262,11 @@ def _check_weights(alpha: Array) -> None:
 
 
 def _check_finite(leaves: list[Array]) -> None:
-    """Concrete models are finite."""
+    """Check that concrete models are finite."""
     for x in leaves:
         if isinstance(x, jax.core.Tracer) or not jnp.issubdtype(x.dtype, jnp.inexact):
             continue
-        with jax.ensure_compile_time_eval():  # a pool that a traced function closes over is concrete as well
+        with jax.ensure_compile_time_eval():  # a pool that a traced function closes over is concrete, too
             finite = np.asarray(jnp.isfinite(x).reshape(x.shape[0], -1).all(-1))
         if not finite.all():
             raise ValueError(f"stacked: expected finite models, got one that is not in row {int(finite.argmin())}")

@@ -1,4 +1,4 @@
-"""One step of any optax optimiser: what it is told beside the gradient, and where its random numbers come from."""
+"""One step of any optax optimiser: its arguments beside the gradient, and the source of its random numbers."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from fedjax_layers.types import Array, Key, Params
 
 _OF_OBJECTIVE = ("value", "grad", "value_fn", "grad_fn", "obj_fn")
 _OF_OBJECTIVE = ("value", "grad", "value_fn", "grad_fn", "obj_fn")
-_RAW_KEYS = ("key", "rng", "rng_key")  # names under which optax keeps a key of the old style
+_RAW_KEYS = ("key", "rng", "rng_key")  # names under which optax keeps an old-style key
 
 
 class Objective(NamedTuple):
-    """What one step goes down: line searches, Polyak's step size and their like look at it.
+    """The function that a step decreases, for optimisers that evaluate it (line searches, Polyak's step size).
 
     Attributes:
-      value: ``[]``, at the step's params.
+      value: ``[]``, its value at the step's params.
       grad: its gradient there, a tree like the params.
       fn: ``params -> value []``.
     """
@@ -40,19 +40,19 @@ def update_with(
     anchor: Params,
     objective: Objective | None,
 ) -> tuple[Params, Any]:
-    """The updates and the next state of an optimiser, told all that it asks for by name.
+    """Compute an optimiser's updates and next state, passing it every argument that it takes by name.
 
     Args:
-      optimizer: any of optax; ``value``, ``grad``, ``value_fn``, ``grad_fn``, ``obj_fn`` and ``anchor`` are what its
-        ``update`` may ask for.
-      grads: what it turns into updates.
-      state: its state.
-      params: where the step is.
-      anchor: what a proximal term pulls to.
-      objective: what the step goes down; ``None`` where there is no such function.
+      optimizer: any optax optimiser; its ``update`` may take ``value``, ``grad``, ``value_fn``, ``grad_fn``, ``obj_fn``
+        and ``anchor``.
+      grads: the gradients.
+      state: the optimiser's state.
+      params: the params before the step.
+      anchor: the params to which a proximal term pulls.
+      objective: the function that the step decreases; ``None`` where there is none.
 
     Raises:
-      ValueError: it asks for something else, or for the objective where there is none.
+      ValueError: the optimiser needs another argument, or the objective where there is none.
     """
     offered: dict[str, Any] = {"anchor": anchor} | ({} if objective is None else _spoken(objective))
     optimizer = optax.with_extra_args_support(optimizer)
@@ -69,11 +69,11 @@ def update_with(
 
 
 def _spoken(objective: Objective) -> dict[str, Any]:
-    """The objective under the names that optax's transformations know it by."""
+    """Return the objective under the names that optax's transformations use for it."""
     gradient = jax.grad(objective.fn)
 
     def fn(params: Params, *, anchor: Any = None, grad_fn: Any = None, obj_fn: Any = None) -> Array:
-        del anchor, grad_fn, obj_fn  # a line search refuses arguments that its value_fn does not take
+        del anchor, grad_fn, obj_fn  # accepted since a line search refuses arguments that its value_fn does not take
         return objective.fn(params)
 
     found = (objective.value, objective.grad, fn, lambda params, _=None: gradient(params), objective.fn)
@@ -81,11 +81,11 @@ def _spoken(objective: Objective) -> dict[str, Any]:
 
 
 def needs_objective(optimizer: optax.GradientTransformation, params: Params) -> str | None:
-    """What an optimiser says when it is given gradients alone; ``None`` where they are all that it needs.
+    """Return an optimiser's error for being given gradients alone; ``None`` where it needs nothing else.
 
     Args:
-      optimizer: any of optax.
-      params: arrays or shapes of what it updates.
+      optimizer: any optax optimiser.
+      params: the params that it updates, arrays or their shapes.
     """
 
     def step(params: Params) -> Any:
@@ -99,19 +99,19 @@ def needs_objective(optimizer: optax.GradientTransformation, params: Params) -> 
 
 
 def looks_at_objective(optimizer: optax.GradientTransformation, params: Params) -> bool:
-    """Whether an optimiser needs the objective, or takes any of it by name."""
+    """Return whether an optimiser needs the objective, or takes any part of it by name."""
     takes = inspect.signature(optimizer.update).parameters
     return not takes.keys().isdisjoint(_OF_OBJECTIVE) or needs_objective(optimizer, params) is not None
 
 
 def refuse_objective(name: str, owner: str, optimizer: optax.GradientTransformation | None, params: Params) -> None:
-    """Raise ``ValueError`` for an optimiser that needs more than gradients where nothing else is there.
+    """Raise ``ValueError`` for an optimiser that needs more than gradients.
 
     Args:
-      name: the argument that it was given as.
-      owner: what it was given to.
-      optimizer: any of optax, or ``None``.
-      params: arrays or shapes of what it updates.
+      name: the name of the argument, for the message.
+      owner: what takes the optimiser, for the message.
+      optimizer: any optax optimiser, or ``None``.
+      params: the params that it updates, arrays or their shapes.
     """
     said = None if optimizer is None else needs_objective(optimizer, params)
     if said is not None:
@@ -121,14 +121,14 @@ def refuse_objective(name: str, owner: str, optimizer: optax.GradientTransformat
 
 
 def reseed(state: Any, key: Key) -> Any:
-    """An optimiser's state with every random key in it replaced by one of this stream, each by another.
+    """Replace every random key in an optimiser's state by a key of its own from ``key``.
 
-    Else all clients would draw the same numbers in all rounds, those of the key that the optimiser was made with. Keys
-    of the old style, plain integers, are known by their names in the state.
+    Otherwise all clients would draw the same numbers in all rounds, those of the key with which the optimiser was made.
+    Old-style keys, which are plain integers, are recognised by their names in the state.
 
     Args:
-      state: of one optimiser.
-      key: of the stream.
+      state: the state of one optimiser.
+      key: the key from which the others are derived.
     """
     leaves, treedef = jax.tree_util.tree_flatten_with_path(state)
     fresh = [

@@ -1,4 +1,4 @@
-"""PerMFL's three updates (arXiv 2407.14251): a client is tethered to its team, a team to the server."""
+"""PerMFL's three updates (arXiv 2407.14251): a client is pulled to its team's model, a team to the server's."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ Coefficient = float | Array
 
 
 def permfl_client_step(theta: Params, grads: Params, team: Params, *, alpha: Coefficient, lam: Coefficient) -> Params:
-    """One step of a client: ``theta - alpha * (grads + lam * (theta - team))``.
+    """Take one step of a client: ``theta - alpha * (grads + lam * (theta - team))``.
 
-    The gradient step on ``f(theta) + lam/2 * ||theta - team||^2``, whose minimum over theta is the client's Moreau
+    It is the gradient step on ``f(theta) + lam/2 * ||theta - team||^2``, whose minimum over theta is the client's
+    Moreau
     envelope at its team's model.
 
     Args:
@@ -21,7 +22,7 @@ def permfl_client_step(theta: Params, grads: Params, team: Params, *, alpha: Coe
       grads: gradient of the client's loss at ``theta``, the same tree.
       team: params of the client's team, the same tree.
       alpha: step size; may be traced, like all coefficients here.
-      lam: pull towards the team, per unit of squared distance.
+      lam: strength of the pull to the team, per unit of squared distance.
 
     Returns:
       The client's next params.
@@ -39,9 +40,9 @@ def permfl_client_step(theta: Params, grads: Params, team: Params, *, alpha: Coe
 def permfl_team_step(
     team: Params, server: Params, client_mean: Params, *, eta: Coefficient, lam: Coefficient, gamma: Coefficient
 ) -> Params:
-    """One step of a team: ``(1 - eta*lam - eta*gamma) * team + eta*gamma * server + eta*lam * client_mean``.
+    """Step a team: ``(1 - eta*lam - eta*gamma) * team + eta*gamma * server + eta*lam * client_mean``.
 
-    The gradient step on the mean of its clients' envelopes plus ``gamma/2 * ||team - server||^2``; a convex
+    It is the gradient step on the mean of its clients' envelopes plus ``gamma/2 * ||team - server||^2``, and a convex
     combination where ``eta * (lam + gamma) <= 1``.
 
     Args:
@@ -49,8 +50,8 @@ def permfl_team_step(
       server: the global params, the same tree.
       client_mean: mean of the team's clients' params, the same tree.
       eta: step size.
-      lam: pull between clients and team.
-      gamma: pull between team and server.
+      lam: strength of the pull between clients and team.
+      gamma: strength of the pull between team and server.
 
     Returns:
       The team's next params.
@@ -66,14 +67,14 @@ def permfl_team_step(
 
 
 def permfl_server_step(server: Params, team_mean: Params, *, beta: Coefficient, gamma: Coefficient) -> Params:
-    """One step of the server: ``(1 - beta*gamma) * server + beta*gamma * team_mean``.
+    """Take one step of the server: ``(1 - beta*gamma) * server + beta*gamma * team_mean``.
 
     Args:
       server: the global params, any pytree.
       team_mean: mean of the teams' params, the same tree.
-      beta: step size; a convex combination where ``beta * gamma <= 1``; may diverge from
-        ``|1 - beta * gamma| >= 1`` on.
-      gamma: pull between teams and server.
+      beta: step size. The step is a convex combination where ``beta * gamma <= 1``, and may diverge where ``|1 - beta *
+        gamma| >= 1``.
+      gamma: strength of the pull between teams and server.
 
     Returns:
       The next global params.

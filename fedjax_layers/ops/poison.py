@@ -1,4 +1,4 @@
-"""What a bad client does to its update: noise, flipped sign, boosting, a constant shift; of all layers or some."""
+"""Attacks of bad clients on their updates: noise, flipped sign, boosting or a constant shift, of all layers or some."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ def poison_update(
     strength: float | Array,
     where: Array | None = None,
 ) -> Params:
-    """One client's update as a bad client sends it.
+    """Change one client's update as a bad client does.
 
     Let ``rms_l = ||d_l|| / sqrt(n_l)`` be the size of layer l's update. ``"noise"`` adds normal numbers of standard
     deviation ``strength * rms_l``; ``"sign_flip"`` sends ``-strength * d``; ``"scale"`` sends ``strength * d``
     (boosting); ``"offset"`` adds ``strength * rms_l`` to every entry, a one-signed shift.
 
     Args:
-      key: draws the noise; others do not use it.
+      key: the key for the noise; other kinds do not use it.
       delta: the update, one params-shaped tree.
       layers: the layer map.
-      kind: see above.
-      strength: see above; may be traced.
-      where: bool ``[L]``, the layers that are hit; ``None``: all.
+      kind: the attack, see above.
+      strength: its strength, see above; may be traced.
+      where: bool ``[L]``, the layers to change; ``None`` means all.
 
     Returns:
       A tree like ``delta``.

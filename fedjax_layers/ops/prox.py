@@ -1,4 +1,4 @@
-"""Proximal terms: pulls of a client's parameters towards an anchor."""
+"""Proximal terms, which pull a client's parameters towards an anchor."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fedjax_layers.types import Array, Params
 
 
 def proximal_pull(rate: float | Array) -> optax.GradientTransformationExtraArgs:
-    """The gradient of ``rate/2 * ||params - anchor||^2``, as a link of an optax chain.
+    """Make an optax transformation that adds the gradient of ``rate/2 * ||params - anchor||^2``.
 
     Put it before the optimiser: ``optax.chain(proximal_pull(mu), optax.sgd(lr))`` is the local solver of FedProx
     (Li et al. 2020, eq. 2). ``update`` takes the anchor as the keyword ``anchor``, a tree like the parameters.
@@ -31,7 +31,7 @@ def proximal_pull(rate: float | Array) -> optax.GradientTransformationExtraArgs:
         if params is None or anchor is None:
             missing = "params" if params is None else "anchor"
             raise ValueError(f"{missing}: expected a tree like the updates, found None")
-        # A traced rate has a dtype of its own, which must not change the updates'.
+        # A traced rate has a dtype of its own, which must not change the dtype of the updates.
         return jax.tree.map(lambda u, p, a: u + jnp.asarray(rate, u.dtype) * (p - a), updates, params, anchor), state
 
     return optax.GradientTransformationExtraArgs(lambda _: optax.EmptyState(), update)
@@ -40,13 +40,13 @@ def proximal_pull(rate: float | Array) -> optax.GradientTransformationExtraArgs:
 def with_proximal_term(
     optimizer: optax.GradientTransformation, rate: float | Array
 ) -> optax.GradientTransformationExtraArgs:
-    """An optimiser of the loss plus ``rate/2 * ||params - anchor||^2``.
+    """Make an optimiser of the loss plus ``rate/2 * ||params - anchor||^2``.
 
-    :func:`proximal_pull` before the optimiser, which also learns of the term where it looks at the loss itself, as a
-    line search does.
+    It is :func:`proximal_pull` before the optimiser. An optimiser that evaluates the loss itself, as a line search
+    does, gets the loss with the term.
 
     Args:
-      optimizer: any of optax.
+      optimizer: any optax optimiser.
       rate: strength of the pull, per unit of squared distance; may be traced.
     """
     pull = proximal_pull(rate)

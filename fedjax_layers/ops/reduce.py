@@ -1,4 +1,4 @@
-"""Weighted sums over the client axis: of many rows at once, and as running sums that grow chunk by chunk."""
+"""Weighted sums over the client axis, of many rows at once or as running sums that grow chunk by chunk."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ import jax.numpy as jnp
 from fedjax_layers.ops.checks import at_least_float32
 from fedjax_layers.types import Array
 
-_BLOCK_ELEMENTS = {"cpu": 1 << 20}  # 4 MB of float32 stay in the cache between masking and multiplying
+_BLOCK_ELEMENTS = {"cpu": 1 << 20}  # 4 MB of float32, which stay in the cache between masking and multiplying
 _LARGE_BLOCK = 1 << 26
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Term:
-    """What one client adds to a sum over clients.
+    """One client's term in a sum over clients.
 
     Attributes:
       value: a pytree of arrays ``[...]``.
-      weight: ``[]``, its factor, not negative; a client of weight 0 is left out whatever it holds, NaN included.
-        ``None`` adds the value as it is, integers in their own dtype.
-      segment: ``[]`` integer, to which of several sums the client adds; ``None`` where there is one.
-      segments: static, T, how many there are; 0 for one sum for all.
+      weight: ``[]``, the factor of the value, not negative; a client of weight 0 is left out whatever its value is, NaN
+        included. ``None`` adds the value as it is, integers in their own dtype.
+      segment: ``[]`` integer, the one of several sums to which the client adds; ``None`` where there is one sum.
+      segments: static; T, the number of sums; 0 where there is one sum.
     """
 
     value: Any
@@ -35,12 +35,12 @@ class Term:
 
 
 def is_term(x: Any) -> bool:
-    """Whether this is a :class:`Term`, where a tree of them is walked."""
+    """Return whether this is a :class:`Term`, as ``is_leaf`` for trees of terms."""
     return isinstance(x, Term)
 
 
 def empty_sums(terms: Any) -> Any:
-    """Zeros for the sums of such terms: ``[...]``, or ``[T, ...]``, in float32 or the values' precision.
+    """Make zeros for the sums of terms: ``[...]``, or ``[T, ...]``, in the values' precision but at least float32.
 
     Args:
       terms: a pytree of :class:`Term` whose leaves, or their shapes, are stacked ``[w, ...]``.
@@ -54,12 +54,12 @@ def empty_sums(terms: Any) -> Any:
 
 
 def add_terms(sums: Any, terms: Any, present: Array) -> Any:
-    """Running sums with what ``w`` further clients add.
+    """Add the terms of ``w`` further clients to running sums.
 
     Args:
       sums: as from :func:`empty_sums`.
       terms: a pytree of :class:`Term` whose leaves are stacked ``[w, ...]``.
-      present: ``[w]`` bool; the others add nothing.
+      present: ``[w]`` bool; clients where it is False add nothing.
     """
 
     def add(term: Term, total: Any) -> Any:
@@ -67,7 +67,7 @@ def add_terms(sums: Any, terms: Any, present: Array) -> Any:
             return jax.tree.map(lambda t, x: t + _of_present(x, present).sum(0, dtype=t.dtype), total, term.value)
         weight = present.astype(jnp.float32) if term.weight is None else jnp.where(present, term.weight, 0)
         if term.segments:
-            ids = jnp.where(weight > 0, term.segment, 0)  # type: ignore[arg-type]  # it is there beside ``segments``
+            ids = jnp.where(weight > 0, term.segment, 0)  # type: ignore[arg-type]  # not None where ``segments`` is given
             return jax.tree.map(lambda t, x: _add_to_segments(t, x, weight, ids), total, term.value)
         return jax.tree.map(lambda t, x: _add(t, x, weight), total, term.value)
 
@@ -75,16 +75,16 @@ def add_terms(sums: Any, terms: Any, present: Array) -> Any:
 
 
 def settle(sums: Any, some: Array, fallback: Any) -> Any:
-    """Sums of shares as means in the dtypes of ``fallback``, which stands where nobody was there.
+    """Turn weighted sums into means in the dtypes of ``fallback``, and take ``fallback`` where no client took part.
 
     Args:
-      sums: leaves ``[...]`` or ``[T, ...]``, of values times shares that add up to 1.
-      some: bool ``[]`` or ``[T]``, whether anybody was.
+      sums: leaves ``[...]`` or ``[T, ...]``, sums of values times shares, where the shares add up to 1.
+      some: bool ``[]`` or ``[T]``, whether any client took part.
       fallback: leaves like those of ``sums``.
     """
 
     def one(total: Array, other: Array) -> Array:
-        # A cast alone would cut 2.9999998, the mean of threes, to 2.
+        # A cast alone would truncate 2.9999998, a mean of threes, to 2.
         mean = total if jnp.issubdtype(other.dtype, jnp.inexact) else jnp.round(total)
         return jnp.where(some.reshape(some.shape + (1,) * (mean.ndim - some.ndim)), mean.astype(other.dtype), other)
 
@@ -92,10 +92,10 @@ def settle(sums: Any, some: Array, fallback: Any) -> Any:
 
 
 def weighted_sum(rows: Array, share: Array) -> Array:
-    """``share [K]`` times ``rows [K, P]`` in the share's dtype, rows of share 0 left out whatever they hold.
+    """Multiply ``share [K]`` by ``rows [K, P]`` in the share's dtype; rows of share 0 are left out, NaN included.
 
-    Block by block a vector-matrix product: XLA's CPU backend runs a fused multiply and sum over the leading axis a
-    thousand times slower, and leaving rows out (``where``: 0 * NaN is NaN) must not copy the whole store.
+    This is a vector-matrix product per block: XLA's CPU backend runs a fused multiply and sum over the leading axis a
+    thousand times slower, and leaving rows out (by ``where``, since 0 * NaN is NaN) must not copy the whole store.
     """
     num, width = rows.shape
     size = max(1, min(num, _BLOCK_ELEMENTS.get(jax.default_backend(), _LARGE_BLOCK) // max(width, 1)))
@@ -105,7 +105,7 @@ def weighted_sum(rows: Array, share: Array) -> Array:
         return jnp.dot(share, x, precision="highest")
 
     def block(i: Array, total: Array) -> Array:
-        # The last block reaches back over rows that are summed already; those get share 0.
+        # The last block reaches back over rows that are already summed; those get share 0.
         start = jnp.minimum(i * size, num - size)
         fresh = jnp.arange(size) + start >= i * size
         some = jnp.where(fresh, jax.lax.dynamic_slice_in_dim(share, start, size), 0)
@@ -117,10 +117,10 @@ def weighted_sum(rows: Array, share: Array) -> Array:
 
 
 def segment_sum(rows: Array, ids: Array, sums: Array, weights: Array) -> Array:
-    """``sums [T, P]`` with ``weights [K]`` times ``rows [K, P]`` added, rows of weight 0 left out whatever they hold.
+    """Add ``weights [K]`` times ``rows [K, P]`` to ``sums [T, P]``; rows of weight 0 are left out, NaN included.
 
-    On a CPU client by client: one row added to one row runs at the speed of a plain sum, where XLA's scatter takes
-    ten times as long.
+    On a CPU this goes client by client: adding one row to one row runs at the speed of a plain sum, while XLA's scatter
+    takes ten times as long.
     """
     if jax.default_backend() == "cpu":
 
@@ -147,7 +147,7 @@ def _add(total: Array, x: Array, weight: Array) -> Array:
     if not x.size:
         return total
     weight = weight.astype(total.dtype)
-    if len(weight) == 1:  # a product with one row would be a matrix product of its own kind
+    if len(weight) == 1:  # a product with one row would be compiled to another kind of matrix product
         return total + jnp.where(weight[0] > 0, weight[0] * x[0].astype(total.dtype), 0)
     return total + weighted_sum(x.reshape(len(x), -1), weight).reshape(total.shape)
 

@@ -1,4 +1,4 @@
-"""Means over groups of clients (teams, clusters), of unequal size, some perhaps empty."""
+"""Means over groups of clients (teams, clusters), which may differ in size and may be empty."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ def segment_mean(
     fallback: Params | None = None,
     axis: ClientAxis = ClientAxis(),
 ) -> Params:
-    """Mean over the clients of each segment, ``sum_k w_k x_k / sum_k w_k`` over the k with ``segment_ids[k] == t``.
+    """Compute each segment's mean, ``sum_k w_k x_k / sum_k w_k`` over the clients k with ``segment_ids[k] == t``.
 
     Args:
       stacked: any pytree with leaves ``[K, ...]``.
       segment_ids: ``[K]`` integers; a client with an id outside ``0 .. T-1`` belongs to no segment.
       num_segments: T, static.
-      weights: ``[K]``, not negative; ``None`` counts all alike. A client of weight 0 is left out whatever it holds,
-        NaN included.
-      fallback: the same tree with leaves ``[T, ...]``, the result for a segment whose weights are all 0. ``None``
-        gives NaN there (0 for integer leaves), as a mean over nobody should.
-      axis: where the clients are: each device of its mesh adds up its own, and only sums ``[T, ...]`` travel.
+      weights: ``[K]``, not negative; ``None`` weights all alike. A client of weight 0 is left out whatever its values
+        are, NaN included.
+      fallback: the same tree with leaves ``[T, ...]``, the result for a segment whose weights are all 0. ``None`` gives
+        NaN there (0 for integer leaves).
+      axis: the devices of the clients: each adds up its own clients, and only sums ``[T, ...]`` travel.
 
     Returns:
       The same tree with leaves ``[T, ...]``, in the leaves' dtypes.
@@ -66,7 +66,7 @@ def segment_mean(
 def _sums(
     leaves: list[Array], ids: Array, num: int, weights: Array, axis: ClientAxis
 ) -> tuple[list[Array], list[Array]]:
-    """Weighted sums ``[T, P]`` and total weights ``[T]`` of each leaf, in its accumulation dtype."""
+    """Compute weighted sums ``[T, P]`` and total weights ``[T]`` of each leaf, in its accumulation dtype."""
     rows = [x.reshape(x.shape[0], -1) for x in leaves]
     safe = jnp.where(weights > 0, ids, 0).astype(jnp.int32)
 
@@ -94,11 +94,11 @@ def _sums(
 
 
 def _mean(sums: Array, total: Array, x: Array, fallback: Array | None) -> Array:
-    """One leaf's means ``[T, ...]`` in the dtype of ``x [K, ...]``, the fallback where nobody counts."""
+    """Compute one leaf's means ``[T, ...]`` in the dtype of ``x [K, ...]``; the fallback where no client counts."""
     num = len(total)
     mean = (sums / jnp.where(total > 0, total, jnp.ones((), total.dtype))[:, None]).reshape(num, *x.shape[1:])
     if not jnp.issubdtype(x.dtype, jnp.inexact):
-        mean = jnp.round(mean)  # a cast alone would cut 2.9999998, the mean of threes, to 2
+        mean = jnp.round(mean)  # a cast alone would truncate 2.9999998, a mean of threes, to 2
     if fallback is None:
         fallback = jnp.full(mean.shape, jnp.nan if jnp.issubdtype(x.dtype, jnp.inexact) else 0, x.dtype)
     some = (total > 0).reshape(num, *(1,) * (x.ndim - 1))

@@ -19,17 +19,17 @@ def federation_sensitivity(
     rows: Mapping[str, Array] | None = None,
     combine: Literal["elements", "matrices"] = "elements",
 ) -> Array:
-    """Mean squared product of weight and gradient per layer, ``s_k = 1/n_k * sum_p (w_p * g_p)^2``.
+    """Compute each layer's mean squared product of weight and gradient, ``s_k = 1/n_k * sum_p (w_p * g_p)^2``.
 
-    The paper's *cumulative* score is ``jnp.cumsum`` of this. Biases and norm parameters are left out
-    (``LayerMap.leaf_scored``), except in a layer of vectors alone; they are federated with their layer all the same.
+    The paper's *cumulative* score is ``jnp.cumsum`` of this. Biases and norm parameters are left out of the score
+    (``LayerMap.leaf_scored``), except in a layer of vectors alone; they are still shared with their layer.
 
     Args:
       params: one model's weights.
       grads: the loss gradient at them.
       layers: the layer map.
-      rows: token ids ``[B, T]`` per embedding path: only the table's rows that the batch used are scored, weights
-        and gradients gathered at the ids and averaged over B, as in the published code.
+      rows: token ids ``[B, S]`` (sequences of length S) per embedding path: only the table's rows that the batch used
+        are scored, weights and gradients gathered at the ids and averaged over B, as in the published code.
       combine: how a layer of several matrices is scored: over all its elements (the equation), or as the
         unweighted mean of its matrices' scores (the published code's transformer groups).
 
@@ -68,24 +68,24 @@ def federation_sensitivity(
 
 
 def _mean(parts: list[tuple[Array, int]]) -> Any:
-    """Of sums and counts; 0 of nothing."""
+    """Compute the mean from sums and counts; 0 where nothing is counted."""
     return sum(s for s, _ in parts) / max(sum(n for _, n in parts), 1)
 
 
 def transition_point(
     scores: Array, threshold: float | Array, *, cumulative: bool = False, local_on_first_jump: bool = False
 ) -> Array:
-    """Number of layers to federate: those before the first jump of the score.
+    """Find the number of layers to share: those before the first jump of the score.
 
-    The cut is the first l (from 1) with ``s_{l+1} > threshold * s_l``; L, plain averaging, if there is none.
-    Written as a product, so that zero scores need no guard; a NaN score is never a jump.
+    The cut is the first l (from 1) with ``s_{l+1} > threshold * s_l``; if there is none it is L, which shares all
+    layers. The rule is written as a product, so that zero scores need no guard; a NaN score is never a jump.
 
     Args:
       scores: ``[L]``, per layer, not negative.
       threshold: the ratio that counts as a jump; may be traced.
-      cumulative: compare cumulative scores ``F_l`` instead of ``s_l``. No single threshold gives the published
-        cuts that way; kept as a switch.
-      local_on_first_jump: a jump right after the first layer yields 0 (nothing federated) instead of 1. The
+      cumulative: whether cumulative scores ``F_l`` are compared in place of ``s_l``. No single threshold gives the
+        published cuts that way.
+      local_on_first_jump: whether a jump right after the first layer yields 0 (nothing shared) in place of 1. The
         paper's wording was not found; the summary of it says that such a spike "defaults to local training".
 
     Returns:
@@ -103,10 +103,10 @@ def transition_point(
 
 
 def prefix_mask(cut: int | Array, num_layers: int) -> Array:
-    """The mask that shares the first layers.
+    """Make the mask that shares the first layers.
 
     Args:
-      cut: number of layers shared; may be traced.
+      cut: number of shared layers; may be traced.
       num_layers: L.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Tracing a function once where its result's shapes are needed before a loop can begin with it."""
+"""Tracing a function only once where a loop needs the shapes of its result before calling it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from jax.extend.core import jaxpr_as_fun
 
 
 def traced_once(fn: Callable[..., Any], *shapes: Any) -> tuple[Callable[..., Any], Any]:
-    """The function as one that is not traced again for arguments of these shapes, and the shapes of its result."""
+    """Trace a function for arguments of these shapes; return the traced function and the shapes of its result."""
     closed, found = jax.make_jaxpr(fn, return_shape=True)(*shapes)
     tree = jax.tree.structure(found)
     flat = jaxpr_as_fun(closed)

@@ -15,8 +15,8 @@ from fedjax_layers.types import Array, LayerMap, Params
 Reading = Literal["ratio", "product", "size", "clients", "absolute"]
 READINGS = ("ratio", "product", "size", "clients", "absolute")
 BlockRule = Literal["mean", "sum", "size"]
-_ROW = 4096  # entries summed at once: float32 sums of millions of entries lose what the score is made of
-_CAP = 1e12  # of (mean / std)^2, where all entries are equal
+_ROW = 4096  # entries summed at once: float32 sums of millions of entries lose the digits that the score needs
+_CAP = 1e12  # largest (mean / std)^2, reached where all entries are equal
 
 
 class _Moments(NamedTuple):
@@ -40,11 +40,11 @@ def update_score(
     matrices_only: bool = False,
     excess: bool = False,
 ) -> Array:
-    """How one-signed each layer's update is: ``S = ||d|| / (sqrt(n) * std(d))``, equal to ``sqrt(1 + (mean/std)^2)``.
+    """Score how one-signed each layer's update is: ``S = ||d|| / (sqrt(n) * std(d)) = sqrt(1 + (mean/std)^2)``.
 
     S is at least 1 and does not change with the update's length or sign; noise of zero mean lowers it, a constant
     offset raises it. For a layer of n entries of pure noise ``S - 1`` is about ``1 / (2 n)``, far below the spacing of
-    float32 numbers near 1 once n is large, so that ranking should take ``excess=True``.
+    float32 numbers near 1 once n is large, so rank layers with ``excess=True``.
 
     Args:
       delta: the aggregated update, one params-shaped tree.
@@ -52,9 +52,10 @@ def update_score(
       reading: ``"ratio"`` is the paper's. Others that its text might be taken for: ``"product"``
         ``||d|| / sqrt(n) * std`` (noisy layers win), ``"size"`` ``||d|| / (n * std)`` (small layers win), ``"clients"``
         ``||d||`` over the root of the summed variances between clients, ``"absolute"`` ``mean |d| / std``.
-      clients: the clients' own updates ``[K, ...]``, for ``"clients"`` alone.
-      matrices_only: leave out vectors (biases, norms) of layers that have a matrix (``LayerMap.leaf_scored``).
-      excess: ``S - 1`` for ``"ratio"``, without the cancellation.
+      clients: the clients' own updates ``[K, ...]``, given for ``"clients"`` alone.
+      matrices_only: whether vectors (biases, norms) are left out in layers that have a matrix
+        (``LayerMap.leaf_scored``).
+      excess: whether ``"ratio"`` gives ``S - 1``, computed without cancellation.
 
     Returns:
       ``[L]``, at least float32. A zero update scores 1 (0 in excess, and in the other readings), and so does a layer
@@ -89,15 +90,15 @@ def update_score(
 
 
 def block_score(scores: Array, layers: LayerMap, how: BlockRule = "mean") -> Array:
-    """Scores of blocks from those of their layers.
+    """Compute scores of blocks from those of their layers.
 
     For the score of a block taken as one vector, score ``regroup(layers, "block")`` instead.
 
     Args:
       scores: ``[L]``.
       layers: the layer map, with its blocks.
-      how: ``"mean"``, ``"sum"``, or ``"size"``: the mean weighted by the layers' numbers of parameters. Not known from
-        the paper.
+      how: ``"mean"``, ``"sum"``, or ``"size"``, the mean weighted by the layers' numbers of parameters. The paper's
+        rule is not known.
 
     Returns:
       ``[B]``.
@@ -118,11 +119,11 @@ def block_score(scores: Array, layers: LayerMap, how: BlockRule = "mean") -> Arr
 
 
 def top_k_mask(scores: Array, k: int | Array) -> Array:
-    """The k largest scores.
+    """Mark the k largest scores.
 
     Args:
-      scores: ``[L]`` or ``[B]``. Of equal scores the first is taken; a NaN is the smallest of all.
-      k: how many, 0 to their number; may be traced.
+      scores: ``[n]``, of layers or blocks. Among equal scores the first is taken; NaN ranks lowest.
+      k: number of scores to mark, 0 to n; may be traced.
 
     Returns:
       Bool, of the shape of ``scores``, k of them True.
@@ -139,8 +140,8 @@ def top_k_mask(scores: Array, k: int | Array) -> Array:
 
 
 def _moments(x: Array) -> _Moments:
-    """All sums in one pass over the array."""
-    x = jnp.asarray(x)  # a NumPy array may be of a type that JAX has switched off
+    """Compute all sums in one pass over the array."""
+    x = jnp.asarray(x)  # a NumPy array may have a dtype that JAX has switched off, such as float64
     x = x.astype(at_least_float32(x.dtype)).ravel()
     shift = x[0]
     away = x - shift
@@ -149,23 +150,23 @@ def _moments(x: Array) -> _Moments:
 
 
 def _sums(*arrays: Array) -> list[Array]:
-    """Sums ``[]`` of vectors of one length: rows first, then their sums, lest the error grow with the length.
+    """Sum vectors of one length, by rows first and then over rows, so that the error does not grow with the length.
 
-    One reduction of several operands: separate sums would each read what the vectors are made of.
+    All are one reduction with several operands: separate sums would each recompute or reread the vectors.
     """
     row = _row_length(arrays[0].size)
     whole = arrays[0].size // row * row
     rows = tuple(x[:whole].reshape(-1, row) for x in arrays)
     zeros = tuple(jnp.zeros((), x.dtype) for x in rows)
     totals = jax.lax.reduce(rows, zeros, lambda a, b: tuple(map(jnp.add, a, b)), (1,))
-    totals = [t.sum() for t in jax.lax.optimization_barrier(totals)]  # else XLA makes one sum of the two
+    totals = [t.sum() for t in jax.lax.optimization_barrier(totals)]  # without the barrier XLA fuses the two sums
     if whole == arrays[0].size:
         return totals
     return [total + x[whole:].sum() for total, x in zip(totals, arrays, strict=True)]
 
 
 def _row_length(size: int) -> int:
-    """Entries per row: a divisor where there is a long one, so that nothing is left over to be read apart."""
+    """Choose the entries per row: a divisor of ``size`` where there is a long one, so that no rest is read apart."""
     if size <= _ROW:
         return size
     divisors = (n for n in range(_ROW, _ROW // 64, -1) if size % n == 0)
@@ -173,7 +174,7 @@ def _row_length(size: int) -> int:
 
 
 def _score(parts: list[_Moments], reading: Reading, excess: bool, between: list[Array]) -> Array:
-    """Of one layer, from the moments of its arrays."""
+    """Compute the score of one layer from the moments of its arrays."""
     count = sum(p.entries for p in parts)
     mean = _add(p.total for p in parts) / count
     squares = _add(p.squares for p in parts) / count
@@ -197,7 +198,7 @@ def _add(numbers: Iterable[Array]) -> Array:
 
 
 def _about(part: _Moments, mean: Array) -> Array:
-    """``sum (x - mean)^2`` of one array, from whichever of its two pairs of sums loses fewer digits."""
+    """Compute ``sum (x - mean)^2`` of one array from whichever of its two pairs of sums loses fewer digits."""
     plain = part.squares - mean * (2 * part.total - part.entries * mean)
     far = mean - part.shift
     shifted = part.shifted_squares - far * (2 * part.shifted - part.entries * far)
@@ -206,13 +207,13 @@ def _about(part: _Moments, mean: Array) -> Array:
 
 
 def _over(a: Array, b: Array) -> Array:
-    """The quotient; 0 over 0 is 0, and nothing is above the cap's root."""
+    """Return the quotient, at most the cap's root; 0 over 0 is 0."""
     quotient = a / jnp.maximum(b, a / _CAP**0.5)
     return jnp.where(a > 0, quotient, jnp.zeros_like(a))
 
 
 def _variances(clients: Params, layers: LayerMap) -> list[Array]:
-    """Variance between clients, summed over each leaf's entries."""
+    """Compute the variance between clients, summed over each leaf's entries."""
     num = client_count(clients, "clients")
     leaves = model_leaves(clients, layers, "clients")
     for path, shape, leaf in zip(layers.leaf_paths, layers.leaf_shapes, leaves, strict=True):

@@ -1,4 +1,4 @@
-"""How options are declared, fitted and named: once, as parameters of whoever takes them."""
+"""Declaration of options as function parameters, conversion of their values, and errors for unknown names."""
 
 from fedjax_layers.options.declared import Mark, Option, declared, defaults_of, options_of, taken_from_config
 from fedjax_layers.options.names import check_options, flag_of, unknown_name

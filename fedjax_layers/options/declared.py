@@ -1,7 +1,7 @@
-"""How an option is declared: once, as a parameter of whoever takes it.
+"""Options, each declared once as a keyword-only parameter of the function that takes it (the *taker*).
 
-Its annotation says the type, what bounds its numbers, and what else is to be known of it; its default is the default;
-the docstring says what it is for, and where its value comes from::
+The annotation gives the type, the bounds of numbers and further marks; the parameter's default is the option's default;
+the docstring says what the option is for, and where its default comes from::
 
     mu: Annotated[Traced[float], Ge(0)] = 0.1
 
@@ -32,14 +32,14 @@ _LARGEST_COUNT = 2**31 - 1  # counts are int32 on the devices
 
 
 class Mark(enum.Enum):
-    """What an annotation says of an option beside its type and its bounds.
+    """Marks in an annotation, beside the type and the bounds.
 
     Attributes:
-      TRACED: another value is the same program: the number may be an array inside a compiled function.
-      FIELD: a run's config holds it in its own field of this name, and not among the options.
-      FROM_DATA: without a value the data decide it.
-      LAYERS: it counts layers of the model, and cannot be more than there are.
-      PER_CLIENT: beside one number for all, one for each client or each team will do.
+      TRACED: the number may be an array inside a compiled function, so that another value needs no new compilation.
+      FIELD: a run's config holds the value in a field of this name, not among the options.
+      FROM_DATA: the data decide the value where none is given.
+      LAYERS: the option counts layers of the model, and may not exceed their number.
+      PER_CLIENT: the option takes one number for all, or one for each client or each team.
     """
 
     TRACED = enum.auto()
@@ -51,14 +51,14 @@ class Mark(enum.Enum):
 
 @dataclasses.dataclass(frozen=True)
 class Option:
-    """One option of one taker.
+    """One option of one function.
 
     Attributes:
-      name: of the parameter.
-      hint: its type, without bounds and marks.
-      default: its default; ``inspect.Parameter.empty`` where one has to be given.
-      about: its bounds and marks.
-      help: the first sentence that the taker's docstring says of it, without its full stop.
+      name: the parameter's name.
+      hint: the parameter's type, without bounds and marks.
+      default: the parameter's default; ``inspect.Parameter.empty`` where a value must be given.
+      about: the bounds and marks.
+      help: the first sentence of the parameter's entry in the docstring, without its full stop.
     """
 
     name: str
@@ -69,7 +69,7 @@ class Option:
 
     @property
     def required(self) -> bool:
-        """Whether a value has to be given."""
+        """Whether a value must be given."""
         return self.default is inspect.Parameter.empty
 
     @property
@@ -80,33 +80,33 @@ class Option:
 
     @property
     def choices(self) -> tuple[str, ...]:
-        """All values there are, where the type lists them."""
+        """The allowed values, where the type lists them."""
         return tuple(
             x for kind in self.kinds if typing.get_origin(kind) is typing.Literal for x in typing.get_args(kind)
         )
 
     @property
     def bounds(self) -> str:
-        """What its numbers are within, in words; empty without bounds."""
+        """The bounds in words; empty without bounds."""
         return _bounds_in_words(self.about)
 
     @property
     def text_kinds(self) -> tuple[Any, ...]:
-        """Of one that is text or a list of texts, which of the two; else nothing."""
+        """Which of text and list of texts the option takes; empty where it takes anything else."""
         return text_kinds(self.hint)
 
     @property
     def is_number(self) -> bool:
-        """Whether it is one number, or none, and never several."""
+        """Whether the option takes one number (or ``None``), never several."""
         several = any(typing.get_origin(kind) is tuple for kind in self.kinds)
         return not several and any(kind in (bool, int, float) for kind in self.kinds)
 
     def has(self, mark: Mark) -> bool:
-        """Whether it is declared with this mark."""
+        """Whether the option is declared with this mark."""
         return mark in self.about
 
     def traces(self, value: Any, *, counts: bool = False) -> bool:
-        """Whether this value of it is traced in a run; a whole number only where ``counts`` asks for it."""
+        """Whether this value is traced in a run; a whole number is traced only if ``counts`` is True."""
         if not self.has(Mark.TRACED) or isinstance(value, bool):
             return False
         return isinstance(value, float) or (counts and isinstance(value, int))
@@ -116,19 +116,19 @@ class Option:
         return value_of(value, self.text_kinds) if isinstance(value, str) else value
 
     def fit(self, value: Any, argument: str = "") -> Any:
-        """The value as the type has it (see :func:`~fedjax_layers.options.values.conform`), within its bounds.
+        """Convert a value to the option's type (see :func:`fedjax_layers.options.conform`), and check its bounds.
 
-        ``argument`` stands for the option in messages, where that is not its name.
+        ``argument`` names the option in messages; the empty string means the option's own name.
 
         Raises:
-          ValueError: another type, or a number out of bounds.
+          ValueError: the value has another type, or a number is out of bounds.
         """
         found = conform(argument or self.name, value, self.hint)
         self.check(found, argument, value)
         return found
 
     def check(self, value: Any, argument: str = "", given: Any = None) -> None:
-        """Refuse a number, or one of several, that is out of bounds; a traced one cannot be looked at."""
+        """Raise ``ValueError`` if a number, or one of several, is out of bounds; a traced number is not checked."""
         for number in _numbers(value):
             complaint = _complaint(number, self.about)
             if complaint:
@@ -136,10 +136,10 @@ class Option:
                 raise ValueError(f"{argument or self.name}: expected {complaint}, got {told}")
 
     def check_layers(self, value: Any, num_layers: int, argument: str = "") -> None:
-        """Refuse more layers than a model has, of an option that counts them; a traced number cannot be looked at.
+        """Check that an option which counts layers does not exceed the model's; a traced number is not checked.
 
         Raises:
-          ValueError: there are fewer.
+          ValueError: the model has fewer layers.
         """
         if self.has(Mark.LAYERS) and isinstance(value, int) and value > num_layers:
             expected = f"at most the model's {num_layers} layers"
@@ -147,7 +147,7 @@ class Option:
 
 
 def options_of(taker: Callable[..., Any]) -> dict[str, Option]:
-    """The options that a function takes: its keyword-only parameters, by name, in their order."""
+    """Return the options of a function by name, in order: its keyword-only parameters."""
     return dict(_options_of(taker))
 
 
@@ -158,7 +158,7 @@ def _options_of(taker: Callable[..., Any]) -> dict[str, Option]:
 
 
 def declared(taker: Callable[..., Any], defaults: dict[str, Any]) -> dict[str, Option]:
-    """The options of these names and defaults, as the annotations and the docstring of ``taker`` have them."""
+    """Return options of these names and defaults, described by the annotations and the docstring of ``taker``."""
     plain = taker.func if isinstance(taker, functools.partial) else taker
     hints, told = typing.get_type_hints(plain), described(plain)
     marked = typing.get_type_hints(plain, include_extras=True)
@@ -169,26 +169,26 @@ def declared(taker: Callable[..., Any], defaults: dict[str, Any]) -> dict[str, O
 
 
 def defaults_of(taker: Callable[..., Any]) -> dict[str, Any]:
-    """Defaults of the options of ``taker`` that have one."""
+    """Return the defaults of those options of ``taker`` that have one, by name."""
     return {name: option.default for name, option in options_of(taker).items() if not option.required}
 
 
 def taken_from_config(taker: Callable[..., Any], field: str) -> bool:
-    """Whether ``taker`` has an option that the config's field of this name decides."""
+    """Whether ``taker`` has an option whose value is the config's field of this name."""
     option = options_of(taker).get(field)
     return option is not None and option.has(Mark.FIELD)
 
 
 def _about(hint: Any) -> tuple[Any, ...]:
-    """The bounds and marks anywhere in an annotation."""
+    """Collect the bounds and marks anywhere in an annotation."""
     own = hint.__metadata__ if typing.get_origin(hint) is Annotated else ()
     return (*own, *(x for part in typing.get_args(hint) for x in _about(part) if x not in own))
 
 
 def _numbers(value: Any) -> list[int | float]:
-    """The numbers in a value, an array's too; of what is traced none."""
+    """List the numbers in a value, also those of an array; traced arrays give none."""
     found: list[int | float] = []
-    jax = sys.modules.get("jax")  # without which nothing is one of its arrays; the data room does without
+    jax = sys.modules.get("jax")  # if JAX is not imported, no value is a JAX array; the data modules do without JAX
     for one in value if isinstance(value, tuple) else (value,):
         known = jax is not None and isinstance(one, jax.Array) and not isinstance(one, jax.core.Tracer)
         found += np.ravel(one).tolist() if known or isinstance(one, np.ndarray | np.generic) else [one]
@@ -196,7 +196,7 @@ def _numbers(value: Any) -> list[int | float]:
 
 
 def _complaint(number: int | float, about: Collection[Any]) -> str:
-    """What was expected of a number that is out of bounds; empty for one that is not."""
+    """Say what is expected of a number that is out of bounds; empty for one within."""
     if not math.isfinite(number):
         return "a finite number"
     least, more, most, less = _bounds(about)
@@ -219,11 +219,11 @@ def _bounds_in_words(about: Collection[Any]) -> str:
 
 
 def _bounds(about: Collection[Any]) -> tuple[Any, Any, Any, Any]:
-    """At least, more than, at most, less than: ``None`` for each that is not said."""
+    """Return the bounds "at least", "more than", "at most" and "less than"; ``None`` for each that is not declared."""
     parts = [p for one in about for p in (one if isinstance(one, at.GroupedMetadata) else (one,))]
     return _only(parts, at.Ge, "ge"), _only(parts, at.Gt, "gt"), _only(parts, at.Le, "le"), _only(parts, at.Lt, "lt")
 
 
 def _only(parts: Collection[Any], kind: type, name: str) -> Any:
-    """The bound of this kind; ``None`` without one."""
+    """Return the bound of this kind; ``None`` without one."""
     return next((getattr(part, name) for part in parts if isinstance(part, kind)), None)

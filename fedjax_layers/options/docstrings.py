@@ -1,4 +1,4 @@
-"""What the arguments of a function are for, as its docstring tells."""
+"""Readers of docstrings: the entry of each argument, and the first sentence of a text."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _ROLE = re.compile(r":func:`~?([^`]*)`")
 
 
 def described(function: Callable[..., Any]) -> dict[str, str]:
-    """Each argument's text in a docstring of Google's style, without mark-up and line breaks.
+    """Read each argument's entry in a Google-style docstring, without mark-up and line breaks.
 
-    A docstring that says "arguments as :func:`other`" has those of the other function beside its own.
+    If the docstring says "arguments as :func:`other`", the entries of the other function are added.
 
     Args:
-      function: a function, or a class whose attributes are described.
+      function: a function, or a class with an ``Attributes:`` section.
     """
     plain = function.func if isinstance(function, functools.partial) else function
     text = inspect.getdoc(plain) or ""
@@ -54,11 +54,11 @@ def _entries(text: str) -> dict[str, list[str]]:
 
 
 def first_sentence(text: str) -> str:
-    """The text up to its first full stop, without it."""
+    """Return the text before its first full stop."""
     return re.split(r"\.(?:\s|$)", text, maxsplit=1)[0]
 
 
 def without_markup(text: str) -> str:
-    """The text without double backticks and roles like ``:func:``, whose last name stays."""
+    """Remove double backticks, and replace a role like ``:func:`a.b``` by its last name, here ``b``."""
     text = re.sub(r":\w+:`~?([^`]*)`", lambda role: role[1].rpartition(".")[2], text)
     return text.replace("``", "").strip()

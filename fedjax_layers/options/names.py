@@ -1,4 +1,4 @@
-"""Errors for names that are not known, each suggesting the nearest one that is."""
+"""Errors for unknown names, which suggest the nearest known one."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Collection, Iterable, Mapping
 from typing import Protocol
 
-_LISTED = 60  # names, beyond which the nearest ones tell more than all of them
+_LISTED = 60  # of more names than these only the nearest are listed
 
 
 def flag_of(name: str) -> str:
@@ -15,7 +15,7 @@ def flag_of(name: str) -> str:
 
 
 def unknown_name(argument: str, name: object, known: Iterable[str]) -> ValueError:
-    """The error for a name outside ``known``: one line with argument, found, nearest and expected."""
+    """Make the error for a name outside ``known``: one line with the argument, known names, and the nearest of them."""
     options = sorted(known)
     near = difflib.get_close_matches(str(name), options, n=5, cutoff=0.5)
     listed = [*near, f"... ({len(options)} names)"] if near and len(options) > _LISTED else options
@@ -24,23 +24,23 @@ def unknown_name(argument: str, name: object, known: Iterable[str]) -> ValueErro
 
 
 class Declared(Protocol):
-    """What is to be known of an option here."""
+    """An option, as far as :func:`check_options` needs it."""
 
     @property
     def required(self) -> bool:
-        """Whether a value has to be given."""
+        """Whether a value must be given."""
 
 
 def check_options(owner: str, given: Collection[str], known: Mapping[str, Declared]) -> None:
-    """Refuse an option that is not known, and ask for one that is needed.
+    """Check that every given option is known, and that every required option is given.
 
     Args:
-      owner: whose options they are, for the message, e.g. ``"partition 'dirichlet'"``.
-      given: names of the options that are to be passed.
-      known: its options by name, see :func:`fedjax_layers.options.options_of`.
+      owner: what has these options, named in the message, e.g. ``"partition 'dirichlet'"``.
+      given: names of the given options.
+      known: the owner's options by name, see :func:`fedjax_layers.options.options_of`.
 
     Raises:
-      ValueError: a name in ``given`` is not known, or an option without default is missing.
+      ValueError: a name in ``given`` is unknown, or an option without default is missing.
     """
     for name in given:
         if name not in known:

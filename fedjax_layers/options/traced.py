@@ -1,4 +1,4 @@
-"""The type of a number that may be traced; apart from the other declarations, which do without JAX."""
+"""The type of a number that may be traced; in a file of its own, so that ``options.declared`` need not import JAX."""
 
 from __future__ import annotations
 
@@ -10,4 +10,4 @@ from fedjax_layers.options.declared import Mark
 
 T = TypeVar("T")
 Traced = Annotated[T | jax.Array, Mark.TRACED]
-"""A number that may be traced: ``Traced[float]``; sweeps trace a ``Traced[int]`` where it is varied."""
+"""A number that may be traced: ``Traced[float]``. A sweep traces a ``Traced[int]`` only where it varies it."""

@@ -1,4 +1,4 @@
-"""Fitting plain values, as JSON and the command line give them, to the annotations of those who take them."""
+"""Conversion of plain values, as JSON and the command line give them, to the types of annotations."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ class _MisfitError(Exception):
 
 
 def conform(argument: str, value: Any, hint: Any) -> Any:
-    """``value`` as ``hint`` has it: a list or a single number becomes a tuple, a whole number a float.
+    """Convert ``value`` to the type ``hint``: to a tuple from a list or a single value, to a float from a whole number.
 
     Args:
-      argument: what the value is for, named in the error.
+      argument: the argument's name, for the error.
       value: any value.
-      hint: a type, ``Literal``, ``tuple[T, ...]``, ``Mapping`` or a union of them; kinds other than these stand for
-        what cannot be written down (arrays, functions) and are passed over, unless nothing else is in the hint.
+      hint: a type, ``Literal``, ``tuple[T, ...]``, ``Mapping`` or a union of them. Other types in a union (arrays,
+        functions) are ignored; where there are only such types, the value is returned as it is.
 
     Raises:
-      ValueError: the value is of none of these kinds.
+      ValueError: the value has none of these types.
     """
     known = [kind for kind in _kinds(hint) if _is_known(kind)]
     if not known:
@@ -43,7 +43,7 @@ def conform(argument: str, value: Any, hint: Any) -> Any:
 
 
 def text_kinds(hint: Any) -> tuple[Any, ...]:
-    """Of a type that is text or a list of texts (``7`` and ``true`` among them) which of the two; else nothing."""
+    """Return which of text and list of texts (``7`` and ``true`` may be texts) a type allows; empty for other types."""
     known = [kind for kind in _kinds(hint) if _is_known(kind) and kind is not type(None)]
     return tuple(known) if all(kind in (str, tuple[str, ...]) for kind in known) else ()
 

@@ -1,4 +1,4 @@
-"""The few types that every room of the package shares; they import JAX and nothing else.
+"""The types that all parts of the package share; their modules import nothing but JAX.
 
 Axis letters used in all docstrings: ``C`` clients stored, ``K`` client slots in a round's cohort, ``L`` layers,
 ``B`` examples in a batch, ``N`` examples in the pool, ``T`` teams, ``R`` rounds.

@@ -15,18 +15,18 @@ from fedjax_layers.types.round_memory import RoundMemory
 
 
 def per_client() -> Any:
-    """Marks a field of a state dataclass whose leaves have clients ``[C, ...]`` in front: it is sharded over them."""
+    """Mark a field of a state dataclass as holding one row per client, leaves ``[C, ...]``, sharded over clients."""
     return dataclasses.field(metadata={"per_client": True})
 
 
 class Models(NamedTuple):
-    """The models that an algorithm offers after a round; ``None`` where it has none.
+    """The models that an algorithm offers after a round; a field is ``None`` where the algorithm has no such model.
 
     Attributes:
-      personal: what client c would use, leaves ``[C, ...]``; ``None`` means that it would use the global model.
-      global_model: the server's one model, leaves ``[...]``.
-      team: leaves ``[T, ...]``.
-      team_of: ``[C]`` int32, each client's team, beside ``team``.
+      personal: the model that each client would use, leaves ``[C, ...]``; ``None`` means that all use the global model.
+      global_model: the server's single model, leaves ``[...]``.
+      team: the teams' models, leaves ``[T, ...]``.
+      team_of: ``[C]`` int32, the team of each client; given together with ``team``.
     """
 
     personal: Params | None = None
@@ -38,17 +38,17 @@ class Models(NamedTuple):
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class RoundInfo:
-    """What one round reports beside the next state.
+    """What one round reports in addition to the next state.
 
     Attributes:
-      observed: what the cohort's observer found of each slot's model after local training and before the server's
-        step, leaves ``[K, ...]``; ``()`` without one.
-      loss: ``[K]`` mean training loss of each slot over its local steps.
-      steps: ``[]`` int32, local steps of all clients together.
+      observed: what the cohort's observer computed from each slot's model after local training and before the server's
+        step, leaves ``[K, ...]``; ``()`` without an observer.
+      loss: ``[K]``, the mean training loss of each slot over its local steps.
+      steps: ``[]`` int32, the number of local steps of all clients together.
       sent: ``[L]`` int32, number of clients that uploaded each layer this round.
       received: ``[L]`` int32, number of clients that downloaded each layer this round.
-      sent_scalars: ``[]`` int32, number of further scalars uploaded by all clients together (scores, say).
-      extra: further arrays by name, recorded for every round.
+      sent_scalars: ``[]`` int32, the number of scalars that all clients together upload beside layers (scores, say).
+      extra: further arrays by name, which are recorded for every round.
     """
 
     observed: Any
@@ -66,17 +66,20 @@ class Algorithm(NamedTuple):
     Attributes:
       init: ``(key, params) -> state``; every model starts from ``params``.
       round: ``(key, state, cohort) -> (state, info)``; an empty cohort changes no model.
-      personal: ``state ->`` what would be served to each client now; ``None`` where that is the global model.
-      global_model: ``state -> params [...]`` of the server's one model; ``None`` where there is none.
-      teams: ``state -> (params [T, ...], team of each client [C])``; ``None`` where there are none.
-      finish: ``(key, state, cohort) ->`` what the cohort's observer finds ``[K, ...]`` of each client's personal model
-        after a last local phase that follows all rounds (fine-tuning, say); ``None`` without such a phase.
-      welcome: ``(state, shared, ids [n]) -> state`` in which clients that never took part hold what they are served,
-        to train from; the other clients' models stay. ``shared`` is that of the completed :class:`Personal`, ``ids``
-        whose rows the state holds. ``None`` where the state has nothing for each client.
-      memory: what a round holds for a while beside the state; no number in it is traced.
-      beyond_cohort: what a round or serving reads of clients outside the cohort, in words: then all rows of the state
-        must be at hand, and cannot be kept on the host. ``None`` where it reads none.
+      personal: ``state -> Personal``, the model that each client would use now; ``None`` where all use the global
+        model.
+      global_model: ``state -> params [...]``, the server's single model; ``None`` where there is none.
+      teams: ``state -> (params [T, ...], team of each client [C])``; ``None`` where there are no teams.
+      finish: ``(key, state, cohort) -> pytree [K, ...]``, what the cohort's observer computes from each client's
+        personal model after a last local phase that follows all rounds (fine-tuning, say); ``None`` without such a
+        phase.
+      welcome: ``(state, shared, ids [n]) -> state``, which gives clients that never took part the model that they would
+        use as their own, so that they can train from it; the models of other clients stay. ``shared`` is that of the
+        completed :class:`Personal`; ``ids`` are the clients whose rows the state holds. ``None`` where the state has no
+        row per client.
+      memory: what a round holds for a while in addition to the state; none of its numbers is traced.
+      beyond_cohort: words that say what a round, or a personal model, reads of clients outside the cohort. All rows of
+        the state must then be on the device. ``None`` where nothing is read of other clients.
     """
 
     init: Callable[[Key, Params], Any]
@@ -90,7 +93,7 @@ class Algorithm(NamedTuple):
     beyond_cohort: str | None = None
 
     def models(self, state: Any) -> Models:
-        """All models of a state, those of the clients stacked ``[C, ...]``."""
+        """Return all models of a state, those of the clients stacked ``[C, ...]``."""
         return Models(
             None if self.personal is None else self.personal(state).stacked(),
             None if self.global_model is None else self.global_model(state),

@@ -8,4 +8,4 @@ import jax
 
 Array = jax.Array
 Key = jax.Array
-Params = Any  # a pytree of arrays: one model or, where called "stacked", K or C models along axis 0
+Params = Any  # a pytree of arrays: one model, or K or C models along axis 0 where the name says "stacked"

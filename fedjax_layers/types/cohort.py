@@ -1,4 +1,4 @@
-"""The clients of one round, and who looks at their trained models."""
+"""The clients of one round, and the observer that looks at their trained models."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from fedjax_layers.types.examples import Pool, Ranges
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Observer:
-    """What somebody wants to know of each model that clients train, asked where the model is made and then let go.
+    """A function of each model that clients train, called while the model exists, since the round does not keep it.
 
     Attributes:
       look: static; ``(params, row of rows, data) -> pytree of arrays``.
-      rows: what it needs of each slot besides, leaves ``[K, ...]``.
-      data: what it needs besides, the same for all clients.
-      due: ``[]`` bool; where it is False nobody looks, and what is found are zeros.
+      rows: what ``look`` needs of each slot, leaves ``[K, ...]``.
+      data: what ``look`` needs besides, the same for all clients.
+      due: ``[]`` bool; where it is False, ``look`` is not called and all results are zeros.
     """
 
     look: Callable[[Params, Any, Any], Any] = dataclasses.field(metadata={"static": True})
@@ -33,19 +33,19 @@ class Observer:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Cohort:
-    """The clients of one round. Slots with weight 0 are padding: nothing of them reaches any model.
+    """The clients of one round. Slots with weight 0 are padding and affect no model.
 
     Attributes:
-      ids: ``[K]`` int32, who they are, without repetition among slots of positive weight: random keys, teams and each
-        client's own work follow from it.
-      weight: ``[K]`` float, aggregation weight, usually the number of training examples; 0 marks padding.
+      ids: ``[K]`` int32, the clients, each at most once among slots of positive weight; random keys, teams and each
+        client's own work follow from them.
+      weight: ``[K]`` float, the aggregation weight, usually the number of training examples; 0 marks padding.
       train: ``[K]`` ranges of each slot's training examples in the pool.
       pool: the examples, shared by all slots.
-      observer: looks at each slot's trained model; ``None`` where nobody asks.
-      places: ``[K]`` int32, the slots' rows of the store that is at hand, which may hold the cohort alone; ``None``
-        where it holds all clients, row c that of client c.
-      in_order: static; True promises that row k of the store is slot k's, as where all clients take part in order or
-        the store holds the cohort alone, so that it need not be gathered or scattered.
+      observer: called on each slot's trained model; ``None`` without one.
+      places: ``[K]`` int32, each slot's row in the store on the device, which may hold the cohort alone; ``None`` where
+        the store holds all clients, so that row c is that of client c.
+      in_order: static; True promises that row k of the store belongs to slot k, so that the store need not be gathered
+        or scattered. This is so where all clients take part in order, or the store holds the cohort alone.
     """
 
     ids: Array
@@ -58,5 +58,5 @@ class Cohort:
 
     @property
     def rows(self) -> Array:
-        """``[K]`` int32, each slot's row of the store."""
+        """Each slot's row of the store, ``[K]`` int32."""
         return self.ids if self.places is None else self.places

@@ -1,4 +1,4 @@
-"""Examples: a batch of them, all of them, and which are whose."""
+"""Types for examples: one batch, the pool of all examples, and each client's range in the pool."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class Batch(NamedTuple):
     Attributes:
       inputs: ``[B, ...]`` in the stored dtype; the task normalises them on the device.
       labels: ``[B, ...]`` integers, or real targets.
-      mask: ``[B]`` bool; False marks a padding row, which no loss or metric may see.
+      mask: ``[B]`` bool; False marks a padding row, which no loss or metric may count.
     """
 
     inputs: Array
@@ -22,7 +22,7 @@ class Batch(NamedTuple):
 
 
 class Pool(NamedTuple):
-    """All examples of all clients, once, on the device.
+    """All examples of all clients, held once on the device.
 
     Attributes:
       inputs: ``[N, ...]`` in the stored dtype.
@@ -34,11 +34,11 @@ class Pool(NamedTuple):
 
 
 class Ranges(NamedTuple):
-    """Where in the pool each client's examples of one split lie.
+    """The rows of the pool that hold each client's examples of one split: ``start[c] .. start[c] + count[c] - 1``.
 
     Attributes:
       start: ``[C]`` int32, the first row.
-      count: ``[C]`` int32, the number of rows, ``start[c] .. start[c] + count[c]``.
+      count: ``[C]`` int32, the number of rows.
     """
 
     start: Array

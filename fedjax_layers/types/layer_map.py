@@ -1,4 +1,4 @@
-"""Which layer each parameter belongs to; imports JAX and nothing else."""
+"""The map that says which layer each parameter belongs to."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ import jax
 @jax.tree_util.register_static
 @dataclasses.dataclass(frozen=True)
 class LayerMap:
-    """Which layer each leaf of a parameter tree belongs to, in the order of the forward pass.
+    """The layer of each leaf of a parameter tree, with layers numbered in the order of the forward pass.
 
     Static and hashable: it can be closed over, or passed to a jitted function like any other argument.
     Made by :func:`fedjax_layers.ops.layer_map`.
 
     Attributes:
-      treedef: structure of the parameter tree.
+      treedef: the structure of the parameter tree.
       leaf_paths: slash-separated path of each leaf, in flatten order.
       leaf_layers: layer number of each leaf, in flatten order.
       leaf_shapes: shape of each leaf of one model.
-      leaf_bytes: bytes of each leaf in the dtype it is stored in.
+      leaf_bytes: bytes of each leaf in its stored dtype.
       leaf_scored: whether the leaf enters per-layer scores (weights do; biases and norm parameters do not).
       names: name of each layer, ``[L]``.
-      blocks: block number of each layer, ``[L]``; with no coarser grouping, each layer is its own block.
+      blocks: block number of each layer, ``[L]``; without a coarser grouping, each layer is its own block.
       block_names: name of each block.
     """
 
@@ -41,37 +41,37 @@ class LayerMap:
 
     @property
     def num_layers(self) -> int:
-        """L, the number of layers."""
+        """The number L of layers."""
         return len(self.names)
 
     @property
     def num_blocks(self) -> int:
-        """Number of blocks."""
+        """The number of blocks."""
         return len(self.block_names)
 
     @property
     def tree(self) -> Any:
-        """A params-shaped tree of layer numbers."""
+        """The layer number of each leaf, as a tree like the params."""
         return jax.tree.unflatten(self.treedef, self.leaf_layers)
 
     @property
     def leaf_sizes(self) -> tuple[int, ...]:
-        """Number of elements of each leaf, in flatten order."""
+        """The number of elements of each leaf, in flatten order."""
         return tuple(math.prod(shape) for shape in self.leaf_shapes)
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """Number of parameters of each layer, ``[L]``."""
+        """The number of parameters of each layer, ``[L]``."""
         return self._per_layer(self.leaf_sizes)
 
     @property
     def bytes(self) -> tuple[int, ...]:
-        """Bytes of each layer, ``[L]``, in the dtypes it is stored in."""
+        """The bytes of each layer in its stored dtypes, ``[L]``."""
         return self._per_layer(self.leaf_bytes)
 
     @property
     def scored_sizes(self) -> tuple[int, ...]:
-        """Number of scored weights of each layer, ``[L]``: the n_k of a per-layer mean."""
+        """The number of scored weights of each layer, ``[L]``: the n_k of a per-layer mean."""
         scored = tuple(n if s else 0 for n, s in zip(self.leaf_sizes, self.leaf_scored, strict=True))
         return self._per_layer(scored)
 

@@ -1,4 +1,4 @@
-"""What each client is served, put together from its own row of a state and what all share."""
+"""Personal models, each built on demand from the client's row of a state and from what all clients share."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ Params = Any
 
 
 class Overview(NamedTuple):
-    """What must be known of all clients before one is served: sums over their rows, which may come in parts.
+    """Sums over all clients' rows that are needed before any personal model can be built; taken in parts if need be.
 
     Attributes:
-      wanted: ``rows [n, ...] -> []`` bool, whether one of these rows needs it; where none of all rows does, now and
-        ever after, the sums are given as zeros.
-      sums: ``(rows [n, ...], ids [n], counted [n]) -> pytree`` of sums over the rows that count, bool.
-      complete: ``(sums over all rows, shared) -> shared`` for the building of models.
+      wanted: ``rows [n, ...] -> []`` bool, whether one of these rows needs the sums. Where no row of any client does,
+        now or later in the run, the sums are given as zeros.
+      sums: ``(rows [n, ...], ids [n], counted [n]) -> pytree`` of sums over the rows for which ``counted`` (bool) is
+        True.
+      complete: ``(sums over all rows, shared) -> shared``, which puts the sums into what models are built from.
     """
 
     wanted: Callable[[Any], Array]
@@ -31,13 +32,14 @@ class Overview(NamedTuple):
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Personal:
-    """What each client would use, put together when it is asked for: C models need not be held to score them.
+    """The clients' personal models, each built when it is asked for, so that C models need not be held to score them.
 
     Attributes:
-      rows: what is each client's own, leaves ``[C, ...]``, or ``[n, ...]`` of a state with the rows of some alone.
-      shared: what is the same for all.
+      rows: what belongs to each client, leaves ``[C, ...]``, or ``[n, ...]`` where a state holds the rows of n clients
+        alone.
+      shared: what is the same for all clients.
       build: static; ``(row, shared, client id []) -> params`` of one client.
-      overview: static; what ``shared`` still lacks; ``None`` where it is complete.
+      overview: static; the sums that ``shared`` still lacks; ``None`` where it is complete.
     """
 
     rows: Any
@@ -47,19 +49,22 @@ class Personal:
 
     @property
     def ids(self) -> Array:
-        """``[C]`` int32, the clients in order, where the rows are all clients'."""
+        """The clients in order, ``[C]`` int32; right only where the rows are those of all clients."""
         return jnp.arange(len(jax.tree.leaves(self.rows)[0]), dtype=jnp.int32)
 
     def total(self, ids: Array, counted: Array, wanted: Array | None = None) -> Any:
-        """The overview's sums over the rows of ``ids [n]`` that count ``[n]``; zeros where nobody wants them."""
-        assert self.overview is not None  # else nobody asks
+        """Sum, by the overview, over the rows of clients ``ids [n]`` that ``counted [n]`` marks; zeros if unwanted."""
+        assert self.overview is not None  # callers ask only where there is one
         sums = lambda: self.overview.sums(self.rows, ids, counted)  # noqa: E731
         wanted = self.overview.wanted(self.rows) if wanted is None else wanted
         shapes = jax.eval_shape(sums)
         return jax.lax.cond(wanted, sums, lambda: jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes))
 
     def completed(self, total: Any = None) -> Personal:
-        """With all of ``shared``: by the sums over all rows, which are taken here where the rows are all clients'."""
+        """Return this with ``shared`` complete; ``total`` are the sums over all rows, ``None`` takes them here.
+
+        Without ``total`` the rows must be those of all clients.
+        """
         if self.overview is None:
             return self
         if total is None:
@@ -67,7 +72,7 @@ class Personal:
         return dataclasses.replace(self, shared=self.overview.complete(total, self.shared), overview=None)
 
     def stacked(self, ids: Array | None = None) -> Params:
-        """All of them at once, leaves ``[C, ...]``; ``ids [n]`` say whose rows there are, if not all clients'."""
+        """Build all models at once, leaves ``[C, ...]``; ``ids [n]`` names the clients of the rows, if not all."""
         whole = self.completed()
         build = lambda row, ident: whole.build(row, whole.shared, ident)  # noqa: E731
         return jax.vmap(build)(whole.rows, whole.ids if ids is None else ids)

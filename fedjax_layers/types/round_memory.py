@@ -1,4 +1,4 @@
-"""What a round holds while it is computed, as an algorithm declares it; imports JAX and nothing else."""
+"""The memory that a round needs while it is computed, as an algorithm declares it."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ import jax
 
 
 class RoundMemory(NamedTuple):
-    """What a round holds for a while beside the state and the data; static.
+    """The memory that a round needs in addition to the state and the data; static.
 
-    A round that lets each client's model go holds few of them, however many clients it visits. A rule that needs all
+    A round that keeps no client's model holds few of them, however many clients it trains. An algorithm that needs all
     models of a round at once holds a number of them for each slot of the cohort, and says so here.
 
     Attributes:
-      visit: models for each client that is visited at once: its start, what is trained, its gradient, and what else
-        the algorithm has it hold.
-      states: of its optimiser, for the same; one and what XLA copies of it.
-      server: models that there are once: the running sums over clients, teams, what the server makes of them.
-      slot: models for each slot of the cohort.
-      client: models for each client of the device_data.
-      served: models for each client of the federation while the served models are put together, all of them at once;
-        0 where each is put together when it is scored.
-      server_bytes: what there is once beside models of the task: a hypernetwork's gradient, say.
+      visit: number of models for each client that is computed at once: its starting model, the trained one, its
+        gradient, and whatever else the algorithm holds.
+      states: number of optimiser states for each such client: one, and XLA's copies of it.
+      server: number of models that exist once: the running sums over clients, the teams' models, the server's results.
+      slot: number of models for each slot of the cohort.
+      client: number of models for each client of the federation.
+      served: number of models for each client of the federation while personal models are built all at once; 0 where
+        each is built when it is scored.
+      server_bytes: bytes of what exists once and is no model of the task: a hypernetwork's gradient, say.
       slot_bytes: the same for each slot of the cohort.
-      client_bytes: the same for each client of the device_data.
+      client_bytes: the same for each client of the federation.
     """
 
     visit: float = 3
@@ -39,12 +39,12 @@ class RoundMemory(NamedTuple):
     client_bytes: int = 0
 
     def in_bytes(self, model: int, optimizer: int, batch: int) -> RoundBytes:
-        """The same in bytes.
+        """Convert the numbers of models to bytes.
 
         Args:
-          model: bytes of a model.
-          optimizer: bytes of the state of a client's optimiser.
-          batch: bytes of a batch.
+          model: bytes of one model.
+          optimizer: bytes of the state of one client's optimiser.
+          batch: bytes of one batch.
         """
         return RoundBytes(
             visit=round(self.visit * model + self.states * optimizer) + batch,
@@ -56,7 +56,7 @@ class RoundMemory(NamedTuple):
 
 
 class RoundBytes(NamedTuple):
-    """The bytes of a :class:`RoundMemory` for one model."""
+    """A :class:`RoundMemory` in bytes, for one particular model."""
 
     visit: int
     server: int
@@ -65,14 +65,14 @@ class RoundBytes(NamedTuple):
     served: int
 
     def stacked(self, slots: int, clients: int) -> int:
-        """What grows with the numbers K of slots and C of clients."""
+        """Return the bytes that grow with the numbers K of slots and C of clients."""
         return slots * self.slot + clients * self.client
 
     def total(self, width: int, devices: int, slots: int, clients: int) -> int:
-        """What a round holds at most, of so many clients at once on each device."""
+        """Return the most bytes that a round holds when ``width`` clients are computed at once on each device."""
         return devices * (self.server + width * self.visit) + self.stacked(slots, clients)
 
 
 def tree_bytes(tree: Any) -> int:
-    """Bytes of all arrays in a tree, of which only shapes and dtypes are looked at."""
+    """Return the bytes of all arrays in a tree; only their shapes and dtypes are read."""
     return sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(tree))

@@ -1,7 +1,7 @@
-"""How a model's outputs become scores: one scorer for each kind of task, pure functions on arrays.
+"""Scorers, which turn a model's outputs into scores: one for each kind of task, pure functions on arrays.
 
-A scorer (:class:`fedjax_layers.types.Scorer`) is a value: a frozen dataclass, equal to any other of the same fields,
-so that equal tasks share their compiled programs.
+A scorer (:class:`fedjax_layers.types.Scorer`) is a frozen dataclass, equal to any other with the same fields, so that
+equal tasks share their compiled programs.
 """
 
 from fedjax_layers.ops.metrics.classes import ClassScorer, confusion_matrix, scores_from_confusion

@@ -1,4 +1,4 @@
-"""Scores of a classifier: from its confusion matrix, which adds up over batches, and from the ranks of its outputs."""
+"""Scores of a classifier, from its confusion matrix (which adds up over batches) and from the ranks of its outputs."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from fedjax_layers.ops.metrics.ranks import class_log_odds, rank_scores
 from fedjax_layers.ops.metrics.ratio import ratio
 from fedjax_layers.types import Array
 
-COUNTED = ("accuracy", "macro_f1", "weighted_f1", "balanced_accuracy", "mcc")  # those of a confusion matrix
-RANKED = ("roc_auc", "average_precision")  # those that need the order of all of a client's outputs
-BY_CLASS = ("class_recall", "class_precision", "class_f1")  # those with an axis of classes
+COUNTED = ("accuracy", "macro_f1", "weighted_f1", "balanced_accuracy", "mcc")  # computed from a confusion matrix
+RANKED = ("roc_auc", "average_precision")  # computed from the order of all of a client's outputs
+BY_CLASS = ("class_recall", "class_precision", "class_f1")  # have an axis of classes
 
 
 @dataclasses.dataclass(frozen=True)
 class ClassScorer:
-    """Scores of classes, of examples or of the places of a sequence whose label is not negative.
+    """The scorer of a classifier of examples, or of those places of a sequence whose label is not negative.
 
     Attributes:
-      num_classes: S.
-      ranked: whether AUROC and AUPRC are among the scores; they cost a sort of every client's outputs.
+      num_classes: S, the number of classes.
+      ranked: whether AUROC and AUPRC are among the scores; they require a sort of every client's outputs.
     """
 
     num_classes: int
@@ -38,7 +38,7 @@ class ClassScorer:
 
     @property
     def adds_up(self) -> bool:
-        """Confusion matrices do."""
+        """True: confusion matrices add up."""
         return True
 
     @property
@@ -47,22 +47,22 @@ class ClassScorer:
         return self.ranked
 
     def tally(self, outputs: Array, labels: Array, mask: Array) -> Array:
-        """The batch's confusion matrix ``[S, S]``."""
+        """Return the batch's confusion matrix ``[S, S]``."""
         if not jnp.issubdtype(labels.dtype, jnp.integer):
             expected = f"integers for a task of {self.num_classes} classes"
             raise ValueError(f"labels: expected {expected}, got {labels.dtype}: a regression needs another scorer")
         return confusion_matrix(labels, jnp.argmax(outputs, -1), mask, self.num_classes)
 
     def merge(self, tallies: Array) -> Array:
-        """``[n, S, S]`` -> ``[S, S]``."""
+        """Sum confusion matrices ``[n, S, S]`` to one ``[S, S]``."""
         return tallies.sum(0, dtype=tallies.dtype)
 
     def scores(self, tally: Array, loss: Array) -> dict[str, Array]:
-        """Those of :func:`scores_from_confusion` and of :func:`scores_by_class`, and the loss."""
+        """Return the loss and the scores of :func:`scores_from_confusion` and :func:`scores_by_class`."""
         return scores_from_confusion(tally) | scores_by_class(tally) | {"loss": loss}
 
     def whole(self, outputs: Array, labels: Array, mask: Array) -> dict[str, Array]:
-        """AUROC and AUPRC of one client's rows."""
+        """Return AUROC and AUPRC of one client's rows."""
         places = outputs.reshape(-1, outputs.shape[-1])
         classes = labels.reshape(-1)
         there = jnp.repeat(mask, classes.shape[0] // mask.shape[0]) & (classes >= 0)
@@ -76,15 +76,15 @@ def confusion_matrix(labels: Array, predictions: Array, mask: Array, num_classes
     Args:
       labels: ``[...]`` integers in ``0 .. S-1``; a row whose label or prediction lies outside is not counted.
       predictions: ``[...]`` integers, the predicted classes.
-      mask: ``[...]`` bool, False for a padding row; or its leading axes only, for labels of several positions
-        per row.
-      num_classes: S, static.
+      mask: ``[...]`` bool, False for a padding row; its axes may be the leading ones only, where labels have several
+        positions per row.
+      num_classes: S, the number of classes; static.
 
     Returns:
       ``[S, S]`` int32: rows are true classes, columns predicted classes.
 
     Raises:
-      ValueError: shapes that do not belong together.
+      ValueError: the shapes do not fit each other.
     """
     if labels.shape != predictions.shape:
         raise ValueError(f"predictions: expected the labels' shape {labels.shape}, got {predictions.shape}")
@@ -101,18 +101,18 @@ def confusion_matrix(labels: Array, predictions: Array, mask: Array, num_classes
 
 @jax.jit
 def scores_from_confusion(confusion: Array) -> dict[str, Array]:
-    """Compute the scores that follow from counts.
+    """Compute the scores that follow from a confusion matrix.
 
     Each equals scikit-learn's function of that name on the same rows: ``f1_score`` with ``zero_division=0``
     over the classes present among true labels or predictions, ``balanced_accuracy_score`` (mean recall over
     the classes present among true labels), ``matthews_corrcoef`` (0 where undefined). They are the scores of
-    PLayer-FL (arXiv 2502.08829, evaluation metrics), macro-F1 the primary one.
+    PLayer-FL (arXiv 2502.08829, evaluation metrics), of which macro-F1 is the primary one.
 
     Args:
       confusion: ``[..., S, S]`` counts, rows true classes, columns predicted classes.
 
     Returns:
-      By name, ``[...]`` floats, NaN where there is no example.
+      Scores by name, ``[...]`` floats, NaN where there is no example.
 
     Raises:
       ValueError: ``confusion`` is not a stack of square matrices.
@@ -140,16 +140,16 @@ def scores_from_confusion(confusion: Array) -> dict[str, Array]:
 
 
 def scores_by_class(confusion: Array) -> dict[str, Array]:
-    """Recall, precision and F1 of each class.
+    """Compute recall, precision and F1 of each class.
 
     Each equals scikit-learn's with ``average=None, zero_division=0``, except that it is NaN for a class that does not
-    occur: recall among true labels, precision and F1 among neither labels nor predictions.
+    occur (for recall: among true labels; for precision and F1: among labels and predictions).
 
     Args:
       confusion: ``[..., S, S]`` counts, rows true classes, columns predicted classes.
 
     Returns:
-      :data:`BY_CLASS`, ``[..., S]`` floats each.
+      The scores :data:`BY_CLASS` by name, ``[..., S]`` floats each.
     """
     real = jnp.result_type(float)
     hits = jnp.diagonal(confusion, axis1=-2, axis2=-1).astype(real)
@@ -161,7 +161,7 @@ def scores_by_class(confusion: Array) -> dict[str, Array]:
 
 
 def _matthews(hits: Array, support: Array, predicted: Array, total: Array, real: Any) -> Array:
-    """Gorodkin's R_K; TP·TN − FP·FN per class, because n·Σhits − Σ support·predicted cancels in float32."""
+    """Compute Gorodkin's R_K by TP·TN − FP·FN per class, as n·Σhits − Σ support·predicted cancels in float32."""
     every = total[..., None]
     false_negative, false_positive = support - hits, predicted - hits
     true_negative = every - support - false_positive

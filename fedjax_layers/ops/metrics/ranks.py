@@ -1,4 +1,4 @@
-"""Areas under the curves of a classifier, exact, each class against all others."""
+"""Exact areas under a classifier's ROC and precision-recall curves, each class against all others."""
 
 from __future__ import annotations
 
@@ -10,45 +10,46 @@ from fedjax_layers.types import Array
 
 
 def class_log_odds(outputs: Array) -> Array:
-    """Each class against all others, ``log p_s - log (1 - p_s)`` of the softmax: the order of the probabilities.
+    """Compute ``log p_s - log (1 - p_s)`` of the softmax, which has the same order as each class's probabilities.
 
-    Probabilities near 1 are alike in float32, and their examples would be tied; log odds tell them apart.
+    Probabilities near 1 are equal in float32, so that their examples would be tied; log odds tell them apart.
 
     Args:
       outputs: logits ``[n, S]``, S at least 2.
 
     Returns:
-      ``[n, S]``, NaN where an output is.
+      ``[n, S]``; NaN in each row with a NaN output.
     """
     away = outputs - outputs.max(-1, keepdims=True)
     share = jnp.exp(away)
     total = share.sum(-1, keepdims=True)
-    leads = 2 * share > total  # at most one class; without it the rest is summed, not subtracted
+    leads = 2 * share > total  # true of at most one class, for which the rest is summed rather than subtracted
     rest = jnp.where(leads, 0, share).sum(-1, keepdims=True)
     return away - jnp.log(jnp.where(leads, rest, total - share))
 
 
 def rank_scores(scores: Array, labels: Array, mask: Array) -> dict[str, Array]:
-    """AUROC and AUPRC of one set of examples, each class against all others.
+    """Compute AUROC and AUPRC of one set of examples, each class against all others.
 
     Both equal scikit-learn's: ``roc_auc_score`` (of several classes ``average="macro", multi_class="ovr"``) and
-    ``average_precision_score``, tied scores as one threshold. Of two classes they are those of class 1; of more, the
-    mean over the classes that have examples and are not all there is.
+    ``average_precision_score``, with tied scores as one threshold. For two classes they are those of class 1; for more,
+    the mean over the classes that have some but not all of the examples.
 
     Args:
-      scores: ``[n, S]``, higher for a likelier class; NaN counts as lowest of all.
+      scores: ``[n, S]``, higher for a likelier class; NaN ranks lowest.
       labels: ``[n]`` integers, the true classes.
       mask: ``[n]`` bool, which rows are real.
 
     Returns:
-      ``roc_auc`` and ``average_precision``, ``[]`` each, NaN where all real rows are of one class, or there is none.
+      ``roc_auc`` and ``average_precision``, ``[]`` each; NaN where all real rows have one class, or there is no real
+      row.
 
     Source: Fawcett 2006 (ROC as a rank statistic); Davis and Goadrich 2006, average precision without interpolation.
     """
     classes = jnp.arange(scores.shape[1], dtype=labels.dtype)
     if scores.shape[1] == 2:
         scores, classes = scores[:, 1:], classes[1:]
-    lowest = jnp.where(jnp.isnan(scores), -jnp.inf, scores).T  # classes first: an example's rivals are contiguous
+    lowest = jnp.where(jnp.isnan(scores), -jnp.inf, scores).T  # classes first: each class's scores are contiguous
     positive = (labels == classes[:, None]) & mask
     negative = (labels != classes[:, None]) & mask
     beaten, precision = _count(lowest, positive, negative)
@@ -60,7 +61,7 @@ def rank_scores(scores: Array, labels: Array, mask: Array) -> dict[str, Array]:
 
 
 def _count(scores: Array, positive: Array, negative: Array) -> tuple[Array, Array]:
-    """Of each class of ``[S, n]``: the pairs that its negative wins, a tie half, twice; and the summed precision."""
+    """Count for each class of ``[S, n]`` twice the pairs that a negative wins, ties half; and sum the precisions."""
     what = jnp.where(positive, 2, negative.astype(jnp.int32))
     keys, what = lax.sort((-scores, what), dimension=1, num_keys=1)
     end = jnp.ones((keys.shape[0], 1), bool)

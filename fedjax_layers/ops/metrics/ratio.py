@@ -1,4 +1,4 @@
-"""A division that is defined everywhere."""
+"""A division that gives 0 for a zero denominator."""
 
 import jax.numpy as jnp
 
@@ -6,6 +6,6 @@ from fedjax_layers.types import Array
 
 
 def ratio(top: Array, bottom: Array) -> Array:
-    """``top / bottom``, 0 where ``bottom`` is 0."""
+    """Return ``top / bottom``, and 0 where ``bottom`` is 0."""
     safe = jnp.where(bottom > 0, bottom, 1)
     return jnp.where(bottom > 0, top / safe, 0)

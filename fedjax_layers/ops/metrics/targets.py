@@ -1,4 +1,4 @@
-"""Scores of a regression, in the units of its targets."""
+"""Scores of a regression in the units of its targets."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from fedjax_layers.types import Array
 
 
 class Moments(NamedTuple):
-    """What the scores of a set of examples need; D targets per example.
+    """The sums from which a regression's scores are computed; D targets per example.
 
     Attributes:
-      count: ``[]`` int32 examples.
-      mean: ``[D]`` of the targets.
-      spread: ``[D]`` sum of the squared distances of the targets from their mean.
-      squared: ``[D]`` sum of squared errors.
-      absolute: ``[D]`` sum of absolute errors.
+      count: ``[]`` int32, the number of examples.
+      mean: ``[D]``, the mean of the targets.
+      spread: ``[D]``, the sum of squared distances of the targets from their mean.
+      squared: ``[D]``, the sum of squared errors.
+      absolute: ``[D]``, the sum of absolute errors.
     """
 
     count: Array  # type: ignore[assignment]  # hides tuple.count, which nobody needs here
@@ -31,9 +31,9 @@ class Moments(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class TargetScorer:
-    """Mean absolute error, root mean squared error and R² of real targets ``[B]`` or ``[B, D]``.
+    """The scorer of real targets ``[B]`` or ``[B, D]``: mean absolute error, root mean squared error and R².
 
-    Each equals scikit-learn's function, of several targets the plain mean over them.
+    Each equals scikit-learn's function; for several targets, the plain mean over them.
     """
 
     joint = False
@@ -42,7 +42,7 @@ class TargetScorer:
     names = ("mae", "rmse", "r2", "loss")
 
     def tally(self, outputs: Array, labels: Array, mask: Array) -> Moments:
-        """The batch's moments; ``outputs`` have the labels' shape, or ``[B, 1]`` beside ``[B]``."""
+        """Return the batch's moments; ``outputs`` have the labels' shape, or ``[B, 1]`` for labels ``[B]``."""
         if outputs.size != labels.size:
             raise ValueError(f"outputs: expected one for each target, {labels.shape}, got {outputs.shape}")
         real = jnp.promote_types(outputs.dtype, jnp.float32)
@@ -50,7 +50,7 @@ class TargetScorer:
         targets = labels.reshape(labels.shape[0], -1).astype(real)
         errors = jnp.where(there, outputs.reshape(targets.shape).astype(real) - targets, 0)
         count = mask.sum(dtype=jnp.int32)
-        # Distances from one of the targets: a constant target has no spread, whatever the rounding of a mean.
+        # Distances are taken from one of the targets, so that a constant target has spread 0 in spite of rounding.
         one = targets[jnp.argmax(mask)]
         away = jnp.where(there, targets - one, 0)
         mean = ratio(away.sum(0), count.astype(real))
@@ -58,7 +58,7 @@ class TargetScorer:
         return Moments(count, one + mean, spread, (errors**2).sum(0), jnp.abs(errors).sum(0))
 
     def merge(self, tallies: Moments) -> Moments:
-        """Those of several sets, along axis 0, as one set (Chan, Golub and LeVeque 1983)."""
+        """Merge the moments of several sets along axis 0 into one (Chan, Golub and LeVeque 1983)."""
         real = tallies.mean.dtype
         each = tallies.count.astype(real)[:, None]
         count = tallies.count.sum(0, dtype=tallies.count.dtype)
@@ -69,9 +69,9 @@ class TargetScorer:
         return Moments(count, one + mean, spread, tallies.squared.sum(0), tallies.absolute.sum(0))
 
     def scores(self, tally: Moments, loss: Array) -> dict[str, Array]:
-        """By name. R² of a single example is NaN, of equal targets 1 if all are met and 0 else, as scikit-learn's."""
+        """Return scores by name. As in scikit-learn, R² of one example is NaN, of equal targets 1 if all are met, else 0."""
         count = tally.count.astype(tally.mean.dtype)[..., None]
-        worst = jnp.where(jnp.isnan(tally.squared), jnp.inf, tally.squared)  # a diverged model's
+        worst = jnp.where(jnp.isnan(tally.squared), jnp.inf, tally.squared)  # NaN comes from a diverged model
         r2 = 1 - jnp.where(tally.spread > 0, ratio(worst, tally.spread), (worst > 0).astype(worst.dtype))
         absolute = jnp.where(jnp.isnan(tally.absolute), jnp.inf, tally.absolute)
         some = tally.count > 0
@@ -83,6 +83,6 @@ class TargetScorer:
         }
 
     def whole(self, outputs: Array, labels: Array, mask: Array) -> dict[str, Array]:
-        """None: all scores follow from moments."""
+        """Return no scores; all follow from the moments."""
         del outputs, labels, mask
         return {}

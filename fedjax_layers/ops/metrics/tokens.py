@@ -1,4 +1,4 @@
-"""Scores of a language model, by predicted tokens."""
+"""Scores of a language model, computed over its predicted tokens."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fedjax_layers.types import Array
 
 @dataclasses.dataclass(frozen=True)
 class TokenScorer:
-    """Scores of a vocabulary, whose confusion matrix would not fit: counts of places and of right ones."""
+    """The scorer of a language model. It counts tokens and right predictions; a confusion matrix would not fit."""
 
     joint = False
     keeps_rows = False
@@ -21,21 +21,21 @@ class TokenScorer:
     names = ("accuracy", "loss", "perplexity")
 
     def tally(self, outputs: Array, labels: Array, mask: Array) -> Array:
-        """Right places and places ``[2]`` int32, of those with a label."""
+        """Count right predictions and all predictions among the places with a label, ``[2]`` int32."""
         there = mask.reshape(mask.shape + (1,) * (labels.ndim - 1)) & (labels >= 0)
         right = there & (jnp.argmax(outputs, -1) == labels)
         return jnp.stack([right.sum(dtype=jnp.int32), there.sum(dtype=jnp.int32)])
 
     def merge(self, tallies: Array) -> Array:
-        """``[n, 2]`` -> ``[2]``."""
+        """Sum counts ``[n, 2]`` to ``[2]``."""
         return tallies.sum(0, dtype=tallies.dtype)
 
     def scores(self, tally: Array, loss: Array) -> dict[str, Array]:
-        """Those of :func:`scores_from_hits`."""
+        """Return the scores of :func:`scores_from_hits`."""
         return scores_from_hits(tally[..., 0], tally[..., 1], loss)
 
     def whole(self, outputs: Array, labels: Array, mask: Array) -> dict[str, Array]:
-        """None: the outputs of all places would not fit."""
+        """Return no scores: the outputs at all places would not fit in memory."""
         del outputs, labels, mask
         return {}
 
@@ -47,12 +47,12 @@ def scores_from_hits(hits: Array, total: Array, loss: Array) -> dict[str, Array]
     Perplexity is ``exp(total negative log-likelihood / predicted tokens)`` (note on FedTLU, section 3).
 
     Args:
-      hits: ``[...]`` predicted tokens that are right.
-      total: ``[...]`` predicted tokens.
-      loss: ``[...]`` mean of their negative log-likelihoods, nats; NaN where there is none.
+      hits: ``[...]``, the number of right predictions.
+      total: ``[...]``, the number of predicted tokens.
+      loss: ``[...]``, the mean negative log-likelihood per token, in nats; NaN where there is no token.
 
     Returns:
-      By name, ``[...]`` floats, NaN where there is no token.
+      Scores by name, ``[...]`` floats, NaN where there is no token.
     """
     real = jnp.result_type(float)
     accuracy = jnp.where(total > 0, ratio(hits.astype(real), total.astype(real)), jnp.nan)
