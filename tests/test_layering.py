@@ -187,7 +187,7 @@ def test_importing_the_ops_loads_neither_flax_nor_files_nor_plots():
 
 
 def test_the_page_on_the_house_lists_every_folder_from_the_top_down():
-    page = (ROOT / "docs/architecture.md").read_text(encoding="utf-8").split("## The rooms")[1].split("## ")[0]
+    page = (ROOT / "docs/architecture.md").read_text(encoding="utf-8").split("## The folders")[1].split("## ")[0]
     listed = [line.split("`")[1] for line in page.splitlines() if line.startswith("| `")]
     inside = [path.relative_to(ROOT / PACKAGE) for path in (ROOT / PACKAGE).rglob("*") if list(path.glob("*.py"))]
     assert {str(path) for path in inside if len(path.parts) < 3} <= {*listed}
