@@ -67,10 +67,10 @@ def time_parts(clients: int, repeats: int) -> dict[str, list[float]]:
     mixing, cohort = make_mixing(clients), make_cohort(clients)
     state = jax.jit(mixing.init)(KEY, mixing.trainer.task.init(KEY))
     state = dataclasses.replace(  # another model for each client, as after some rounds
-        state, pool=jax.tree.map(lambda x: x + 0.01 * jax.random.normal(KEY, x.shape), state.pool)
+        state, models=jax.tree.map(lambda x: x + 0.01 * jax.random.normal(KEY, x.shape), state.models)
     )
     train = jax.jit(lambda pool: train_cohort(mixing.trainer, KEY, cohort, own=pool))
-    mix = jax.jit(lambda state: mixing.start(state, cohort.ids, state.rules, state.pool))
+    mix = jax.jit(lambda state: mixing.start(state, cohort.ids, state.rules, state.models))
 
     def teach(state, start, result, kept):
         return learn(mixing, state, cohort, pulled_back_update(mixing, state, cohort, start, result, kept)).rules
@@ -105,7 +105,7 @@ def measure_memory(clients: int) -> dict[str, int]:
         state, _ = compiled(jax.random.key(round_), state, cohort)
     jax.block_until_ready(state)
     peak = resident("VmHWM") - before
-    return {"pool": size_of(state.pool), "hypernetworks": size_of(state.rules), "peak": peak}
+    return {"pool": size_of(state.models), "hypernetworks": size_of(state.rules), "peak": peak}
 
 
 def resident(field: str) -> int:

@@ -64,7 +64,7 @@ METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "Per-FedAvg": ("per_fedavg", {"adaptation_rate": 0.01}),
     "pFedMe": ("pfedme", {"lam": 15.0, "inner_learning_rate": 0.05}),
     "Ditto": ("ditto", {"lam": 0.1}),
-    "APFL": ("apfl", {"mixing": 0.5}),
+    "APFL": ("apfl", {"personal_weight": 0.5}),
     "FedPer": ("fedper", {"personal_layers": 1}),
     "FedRep": ("fedrep", {"head_layers": 1, "head_epochs": 2}),
     "LG-FedAvg": ("lg_fedavg", {"local_layers": 2}),

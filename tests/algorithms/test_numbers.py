@@ -56,7 +56,7 @@ def test_every_option_that_takes_a_number_is_looked_at():
     assert ("player_fl", "threshold") in OPTIONS
     assert ("pfedla", "hyper_hidden") not in OPTIONS  # several numbers, by its own meaning
     assert ("fedrep", "head_epochs") not in OPTIONS  # one for each client, see test_local_work
-    assert {("apfl", "mixing"), ("l2gd", "pull"), ("al2gd", "pull"), ("al2gd", "cluster_pull")} == PER_CLIENT
+    assert {("apfl", "personal_weight"), ("l2gd", "pull"), ("al2gd", "pull"), ("al2gd", "cluster_pull")} == PER_CLIENT
 
 
 def test_each_client_of_apfl_has_its_own_share():
@@ -65,11 +65,11 @@ def test_each_client_of_apfl_has_its_own_share():
     params = trainer.task.init(jax.random.key(0))
 
     @jax.jit
-    def round_of(mixing):
-        algorithm = algorithms.apfl(trainer, mixing=mixing)
+    def round_of(personal_weight):
+        algorithm = algorithms.apfl(trainer, personal_weight=personal_weight)
         cohort = toy.make_cohort(range(toy.CLIENTS), pool)
         state, _ = algorithm.round(jax.random.key(1), algorithm.init(jax.random.key(0), params), cohort)
-        return state.mixing, state.sharing.clients
+        return state.personal_weight, state.sharing.clients
 
     together = round_of(shares)
     one_share = jax.jit(lambda m: round_of(jnp.full(toy.CLIENTS, m)))
@@ -78,8 +78,8 @@ def test_each_client_of_apfl_has_its_own_share():
         jax.tree.map(
             lambda a, b, c=client: np.testing.assert_allclose(a[c], b[c], rtol=1e-5, atol=1e-6), together, alone
         )
-    with pytest.raises(ValueError, match=r"mixing: expected a number or 5 of them, got shape \(3,\)"):
-        algorithms.apfl(trainer, mixing=np.ones(3))
+    with pytest.raises(ValueError, match=r"personal_weight: expected a number or 5 of them, got shape \(3,\)"):
+        algorithms.apfl(trainer, personal_weight=np.ones(3))
 
 
 @pytest.mark.parametrize("name", ["l2gd", "al2gd"])

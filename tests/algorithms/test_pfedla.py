@@ -111,7 +111,7 @@ def test_the_learnt_numbers_matter(x64):
     """The oracle test would not see a step size of 0 on both sides."""
     moved = run("pfedla", **NET, hyper_heads="normal", hyper_learning_rate=0.5)
     still = run("pfedla", **NET, hyper_heads="normal", hyper_learning_rate=0.0)
-    gap = jax.tree.map(lambda a, b: float(jnp.abs(a - b).max()), moved[0].pool, still[0].pool)
+    gap = jax.tree.map(lambda a, b: float(jnp.abs(a - b).max()), moved[0].models, still[0].models)
     assert max(jax.tree.leaves(gap)) > 1e-4
 
 
@@ -134,9 +134,9 @@ def test_keeping_all_layers_is_local_training(args, x64):
 def test_keeping_nothing_is_pfedla(x64):
     args = NET | {"hyper_heads": "normal", "hyper_learning_rate": 0.5}
     one, other = run("heurpfedla", retained=0, **args), run("pfedla", **args)
-    jax.tree.map(np.testing.assert_array_equal, one[0].pool, other[0].pool)
-    traced = jax.jit(lambda k: run("heurpfedla", retained=k, **args)[0].pool)(0)
-    close(traced, toy.to_numpy(other[0].pool))
+    jax.tree.map(np.testing.assert_array_equal, one[0].models, other[0].models)
+    traced = jax.jit(lambda k: run("heurpfedla", retained=k, **args)[0].models)(0)
+    close(traced, toy.to_numpy(other[0].models))
 
 
 @pytest.mark.parametrize(("name", "args"), [("layer_mix", {"rule": "uniform"}), ("pfedla", NET)])
@@ -151,7 +151,7 @@ def test_uniform_weights_and_full_participation_are_fedavg(name, args, x64):
 def test_slots_in_another_order_change_nothing_together_and_something_one_by_one(x64):
     args = NET | {"hyper_heads": "normal", "hyper_learning_rate": 0.5}
     for order, same in (("together", True), ("sequential", False)):
-        pools = [run("pfedla", r, order=order, **args)[0].pool for r in ([[0, 2, 4]] * 2, [[4, 0, 2]] * 2)]
+        pools = [run("pfedla", r, order=order, **args)[0].models for r in ([[0, 2, 4]] * 2, [[4, 0, 2]] * 2)]
         gap = max(jax.tree.leaves(jax.tree.map(lambda a, b: float(jnp.abs(a - b).max()), *pools)))
         assert (gap < 1e-12) == same
 
@@ -164,7 +164,7 @@ def test_seeds_change_hypernetworks_and_starts(x64):
     assert not np.array_equal(one.rules["embedding"], two.rules["embedding"])
     task = toy.make_task()
     fresh = algorithms.pfedla(toy.make_trainer(task), **args).init(jax.random.key(0), task.init(jax.random.key(1)))
-    assert not np.array_equal(fresh.pool[0]["w"][0], fresh.pool[0]["w"][1])
+    assert not np.array_equal(fresh.models[0]["w"][0], fresh.models[0]["w"][1])
 
 
 def test_one_hypernetwork_for_all_learns_from_all(x64):
@@ -241,7 +241,7 @@ def test_a_long_memory_hears_all_who_ever_took_part(x64):
         for c in range(toy.CLIENTS):
             assert set(np.flatnonzero(alpha[c, 0])) == {c, *clients}
     everybody = [list(EVERYONE[0]), [0, 2]]
-    one, all_of = (run("pfedla", everybody, pad_to=5, fresh_rounds=age, **options)[0].pool for age in (1, None))
+    one, all_of = (run("pfedla", everybody, pad_to=5, fresh_rounds=age, **options)[0].models for age in (1, None))
     chex.assert_trees_all_close(one, all_of, rtol=1e-12)
 
 
@@ -284,8 +284,8 @@ def test_one_step_of_the_hypernetworks_lowers_the_loss_of_what_is_served(x64):
         task.layers,
     )
     state = mixing.init(jax.random.key(0), task.init(jax.random.key(1)))
-    pool = jax.tree.map(lambda x: jax.random.normal(jax.random.key(3), x.shape), state.pool)
-    state = dataclasses.replace(state, pool=pool)
+    pool = jax.tree.map(lambda x: jax.random.normal(jax.random.key(3), x.shape), state.models)
+    state = dataclasses.replace(state, models=pool)
     after, _ = jax.jit(mixing.round)(jax.random.key(2), state, two_clusters.make_cohort())
 
     def loss(rules):

@@ -8,7 +8,6 @@ import pytest
 from fedjax_layers import algorithms
 from fedjax_layers.algorithms.sharing.sensitivity_cut import CutRule, agree_on_cut, cut_controls, score_client
 from fedjax_layers.clients import LocalOptions, keys, train_cohort
-from fedjax_layers.engine.sampling import all_clients
 from tests import toy
 from tests.reference.network import combine, loss_and_gradient
 
@@ -191,12 +190,12 @@ def test_the_controls_are_the_cuts_of_the_untrained_model_and_of_permuted_labels
 
     def controls(threshold):
         rule = CutRule(threshold=threshold, gradient=gradient)
-        return cut_controls(trainer, key, params, toy.make_cohort(all_clients, (x, y)), jnp.asarray(labels), rule)
+        return cut_controls(trainer, key, params, toy.make_cohort(everyone, (x, y)), jnp.asarray(labels), rule)
 
     def first_round(threshold):
         algorithm = algorithms.player_fl(trainer, threshold=threshold, gradient=gradient)
         state = algorithm.init(jax.random.key(2), params)
-        return algorithm.round(key, state, toy.make_cohort(all_clients, (x, labels)))[0].cut
+        return algorithm.round(key, state, toy.make_cohort(everyone, (x, labels)))[0].cut
 
     found = jax.jit(jax.vmap(controls))(jnp.asarray(thresholds))
     by_hand = [next((i + 1 for i in range(2) if ratios[i] > t), 3) for t in thresholds]

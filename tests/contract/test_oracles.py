@@ -31,19 +31,24 @@ ORACLES = {
         {"lam": 2.0, "inner_steps": 3, "inner_lr": 0.2, "mixing": 0.7},
         {"lam": 2.0, "inner_steps": 3, "inner_learning_rate": 0.2, "beta": 0.7},
     ),
-    "apfl": (personal.Apfl, {"mixing": 0.4}, {"mixing": 0.4}),
+    "apfl": (personal.Apfl, {"personal_weight": 0.4}, {"personal_weight": 0.4}),
     "ditto": (two_tier.Ditto, {"lam": 0.6}, {"lam": 0.6}),
     "fedtlu": (fedtlu.FedTLU, {"k": 1}, {"k": 1}),
     "last_layers": (fedtlu.FedTLU, {"k": 2, "choice": "last"}, {"k": 2}),
     "demlearn": (
         clusters.DemLearn,
-        {"levels": 2, "pull": 0.4, "mixing": 0.7, "factor": 1.15, "rounds": 2},
-        {"levels": 2, "mu": 0.4, "mixing": 0.7, "amplification": 1.15, "amplified_rounds": 2},
+        {"levels": 2, "pull": 0.4, "parent_share": 0.7, "factor": 1.15, "rounds": 2},
+        {"levels": 2, "mu": 0.4, "parent_share": 0.7, "amplification": 1.15, "amplified_rounds": 2},
     ),
 }
 ORACLES |= {name: module_of(name).oracle(oracles.Oracle) for name in OWN if hasattr(module_of(name), "oracle")}
 VARIANTS = [
-    ("apfl", personal.Apfl, {"mixing": 0.4, "rate": 0.7}, {"mixing": 0.4, "adaptive": True, "mixing_rate": 0.7}),
+    (
+        "apfl",
+        personal.Apfl,
+        {"personal_weight": 0.4, "rate": 0.7},
+        {"personal_weight": 0.4, "adaptive": True, "personal_weight_rate": 0.7},
+    ),
     (
         "per_fedavg",
         two_tier.PerFedAvg,

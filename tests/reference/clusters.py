@@ -115,9 +115,9 @@ class Group:
 class DemLearn(TwoTier):
     """Levels under a root, by the authors' recursion."""
 
-    def __init__(self, *args, levels, pull, mixing, factor=1.0, rounds=5, by_examples=False, **kw):
+    def __init__(self, *args, levels, pull, parent_share, factor=1.0, rounds=5, by_examples=False, **kw):
         super().__init__(*args, **kw)
-        self.levels, self.pull, self.mixing = levels, pull, mixing
+        self.levels, self.pull, self.parent_share = levels, pull, parent_share
         self.factor, self.rounds, self.by_examples = factor, rounds, by_examples
         self.parents = [self.server] * len(self.own)
         self.done = 0
@@ -140,7 +140,7 @@ class DemLearn(TwoTier):
         root = Group(grow([flat(m) for m in models]), self.levels)
         self.server, _ = root.rise(models, weights, self.factor if self.done < self.rounds else 1.0)
         found = {}
-        root.fall(models, self.mixing, found)
+        root.fall(models, self.parent_share, found)
         for place, (client, *_) in enumerate(results):
             self.own[client], self.parents[client] = found[place]
         self.done += 1

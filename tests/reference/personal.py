@@ -59,9 +59,9 @@ def inner(a, b):
 class Apfl(Oracle):
     """``w`` is averaged, ``v`` and the weight ``a`` stay; all three step at once, a in a round's first step only."""
 
-    def __init__(self, *args, mixing, rate=None, **kw):
+    def __init__(self, *args, personal_weight, rate=None, **kw):
         super().__init__(*args, **kw)
-        self.mix = [mixing] * len(self.own)
+        self.mix = [personal_weight] * len(self.own)
         self.rate = rate
         self.momenta = {"w": [None] * len(self.own), "v": [None] * len(self.own)}
 
