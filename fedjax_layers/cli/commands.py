@@ -64,8 +64,8 @@ def make_commands(shown: Sequence[Owner] = ()) -> Commands:
             _add_sweep(sub.add_argument_group("sweep"))
         add_owners(sub, groups, shown)
     merge = command("merge", "join the parts of a sweep")
-    merge.add_argument("parts", nargs="+", type=path_of, help="folders of finished shards")
-    merge.add_argument("--out", required=True, type=path_of, help="folder of the whole")
+    merge.add_argument("parts", nargs="+", type=path_of, help="folders of the finished parts")
+    merge.add_argument("--out", required=True, type=path_of, help="new folder for the whole sweep")
     inspect = command("inspect", "show the clients of a finished run, with their scores")
     _add_inspect(inspect)
     doctor = command("doctor", "check devices, versions and data, or tell the memory of a run", "[ALGORITHM]")
@@ -96,7 +96,10 @@ def _add_sweep(group: Any) -> None:
     spec = "values of a field or option: NAME=low:high:number, NAME=low:high:number:log or NAME=a,b,c; may be repeated"
     add("--vary", action="append", default=[], metavar="NAME=SPEC", help=spec)
     add(
-        "--grid", type=path_of, metavar="FILE", help="JSON: a list of settings, or names with their values as in --vary"
+        "--grid",
+        type=path_of,
+        metavar="FILE",
+        help="JSON file with a list of settings, or with names and their values as in --vary",
     )
     pairs = "combine the first values of all names, then the second ones, ...; without it every combination is run"
     add("--zip", action="store_true", help=pairs)
