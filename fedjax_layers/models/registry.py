@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable
 from typing import Any
@@ -92,10 +93,13 @@ def build_model(name: str, num_classes: int, **options: Any) -> nn.Module:
 
 def model_options(name: str) -> dict[str, Option]:
     """A model's own options by name; none for an unknown model, which :func:`build_model` refuses."""
-    if name not in MODELS:
-        return {}
-    own = inspect.signature(MODELS[name]).parameters.values()
-    return declared(MODELS[name], {p.name: p.default for p in own if p.name not in ("num_classes", "parent", "name")})
+    return dict(_options_of(MODELS[name])) if name in MODELS else {}
+
+
+@functools.cache
+def _options_of(model: Callable[..., Any]) -> dict[str, Option]:
+    own = inspect.signature(model).parameters.values()
+    return declared(model, {p.name: p.default for p in own if p.name not in ("num_classes", "parent", "name")})
 
 
 def option_defaults(name: str) -> dict[str, Any]:

@@ -195,7 +195,7 @@ def _numbers(value: Any) -> list[int | float]:
     return [x for x in found if isinstance(x, int | float) and not isinstance(x, bool)]
 
 
-def _complaint(number: int | float, about: Collection[Any]) -> str:
+def _complaint(number: int | float, about: tuple[Any, ...]) -> str:
     """Say what is expected of a number that is out of bounds; empty for one within."""
     if not math.isfinite(number):
         return "a finite number"
@@ -208,7 +208,7 @@ def _complaint(number: int | float, about: Collection[Any]) -> str:
     return _bounds_in_words(about)
 
 
-def _bounds_in_words(about: Collection[Any]) -> str:
+def _bounds_in_words(about: tuple[Any, ...]) -> str:
     least, more, most, less = _bounds(about)
     if least is not None and most is not None:
         return f"{least} to {most}"
@@ -218,7 +218,8 @@ def _bounds_in_words(about: Collection[Any]) -> str:
     return " and ".join(f"{words} {bound}" for bound, words in said if bound is not None)
 
 
-def _bounds(about: Collection[Any]) -> tuple[Any, Any, Any, Any]:
+@functools.cache
+def _bounds(about: tuple[Any, ...]) -> tuple[Any, Any, Any, Any]:
     """Return the bounds "at least", "more than", "at most" and "less than"; ``None`` for each that is not declared."""
     parts = [p for one in about for p in (one if isinstance(one, at.GroupedMetadata) else (one,))]
     return _only(parts, at.Ge, "ge"), _only(parts, at.Gt, "gt"), _only(parts, at.Le, "le"), _only(parts, at.Lt, "lt")

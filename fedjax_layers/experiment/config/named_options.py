@@ -1,4 +1,4 @@
-"""Options that are given by their names: which part of a run each belongs to, and the error for one that none has."""
+"""Options by their names: which part of a run an option belongs to, and the error for one that no part has."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def routed(
     own = owners(config, team_formation, shift)
     found: dict[str, dict[str, Any]] = {}
     for name, value in pairs:
-        place = _place(name, own, config, {config.algorithm, *beside})
+        place = _place(name, own, config, dict.fromkeys((config.algorithm, *beside)))
         if place is not None:
             field, key, option = place
             found.setdefault(field, {})[key] = option.parsed(value)
@@ -93,8 +93,9 @@ def _place(
             return None
         prefix = "algorithm"
     place = place_of(f"{prefix}.{bare}" if prefix else bare, own)
-    elsewhere = prefix in ("", "algorithm") and any(bare in owner("algorithm", a).options for a in algorithms)
-    if place is None and not elsewhere:
+    if place is None and not (
+        prefix in ("", "algorithm") and any(bare in owner("algorithm", a).options for a in algorithms)
+    ):
         raise _unknown_option(name, prefix, own, config)
     return place
 
