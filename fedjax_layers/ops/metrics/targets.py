@@ -69,7 +69,10 @@ class TargetScorer:
         return Moments(count, one + mean, spread, tallies.squared.sum(0), tallies.absolute.sum(0))
 
     def scores(self, tally: Moments, loss: Array) -> dict[str, Array]:
-        """Return scores by name. As in scikit-learn, R² of one example is NaN, of equal targets 1 if all are met, else 0."""
+        """Return scores by name.
+
+        As in scikit-learn, R² of one example is NaN, and R² of equal targets is 1 if all are met, else 0.
+        """
         count = tally.count.astype(tally.mean.dtype)[..., None]
         worst = jnp.where(jnp.isnan(tally.squared), jnp.inf, tally.squared)  # NaN comes from a diverged model
         r2 = 1 - jnp.where(tally.spread > 0, ratio(worst, tally.spread), (worst > 0).astype(worst.dtype))
