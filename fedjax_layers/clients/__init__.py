@@ -1,6 +1,6 @@
-"""What clients do in a round: the pass over them, local training, batches, their rows of the state, their random keys.
+"""The clients' half of a round: the pass over clients, local training, batches, rows of the state, random keys.
 
-Knows no server: what is made of the clients' models is up to ``algorithms``.
+The server's half, which aggregates the clients' models, is in ``algorithms``.
 """
 
 from fedjax_layers.clients.one_pass import (

@@ -1,4 +1,4 @@
-"""Which examples a client sees in which step: shuffled orders, and batches cut from them."""
+"""The examples that a client sees in each step: shuffled orders, and batches cut from them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fedjax_layers.types import Array, Batch, Key, Pool
 
 
 class Schedule(Protocol):
-    """What of a :class:`fedjax_layers.clients.Trainer` decides its batches; the same names and meanings."""
+    """The part of a :class:`fedjax_layers.clients.Trainer` that decides its batches, under the same names."""
 
     @property
     def max_examples(self) -> int: ...  # noqa: D102
@@ -28,10 +28,10 @@ class Schedule(Protocol):
 
 
 def batch_order(key: Key, count: Array, trainer: Schedule) -> Array:
-    """Shuffled positions ``[orders, M]`` within a client's examples; the first ``count`` of each row are valid.
+    """Draw shuffled positions ``[orders, M]`` within a client's examples; the first ``count`` of each row are valid.
 
-    ``M`` is ``max_examples``. One sort of random numbers with the invalid positions last: no loop over clients
-    and no shape that depends on ``count``.
+    ``M`` is ``max_examples``. This is one sort of random numbers with the invalid positions last: there is no loop over
+    clients, and no shape depends on ``count``.
     """
     shape = (trainer.orders, trainer.max_examples)
     noise = jax.random.bits(key, shape, jnp.uint32)
@@ -41,22 +41,22 @@ def batch_order(key: Key, count: Array, trainer: Schedule) -> Array:
 
 
 def batches_per_epoch(count: int | Array, trainer: Schedule) -> Any:
-    """Batches in an epoch over ``count`` examples: full ones, and the remainder if it is of ``smallest_batch`` or more.
+    """Count an epoch's batches: the full ones, and the remainder if it has ``smallest_batch`` examples or more.
 
-    A client with fewer examples than that in all keeps its one batch.
+    A client with fewer examples than that in all still has one batch.
     """
     full, rest = count // trainer.batch_size, count % trainer.batch_size
     return full + 1 * ((rest >= trainer.smallest_batch) | ((full == 0) & (rest > 0)))
 
 
 def batch_rows(order: Array, step: Array, count: Array, trainer: Schedule) -> tuple[Array, Array]:
-    """Positions ``[B]`` of one step's batch within the client's examples, and which are real."""
+    """Return the positions ``[B]`` of one step's batch within the client's examples, and which of them are real."""
     slots = jnp.arange(trainer.batch_size, dtype=jnp.int32)
     safe = jnp.maximum(count, 1)
     if trainer.goes_by_steps:
         within = jnp.minimum(trainer.batch_size, safe)
         return order[0, (step * within + slots) % safe], slots < jnp.minimum(trainer.batch_size, count)
-    if trainer.uniform and trainer.max_examples % trainer.batch_size == 0:  # every batch is full: nothing to mask
+    if trainer.uniform and trainer.max_examples % trainer.batch_size == 0:  # every batch is full and needs no mask
         full = trainer.max_examples // trainer.batch_size
         place = (step % full) * trainer.batch_size + slots
         return order[step // full, place], jnp.ones(trainer.batch_size, bool)

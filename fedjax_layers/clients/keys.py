@@ -1,9 +1,9 @@
-"""Names of random streams that are folded into a key which rounds or client ids are folded into as well.
+"""Names of random streams: numbers folded into a key, into which rounds or client ids are folded as well.
 
-Rounds and client ids stay below 2**31, these do not: no two streams of one key can meet. They cannot meet the parts of
-a key that is split, or the numbers that are drawn with it, either: those, too, are told apart by small numbers. So any
-key may have named streams; beside them small numbers are folded into it, or it is split, or it is drawn with once, but
-never two of these. ``tests/contract/test_keys.py`` sees to it.
+Rounds and client ids are below 2**31 and the names are not, so that no two streams of one key can meet. The parts of a
+split key, and the numbers drawn with a key, are also told apart by small numbers, so that named streams cannot meet
+them either. Any key may therefore have named streams; beside them it may have small numbers folded in, or be split, or
+be used for one draw, but no two of these. ``tests/contract/test_keys.py`` checks this.
 """
 
 START = 0x8000_0001  # of the run's key: the common start of all models

@@ -1,4 +1,4 @@
-"""One pass over the clients of a round: each is visited, trained, looked at, added to sums and let go."""
+"""One pass over a round's clients: each is trained, observed and added to sums, and then its model is dropped."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from fedjax_layers.types import Array, Cohort, Key, Observer, Params, Pool
 
 
 class Client(NamedTuple):
-    """One slot of a cohort, as its visit sees it.
+    """One slot of a cohort, as the function that computes it sees it.
 
     Attributes:
-      ident: ``[]`` int32, who it is.
+      ident: ``[]`` int32, the client's id.
       weight: ``[]``, its aggregation weight; 0 for padding.
-      share: ``[]``, its part of the cohort's weights, which add up to 1, or to 0 where nobody is there.
-      present: ``[]`` bool.
-      start: ``[]`` int32, first row of its training examples in the pool.
-      count: ``[]`` int32, how many there are; 0 for padding.
+      share: ``[]``, its weight over the sum of the cohort's weights; 0 where that sum is 0.
+      present: ``[]`` bool, False for padding.
+      start: ``[]`` int32, the first row of its training examples in the pool.
+      count: ``[]`` int32, the number of its training examples; 0 for padding.
       pool: all examples.
-      slot: what the caller has for each slot, a row of it.
-      shared: what the caller hands to all visits alike.
+      slot: the slot's row of the caller's ``slots``.
+      shared: the caller's ``shared``, the same for all.
     """
 
     ident: Array
@@ -44,14 +44,14 @@ class Client(NamedTuple):
 
 
 class ClientVisit(NamedTuple):
-    """What a visit leaves behind.
+    """The results of computing one client.
 
     Attributes:
-      trained: the model that the cohort's observer looks at; nothing else of it is kept.
-      loss: ``[]``, mean training loss.
-      sums: tree of :class:`fedjax_layers.ops.Term`.
-      row: the client's row of the store from now on.
-      out: kept of every slot; small.
+      trained: the trained model, which the cohort's observer looks at and which is then dropped.
+      loss: ``[]``, the mean training loss.
+      sums: a tree of :class:`fedjax_layers.ops.Term`.
+      row: the client's new row of the store.
+      out: results that are kept for every slot; keep them small.
     """
 
     trained: Params
@@ -62,7 +62,7 @@ class ClientVisit(NamedTuple):
 
 
 class Passed(NamedTuple):
-    """What a pass leaves: of each slot ``[K, ...]`` loss, outputs and observations; sums; the store ``[C, ...]``."""
+    """The results of a pass: loss, outputs and observations of each slot ``[K, ...]``; sums; the store ``[C, ...]``."""
 
     loss: Array
     out: Any
@@ -84,16 +84,16 @@ def one_pass(
 
     Args:
       axis: width and devices.
-      cohort: who, with which examples. What slots of weight 0 compute is for nobody.
+      cohort: the clients and their examples. Results of slots of weight 0 are meaningless.
       visit: ``(client, own) -> ClientVisit``, pure; ``own`` is the client's row of the store. It may close over
-        numbers, masks and keys that are the same for all clients; a model to train from is handed over as ``shared``,
-        since one from outside would be of another mesh where there are several devices.
-      store: leaves ``[C, ...]``, renewed in place.
-      slots: leaves ``[K, ...]``, handed to the visits as ``client.slot``.
-      shared: handed to all visits as ``client.shared``.
+        numbers, masks and keys that are the same for all clients. A model to train from must be passed as ``shared``,
+        since one closed over would belong to another mesh where there are several devices.
+      store: leaves ``[C, ...]``, updated in place.
+      slots: leaves ``[K, ...]``, passed to ``visit`` as ``client.slot``.
+      shared: passed to ``visit`` as ``client.shared``.
 
     Returns:
-      What is left: memory follows the width of the axis, and what the visits ask to keep.
+      The results. Memory grows with the width of the axis, and with what ``visit`` returns to be kept.
     """
     present = cohort.weight > 0
     weight = cohort.weight.astype(float)
@@ -124,12 +124,12 @@ def one_pass(
 
 
 def by_slot(observer: Observer | None) -> tuple[Any, Observer | None]:
-    """What an observer knows of each slot, leaves ``[K, ...]``, and the observer without it."""
+    """Split an observer into its rows by slot, leaves ``[K, ...]``, and the observer without them."""
     return ((), None) if observer is None else (observer.rows, dataclasses.replace(observer, rows=()))
 
 
 def observe(observer: Observer | None, params: Params, row: Any) -> Any:
-    """What an observer finds of one client's model, with its row of what it knows by slot; ``()`` without one."""
+    """Call an observer on one client's model, with its row of the observer's rows; ``()`` without an observer."""
     if observer is None:
         return ()
     look = lambda: observer.look(params, row, observer.data)  # noqa: E731
@@ -140,7 +140,7 @@ def observe(observer: Observer | None, params: Params, row: Any) -> Any:
 
 
 def observe_store(axis: ClientAxis, cohort: Cohort, store: Params) -> Any:
-    """What the cohort's observer finds of the slots' models where they are rows of a store ``[C, ...]``."""
+    """Call the cohort's observer on the slots' models where these are rows of a store ``[C, ...]``."""
     watched, observer = by_slot(cohort.observer)
     if observer is None:
         return ()
@@ -157,7 +157,7 @@ def observe_store(axis: ClientAxis, cohort: Cohort, store: Params) -> Any:
 
 
 def draw_order(trainer: Trainer, key: Key, client: Client) -> Array:
-    """The order ``[orders, M]`` in which :func:`train` would see a client's examples, to go through in parts."""
+    """Draw the order ``[orders, M]`` in which :func:`train` sees a client's examples, to go through it in parts."""
     return batch_order(jax.random.split(jax.random.fold_in(key, client.ident))[0], client.count, trainer)
 
 
@@ -172,20 +172,21 @@ def train(
     options: LocalOptions = LocalOptions(),
     place_in_order: tuple[Array, Array] | None = None,
 ) -> LocalResult:
-    """Local training of one client within its visit.
+    """Train one client locally.
 
     Args:
-      trainer: how.
-      key: the round's, or one of its streams, into which the client's id is folded: no result depends on slots.
-      client: who.
-      params: where it begins.
-      opt_state: its kept optimiser state, or ``()``.
-      anchor: what a proximal term pulls to; ``None`` is where it begins.
-      options: what the algorithm changes.
+      trainer: the local training and its setting.
+      key: the round's key, or one of its streams; the client's id is folded into it, so that no result depends on
+        slots.
+      client: the client.
+      params: the model to train from.
+      opt_state: the client's kept optimiser state, or ``()``.
+      anchor: the params to which a proximal term pulls; ``None`` means ``params``.
+      options: the algorithm's changes to local training.
       place_in_order: as in :func:`fedjax_layers.clients.train_client`.
 
     Returns:
-      What it sends, of which a bad client's model is the poisoned one.
+      What the client sends; of a bad client, with the poisoned model.
     """
     client_key = jax.random.fold_in(key, client.ident)
     data = (client.start, client.count, client.pool)

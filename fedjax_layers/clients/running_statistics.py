@@ -1,4 +1,4 @@
-"""Running statistics of batch normalisation among the parameters: what optimisers see, and what a step leaves."""
+"""Running statistics of batch normalisation, which are leaves of the params, in optimisers and local steps."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fedjax_layers.types import Array, Params, Task
 
 
 def with_statistics(task: Task, tree: Params, source: Params) -> Params:
-    """A params-shaped tree with the running statistics of another; as it is for a model without any."""
+    """Return ``tree`` with the running statistics of ``source``; unchanged for a model without any."""
     if task.batch_norm is None:
         return tree
     flags = jax.tree.unflatten(jax.tree.structure(tree), task.batch_norm.statistics)
@@ -20,26 +20,26 @@ def with_statistics(task: Task, tree: Params, source: Params) -> Params:
 
 
 def weights_only(task: Task, tree: Params) -> Params:
-    """What an optimiser sees: zeros for the running statistics, so that no norm, decay or pull knows of them."""
+    """Return ``tree`` with zeros for running statistics, so that no norm, weight decay or pull counts them."""
     return tree if task.batch_norm is None else with_statistics(task, tree, jax.tree.map(jnp.zeros_like, tree))
 
 
 def refuse_statistics(task: Task, algorithm: str) -> None:
-    """Raise ``ValueError`` for an algorithm whose own steps would leave running statistics where they are."""
+    """Raise ``ValueError`` for batch normalisation with an algorithm whose own steps do not update its statistics."""
     if task.batch_norm is not None:
         raise ValueError(f"task: expected a model without batch normalisation for {algorithm}, got one")
 
 
 def after_step(task: Task, moved: Params, before: Params, seen: Sequence[Params], trainable: Array | None) -> Params:
-    """The params after a local step.
+    """Compute the params after a local step.
 
     Args:
-      task: holds the model.
-      moved: where the optimiser put them.
-      before: where they were.
-      seen: what the step's gradient returned beside the rest: the params with the statistics after the forward pass
-        on the step's batch, alone in a sequence, or nothing.
-      trainable: ``[L]`` bool; in other layers the statistics stand still. ``None`` is all.
+      task: the task with the model.
+      moved: the params after the optimiser's update.
+      before: the params before it.
+      seen: a sequence of what the step's gradient returned besides: the params with the statistics after the forward
+        pass on the step's batch, or nothing.
+      trainable: ``[L]`` bool; in other layers the statistics stay. ``None`` means all.
 
     Raises:
       ValueError: the model has statistics and the step's gradient left them out.

@@ -1,4 +1,4 @@
-"""How a client learns: what the user says of local training, and nothing that the data or the machine decide."""
+"""The settings of local training that a user chooses, without what the data or the machine decide."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from fedjax_layers.types import Array
 
 @dataclasses.dataclass(frozen=True)
 class LocalSolver:
-    """How every client trains in a round. Numbers may be traced where their type says ``Array``; the rest is static.
+    """The local training of every client in a round. Numbers typed ``Array`` as well may be traced; the rest is static.
 
     Attributes:
       optimizer: each client's optax optimiser; its ``update`` is called per client, under the client axis.
       batch_size: B. The last batch of an epoch holds the remainder; a client with fewer examples has them all in one.
       epochs: passes over the client's training examples per round, each in a fresh order; one number, or one for each
-        client ``[C]``. A part of an epoch is that part of its batches, rounded half up: 0.25 of 8 batches are 2. A
-        client with examples takes at least one step. ``None`` is 1 where there are no ``steps``.
+        client ``[C]``. A fraction of an epoch is that fraction of its batches, rounded half up: 0.25 of 8 batches are
+        2. A client with examples takes at least one step. ``None`` means 1 where there are no ``steps``.
       steps: local steps per round instead of epochs; one number, or one for each client ``[C]``; may be traced. Batches
         go round one shuffle of the client's examples, none twice in a batch.
-      min_batch: an epoch's last batch with fewer examples than this is left out of that epoch; the next one shuffles
-        anew. A client with fewer examples in all keeps its one batch. ``None``: 1, which leaves nothing out, and for a
+      min_batch: an epoch's last batch is left out if it has fewer examples than this; the next epoch shuffles anew. A
+        client with fewer examples in all keeps its one batch. ``None`` means 1, which leaves nothing out; and for a
         task with batch normalisation an eighth of ``batch_size`` or 4, whichever is more, since the statistics of a few
         examples spoil the model.
-      keep_optimizer: clients keep their optimiser state from round to round instead of starting afresh.
+      keep_optimizer: whether clients keep their optimiser state from round to round in place of starting afresh.
       learning_rate_factor: ``round number -> factor []`` on every update of that round, a learning-rate schedule over
-        rounds.
+        rounds; ``None`` means 1.
 
     Raises:
       ValueError: a count below 1, a ``min_batch`` above ``batch_size``, or both ``epochs`` and ``steps``.
@@ -61,5 +61,5 @@ class LocalSolver:
                 object.__setattr__(self, name, checked(name, value, self._known_clients()))
 
     def _known_clients(self) -> int | None:
-        """C, where it is known."""
+        """Return C, the number of clients, where it is known."""
         return None

@@ -1,4 +1,4 @@
-"""Where a local step's gradient comes from, and what an algorithm changes in local training."""
+"""The source of a local step's gradient, and other changes that an algorithm makes to local training."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from fedjax_layers.types import Array, Batch, Key, Params, Task
 
 
 class StepGradient(NamedTuple):
-    """A local step's gradient where it is not that of the loss on one batch: meta-gradients, inner solves.
+    """A local step's gradient other than that of the loss on one batch: meta-gradients, inner solves.
 
     Attributes:
       compute: ``(params, batches, key, carried) -> (loss [], grads, carried)`` of one step: ``batches`` is a tuple,
-        ``loss`` what is reported, ``grads`` goes to the optimiser, ``memory`` keeps its tree, shapes and dtypes. For a
-        task with batch normalisation it returns a fourth value, the params that
-        :class:`fedjax_layers.types.BatchNorm` gives; one that does not is refused there.
-      batches: batches per step, each from a shuffled order of its own, so that they are independent of each other.
-        The first is the one that a plain step would see, and ``key`` is the plain step's.
-      begin: ``params -> memory`` before a round's first step; a client without steps returns it.
-      objective: ``(params, batches, key) -> []``, the function whose gradient ``grads`` is, for optimisers that look at
-        it (line searches, say); ``None`` where there is none: such optimisers are refused.
+        ``loss`` is reported, ``grads`` goes to the optimiser, and ``carried`` keeps its tree, shapes and dtypes from
+        step to step. For a task with batch normalisation it must return a fourth value, the params that
+        :class:`fedjax_layers.types.BatchNorm` gives; a function that does not is refused for such a task.
+      batches: number of batches per step, each from a shuffled order of its own, so that they are independent. The
+        first batch and ``key`` are those of a plain step.
+      begin: ``params -> carried`` before a round's first step; a client without steps returns it.
+      objective: ``(params, batches, key) -> []``, the function whose gradient ``grads`` is, for optimisers that
+        evaluate it (line searches, say); ``None`` where there is none, so that such optimisers are refused.
     """
 
     compute: Callable[[Params, tuple[Batch, ...], Key, Any], tuple[Any, ...]]
@@ -32,15 +32,15 @@ class StepGradient(NamedTuple):
 
 
 class LocalOptions(NamedTuple):
-    """What an algorithm changes in one round's local training.
+    """The changes that an algorithm makes to one round's local training.
 
     Attributes:
       trainable: ``[L]`` bool; updates of other layers are dropped *after* the optimiser, since momentum or weight
-        decay would move a layer whose gradient alone is zero. Running statistics of other layers stand still as
-        well. ``None`` trains all.
-      scale: factor on every update; not on the running statistics.
-      with_gradient: also return the mean gradient.
-      step_gradient: where a step's gradient comes from; ``None`` is the loss on the step's batch. Its functions are
+        decay would move a layer whose gradient alone is zero. Running statistics of other layers stay, too. ``None``
+        trains all.
+        scale: factor on every update, but not on running statistics; ``None`` means 1.
+        with_gradient: whether the mean gradient is returned.
+        step_gradient: the source of a step's gradient; ``None`` is the loss on the step's batch. Its functions are
         static (no argument of a jitted function), but may close over arrays.
     """
 
@@ -51,7 +51,7 @@ class LocalOptions(NamedTuple):
 
 
 def plain_gradient(task: Task) -> StepGradient:
-    """The gradient of the loss on the step's batch."""
+    """Make the step gradient of the loss on the step's batch."""
 
     def compute(params: Params, batches: tuple[Batch, ...], key: Key, carried: Any) -> tuple[Any, ...]:
         if task.batch_norm is None:

@@ -1,4 +1,4 @@
-"""What is kept for all clients, ``[C, ...]``, and a round's share of it, ``[K, ...]``."""
+"""The store of all clients' rows, ``[C, ...]``: reading and writing the rows of a round's cohort, ``[K, ...]``."""
 
 from __future__ import annotations
 
@@ -16,38 +16,38 @@ from fedjax_layers.types import Cohort, Key
 
 
 def take_clients(store: Any, cohort: Cohort) -> Any:
-    """Rows ``[K, ...]`` of the store ``[C, ...]`` for the cohort's slots."""
+    """Read the rows ``[K, ...]`` of the cohort's slots from the store ``[C, ...]``."""
     if cohort.in_order:
         return store
     return jax.tree.map(lambda x: x[cohort.rows], store)
 
 
 def put_clients(store: Any, cohort: Cohort, rows: Any) -> Any:
-    """The store with the cohort's rows replaced; slots of weight 0 write nothing."""
+    """Replace the cohort's rows of the store; slots of weight 0 write nothing."""
     leaves = jax.tree.leaves(store)
-    if not leaves:  # nothing of this kind is kept
+    if not leaves:  # the store is empty
         return store
     if cohort.in_order:
         keep = cohort.weight > 0
         return where_rows(keep, rows, store)
-    # Padding is sent past the end, where the scatter drops it.
+    # Padding gets an index past the end, which the scatter drops.
     target = jnp.where(cohort.weight > 0, cohort.rows, leaves[0].shape[0])
     return jax.tree.map(lambda s, r: s.at[target].set(r, mode="drop"), store, rows)
 
 
 def take_note(seen: Any, cohort: Cohort) -> Any:
-    """``seen [C]``, who has taken part, after a round with this cohort."""
+    """Mark the cohort's clients in ``seen [C]``, which says who has taken part."""
     return put_clients(seen, cohort, jnp.ones(cohort.ids.shape, bool))
 
 
 def sequential(visit: Callable[[Key, Any, Cohort], tuple[Any, Any]], key: Key, state: Any, cohort: Cohort) -> Any:
-    """A round slot after slot, each from the state that the last one left.
+    """Run a round one slot after another, each from the state after the one before.
 
     Args:
-      visit: ``(key, state, cohort) -> (state, seen)``, what a round does with a cohort; ``seen`` is ``[K, ...]``.
-      key: the round's, handed to every visit.
-      state: before the round.
-      cohort: whose slots are visited in turn, as cohorts of one.
+      visit: ``(key, state, cohort) -> (state, seen)``, the computation for a cohort; ``seen`` is ``[K, ...]``.
+      key: the round's key, passed to every call.
+      state: the state before the round.
+      cohort: the cohort, whose slots are passed to ``visit`` as cohorts of one.
 
     Returns:
       The state after the last slot, and ``seen`` of all slots ``[K, ...]``.
@@ -67,15 +67,15 @@ def sequential(visit: Callable[[Key, Any, Cohort], tuple[Any, Any]], key: Key, s
 def renew_clients(
     fn: Callable[..., Any], store: Any, cohort: Cohort, *rows: Any, axis: ClientAxis, shared: tuple[Any, ...] = ()
 ) -> Any:
-    """The store with ``fn(its row, *row, *shared)`` in place of each present client's row, a chunk at a time.
+    """Replace each present client's row of the store by ``fn(its row, *row, *shared)``, a chunk at a time.
 
     Args:
-      fn: of one client; its result has the tree, shapes and dtypes of the store's row.
+      fn: function of one client; its result has the tree, shapes and dtypes of the store's row.
       store: leaves ``[C, ...]``.
-      cohort: whose rows are renewed; slots of weight 0 renew nothing.
+      cohort: the clients whose rows are replaced, except slots of weight 0.
       *rows: pytrees with leaves ``[K, ...]``.
       axis: width and devices.
-      shared: pytrees handed to every client whole.
+      shared: pytrees that every client gets whole.
 
     Returns:
       The store, leaves ``[C, ...]``.

@@ -1,4 +1,4 @@
-"""What one client does between two messages."""
+"""Local training of one client in one round."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from fedjax_layers.types import Array, Batch, Key, Params, Pool, Task
 
 
 class LocalResult(NamedTuple):
-    """Result of local training; stacked ``[K, ...]`` where it comes from :func:`train_cohort`.
+    """The result of local training; stacked ``[K, ...]`` where it comes from :func:`train_cohort`.
 
     Attributes:
-      params: trained parameters.
-      opt_state: optimiser state, ``()`` unless it is kept.
-      loss: mean training loss over the steps; 0 for a client without steps.
-      gradient: mean of the steps' gradients where asked for, else ``()``.
-      memory: what a :class:`StepGradient` remembers after the last step, else ``()``.
-      observed: what a cohort's observer found of the trained model, from :func:`train_cohort`.
+      params: the trained parameters.
+      opt_state: the optimiser state, ``()`` unless it is kept.
+      loss: the mean training loss over the steps; 0 for a client without steps.
+      gradient: the mean of the steps' gradients where asked for, else ``()``.
+      carried: what a :class:`StepGradient` carries after the last step, else ``()``.
+      observed: what the cohort's observer computed from the trained model, set by :func:`train_cohort`.
     """
 
     params: Params
@@ -53,23 +53,23 @@ def train_client(
     """Train one client for one round.
 
     Args:
-      trainer: how.
+      trainer: the local training and its setting.
       key: this client's key of this round.
-      params: where it begins.
-      opt_state: its kept optimiser state, or ``()`` to start afresh.
-      anchor: what a proximal term pulls to.
+      params: the model to train from.
+      opt_state: the client's kept optimiser state, or ``()`` to start afresh.
+      anchor: the params to which a proximal term pulls.
       data: first row of the client's range in the pool, number of its training examples, and the pool.
-      options: what the algorithm changes.
-      place_in_order: a shuffled order ``[orders, M]`` of :func:`draw_order`, and the step at which to go on in it;
+      options: the algorithm's changes to local training.
+      place_in_order: a shuffled order ``[orders, M]`` of :func:`draw_order`, and the step at which to continue in it;
         ``None`` shuffles afresh.
-      num_steps: local steps; ``None`` follows from the number of examples, which it does not where each client has its
-        own work.
+      num_steps: number of local steps; ``None`` derives it from the number of examples, which is not possible where
+        each client has its own work.
 
     Returns:
-      The trained parameters and so on. A client without examples returns what it was given.
+      The result. A client without examples returns what it was given.
 
     Raises:
-      ValueError: a step's gradient of the algorithm's own leaves out the running statistics of the task.
+      ValueError: the algorithm's own step gradient does not return the running statistics of the task.
     """
     start, count, pool = data
     task = trainer.task
@@ -109,7 +109,7 @@ def train_client(
 
 
 def _mover(trainer: Trainer, source: StepGradient, options: LocalOptions, anchor: Params) -> Callable[..., Any]:
-    """``(grads, state, params, batches, key) -> (updates, state)`` of one local step."""
+    """Make the function ``(grads, state, params, batches, key) -> (updates, state)`` of one local step."""
     task, optimizer = trainer.task, trainer.optimizer
     looks = source.objective is not None and looks_at_objective(optimizer, weights_only(task, anchor))
 
@@ -137,8 +137,8 @@ def _objective(
     key: Key,
     trainable: Array | None,
 ) -> tuple[Params, Objective]:
-    """Gradient and objective of a step as functions of what moves: neither frozen layers nor running statistics."""
-    assert source.objective is not None  # the caller has looked
+    """Restrict a step's gradient and objective to what it may change: no frozen layers, no running statistics."""
+    assert source.objective is not None  # checked by the caller
     batch_loss = source.objective
 
     def fn(moved: Params) -> Array:

@@ -29,14 +29,14 @@ from fedjax_layers.types import Array, Key, Params, Task
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
-    """What a run binds a local solver to: the task, what the data imply, and where clients are computed.
+    """The setting of a local solver in a run: the task, the sizes of the data, and the client axis.
 
     Attributes:
-      task: model and loss.
-      num_clients: C, clients stored.
-      max_examples: training examples of the largest client.
-      uniform: every client holds exactly ``max_examples``: no step is ever empty, and the loop has a fixed length
-        (and with it a reverse-mode derivative) where all clients do the same work.
+      task: the task with model and loss.
+      num_clients: C, the number of clients.
+      max_examples: number of training examples of the largest client.
+      uniform: whether every client holds exactly ``max_examples``: then no step is ever empty, and the loop has a fixed
+        length (and therefore a reverse-mode derivative) where all clients do the same work.
       axis: width and devices of the client axis.
 
     Raises:
@@ -56,10 +56,10 @@ class Setting:
                 raise ValueError(f"{name}: expected an integer of at least 1, got {getattr(self, name)}")
 
     def bind(self, solver: LocalSolver) -> Trainer:
-        """The trainer of this solver here. No batch is larger than the largest client, who could fill no other.
+        """Make the trainer of a solver in this setting; no batch is larger than the largest client.
 
         Raises:
-          ValueError: epochs or steps for another number of clients.
+          ValueError: epochs or steps are given for another number of clients.
         """
         fields = {f.name: getattr(part, f.name) for part in (solver, self) for f in dataclasses.fields(part)}
         size = min(solver.batch_size, self.max_examples)
@@ -69,10 +69,11 @@ class Setting:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Trainer(LocalSolver, Setting):
-    """A local solver in its setting: all that an algorithm asks to train clients. :meth:`Setting.bind` makes it.
+    """A local solver in its setting, with which algorithms train clients. :meth:`Setting.bind` makes it.
 
     Attributes:
-      attack: ``(key, client id, start, trained) -> params`` that a client sends in place of what it has trained.
+      attack: ``(key, client id, start, trained) -> params`` that a client sends in place of its trained model; ``None``
+        without bad clients.
     """
 
     attack: Callable[[Key, Array, Params, Params], Params] | None = None
@@ -85,7 +86,7 @@ class Trainer(LocalSolver, Setting):
         return self.num_clients
 
     def phase(self, name: str, *, epochs: Epochs | None, steps: Steps | None = None, **changes: Any) -> Trainer:
-        """The trainer of another phase of the round, of so many epochs, or steps if given; one number or ``[C]``.
+        """Make the trainer of another phase of the round; ``epochs`` and ``steps`` are one number or ``[C]``.
 
         Raises:
           ValueError: ``{name}_epochs`` or ``{name}_steps`` is out of range, or of another length.
@@ -98,40 +99,40 @@ class Trainer(LocalSolver, Setting):
 
     @property
     def goes_by_steps(self) -> bool:
-        """Static: whether work is counted in steps instead of epochs."""
+        """Whether work is counted in steps and not in epochs; static."""
         return self.steps is not None
 
     @property
     def orders(self) -> int:
-        """Shuffled orders drawn per round."""
+        """The number of shuffled orders drawn per round."""
         return 1 if self.epochs is None else largest(self.epochs)
 
     @property
     def smallest_batch(self) -> int:
-        """Examples below which an epoch's last batch is left out; see ``min_batch``."""
+        """The number of examples below which an epoch's last batch is left out; see ``min_batch``."""
         if self.min_batch is not None:
             return self.min_batch
         return 1 if self.task.batch_norm is None else min(max(4, self.batch_size // 8), self.batch_size)
 
     @property
     def own_work(self) -> bool:
-        """Static: whether each client has a number of epochs or steps of its own."""
+        """Whether each client has its own number of epochs or steps; static."""
         return per_client(self.epochs) or per_client(self.steps)
 
     def num_steps(self, count: int | Array, client: int | Array | None = None) -> int | Array:
-        """Local steps per round of a client with ``count`` training examples; 0 for an empty client.
+        """Return the local steps per round of a client with ``count`` training examples; 0 for an empty client.
 
         Args:
-          count: ``[]``, or ``[K]`` of several.
-          client: its number, or theirs ``[K]``; needed where each client has its own work.
+          count: ``[]``, or ``[K]`` for several clients.
+          client: the client's number ``[]``, or ``[K]``; needed where each client has its own work.
         """
         if self.steps is not None:
             return steps_of(self.steps, count, client)
-        assert self.epochs is not None  # one of the two is given
+        assert self.epochs is not None  # one of epochs and steps is given
         return steps_of_epochs(self.epochs, batches_per_epoch(count, self), client)
 
     def scale_of(self, round_number: Array) -> Array | None:
-        """The factor ``[]`` on a round's updates; ``None`` without a ``learning_rate_factor``.
+        """Return the factor ``[]`` on a round's updates; ``None`` without a ``learning_rate_factor``.
 
         Raises:
           ValueError: ``learning_rate_factor`` gives anything but one number.
@@ -144,7 +145,7 @@ class Trainer(LocalSolver, Setting):
         return scale
 
     def init_optimizer(self, params: Params) -> Any:
-        """Optimiser states of all clients ``[C, ...]`` if they are kept from round to round, else ``()``."""
+        """Return the optimiser states of all clients ``[C, ...]`` if they are kept between rounds, else ``()``."""
         if not self.keep_optimizer:
             return ()
         one = self.optimizer.init(weights_only(self.task, params))
@@ -152,10 +153,10 @@ class Trainer(LocalSolver, Setting):
 
 
 def refuse_own_steps(trainer: Trainer, algorithm: str) -> None:
-    """Refuse what an algorithm cannot train whose local steps are no descent of a loss on one batch.
+    """Check the trainer for an algorithm whose local steps are no gradient steps on the loss of one batch.
 
     Raises:
-      ValueError: a model with batch normalisation, or an optimiser that needs more than gradients.
+      ValueError: the model has batch normalisation, or the optimiser needs more than gradients.
     """
     refuse_statistics(trainer.task, algorithm)
     shapes = jax.eval_shape(trainer.task.init, jax.random.key(0))

@@ -1,4 +1,4 @@
-"""Local training of a whole cohort whose trained models are all kept: for rules that need them at once."""
+"""Local training of a whole cohort that keeps all trained models, for algorithms that need them at once."""
 
 from __future__ import annotations
 
@@ -33,26 +33,25 @@ def train_cohort(
     """Train every slot of the cohort, each from its own start.
 
     A slot begins at ``server`` where ``own`` is ``None``, at ``own`` where ``server`` is ``None``, and with both at
-    the server's layers where ``shared`` is true and its own elsewhere. With ``server_of_slot`` there are several
-    servers (teams). The start is put together client by client inside the map, so that K copies of it are never held
-    at once.
+    the server's layers where ``shared`` is True and its own elsewhere. With ``server_of_slot`` there are several
+    servers (teams). Each start is put together inside the map over clients, so that K copies are never held at once.
 
     Args:
-      trainer: how.
+      trainer: the local training and its setting.
       key: the round's key; slot k uses ``fold_in(key, ids[k])``, so a client's result does not depend on its slot.
-      cohort: who, with which examples. What slots of weight 0 compute is for nobody.
+      cohort: the clients and their examples. Results of slots of weight 0 are meaningless.
       server: params of one model, or of several, ``[T, ...]``, with ``server_of_slot``.
       own: params stacked ``[K, ...]``.
-      shared: bool ``[L]``.
-      server_of_slot: ``[K]`` integers, which of the servers is each slot's.
+      shared: bool ``[L]``, the layers that start at the server's.
+      server_of_slot: ``[K]`` integers, the number of each slot's server; ``None`` where there is one server.
       opt_state: kept optimiser states ``[K, ...]``, or ``()``.
-      anchor: stacked ``[K, ...]``; ``None`` is where each slot began.
-      options: what the algorithm changes.
+      anchor: the params to which a proximal term pulls, stacked ``[K, ...]``; ``None`` means each slot's start.
+      options: the algorithm's changes to local training.
       place_in_order: the slots' shuffled orders ``[K, orders, M]`` of :func:`draw_order`, and the step, ``[]`` or
-        ``[K]``, at which to go on in them; ``None`` shuffles afresh.
+        ``[K]``, at which to continue in them; ``None`` shuffles afresh.
 
     Returns:
-      Stacked results ``[K, ...]``: K models are held. :func:`fedjax_layers.clients.one_pass` lets each one go.
+      Stacked results ``[K, ...]``, with K models; :func:`fedjax_layers.clients.one_pass` keeps none.
 
     Raises:
       ValueError: neither ``server`` nor ``own``, or both without ``shared``.

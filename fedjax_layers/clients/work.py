@@ -1,4 +1,4 @@
-"""How much a client trains in a round: epochs or steps, whole or in parts, one number for all clients or one each."""
+"""The amount of a client's training in a round: epochs or steps, one number for all clients or one for each."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from fedjax_layers.types import Array
 Epochs = int | float | tuple[float, ...]
 Steps = int | tuple[int, ...] | Array
 
-_FINEST = 1000  # largest denominator of a part of an epoch: whole numbers of steps, exactly, in 32 bits
+_FINEST = 1000  # largest denominator of a fraction of an epoch, so that step counts are exact in 32-bit integers
 
 
 def as_epochs(name: str, value: Any, num_clients: int | None) -> Epochs:
-    """Checked epochs: a number, or a tuple of one for each client ``[C]``; of any length while C is not known.
+    """Check epochs: return a number, or a tuple with one per client ``[C]``, of any length while C is unknown.
 
     Raises:
-      ValueError: another number of them, one that is not positive and finite, or a traced one: how many shuffled orders
-        are drawn is part of the program.
+      ValueError: their number is not C, one is not positive and finite, or one is traced: the number of shuffled orders
+        is fixed when the program is compiled.
     """
     if isinstance(value, jax.core.Tracer):
         raise ValueError(f"{name}: expected numbers known before the run is compiled, got a traced {value.aval}")
@@ -36,10 +36,10 @@ def as_epochs(name: str, value: Any, num_clients: int | None) -> Epochs:
 
 
 def as_steps(name: str, value: Any, num_clients: int | None) -> Steps:
-    """Checked steps: an integer, or a tuple of one for each client ``[C]``; traced ones ``[]`` or ``[C]`` as they are.
+    """Check steps: return an integer, or a tuple with one per client ``[C]``; traced ones ``[]`` or ``[C]`` unchanged.
 
     Raises:
-      ValueError: another number of them, or one that is no integer of at least 1.
+      ValueError: their number is not C, or one is no integer of at least 1.
     """
     if isinstance(value, jax.core.Tracer):
         if not _one_or_each(value.shape, num_clients) or not jnp.issubdtype(value.dtype, jnp.integer):
@@ -53,17 +53,17 @@ def as_steps(name: str, value: Any, num_clients: int | None) -> Steps:
 
 
 def largest(amount: Epochs) -> int:
-    """The largest client's epochs, begun ones counted whole."""
+    """Return the largest client's epochs, rounded up."""
     return math.ceil(max(amount) if isinstance(amount, tuple) else amount)
 
 
 def per_client(amount: Epochs | Steps | None) -> bool:
-    """Static: whether each client has a number of its own."""
+    """Return whether each client has a number of its own; static."""
     return isinstance(amount, tuple) or jnp.ndim(0 if amount is None else amount) > 0
 
 
 def steps_of(steps: Steps, count: int | Array, client: int | Array | None) -> int | Array:
-    """Steps of a client that goes by steps; 0 without examples."""
+    """Return the steps of a client whose work is given in steps; 0 without examples."""
     own: Any = np.asarray(steps) if isinstance(steps, tuple) else steps
     own = _row(own, client) if per_client(steps) else own
     if isinstance(count, int) and isinstance(own, int):
@@ -72,9 +72,10 @@ def steps_of(steps: Steps, count: int | Array, client: int | Array | None) -> in
 
 
 def steps_of_epochs(epochs: Epochs, per_epoch: int | Array, client: int | Array | None) -> int | Array:
-    """Steps of a client that goes by epochs of ``per_epoch`` batches.
+    """Return the steps of a client whose work is given in epochs of ``per_epoch`` batches.
 
-    A part of an epoch is that part of its batches, rounded half up; a client with examples takes at least one step.
+    A fraction of an epoch is that fraction of its batches, rounded half up; a client with examples takes at least one
+    step.
     """
     if not isinstance(epochs, tuple):
         return _steps_of(*_parts(epochs), per_epoch)
@@ -83,7 +84,7 @@ def steps_of_epochs(epochs: Epochs, per_epoch: int | Array, client: int | Array 
 
 
 def _parts(epochs: float) -> tuple[int, int, int]:
-    """Whole epochs, and numerator and denominator of the part that is left."""
+    """Split epochs into whole ones, and the numerator and denominator of the rest."""
     whole, part = divmod(Fraction(epochs).limit_denominator(_FINEST), 1)
     return int(whole), part.numerator, part.denominator
 
@@ -106,7 +107,7 @@ def _row(amounts: np.ndarray | Array, client: int | Array | None) -> Any:
 
 
 def _amount(name: str, value: Any, num_clients: int | None) -> float | tuple[float, ...]:
-    """A number, or a tuple of ``num_clients`` numbers."""
+    """Return a number, or a tuple of ``num_clients`` numbers."""
     numbers = np.asarray(value)
     if not _one_or_each(numbers.shape, num_clients) or numbers.dtype.kind not in "iuf":
         listed = numbers.ndim == 1 and numbers.dtype.kind in "iuf"

@@ -1,4 +1,4 @@
-"""Flax Linen models as tasks: networks, the convolution for per-client kernels, layers in call order."""
+"""Flax Linen networks, and what makes tasks of them: losses, layers in call order, fast per-client convolutions."""
 
 from fedjax_layers.models.cnn import (
     CNN,

@@ -1,4 +1,4 @@
-"""Linen modules with batch normalisation: their statistics in the params tree, and padding rows kept out of them."""
+"""Batch normalisation in Linen modules: running statistics in the params tree, computed without padding rows."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ AFFINE = ("scale", "bias")
 
 
 def join(variables: Mapping[str, Any]) -> Params:
-    """Parameters and running statistics as one tree: ``scale, bias, mean, var`` of a norm lie side by side."""
+    """Join parameters and running statistics in one tree: ``scale, bias, mean, var`` of a norm lie side by side."""
     if "batch_stats" not in variables:
         return variables["params"]
     return unflatten_dict(flatten_dict(variables["params"]) | flatten_dict(variables["batch_stats"]))
 
 
 def split(params: Params, norms: Collection[Path]) -> dict[str, Any]:
-    """The variables that Linen asks for, from a joined tree; ``norms`` are the paths of its ``BatchNorm`` modules."""
+    """Split a joined tree into Linen's collections; ``norms`` are the paths of the model's ``BatchNorm`` modules."""
     if not norms:
         return {"params": params}
     flat = flatten_dict(params)
@@ -38,14 +38,14 @@ def split(params: Params, norms: Collection[Path]) -> dict[str, Any]:
 
 
 def find_norms(variables: Mapping[str, Any], called: Collection[Path]) -> frozenset[Path]:
-    """Paths of the ``BatchNorm`` modules of a model.
+    """Find the paths of a model's ``BatchNorm`` modules.
 
     Args:
-      variables: the model's, as ``init`` gives them.
+      variables: the model's variables, as ``init`` gives them.
       called: paths of all ``BatchNorm`` modules of its forward pass, see :func:`watch_norms`.
 
     Raises:
-      ValueError: state beside parameters that no ``BatchNorm`` keeps, or a norm with neither scale nor bias.
+      ValueError: the model has state that no ``BatchNorm`` keeps, or a norm with neither scale nor bias.
     """
     state = sorted(set(variables) - {"params", "batch_stats"})
     if state:
@@ -62,7 +62,7 @@ def find_norms(variables: Mapping[str, Any], called: Collection[Path]) -> frozen
 
 
 def watch_norms(called: set[Path]) -> AbstractContextManager[Any]:
-    """While it is open, the path of each ``BatchNorm`` that is called is added to the set."""
+    """Return a context in which the path of each ``BatchNorm`` that is called is added to ``called``."""
 
     def watch(follow: Callable[..., Any], args: Any, kwargs: Any, context: Any) -> Any:
         if isinstance(context.module, nn.BatchNorm):
@@ -73,15 +73,15 @@ def watch_norms(called: set[Path]) -> AbstractContextManager[Any]:
 
 
 def mask_norms(mask: Array) -> AbstractContextManager[Any]:
-    """While it is open, the statistics of every ``BatchNorm`` that is called leave out the rows masked out.
+    """Return a context in which the statistics of every ``BatchNorm`` that is called leave out the masked rows.
 
-    No module needs an argument for it, so that any model with Flax's own norms is right about padding.
+    Modules need no argument for the mask, so that any model with Flax's own norms is right about padding.
 
     Args:
-      mask: ``[B]`` bool.
+      mask: ``[B]`` bool, False for a row to leave out.
 
     Raises:
-      ValueError: inside, a norm whose input has another first axis than the batch.
+      ValueError: raised inside, where the input of a norm has another first axis than the batch.
     """
 
     def hand_over(follow: Callable[..., Any], args: Any, kwargs: Any, context: Any) -> Any:

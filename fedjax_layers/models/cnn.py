@@ -16,9 +16,10 @@ from fedjax_layers.types import Array
 
 
 class CNN(nn.Module):
-    """Convolutions with ReLU, some followed by 2×2 max pooling and dropout; then dense layers; batch norms if asked.
+    """A network of convolutions, with optional pooling, dropout and batch norms, and dense layers; ReLU throughout.
 
-    Kaiming-normal weights and zero biases. Any image size works: an axis of one pixel is not pooled.
+    Weights are Kaiming-normal, biases zero; pooling is 2×2 max pooling. Any image size works: an axis of one pixel is
+    not pooled.
 
     Attributes:
       num_classes: number of classes.
@@ -50,11 +51,11 @@ class CNN(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, deterministic: bool = True) -> Array:
-        """Logits of a batch of images.
+        """Compute the logits of a batch of images.
 
         Args:
           x: ``[B, H, W, C]`` or, with one channel, ``[B, H, W]``.
-          deterministic: dropout off and running averages in the norms; if False, ``apply`` needs a key named
+          deterministic: whether dropout is off and norms use running averages; if False, ``apply`` needs a key named
             ``dropout`` and, with norms, the collection ``batch_stats`` to be mutable.
 
         Returns:
@@ -71,7 +72,8 @@ class CNN(nn.Module):
         for width, pooled, rate in zip(self.channels, pooling, rates, strict=True):
             x = layer(width)(x)
             x = self._norm(deterministic)(x) if self.conv_norm else x
-            # ReLU commutes with the maximum, in value and in gradient, and has a quarter of the pixels to do.
+            # ReLU comes after pooling: it commutes with the maximum, in value and gradient, and there has a quarter of
+            # the pixels.
             x = nn.relu(shrink(x) if pooled else x)
             x = nn.Dropout(rate, deterministic=deterministic)(x) if rate else x
         x = x.mean(axis=(1, 2)) if self.global_pool else x.reshape(x.shape[0], -1)
@@ -90,9 +92,9 @@ class CNN(nn.Module):
 
 
 class LeNet5(nn.Module):
-    """LeNet-5 (LeCun et al. 1998) with ReLU, max pooling and full connections, as it is used today.
+    """LeNet-5 (LeCun et al. 1998) with ReLU, max pooling and full connections, as in present use.
 
-    Images smaller than 32×32 are padded to it with zeros, as the paper does with 28×28 digits.
+    Images smaller than 32×32 are padded to that size with zeros, as the paper pads 28×28 digits.
 
     Attributes:
       num_classes: number of classes.
@@ -104,7 +106,7 @@ class LeNet5(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        """``x [B, H, W, C]`` or ``[B, H, W]`` -> logits ``[B, num_classes]``."""
+        """Compute logits ``[B, num_classes]`` of ``x [B, H, W, C]`` or ``[B, H, W]``."""
         x = as_image(x)
         missing = [max(0, 32 - n) for n in x.shape[1:3]]
         border = [(m // 2, m - m // 2) for m in missing]
@@ -117,7 +119,7 @@ class LeNet5(nn.Module):
 
 
 def fedavg_cnn(num_classes: int, conv: Annotated[Method, Mark.FIELD] = "auto") -> CNN:
-    """The CNN of FedAvg (McMahan et al., arXiv 1602.05629, section 3).
+    """Make the CNN of FedAvg (McMahan et al., arXiv 1602.05629, section 3).
 
     It has 1,663,370 parameters for 28×28×1 and 10 classes.
     """
@@ -125,7 +127,7 @@ def fedavg_cnn(num_classes: int, conv: Annotated[Method, Mark.FIELD] = "auto") -
 
 
 def player_fmnist_cnn(num_classes: int, width: float = 1.0, conv: Annotated[Method, Mark.FIELD] = "auto") -> CNN:
-    """PLayer-FL's network for FashionMNIST and EMNIST (arXiv 2502.08829, official code).
+    """Make PLayer-FL's network for FashionMNIST and EMNIST (arXiv 2502.08829, official code).
 
     Args:
       num_classes: number of classes.
@@ -140,7 +142,7 @@ def player_fmnist_cnn(num_classes: int, width: float = 1.0, conv: Annotated[Meth
 
 
 def player_cifar_cnn(num_classes: int, width: float = 1.0, conv: Annotated[Method, Mark.FIELD] = "auto") -> CNN:
-    """PLayer-FL's network for CIFAR-10 (official code); arguments as :func:`player_fmnist_cnn`."""
+    """Make PLayer-FL's network for CIFAR-10 (official code); arguments as :func:`player_fmnist_cnn`."""
     return CNN(
         num_classes,
         channels=scaled((64, 128, 256, 512, 512), width),
@@ -154,7 +156,7 @@ def player_cifar_cnn(num_classes: int, width: float = 1.0, conv: Annotated[Metho
 
 
 def player_isic_cnn(num_classes: int, width: float = 1.0, conv: Annotated[Method, Mark.FIELD] = "auto") -> CNN:
-    """PLayer-FL's network for Fed-ISIC2019 (official code); arguments as :func:`player_fmnist_cnn`."""
+    """Make PLayer-FL's network for Fed-ISIC2019 (official code); arguments as :func:`player_fmnist_cnn`."""
     return CNN(
         num_classes,
         channels=scaled((32, 64, 128, 256, 512), width),
@@ -170,7 +172,7 @@ def player_isic_cnn(num_classes: int, width: float = 1.0, conv: Annotated[Method
 def bn_cnn(
     num_classes: int, width: float = 1.0, dense_norm: bool = False, conv: Annotated[Method, Mark.FIELD] = "auto"
 ) -> CNN:
-    """FedBN's network for digits (Li et al. 2021, arXiv 2102.07623), with batch normalisation.
+    """Make FedBN's network for digits (Li et al. 2021, arXiv 2102.07623), with batch normalisation.
 
     Args:
       num_classes: number of classes.
@@ -196,7 +198,7 @@ def bn_cnn(
 
 
 def scaled(channels: Sequence[int], width: float) -> tuple[int, ...]:
-    """``channels`` times ``width``, rounded, at least 1 each.
+    """Return ``channels`` times ``width``, rounded, at least 1 each.
 
     Raises:
       ValueError: ``width`` is not positive.
@@ -207,10 +209,10 @@ def scaled(channels: Sequence[int], width: float) -> tuple[int, ...]:
 
 
 def as_image(x: Array) -> Array:
-    """``[B, H, W]`` as ``[B, H, W, 1]``; images with channels as they are.
+    """Reshape ``[B, H, W]`` to ``[B, H, W, 1]``; return images with channels as they are.
 
     Raises:
-      ValueError: any other number of axes.
+      ValueError: ``x`` has another number of axes.
     """
     if x.ndim not in {3, 4}:
         raise ValueError(f"x: expected images [B, H, W, C] or [B, H, W], got shape {x.shape}")
@@ -218,7 +220,7 @@ def as_image(x: Array) -> Array:
 
 
 def conv_layer(method: Method, kernel_size: int, padding: Any) -> Callable[[int], nn.Conv]:
-    """Factory of square convolutions by their number of output channels."""
+    """Make a factory of square convolutions, which takes the number of output channels."""
 
     def layer(features: int) -> nn.Conv:
         return nn.Conv(

@@ -1,9 +1,9 @@
-"""Convolutions that stay fast when each client has its own kernel, for Flax's hook.
+"""Convolutions that stay fast when each client has its own kernel, for ``nn.Conv(conv_general_dilated=...)``.
 
-Vectorised over clients, a convolution with per-client kernels becomes a grouped convolution, and XLA's CPU
-backend runs neither that nor a convolution inside a loop at any speed. As patches times a matrix it is a
-(batched) matmul, which every backend runs well (the same remedy: github.com/pytorch/functorch, issue 365).
-A model takes it as ``nn.Conv(conv_general_dilated=client_conv())``.
+Vectorised over clients, a convolution with per-client kernels becomes a grouped convolution. XLA's CPU backend is slow
+at that, and at a convolution inside a loop. As patches times a matrix it is a (batched) matmul, which every backend
+runs well (the same remedy: github.com/pytorch/functorch, issue 365). A model uses it as
+``nn.Conv(conv_general_dilated=client_conv())``.
 """
 
 from __future__ import annotations
@@ -21,30 +21,30 @@ from fedjax_layers.types import Array
 
 Method = Literal["auto", "patches", "native"]
 Padding = str | Sequence[tuple[int, int]]
-Convolution = Callable[..., Array]  # called as jax.lax.conv_general_dilated is
+Convolution = Callable[..., Array]  # with the arguments of jax.lax.conv_general_dilated
 
-NATIVE = "native_convolution"  # the name under which a traced function shows that this one was asked for
+NATIVE = "native_convolution"  # the name in a traced function that shows that "native" was chosen
 
-# Contraction length from which one matmul per kernel row beats a single one over whole patches (on CPU):
-# the patches are smaller by the kernel's height, but the matmuls are thinner.
+# Contraction length from which one matmul per kernel row is faster than a single one over whole patches (on CPU): the
+# patches are smaller by the kernel's height, but the matmuls are thinner.
 _ROW_CONTRACTION = 64
 
 
 def client_conv(method: Method = "auto") -> Convolution:
-    """The convolution for ``nn.Conv(conv_general_dilated=...)`` where clients have kernels of their own.
+    """Return the convolution for ``nn.Conv(conv_general_dilated=...)`` where clients have kernels of their own.
 
     All methods agree up to rounding, in values and in gradients of any order and mode: each is plain JAX.
 
     Args:
       method: ``"patches"`` is :func:`patches_conv`, ``"native"`` is :func:`jax.lax.conv_general_dilated`, and
-        ``"auto"`` takes patches on CPU and the native convolution elsewhere. It goes by JAX's default backend
-        at the time of tracing: pin the method to run on another device than that.
+        ``"auto"`` takes patches on CPU and the native convolution elsewhere, by JAX's default backend at the time of
+        tracing: name the method to run on another device than that.
 
     Returns:
       The function; the same object each time, so that modules which hold it stay equal and hashable.
 
     Raises:
-      ValueError: an unknown method.
+      ValueError: the method is unknown.
     """
     methods: dict[str, Convolution] = {"auto": _auto_conv, "patches": patches_conv, "native": _native_conv}
     if method not in methods:
@@ -65,28 +65,28 @@ def patches_conv(
     batch_group_count: int = 1,
     **options: Any,
 ) -> Array:
-    """Convolution as shifted slices of the input times the kernel as a matrix.
+    """Convolve by multiplying shifted slices of the input with the kernel as a matrix.
 
-    Any number of spatial axes, strides, paddings, dilations of input and kernel, feature groups and layouts.
+    Any number of spatial axes, strides, paddings, dilations of input and kernel, feature groups and layouts is allowed.
     Batch groups (which ``nn.Conv`` never asks for) and empty outputs go to the native convolution.
 
     Args:
       lhs: inputs, ``[B, *spatial, C]`` in the layout that ``nn.Conv`` asks for.
-      rhs: kernel, ``[*window, C / groups, O]`` likewise.
+      rhs: kernel, ``[*window, C / groups, O]`` in that layout.
       window_strides: one stride per spatial axis.
       padding: ``"SAME"``, ``"SAME_LOWER"``, ``"VALID"`` or one ``(low, high)`` per spatial axis.
       lhs_dilation: dilation of the input per spatial axis.
       rhs_dilation: dilation of the kernel per spatial axis.
-      dimension_numbers: layout of ``lhs``, ``rhs`` and the result, as in JAX; ``None`` is channels first.
+      dimension_numbers: layout of ``lhs``, ``rhs`` and the result, as in JAX; ``None`` means channels first.
       feature_group_count: number of groups that the features are divided into.
       batch_group_count: as in JAX.
       **options: ``precision`` and ``preferred_element_type`` of the matmuls, as in JAX.
 
     Returns:
-      The convolved inputs, ``[B, *spatial, O]`` likewise.
+      The convolved inputs, ``[B, *spatial, O]`` in that layout.
 
     Raises:
-      TypeError, ValueError, NotImplementedError: those of the native convolution, for the same arguments.
+      TypeError, ValueError, NotImplementedError: the errors of the native convolution for the same arguments.
     """
     dims = lax.conv_dimension_numbers(lhs.shape, rhs.shape, dimension_numbers)
     rank = lhs.ndim - 2
@@ -103,7 +103,7 @@ def patches_conv(
         batch_group_count=batch_group_count,
         **options,
     )
-    # Costs no arithmetic, refuses what the native one refuses and in its words, and knows the result's shape.
+    # Shape evaluation costs no arithmetic, raises the native convolution's errors, and gives the result's shape.
     out = jax.eval_shape(native, lhs, rhs)
     if batch_group_count != 1 or out.size == 0 or rhs.size == 0:
         return native(lhs, rhs)
@@ -135,26 +135,27 @@ def _auto_conv(lhs: Array, rhs: Array, window_strides: Sequence[int], padding: P
 
 
 class _Taps(NamedTuple):
-    """Slices of a padded input, one for each position in the kernel's window; one entry per spatial axis."""
+    """The slicing of a padded input, one slice per position in the kernel's window; fields have an entry per axis."""
 
     sizes: tuple[int, ...]
     strides: tuple[int, ...]
     dilations: tuple[int, ...]
 
     def take(self, x: Array, axis: int, tap: int) -> Array:
-        """What kernel position ``tap`` along spatial ``axis`` sees of ``x [B, *spatial, C]``."""
+        """Slice what kernel position ``tap`` along spatial ``axis`` multiplies in ``x [B, *spatial, C]``."""
         stride, start = self.strides[axis], tap * self.dilations[axis]
         return lax.slice_in_dim(x, start, start + (self.sizes[axis] - 1) * stride + 1, stride, axis=axis + 1)
 
     def concatenate(self, x: Array, axis: int, window: int) -> Array:
-        """All positions along ``axis`` side by side in the last axis, ``[..., window * C]``."""
+        """Concatenate the slices of all positions along ``axis`` in the last axis, ``[..., window * C]``."""
         return jnp.concatenate([self.take(x, axis, t) for t in range(window)], axis=-1)
 
 
 def _as_matmul(x: Array, w: Array, taps: _Taps, product: Convolution) -> Array:
-    """``x [B, *spatial, C]``, padded, with ``w [*window, C / groups, O]``.
+    """Convolve ``x [B, *spatial, C]``, which is padded, with ``w [*window, C / groups, O]``.
 
-    Axis after axis, last one first: fewer and longer copies than one slice per position of the window.
+    Slices are taken axis by axis, the last axis first, which makes fewer and longer copies than one slice per position
+    of the window.
     """
     window = w.shape[:-2]
     for axis in range(len(window) - 1, 0, -1):
@@ -168,7 +169,7 @@ def _as_matmul(x: Array, w: Array, taps: _Taps, product: Convolution) -> Array:
 
 
 def _product(patches: Array, kernel: Array, groups: int, **options: Any) -> Array:
-    """``[..., taps * C]`` times ``[*taps, C / groups, O]``; features lie group by group on both sides."""
+    """Multiply ``[..., taps * C]`` by ``[*taps, C / groups, O]``; features lie group by group on both sides."""
     *_, per_group, outputs = kernel.shape
     lead = patches.shape[:-1]
     if groups == 1:

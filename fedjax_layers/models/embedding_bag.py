@@ -1,4 +1,4 @@
-"""The mean of a text's word vectors, classified."""
+"""A classifier of texts by the mean of their word vectors."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from fedjax_layers.types import Array
 
 
 class EmbeddingBag(nn.Module):
-    """Mean of the tokens' vectors, then a dense layer; fastText's classifier without n-grams (Joulin et al. 2017).
+    """The mean of the tokens' vectors, then a dense layer: fastText's classifier without n-grams (Joulin et al. 2017).
 
-    Without ``width`` it is logistic regression on the shares of the words in a text, which is convex: one layer.
+    With ``width=None`` it is logistic regression on the shares of the words in a text: one layer, and convex.
 
     Attributes:
       num_classes: number of classes.
       num_embeddings: V, the number of tokens; ids are ``0 .. V-1``.
       width: length of a token's vector; ``None`` gives each token a logit per class, and there is no dense layer.
-      padding: the id that fills texts up, and counts for nothing.
+      padding: the id that fills texts up; it does not enter the mean.
     """
 
     num_classes: int
@@ -30,7 +30,7 @@ class EmbeddingBag(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        """Token ids ``x [B, T]`` -> logits ``[B, num_classes]``; a text of padding alone has those of the bias."""
+        """Compute logits ``[B, num_classes]`` of token ids ``x [B, S]``; padding alone gives the bias."""
         real = (x != self.padding)[..., None]
         share = real / jnp.maximum(real.sum(1, keepdims=True), 1)
         if self.width is None:

@@ -1,4 +1,4 @@
-"""GPT-2's published weights, from a local folder, for :class:`fedjax_layers.models.Transformer`."""
+"""Reader of GPT-2's published weights in a local folder, for :class:`fedjax_layers.models.Transformer`."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ _FIELDS = {
     "width": "n_embd",
     "heads": "n_head",
 }
-_FIXED = {"layer_norm_epsilon": 1e-5, "activation_function": "gelu_new"}  # what our transformer computes
+_FIXED = {"layer_norm_epsilon": 1e-5, "activation_function": "gelu_new"}  # as in our transformer
 _NOT_WEIGHTS = re.compile(r"h\.\d+\.attn\.(bias|masked_bias)")  # causal masks that old files hold
 
 
 def gpt2_options(folder: str | os.PathLike[str]) -> dict[str, Any]:
-    """The transformer's options for the weights in this folder, from its ``config.json``.
+    """Read the transformer's options for the weights in a folder from its ``config.json``.
 
     Args:
-      folder: as published for GPT-2: ``config.json`` and ``model.safetensors``.
+      folder: a folder with ``config.json`` and ``model.safetensors``, as published for GPT-2.
 
     Returns:
-      Options of the model ``transformer``; the head is tied, and no token is padding.
+      The options of the model ``transformer``, with a tied head and without a padding token.
 
     Raises:
-      ValueError: no configuration of a GPT-2, or one that computes something else.
-      FileNotFoundError: there is none.
+      ValueError: the configuration is not of a GPT-2, or of one that computes something else.
+      FileNotFoundError: there is no configuration.
     """
     path = Path(folder) / CONFIG
     try:
@@ -57,20 +57,20 @@ def gpt2_options(folder: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def load_gpt2(folder: str | os.PathLike[str]) -> Params:
-    """The weights in this folder as parameters of the transformer that :func:`gpt2_options` describes.
+    """Read the weights in a folder as parameters of the transformer that :func:`gpt2_options` describes.
 
     Returns:
       One model, leaves of NumPy arrays.
 
     Raises:
-      ValueError: a file that is not whole, a tensor that is missing, has another shape, or has no place; it is named.
+      ValueError: a file is incomplete, or a tensor is missing, has another shape, or is unknown; it is named.
       FileNotFoundError: a file is missing.
     """
     options = gpt2_options(folder)
     path = Path(folder) / WEIGHTS
     tensors = {name.removeprefix("transformer."): x for name, x in read_tensors(path).items()}
     width, hidden = options["width"], options["hidden"]
-    taken = {"lm_head.weight"}  # the token embedding once more
+    taken = {"lm_head.weight"}  # not read, since it repeats the token embedding
 
     def take(name: str, *shape: int) -> np.ndarray:
         taken.add(name)
@@ -105,7 +105,7 @@ def load_gpt2(folder: str | os.PathLike[str]) -> Params:
 
 
 def _attention(joined: dict[str, np.ndarray], heads: int) -> dict[str, dict[str, np.ndarray]]:
-    """Queries, keys and values lie side by side in the file, and heads side by side within each."""
+    """Split queries, keys and values, which lie side by side in the file, and within each the heads."""
     width = joined["kernel"].shape[0]
     parts = zip(np.split(joined["kernel"], 3, axis=1), np.split(joined["bias"], 3), strict=True)
     shaped = [{"kernel": kernel.reshape(width, heads, -1), "bias": bias.reshape(heads, -1)} for kernel, bias in parts]

@@ -1,4 +1,4 @@
-"""A Linen module as a task of each kind: classes, real targets, survival times."""
+"""Tasks from Linen modules, one function per kind: classification, regression, survival analysis."""
 
 from __future__ import annotations
 
@@ -38,14 +38,15 @@ def classification_task(
     language: bool = False,
     metrics: Mapping[str, Metric] | None = None,
 ) -> Task:
-    """A classifier to learn, of examples or of the places of a sequence.
+    """Make the task of a classifier of examples, or of the places of a sequence.
 
     The module is called with ``deterministic`` or ``train`` (or ``training``) if its ``__call__`` has such an
-    argument: deterministic without a key; with one, the key is its ``dropout`` generator.
+    argument: deterministic without a key; with one, the key seeds its ``dropout``.
 
     Where the module has ``flax.linen.BatchNorm``, the params hold the running statistics beside the parameters
-    (:class:`fedjax_layers.types.BatchNorm`): without a key it normalises with them, with one by the batch, whose
-    padding rows the norms are told to leave out. A norm is part of the layer that it follows, and its statistics
+    (:class:`fedjax_layers.types.BatchNorm`). Without a key the module normalises with them; with one, with the
+    statistics of the batch, in which padding rows are left out. A norm is part of the layer that it follows, and its
+    statistics
     count in that layer's size and bytes.
 
     Args:
@@ -53,29 +54,30 @@ def classification_task(
       sample_shape: shape of one stored example, without the batch axis.
       num_classes: number of classes.
       preprocess: ``(stored inputs [B, ...], dtype) -> inputs``, run inside ``apply`` so that the pool can
-        stay in its stored dtype; a :class:`fedjax_layers.data.Preprocess`, or :func:`as_stored`.
-        ``None`` casts to float. ``dtype`` is float32, or float64 where parameters are.
-      sample_dtype: dtype of the stored examples; matters with ``as_stored`` alone.
+        stay in its stored dtype; a :class:`fedjax_layers.data.Preprocess`, or :func:`as_stored`. ``None`` casts to
+        float. ``dtype`` is float32, or float64 where parameters are.
+      sample_dtype: dtype of the stored examples; it matters only with ``as_stored``.
       loss: ``"softmax"`` cross-entropy, ``"focal"``, or ``(outputs, labels) -> [B]``.
-      gamma: of the focal loss.
-      alpha: of the focal loss, ``[num_classes]``.
+      gamma: exponent of the focal loss, see :func:`fedjax_layers.models.focal_losses`.
+      alpha: class weights of the focal loss, ``[num_classes]``; ``None`` weights all terms 1.
       blocks: a coarser grouping of layers: a number of leading path components that make a block, or what
         :func:`fedjax_layers.ops.layer_map` takes.
       augment: ``(key, images [B, H, W, C]) -> images``, a :class:`fedjax_layers.data.augmentation.Augmentation`:
         random changes of training images. It sees the stored pixels as floats, before ``preprocess``, as published
         recipes do: black is 0, and brightness is a factor. Without a key (evaluation, and PLayer-FL's scores unless
         they are taken with dropout) nothing is changed; with one, the key is split between it and dropout.
-      language: classes are a vocabulary, scored by perplexity and accuracy instead of a confusion matrix.
-      metrics: scores of one's own, see :func:`fedjax_layers.models.task_from_functions`: ``{"brier": brier}``, say.
+      language: whether classes are a vocabulary, scored by perplexity and accuracy in place of a confusion matrix.
+      metrics: further scores of the user's own, see :func:`fedjax_layers.models.task_from_functions`: ``{"brier":
+        brier}``, say.
 
     Returns:
       The task.
 
     Raises:
-      ValueError: the module's outputs do not end in ``num_classes``, it has state beside parameters and what
-        ``BatchNorm`` keeps, a norm with neither scale nor bias, or norms without an argument that switches them; a
-        parameter is never used, an argument of the loss is out of range, or ``augment`` is given for examples that
-        are no images, or changes their shape; see also :func:`fedjax_layers.models.task_from_functions`.
+      ValueError: the module's outputs do not end in ``num_classes``; it has state that no ``BatchNorm`` keeps, a norm
+        with neither scale nor bias, or norms without an argument that switches them; a parameter is never used; an
+        argument of the loss is out of range; or ``augment`` is given for examples that are no images, or changes their
+        shape. See also :func:`fedjax_layers.models.task_from_functions`.
     """
     return module_task(
         module,
@@ -105,20 +107,20 @@ def regression_task(
     blocks: int | Sequence[Any] | None = None,
     metrics: Mapping[str, Metric] | None = None,
 ) -> Task:
-    """A regression to learn, on real targets ``[N]``, or ``[N, outputs]``.
+    """Make the task of a regression on real targets ``[N]``, or ``[N, outputs]``.
 
     The module learns standardised targets: the task's outputs are ``target_mean + target_scale * module(x)``, and its
-    losses are of errors divided by ``target_scale``. Scores are in the units of the targets.
+    losses are computed from errors divided by ``target_scale``. Scores are in the units of the targets.
 
     Args:
       module: a Linen module, ``[B, *sample_shape] -> [B, outputs]``.
       sample_shape: shape of one stored example, without the batch axis.
-      outputs: targets per example.
+      outputs: number of targets per example.
       preprocess: see :func:`classification_task`.
       sample_dtype: see :func:`classification_task`.
       loss: ``"squared"`` error, ``"absolute"``, ``"huber"`` (quadratic up to one ``target_scale``), or
         ``(outputs, labels) -> [B]``.
-      target_mean: where the model starts from, usually the mean of all clients' training targets.
+      target_mean: the output for a module output of 0, usually the mean of all clients' training targets.
       target_scale: the unit of the errors, usually their standard deviation.
       blocks: see :func:`classification_task`.
       metrics: see :func:`classification_task`.
@@ -127,7 +129,7 @@ def regression_task(
       The task.
 
     Raises:
-      ValueError: an unknown loss, a scale that is not positive, or what :func:`classification_task` refuses.
+      ValueError: the loss is unknown, the scale is not positive, or :func:`classification_task` would raise.
     """
     if not target_scale > 0:
         raise ValueError(f"target_scale: expected a positive number, got {target_scale}")
@@ -154,10 +156,10 @@ def survival_task(
     blocks: int | Sequence[Any] | None = None,
     metrics: Mapping[str, Metric] | None = None,
 ) -> Task:
-    """A proportional-hazards model to learn, on labels ``[N, 2]``: times of at least 0, and 1 for an event.
+    """Make the task of a proportional-hazards model on labels ``[N, 2]``: times of at least 0, and 1 for an event.
 
-    The output is the log hazard. Training looks for who was at risk at an event among the examples of the same batch,
-    as FLamby does; an evaluation among all examples of the client. A batch, or a client, without an event has none.
+    The output is the log hazard. Training looks for those at risk at an event among the examples of the same batch, as
+    FLamby does; an evaluation among all examples of the client. Without an event, a batch or a client has no loss.
 
     Args:
       module: a Linen module, ``[B, *sample_shape] -> [B, 1]``.
@@ -171,7 +173,7 @@ def survival_task(
       The task, scored by Harrell's concordance index.
 
     Raises:
-      ValueError: what :func:`classification_task` refuses.
+      ValueError: :func:`classification_task` would raise.
 
     Source: Cox 1972; FLamby (du Terrail et al. 2022), Fed-TCGA-BRCA.
     """

@@ -1,4 +1,4 @@
-"""Losses per example."""
+"""Loss functions that give one loss per example."""
 
 from __future__ import annotations
 
@@ -13,32 +13,32 @@ from fedjax_layers.types import Array
 
 
 def softmax_losses(outputs: Array, labels: Array) -> Array:
-    """Cross-entropy of each example.
+    """Compute the cross-entropy of each example.
 
     Args:
       outputs: logits ``[B, ..., classes]``.
-      labels: integers ``[B, ...]`` in ``0 .. classes - 1``; of a sequence, a negative one where nothing is predicted.
+      labels: integers ``[B, ...]`` in ``0 .. classes - 1``; in a sequence, negative where nothing is to be predicted.
 
     Returns:
-      ``[B]`` nats; of a sequence the mean over the places that have a label, 0 without any.
+      ``[B]`` nats; for a sequence, the mean over the places that have a label, 0 without any.
     """
     return _per_example(_cross_entropy(jax.nn.log_softmax(outputs), labels), labels)
 
 
 def count_labels(labels: Array) -> Array:
-    """How many places of each sequence have a label: ``[B, ...]`` -> ``[B]`` int32."""
+    """Count the places of each sequence that have a label: ``[B, ...]`` -> ``[B]`` int32."""
     return (labels >= 0).sum(axis=tuple(range(1, labels.ndim)), dtype=jnp.int32)
 
 
 def focal_losses(gamma: float, alpha: Sequence[float] | None = None) -> Callable[[Array, Array], Array]:
-    """PLayer-FL's multiclass focal loss (arXiv 2502.08829, official code).
+    """Make PLayer-FL's multiclass focal loss (arXiv 2502.08829, official code).
 
-    ``10 · mean_k a_k (1 - q_k)^gamma · CE`` with ``q_k`` the predicted probability of class k where k is the
-    label and one minus it elsewhere, ``a_k`` likewise ``alpha_k`` or ``1 - alpha_k``; CE is cross-entropy.
+    The loss is ``10 · mean_k a_k (1 - q_k)^gamma · CE``, where CE is cross-entropy and ``q_k`` is the predicted
+    probability p of class k if k is the label, else ``1 - p``; ``a_k`` is likewise ``alpha_k`` or ``1 - alpha_k``.
 
     Args:
-      gamma: how much less an example counts that is already predicted well; 0, or at least 1 (between them
-        the gradient is infinite where a prediction is certain).
+      gamma: how much less an example counts that is already predicted well; 0, or at least 1 (in between, the gradient
+        is infinite where a prediction is certain).
       alpha: ``[classes]``, weight of each class; ``None`` weights all terms 1.
 
     Returns:
@@ -66,18 +66,18 @@ def focal_losses(gamma: float, alpha: Sequence[float] | None = None) -> Callable
 
 
 def target_losses(kind: Literal["squared", "absolute", "huber"], scale: float = 1.0) -> Callable[[Array, Array], Array]:
-    """The loss of a regression, of errors in units of ``scale``.
+    """Make the loss of a regression on errors in units of ``scale``.
 
     Args:
       kind: ``"squared"`` error, ``"absolute"``, or ``"huber"``: half the square up to one ``scale``, linear beyond
         (Huber 1964).
-      scale: positive.
+      scale: the unit of errors, positive.
 
     Returns:
       ``(outputs [B, 1] or [B, D], labels [B] or [B, D]) -> [B]``, the mean over an example's targets.
 
     Raises:
-      ValueError: an unknown kind.
+      ValueError: the kind is unknown.
     """
     if kind not in _ERRORS:
         raise ValueError(f"loss: expected one of {', '.join(_ERRORS)} for a regression, or a function, got {kind!r}")
@@ -98,14 +98,14 @@ _ERRORS: dict[str, Callable[[Array], Array]] = {"squared": jnp.square, "absolute
 
 
 def cox_losses(outputs: Array, labels: Array) -> Array:
-    """Negative log partial likelihood of each event, the rows taken as one set; ties as Breslow (1974) has them.
+    """Compute the negative log partial likelihood of each event among all rows, with Breslow's (1974) rule for ties.
 
     Args:
       outputs: log hazards ``[B, 1]``.
-      labels: ``[B, 2]``, time and 1 for an event; a row of negative time is nobody's.
+      labels: ``[B, 2]``, time, and 1 for an event; a row of negative time is padding.
 
     Returns:
-      ``[B]``, ``log Σ exp(output of those alive at the time) - output`` of an event, 0 of a censored example.
+      ``[B]``, ``log Σ exp(output of those alive at the time) - output`` for an event, 0 for a censored example.
 
     Source: Cox 1972.
     """
@@ -113,17 +113,17 @@ def cox_losses(outputs: Array, labels: Array) -> Array:
     order = jnp.argsort(-time)
     longest_first = -time[order]
     until = jax.lax.cumlogsumexp(hazard[order])
-    at_risk = until[jnp.searchsorted(longest_first, -time, side="right") - 1]  # with all who share the time
+    at_risk = until[jnp.searchsorted(longest_first, -time, side="right") - 1]  # includes all rows of the same time
     return jnp.where(event, at_risk - hazard, 0)
 
 
 def count_events(labels: Array) -> Array:
-    """Whether each example ``[B, 2]`` ends in an event: ``[B]`` int32."""
+    """Count the events of each example ``[B, 2]``: ``[B]`` int32, 1 for an event, else 0."""
     return (labels[:, 1] > 0).astype(jnp.int32)
 
 
 def _cross_entropy(log_p: Array, labels: Array) -> Array:
-    # A sum over a comparison, not a gather: the gradient of a gather is a scatter.
+    # A sum over a comparison in place of a gather, whose gradient would be a scatter.
     return -jnp.where(_one_hot(labels, log_p.shape[-1]), log_p, 0).sum(-1)
 
 

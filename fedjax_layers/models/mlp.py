@@ -13,7 +13,7 @@ from fedjax_layers.types import Array
 
 
 class MLP(nn.Module):
-    """ReLU layers on the flattened input; Kaiming-normal weights, zero biases.
+    """Dense layers with ReLU on the flattened input, with Kaiming-normal weights and zero biases.
 
     Attributes:
       num_classes: number of classes.
@@ -25,7 +25,7 @@ class MLP(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        """``x [B, ...]`` -> logits ``[B, num_classes]``."""
+        """Compute logits ``[B, num_classes]`` of ``x [B, ...]``."""
         x = x.reshape(x.shape[0], -1)
         for width in self.hidden:
             x = nn.relu(nn.Dense(width, kernel_init=kaiming_normal)(x))

@@ -1,4 +1,4 @@
-"""A Linen module as a task: its modes, its batch norms, its layers in call order."""
+"""The task of a Linen module: its training and evaluation modes, batch norms, and layers in call order."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ Augment = Callable[[Key, Array], Array]
 
 
 def as_float(raw: Array, dtype: Any) -> Array:
-    """Cast alone."""
+    """Cast stored inputs to ``dtype``, without other preprocessing."""
     return raw.astype(dtype)
 
 
 def as_stored(raw: Array, dtype: Any) -> Array:
-    """No preprocessing: integer tokens reach the model as integers."""
+    """Return stored inputs as they are: integer tokens reach the model as integers."""
     del dtype
     return raw
 
@@ -49,22 +49,22 @@ def module_task(
     metrics: Mapping[str, Metric] | None = None,
     padding_label: float = 0,
 ) -> Task:
-    """The task of a module, which every kind of task is made of; for what is not said here see ``classification_task``.
+    """Make the task of a module, for the functions of each kind of task; see ``classification_task`` for details.
 
     Args:
-      module: ``[B, *sample_shape] -> [B, ..., num_outputs]``.
+      module: the Linen module, ``[B, *sample_shape] -> [B, ..., num_outputs]``.
       sample_shape: shape of one stored example.
-      num_outputs: of the module's last axis.
+      num_outputs: length of the module's last axis.
       losses: ``(outputs, labels) -> [B]``.
-      preprocess: of the stored inputs.
-      sample_dtype: of the stored inputs.
+      preprocess: ``(stored inputs, dtype) -> inputs``; ``None`` casts to float.
+      sample_dtype: dtype of the stored inputs.
       blocks: a coarser grouping of layers.
       augment: random changes of training images.
-      readout: from the module's outputs to the task's; ``None`` leaves them.
+      readout: function from the module's outputs to the task's; ``None`` leaves them.
       predictions: see :func:`fedjax_layers.models.task_from_functions`.
-      predictions_of_places: the same, for a module whose outputs have an axis of places.
+      predictions_of_places: the same, used in place of ``predictions`` if the module's outputs have an axis of places.
       scorer: how outputs become scores.
-      metrics: scores of one's own.
+      metrics: further scores of the user's own.
       padding_label: see :func:`fedjax_layers.models.task_from_functions`.
 
     Raises:
@@ -79,7 +79,7 @@ def module_task(
 
     def forward(params: Params, inputs: Array, key: Key | None, **options: Any) -> Any:
         dtype = _dtype(params)
-        if augment is not None and key is not None:  # else dropout gets the key as it is
+        if augment is not None and key is not None:  # otherwise dropout gets the whole key
             augment_key, key = jax.random.split(key)
             inputs = augment(augment_key, inputs.astype(dtype))
         x = prepare(inputs, dtype)
@@ -87,7 +87,7 @@ def module_task(
         found = module.apply(split(params, norms), x, rngs=rngs, **_mode(module, key is None), **options)
         if readout is None:
             return found
-        return (readout(found[0]), *found[1:]) if options else readout(found)  # options: the statistics come along
+        return (readout(found[0]), *found[1:]) if options else readout(found)  # options ask for the statistics, too
 
     def train(params: Params, inputs: Array, mask: Array, key: Key) -> tuple[Array, Params]:
         with mask_norms(mask):
@@ -123,7 +123,7 @@ def module_task(
 
 
 def _leaves_of(norms: Collection[Path], names: Sequence[str]) -> tuple[str, ...]:
-    """Expressions for these leaves of norms."""
+    """Return regular expressions that match the leaves ``names`` of ``norms``."""
     return tuple(f"{re.escape('/'.join(path))}/({'|'.join(names)})" for path in sorted(norms))
 
 
@@ -147,7 +147,7 @@ def _check_augment(augment: Augment, shape: tuple[int, ...]) -> None:
 
 
 def _check_module(module: nn.Module, sample: jax.ShapeDtypeStruct, num_outputs: int) -> tuple[frozenset[Path], int]:
-    """The paths of the module's norms that keep statistics, and the number of axes of its outputs."""
+    """Return the paths of the module's norms that keep statistics, and the number of axes of its outputs."""
     called: set[Path] = set()
     mode = _mode(module, True)
     with watch_norms(called):

@@ -1,4 +1,4 @@
-"""Layers of a Linen module in the order of its forward pass."""
+"""Functions that list the layers of a Linen module in the order of its forward pass."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _NORMS = (nn.BatchNorm, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, nn.InstanceNorm)
 
 
 def call_order(module: nn.Module, *args: Any, **kwargs: Any) -> tuple[tuple[str, ...], ...]:
-    """Layers of ``module`` in call order, for :func:`fedjax_layers.ops.layer_map`.
+    """List the layers of ``module`` in call order, for :func:`fedjax_layers.ops.layer_map`.
 
     The forward pass is traced, never run. A layer is a module with parameters of its own and stands where one
     of its methods is first called, so ``Dense_10`` comes after ``Dense_9``, and a module used twice, or an
@@ -35,7 +35,7 @@ def call_order(module: nn.Module, *args: Any, **kwargs: Any) -> tuple[tuple[str,
       module's own path would match its children too.
 
     Raises:
-      ValueError: a parameter whose module the forward pass never calls (it is named), or no parameter at all.
+      ValueError: the forward pass never calls the module of some parameter (it is named), or there are no parameters.
     """
     keys = {name: jax.random.key(0) for name in ("params", "dropout")}
     called: dict[Path, nn.Module] = {}
@@ -44,7 +44,7 @@ def call_order(module: nn.Module, *args: Any, **kwargs: Any) -> tuple[tuple[str,
     def watch(follow: Callable[..., Any], a: Any, k: Any, context: Any) -> Any:
         path = tuple(context.module.path)
         known.add(path)
-        # Linen runs setup() of a module when it is first touched, be it called or not.
+        # Linen runs setup() of a module when it is first accessed, even if it is never called.
         if context.method_name != "setup":
             called.setdefault(path, context.module)
         return follow(*a, **k)
@@ -53,7 +53,7 @@ def call_order(module: nn.Module, *args: Any, **kwargs: Any) -> tuple[tuple[str,
         known.clear()
         with nn.intercept_methods(watch):
             variables = module.init(keys, *a, **kwargs)
-            # A module that works only while parameters are made is no part of the forward pass.
+            # Modules that are called only while parameters are made do not belong to the forward pass.
             called.clear()
             module.apply(variables, *a, rngs=keys, mutable=True, **kwargs)
         return variables.get("params", {})
@@ -70,7 +70,7 @@ def block_order(order: Sequence[Sequence[str]], depth: int = 1) -> tuple[str, ..
 
     Args:
       order: the result of :func:`call_order`.
-      depth: number of path components that make a block.
+      depth: number of leading path components that name a block.
 
     Returns:
       One expression per block, in order of first appearance, the path that its layers begin with: ``blocks`` of
@@ -85,7 +85,7 @@ def block_order(order: Sequence[Sequence[str]], depth: int = 1) -> tuple[str, ..
 
 
 def _owned(leaves: Sequence[Path], called: dict[Path, nn.Module], known: set[Path]) -> dict[Path, list[Path]]:
-    """The leaves of each module; a module owns what no module further down the path owns."""
+    """Find the leaves of each module; a leaf belongs to the innermost module on its path."""
     owned: dict[Path, list[Path]] = {}
     for leaf in leaves:
         owner = max((leaf[:n] for n in range(len(leaf)) if leaf[:n] in known), key=len, default=())
@@ -108,7 +108,7 @@ def _layers(called: dict[Path, nn.Module], owned: dict[Path, list[Path]]) -> tup
         has_children = any(len(other) > len(path) and other[: len(path)] == path for other in owned)
         exact = has_children or not path
         patterns = ["/".join(map(re.escape, p)) for p in (owned[path] if exact else [path])]
-        before = last is not None and last[: len(path) - 1] == path[:-1]  # a layer of the same parent came before
+        before = last is not None and last[: len(path) - 1] == path[:-1]  # a layer of the same parent came earlier
         if isinstance(module, nn.WeightNorm) or (_is_norm(module) and not has_children and not before):
             waiting += patterns
         elif _is_norm(module) and not has_children and not waiting:

@@ -1,4 +1,4 @@
-"""Parameters as a safetensors file, named by their paths in the tree: of one model, or of many stacked."""
+"""Parameters of one model, or of many stacked, in a safetensors file, named by their paths in the tree."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from fedjax_layers.types import LayerMap, Params
 
 
 def save_params(path: str | os.PathLike[str], params: Params, layers: LayerMap) -> None:
-    """Write a model, or many; the file is there as a whole or not at all.
+    """Write a model, or many stacked; the file appears as a whole or not at all.
 
     Args:
-      path: of the file.
+      path: path of the file.
       params: one model, leaves ``[...]``; or one per client or team, leaves ``[C, ...]``.
-      layers: the layer map of one of them, whose leaf paths name the tensors.
+      layers: the layer map of one model, whose leaf paths name the tensors.
 
     Raises:
       OSError: the file cannot be written.
@@ -30,7 +30,7 @@ def save_params(path: str | os.PathLike[str], params: Params, layers: LayerMap) 
     target.parent.mkdir(parents=True, exist_ok=True)
     leaves = [np.ascontiguousarray(x) for x in jax.tree.leaves(params)]
     with beside(target) as unfinished:
-        unfinished.touch()  # as this user makes files: safetensors would let nobody else read it
+        unfinished.touch()  # sets the user's usual permissions: safetensors would make the file unreadable for others
         mode = unfinished.stat().st_mode
         save_file(dict(zip(layers.leaf_paths, leaves, strict=True)), unfinished)
         unfinished.chmod(mode)
@@ -41,31 +41,32 @@ def load_params(path: str | os.PathLike[str], layers: LayerMap) -> Params:
 
     Args:
       path: of the file.
-      layers: the layer map of the model that is to take the parameters.
+      layers: the layer map of the model that the parameters are for.
 
     Returns:
       One model, leaves ``[...]`` of NumPy arrays in the dtypes of the file.
 
     Raises:
-      ValueError: no whole safetensors file, or a tree that differs; the first path that differs is named.
+      ValueError: the file is no complete safetensors file, or its tree differs from the map; the first such path is
+        named.
       FileNotFoundError: there is no file.
     """
     return _in_tree(read_tensors(path), layers, path, ())
 
 
 def load_stacked_params(path: str | os.PathLike[str], layers: LayerMap, row: int | None = None) -> Params:
-    """Read the models of all clients or teams that :func:`save_params` wrote, or one of them.
+    """Read from a file of :func:`save_params` the models of all clients or teams, or one of them.
 
     Args:
-      path: of the file, a run's ``personal.safetensors`` say.
+      path: path of the file, a run's ``personal.safetensors`` say.
       layers: the layer map of one model.
-      row: number of the client or team; ``None`` is all.
+      row: number of the client or team; ``None`` reads all.
 
     Returns:
       The models, leaves ``[C, ...]``, or the one, leaves ``[...]``, of NumPy arrays in the dtypes of the file.
 
     Raises:
-      ValueError: as :func:`load_params`; leaves of different lengths, or a row that there is not.
+      ValueError: as :func:`load_params`; or leaves differ in length, or there is no such row.
       FileNotFoundError: there is no file.
     """
     tensors = read_tensors(path)
@@ -93,7 +94,7 @@ def _in_tree(
 
 
 def read_tensors(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
-    """All tensors of a safetensors file, by name.
+    """Read all tensors of a safetensors file, by name.
 
     Raises:
       ValueError: the file is no safetensors file, or truncated.
@@ -108,7 +109,7 @@ def read_tensors(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
 def check_tensor(
     tensors: Mapping[str, np.ndarray], name: str, shape: tuple[int, ...], path: str | os.PathLike[str]
 ) -> np.ndarray:
-    """The tensor of this name and shape.
+    """Return the tensor of this name, whose shape must be ``shape``.
 
     Raises:
       ValueError: it is missing, or has another shape.

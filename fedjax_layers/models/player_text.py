@@ -1,4 +1,4 @@
-"""PLayer-FL's network for texts: one block of attention and dense layers, whose four parts are its layers."""
+"""PLayer-FL's network for texts, in four layers: embeddings, attention, two dense layers, classifier."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from fedjax_layers.types import Array, Key
 
 
 class TextEmbedding(nn.Module):
-    """Vectors of tokens and of places, added.
+    """The sum of a vector for the token and a vector for its place.
 
     Attributes:
-      num_embeddings: V.
-      width: D.
+      num_embeddings: V, the number of tokens.
+      width: D, the length of the vectors.
     """
 
     num_embeddings: Annotated[int, Ge(1)]
@@ -25,40 +25,40 @@ class TextEmbedding(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        """``x [B, T]`` token ids -> ``[B, T, D]``."""
+        """Map token ids ``x [B, S]`` to ``[B, S, D]``."""
         tokens = self.param("tokens", _unit_rows, (self.num_embeddings, self.width), jnp.float32)
         return tokens[x] + self.param("positions", kaiming_normal, (x.shape[-1], self.width), jnp.float32)
 
 
 class SelfAttention(nn.Module):
-    """One head; queries, keys and values without offsets; a shortcut around it."""
+    """Self-attention with one head and a shortcut; queries, keys and values have no biases."""
 
     @nn.compact
     def __call__(self, x: Array, real: Array) -> Array:
-        """``x [B, T, D]``, ``real [B, T]`` bool: who may be attended to -> ``[B, T, D]``."""
+        """Map ``x [B, S, D]`` to ``[B, S, D]``; ``real [B, S]`` bool marks the places that may be attended to."""
         width = x.shape[-1]
         query, key, value, out = (
             self.param(name, kaiming_normal, (width, width), jnp.float32) for name in ("query", "key", "value", "out")
         )
         bias = self.param("bias", nn.initializers.zeros_init(), (width,), jnp.float32)
         scores = jnp.einsum("btd,bsd->bts", x @ query, x @ key) * width**-0.5
-        lowest = jnp.finfo(scores.dtype).min  # finite: a text of padding alone attends to all alike
+        lowest = jnp.finfo(scores.dtype).min  # finite, so that a text of padding alone attends to all places alike
         attended = nn.softmax(jnp.where(real[:, None, :], scores, lowest)) @ (x @ value)
         return x + attended @ out + bias
 
 
 class DensePair(nn.Module):
-    """Two dense layers with ReLU between them; a shortcut around them.
+    """Two dense layers with ReLU between them, and a shortcut around both.
 
     Attributes:
-      hidden: width between the layers.
+      hidden: output width of the first layer.
     """
 
     hidden: int
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        """``x [..., D]`` -> ``[..., D]``."""
+        """Map ``x [..., D]`` to ``[..., D]``."""
         width, zeros = x.shape[-1], nn.initializers.zeros_init()
         inner = self.param("inner", kaiming_normal, (width, self.hidden), jnp.float32)
         inner_bias = self.param("inner_bias", zeros, (self.hidden,), jnp.float32)
@@ -67,16 +67,16 @@ class DensePair(nn.Module):
 
 
 class PlayerText(nn.Module):
-    """Embeddings, attention, dense pair, and a classifier of the first place: four layers, without norms.
+    """Embeddings, attention, dense pair, and a classifier of the first place: four layers without norms.
 
     The published network starts its token table from BERT's; here its rows are random, of length 1.
 
     Attributes:
       num_classes: number of classes.
-      num_embeddings: V; ids are ``0 .. V-1``.
+      num_embeddings: V, the number of tokens; ids are ``0 .. V-1``.
       padding: the id that fills texts up and is never attended to.
-      width: D.
-      hidden: width inside the dense pair; ``None``: 4 D.
+      width: D, the length of the vectors.
+      hidden: width inside the dense pair; ``None`` means 4 D.
 
     Source: PLayer-FL (arXiv 2502.08829), the models of Sent-140 and MIMIC-III (note, section 4).
     """
@@ -89,7 +89,7 @@ class PlayerText(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        """Token ids ``x [B, T]`` -> logits ``[B, num_classes]``."""
+        """Compute logits ``[B, num_classes]`` of token ids ``x [B, S]``."""
         y = TextEmbedding(self.num_embeddings, self.width, name="embedding")(x)
         y = SelfAttention(name="attention")(y, x != self.padding)
         y = DensePair(self.hidden or 4 * self.width, name="dense")(y)

@@ -12,7 +12,7 @@ from fedjax_layers.types import Array
 
 
 def max_pool(x: Array, window: Sequence[int] = (2, 2)) -> Array:
-    """Maximum over windows that lie side by side; rows and columns left over at the end are dropped.
+    """Compute the maximum over adjacent windows; rows and columns left over at the end are dropped.
 
     Values and gradients are those of ``nn.max_pool(x, window, strides=window)``: among equal maxima the first
     in row-major order of its window receives the whole gradient. That function's gradient, a
@@ -47,11 +47,11 @@ def max_pool(x: Array, window: Sequence[int] = (2, 2)) -> Array:
 
 
 def shrink(x: Array) -> Array:
-    """2×2 max pooling of ``[B, H, W, C]`` that leaves an axis of one pixel alone: no size drops below 1."""
+    """Pool ``[B, H, W, C]`` by 2×2 maxima, except along an axis of one pixel, so that no size drops below 1."""
     return max_pool(x, tuple(min(2, n) for n in x.shape[1:3]))
 
 
 def first_larger(a: Array, b: Array) -> Array:
-    """The larger of two, the first of equals, which alone receives the gradient then; NaN where either is."""
+    """Return the larger of two; among equals the first gets the whole gradient; NaN where either is NaN."""
     # Not jnp.maximum: it would share the gradient among equals. The second test keeps NaN once it is there.
     return jnp.where((a >= b) | jnp.isnan(a), a, b)

@@ -1,4 +1,4 @@
-"""The precision of parameters: float32 as all models draw them, or what is asked for."""
+"""Conversion of a task's parameters to another floating dtype."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from fedjax_layers.types import Key, Params, Task
 
 
 def in_precision(task: Task, dtype: Any) -> Task:
-    """The task with all parameters in one floating dtype.
+    """Return the task with all parameters in one floating dtype.
 
-    The package's models draw float32 whether or not JAX's 64-bit mode is on, so that a run does not change with a
-    switch; a model of one's own draws what it says.
+    The package's models have float32 parameters whether or not JAX's 64-bit mode is on, so that a run does not change
+    with that switch; a user's own model has the dtypes that it declares.
 
     Args:
-      task: any.
-      dtype: of the parameters, and so of gradients, optimiser states and losses; float64 needs JAX's 64-bit mode.
+      task: any task.
+      dtype: dtype of the parameters, and so of gradients, optimiser states and losses; float64 needs JAX's 64-bit mode.
 
     Raises:
-      ValueError: a dtype that is no floating one, or that JAX does not have without its 64-bit mode.
+      ValueError: the dtype is not a floating one, or needs JAX's 64-bit mode, which is off.
     """
     wanted = jnp.dtype(dtype)
     if not jnp.issubdtype(wanted, jnp.floating) or jax.dtypes.canonicalize_dtype(wanted) != wanted:

@@ -1,4 +1,4 @@
-"""Models by name."""
+"""The registry of models by name."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
     "player_text": PlayerText,
     "transformer": Transformer,
 }
-"""Name -> factory ``(num_classes, **options) -> module``."""
+"""The factory ``(num_classes, **options) -> module`` of each model, by name."""
 
 
 USUAL_MODELS = {
@@ -59,32 +59,32 @@ USUAL_MODELS = {
     "wikitext2": "transformer",
     "penn_treebank": "transformer",
 }
-"""Data set -> model where a config names none."""
+"""The model of each data set for configs that name none."""
 
 TOKEN_MODELS = ("embedding_bag", "player_text", "transformer")
-"""Models that read token ids, and have an option ``num_embeddings``; all others read quantities."""
+"""Models that read token ids, and have an option ``num_embeddings``; all others read numbers with a magnitude."""
 
 SEQUENCE_MODELS = ("transformer",)
 """Token models that can give outputs for each place of a sequence, and have options ``output`` and ``causal``."""
 
 BLOCK_MODELS = ("resnet", "transformer")
-"""Models whose top modules are blocks of several layers: what block-wise algorithms choose among."""
+"""Models whose top modules are blocks of several layers, among which block-wise algorithms choose."""
 
 
 def build_model(name: str, num_classes: int, **options: Any) -> nn.Module:
-    """The model registered under ``name``.
+    """Build the model registered under ``name``.
 
     Args:
       name: a key of :data:`MODELS`.
       num_classes: number of classes.
-      **options: the model's own, e.g. ``hidden`` of ``mlp`` or ``width`` of the PLayer-FL networks.
+      **options: the model's own options, e.g. ``hidden`` of ``mlp`` or ``width`` of the PLayer-FL networks.
 
     Returns:
       The module.
 
     Raises:
-      ValueError: an unknown name (the nearest one is suggested).
-      TypeError: an option that the model does not have.
+      ValueError: the name is unknown (the nearest one is suggested).
+      TypeError: the model does not have such an option.
     """
     if name not in MODELS:
         raise unknown_name("model", name, MODELS)
@@ -92,7 +92,7 @@ def build_model(name: str, num_classes: int, **options: Any) -> nn.Module:
 
 
 def model_options(name: str) -> dict[str, Option]:
-    """A model's own options by name; none for an unknown model, which :func:`build_model` refuses."""
+    """Return a model's own options by name; empty for an unknown model, which :func:`build_model` refuses."""
     return dict(_options_of(MODELS[name])) if name in MODELS else {}
 
 
@@ -103,5 +103,5 @@ def _options_of(model: Callable[..., Any]) -> dict[str, Option]:
 
 
 def option_defaults(name: str) -> dict[str, Any]:
-    """Defaults of a known model's own options, by name."""
+    """Return the defaults of a known model's own options, by name."""
     return {option: own.default for option, own in sorted(model_options(name).items()) if not own.required}

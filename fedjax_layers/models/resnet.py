@@ -18,10 +18,10 @@ class ResidualBlock(nn.Module):
     """Two 3×3 convolutions with group norm beside a shortcut, which is a 1×1 convolution where the shape changes.
 
     Attributes:
-      channels: of the output.
-      stride: of the first convolution.
-      groups: at most, of each norm; fewer where they do not divide the channels.
-      conv: how the convolutions are computed.
+      channels: number of output channels.
+      stride: stride of the first convolution.
+      groups: largest number of groups of each norm; fewer where it does not divide the channels.
+      conv: how the convolutions are computed, see :func:`fedjax_layers.models.client_conv`.
     """
 
     channels: int
@@ -31,7 +31,7 @@ class ResidualBlock(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        """``x [B, H, W, C]`` -> ``[B, H / stride, W / stride, channels]``."""
+        """Map ``x [B, H, W, C]`` to ``[B, H / stride, W / stride, channels]``."""
         y = nn.relu(_norm(self.groups, self.channels)(_conv(self, 3, self.stride)(x)))
         y = _norm(self.groups, self.channels)(_conv(self, 3, 1)(y))
         if y.shape != x.shape:
@@ -47,9 +47,9 @@ class ResNet(nn.Module):
 
     Attributes:
       num_classes: number of classes.
-      channels: of each stage.
-      depth: blocks per stage; 3 with channels 16, 32, 64 is ResNet-20.
-      groups: of each norm, at most.
+      channels: number of channels of each stage.
+      depth: number of blocks per stage; 3 with channels 16, 32, 64 is ResNet-20.
+      groups: largest number of groups of each norm.
       conv: how the convolutions are computed, see :func:`fedjax_layers.models.client_conv`.
     """
 
@@ -61,7 +61,7 @@ class ResNet(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        """``x [B, H, W, C]`` or ``[B, H, W]`` -> logits ``[B, num_classes]``."""
+        """Compute logits ``[B, num_classes]`` of ``x [B, H, W, C]`` or ``[B, H, W]``."""
         x = ResidualStem(self.channels[0], self.groups, self.conv, name="stem")(as_image(x))
         for stage, channels in enumerate(self.channels):
             for i in range(self.depth):
@@ -72,7 +72,7 @@ class ResNet(nn.Module):
 
 
 class ResidualStem(nn.Module):
-    """The first convolution and its norm, a module of its own so that they are one block."""
+    """The first convolution and its norm, in a module of their own so that they form one block."""
 
     channels: int
     groups: Annotated[int, Ge(1)] = 8
@@ -80,7 +80,7 @@ class ResidualStem(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        """``x [B, H, W, C]`` -> ``[B, H, W, channels]``."""
+        """Map ``x [B, H, W, C]`` to ``[B, H, W, channels]``."""
         return nn.relu(_norm(self.groups, self.channels)(_conv(self, 3, 1)(x)))
 
 

@@ -1,7 +1,7 @@
-"""A model's convolutions and pools, replaced where they stand by forms that stay fast on a CPU.
+"""Replacement of a model's convolutions and pools by forms that stay fast on a CPU.
 
 A user's own ``nn.Conv`` and ``nn.max_pool`` become the primitives that XLA's CPU backend runs slowly inside a loop over
-clients, and slower still vectorised over them. The function is traced, and evaluated with other operations in their
+clients, and even more slowly vectorised over them. The function is traced, and evaluated with other operations in their
 place; values and derivatives agree up to rounding.
 """
 
@@ -37,18 +37,19 @@ _CONVOLUTION = (
     "precision",
     "preferred_element_type",
 )
-_MOST_MEMBERS = 25  # of a pool's window: one slice each
+_MOST_MEMBERS = 25  # largest size of a pool's window, each of whose members takes one slice
 
 
 def for_clients(fn: Callable[P, R]) -> Callable[P, R]:
-    """The same function of arrays, whose convolutions and pools are fast where clients have weights of their own.
+    """Return a function whose convolutions and pools are fast where clients have weights of their own.
 
-    On a CPU, by JAX's default backend at the time of tracing; elsewhere it is the function itself. Replaced are
-    convolutions by :func:`~fedjax_layers.models.patches_conv`, maxima and sums over windows by chains over the window's
-    members; also inside ``jit``, ``scan`` and ``checkpoint``. What ``client_conv("native")`` computes stays as it is.
+    This applies on a CPU, by JAX's default backend at the time of tracing; elsewhere the function stays as it is.
+    Convolutions are replaced by :func:`~fedjax_layers.models.patches_conv`, and maxima and sums over windows by chains
+    over the window's members, also inside ``jit``, ``scan`` and ``checkpoint``. Convolutions of
+    ``client_conv("native")`` stay.
 
     Args:
-      fn: pure, positional arguments only, pytrees of arrays.
+      fn: a pure function of positional arguments, which are pytrees of arrays.
     """
 
     @functools.wraps(fn)
@@ -75,19 +76,19 @@ def _evaluate(jaxpr: Jaxpr, consts: Sequence[Any], args: Sequence[Any]) -> list[
 
 
 def _replace(eqn: JaxprEqn, args: list[Any]) -> list[Any]:
-    """What an operation gives, computed in another way where there is one."""
+    """Evaluate an operation, by its replacement where there is one."""
     rule = _RULES.get(eqn.primitive.name)
     found = None if rule is None else rule(eqn.params, args)
     if found is None:
         bound: Any = eqn.primitive.get_bind_params(eqn.params)
-        functions, params = bound if isinstance(bound, tuple) else ((), bound)  # by JAX's version
+        functions, params = bound if isinstance(bound, tuple) else ((), bound)  # differs between versions of JAX
         with eqn.ctx.manager:
             found = eqn.primitive.bind(*functions, *args, **params)
     return list(found) if eqn.primitive.multiple_results else [found]
 
 
 def _slow(jaxpr: Jaxpr) -> bool:
-    """Whether there is anything to replace in it, or in what it calls."""
+    """Return whether a jaxpr, or one that it calls, contains an operation to replace."""
     return any(
         eqn.primitive.name in _SLOW
         or any(_slow(inner) for inner in _inner(eqn.params) if eqn.params.get("name") != NATIVE)
@@ -102,12 +103,12 @@ def _inner(params: dict[str, Any]) -> list[Jaxpr]:
 
 def _convolution(params: dict[str, Any], args: list[Any]) -> Array | None:
     if any(value is not None for name, value in params.items() if name not in _CONVOLUTION):
-        return None  # something that this does not know
+        return None  # a kind of convolution that has no replacement
     return patches_conv(*args, **{name: params[name] for name in _CONVOLUTION})
 
 
 def _window(params: dict[str, Any], x: Array, padding: float) -> list[Array] | None:
-    """The members of each window, in row-major order of their places in it; ``None`` for windows of another kind."""
+    """Slice the members of each window, in row-major order; ``None`` for windows that are not replaced."""
     size, strides = params["window_dimensions"], params["window_strides"]
     dilated = any(d != 1 for name in ("base_dilation", "window_dilation") for d in params[name] or ())
     members = math.prod(size)
@@ -126,7 +127,7 @@ def _window(params: dict[str, Any], x: Array, padding: float) -> list[Array] | N
 
 
 def _tiles(x: Array, size: Sequence[int], counts: Sequence[int]) -> list[Array]:
-    """The members of windows that lie side by side."""
+    """Slice the members of adjacent windows."""
     x = lax.slice(x, [0] * x.ndim, [n * k for n, k in zip(counts, size, strict=True)])
     x = x.reshape([part for n, k in zip(counts, size, strict=True) for part in (n, k)])
     places = itertools.product(*(range(k) for k in size))

@@ -1,4 +1,4 @@
-"""Plain functions as a :class:`fedjax_layers.types.Task`."""
+"""A :class:`fedjax_layers.types.Task` made from plain functions."""
 
 from __future__ import annotations
 
@@ -35,35 +35,36 @@ def task_from_functions(
     metrics: Mapping[str, Metric] | None = None,
     padding_label: float = 0,
 ) -> Task:
-    """A task from plain functions on any pytree: Equinox, Haiku, NNX state, a dictionary.
+    """Make a task from plain functions on any pytree: Equinox, Haiku, NNX state, a dictionary.
 
     Args:
       init: ``key -> params``.
       apply: ``(params, inputs [B, ...], key | None) -> outputs [B, ...]``; with ``key=None`` deterministic. On a CPU
-        its convolutions and pools are replaced, see :func:`fedjax_layers.models.for_clients`.
+        its convolutions and pools are replaced by faster ones, see :func:`fedjax_layers.models.for_clients`.
       losses: ``(outputs, labels [B, ...]) -> [B]``.
       layers: the layer map, or the ``order`` from which :func:`fedjax_layers.ops.layer_map` makes it.
       num_classes: number of classes; 1 for a regression on one target.
       train: for a model with batch normalisation, ``(params, inputs [B, ...], mask [B], key) -> (outputs, params)``:
-        the forward pass of a training step, whose statistics are those of the rows of the mask, and the params with
-        the running ones moved. There is a row in every mask.
-      statistics: regular expressions; a leaf whose slash-separated path one of them matches is a running statistic.
+        the forward pass of a training step, with the statistics of the rows where the mask is True, and the params with
+        the running statistics moved. At least one row of every mask is True.
+      statistics: regular expressions; a leaf is a running statistic if one of them matches its slash-separated path.
       affine: the same for the norms' scales and offsets.
-      predictions: ``labels [B, ...] -> [B]``, how many predictions ``losses`` is the mean over; ``None``: one each.
-      language: classes are a vocabulary, scored by perplexity and accuracy instead of a confusion matrix.
+      predictions: ``labels [B, ...] -> [B]``, the number of predictions over which ``losses`` takes the mean; ``None``
+        means one each.
+      language: whether classes are a vocabulary, scored by perplexity and accuracy in place of a confusion matrix.
       scorer: how outputs become scores. ``None`` scores more than one class as classes and a single output as the
         target of a regression, in absolute and squared errors.
       metrics: further scores by name, ``(outputs [n, ...], labels [n, ...], mask [n]) -> []`` of the rows of one client
         at once, whatever the evaluation's batches; rows outside the mask are padding and may hold anything.
-      padding_label: what ``losses`` finds in the labels of padding rows, where it looks at all rows together.
+      padding_label: the label that padding rows get, for ``losses`` that are computed from all rows together.
 
     Returns:
-      The task. Its ``loss`` is the mean over the predictions of the batch's real rows, 0 without any; whatever padding
-      rows hold, NaN included, reaches neither value nor gradient.
+      The task. Its ``loss`` is the mean over the predictions of the batch's real rows, 0 without any; values in padding
+      rows, NaN included, reach neither loss nor gradient.
 
     Raises:
       ValueError: ``layers`` does not fit the parameters; ``train`` without ``statistics`` or the other way round; an
-        expression that matches no leaf; or a metric has the name of one of the scorer's scores, or one with a slash.
+        expression that matches no leaf; or a metric whose name has a slash, or is that of one of the scorer's scores.
     """
     apply = for_clients(apply)
     train = None if train is None else for_clients(train)
@@ -87,7 +88,7 @@ def task_from_functions(
     def training_loss(params: Params, batch: Batch, key: Key) -> tuple[Array, Params]:
         inputs, labels = _real(batch, padding_label)
         some = batch.mask.any()
-        outputs, seen = train(params, inputs, batch.mask | ~some, key)  # a mean over no row would be NaN
+        outputs, seen = train(params, inputs, batch.mask | ~some, key)  # without real rows all count: no mean is NaN
         seen = jax.tree.map(lambda new, old: jnp.where(some, new, old), seen, params)
         return mean(losses(outputs, labels), labels, batch.mask), seen
 
@@ -113,12 +114,12 @@ def _own_metrics(metrics: Mapping[str, Metric], scorer: Scorer) -> tuple[tuple[s
 
 
 def _real(batch: Batch, label: float) -> tuple[Array, Array]:
-    """Inputs with zeros in padding rows, before the model, since 0 * NaN in its backward pass is NaN; and labels."""
+    """Return inputs with zeros, and labels with ``label``, in padding: 0 * NaN would be NaN in the backward pass."""
     return _keep(batch.mask, batch.inputs, 0), _keep(batch.mask, batch.labels, label)
 
 
 def _mean(values: Array, weights: Array) -> Array:
-    """Mean of ``[B]`` values, weighted with bools or counts; 0 where all weights are."""
+    """Compute the mean of ``[B]`` values, weighted with bools or counts; 0 where all weights are 0."""
     weighted = jnp.where(weights > 0, values, 0)
     if weights.dtype != bool:
         weighted = weighted * weights.astype(values.dtype)

@@ -1,4 +1,4 @@
-"""Transformers on token numbers: causal language models, taggers and classifiers, the architecture of GPT-2."""
+"""Transformers on token numbers with GPT-2's architecture: causal language models, taggers and classifiers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from annotated_types import Ge
 
 from fedjax_layers.types import Array
 
-_START = nn.initializers.normal(0.02)  # GPT-2's
+_START = nn.initializers.normal(0.02)  # as in GPT-2
 _ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "gelu": lambda x: nn.gelu(x, approximate=True),  # GPT-2's "gelu_new"
     "relu": nn.relu,
@@ -19,14 +19,14 @@ _ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
 
 
 class TransformerBlock(nn.Module):
-    """Attention and two dense layers, each behind a norm and beside a shortcut (pre-norm, as GPT-2).
+    """Attention and two dense layers, each after a norm and with a shortcut (pre-norm, as GPT-2).
 
     Attributes:
-      heads: attention heads; they share the width.
-      hidden: width of the inner dense layer.
+      heads: number of attention heads, which share the width.
+      hidden: output width of the first dense layer.
       activation: ``"gelu"`` or ``"relu"``.
-      dropout: on attention weights and on both branches.
-      residual_scale: factor on the start of the two layers that write to the shortcut.
+      dropout: dropout rate of the attention weights and of both branches.
+      residual_scale: factor on the initial weights of the two layers whose outputs are added to the shortcut.
     """
 
     heads: Annotated[int, Ge(1)]
@@ -37,7 +37,7 @@ class TransformerBlock(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, mask: Array, deterministic: bool = True) -> Array:
-        """``x [B, T, D]``, ``mask [B, 1, T, T]`` bool -> ``[B, T, D]``."""
+        """Map ``x [B, S, D]`` to ``[B, S, D]``; ``mask [B, 1, S, S]`` bool marks who may attend to whom."""
         width = x.shape[-1]
         onto_shortcut = nn.initializers.normal(0.02 * self.residual_scale)
         y = nn.LayerNorm(epsilon=1e-5, name="attention_norm")(x)
@@ -56,11 +56,11 @@ class TransformerBlock(nn.Module):
 
 
 class Head(nn.Module):
-    """The last norm, and the dense layer behind it; a module of its own, so that neither counts as a block's.
+    """The last norm and the dense layer after it, in a module of their own, so that they belong to no block.
 
     Attributes:
-      num_classes: outputs; ``None``: the norm alone.
-      pooling: one output per text, of the mean over its tokens, instead of one per token.
+      num_classes: number of outputs; ``None`` means the norm alone.
+      pooling: whether there is one output per text, from the mean over its tokens, in place of one per token.
     """
 
     num_classes: int | None
@@ -68,7 +68,7 @@ class Head(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, real: Array) -> Array:
-        """``x [B, T, D]``, ``real [B, T]`` bool -> ``[B, T, num_classes]`` or ``[B, num_classes]``."""
+        """Map ``x [B, S, D]``, ``real [B, S]`` bool to ``[B, S, num_classes]`` or ``[B, num_classes]``."""
         x = nn.LayerNorm(epsilon=1e-5, name="norm")(x)
         if self.pooling:
             x = jnp.where(real[..., None], x, 0).sum(1) / jnp.maximum(real.sum(1), 1)[:, None].astype(x.dtype)
@@ -79,19 +79,19 @@ class Transformer(nn.Module):
     """Embeddings of tokens and places, equal blocks, a last norm and a head.
 
     Attributes:
-      num_classes: outputs of the head: the vocabulary of a language model, tags, or classes.
-      num_embeddings: V, token numbers 0..V-1.
-      padding: the number that stands for no token, which is never attended to; ``None``: there is none.
-      length: T, the longest sequence.
-      layers: blocks.
-      width: D.
-      heads: attention heads.
-      hidden: width of the inner dense layers; ``None``: 4 D.
-      causal: a place attends to itself and those before it.
-      output: one row of outputs for each ``"token"``, or one for the ``"text"``: the mean over its tokens.
-      tied: the head is the token embedding's transpose; needs as many classes as embeddings.
+      num_classes: number of outputs of the head: the vocabulary of a language model, tags, or classes.
+      num_embeddings: V, the number of tokens, which are numbered 0..V-1.
+      padding: the token number that stands for no token and is never attended to; ``None`` means that there is none.
+      length: length of the longest sequence.
+      layers: number of blocks.
+      width: D, the length of a token's vector.
+      heads: number of attention heads.
+      hidden: width inside the dense layers of a block; ``None`` means 4 D.
+      causal: whether a place attends only to itself and to earlier places.
+      output: one row of outputs for each ``"token"``, or one for the ``"text"``, from the mean over its tokens.
+      tied: whether the head is the transposed token embedding, which needs as many classes as embeddings.
       activation: ``"gelu"`` or ``"relu"``.
-      dropout: on embeddings and in the blocks.
+      dropout: dropout rate of embeddings and blocks.
     """
 
     num_classes: int
@@ -110,7 +110,7 @@ class Transformer(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, deterministic: bool = True) -> Array:
-        """``x [B, T]`` token numbers -> ``[B, T, num_classes]``, or ``[B, num_classes]`` for ``"text"``."""
+        """Map token numbers ``x [B, S]`` to ``[B, S, num_classes]``, or to ``[B, num_classes]`` for ``"text"``."""
         self._check(x.shape)
         places = jnp.arange(x.shape[-1])
         real = jnp.ones(x.shape, bool) if self.padding is None else x != self.padding

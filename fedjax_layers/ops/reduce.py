@@ -67,7 +67,7 @@ def add_terms(sums: Any, terms: Any, present: Array) -> Any:
             return jax.tree.map(lambda t, x: t + _of_present(x, present).sum(0, dtype=t.dtype), total, term.value)
         weight = present.astype(jnp.float32) if term.weight is None else jnp.where(present, term.weight, 0)
         if term.segments:
-            ids = jnp.where(weight > 0, term.segment, 0)  # type: ignore[arg-type]  # not None where ``segments`` is given
+            ids = jnp.where(weight > 0, term.segment, 0)  # type: ignore[arg-type]  # not None, as ``segments`` is given
             return jax.tree.map(lambda t, x: _add_to_segments(t, x, weight, ids), total, term.value)
         return jax.tree.map(lambda t, x: _add(t, x, weight), total, term.value)
 
