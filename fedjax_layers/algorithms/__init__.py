@@ -1,8 +1,8 @@
-"""Federated algorithms: one file each, a state dataclass and a factory of pure functions.
+"""Federated algorithms, one file each: a state dataclass, and a factory of pure functions.
 
 ``registry`` maps the name used on the command line to the factory. Every factory takes a
-:class:`fedjax_layers.clients.LocalSolver` and its own hyper-parameters by keyword, which may be traced, and
-makes a :class:`Method`, which ``simulate`` binds to the task and the clients. Given a solver that is bound already, a
+:class:`fedjax_layers.clients.LocalSolver`, and its own hyper-parameters by keyword, some of which may be traced. It
+makes a :class:`Method`, which ``simulate`` binds to the task and the clients. Given a bound solver, a
 :class:`fedjax_layers.clients.Trainer`, it makes the :class:`fedjax_layers.types.Algorithm` itself.
 """
 
@@ -71,7 +71,7 @@ registry: dict[str, Factory[Any]] = {
 
 
 ALONE, COMMON = "local", "fedavg"
-"""What others are measured against: each client for itself, and one model for all."""
+"""The two baselines of comparisons: every client trains alone, and all share one model."""
 
 USUAL = "player_fl"
 """The algorithm of a run that names none."""
@@ -83,13 +83,13 @@ def add_installed_algorithms() -> None:
 
 
 def add_algorithm_file(file: str) -> list[str]:
-    """Run a Python file and add the algorithms that are written in it to ``registry``.
+    """Run a Python file and add the algorithms that it defines to ``registry``.
 
     Args:
-      file: its path.
+      file: path of the file.
 
     Returns:
-      Their names, those of the functions.
+      The names of the algorithms, which are those of the functions.
 
     Raises:
       ValueError: there is no such file, it has no algorithm, it fails, or a name is taken already.

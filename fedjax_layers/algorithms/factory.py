@@ -1,7 +1,7 @@
-"""What makes a function of a trainer an algorithm's factory: it also takes a solver, and looks after its options.
+"""The decorator that makes a function of a trainer an algorithm's factory, which also takes a solver.
 
 A factory is written for a :class:`fedjax_layers.clients.Trainer`, which knows the task and the clients. Given a
-:class:`fedjax_layers.clients.LocalSolver` alone it makes a :class:`Method`, which waits for these.
+:class:`fedjax_layers.clients.LocalSolver` alone, it makes a :class:`Method`, which is bound to these later.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ class Method(Generic[T]):
     """An algorithm with its options and its local solver, before it is bound to a task and to clients.
 
     Attributes:
-      solver: how clients learn.
-      make: ``trainer -> Algorithm``, or whatever else a bound solver is wanted for.
+      solver: the settings of local training.
+      make: ``trainer -> Algorithm``, or another function of a bound solver.
     """
 
     solver: LocalSolver
     make: Callable[[Trainer], T]
 
     def bind(self, setting: Setting) -> T:
-        """The algorithm for this task and these clients.
+        """Make the algorithm for a task and its clients.
 
         Raises:
           ValueError: the solver or an option does not fit them.
@@ -50,12 +50,12 @@ class Method(Generic[T]):
 
 
 class Factory(Protocol[P]):
-    """Makes a :class:`Method` of a solver and options, or of a bound one, a trainer, the algorithm itself.
+    """A function that makes a :class:`Method` from a solver and options, or from a trainer the algorithm itself.
 
     Attributes:
-      report: what the algorithm tells of a run beside its scores; ``None`` for nothing.
-      decision: ``options ->`` the number among them that only decides, see :class:`Decision`; ``None`` if none does.
-      averages: whether clients' models are averaged, so that it matters how clients are weighted.
+      report: what the algorithm reports of a run beside its scores; ``None`` for nothing.
+      decision: ``options -> Decision`` for the option whose only effect is a decision; ``None`` if there is none.
+      averages: whether clients' models are averaged, so that the clients' weights matter.
     """
 
     report: Report | None
@@ -71,7 +71,7 @@ class Factory(Protocol[P]):
 
 
 def no_decision(options: Mapping[str, Any]) -> None:
-    """No option of the algorithm only decides."""
+    """Return ``None``: the algorithm has no option whose only effect is a decision."""
 
 
 def factory(
@@ -80,21 +80,21 @@ def factory(
     decision: Callable[[Mapping[str, Any]], Decision | None] = no_decision,
     averages: bool = True,
 ) -> Callable[[Callable[Concatenate[Trainer, P], Algorithm]], Factory[P]]:
-    """Decorates a function ``(trainer, *, options) -> Algorithm``.
+    """Make a decorator of functions ``(trainer, *, options) -> Algorithm``.
 
-    Options are declared by their annotations, see :mod:`fedjax_layers.options`. One that is a number is one for all
-    clients, unless it has :attr:`~fedjax_layers.options.Mark.PER_CLIENT`: an array of C numbers would go with whatever
-    axis of the parameters is C long, the classes say, and not with the clients. Options that may be tuples have a
-    meaning of their own for several numbers, and look after themselves.
+    Options are declared by their annotations, see :mod:`fedjax_layers.options`. An option that is a number is the same
+    for all clients, unless it has :attr:`~fedjax_layers.options.Mark.PER_CLIENT`: an array of C numbers would broadcast
+    along any axis of the parameters of length C, the classes say, and not along the clients. Options that may be tuples
+    are checked by the algorithm.
 
     Args:
-      report: see :class:`Factory`, as the others.
-      decision: of all its options, given or not.
-      averages: False for local training alone.
+      report: see :class:`Factory`.
+      decision: see :class:`Factory`; it gets all options, including those left at their defaults.
+      averages: see :class:`Factory`; False for local training alone.
 
     Returns:
-      The decorator; what it makes raises ``ValueError`` for an option out of bounds or an array, and ``TypeError`` for
-      what is no solver.
+      The decorator. The factory raises ``ValueError`` for an option that is out of bounds or an array, and
+      ``TypeError`` for an argument that is no solver.
     """
 
     def decorate(fn: Callable[Concatenate[Trainer, P], Algorithm]) -> Factory[P]:
@@ -115,7 +115,7 @@ def factory(
                 return bound(solver)
             if not isinstance(solver, LocalSolver):
                 raise TypeError(f"solver: expected a LocalSolver, got {type(solver).__name__}")
-            signature.bind(solver, *args, **options)  # a misspelt option shows here, and not when it is bound
+            signature.bind(solver, *args, **options)  # raises for a misspelt option here, before the method is bound
             return Method(solver, bound)
 
         own = signature.parameters.values()
@@ -130,17 +130,17 @@ def factory(
 
 
 def attacked(method: Method[T], attack: Callable[[Trainer], Attack]) -> Method[T]:
-    """The method where clients send what ``attack`` makes of their models.
+    """Return a method in which clients send their models changed by ``attack``.
 
     Args:
-      method: what good clients do.
-      attack: ``trainer ->`` the :attr:`fedjax_layers.clients.Trainer.attack`.
+      method: the method without bad clients.
+      attack: ``trainer -> attack``, see :attr:`fedjax_layers.clients.Trainer.attack`.
     """
     return Method(method.solver, lambda trainer: method.make(dataclasses.replace(trainer, attack=attack(trainer))))
 
 
 def _check(option: Option, value: Any) -> None:
-    """Refuse an array for all clients, another choice, and what is out of bounds; traced values have no bounds."""
+    """Raise ``ValueError`` for an array, an unknown choice or a number out of bounds; traced values are not bounded."""
     if option.is_number and not option.has(Mark.PER_CLIENT) and np.shape(value) != ():
         raise ValueError(f"{option.name}: expected one number for all clients, got shape {np.shape(value)}")
     if isinstance(value, jax.core.Tracer):

@@ -1,8 +1,8 @@
-"""What a client is served that has never taken part: a model made of those who have, in place of an untrained one.
+"""Personal models of clients that never took part, made from the models of those that did.
 
-Every state that keeps something for each client also keeps who has taken part, ``seen [C]``. What is kept for the
-others nobody has trained; they are served, and adapt from, what an algorithm's ``welcome`` puts there. It changes
-nothing for clients that have taken part.
+Every state that keeps a row for each client also keeps who has taken part, ``seen [C]``. The rows of other clients are
+untrained; an algorithm's ``welcome`` puts into them the model that they get, and adapt from. It changes nothing for
+clients that have taken part.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from fedjax_layers.types import Array, LayerMap, Overview, Params, Personal
 
 
 def with_mean(store: Any, seen: Array) -> Any:
-    """Rows of the store ``[C, ...]``; of clients never seen the plain mean over the others, while there is one."""
+    """Replace the rows of clients never seen in a store ``[C, ...]`` by the plain mean over the others, if any."""
     return with_one(store, seen | ~seen.any(), mean_of_seen(store, seen))
 
 
 def mean_of_seen(store: Any, seen: Array) -> Any:
-    """The plain mean ``[...]`` over the rows ``[C, ...]`` of clients that have taken part.
+    """Compute the plain mean ``[...]`` over the rows ``[C, ...]`` of clients that have taken part.
 
-    Where all of them have, nobody asks for it, and row 0 is given in its place.
+    Where all have, the mean is not needed, and row 0 is returned.
     """
     first = jax.tree.map(lambda x: x[0], store)
     if not jax.tree.leaves(store):
@@ -42,11 +42,11 @@ def mean_of_seen(store: Any, seen: Array) -> Any:
 
 
 def sum_of_seen(store: Any, seen: Array) -> tuple[Any, Array]:
-    """The sum ``[...]`` over the rows ``[n, ...]`` of clients that have taken part, and how many these are."""
+    """Sum the rows ``[n, ...]`` of clients that have taken part, ``[...]``, and count these clients."""
 
     def total(x: Array) -> Array:
-        # As a product, which reads the rows where they are: choosing them first would hold the store a second time.
-        # What lies in rows of clients never seen is what every model starts from, and finite.
+        # A product reads the rows in place; selecting them first would copy the store. The rows of clients never seen
+        # are finite, since they hold the common start.
         kind = jnp.promote_types(x.dtype, jnp.float32)
         flags = seen.astype(x.dtype)
         return jnp.tensordot(flags, x, 1, precision=jax.lax.Precision.HIGHEST, preferred_element_type=kind)
@@ -55,24 +55,24 @@ def sum_of_seen(store: Any, seen: Array) -> tuple[Any, Array]:
 
 
 def mean_of(total: tuple[Any, Array], like: Any) -> tuple[Any, Array]:
-    """The mean of what :func:`sum_of_seen` has summed, in the dtypes of ``like``, and whether there was anybody."""
+    """Turn the result of :func:`sum_of_seen` into a mean, in the dtypes of ``like``, and whether there is any row."""
     sums, number = total
     mean = jax.tree.map(lambda s, x: (s / jnp.maximum(number, 1).astype(s.dtype)).astype(x.dtype), sums, like)
     return mean, number > 0
 
 
 def with_one(store: Any, seen: Array, params: Params) -> Any:
-    """Rows of the store ``[C, ...]``; of clients never seen these params ``[...]``."""
+    """Replace the rows of clients never seen in a store ``[C, ...]`` by ``params [...]``."""
     return where_rows(seen, store, jax.tree.map(lambda x: x[None], params))
 
 
 def seen_or(seen: Array, own: Any, other: Any) -> Any:
-    """A client's own where it has taken part, ``seen []``, else the other; of one client."""
+    """Choose one client's own row where it has taken part, ``seen []``, else ``other``."""
     return jax.tree.map(lambda a, b: jnp.where(seen, a, b), own, other)
 
 
 def rows_or_mean(store: Any, seen: Array) -> Personal:
-    """Served are rows of the store ``[C, ...]``; to clients never seen the mean over the others."""
+    """Make personal models from the rows of a store ``[C, ...]``; clients never seen get the mean over the others."""
     like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), store)
 
     def build(row: Any, shared: Any, ident: Array) -> Params:
@@ -89,14 +89,14 @@ def rows_or_mean(store: Any, seen: Array) -> Personal:
 
 
 def rows_or(store: Any, seen: Array, other: Params) -> Personal:
-    """Served are rows of the store ``[C, ...]``; to clients never seen ``other [...]``."""
+    """Make personal models from the rows of a store ``[C, ...]``; clients never seen get ``other [...]``."""
     return Personal((store, seen), other, lambda row, other, _: seen_or(row[1], row[0], other))
 
 
 def sharing_models(layers: LayerMap, state: Any, shared: Array | np.ndarray) -> Personal:
-    """Served at the start of the next round: the server's layers where ``shared [L]``, above or below a client's own.
+    """Make personal models of the server's layers where ``shared [L]`` is True, and each client's own elsewhere.
 
-    Of a client never seen, its own layers are the mean of the others'.
+    The own layers of a client never seen are the mean of the others'.
     """
     own = rows_or_mean(state.clients, state.seen)
     assert own.overview is not None
@@ -111,23 +111,23 @@ def sharing_models(layers: LayerMap, state: Any, shared: Array | np.ndarray) -> 
 
 
 def welcome_by_mean(state: Any, shared: Any, ids: Array) -> Any:
-    """A state whose ``clients`` are models, served as :func:`rows_or_mean` has it: the mean of those seen."""
+    """Give clients never seen the mean of the others, in a state whose ``clients`` are models."""
     del ids
     mean, some = shared
     return dataclasses.replace(state, clients=with_one(state.clients, state.seen | ~some, mean))
 
 
 def welcome_by_mean_of_layers(state: Any, shared: Any, ids: Array) -> Any:
-    """A state whose ``clients`` are models or parts of them, served as :func:`sharing_models` has it."""
+    """Give clients never seen the mean of the others' own layers, in a state for :func:`sharing_models`."""
     return welcome_by_mean(state, shared[0], ids)
 
 
 def welcome_by_server(state: Any, shared: Any, ids: Array) -> Any:
-    """A state with a global model as ``server`` beside ``clients``: the global model."""
+    """Give clients never seen the global model, in a state with ``server`` beside ``clients``."""
     del shared, ids
     return dataclasses.replace(state, clients=with_one(state.clients, state.seen, state.server))
 
 
 def within_sharing(welcome: Callable[[Any, Any, Array], Any]) -> Callable[[Any, Any, Array], Any]:
-    """The same for a state that holds such a one as ``sharing``."""
+    """Apply ``welcome`` to the field ``sharing`` of a state."""
     return lambda state, *known: dataclasses.replace(state, sharing=welcome(state.sharing, *known))

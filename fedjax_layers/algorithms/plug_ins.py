@@ -1,4 +1,4 @@
-"""Algorithms from outside the package: of an installed package's entry points, or of a file."""
+"""Algorithms from outside the package: from the entry points of installed packages, or from a file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ GROUP = "fedjax_layers.algorithms"
 
 
 def is_factory(value: Any) -> bool:
-    """Whether a value is what :func:`fedjax_layers.algorithms.factory` makes."""
+    """Return whether a value is a factory, made by :func:`fedjax_layers.algorithms.factory`."""
     return callable(value) and hasattr(value, "report") and hasattr(value, "decision")
 
 
@@ -30,14 +30,14 @@ def add_installed(registry: dict[str, Any]) -> None:
 
 
 def add_file(registry: dict[str, Any], file: str) -> list[str]:
-    """Run a Python file and add the algorithms that are written in it.
+    """Run a Python file and add the algorithms that it defines.
 
     Args:
-      registry: that of the algorithms.
-      file: its path.
+      registry: the registry of algorithms.
+      file: path of the file.
 
     Returns:
-      Their names, those of the functions.
+      The names of the algorithms, which are those of the functions.
 
     Raises:
       ValueError: there is no such file, it has no algorithm, it fails, or a name is taken already.
@@ -60,7 +60,7 @@ def _run(path: Path, module_name: str, file: str) -> Any:
     if not path.is_file() or spec is None or spec.loader is None:
         raise ValueError(f"algorithm_file: expected a Python file, got {file}")
     module = importlib.util.module_from_spec(spec)
-    sys.modules[module_name] = module  # annotations are looked up there
+    sys.modules[module_name] = module  # get_type_hints looks annotations up here
     try:
         spec.loader.exec_module(module)
     except Exception as error:

@@ -1,4 +1,4 @@
-"""What an algorithm says of its runs to those that know no algorithm by name: sweeps, summaries, tables."""
+"""What an algorithm declares about its runs for sweeps, summaries and tables, which know no algorithm by name."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from fedjax_layers.clients import Trainer
 from fedjax_layers.types import Array, Cohort, Key, Params
 
 Decide = Callable[[Sequence[Any], Mapping[str, np.ndarray], int], np.ndarray]
-"""``(values [M], what rounds recorded, [n, ...] each, number of the first of them) -> [M, n]``, or ``[M, n, ...]``."""
+"""``(values [M], records [n, ...] by name, number of the first recorded round) -> [M, n]``, or ``[M, n, ...]``."""
 
 
 class Decision(NamedTuple):
-    """An option whose only effect is a decision that can be made again from what a run records.
+    """An option whose only effect is a decision that can be recomputed from what a run records.
 
-    Runs that differ in it alone are the same while it decides alike, so that a sweep computes them once.
+    Runs that differ in this option alone are equal as long as it decides the same, so a sweep computes them once.
 
     Attributes:
-      option: its name.
-      decide: what each of several values would have decided in each round.
+      option: the option's name.
+      decide: function that gives the decision of each of several values in each round.
     """
 
     option: str
@@ -30,12 +30,12 @@ class Decision(NamedTuple):
 
 
 class Controls(NamedTuple):
-    """What an algorithm would have decided without learning anything, computed beside a run.
+    """Decisions that an algorithm would have made without learning, computed beside a run.
 
     Attributes:
       compute: ``(trainer, key, params, cohort, labels, options) -> {name: []}`` from the first round's key, start and
         cohort; ``labels [N]`` are the pool's, permuted within each client.
-      options: names of the algorithm's options that it takes.
+      options: names of the algorithm's options that ``compute`` takes.
     """
 
     compute: Callable[[Trainer, Key, Params, Cohort, Array, Mapping[str, Any]], Mapping[str, Array]]
@@ -44,12 +44,12 @@ class Controls(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """What an algorithm tells of a run beside its scores.
+    """What an algorithm reports of a run beside its scores.
 
     Attributes:
-      summary: ``rounds ->`` entries of ``summary.json``, from what was recorded, ``[R, ...]`` each by name.
-      lines: ``summary.json ->`` sentences that are shown at the end of a run.
-      controls: what it would have decided without learning, put into ``summary.json`` as ``controls``.
+      summary: ``records of all rounds, [R, ...] by name -> entries`` for ``summary.json``.
+      lines: ``content of summary.json -> sentences`` to print at the end of a run.
+      controls: decisions without learning, written to ``summary.json`` as ``controls``; ``None`` for none.
     """
 
     summary: Callable[[Mapping[str, np.ndarray]], dict[str, Any]] = lambda rounds: {}

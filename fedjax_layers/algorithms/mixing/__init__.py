@@ -1,1 +1,1 @@
-"""Each client's model is made of everybody's: mixed by weights, or written by a hypernetwork."""
+"""Algorithms that make each client's model from all clients': mixed by weights, or emitted by a hypernetwork."""

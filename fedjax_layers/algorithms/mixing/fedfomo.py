@@ -1,4 +1,4 @@
-"""FedFomo (Zhang et al. 2021): each client moves towards those models of others that do better on its own examples."""
+"""FedFomo (Zhang et al. 2021): each client moves towards other clients' models that do better on its own examples."""
 
 from __future__ import annotations
 
@@ -30,9 +30,10 @@ class FedFomoState:
     """State between rounds.
 
     Attributes:
-      round: ``[]`` int32, rounds with a client.
-      clients: each client's latest trained model, leaves ``[C, ...]``: the pool that others are sent models from.
-      affinity: P, ``[C, C]``: row i says whose models have served client i, and below zero, whose have not.
+      round: ``[]`` int32, the number of rounds with at least one client.
+      clients: each client's latest trained model, leaves ``[C, ...]``; others are sent models from here.
+      affinity: P, ``[C, C]``; row i is positive for models that helped client i, and negative for models that did
+        worse.
       client_opt: clients' optimiser states ``[C, ...]``, or ``()``.
       seen: ``[C]`` bool, who has taken part.
     """
@@ -55,31 +56,32 @@ def fedfomo(
     published_distance: bool = False,
     published_affinity: bool = False,
 ) -> Algorithm:
-    """Receive some models, weigh each by what it gains on held-back examples, move towards them, train.
+    """Send clients some models of others; each weighs them by its held-back examples, moves towards them, and trains.
 
     With ``L_i`` the mean loss on client i's held-back examples, ``w_n = (L_i(theta_i) - L_i(theta_n)) /
     ||theta_n - theta_i||``, negative for a model that does worse. The models that do better are mixed in:
     ``theta_i <- theta_i + sum_n max(w_n, 0) (theta_n - theta_i) / sum_n max(w_n, 0)``. The affinity gains the weights
-    with their signs, ``P_{i,n} += w_n``: a model that does worse is asked for less often. Local training follows. All
-    models of a round are those that it began with. Where none is better, nothing is mixed.
+    with their signs, ``P_{i,n} += w_n``, so that a model that does worse is chosen less often. Local training follows.
+    All models are those from the start of the round. Where none is better, nothing is mixed.
 
     A client holds back the last ``round(validation_share * n)`` of its n training examples, as they lie in the pool: at
-    least one, never all. It never trains on them. A client of one example trains on it, and mixes nothing.
+    least one, never all. It never trains on these. A client with a single example trains on it and mixes nothing.
 
-    A client receives the models of the largest ``P_{i,n}``, its own aside, ties in random order: P begins at zero, and
-    by number everybody would hear the first clients. With probability ``exploration * exploration_decay ** t`` in the
-    t-th round, one coin for each client, all its models are drawn at random instead. (The released code subtracts 0.05
+    A client receives the models of the largest ``P_{i,n}`` except its own, with ties in random order: P begins at zero,
+    and ties by number would send the first clients' models to all. With probability ``exploration * exploration_decay
+    ** t`` in the t-th round, drawn once for each client, all its models are drawn at random instead. (The released code
+    subtracts 0.05
     per epoch from 0.3 and tosses a coin for each model.)
 
-    Served is each client's latest trained model and not the next round's mix of it: that mix depends on coins and on
-    held-back losses which are not there before the round is. A client that never took part is served the mean of the
-    others' models.
+    The personal model is the client's latest trained model and not the next round's mix, since that mix depends on
+    random draws and on held-back losses of that round. A client that never took part gets the mean of the others'
+    models.
 
     Args:
       trainer: how each client trains.
       num_models: number of other clients' models that a client receives, M; at most C - 1.
-      validation_share: share of a client's training examples that it holds back to compare models on. May be traced
-        like the next two. May be traced like the next two. 0 holds back nothing: local training.
+      validation_share: share of a client's training examples that it holds back to compare models on. May be traced,
+        like the next two. 0 holds back nothing, which is local training.
       exploration: probability of choosing models at random in the first round.
       exploration_decay: factor on that probability from round to round.
       published_distance: divide by the sum of absolute differences, the released code's default, instead of the
@@ -99,7 +101,7 @@ def fedfomo(
       numbers (pFedLA note, section 8).
     """
     numbers = {"exploration": exploration, "exploration_decay": exploration_decay}
-    # Clients of equal size hold back an equal share, but the number left is no constant of the program.
+    # Clients of equal size hold back an equal share, but the number that remains may be traced and so is no constant.
     trainer = dataclasses.replace(trainer, uniform=False)
     num = min(num_models, trainer.num_clients - 1)
     everything = jnp.ones(trainer.task.layers.num_layers, bool)
@@ -139,17 +141,18 @@ def fedfomo(
         return state, dataclasses.replace(info, received=num * info.received)
 
     personal = lambda state: rows_or_mean(state.clients, state.seen)  # noqa: E731
-    # By slot: its model, one that it hears, their difference, the sum of those, and what is trained.
+    # Each slot has its model, a received one, their difference, the sum of differences, and the trained model.
     memory, beyond = RoundMemory(slot=5), "a client is sent models of any others"
     return Algorithm(init, round_, personal, welcome=welcome_by_mean, memory=memory, beyond_cohort=beyond)
 
 
 def hold_back(train: Ranges, share: float | Array) -> tuple[Ranges, Ranges]:
-    """Ranges ``[K]`` of what is trained on, and of what is held back behind it.
+    """Split ranges ``[K]`` into those to train on and those held back, which follow them in the pool.
 
     Args:
       train: the training examples.
-      share: of each range, rounded half up; if positive at least one example, but never the last one left.
+      share: share of each range to hold back, rounded half up; if positive, at least one example, but never the last
+        one.
     """
     given = jnp.asarray(share, jnp.float32)
     wanted = jnp.floor(given * train.count.astype(jnp.float32) + 0.5).astype(jnp.int32)
@@ -159,13 +162,13 @@ def hold_back(train: Ranges, share: float | Array) -> tuple[Ranges, Ranges]:
 
 
 def choose_models(key: Key, ids: Array, affinity: Array, num: int, chance: Array) -> Array:
-    """Whose models each client receives, ``[K, M]`` numbers of clients other than itself.
+    """Choose the clients whose models each client receives, ``[K, M]`` ids other than its own.
 
     Args:
-      key: of this stream; each client's own is folded in from its id.
-      ids: ``[K]``.
-      affinity: rows ``[K, C]``.
-      num: M.
+      key: the key of this random stream; each client's id is folded into it.
+      ids: ``[K]``, the receiving clients.
+      affinity: their rows of the affinity, ``[K, C]``.
+      num: M, the number of models per client.
       chance: probability ``[]`` of a random choice.
     """
 
@@ -189,9 +192,9 @@ def move_towards(
     chosen: Array,
     published_distance: bool = False,
 ) -> tuple[Params, Array]:
-    """The mixed models ``[K, ...]``, and the weights ``[K, M]`` with their signs, not divided by any sum.
+    """Return the mixed models ``[K, ...]``, and the weights ``[K, M]`` with their signs, not divided by any sum.
 
-    One received model at a time, so that K models are held and not K times M. Sums are divided at the end.
+    Received models are handled one at a time, so that K models are held and not K times M. Sums are divided at the end.
     Running statistics of batch norms stay the client's own.
     """
     task = trainer.task
@@ -204,7 +207,7 @@ def move_towards(
         gain = own_loss - held_losses(trainer, pool, held, other)
         gap = weights_only(task, jax.tree.map(jnp.subtract, other, own))
         length = jax.vmap(lambda x: layer_sums(jax.tree.map(each, x), task.layers).sum())(gap)
-        known = jnp.isfinite(gain) & (length > 0)  # not for a loss that is NaN, nor for one's own twin
+        known = jnp.isfinite(gain) & (length > 0)  # leaves out a NaN loss, and a model equal to the client's own
         length = jnp.where(known, length, jnp.ones_like(length))
         length = length if published_distance else jnp.sqrt(length)
         weight = jnp.where(known, gain / length.astype(gain.dtype), jnp.zeros_like(gain))
@@ -219,20 +222,20 @@ def move_towards(
 
 
 def _over_their_sum(weights: Array) -> Array:
-    """``[K, M]`` divided by the absolute value of each row's sum, a small one raised as the released code does."""
+    """Divide ``[K, M]`` by each row's absolute sum, to which the released code's small number is added near zero."""
     total = jnp.abs(weights.sum(1, keepdims=True))
     return weights / (total + jnp.where(total < _SMALL, _SMALL, 0.0).astype(total.dtype))
 
 
 def _plus(tree: Params, factor: Array, other: Params) -> Params:
-    """``tree + factor * other``."""
+    """Compute ``tree + factor * other``."""
     return jax.tree.map(lambda a, b: a + factor.astype(a.dtype) * b, tree, other)
 
 
 def held_losses(trainer: Trainer, pool: Pool, held: Ranges, models: Params) -> Array:
-    """Mean losses ``[K]`` of models ``[K, ...]``, each on its range; 0 where that is empty. No dropout, no noise.
+    """Compute mean losses ``[K]`` of models ``[K, ...]``, each on its range, without dropout; 0 where it is empty.
 
-    The mean is over predictions: of a sequence its tokens.
+    The mean is over predictions, which in a sequence are its tokens.
     """
     task, size = trainer.task, trainer.batch_size
 
@@ -243,7 +246,7 @@ def held_losses(trainer: Trainer, pool: Pool, held: Ranges, models: Params) -> A
             batch = take_batch(pool, start, rows, rows < count)
             each = batch.mask if task.predictions is None else jnp.where(batch.mask, task.predictions(batch.labels), 0)
             number = each.sum(dtype=jnp.int32)
-            loss = task.loss(params, batch, None).astype(total.dtype)  # of survival, the batch is the set at risk
+            loss = task.loss(params, batch, None).astype(total.dtype)  # for survival, the batch is the set at risk
             return total + loss * number.astype(total.dtype), seen + number
 
         dtype = jnp.promote_types(jnp.result_type(*jax.tree.leaves(params)), jnp.float32)

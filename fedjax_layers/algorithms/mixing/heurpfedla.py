@@ -1,4 +1,4 @@
-"""HeurpFedLA (arXiv 2205.03993): pFedLA whose clients keep the layers that they hear themselves in most."""
+"""HeurpFedLA (arXiv 2205.03993): pFedLA in which clients keep the layers with the largest weight of their own."""
 
 from __future__ import annotations
 

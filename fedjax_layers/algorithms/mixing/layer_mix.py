@@ -1,4 +1,4 @@
-"""Mixing by fixed rules, and by a free matrix: what a hypernetwork's weights have to beat."""
+"""Layer-wise mixing by fixed rules or by a free matrix of weights, as a baseline for hypernetworks."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ def layer_mix(
     fresh_rounds: Annotated[Traced[int] | None, Ge(0)] = None,
     record_weights: bool = False,
 ) -> Algorithm:
-    """The rounds of :func:`pfedla` with weights that no hypernetwork makes.
+    """Run the rounds of :func:`pfedla` with mixing weights that come from a rule and not from a hypernetwork.
 
-    ``"uniform"`` is the mean of the pool, ``"self"`` gives the client ``self_weight`` and shares the rest evenly.
-    ``"cosine"`` and ``"distance"`` weigh by likeness of the models themselves, group by group:
+    ``"uniform"`` is the mean of the pool; ``"self"`` gives the client's own model ``self_weight`` and shares the rest
+    evenly. ``"cosine"`` and ``"distance"`` weigh models by their likeness, group by group:
     ``softmax(cos / temperature)`` of their differences from the pool's mean, and
-    ``softmax(-d^2 / (temperature * mean d^2))`` of squared distances. ``"logits"`` learns: a free number for each group
-    and model, from zeros, by the pull-back of the update as in :func:`pfedla`.
+    ``softmax(-d^2 / (temperature * mean d^2))`` of squared distances. ``"logits"`` learns a free number for each group
+    and model, which starts at zero, from the pulled-back update as in :func:`pfedla`.
 
     Args:
       trainer: how each client trains.
@@ -86,7 +86,7 @@ def _rule(name: str, num: int, groups: LayerMap, self_weight: float | Array, tem
 
 
 def _likeness(pool: Params, groups: LayerMap, name: str, temperature: float | Array) -> Array:
-    """``alpha [C, G, C]`` by likeness of the pool's models."""
+    """Compute ``alpha [C, G, C]`` from the likeness of the pool's models."""
     centred = jax.tree.map(lambda x: x - x.mean(0, keepdims=True), pool)
     products = jnp.swapaxes(mix_pullback(centred, centred, groups), 0, 1)  # [G, C, C]
     squares = jnp.diagonal(products, axis1=1, axis2=2)  # [G, C]

@@ -1,4 +1,4 @@
-"""What a round of mixing holds: every start is made of the whole pool, so that all of a cohort are stacked."""
+"""The memory of a round of mixing, in which the whole cohort is stacked since every start needs the whole pool."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from fedjax_layers.types.round_memory import RoundMemory, tree_bytes
 
 
 def mixing_memory(mixing: Mix) -> RoundMemory:
-    """By slot starts and trained models, of rules that learn also updates and their parameters, and a copy of the pool.
+    """Declare starts and trained models per slot, for learning rules updates and their parameters too, and a pool copy.
 
-    The copy is XLA's, since updates are pulled back through the pool as it was while the cohort's entries are renewed.
+    XLA makes the copy, since updates are pulled back through the old pool while the cohort's entries are replaced.
     """
     rule = jax.eval_shape(mixing.rule.init, jax.random.key(0))
     learns = bool(jax.tree.leaves(rule))

@@ -1,6 +1,6 @@
-"""Every client's own layer-wise mix of everybody's models: where its weights come from, and what is served by them.
+"""The layer-wise mix of all clients' models that each client starts from, and the state of such algorithms.
 
-How weights come about, and whether they are learnt, is handed in as a :class:`Rule`.
+A :class:`Rule` gives the weights, and says whether they are learnt.
 """
 
 from __future__ import annotations
@@ -22,19 +22,20 @@ from fedjax_layers.ops import map_clients, mix_layers, regroup, select
 from fedjax_layers.ops.optimizer_update import refuse_objective
 from fedjax_layers.types import Array, Key, LayerMap, Params, per_client
 
-NEVER = -(2**30)  # a round long before the first
+NEVER = -(2**30)  # a round number long before the first round
 Granularity = Literal["tensor", "layer", "block", "model"]
 Retain = Literal["largest", "smallest", "last", "random"]
 
 
 class Rule(NamedTuple):
-    """Where mixing weights come from.
+    """A rule that gives mixing weights.
 
     Attributes:
-      init: ``key -> params`` of one client's weights, or of all clients' if ``shared``; ``()`` learns nothing.
-      weights: ``(params, client [], features) -> alpha [G, C]`` of that client, sums over C of 1.
-      features: ``pool -> features``, what weights take from the models themselves, computed once per round.
-      shared: one set of params for all clients instead of one for each.
+      init: ``key -> params`` of one client's rule, or of the one for all if ``shared``; ``()`` where nothing is learnt.
+      weights: ``(params, client [], features) -> alpha [G, C]`` of that client, for G groups of layers; sums over C are
+        1.
+      features: ``pool -> features``, computed once per round from the models for ``weights``.
+      shared: whether there is one set of params for all clients and not one for each.
     """
 
     init: Callable[[Key], Any]
@@ -48,16 +49,16 @@ class MixingState:
     """State between rounds.
 
     Attributes:
-      round: ``[]`` int32, rounds with a client.
+      round: ``[]`` int32, the number of rounds with at least one client.
       common: params of a shared rule and its optimiser's state, or ``()``.
-      chance: ``[]`` uint32, seed of the layers that stay at random, or ``()``.
-      pool: the models that are mixed, leaves ``[C, ...]``.
-      own: each client's latest model ``[C, ...]`` where the pool may be behind it, else ``()``.
+      chance: ``[]`` uint32, the seed of randomly retained layers, or ``()``.
+      models: the pool of models that are mixed, leaves ``[C, ...]``.
+      own: each client's latest model ``[C, ...]`` where the pool may hold an older one, else ``()``.
       rules: params of the clients' rules, leaves ``[C, ...]``, or ``()``.
       rules_opt: states of their optimisers ``[C, ...]``, or ``()``.
       client_opt: clients' optimiser states ``[C, ...]``, or ``()``.
       seen: ``[C]`` bool, who has taken part.
-      renewed: ``[C]`` int32, the round in which each client's entry was last renewed, or ``()`` where nobody asks.
+      renewed: ``[C]`` int32, the round in which each client's entry was last replaced; ``()`` where it is not needed.
     """
 
     round: Array
@@ -74,7 +75,7 @@ class MixingState:
 
 @dataclasses.dataclass(frozen=True)
 class Mix:
-    """What is mixed and how; see :func:`fedjax_layers.algorithms.mixing.pfedla.pfedla` for what the fields are for."""
+    """The settings of a mix; see :func:`fedjax_layers.algorithms.mixing.pfedla.pfedla` for the fields' meaning."""
 
     trainer: Trainer
     rule: Rule
@@ -93,11 +94,11 @@ class Mix:
 
     @property
     def retains(self) -> bool:
-        """Static: layers may stay with their client."""
+        """Whether layers may stay with their client; static."""
         return not (isinstance(self.retained, int) and self.retained == 0)
 
     def init(self, key: Key, params: Params) -> MixingState:
-        """Everybody's model and everybody's rule before the first round."""
+        """Make the state before the first round: all clients' models and rules."""
         num = self.trainer.num_clients
         model_key, rule_key = jax.random.split(key)
         pool = copies(params, num)
@@ -130,12 +131,12 @@ class Mix:
         )
 
     def features(self, state: MixingState) -> tuple[Any, Array | None]:
-        """What weights take from the state: the rule's features, and whose entries are fresh ``[C]``."""
+        """Compute the rule's features, and which clients' entries are fresh ``[C]`` (``None`` if all are)."""
         fresh = None if self.fresh_rounds is None else state.round - state.renewed <= self.fresh_rounds
         return self.rule.features(state.models), fresh
 
     def row(self, params: Any, client: Array, features: tuple[Any, Array | None]) -> Array:
-        """``alpha [G, C]`` of one client: the rule's, of which stale entries get nothing."""
+        """Compute the rule's ``alpha [G, C]`` of one client, with weight 0 for stale entries."""
         found, fresh = features
         alpha = self.rule.weights(params, client, found)
         if fresh is None:
@@ -146,7 +147,7 @@ class Mix:
         return jnp.where(total > 0, known / jnp.where(total > 0, total, 1), own.astype(alpha.dtype))
 
     def weights(self, state: MixingState, ids: Array, rules: Any) -> Array:
-        """``alpha [K, G, C]`` of the clients ``ids [K]``, whose rules' params are ``rules``."""
+        """Compute ``alpha [K, G, C]`` of the clients ``ids [K]``, whose rules have params ``rules``."""
         features, axis = self.features(state), self.trainer.axis
         if self.rule.shared:
             shared = (state.common[0], features)
@@ -154,12 +155,12 @@ class Mix:
         return map_clients(lambda c, own, f: self.row(own, c, f), ids, rules, shared=(features,), axis=axis)
 
     def retained_groups(self, state: MixingState, ids: Array, alpha: Array) -> Array:
-        """Bool ``[K, G]``: which groups of layers stay with their client in this round."""
+        """Mark the groups of layers that stay with their client in this round, bool ``[K, G]``."""
         num = alpha.shape[1]
         place = jnp.arange(num, dtype=alpha.dtype)
         if self.retain == "last":
             scores = jnp.broadcast_to(place[None], alpha.shape[:2])
-        elif self.retain == "random":  # by the state alone, so that what is served is what the next round does
+        elif self.retain == "random":  # from the state alone, so that the personal model is the next round's start
             key = jax.random.fold_in(jax.random.key(state.chance), state.round)
             scores = jax.vmap(lambda c: jax.random.uniform(jax.random.fold_in(key, c), (num,), alpha.dtype))(ids)
         else:
@@ -169,7 +170,7 @@ class Mix:
         return rank < self.retained
 
     def start(self, state: MixingState, ids: Array, rules: Any, own: Params) -> tuple[Params, Array, Array]:
-        """The mixed models ``[K, ...]``, the weights ``[K, G, C]`` behind them and what was kept ``[K, G]``."""
+        """Return the mixed models ``[K, ...]``, their weights ``[K, G, C]``, and the retained groups ``[K, G]``."""
         alpha = self.weights(state, ids, rules)
         retained = jnp.zeros(alpha.shape[:2], bool)
         if self.retains:
@@ -177,13 +178,13 @@ class Mix:
             alone = (jnp.arange(alpha.shape[2]) == ids[:, None]).astype(alpha.dtype)
             alpha = jnp.where(retained[..., None], alone[:, None], alpha)
         mixed = mix_layers(state.models, alpha, self.groups, self.trainer.axis)
-        mixed = with_statistics(self.trainer.task, mixed, own)  # batch norms' running statistics are the client's own
+        mixed = with_statistics(self.trainer.task, mixed, own)  # running statistics stay the client's own
         return (select(retained, self.groups, own, mixed) if self.retains else mixed), alpha, retained
 
     def served(self, state: MixingState) -> Params:
-        """Each client's mix ``[C, ...]`` from the pool as it stands: what the next round would start from.
+        """Build each client's mix ``[C, ...]`` from the present pool, from which it would start the next round.
 
-        A client that never took part has weights that nobody trained: it is served the mean of the others' models.
+        A client that never took part has untrained weights, and gets the mean of the others' models.
         """
         everybody = jnp.arange(self.trainer.num_clients, dtype=jnp.int32)
         mixed = self.start(state, everybody, state.rules, self.latest(state))[0]
@@ -191,18 +192,18 @@ class Mix:
         return where_rows(seen, mixed, with_mean(state.models, state.seen))
 
     def welcome(self, state: MixingState, shared: Any, ids: Array) -> MixingState:
-        """The state in which clients that never took part hold the mean of the others' models."""
+        """Give clients that never took part the mean of the others' models."""
         del shared, ids
         own = with_mean(state.own, state.seen) if jax.tree.leaves(state.own) else state.own
         return dataclasses.replace(state, models=with_mean(state.models, state.seen), own=own)
 
     def latest(self, state: MixingState) -> Params:
-        """Each client's own latest model ``[C, ...]``."""
+        """Return each client's own latest model ``[C, ...]``."""
         return state.own if jax.tree.leaves(state.own) else state.models
 
 
 def grouping(trainer: Trainer, granularity: Granularity) -> LayerMap:
-    """The layer map by which models are mixed."""
+    """Make the layer map whose groups have mixing weights of their own."""
     try:
         return regroup(trainer.task.layers, granularity)
     except ValueError as error:

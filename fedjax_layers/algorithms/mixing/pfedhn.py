@@ -30,10 +30,10 @@ class PFedHNState:
     """State between rounds.
 
     Attributes:
-      round: ``[]`` int32, rounds with a client.
-      net: the hypernetwork: ``embedding`` ``[C, E]``, ``trunk`` (a list of kernel and bias), ``heads``: trees like the
-        model, ``kernel`` with leaves ``[H, ...]`` and ``bias`` ``[...]``.
-      net_opt: state of its optimiser.
+      round: ``[]`` int32, the number of rounds with at least one client.
+      net: the hypernetwork: ``embedding`` ``[C, E]``, ``trunk`` (a list of kernel and bias), and ``heads``, two trees
+        like the model: ``kernel`` with leaves ``[H, ...]`` and ``bias`` with leaves ``[...]``.
+      net_opt: state of the hypernetwork's optimiser.
       client_opt: clients' optimiser states ``[C, ...]``, or ``()``.
       seen: ``[C]`` bool, who has taken part.
     """
@@ -47,7 +47,7 @@ class PFedHNState:
 
 @dataclasses.dataclass(frozen=True)
 class Sizes:
-    """What the hypernetwork is made of: clients C, length E of the embeddings, trunk widths, scale of head kernels."""
+    """Sizes of the hypernetwork: C clients, length E of embeddings, widths of the trunk, scale of head kernels."""
 
     clients: int
     embedding: int
@@ -71,21 +71,22 @@ def pfedhn(
 ) -> Algorithm:
     """Emit ``theta_i = h(v_i; phi)``, train it to ``theta~_i``, and pull ``theta_i - theta~_i`` back through h.
 
-    h is an embedding table, a trunk of ReLU layers and for each tensor of the model a linear head, all drawn as torch's
-    defaults are: normal vectors, kernels and biases uniform within ``1/sqrt(fan_in)``. Heads differ: their biases are
-    the common start, and their kernels are that draw times ``head_scale``. At the default 0 every model begins as the
-    common start, as in every other algorithm here, and embeddings and trunk get a gradient once the heads have moved.
-    Canonical are 1 and no common start; at 1 the emitted models scatter around the start.
+    h is an embedding table, a trunk of ReLU layers, and for each tensor of the model a linear head. All are drawn like
+    torch's defaults: normal vectors, and kernels and biases uniform within ``1/sqrt(fan_in)``. Heads differ: their
+    biases are the common start of all models, and their kernels are that draw times ``head_scale``. At the default 0
+    every model begins as the common start, as in every other algorithm here, and embeddings and trunk get a gradient
+    once the heads have moved. The original has scale 1 and no common start; here at 1 the emitted models scatter around
+    the start.
 
     The server descends: ``Delta_i = theta_i - theta~_i`` stands for the gradient by theta_i. Each client's gradient by
     (v, phi) is clipped on its own, then the mean over the present clients is one step of the optimiser. As in the
     published code, momentum and weight decay move all of (v, phi), absent clients' vectors included, so that the models
-    of absent clients change too. Nobody present leaves everything still.
+    of absent clients change too. A round without clients changes nothing.
 
-    Served is ``h(v_i)``, what the next round would start from; reported as trained is ``theta~_i``. The whole model
-    goes both ways, hypernetwork and vectors never leave the server. A client that never took part is served the model
-    of the mean of the others' vectors. The paper fits a new vector to its examples instead, under a network that stands
-    still; that needs training, which is what its adapted score has, of the model itself.
+    The personal model is ``h(v_i)``, from which the client would start the next round; ``trained`` scores are of
+    ``theta~_i``. The whole model is sent both ways; hypernetwork and vectors never leave the server. A client that
+    never took part gets the model of the mean of the others' vectors. The paper instead fits a new vector to its
+    examples while the network stays fixed. That needs training; here the adapted score trains the model itself.
 
     Args:
       trainer: how each client trains; published 50 steps of SGD, 0.005, momentum 0.9, weight decay 5e-5, batches of 64.
@@ -170,7 +171,7 @@ def pfedhn(
         del shared, ids
         return with_vectors(state)
 
-    # Of the network its gradient, step and momentum; of each slot its start, what is trained, and their products.
+    # The network has its gradient, step and momentum; each slot its start, its trained model, and their products.
     net = jax.eval_shape(lambda key, start: make_net(key, sizes, start, dtype), jax.random.key(0), shapes)
     memory = RoundMemory(slot=4.5 if order == "together" else 0.0, server_bytes=3 * tree_bytes(net))
     beyond = "the server's hypernetwork holds every client's vector"
@@ -178,7 +179,7 @@ def pfedhn(
 
 
 def make_net(key: Key, sizes: Sizes, params: Params, dtype: Any) -> Any:
-    """The hypernetwork before the first round; head biases are ``params``."""
+    """Make the hypernetwork before the first round; its head biases are ``params``."""
     vector_key, trunk_key, head_key = jax.random.split(key, 3)
     widths = (sizes.embedding, *sizes.hidden)
     trunk = []
@@ -203,12 +204,12 @@ def make_net(key: Key, sizes: Sizes, params: Params, dtype: Any) -> Any:
 
 
 def emit(net: Any, ids: Array, present: Array, shapes: Params) -> Params:
-    """Models ``[K, ...]`` of the clients ``ids [K]``; those not ``present [K]`` get that of a zero vector."""
+    """Emit the models ``[K, ...]`` of clients ``ids [K]``; where not ``present [K]``, the model of a zero vector."""
     return jax.vmap(lambda vector: model_of(net, vector, shapes))(_vectors(net, ids, present))
 
 
 def model_of(net: Any, vector: Array, shapes: Params) -> Params:
-    """The model that trunk and heads make of one vector ``[E]``."""
+    """Compute the model that trunk and heads emit for one vector ``[E]``."""
     x = trunk_output(net["trunk"], vector)
 
     def head(kernel: Array, bias: Array, like: Any) -> Array:
@@ -218,24 +219,24 @@ def model_of(net: Any, vector: Array, shapes: Params) -> Params:
 
 
 def trunk_output(trunk: Any, x: Array) -> Array:
-    """Vectors ``[..., E]`` through the ReLU layers, ``[..., H]``."""
+    """Pass vectors ``[..., E]`` through the ReLU layers, ``[..., H]``."""
     for layer in trunk:
         x = jax.nn.relu(jnp.dot(x, layer["kernel"], precision="highest") + layer["bias"])
     return x
 
 
 def hyper_gradient(net: Any, ids: Array, present: Array, update: Params, limit: Array | None) -> tuple[Any, Array]:
-    """Mean over the present clients of ``J_i^T update_i``, J_i the derivative of client i's model by the network.
+    """Compute the mean over present clients of ``J_i^T update_i``, with J_i the network's derivative of model i.
 
-    Each client's share is clipped to a norm of ``limit`` first. A head is linear, so a client's gradient by its kernel
+    Each client's term is first clipped to a norm of ``limit``. A head is linear, so a client's gradient by its kernel
     is an outer product, whose norm needs neither the product nor K copies of the heads.
 
     Args:
       net: the hypernetwork.
-      ids: ``[K]`` clients.
-      present: ``[K]`` bool.
-      update: stacked ``[K, ...]``, zeros where nobody is present.
-      limit: ``[]``, or ``None`` for no clipping.
+      ids: ``[K]``, the clients.
+      present: ``[K]`` bool, False for padding.
+      update: stacked ``[K, ...]``, zeros for padding.
+      limit: ``[]``, the largest norm; ``None`` for no clipping.
 
     Returns:
       A tree like ``net``, and the norms ``[K]`` before clipping.
@@ -258,7 +259,7 @@ def hyper_gradient(net: Any, ids: Array, present: Array, update: Params, limit: 
     def outer(rows: Array) -> Array:
         return jnp.tensordot((x * share[:, None]).T, rows, 1, precision="highest")
 
-    target = jnp.where(present, ids, len(net["embedding"]))  # padding falls off the end
+    target = jnp.where(present, ids, len(net["embedding"]))  # padding gets an index past the end, which is dropped
     grads = {
         "embedding": jnp.zeros_like(net["embedding"]).at[target].add(by_vector * share[:, None], mode="drop"),
         "trunk": jax.tree.map(mean, by_trunk),
@@ -268,17 +269,17 @@ def hyper_gradient(net: Any, ids: Array, present: Array, update: Params, limit: 
 
 
 def _vectors(net: Any, ids: Array, present: Array) -> Array:
-    """Embeddings ``[K, E]``; zeros for padding, whose own might be NaN and would poison the common gradient."""
+    """Look up embeddings ``[K, E]``; zeros for padding, where a NaN would spoil the common gradient."""
     rows = net["embedding"][ids]
     return where_rows(present, rows, jnp.zeros_like(rows))
 
 
 def _squares(tree: Any) -> Array:
-    """Squared norm of each row ``[K]`` over all leaves ``[K, ...]``."""
+    """Compute the squared norm of each row ``[K]`` over all leaves ``[K, ...]``."""
     return jnp.stack([jnp.square(x).reshape(len(x), -1).sum(1) for x in jax.tree.leaves(tree)]).sum(0)
 
 
 def _uniform(key: Key, shape: tuple[int, ...], fan_in: int, dtype: Any) -> Array:
-    """Uniform within ``1/sqrt(fan_in)``, as torch draws kernels and biases of a linear layer."""
+    """Draw uniformly within ``1/sqrt(fan_in)``, as torch draws kernels and biases of a linear layer."""
     bound = fan_in**-0.5
     return jax.random.uniform(key, shape, dtype, -bound, bound)

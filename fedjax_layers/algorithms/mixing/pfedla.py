@@ -1,4 +1,4 @@
-"""pFedLA (arXiv 2205.03993): a hypernetwork per client says how much of everybody's layers it hears."""
+"""pFedLA (arXiv 2205.03993): a hypernetwork per client gives the weights with which all clients' layers are mixed."""
 
 from __future__ import annotations
 
@@ -39,17 +39,17 @@ def pfedla(
     published_sign: bool = False,
     record_weights: bool = False,
 ) -> Algorithm:
-    """Mix, train, and let the update say whose layers would have helped.
+    """Mix all clients' models into each start, train, and learn the mixing weights from the update.
 
     The server holds every client's latest model (the pool) and a hypernetwork for each. A client of the cohort starts
     from ``start_i^l = sum_j alpha_i[l, j] * theta_j^l``, trains, and its model enters the pool. The hypernetwork takes
-    a step along ``J^T (start_i - trained_i)``, J the derivative of the start by its parameters: weight moves to those
-    whose layer lies where training went. Everybody starts from the pool as the round found it.
+    a step along ``J^T (start_i - trained_i)``, where J is the derivative of the start by its parameters: weight moves
+    to clients whose layer lies where training went. All clients start from the pool as it was before the round.
 
-    The personal model served is the mix from the pool as it stands; the one trained is what came of it. A client that
-    never took part is served the mean of the models of those who have. Sizes and start
-    of the hypernetwork are those of re-implementations, since the paper gives none; a zero start and softmax, so that
-    round one is plain averaging (note sections 5 and 13). Running statistics of batch norms are never mixed, as in
+    The personal model is the mix from the present pool; ``trained`` scores are of the model trained from it. A client
+    that never took part gets the mean of the models of those who have. Sizes and initial weights of the hypernetwork
+    are those of re-implementations, since the paper gives none: zero heads under softmax, so that the first round is
+    plain averaging (note sections 5 and 13). Running statistics of batch norms are never mixed, as in
     re-implementations; scales and offsets are.
 
     Args:
@@ -102,7 +102,7 @@ def pfedla(
 
 
 def hyper_rule(trainer: Trainer, num_groups: int, **options: Any) -> Rule:
-    """Weights from a hypernetwork with these options, in the precision of the model."""
+    """Make the rule of a hypernetwork with these options, in the precision of the model."""
     shapes = jax.eval_shape(trainer.task.init, jax.random.key(0))
     dtype = jnp.result_type(*jax.tree.leaves(shapes))
     net = hypernetwork(trainer.num_clients, num_groups, dtype=dtype, **options)

@@ -1,6 +1,6 @@
-"""One round in which every client starts from its own layer-wise mix of everybody's models.
+"""A round in which every client starts from its own layer-wise mix of all clients' models.
 
-The frame of every algorithm that weighs clients against each other, layer by layer.
+All algorithms that weigh clients against each other layer by layer share it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from fedjax_layers.types import Algorithm, Array, Cohort, Key, Personal, RoundIn
 
 
 class Visit(NamedTuple):
-    """What a round is reported from, by slot ``[K, ...]``: local training, groups retained, weights used."""
+    """A round's results by slot ``[K, ...]``, for its report: local training, retained groups, mixing weights."""
 
     result: LocalResult
     retained: Array
@@ -30,16 +30,16 @@ class Visit(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Mixing(Mix):
-    """A mix with its rounds."""
+    """A mix, together with its rounds."""
 
     def algorithm(self) -> Algorithm:
-        """The pure functions."""
+        """Make the algorithm's pure functions."""
         personal = lambda state: Personal(self.served(state), (), lambda row, *_: row)  # noqa: E731
         memory, beyond = mixing_memory(self), "every start mixes all clients' models"
         return Algorithm(self.init, self.round, personal, welcome=self.welcome, memory=memory, beyond_cohort=beyond)
 
     def round(self, key: Key, state: MixingState, cohort: Cohort) -> tuple[MixingState, RoundInfo]:
-        """All clients from one pool, or one after the other, each from what those before it left."""
+        """Run a round: all clients start from one pool, or each in turn from the pool that the one before it left."""
         if self.order == "together":
             state, visit = self.visit(key, state, cohort)
         else:
@@ -48,7 +48,7 @@ class Mixing(Mix):
         return state, self.report(state, cohort, visit)
 
     def visit(self, key: Key, state: MixingState, cohort: Cohort) -> tuple[MixingState, Visit]:
-        """Mix, train, learn the weights, renew the pool."""
+        """Mix models, train them, learn the weights, and update the pool."""
         rules, own, opt_state = take_clients((state.rules, self.latest(state), state.client_opt), cohort)
         start, alpha, retained = self.start(state, cohort.ids, rules, own)
         scale = self.trainer.scale_of(state.round)
@@ -74,9 +74,9 @@ class Mixing(Mix):
         return state, Visit(result, retained, alpha)
 
     def report(self, state: MixingState, cohort: Cohort, visit: Visit) -> RoundInfo:
-        """Transfers by layer, and what the weights look like, by group and averaged over the present clients."""
+        """Report transfers by layer, and statistics of the weights by group, averaged over the present clients."""
         present, layers = cohort.weight > 0, self.trainer.task.layers
-        group_of = dict(zip(layers.leaf_layers, self.groups.leaf_layers, strict=True))  # groups do not cut layers
+        group_of = dict(zip(layers.leaf_layers, self.groups.leaf_layers, strict=True))  # no group ends within a layer
         retained = visit.retained[:, jnp.asarray([group_of[i] for i in range(layers.num_layers)])]
         all_of = jnp.full(layers.num_layers, present.sum(dtype=jnp.int32))
         moved = (present[:, None] & ~retained).sum(0, dtype=jnp.int32)

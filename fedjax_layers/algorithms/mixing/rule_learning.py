@@ -1,4 +1,4 @@
-"""How a rule of mixing weights learns from what local training did to the mix."""
+"""The learning step of a mixing rule, from the change that local training made to the mix."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from fedjax_layers.types import Array, Cohort, Key, Params
 def pulled_back_update(
     mixing: Mix, state: MixingState, cohort: Cohort, start: Params, result: LocalResult, retained: Array
 ) -> Array:
-    """What stands for the derivative of each client's loss by its weights, ``[K, G, C]``; 0 for padding.
+    """Estimate the derivative of each client's loss by its mixing weights, ``[K, G, C]``; 0 for padding.
 
-    Training moves against the gradient, so that ``start - trained`` takes its place. Groups that a client kept were no
-    mix, and say nothing.
+    Training moves against the gradient, so that ``start - trained`` stands for the gradient. Groups that a client
+    retained were not mixed, and give 0.
     """
     update = jax.tree.map(lambda s, t: s - t, start, result.params)
     update = weights_only(mixing.trainer.task, update)
@@ -40,7 +40,7 @@ def pulled_back_update(
 
 
 def learn(mixing: Mix, key: Key, state: MixingState, cohort: Cohort, products: Array) -> MixingState:
-    """One optimiser step of every present client's own rule."""
+    """Take one optimiser step of every present client's own rule."""
     features, stream = mixing.features(state), jax.random.fold_in(key, keys.SERVER_OPTIMIZER)
 
     def step(own: Any, client: Array, products: Array, features: Any, key: Key) -> tuple[Any, Any]:
@@ -58,7 +58,7 @@ def learn(mixing: Mix, key: Key, state: MixingState, cohort: Cohort, products: A
 
 
 def learn_common(mixing: Mix, key: Key, state: MixingState, cohort: Cohort, products: Array) -> MixingState:
-    """One optimiser step of the one rule, down the mean over the present clients; nobody leaves it still."""
+    """Take one optimiser step of the shared rule on the mean over present clients; none if no client is present."""
     params, opt_state = state.common
     features, present = mixing.features(state), cohort.weight > 0
     _, back = jax.vjp(lambda p: jax.vmap(lambda c: mixing.row(p, c, features))(cohort.ids), params)

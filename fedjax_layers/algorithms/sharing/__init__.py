@@ -1,1 +1,1 @@
-"""Per layer, shared or not: FedAvg and what keeps some layers with the clients, by a fixed rule or by scores."""
+"""Algorithms that share some layers: FedAvg, and those that keep layers at the clients by a fixed rule or by scores."""

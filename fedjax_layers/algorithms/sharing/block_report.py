@@ -1,4 +1,4 @@
-"""What is told of an algorithm that chooses blocks: how often each was updated, how steady choice and scores were."""
+"""The report of an algorithm that chooses blocks: how often each was updated, and how stable choice and scores were."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fedjax_layers.algorithms.report import Report
 
 
 def selection_summary(rounds: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """What ``summary.json`` says of the chosen blocks.
+    """Make the entries of ``summary.json`` about the chosen blocks.
 
     Returns:
       ``updated_blocks`` with ``frequency``, a list with each block's share of the rounds in which it was updated;
@@ -29,10 +29,10 @@ def selection_summary(rounds: Mapping[str, np.ndarray]) -> dict[str, Any]:
 
 
 def overlap(selected: np.ndarray) -> float | None:
-    """Mean Jaccard index of the blocks of neighbouring rounds: 1 if always the same.
+    """Compute the mean Jaccard index of the blocks of consecutive rounds: 1 if they are always the same.
 
     Args:
-      selected: ``[R, B]`` bool. Two rounds without any block are alike.
+      selected: ``[R, B]`` bool. Two rounds without any block count as equal.
 
     Returns:
       A number in 0 .. 1, ``None`` with fewer than two rounds.
@@ -43,13 +43,14 @@ def overlap(selected: np.ndarray) -> float | None:
 
 
 def rank_correlation(scores: np.ndarray) -> float | None:
-    """Mean Spearman correlation of the scores of neighbouring scored rounds.
+    """Compute the mean Spearman correlation of the scores of consecutive scored rounds.
 
     Args:
       scores: ``[R, B]``, NaN in rounds without scores.
 
     Returns:
-      A number in -1 .. 1; ``None`` with fewer than two scored rounds or two blocks, or if all pairs are constant.
+      A number in -1 .. 1; ``None`` with fewer than two scored rounds or two blocks, or if scores are constant in every
+      pair.
     """
     scored = scores[np.isfinite(scores).all(1)]
     varied = [np.ptp(row) > 0 for row in scored]

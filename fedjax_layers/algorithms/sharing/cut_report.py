@@ -1,4 +1,4 @@
-"""What is told of PLayer-FL's cut: what another threshold would have made of it, and the cuts that need no learning."""
+"""The report of PLayer-FL's cut: the cuts of other thresholds, and control cuts without learning."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _BLOCK = 256
 
 
 def cut_decision(options: Mapping[str, Any]) -> Decision | None:
-    """The threshold: in any round it does no more than cut the recorded scores.
+    """Return the decision by the threshold, whose only effect in any round is a cut of the recorded scores.
 
-    Unless clients vote, whose single scores are not recorded.
+    Return ``None`` where clients vote, since their single scores are not recorded.
     """
     if options["aggregate"] == "majority":
         return None
@@ -31,11 +31,11 @@ def cut_decision(options: Mapping[str, Any]) -> Decision | None:
 
 
 def threshold_decision(*, cumulative: bool = False, local_on_first_jump: bool = False) -> Decide:
-    """PLayer-FL's cut for each threshold, from the scores that a run records (``scores`` ``[n, L]``).
+    """Make the function that computes PLayer-FL's cut for each threshold from a run's recorded ``scores [n, L]``.
 
     Args:
-      cumulative: as in :func:`fedjax_layers.ops.transition_point`.
-      local_on_first_jump: likewise.
+      cumulative: see :func:`fedjax_layers.ops.transition_point`.
+      local_on_first_jump: see :func:`fedjax_layers.ops.transition_point`.
 
     Returns:
       ``(thresholds [M], recorded, first) -> cuts [M, n]``.
@@ -47,7 +47,7 @@ def threshold_decision(*, cumulative: bool = False, local_on_first_jump: bool = 
         asked = np.repeat(np.asarray(thresholds, scores.dtype), len(scores))
         rows = np.tile(scores, (len(thresholds), 1))
         cuts = []
-        for start in range(0, len(asked), _BLOCK):  # filled up, so that other numbers of settings compile nothing
+        for start in range(0, len(asked), _BLOCK):  # blocks are filled up, so that another count needs no compilation
             own = np.resize(asked[start : start + _BLOCK], _BLOCK), np.resize(rows[start:], (_BLOCK, rows.shape[1]))
             cuts.append(np.asarray(_cuts(*own, cumulative, local_on_first_jump)))
         return np.concatenate(cuts)[: len(asked)].reshape(len(thresholds), len(scores))
@@ -57,23 +57,23 @@ def threshold_decision(*, cumulative: bool = False, local_on_first_jump: bool = 
 
 @functools.partial(jax.jit, static_argnums=(2, 3))
 def _cuts(thresholds: Array, scores: Array, cumulative: bool, local_on_first_jump: bool) -> Array:
-    """One cut per threshold ``[n]`` and row of scores ``[n, L]``."""
+    """Compute one cut per threshold ``[n]`` and row of scores ``[n, L]``."""
     cut = functools.partial(transition_point, cumulative=cumulative, local_on_first_jump=local_on_first_jump)
     return jax.vmap(cut)(scores, thresholds)
 
 
 def cut_summary(rounds: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """The last round's ``cut``, and the scores behind it, ``layer_scores [L]``."""
+    """Return the last round's ``cut``, and the scores from which it was made, ``layer_scores [L]``."""
     return {"cut": int(rounds["cut"][-1]), "layer_scores": rounds["scores"][-1].tolist()}
 
 
 def cut_lines(summary: Mapping[str, Any]) -> list[str]:
-    """The cut, and the cuts that no learning explains, as plain sentences."""
+    """Describe the cut and the control cuts in sentences."""
     controls = summary["controls"]
     names = summary["layers"][: summary["cut"]]
     same = all(cut == summary["cut"] for cut in controls.values())
     verdict = (
-        "The same as all three controls: on this model the cut follows from the layer sizes, not from the data."
+        "It equals all three controls: on this model the cut follows from the layer sizes, not from the data."
         if same
         else "It differs from a control: see docs/playerfl.md for what that can mean."
     )

@@ -1,4 +1,4 @@
-"""FedBABU (Oh et al. 2022): train and average the body under a frozen head, fine-tune the head at the end."""
+"""FedBABU (Oh et al. 2022): train and average all layers but a frozen head, and fine-tune the head at the end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""FedBN (Li et al. 2021): everything is averaged but batch normalisation, which stays with its client."""
+"""FedBN (Li et al. 2021): all layers are averaged except batch normalisation, which stays with each client."""
 
 from __future__ import annotations
 
@@ -24,15 +24,16 @@ def fedbn(
     local_statistics: Traced[bool] = True,
     server_optimizer: ServerOptimizer = None,
 ) -> Algorithm:
-    """FedAvg over all leaves but those of ``BatchNorm``: scales, offsets and running statistics are the client's own.
+    """Average all leaves but those of ``BatchNorm``: scales, offsets and running statistics are the client's own.
 
-    Only the statistics local is SiloBN (Andreux et al. 2020); neither is FedAvg, whose mean takes running statistics
-    like weights. Masks per layer cannot tell a norm from the convolution that it follows and is one layer with, so
-    the mask is one of a finer layer map (:func:`norm_layers`), of this algorithm alone: what is reported are the
-    model's layers. A layer of which a part moves counts as moved, so that bytes include its norms' few vectors (less
-    than 0.01 % of ``bn_cnn`` at full width).
+    With ``local_affine=False`` it is SiloBN (Andreux et al. 2020); with ``local_statistics=False`` as well it is
+    FedAvg, which averages running statistics like weights. A mask per layer cannot separate a norm from the convolution
+    of the same layer, so the mask is one of a finer layer map (:func:`norm_layers`), used in this algorithm alone;
+    reports are by the model's layers. A layer of which some leaves are sent counts as sent, so that reported bytes
+    include its norms' few vectors (less than 0.01 % of ``bn_cnn`` at full width).
 
-    Clients weigh as in ``cohort.weight``; FedBN's code, whose clients hold equally many examples, weighs them equally.
+    Clients are weighted by ``cohort.weight``; FedBN's code, whose clients have equally many examples, weights them
+    equally.
 
     Args:
       trainer: how each client trains; its task has batch normalisation.
@@ -41,8 +42,8 @@ def fedbn(
       server_optimizer: as in :func:`fedavg`.
 
     Returns:
-      The algorithm; it offers personal models only. A client that never took part is served the mean of
-      the others' norms, as a test client of another site needs some and the paper has none for it.
+      The algorithm; it offers personal models only. A client that never took part gets the mean of the others' norms,
+      since a test client of another site needs some and the paper defines none.
 
     Raises:
       ValueError: a model without batch normalisation.
@@ -71,10 +72,10 @@ def fedbn(
 
 
 def norm_layers(layers: LayerMap, norm: BatchNorm) -> LayerMap:
-    """The layer map with two more layers, L and L + 1: the norms' scales and offsets, and their running statistics.
+    """Add two layers to a layer map, L for the norms' scales and offsets and L + 1 for their running statistics.
 
-    They leave the layers that they followed, for which nothing else changes, so that a mask ``[L + 2]`` switches the
-    norms on their own.
+    These leaves move out of the layers that they belonged to, which stay the same otherwise, so that a mask ``[L + 2]``
+    switches the norms separately.
     """
     first, kinds = layers.num_layers, ("batch_norm_affine", "batch_norm_statistics")
     numbers = (
@@ -91,6 +92,6 @@ def norm_layers(layers: LayerMap, norm: BatchNorm) -> LayerMap:
 
 
 def _parts(layers: LayerMap, finer: LayerMap) -> list[np.ndarray]:
-    """For each layer the finer ones that its leaves are in."""
+    """List for each layer the finer layers that contain its leaves."""
     pairs = set(zip(layers.leaf_layers, finer.leaf_layers, strict=True))
     return [np.array(sorted(part for own, part in pairs if own == layer)) for layer in range(layers.num_layers)]

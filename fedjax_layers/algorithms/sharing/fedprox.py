@@ -1,4 +1,4 @@
-"""FedProx (Li et al. 2020)."""
+"""FedProx (Li et al. 2020): FedAvg with a local pull to the global model."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def fedprox(
     server_optimizer: ServerOptimizer = None,
     published_self_reference: bool = False,
 ) -> Algorithm:
-    """FedAvg whose local loss gains ``mu/2 * ||params - global||^2``, the global model of the round's start.
+    """Add ``mu/2 * ||params - global||^2`` to FedAvg's local loss, with the global model of the round's start.
 
     Args:
       trainer: how each client trains.

@@ -1,4 +1,4 @@
-"""FedRep (Collins et al. 2021): tune the own head on the common representation, then the representation under it."""
+"""FedRep (Collins et al. 2021): each client trains its own head, then the shared layers below it."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ class FedRepState:
     """State between rounds.
 
     Attributes:
-      sharing: models, and the optimiser states of the representation's phase.
-      head_opt: optimiser states of the head's phase ``[C, ...]``, or ``()``.
+      sharing: the models, and the optimiser states of the representation's phase.
+      head_opt: the optimiser states of the head's phase ``[C, ...]``, or ``()``.
     """
 
     sharing: SharingState
@@ -53,16 +53,15 @@ def fedrep(
     head_steps: Steps | None = None,
     server_optimizer: ServerOptimizer = None,
 ) -> Algorithm:
-    """Each client trains its head ``h_c`` under the common ``phi``, then ``phi`` under its head; phi is averaged.
+    """Train each client's head ``h_c`` on the common ``phi``, then ``phi`` below that head; average phi.
 
     A round has two phases on freshly shuffled examples: ``h_c <- h_c - lr * grad_h f_c(phi, h_c)`` with phi as
     received, then ``phi_c <- phi_c - lr * grad_phi f_c(phi_c, h_c)`` with the new head. Each phase has an optimiser
-    state of its own, fresh every round or kept by the client from round to round (``keep_optimizer``); the other
-    phase's gradients never enter it. In the authors' code one fresh SGD goes through both, whose momenta are per
-    layer: for it that is the same. That code also tunes all clients' heads once more after the last round; here
-    nobody is trained outside a round, and a client that never took part is served the mean of the others' heads; in
-    the paper it trains a head of its own, which is what its adapted score says. The
-    loss reported is the mean over the steps of both phases.
+    state of its own, fresh every round or kept by the client from round to round (``keep_optimizer``); the gradients of
+    the other phase never enter it. The authors' code uses one fresh SGD for both phases, which is the same, since its
+    momenta are per layer. That code also tunes all clients' heads once more after the last round; here no client is
+    trained outside a round. A client that never took part gets the mean of the others' heads; in the paper it trains a
+    head of its own, which here is its adapted score. The reported loss is the mean over the steps of both phases.
 
     Args:
       trainer: how each client trains the representation; the authors' default is one epoch, SGD with momentum 0.5.

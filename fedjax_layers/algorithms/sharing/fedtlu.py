@@ -28,7 +28,7 @@ from fedjax_layers.options.traced import Traced
 from fedjax_layers.types import Algorithm, Array, Cohort, Key, LayerMap, Params, RoundInfo, RoundMemory
 
 Choice = Literal["score", "random", "last", "round_robin", "norm", "lowest"]
-FROM_UPDATE = ("score", "norm", "lowest")  # known only once the clients have trained
+FROM_UPDATE = ("score", "norm", "lowest")  # choices that are known only after the clients have trained
 Leftovers = Literal["update", "freeze", "compete"]
 
 
@@ -47,7 +47,7 @@ class FedTLUState:
 
 @dataclasses.dataclass(frozen=True)
 class BlockChoice:
-    """How the blocks of a round are chosen; see :func:`fedtlu`."""
+    """The settings by which the blocks of a round are chosen; see :func:`fedtlu`."""
 
     layers: LayerMap
     k: int | Array
@@ -64,14 +64,14 @@ class BlockChoice:
 
     @property
     def competing(self) -> np.ndarray:
-        """Bool ``[B]``: blocks of which k are chosen; the others are leftovers."""
+        """Mark the blocks among which k are chosen, bool ``[B]``; the others are leftovers."""
         sizes = np.array(regroup(self.layers, "block").sizes)
         middle = np.median(sizes)
         alike = (sizes >= middle / 2) & (sizes <= 2 * middle)
         return alike if self.leftovers != "compete" and alike.sum() > 1 else np.ones(len(sizes), bool)
 
     def scores(self, delta: Params, clients: Params | None) -> Array:
-        """Of each block ``[B]``, for choices that look at the update."""
+        """Score each block ``[B]``, for choices that depend on the update."""
         blocks = regroup(self.layers, "block")
         if self.choice == "norm":
             return jnp.sqrt(layer_sums(jax.tree.map(jnp.square, delta), blocks))
@@ -85,7 +85,7 @@ class BlockChoice:
         return block_score(update_score(delta, self.layers, **options), self.layers, self.block_rule)
 
     def without_update(self, key: Key, round_: Array) -> Array:
-        """Places ``[B]`` for choices that look at nothing; the largest are chosen."""
+        """Make scores ``[B]``, of which the largest are chosen, for choices that do not depend on the update."""
         num = len(self.layers.block_names)
         if self.choice == "random":
             return jax.random.uniform(key, (num,))
@@ -97,7 +97,7 @@ class BlockChoice:
         return -((number - turn) % max(int(competing.sum()), 1)).astype(jnp.float32)
 
     def mask(self, scores: Array) -> Array:
-        """Bool ``[B]``: the k best of those that compete, and leftovers as their rule has it."""
+        """Mark the k best of the competing blocks, bool ``[B]``, and leftovers by their rule."""
         competing = jnp.asarray(self.competing)
         best = top_k_mask(jnp.where(competing, scores, -jnp.inf), self.k)
         return jnp.where(competing, best, self.leftovers == "update")
@@ -118,11 +118,11 @@ def fedtlu(
     freeze_clients: bool = False,
     server_optimizer: ServerOptimizer = None,
 ) -> Algorithm:
-    """Clients train all layers; the server scores the mean update, applies it to the k best blocks and drops the rest.
+    """Train all layers; the server scores the mean update, applies it to the k best blocks and drops the rest.
 
-    ``delta = mean - server``; a block's score is that of its layers, :func:`fedjax_layers.ops.update_score`; blocks
-    that are not chosen keep the server's values bit for bit. With k of all blocks this is FedAvg, or FedProx with
-    ``mu``. A block is what the layer map says: of a transformer one of its layers, elsewhere a layer.
+    With ``delta = mean - server``, a block's score comes from its layers' :func:`fedjax_layers.ops.update_score`.
+    Blocks that are not chosen keep the server's values exactly. With k of all blocks this is FedAvg, or FedProx with
+    ``mu``. Blocks are those of the layer map: in a transformer one of its blocks of layers, elsewhere a layer.
 
     Args:
       trainer: how each client trains.
@@ -177,7 +177,7 @@ def fedtlu(
             known = jnp.where(due, blocks.mask(blocks.without_update(chance, old.round)), known)
         trainable = (known | (due & looks))[of_layer] if freeze_clients else None
         updates = lambda _, result: jax.tree.map(jnp.subtract, result.params, old.server)  # noqa: E731
-        all_updates = updates if looks and reading == "clients" else None  # the one reading that needs them all at once
+        all_updates = updates if looks and reading == "clients" else None  # only this reading needs all updates at once
         phase = local_phase(trainer, key, old, cohort, None, trainable=trainable, look=all_updates)
         scores, selected = jnp.full(known.shape, jnp.nan), known
         if looks:
@@ -193,7 +193,7 @@ def fedtlu(
         info = dataclasses.replace(info, sent=jnp.where(sent, present, 0).astype(jnp.int32))
         return FedTLUState(new, selected), info
 
-    # One reading needs the updates of all clients at once.
+    # The reading "clients" needs the updates of all clients at once.
     memory = RoundMemory(slot=1.0 if looks and reading == "clients" else 0.0)
     return Algorithm(init, round_, global_model=lambda state: state.sharing.server, memory=memory)
 

@@ -1,4 +1,4 @@
-"""Any fixed set of layers is shared, named or given as a mask; the others stay with their client."""
+"""Averaging of a fixed set of layers, named or given as a mask; the other layers stay with their client."""
 
 from __future__ import annotations
 

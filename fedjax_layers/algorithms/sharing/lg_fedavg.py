@@ -1,4 +1,4 @@
-"""LG-FedAvg (Liang et al. 2020): each client keeps its own representation, the layers above it are averaged."""
+"""LG-FedAvg (Liang et al. 2020): each client keeps its own first layers, and the layers above are averaged."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ def lg_fedavg(
     local_layers: Traced[int] = 1,
     server_optimizer: ServerOptimizer = None,
 ) -> Algorithm:
-    """Share all layers but the first ``local_layers``: FedPer turned upside down.
+    """Share all layers but the first ``local_layers``, the opposite of FedPer.
 
-    Every step trains both parts on the gradient of the client's loss, the supervised case of the paper, whose local
-    representations may have losses of their own. The authors' code begins at a model that FedAvg has trained and
-    averages without weights; here the start and the weights are the run's.
+    Every step trains both parts on the gradient of the client's loss. This is the supervised case of the paper, whose
+    local representations may have losses of their own. The authors' code starts from a model that FedAvg has trained
+    and averages without weights; here the run decides on both.
 
     Args:
       trainer: how each client trains.

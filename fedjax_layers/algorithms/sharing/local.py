@@ -1,4 +1,4 @@
-"""Local: every client trains alone from the common start."""
+"""Local training: every client trains alone from the common start."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from fedjax_layers.types import Algorithm, Personal
 
 @factory(averages=False)
 def local(trainer: Trainer) -> Algorithm:
-    """Nothing is shared: the lower bar that federation must clear for each client.
+    """Train every client alone, as the baseline that federated training must exceed for each client.
 
     Args:
       trainer: how each client trains.
 
     Returns:
-      The algorithm; it offers personal models only, and no byte moves. A client that never took part has the common
-      start: nothing of the others reaches it.
+      The algorithm; it offers personal models only, and no byte is sent. A client that never took part has the common
+      start, since nothing of the others reaches it.
     """
     alone = fixed_sharing(trainer, shared=np.zeros(trainer.task.layers.num_layers, bool))
     personal = lambda state: Personal(state.clients, (), lambda row, *_: row)  # noqa: E731

@@ -20,7 +20,7 @@ def local_adaptation(
     finish_epochs: Annotated[Epochs, Gt(0)] = 1,
     server_optimizer: ServerOptimizer = None,
 ) -> Algorithm:
-    """FedAvg, then ``finish_epochs`` more local epochs of the whole model on each client, never averaged again.
+    """Run FedAvg, then train the whole model ``finish_epochs`` more local epochs on each client, without averaging.
 
     Args:
       trainer: how each client trains. A kept optimiser state is carried into the fine-tuning.

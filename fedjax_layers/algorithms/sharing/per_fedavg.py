@@ -1,4 +1,4 @@
-"""Per-FedAvg (Fallah et al. 2020): FedAvg on the loss that is left after a step of adaptation."""
+"""Per-FedAvg (Fallah et al. 2020): FedAvg on the loss after a step of adaptation."""
 
 from __future__ import annotations
 
@@ -41,18 +41,18 @@ def per_fedavg(
     finish_steps: Steps | None = None,
     server_optimizer: ServerOptimizer = None,
 ) -> Algorithm:
-    """Learn the start from which one step on its own examples serves each client best.
+    """Learn the start from which one step on a client's own examples gives its best model.
 
-    Minimises the mean of ``F_c(w) = f_c(w - a * grad f_c(w))``. A local step draws batches D, D', D'' independently,
+    It minimises the mean of ``F_c(w) = f_c(w - a * grad f_c(w))``. A local step draws batches D, D', D'' independently,
     adapts ``v = w - a * grad f(w; D)``, and hands the optimiser of the trainer (plain SGD in the paper, its rate the
     paper's beta) the gradient ``g = grad f(v; D')``; with ``"hf"`` it is ``g - a * H g``, where
     ``H g = [grad f(w + delta*g; D'') - grad f(w - delta*g; D'')] / (2 * delta)`` stands for the Hessian product.
     An epoch goes over the examples once for each of the batches. The loss reported is ``f(v; D')``.
 
-    Evaluation: no client keeps a model between rounds. During the run each is served the global model, unadapted, and
-    ``trained`` is the client's copy of it before averaging; the personal model is made by ``finish``: plain SGD at
-    rate ``a`` from the global model, on batches of the client's *training* examples. The code behind published tables
-    adapts on test batches instead; that is leakage and no way to run an algorithm, so no switch repeats it.
+    No client keeps a model between rounds. During the run each is evaluated with the unadapted global model, and
+    ``trained`` scores are of its copy before averaging. ``finish`` makes the personal model by plain SGD at rate ``a``
+    from the global model, on batches of the client's *training* examples. The code behind published tables adapts on
+    test batches instead, which leaks test data; no switch repeats that.
 
     Args:
       trainer: how each client trains.
@@ -98,10 +98,10 @@ def per_fedavg(
 
 
 def meta_gradient(task: Task, rate: float | Array, delta: float | Array | None) -> StepGradient:
-    """Gradient of the loss after adaptation, with the Hessian product by differences unless ``delta`` is ``None``.
+    """Make the gradient of the loss after adaptation; with ``delta=None`` it leaves out the Hessian term.
 
     Args:
-      task: holds the loss.
+      task: the task with the loss.
       rate: step size of the adaptation.
       delta: step of the difference.
 
@@ -111,7 +111,7 @@ def meta_gradient(task: Task, rate: float | Array, delta: float | Array | None) 
     def compute(params: Params, batches: tuple[Batch, ...], key: Key, carried: tuple[()]) -> tuple[Array, Params, Any]:
         later_key = jax.random.fold_in(key, keys.LATER_BATCHES)
         slope = jax.grad(task.loss)(params, batches[1], jax.random.fold_in(later_key, 1))
-        # The batch of the outer gradient is the plain step's: at rate 0 this is plain training, draw for draw.
+        # The outer gradient takes the plain step's batch, so that at rate 0 this equals plain training exactly.
         loss, grads = jax.value_and_grad(task.loss)(_plus(params, slope, -rate), batches[0], key)
         if delta is not None:
             ahead, behind = (
@@ -125,5 +125,5 @@ def meta_gradient(task: Task, rate: float | Array, delta: float | Array | None) 
 
 
 def _plus(params: Params, direction: Params, step: float | Array) -> Params:
-    """``params + step * direction`` in the params' dtypes."""
+    """Compute ``params + step * direction`` in the params' dtypes."""
     return jax.tree.map(lambda p, d: p + jnp.asarray(step, p.dtype) * d, params, direction)

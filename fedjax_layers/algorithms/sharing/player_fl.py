@@ -27,11 +27,11 @@ class PLayerState:
     """State between rounds.
 
     Attributes:
-      sharing: models and optimiser states.
-      cut: ``[]`` int32, layers to share; L until somebody has been scored.
-      shared: ``[L]`` bool, layers that clients take from the server when they begin.
-      scores: ``[L]`` aggregated scores of the last estimate, 0 before it.
-      estimated: ``[]`` bool.
+      sharing: the models and optimiser states.
+      cut: ``[]`` int32, the number of layers to share; L until a client has been scored.
+      shared: ``[L]`` bool, the layers that clients take from the server at the start of a round.
+      scores: ``[L]``, the aggregated scores of the last estimate, 0 before it.
+      estimated: ``[]`` bool, whether the cut has been estimated.
     """
 
     sharing: SharingState
@@ -60,9 +60,9 @@ def player_fl(
     random_prefix: bool = False,
     server_optimizer: ServerOptimizer = None,
 ) -> Algorithm:
-    """Score layers after the first local phase, share the prefix before the first jump, keep the rest local.
+    """Score layers after the first local phase, share the layers before the first jump, and keep the rest local.
 
-    Every number is traced: changing the threshold, the offset or the fixed cut compiles nothing.
+    All numbers may be traced, so that another threshold, offset or fixed cut needs no new compilation.
 
     Args:
       trainer: how each client trains; the paper's local phase is one epoch.
@@ -126,7 +126,7 @@ def player_fl(
         def estimate() -> tuple[Array, Array, Array]:
             cut, mean, reported = agree_on_cut(phase.passed.out, cohort.weight, cut_rule)
             cut = control(jax.random.fold_in(key, keys.RANDOM_PREFIX), cut)
-            # An estimate that nobody could answer is none: the controls have nothing to differ from.
+            # Without scores there is no estimate, and the controls (offset, random prefix) have nothing to differ from.
             cut = jnp.where(reported | (fixed_cut is not None), cut, state.cut)
             return cut, jnp.where(reported, mean.astype(state.scores.dtype), state.scores), reported
 
@@ -147,7 +147,7 @@ def player_fl(
 
 
 def _due(state: PLayerState, cohort: Cohort, repeat_every: int | Array) -> Array:
-    """Whether this round estimates: nobody has been scored yet, or it is time again; and somebody is there."""
+    """Return whether this round estimates: there are clients, and no estimate was made yet or another is due."""
     repeat = jnp.asarray(repeat_every, jnp.int32)
     again = (repeat > 0) & (state.sharing.round % jnp.maximum(repeat, 1) == 0)
     return (~state.estimated | again) & (cohort.weight > 0).any()
@@ -162,7 +162,7 @@ def _controlled(
     cut_offset: int | Array,
     random_prefix: bool,
 ) -> Array:
-    """The cut that is used where ``cut`` was estimated, in 0..L."""
+    """Compute the cut that is used, in 0..L, from the estimated ``cut``."""
     if fixed_cut is not None:
         cut = jnp.asarray(fixed_cut, jnp.int32)
     elif random_prefix:
@@ -173,7 +173,7 @@ def _controlled(
 
 
 def _other_prefix(key: Key, cut: Array, num_layers: int) -> Array:
-    """A prefix of 1..L-1 layers other than ``cut``; ``cut`` itself where there is no other."""
+    """Draw a prefix of 1..L-1 layers other than ``cut``; ``cut`` itself where there is no other."""
     lengths = jnp.arange(1, max(num_layers, 2))
     allowed = lengths != cut
     drawn = lengths[jax.random.categorical(key, jnp.where(allowed, 0.0, -jnp.inf))]

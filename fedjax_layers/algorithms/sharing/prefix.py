@@ -1,4 +1,4 @@
-"""Masks of the first layers, from a whole number that may be traced."""
+"""The mask of the first layers, from a number of layers that may be traced."""
 
 from __future__ import annotations
 
@@ -11,5 +11,5 @@ from fedjax_layers.ops import prefix_mask
 
 
 def prefix(cut: int | jax.Array, num_layers: int) -> Any:
-    """The mask ``[L]`` of the first ``cut`` layers: of NumPy, so that it is known to be static, unless it is traced."""
+    """Make the mask ``[L]`` of the first ``cut`` layers: a NumPy array, hence static, unless ``cut`` is traced."""
     return prefix_mask(cut, num_layers) if isinstance(cut, jax.core.Tracer) else np.arange(num_layers) < np.asarray(cut)

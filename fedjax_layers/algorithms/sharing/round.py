@@ -1,6 +1,6 @@
-"""One round in which some layers are averaged and the others stay with their client.
+"""A round in which some layers are averaged and the others stay with their client.
 
-The frame of every algorithm that decides per layer what is shared: all layers is FedAvg, none is local training.
+All algorithms that decide per layer what is shared use it: sharing all layers is FedAvg, none is local training.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class SharingState:
     """State between rounds.
 
     Attributes:
-      round: ``[]`` int32, rounds done.
+      round: ``[]`` int32, the number of rounds done.
       server: params of the global model.
       clients: each client's latest trained model, leaves ``[C, ...]``, with ``None`` in place of leaves that are the
         server's in every round; no leaves at all where nothing personal is kept.
@@ -47,7 +47,7 @@ class SharingState:
 
 
 class Own(NamedTuple):
-    """What is kept for a client, a row of it in a visit: its model or parts, its optimiser's state, and more."""
+    """What is kept for each client: its model or parts of it, its optimiser's state, and the algorithm's extras."""
 
     model: Any
     opt_state: Any
@@ -55,11 +55,11 @@ class Own(NamedTuple):
 
 
 class Phase(NamedTuple):
-    """What a round's pass over the cohort leaves.
+    """The results of a round's pass over the cohort.
 
     Attributes:
-      mean: of the trained models by the cohort's weights, ``None`` where a leaf was not summed up.
-      passed: losses, outputs and observations of the slots, and the store: :class:`Own` of all clients.
+      mean: the mean of the trained models by the cohort's weights; ``None`` for leaves that were not summed.
+      passed: losses, outputs and observations of the slots, and the store with the :class:`Own` of all clients.
     """
 
     mean: Params
@@ -73,16 +73,16 @@ def init_sharing(
     personal: bool | np.ndarray,
     server_optimizer: optax.GradientTransformation | None = None,
 ) -> SharingState:
-    """The state before the first round: every model is ``params``.
+    """Make the state before the first round, in which every model is ``params``.
 
     Args:
-      trainer: how clients train.
-      params: of one model.
-      personal: whether clients keep models; bool ``[L]``, which layers of them.
-      server_optimizer: of the server.
+      trainer: how each client trains.
+      params: params of one model.
+      personal: whether clients keep models; or bool ``[L]``, the layers that they keep.
+      server_optimizer: the server's optimiser; ``None`` without one.
 
     Raises:
-      ValueError: a server optimiser that needs more than the pseudo-gradient, such as a loss.
+      ValueError: the server's optimiser needs more than the pseudo-gradient, a loss for instance.
     """
     refuse_objective("server_optimizer", "the server", server_optimizer, params)
     layers = trainer.task.layers
@@ -105,15 +105,15 @@ def sharing_pass(
     *,
     extra: Any = (),
 ) -> Phase:
-    """A pass in which every visit's ``sums`` is one :class:`fedjax_layers.ops.Term`: a model times the client's share.
+    """Run a pass in which each client's ``sums`` is one :class:`fedjax_layers.ops.Term`: its model times its share.
 
     Args:
-      trainer: holds the axis.
-      state: before the round.
-      cohort: who takes part.
+      trainer: the trainer with the client axis.
+      state: the state before the round.
+      cohort: the clients that take part.
       visit: ``(client, own) -> ClientVisit`` whose ``row`` is an :class:`Own`; ``client.shared`` is the server's
         model.
-      extra: what the algorithm keeps for each client besides, leaves ``[C, ...]``.
+      extra: further rows that the algorithm keeps for each client, leaves ``[C, ...]``.
     """
     passed = one_pass(
         trainer.axis, cohort, visit, store=Own(state.clients, state.client_opt, extra), shared=state.server
@@ -134,17 +134,17 @@ def local_phase(
     with_gradient: bool = False,
     look: Callable[[Client, LocalResult], Any] | None = None,
 ) -> Phase:
-    """Local training of the cohort from the server's shared layers and each client's own others.
+    """Train the cohort locally, from the server's shared layers and each client's own other layers.
 
     Args:
-      trainer: how.
-      key: the round's.
-      state: before the round.
-      cohort: who.
-      shared: bool ``[L]``, which layers are the server's at the start; ``None`` is all.
-      trainable: ``[L]`` bool; ``None`` is all.
-      with_gradient: local training also gives the mean gradient.
-      look: ``(client, result) ->`` small arrays that are kept of every slot, as ``passed.out``.
+      trainer: how each client trains.
+      key: the round's key.
+      state: the state before the round.
+      cohort: the clients that take part.
+      shared: bool ``[L]``, the layers that start at the server's; ``None`` means all.
+      trainable: bool ``[L]``, the layers to train; ``None`` means all.
+      with_gradient: whether local training also returns the mean gradient.
+      look: ``(client, result) -> small arrays``, which are kept for every slot as ``passed.out``; ``None`` for nothing.
     """
     layers = trainer.task.layers
     options = LocalOptions(trainable, trainer.scale_of(state.round), with_gradient)
@@ -161,21 +161,21 @@ def local_phase(
 
 
 def start_from(layers: LayerMap, server: Params, own: Any, shared: Array | np.ndarray | None) -> Params:
-    """A client's model at the start of its round: the server's layers where ``shared [L]``, its own elsewhere."""
+    """Build a client's model at the start of its round: the server's layers where ``shared [L]``, its own elsewhere."""
     if shared is None or not jax.tree.leaves(own):
         return server
     return select(shared, layers, server, fill(own, server))
 
 
 def kept_part(params: Params, own: Any) -> Any:
-    """What of a trained model goes where ``own`` is kept: ``None`` in the same places."""
+    """Return the leaves of a trained model that ``own`` keeps, with ``None`` in the same places."""
     if not jax.tree.leaves(own):
         return own
     return jax.tree.map(lambda o, x: None if o is None else x, own, params, is_leaf=_missing)
 
 
 def server_key(key: Key, cohort: Cohort) -> Key:
-    """The stream of what the server's optimiser draws; of a cohort of one, that of its visit within the round."""
+    """Return the key of the server's optimiser; a cohort of one gets a key of its own within the round."""
     visited = jnp.where(cohort.weight > 0, cohort.ids, 0).sum()
     return jax.random.fold_in(jax.random.fold_in(key, keys.SERVER_OPTIMIZER), visited)
 
@@ -189,10 +189,10 @@ def server_phase(
     shared: Array | np.ndarray,
     server_optimizer: optax.GradientTransformation | None = None,
 ) -> SharingState:
-    """Take the mean of the shared layers, step the server, and keep what each client trained.
+    """Set the server's shared layers to the mean, or step its optimiser, and keep the clients' trained models.
 
     With a server optimiser the pseudo-gradient is ``server - mean`` (Reddi et al. 2021, Algorithm 2); layers that
-    are not shared do not move whatever the optimiser remembers, and an empty cohort leaves its state alone.
+    are not shared do not move whatever the optimiser's state is, and an empty cohort leaves that state unchanged.
     """
     layers = trainer.task.layers
     mean = select(shared, layers, fill(phase.mean, state.server), state.server)
@@ -221,7 +221,7 @@ def server_phase(
 def round_info(
     trainer: Trainer, passed: Passed | LocalResult, cohort: Cohort, shared: Array | np.ndarray, **extra: Any
 ) -> RoundInfo:
-    """The report of a round in which the layers of ``shared`` [L] go both ways."""
+    """Make the report of a round in which the layers of ``shared [L]`` are sent both ways."""
     present = cohort.weight > 0
     moved = jnp.where(shared, present.sum(dtype=jnp.int32), 0).astype(jnp.int32)
     steps = jnp.where(present, trainer.num_steps(cohort.train.count, cohort.ids), 0)
@@ -239,9 +239,9 @@ def round_info(
 def last_phase(
     trainer: Trainer, key: Key, cohort: Cohort, params: Params, options: LocalOptions, opt_states: Any = ()
 ) -> Any:
-    """Local training of every slot from one model after all rounds: what the cohort's observer finds, ``[K, ...]``.
+    """Train every slot from one model after all rounds; return what the cohort's observer computes, ``[K, ...]``.
 
-    ``opt_states`` are kept ones, ``[C, ...]``.
+    ``opt_states`` are the kept optimiser states, ``[C, ...]``, or ``()``.
     """
 
     def visit(client: Client, opt_state: Any) -> ClientVisit:

@@ -1,4 +1,4 @@
-"""PLayer-FL's estimate of where to cut: score every client's layers, agree on one prefix."""
+"""PLayer-FL's estimate of the cut: score every client's layers, and agree on one number of layers to share."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from fedjax_layers.types import Array, Cohort, Key, Params, Pool
 
 @dataclasses.dataclass(frozen=True)
 class CutRule:
-    """How layer scores are taken and turned into a cut.
+    """The settings by which layers are scored and the scores turned into a cut.
 
     Attributes:
       threshold: the ratio of adjacent scores that counts as a jump; may be traced. The paper's own number was not
-        found; 1.5 lies in the range (1.2, 2.0) that gives all seven published cuts.
+        found; any number in (1.2, 2.0), such as 1.5, gives all seven published cuts.
       gradient: ``"batch"``, one fresh mini-batch at the trained weights, as the published code; ``"epoch"``, the
-        mean of the local phase's own step gradients, at no further pass, as a reading of the paper has it.
-      cumulative: compare cumulative scores (see :func:`fedjax_layers.ops.transition_point`).
+        mean of the local phase's own step gradients, which needs no further pass, as the paper may be read.
+      cumulative: whether cumulative scores are compared (see :func:`fedjax_layers.ops.transition_point`).
       aggregate: the server's rule, which the paper leaves open: ``"normalised"``, the unweighted mean over clients
         of ``s_k / s_1``; ``"mean"``, of ``s_k``; ``"majority"``, the commonest of the clients' own cuts (the
         smallest of several).
-      local_on_first_jump: a jump right after layer 1 shares nothing.
+      local_on_first_jump: whether no layer is shared if the jump comes right after layer 1.
       combine: how a layer of several matrices is scored.
-      dropout: score with dropout on, as one version of the published analysis; only where ``gradient="batch"``,
-        for the steps' own gradients always have it.
-      embeddings: paths of embedding tables that the inputs index: only the rows of the scored batch count (see
-        :func:`fedjax_layers.ops.federation_sensitivity`), so only where ``gradient="batch"``.
+      dropout: whether scores are taken with dropout on, as in one version of the published analysis; only with
+        ``gradient="batch"``, since the steps' own gradients always have it.
+      embeddings: paths of embedding tables that the inputs index, of which only the rows of the scored batch count (see
+        :func:`fedjax_layers.ops.federation_sensitivity`); only with ``gradient="batch"``.
 
     Raises:
-      ValueError: ``embeddings`` with another gradient.
+      ValueError: ``embeddings`` are given with another gradient.
     """
 
     threshold: float | Array = 1.5
@@ -53,14 +53,14 @@ class CutRule:
 
 
 def score_client(trainer: Trainer, key: Key, client: Client, result: LocalResult, rule: CutRule) -> Array:
-    """Layer scores ``[L]`` of one client's trained model; without examples they are 0.
+    """Compute layer scores ``[L]`` of one client's trained model; without examples they are 0.
 
     Args:
-      trainer: holds task and batch size.
-      key: the round's key; only a fresh batch uses it.
-      client: whose examples they are.
-      result: its local training, with the mean gradient where the rule is ``"epoch"``.
-      rule: what to score.
+      trainer: the trainer with task and batch size.
+      key: the round's key; used only to draw a fresh batch.
+      client: the client.
+      result: the result of its local training, with the mean gradient where the rule is ``"epoch"``.
+      rule: how to score.
     """
     gradient, ids = result.gradient, {}
     if rule.gradient == "batch":
@@ -73,15 +73,15 @@ def score_client(trainer: Trainer, key: Key, client: Client, result: LocalResult
 
 
 def agree_on_cut(scores: Array, weight: Array, rule: CutRule) -> tuple[Array, Array, Array]:
-    """The server's decision.
+    """Compute the server's cut from the clients' scores.
 
     Args:
-      scores: ``[K, L]`` of the slots.
-      weight: ``[K]``; slots of weight 0 have no say, nor have slots whose first score is not positive and finite.
+      scores: ``[K, L]``, the scores of the slots.
+      weight: ``[K]``; slots of weight 0 do not count, nor do slots whose first score is not positive and finite.
       rule: threshold and aggregation.
 
     Returns:
-      The cut, ``[]`` int32; the aggregated scores ``[L]``; whether anybody had a say, ``[]`` bool (else the cut
+      The cut, ``[]`` int32; the aggregated scores ``[L]``; and whether any slot counted, ``[]`` bool (if not, the cut
       is L).
     """
     usable = (weight > 0) & jnp.isfinite(scores).all(-1) & (scores[:, 0] > 0)
@@ -106,18 +106,18 @@ def agree_on_cut(scores: Array, weight: Array, rule: CutRule) -> tuple[Array, Ar
 def cut_controls(
     trainer: Trainer, key: Key, params: Params, cohort: Cohort, permuted_labels: Array, rule: CutRule
 ) -> dict[str, Array]:
-    """The cuts that no learning explains, to be printed beside PLayer-FL's.
+    """Compute the control cuts, which involve no learning, to be reported beside PLayer-FL's cut.
 
     In a ReLU network with zero biases the sum of weight × gradient is the same in every layer, so the score mostly
     follows the number of weights: a cut that agrees with these three says nothing about the data.
 
     Args:
-      trainer: as in the run.
-      key: a round key.
+      trainer: the run's trainer.
+      key: a round's key.
       params: the common start.
       cohort: the clients that would be scored.
       permuted_labels: ``[N, ...]`` the pool's labels, permuted within each client.
-      rule: as in the run.
+      rule: the run's rule.
 
     Returns:
       ``initialisation`` (scores of the untrained model), ``permuted_labels`` (an epoch on them), and
@@ -138,7 +138,7 @@ def cut_controls(
     permuted = dataclasses.replace(cohort, pool=cohort.pool._replace(labels=permuted_labels))
     sizes = jnp.asarray(trainer.task.layers.scored_sizes, jnp.float32)
     return {
-        "initialisation": cut(cohort, jnp.float32(0)),  # steps of size zero: the epoch's batches, the start's weights
+        "initialisation": cut(cohort, jnp.float32(0)),  # steps of size 0: the epoch's batches at the initial weights
         "permuted_labels": cut(permuted, None),
         "weight_count": transition_point(1 / sizes, rule.threshold),
     }
@@ -147,7 +147,7 @@ def cut_controls(
 def _fresh_gradient(
     trainer: Trainer, key: Key, params: Params, data: tuple[Array, Array, Pool], rule: CutRule
 ) -> tuple[Params, Array]:
-    """Gradient on one batch drawn with replacement, as the published analysis draws it, and the batch's inputs."""
+    """Compute the gradient on one batch drawn with replacement, as in the published analysis; return its inputs too."""
     start, count, pool = data
     draw_key, dropout_key = jax.random.split(key)
     rows = jax.random.randint(draw_key, (trainer.batch_size,), 0, jnp.maximum(count, 1))

@@ -1,1 +1,1 @@
-"""A model of each client's own, tied to a shared one by a penalty, a distance or a mixture."""
+"""Algorithms with a model for each client that is tied to a shared one by a penalty, a distance or a mixture."""

@@ -1,4 +1,4 @@
-"""APFL (Deng et al. 2020): FedAvg, and beside it a model of each client's own of which it serves a mixture with w."""
+"""APFL (Deng et al. 2020): FedAvg's model w, and for each client a mixture of w with a model of its own."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ from fedjax_layers.types import (
 
 @struct.dataclass
 class Pair:
-    """What a client trains: params ``w`` and ``v``, ``personal_weight`` ``[]``; stacked ``[K, ...]`` in a cohort."""
+    """The params that a client trains, ``w``, ``v`` and ``personal_weight []``; stacked ``[K, ...]`` in a cohort."""
 
     w: Params
     v: Params
-    personal_weight: Any  # an array; a shape or a label where a tree like it is described
+    personal_weight: Any  # an array, or a shape or label in trees that describe a Pair
 
 
 @struct.dataclass
@@ -55,7 +55,7 @@ class ApflState:
     """State between rounds.
 
     Attributes:
-      sharing: the global model w, the clients' v's as ``clients``, and the optimiser states of both.
+      sharing: the global model w, the clients' models v as ``clients``, and the optimiser states of both.
       personal_weight: each client's weight of v, ``[C]``.
     """
 
@@ -72,21 +72,21 @@ def apfl(
     personal_weight_rate: Annotated[Traced[float], Ge(0)] = 0.1,
     server_optimizer: ServerOptimizer = None,
 ) -> Algorithm:
-    """FedAvg for the global ``w``; each client serves ``a * v_c + (1 - a) * w`` with a ``v_c`` trained for that.
+    """Train the global ``w`` by FedAvg, and for each client a ``v_c`` for its mixture ``a * v_c + (1 - a) * w``.
 
-    A local step on one batch, all from where the step before ended: ``w_c <- w_c - lr * grad f_c(w_c)`` and
+    A local step uses one batch, and starts where the step before ended: ``w_c <- w_c - lr * grad f_c(w_c)`` and
     ``v_c <- v_c - lr * a * grad f_c(m_c)`` at ``m_c = a * v_c + (1 - a) * w_c``. The factor a makes it the derivative
     by v_c, as in the paper's Algorithm 1. FedJAX's APFL leaves the factor out, and learns a weight for each tensor on
     every batch. The authors' code mixes the outputs of two networks instead of their weights, which is the same for
-    linear models only and gives no single model to serve; it steps w_c before v_c, and adds ``0.02 * a`` to the
-    derivative by a. No switch repeats either.
+    linear models only and gives no single personal model; it steps w_c before v_c, and adds ``0.02 * a`` to the
+    derivative by a. There is no switch for these.
 
     With ``adaptive``, a client's a takes one step in each round that it attends, on the first batch as in the authors'
     code: ``a <- clip(a - personal_weight_rate * <grad f_c(m_c), v_c - w>, 0, 1)`` with v_c and w as the round began.
-    The new a counts from the second local step on. Until v_c differs from w it stands still.
+    The new a counts from the second local step on. While v_c equals w, a does not change.
 
-    What is reported as ``trained`` and as the loss is m_c, with the client's own w_c; what is served mixes v_c with
-    the averaged w, also for clients that were absent. A client that never took part is served w.
+    The ``trained`` scores and the loss are of m_c, with the client's own w_c. The personal model mixes v_c with the
+    averaged w, also for absent clients. A client that never took part gets w.
 
     Args:
       trainer: how each client trains; w_c and v_c have an optimiser state each, fresh or kept.
@@ -117,7 +117,7 @@ def apfl(
     def init(key: Key, params: Params) -> ApflState:
         del key
         dtype = jnp.result_type(*jax.tree.leaves(params))
-        start = Pair(params, params, jnp.zeros((), dtype))  # of one client, as its optimiser sees it
+        start = Pair(params, params, jnp.zeros((), dtype))  # one client's pair, as its optimiser gets it
         sharing = init_sharing(trainer, params, personal=True, server_optimizer=server_optimizer)
         sharing = dataclasses.replace(sharing, client_opt=both.init_optimizer(start))
         return ApflState(sharing, jnp.broadcast_to(jnp.asarray(personal_weight, dtype), (trainer.num_clients,)))
@@ -165,16 +165,16 @@ def apfl(
 
 
 def mix(share: Array, v: Params, w: Params) -> Params:
-    """``share * v + (1 - share) * w``, exactly v at 1 and w at 0."""
+    """Compute ``share * v + (1 - share) * w``, which is exactly v at 1 and w at 0."""
     return jax.tree.map(lambda x, y: share.astype(x.dtype) * x + (1 - share).astype(x.dtype) * y, v, w)
 
 
 def mixed_gradient(task: Task, rate: Array | None) -> StepGradient:
-    """Gradients of a :class:`Pair`: of f at w, and of f at the mixture by v; what is remembered is the weight of v.
+    """Make the gradients of a :class:`Pair`, of f at w and of f at the mixture by v; the weight of v is carried on.
 
     Args:
-      task: holds the loss f; the loss reported is that of the mixture.
-      rate: step size ``[]`` of the weight in the first step, by the derivative of f at the mixture; ``None`` is 0.
+      task: the task with the loss f; the reported loss is that of the mixture.
+      rate: step size ``[]`` of the weight in the first step, by the derivative of f at the mixture; ``None`` means 0.
 
     Source: Deng et al., arXiv 2003.13461, Algorithm 1.
     """
@@ -196,7 +196,7 @@ def mixed_gradient(task: Task, rate: Array | None) -> StepGradient:
 
 
 def _train_both(trainer: Trainer) -> Trainer:
-    """The trainer of a :class:`Pair`: three layers, w, v and the weight, and an optimiser for each of the first two."""
+    """Make the trainer of a :class:`Pair`: its layers are w, v and the weight; w and v have an optimiser each."""
     shapes = jax.eval_shape(trainer.task.init, jax.random.key(0))
     layers = layer_map(Pair(shapes, shapes, jax.ShapeDtypeStruct((), jnp.float32)), order=("w", "v", "personal_weight"))
     optimizer = optax.partition(

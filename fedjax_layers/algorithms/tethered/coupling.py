@@ -1,4 +1,4 @@
-"""What ties clients to their clusters and clusters to the network in L2GD: pulls, and coins that say when."""
+"""The coupling of clients, clusters and network in L2GD: the pulls, and the probabilities of the steps."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ Number = float | Array
 
 @dataclasses.dataclass(frozen=True)
 class Coupling:
-    """What ties the clients together; all but ``num_teams`` may be traced.
+    """The settings that couple the clients; all but ``num_teams`` may be traced.
 
     Attributes:
       team_of: ``[C]`` int32, each client's cluster.
-      num_teams: T.
-      probability: of the network coin.
-      cluster_probability: of each cluster's coin where the network's did not fall.
-      tau: share of the pull towards cluster means that the network step makes; cluster steps make the rest.
-      step_size: s.
-      pull: ``[C]``, between a client and its cluster.
-      cluster_pull: ``[T]``, between a cluster and the network.
+      num_teams: T, the number of clusters.
+      probability: probability of a network step.
+      cluster_probability: probability of each cluster's own step in rounds without a network step.
+      tau: share of the pull to cluster means that the network step makes; cluster steps make the rest.
+      step_size: s, the step size of averaging.
+      pull: ``[C]``, the strength of the pull between each client and its cluster.
+      cluster_pull: ``[T]``, the strength of the pull between each cluster and the network.
     """
 
     team_of: Array
@@ -58,14 +58,14 @@ def make_coupling(
     cluster_probability: Number = 0.0,
     tau: Number = 1.0,
 ) -> Coupling:
-    """A checked :class:`Coupling` with a pull for each client and each cluster; traced numbers pass unchecked.
+    """Make a checked :class:`Coupling` with a pull for each client and each cluster; traced numbers are not checked.
 
     Raises:
       ValueError: ``tau`` below 1 without cluster coins, pulls of another length, or clusters
         that :func:`fedjax_layers.algorithms.tiers.tree.make_tiers` refuses.
 
     Warns:
-      UserWarning: a network step goes beyond the mean.
+      UserWarning: a network step would go beyond the mean.
     """
     tiers = make_tiers(trainer, team_of, num_teams)
     if not _holds(lambda t, q: (t == 1) | (q > 0), tau, cluster_probability):
@@ -83,20 +83,20 @@ def make_coupling(
 
 
 def _holds(condition: Any, *values: Any) -> bool:
-    """Whether concrete numbers fulfil the condition everywhere; traced ones pass."""
+    """Return whether concrete numbers fulfil the condition everywhere; True for traced ones."""
     if any(isinstance(value, jax.core.Tracer) for value in values):
         return True
     return bool(np.all(condition(*(np.asarray(value) for value in values))))
 
 
 def served(coupling: Coupling, clients: Params, seen: Array, server: Params) -> Personal:
-    """Every client's own model; to those never seen the mean of their cluster's others, or where it has none of all.
+    """Make personal models: each client's own; for those never seen, the mean of their cluster's (or all) others.
 
     Args:
-      coupling: has the clusters.
+      coupling: the coupling with the clusters.
       clients: models ``[C, ...]``.
       seen: ``[C]`` bool, who has taken part.
-      server: one model, for the dtypes.
+      server: one model, which gives the dtypes.
     """
 
     def build(row: Any, shared: Any, ident: Array) -> Params:
@@ -104,7 +104,7 @@ def served(coupling: Coupling, clients: Params, seen: Array, server: Params) -> 
         return seen_or(there | ~some, own, jax.tree.map(lambda x: x[coupling.team_of[ident]], means))
 
     def sums(rows: Any, ids: Array, counted: Array) -> tuple[Params, Array]:
-        """Of each cluster the sum of the models seen, ``[T, ...]``, and their number ``[T]``."""
+        """Sum each cluster's models of clients seen, ``[T, ...]``, and count them, ``[T]``."""
         ones = jnp.ones(len(ids), jnp.float32)
         terms = tuple(Term(value, ones, coupling.team_of[ids], coupling.num_teams) for value in (rows[0], ones))
         return add_terms(empty_sums(terms), terms, rows[1] & counted)

@@ -1,4 +1,4 @@
-"""Ditto (Li et al. 2021): FedAvg, and beside it a personal model of each client that is tethered to the global one."""
+"""Ditto (Li et al. 2021): FedAvg, and for each client a personal model that is pulled to the global one."""
 
 from __future__ import annotations
 
@@ -50,12 +50,12 @@ def ditto(
     personal_steps: Steps | None = None,
     server_optimizer: ServerOptimizer = None,
 ) -> Algorithm:
-    """FedAvg for the global ``w``, and for each client ``v_c <- v_c - lr * [grad f_c(v_c) + lam * (v_c - w)]``.
+    """Train ``w`` by FedAvg, and each client's model by ``v_c <- v_c - lr * [grad f_c(v_c) + lam * (v_c - w)]``.
 
-    In a round every client of the cohort trains a copy of w, which is averaged, and its own v_c, which never leaves
-    it, tethered to the w that it received. Both go over the same batches, as in the authors' code. What is reported as
-    ``trained`` and as the loss (without the pull) is v_c; a client that never took
-    part is served the global model, where its v_c would begin to be pulled to.
+    In a round every client of the cohort trains a copy of w, which is averaged, and its own v_c, which never leaves it
+    and is pulled to the w that it received. Both use the same batches, as in the authors' code. The ``trained`` scores
+    and the loss (without the pull) are of v_c. A client that never took part gets the global model, from which its v_c
+    would start.
 
     Args:
       trainer: how each client trains both of them; kept optimiser states are one for w and one for v_c.
@@ -113,10 +113,10 @@ def ditto(
 
 
 def tethered_gradient(task: Task, centre: Params, lam: float | Array) -> StepGradient:
-    """Gradient of ``f(v) + lam/2 * ||v - centre||^2``, one centre for all clients; the loss is f alone.
+    """Make the gradient of ``f(v) + lam/2 * ||v - centre||^2``, with one centre for all clients; the loss is f alone.
 
     Args:
-      task: holds the loss f.
+      task: the task with the loss f.
       centre: params of one model.
       lam: strength of the pull.
 

@@ -1,4 +1,4 @@
-"""L2GD and its form for known clusters, AL2GD: every client keeps a model, tied to the others' mean."""
+"""L2GD, and AL2GD for known clusters: every client keeps a model that is pulled to the mean of the clients' models."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def l2gd(
 ) -> Algorithm:
     """Minimise ``sum_c [f_c(theta_c) + pull/2 * ||theta_c - mean theta||^2]`` by local steps or a step to the mean.
 
-    :func:`al2gd` with a single cluster and one coin; what is said there of step sizes, absent clients and the report
-    holds here. In the paper's letters s is alpha/n and the pull is lambda.
+    It is :func:`al2gd` with a single cluster and one coin, whose step sizes, absent clients and reports apply here too.
+    In the paper's letters, s is alpha/n and the pull is lambda.
 
     Args:
       trainer: how each client trains in a round of local steps.
@@ -65,27 +65,28 @@ def al2gd(
     cluster_probability: Annotated[Traced[float], Ge(0), Lt(1)] = 0.0,
     tau: Annotated[Traced[float], Ge(0), Le(1)] = 1.0,
 ) -> Algorithm:
-    """L2GD for known clusters: every client keeps a model, tied to its cluster's, and that to the network's.
+    """Run L2GD for known clusters: each client's model is pulled to its cluster's, and that to the network's.
 
-    Minimises ``sum_c f_c(theta_c) + sum_j [sum_{c in j} g_c/2 ||theta_c - w_j||^2 + l_j/2 ||w_j - w||^2]`` with pulls
-    ``g_c`` and cluster pulls ``l_j``. With the w's minimised out, cluster j's model is ``w_j = a_j m + (1 - a_j) m_j``
+    It minimises ``sum_c f_c(theta_c) + sum_j [sum_{c in j} g_c/2 ||theta_c - w_j||^2 + l_j/2 ||w_j - w||^2]`` with
+    pulls ``g_c`` and cluster pulls ``l_j``. If all w are minimised out, cluster j's model is ``w_j = a_j m + (1 - a_j)
+    m_j``
     for ``a_j = l_j / (l_j + sum_j g_c)``, the cluster's mean ``m_j`` weighted by ``g_c``, and the network mean ``m``
     weighted by ``a_j g_c``. A round flips one coin: with ``probability`` p all clients mix,
-    ``theta_c <- (1 - s g_c / p) theta_c + (s g_c / p) w_j``, else they train, with steps ``1 / (1 - p)`` as large.
+    ``theta_c <- (1 - s g_c / p) theta_c + (s g_c / p) w_j``; otherwise they train, with steps ``1 / (1 - p)`` as large.
 
-    With ``cluster_probability`` q there are two coins, so that clusters meet on their own: the network's step makes
-    only a share tau of the pull towards ``m_j``, and where it does not come a cluster's own coin makes the rest, a step
-    of ``s g_c (1 - tau)(1 - a_j) / ((1 - p) q)`` towards ``m_j``; clusters whose coin did not fall train, with steps
-    ``1 / ((1 - p)(1 - q))`` as large. Either way the expected step is s times the gradient of the objective.
+    With ``cluster_probability`` q there are two coins, so that clusters average on their own. The network's step then
+    makes only a share tau of the pull to ``m_j``; in rounds without it, a cluster's own coin makes the rest, a step of
+    ``s g_c (1 - tau)(1 - a_j) / ((1 - p) q)`` towards ``m_j``, and the other clusters train, with steps ``1 / ((1 -
+    p)(1 - q))`` as large. Either way the expected step is s times the gradient of the objective.
 
-    The size s of a local step is the rate of the trainer's optimiser, whose updates are scaled after it; ``step_size``
-    is the averaging's, and follows the trainer's ``learning_rate_factor``. Plain SGD, one local step and equal rates
-    are the papers'; PerMFL's tables take L local steps. Clients that are absent from a round are left out of its
-    objective: of means, weights and ``a_j``; so a network step with one coin keeps the mean of those present. A client
-    that never took part is served the mean of its cluster's other models, to which it would be pulled. A round of
-    averaging reports loss 0, as without local steps, and as ``trained`` the models before averaging. The code behind
-    PerMFL's AL2GD loses the second half of both averaging steps, so that models shrink towards 0; this is not repeated
-    here.
+    The size s of a local step is the learning rate of the trainer's optimiser, whose updates are then scaled.
+    ``step_size`` is that of averaging, and follows the trainer's ``learning_rate_factor``. The papers have plain SGD,
+    one local step and equal rates; PerMFL's tables take L local steps. Clients that are absent from a round are left
+    out of its objective, that is of means, weights and ``a_j``, so that a network step with one coin keeps the mean of
+    those present. A client that never took part gets the mean of its cluster's other models, to which it would be
+    pulled. A round of averaging reports loss 0, as it has no local steps, and ``trained`` scores of the models before
+    averaging. The code behind PerMFL's AL2GD loses the second half of both averaging steps, so that models shrink to 0;
+    this is not repeated here.
 
     Args:
       trainer: how each client trains in a round of local steps.

@@ -1,4 +1,4 @@
-"""A round of L2GD: a coin decides whether clients train or move towards their means."""
+"""A round of L2GD, in which a random draw decides whether clients train or move towards their means."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class L2gdState:
     """State between rounds.
 
     Attributes:
-      round: ``[]`` int32, rounds that somebody attended.
+      round: ``[]`` int32, the number of rounds with at least one client.
       server: params of the network mean, as last computed.
       teams: the clusters' models ``[T, ...]``, as last computed.
       clients: every client's model ``[C, ...]``.
@@ -49,13 +49,13 @@ class L2gdState:
 
 
 def draw_coins(key: Key, num_teams: int, probability: Number, cluster_probability: Number = 0.0) -> tuple[Array, Array]:
-    """The coins of a round: ``[]`` bool of the network, ``[T]`` bool of the clusters, who look at theirs second.
+    """Draw the coins of a round: ``[]`` bool of the network, ``[T]`` bool of the clusters, used if the first is False.
 
     Args:
-      key: the round's.
-      num_teams: T.
-      probability: of the network's coin.
-      cluster_probability: of each cluster's.
+      key: the round's key.
+      num_teams: T, the number of clusters.
+      probability: probability of the network's coin.
+      cluster_probability: probability of each cluster's coin.
     """
     network_key, cluster_key = jax.random.split(jax.random.fold_in(key, keys.COINS))
     network = jax.random.bernoulli(network_key, probability)
@@ -63,7 +63,7 @@ def draw_coins(key: Key, num_teams: int, probability: Number, cluster_probabilit
 
 
 def coupled_algorithm(trainer: Trainer, coupling: Coupling) -> Algorithm:
-    """The algorithm of clients that are tied to their cluster's model, and this to the network's."""
+    """Make the algorithm in which clients are pulled to their cluster's model, and that to the network's."""
 
     def init(key: Key, params: Params) -> L2gdState:
         del key
@@ -98,7 +98,7 @@ def coupled_algorithm(trainer: Trainer, coupling: Coupling) -> Algorithm:
 def _round(
     trainer: Trainer, coupling: Coupling, key: Key, state: L2gdState, cohort: Cohort
 ) -> tuple[L2gdState, RoundInfo]:
-    """Clients whose coin did not fall take local steps, the others average; what nobody needs is not computed."""
+    """Run a round: clients whose coin is False take local steps, the others average; a part without any is skipped."""
     network, clusters = draw_coins(key, coupling.num_teams, coupling.probability, coupling.cluster_probability)
     present = cohort.weight > 0
     meets = present & (network | clusters[coupling.team_of[cohort.ids]])
@@ -137,13 +137,13 @@ def _round(
 def _local_steps(
     trainer: Trainer, coupling: Coupling, key: Key, state: L2gdState, cohort: Cohort, trains: Array, decay: Array
 ) -> Passed:
-    """Local training of the slots that ``trains`` marks; the others take no step, and are looked at as they are."""
+    """Train the slots that ``trains`` marks; the others take no step, and are observed with their present model."""
     scale = decay / ((1 - coupling.probability) * (1 - coupling.cluster_probability))
 
     def visit(client: Client, own: Any) -> ClientVisit:
         params, opt_state = own
         result = train(trainer, key, client, params, opt_state=opt_state, options=LocalOptions(scale=scale))
-        # What a bad client sends is no model of one that does not train.
+        # A client that does not train keeps its own model, even if it is a bad client.
         return ClientVisit(
             seen_or(client.present, result.params, params), result.loss, row=(result.params, result.opt_state)
         )
@@ -161,9 +161,9 @@ def _mix(
     coins: tuple[Array, Array, Array],
     step: Array,
 ) -> tuple[Params, Params, Params]:
-    """Clients' models ``[C, ...]`` after the step of network or cluster, the network mean and the clusters' models.
+    """Compute the clients' models ``[C, ...]`` after averaging, the network mean and the clusters' models.
 
-    ``coins`` are who meets ``[K]``, the network's ``[]`` and the clusters' ``[T]``.
+    ``coins`` are the slots that average ``[K]``, the network's coin ``[]`` and the clusters' ``[T]``.
     """
     c, num, team = coupling, coupling.num_teams, coupling.team_of[cohort.ids]
     meets, network, clusters = coins
@@ -173,7 +173,7 @@ def _mix(
     means = _cluster_means(trainer, cohort, store, team, pull / jnp.where(mass > 0, mass, 1)[team], mass, state.teams)
     mean = weighted_mean(means, share * mass, fallback=state.server)
     server = jax.tree.map(lambda new, old: jnp.where(network, new, old), mean, state.server)
-    # A coin that cannot fall divides by nothing.
+    # A coin of probability 0 is never True, so its step is not divided.
     whole = step / jnp.where(c.probability > 0, c.probability, 1)
     rest = step * (1 - c.tau) / ((1 - c.probability) * jnp.where(c.cluster_probability > 0, c.cluster_probability, 1))
     to_network = pull * jnp.where(network, whole, 0) * share[team]
@@ -198,7 +198,7 @@ def _mix(
 def _cluster_means(
     trainer: Trainer, cohort: Cohort, store: Params, team: Array, share: Array, mass: Array, fallback: Params
 ) -> Params:
-    """Means ``[T, ...]`` of the slots' models in the store, by their ``share [K]`` of their cluster's ``mass [T]``."""
+    """Compute means ``[T, ...]`` of the slots' models in the store, by ``share [K]`` of the team's ``mass [T]``."""
 
     def one(_: Any, row: Array, place: Array, share: Array) -> Visit:
         own = jax.tree.map(lambda x: x[row], store)

@@ -1,4 +1,4 @@
-"""pFedMe (Dinh et al. 2020): a global model learnt through Moreau envelopes, a personal one beside it."""
+"""pFedMe (Dinh et al. 2020): a global model learnt through Moreau envelopes, and a personal model per client."""
 
 from __future__ import annotations
 
@@ -36,20 +36,20 @@ def pfedme(
     beta: Annotated[Traced[float], Ge(0)] = 1.0,
     published_local_model: bool = False,
 ) -> Algorithm:
-    """Each client solves for ``theta``, near its local ``w``, and moves ``w`` towards it; the server mixes the w's.
+    """Solve on each client for a ``theta`` near its local ``w``, move ``w`` towards it, and average all w.
 
-    Minimises the mean of ``F_c(w) = min_theta f_c(theta) + lam/2 * ||theta - w||^2``. On each step's batch the inner
+    It minimises the mean of ``F_c(w) = min_theta f_c(theta) + lam/2 * ||theta - w||^2``. On each step's batch the inner
     solver takes ``inner_steps`` steps of that minimum, from where the step before ended (from w in a round's first
     step), as the authors' code does; then ``w`` takes a step of the trainer's optimiser, plain SGD in the paper, on
     the envelope's gradient ``lam * (w - theta)``. The server mixes ``x <- (1 - beta) * x + beta * mean w``, where all
     clients of the cohort count by their weight.
 
-    The personal model is ``theta`` of a client's last step, both ``trained`` and served; a client that never took part
-    is served the global model, from which its theta would begin. The authors' code means to evaluate theta, but its
-    list of personal parameters is another name of the model that w is copied into before the evaluation, so that its
-    personal scores are those of the local w. It also adds a decay of 0.001 * theta to the inner steps, which the paper
-    does not have and this does not.
-    The loss reported is f(theta) where the inner solver meets a batch.
+    The personal model is ``theta`` of a client's last step, in ``trained`` scores too; a client that never took part
+    gets the global model, from which its theta would start. The authors' code means to evaluate theta, but its list of
+    personal parameters is another name of the model into which w is copied before the evaluation, so that its personal
+    scores are those of the local w. It also adds a decay of 0.001 * theta to the inner steps, which neither the paper
+    nor this code has.
+    The reported loss is f(theta) at the start of the inner steps on each batch.
 
     Args:
       trainer: how each client trains; its optimiser steps the local w.
@@ -101,20 +101,20 @@ def pfedme(
 
 
 def envelope_gradient(task: Task, lam: float | Array, steps: int, rate: float | Array) -> StepGradient:
-    """Gradient ``lam * (w - theta)`` of the loss's Moreau envelope at w; what is remembered is theta.
+    """Make the gradient ``lam * (w - theta)`` of the loss's Moreau envelope at w; theta is carried on.
 
     Args:
-      task: holds the loss f.
-      lam: the envelope's pull.
-      steps: gradient steps on ``f(theta) + lam/2 * ||theta - w||^2`` per batch.
-      rate: their size.
+      task: the task with the loss f.
+      lam: strength of the envelope's pull.
+      steps: number of gradient steps on ``f(theta) + lam/2 * ||theta - w||^2`` per batch.
+      rate: size of these steps.
 
     Source: Dinh et al. 2020, Algorithm 1.
     """
 
     def compute(params: Params, batches: tuple[Batch, ...], key: Key, theta: Params) -> tuple[Array, Params, Params]:
         def step(theta: Params, _: None) -> tuple[Params, Array]:
-            # One key for all steps: with dropout, too, they minimise one function.
+            # All steps use one key, so that they minimise one function also with dropout.
             loss, grads = jax.value_and_grad(task.loss)(theta, batches[0], key)
             return permfl_client_step(theta, grads, params, alpha=rate, lam=lam), loss
 

@@ -1,1 +1,1 @@
-"""Models in tiers: client, team, global, and trees of clusters."""
+"""Algorithms with models in tiers: client, team and global models, and trees of clusters."""

@@ -1,4 +1,4 @@
-"""DemLearn (Nguyen et al., arXiv 2007.03278): clients group themselves anew each round, in levels under one root."""
+"""DemLearn (Nguyen et al., arXiv 2007.03278): clients are grouped anew each round, in levels under one root."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ class DemLearnState:
     """State between rounds.
 
     Attributes:
-      round: ``[]`` int32, rounds that somebody attended.
+      round: ``[]`` int32, the number of rounds with at least one client.
       server: params of the root.
-      clients: every client's model ``[C, ...]``, mixed with its groups'.
-      parents: the group model that each client was last mixed with, leaves ``[C, ...]``.
+      clients: every client's model ``[C, ...]``, mixed with its groups' models.
+      parents: the group's model with which each client was last mixed, leaves ``[C, ...]``.
       client_opt: clients' optimiser states ``[C, ...]``, or ``()``.
       seen: ``[C]`` bool, who has taken part.
     """
@@ -48,7 +48,7 @@ class DemLearnState:
 
 
 class Mixed(NamedTuple):
-    """What a hierarchy makes of its members' models: theirs and their parents' ``[K, ...]``, and the root."""
+    """The results of mixing in a hierarchy: members' and parents' models ``[K, ...]``, and the root's model."""
 
     members: Params
     parents: Params
@@ -56,7 +56,7 @@ class Mixed(NamedTuple):
 
 
 def _first_rounds(numbers: Sequence[int], recorded: Mapping[str, np.ndarray], first: int) -> np.ndarray:
-    """Whether each round is among the first so many, for each number ``[M]``: bool ``[M, n]``."""
+    """Return whether each of n rounds is among the first ``numbers [M]`` rounds, bool ``[M, n]``."""
     rounds = first + np.arange(len(recorded["loss"]))
     return rounds < np.asarray(numbers)[:, None]
 
@@ -74,19 +74,20 @@ def demlearn(
 ) -> Algorithm:
     """Train, cluster the trained models, average them bottom-up, mix the averages top-down.
 
-    A client trains ``f(theta) + mu/2 * ||theta - parent||^2`` from its own model; its parent is the group that it was
-    last mixed with, before its first round the common start. The models of those present are clustered by average
+    A client trains on ``f(theta) + mu/2 * ||theta - parent||^2`` from its own model; its parent is the group with which
+    it was last mixed, and before its first round the common start. The present clients' models are clustered by average
     linkage on the Euclidean distance of all their weights, and the tree is cut after 1, 2, ... ``levels`` splits from
-    the root: groups of groups, 2, 4, 8 at most. A client that a split leaves alone hangs from the last group it was in.
-    A group's model is the mean of its members' by the number of clients; then from the root down each group and each
+    the root, into at most 2, 4, 8 groups. A client that a split leaves alone belongs to the last group that contained
+    it. A group's model is the mean of its members' models by the number of clients. From the root down, each group and
+    each
     client becomes ``(1 - parent_share) * own + parent_share * parent``.
 
-    The paper scores each client's model on its own examples (C-SPE), which is the personal model here, and on
-    everybody's (C-GEN), which is a score of many models; the one global model offered is the root's. It is also what a
-    client is served that never took part.
+    The paper scores each client's model on its own examples (C-SPE), which is the personal model here, and on all
+    clients' examples (C-GEN), which is a score of many models; the global model here is the root's. A client that never
+    took part gets the root's model, too.
     Average linkage, the cut and the numbers are those of the authors' code (3 levels, 2 epochs; parent_share 0.6 on
-    MNIST, 0.7 elsewhere; mu 0, or 0.002 for DemLearn-P). Clustering K present clients takes K^2 numbers and K^3
-    operations: 0.2 s at a thousand.
+    MNIST, 0.7 elsewhere; mu 0, or 0.002 for DemLearn-P). Clustering K present clients takes K^2 numbers of memory and
+    K^3 operations: 0.2 s for a thousand.
 
     Args:
       trainer: how each client trains.
@@ -153,16 +154,16 @@ def demlearn(
 
 
 def hierarchy(stacked: Params, present: Array, levels: int) -> list[Array]:
-    """Groups of models at depth 0 (the root) to ``levels``.
+    """Group models at depth 0 (the root) to ``levels``.
 
     Args:
       stacked: leaves ``[K, ...]``.
       present: ``[K]`` bool.
-      levels: splits from the root.
+      levels: number of splits from the root.
 
     Returns:
-      ``levels + 1`` arrays ``[K]`` int32: the lowest slot of the group that a slot is in; -1 where it is in none of
-      that depth, absent or alone there.
+      ``levels + 1`` arrays ``[K]`` int32, the lowest slot of each slot's group; -1 where the slot has no group at that
+      depth, since it is absent or alone there.
     """
     tree = dendrogram(pairwise_distances(stacked, present), present)
     root = jnp.where(present, jnp.argmax(present).astype(jnp.int32), -1)
@@ -182,13 +183,13 @@ def mix(
     amplification: float | Array,
     fallback: Params,
 ) -> Mixed:
-    """Bottom-up means of a hierarchy, then top-down shares of the parent.
+    """Average a hierarchy's models bottom-up, then mix each with its parent's top-down.
 
     Args:
-      stacked: members' models ``[K, ...]``.
-      weights: ``[K]``, 0 where absent.
+      stacked: the members' models ``[K, ...]``.
+      weights: ``[K]``, the members' weights, 0 where absent.
       nested: groups by depth, as from :func:`hierarchy`.
-      parent_share: share of the parent.
+      parent_share: weight of the parent's model.
       amplification: factor on every group's mean of its children.
       fallback: the root's model where nobody is present.
 
@@ -196,11 +197,11 @@ def mix(
     """
     slots = weights.shape[0]
     inside = jnp.stack([groups >= 0 for groups in nested])
-    around = inside.sum(0, dtype=jnp.int32)  # groups around each member, the root included
+    around = inside.sum(0, dtype=jnp.int32)  # number of groups that contain each member, the root included
 
     def averages(depth: int) -> Params:
-        """Models ``[K, ...]`` of the groups, each at its lowest slot."""
-        # Every group on a member's way up multiplies it: weights carry that, copies of the models need not.
+        """Compute the models ``[K, ...]`` of the groups of a depth, each at its lowest slot."""
+        # Every group above a member amplifies its model; its weight takes the factor, so that models need no copies.
         groups = jnp.where(inside[depth], nested[depth], slots)
         counted = weights * jnp.asarray(amplification) ** (around - depth)
         total, scaled = (jax.ops.segment_sum(w, groups, slots) for w in (weights, counted))
@@ -222,11 +223,11 @@ def mix(
 
 
 def _count_groups(groups: Array) -> Array:
-    """How many groups there are: each is named by one of its members."""
+    """Count the groups, each of which is named by one of its members."""
     return (groups == jnp.arange(groups.shape[0], dtype=groups.dtype)).sum(dtype=jnp.int32)
 
 
 def _beside(per_slot: Array, x: Array) -> Array:
-    """``[K]`` as ``[K, 1, ...]``, to sit beside ``x``; numbers in its dtype."""
+    """Reshape ``[K]`` to ``[K, 1, ...]``, to broadcast with ``x``; numbers get its dtype."""
     column = per_slot.reshape(-1, *(1,) * (x.ndim - 1))
     return column if column.dtype == bool else column.astype(x.dtype)

@@ -1,4 +1,4 @@
-"""Hierarchical local SGD: plain averaging in teams, then over teams."""
+"""Hierarchical local SGD: plain averaging within teams, then over teams."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ def hsgd(
     global_every: Annotated[Traced[int], Ge(1)] = 1,
     pace: Annotated[tuple[int, ...] | Array | None, Ge(0)] = None,
 ) -> Algorithm:
-    """Clients train from their team's model, the team takes their mean, K times; the server takes the teams' mean.
+    """Average within each team K times, each time after clients train from the team's model; then average the teams.
 
-    The h-SGD of PerMFL's tables (note section 7; Lin et al. 2020, Wang et al. 2022): PerMFL's round without any pull.
-    Its personal model is the client's last trained one, as PerMFL's, or its team's model if it never took part.
+    This is the h-SGD of PerMFL's tables (note section 7; Lin et al. 2020, Wang et al. 2022): PerMFL's round without any
+    pull. The personal model is the client's last trained one, as in PerMFL, or its team's model if it never took part.
 
     Args:
       trainer: how a client trains in one team round.

@@ -1,4 +1,4 @@
-"""PerMFL (arXiv 2407.14251): client, team and global models, each tethered to its parent."""
+"""PerMFL (arXiv 2407.14251): client, team and global models, each pulled to its parent."""
 
 from __future__ import annotations
 
@@ -46,16 +46,16 @@ def permfl(
     pace: Annotated[tuple[int, ...] | Array | None, Ge(0)] = None,
     published_client_lambda: bool = False,
 ) -> Algorithm:
-    """Nested proximal updates: L client steps in K team rounds in one global round.
+    """Run nested proximal updates: L client steps in each of K team rounds in one global round.
 
-    A client minimises ``f(theta) + client_lambda/2 * ||theta - w||^2`` from its team's model w; the team makes
-    :func:`~fedjax_layers.ops.permfl_team_step` towards the mean of its clients, the server
+    A client minimises ``f(theta) + client_lambda/2 * ||theta - w||^2`` from its team's model w. The team takes a
+    :func:`~fedjax_layers.ops.permfl_team_step` towards the mean of its clients, and the server a
     :func:`~fedjax_layers.ops.permfl_server_step` towards the mean of its teams. Defaults are the paper's setting of its
     team-formation table, the only one that is known (note section 5). The personal model is the client's last trained
-    theta; a client keeps nothing between team rounds. One that never took part is served its team's model, from which
-    its theta would begin.
+    theta; a client keeps nothing between team rounds. A client that never took part gets its team's model, from which
+    its theta would start.
 
-    ``trainer`` decides the client's steps: plain SGD with step size alpha and ``steps=L`` is the paper's.
+    ``trainer`` decides the client's steps; the paper has plain SGD with step size alpha and ``steps=L``.
 
     Args:
       trainer: how a client trains in one team round.
@@ -144,16 +144,16 @@ def unstable(
     client_lambda: Coefficient = 0.0,
     smoothness: float = 0.0,
 ) -> list[str]:
-    """What is wrong with the coefficients, a line each; traced ones are passed over.
+    """List what is wrong with the coefficients, a line each; traced ones are not checked.
 
     Args:
-      team_lambda: pull of a team to its devices.
-      gamma: pull between teams and server.
+      team_lambda: strength of the pull of a team to its clients.
+      gamma: strength of the pull between teams and server.
       eta: step size of the teams.
       beta: step size of the server.
-      alpha: step size of the clients, if known.
-      client_lambda: pull of a client to its team.
-      smoothness: L_f, the Lipschitz constant of the clients' gradients, if known.
+      alpha: step size of the clients; ``None`` if it is not known.
+      client_lambda: strength of the pull of a client to its team.
+      smoothness: L_f, the Lipschitz constant of the clients' gradients; 0 if it is not known.
 
     Source: PerMFL note, section 2: convex combinations need ``beta * gamma <= 1`` and ``eta * (lambda + gamma) <= 1``;
     with stiff clients the server diverges from ``|1 - beta * gamma| >= 1`` on (teams that follow it push that limit
@@ -162,7 +162,7 @@ def unstable(
     lines = []
     if _known(beta, gamma) and abs(1 - float(beta * gamma)) >= 1 and float(beta * gamma) != 0:
         lines.append(f"the server may diverge: expected |1 - beta * gamma| below 1, got {abs(1 - beta * gamma):.4g}")
-    if _known(eta, team_lambda, gamma) and float(eta * (team_lambda + gamma)) > 1 + 1e-9:  # equality is fine
+    if _known(eta, team_lambda, gamma) and float(eta * (team_lambda + gamma)) > 1 + 1e-9:  # equality is allowed
         found = f"{eta * (team_lambda + gamma):.4g}"
         lines.append(f"a team overshoots: expected eta * (team_lambda + gamma) of at most 1, got {found}")
     if alpha is not None and _known(alpha, client_lambda) and float(alpha * (client_lambda + smoothness)) >= 2:

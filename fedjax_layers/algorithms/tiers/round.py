@@ -1,6 +1,6 @@
-"""One global round over three tiers: clients train for their team, teams meet at the server.
+"""A global round over three tiers: clients train for their team, then the server averages the teams.
 
-The frame of every algorithm with teams; what a team and the server do with a mean is handed in.
+All algorithms with teams use it; they pass the steps that a team and the server take with a mean.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ class TierState:
     """State between global rounds.
 
     Attributes:
-      round: ``[]`` int32, global rounds done.
+      round: ``[]`` int32, the number of global rounds done.
       server: params of the global model.
       teams: params of the teams' models, leaves ``[T, ...]``.
       clients: each client's latest trained model, leaves ``[C, ...]``.
       client_opt: clients' optimiser states ``[C, ...]``, or ``()``.
-      seen: ``[C]`` bool, clients that have taken part.
+      seen: ``[C]`` bool, who has taken part.
     """
 
     round: Array
@@ -58,7 +58,7 @@ class TierState:
 
 
 def init_tiers(trainer: Trainer, tiers: Tiers, params: Params) -> TierState:
-    """The state before the first round: every model is ``params``."""
+    """Make the state before the first round, in which every model is ``params``."""
     return TierState(
         round=jnp.int32(0),
         server=params,
@@ -70,9 +70,9 @@ def init_tiers(trainer: Trainer, tiers: Tiers, params: Params) -> TierState:
 
 
 def tiered_algorithm(init: Callable[..., TierState], round_: Callable[..., Any], tiers: Tiers) -> Algorithm:
-    """The algorithm of these functions; a client that never took part is served its team's model.
+    """Make the algorithm of these functions; a client that never took part gets its team's model.
 
-    Of a team that has never met, the team's model is as untrained as the client's: there it is the global one.
+    Where no client of its team has taken part, the team's model is untrained too, and the client gets the global one.
     """
 
     def personal(state: TierState) -> Personal:
@@ -107,36 +107,37 @@ def tiered_algorithm(init: Callable[..., TierState], round_: Callable[..., Any],
 
 
 class _Carry(NamedTuple):
-    """What goes from team round to team round: teams ``[T, ...]``, the store ``[C, ...]``, the rest by slot ``[K]``."""
+    """The values passed between team rounds: teams ``[T, ...]``, the store ``[C, ...]``, the rest by slot ``[K]``."""
 
     teams: Params
     store: Any  # the clients' models and optimiser states
     loss: Array
-    turns: Array  # team rounds that the slot took part in
+    turns: Array  # number of team rounds in which the slot took part
 
 
 def tiered_round(
     trainer: Trainer, key: Key, state: TierState, cohort: Cohort, tiers: Tiers, team: TeamStep, server: ServerStep
 ) -> tuple[TierState, RoundInfo]:
-    """One global round: K team rounds in each team, then one step of the server.
+    """Run one global round: K team rounds in each team, then one step of the server.
 
-    A team begins the round at the server's model, or goes on from its own where the server was not met last time. In
-    each team round its clients begin at its model (to which a proximal term of ``trainer`` pulls them), train, and
-    it makes a step towards their mean. A team without a client in a team round stands still; the server stands still
-    where no team took part.
+    A team begins the round at the server's model, or continues from its own if the last round had no server step. In
+    each team round its clients begin at its model (to which a proximal term of ``trainer`` pulls them) and train, and
+    the team takes a step towards their mean. A team without a client in a team round stays unchanged, and so does the
+    server where no team took part.
 
     Args:
       trainer: how clients train in one team round.
-      key: the round's; team round k uses ``fold_in(fold_in(key, TEAM_ROUNDS), k)``, and the key itself draws the
+      key: the round's key. Team round k uses ``fold_in(fold_in(key, TEAM_ROUNDS), k)``; the key itself draws the
         clients' shuffles where they train by steps.
-      state: before the round.
+      state: the state before the round.
       cohort: the clients that are present.
       tiers: teams and participation.
       team: ``(team, server, mean of its clients) -> team``, one model each.
       server: ``(server, mean of the teams) -> server``.
 
     Returns:
-      The state and the report. Observed is each client's model after its last team round; ``sent`` and ``received``
+      The state and the report. The observer looks at each client's model after its last team round; ``sent`` and
+      ``received``
       count the transfers of each layer between clients and teams, ``extra`` those between teams and server
       (``team_sent``).
     """
@@ -160,7 +161,7 @@ def tiered_round(
             place, share = client.slot
             begin = jax.tree.map(lambda x: x[place], client.shared)
             place_in_order = None
-            if trainer.goes_by_steps:  # a client walks on through one shuffle of its examples
+            if trainer.goes_by_steps:  # a client continues in one shuffle of its examples
                 place_in_order = (draw_order(trainer, key, client), k * trainer.num_steps(client.count, client.ident))
             result = train(trainer, round_key, client, begin, opt_state=own[1], place_in_order=place_in_order)
             term = Term(result.params, share, place, tiers.num_teams)
@@ -190,7 +191,7 @@ def _server_update(
     tiers: Tiers,
     server: ServerStep,
 ) -> Params:
-    """The server's model, moved if this is a round in which it meets the teams."""
+    """Compute the server's model, which changes only in rounds with a server step."""
     size = jnp.zeros(tiers.num_teams, weights.dtype).at[team_of_slot].add(jnp.where(present, weights, 0))
     if tiers.weighting == "uniform":
         size = (size > 0).astype(size.dtype)

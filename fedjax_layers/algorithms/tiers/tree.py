@@ -1,4 +1,4 @@
-"""Who belongs to which team, and who takes part when."""
+"""The clients' teams, and the draws that decide which clients and teams take part."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from fedjax_layers.types import Array, Key
 
 @dataclasses.dataclass(frozen=True)
 class Tiers:
-    """Who belongs to which team, and who meets when. Arrays and numbers may be traced; ``num_teams`` may not.
+    """The clients' teams and their participation. Arrays and numbers may be traced, except ``num_teams``.
 
     Attributes:
       team_of: ``[C]`` integers, each client's team.
-      num_teams: T.
-      team_rounds: K, team rounds per global round.
-      weighting: how means are weighted: all clients and all teams alike, or by ``cohort.weight`` (examples).
-      client_participation: share of a team's present clients that take part in each team round, at least one;
-        ``None`` takes all.
-      team_participation: share of the teams that take part in a global round, at least one; ``None`` takes all.
-      stale_teams: the server also averages teams that did not take part, with the model they last had.
-      global_every: the server meets the teams every so many rounds; in between, teams go on from their own models.
-      pace: ``[T]`` integers, team rounds of each team, at most K; ``None`` is K for all.
+      num_teams: T, the number of teams.
+      team_rounds: K, the number of team rounds per global round.
+      weighting: how means are weighted: all clients and all teams equally, or by ``cohort.weight`` (examples).
+      client_participation: share of a team's present clients that take part in each team round, at least one client;
+        ``None`` means all.
+      team_participation: share of the teams that take part in a global round, at least one team; ``None`` means all.
+      stale_teams: whether the server also averages teams that did not take part, with their last model.
+      global_every: number of global rounds per server step; in between, teams continue from their own models.
+      pace: ``[T]`` integers, the number of team rounds of each team, at most K; ``None`` means K for all.
     """
 
     team_of: Array
@@ -42,12 +42,12 @@ class Tiers:
 
     @property
     def all_take_part(self) -> bool:
-        """Static: every present client takes part in every team round."""
+        """Whether every present client takes part in every team round; static."""
         return self.client_participation is None and self.team_participation is None and self.pace is None
 
 
 def make_tiers(trainer: Trainer, team_of: Any, num_teams: int, **options: Any) -> Tiers:
-    """Checked :class:`Tiers`; without ``team_of`` teams are consecutive and of equal size up to one.
+    """Make checked :class:`Tiers`; ``team_of=None`` makes consecutive teams whose sizes differ by at most one.
 
     Raises:
       ValueError: a team id per client is missing or out of range, or a pace per team.
@@ -63,7 +63,7 @@ def make_tiers(trainer: Trainer, team_of: Any, num_teams: int, **options: Any) -
 
 
 def _checked_teams(clients: int, team_of: Any, num_teams: int) -> Any:
-    """A team for each client, ``[C]`` integers; concrete ones are in range."""
+    """Return a team for each client, ``[C]`` integers; concrete ones are checked."""
     if not 1 <= num_teams <= clients:
         raise ValueError(f"num_teams: expected 1 to {clients}, the number of clients, got {num_teams}")
     if team_of is None:
@@ -82,7 +82,7 @@ def _checked_teams(clients: int, team_of: Any, num_teams: int) -> Any:
 
 
 def teams_that_take_part(key: Key, tiers: Tiers, team: Array, present: Array) -> Array:
-    """Bool ``[T]``: teams drawn with this global round's key, among those with a present device."""
+    """Draw the teams that take part, bool ``[T]``, with a global round's key, among those with a present client."""
     some = jnp.zeros(tiers.num_teams, bool).at[team].max(present)
     if tiers.team_participation is None:
         return some
@@ -93,7 +93,7 @@ def teams_that_take_part(key: Key, tiers: Tiers, team: Array, present: Array) ->
 
 
 def clients_that_take_part(key: Key, tiers: Tiers, team: Array, present: Array, ids: Array, team_round: Array) -> Array:
-    """Bool ``[K]``: clients of this team round, drawn with its key."""
+    """Draw the clients of a team round, bool ``[K]``, with its key."""
     if tiers.pace is not None:
         present = present & (team_round < tiers.pace[team])
     if tiers.client_participation is None:
@@ -105,18 +105,18 @@ def clients_that_take_part(key: Key, tiers: Tiers, team: Array, present: Array, 
 
 
 def _chances(key: Key, ids: Array) -> Array:
-    """A number in [0, 1) for each of ``ids``."""
+    """Draw a number in [0, 1) for each of ``ids``."""
     stream = jax.random.fold_in(key, keys.PARTICIPATION)
     return jax.vmap(lambda i: jax.random.uniform(jax.random.fold_in(stream, i)))(ids)
 
 
 def _quota(share: float | Array, members: Array) -> Array:
-    """The share of ``members``, rounded to the nearest whole number, at least one."""
+    """Return the share of ``members``, rounded to the nearest whole number, at least one."""
     return jnp.maximum(jnp.round(share * members.astype(jnp.float32)).astype(jnp.int32), 1)
 
 
 def _rank_within(group: Array, chance: Array, present: Array, num_groups: int) -> Array:
-    """Place of each entry among the present ones of its group, by ``chance``."""
+    """Rank each entry among the present ones of its group by ``chance``."""
     group = jnp.where(present, group, num_groups)
     order = jnp.lexsort((chance, group))
     sizes = jnp.zeros(num_groups + 1, jnp.int32).at[group].add(1)
