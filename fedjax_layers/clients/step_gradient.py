@@ -38,9 +38,9 @@ class LocalOptions(NamedTuple):
       trainable: ``[L]`` bool; updates of other layers are dropped *after* the optimiser, since momentum or weight
         decay would move a layer whose gradient alone is zero. Running statistics of other layers stay, too. ``None``
         trains all.
-        scale: factor on every update, but not on running statistics; ``None`` means 1.
-        with_gradient: whether the mean gradient is returned.
-        step_gradient: the source of a step's gradient; ``None`` is the loss on the step's batch. Its functions are
+      scale: factor on every update, but not on running statistics; ``None`` means 1.
+      with_gradient: whether the mean gradient is returned.
+      step_gradient: the source of a step's gradient; ``None`` is the loss on the step's batch. Its functions are
         static (no argument of a jitted function), but may close over arrays.
     """
 

@@ -1,4 +1,4 @@
-"""Runs an algorithm: rounds in a jitted loop, cohorts, evaluation, and where the arrays lie.
+"""The engine that runs an algorithm: rounds in a jitted loop, cohorts, evaluation, and the placement of arrays.
 
-Knows neither configs and files (those are ``experiment``'s) nor any algorithm by name.
+It knows neither configs and their files (see ``experiment``) nor any algorithm by name.
 """

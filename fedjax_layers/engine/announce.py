@@ -1,11 +1,11 @@
-"""Telling whoever waits what a long call is at."""
+"""Callbacks that tell a waiting user what a long call is doing."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-Say = Callable[[str], None]  # told what begins now, in a few words
+Say = Callable[[str], None]  # called with a few words at the start of each step
 
 
 def say_nothing(text: str) -> None:
-    """For a caller who does not ask."""
+    """Ignore the text; the default for callers that do not report progress."""

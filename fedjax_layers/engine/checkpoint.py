@@ -1,4 +1,4 @@
-"""Saving a run between intervals with Orbax, and going on from the newest save."""
+"""Checkpoints of a run, saved with Orbax between intervals and restored to continue it."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ import numpy as np
 from fedjax_layers.ops.checks import leaf_path
 from fedjax_layers.storage import storing
 
-_PATTERN = set("[]*?")  # what a glob pattern is made of
+_PATTERN = set("[]*?")  # the special characters of glob patterns
 
 
 def saved_rounds(folder: Path) -> int:
-    """Rounds done at the newest save, 0 without one: read from the names alone."""
+    """Read the rounds done at the newest checkpoint from the files' names; 0 without one."""
     steps = [int(entry.name) for entry in folder.iterdir() if entry.name.isdecimal()] if folder.is_dir() else []
     return max(steps, default=0)
 
 
 class Checkpoints:
-    """The checkpoints of one run: the whole state by rounds done, which tell where its records are to be cut.
+    """The checkpoints of one run: the whole state, named by the rounds done, up to which records are kept.
 
-    Saves are atomic and asynchronous; the newest ``keep`` are kept. Keys need no saving: they follow from the
-    run's seed, the round and the client.
+    Saves are atomic and asynchronous; the newest ``keep`` are kept. Random keys are not saved, since they follow from
+    the run's seed, the round and the client.
     """
 
     def __init__(self, folder: Path, keep: int = 2) -> None:
@@ -37,14 +37,14 @@ class Checkpoints:
 
         self._ocp, self._folder = ocp, Path(folder)
         options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=True)
-        # Without handlers of its own a fresh manager cannot tell what an earlier process saved.
+        # A new manager needs explicit handlers to read what an earlier process saved.
         handlers = {"state": ocp.StandardCheckpointHandler()}
         self._alias: tempfile.TemporaryDirectory[str] | None = None
         with self._storing():
             self._manager = ocp.CheckpointManager(self._plain(Path(folder)), options=options, item_handlers=handlers)
 
     def _plain(self, folder: Path) -> Path:
-        """The folder, or a link to it where Orbax would take its path for a pattern and lose what it saves."""
+        """Return the folder, or a link to it if Orbax would read its path as a pattern and lose checkpoints."""
         path = folder.absolute()
         if not set(str(path)) & _PATTERN:
             return path
@@ -64,20 +64,20 @@ class Checkpoints:
         with self._storing():
             _check_room(self._folder, state)
             self._manager.save(rounds_done, args=args)
-            if any(isinstance(x, np.ndarray) for x in jax.tree.leaves(state)):  # the next round renews it in place
+            if any(isinstance(x, np.ndarray) for x in jax.tree.leaves(state)):  # the next round changes these in place
                 self._manager.wait_until_finished()
 
     def restore(self, like: Any) -> tuple[int, Any] | None:
-        """Rounds done and state of the newest save; ``None`` if nothing was saved.
+        """Load the newest checkpoint: the rounds done and the state; ``None`` if there is none.
 
         Args:
-          like: a state of the same run (arrays or shapes), which gives structure, dtypes and shardings. Where it has
-            arrays of NumPy, these are filled and given back.
+          like: a state of the same run (arrays or shapes), which gives structure, dtypes and shardings. NumPy arrays in
+            it are filled in place and returned.
 
         Raises:
           ValueError: the saved state has other leaves; the first path that differs is named.
         """
-        self._manager.wait_until_finished()  # a save of this process may be on its way
+        self._manager.wait_until_finished()  # a save of this process may still be in progress
         step = self._manager.latest_step()
         if step is None:
             return None
@@ -90,7 +90,7 @@ class Checkpoints:
         return int(step), jax.tree.unflatten(jax.tree.structure(like), leaves)
 
     def close(self) -> None:
-        """Wait for the last save to be on disk.
+        """Wait until the last checkpoint is on disk.
 
         Raises:
           StorageError: it could not be written.
@@ -102,11 +102,11 @@ class Checkpoints:
             self._alias.cleanup()
 
     def _storing(self) -> AbstractContextManager[None]:
-        return storing(self._folder, (OSError, ValueError, RuntimeError))  # whichever the writer underneath raises
+        return storing(self._folder, (OSError, ValueError, RuntimeError))  # all of which Orbax's writer may raise
 
 
 def _filled(old: Any, new: Any) -> Any:
-    """The new array; where there is one of NumPy already, that one with the new one's values."""
+    """Return the new array; if the old one is a NumPy array, copy the new values into it and return it."""
     if not isinstance(old, np.ndarray):
         return new
     old[...] = np.asarray(new)
@@ -114,7 +114,7 @@ def _filled(old: Any, new: Any) -> Any:
 
 
 def _check_room(folder: Path, state: Any) -> None:
-    """Refuse what cannot fit before Orbax begins: where its threads fail, they fill the screen."""
+    """Raise ``OSError`` if the disk is too full, before Orbax starts threads, whose errors would fill the screen."""
     needed, free = sum(x.nbytes for x in jax.tree.leaves(state)), shutil.disk_usage(folder).free
     if free < needed:
         words = os.strerror(errno.ENOSPC)
@@ -122,7 +122,7 @@ def _check_room(folder: Path, state: Any) -> None:
 
 
 def _named(state: Any) -> dict[str, Any]:
-    """Leaves by path: Orbax then needs to know nothing of the state's classes."""
+    """Return the leaves by path, so that Orbax need not know the state's classes."""
     return {leaf_path(path): leaf for path, leaf in jax.tree_util.tree_flatten_with_path(state)[0]}
 
 

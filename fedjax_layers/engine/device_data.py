@@ -1,4 +1,4 @@
-"""All clients' data on the device, as they are in each phase of a run."""
+"""All clients' data on the device, for each phase of a run."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from fedjax_layers.types import Array, Pool, Ranges
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class DeviceData:
-    """The pool of examples, and who owns which of them.
+    """The pool of examples, and the ranges that belong to each client.
 
     Attributes:
-      pool: the examples of all phases; arrays of NumPy where they stay on the host.
-      train: training range of each client, ``[C]``, or ``[P, C]`` where the data change during the run.
+      pool: the examples of all phases; NumPy arrays where they stay on the host.
+      train: training range of each client, ``[C]``, or ``[P, C]`` where the data have P phases.
       val: validation ranges.
       test: test ranges.
       global_test: the global test set, one range ``[1]``.
-      largest: static; examples of the largest client in train, val and test, and of the global test set.
-      since: ``[P]`` int32, the round from which each phase holds, the first 0; ``()`` without phases.
+      largest: static; the number of examples of the largest client in train, val and test, and of the global test set.
+      since: ``[P]`` int32, the first round of each phase, which is 0 for the first phase; ``()`` without phases.
       unseen: ``[U]`` int32, clients that never take part in training; ``()`` where all do.
-      uniform: static; every client has ``largest[0]`` training examples in every phase.
+      uniform: static; whether every client has ``largest[0]`` training examples in every phase.
     """
 
     pool: Pool
@@ -50,16 +50,16 @@ class DeviceData:
 
     @property
     def num_clients(self) -> int:
-        """C."""
+        """The number C of clients."""
         return self.train.count.shape[-1]
 
     def split(self, name: str) -> tuple[Ranges, int]:
-        """Ranges of a split and the size of its largest client."""
+        """Return the ranges of a split, and the number of examples of its largest client."""
         index = SPLITS.index(name)
         return (self.train, self.val, self.test)[index], self.largest[index]
 
     def at(self, round_number: Array | int) -> DeviceData:
-        """The data of one round (counted from 0, traced or not): ranges ``[C]``."""
+        """Return the data of one round, which counts from 0 and may be traced, with ranges ``[C]``."""
         if isinstance(self.since, tuple):
             return self
         phase = jnp.sum(self.since <= round_number) - 1
@@ -71,12 +71,13 @@ def to_device(data: ClientData | Sequence[Phase], *, on_host: bool = False) -> D
     """Put the clients' data on the device, once.
 
     Args:
-      data: of the whole run, or its phases in order. Phases with other inputs or labels keep their own copy of the
-        examples. The global test set and the unseen clients are those of the first.
-      on_host: leave the examples where they are, for a run with ``on_host`` data.
+      data: the data of the whole run, or its phases in order. Phases with other inputs or labels have their own copy of
+        the examples. The global test set and the unseen clients are those of the first phase.
+      on_host: whether the examples stay on the host, for a run with ``on_host`` data.
 
     Raises:
-      ValueError: phases differ in their number of clients or in what an input is, or do not start at round 0 and go up.
+      ValueError: phases differ in the number of clients or in the inputs' shape or dtype, or their first rounds do not
+        rise from 0.
     """
     if isinstance(data, ClientData):
         return _stack([data], (), on_host)
@@ -117,7 +118,7 @@ def _stack(phases: list[ClientData], since: Array | tuple[()], on_host: bool) ->
 
 
 def _pool(phases: list[ClientData]) -> tuple[Pool, list[int]]:
-    """The examples of all phases, on the host, and where each one's begin: phases with the same arrays share theirs."""
+    """Join the examples of all phases on the host, and find where each phase's begin; equal arrays are stored once."""
     kept: dict[tuple[int, int], ClientData] = {}
     starts: dict[tuple[int, int], int] = {}
     for phase in phases:
@@ -127,6 +128,6 @@ def _pool(phases: list[ClientData]) -> tuple[Pool, list[int]]:
             kept[arrays] = phase
     offsets = [starts[id(phase.inputs), id(phase.labels)] for phase in phases]
     if len(kept) == 1:
-        return Pool(phases[0].inputs, phases[0].labels), offsets  # type: ignore[arg-type]  # not on a device yet
+        return Pool(phases[0].inputs, phases[0].labels), offsets  # type: ignore[arg-type]  # still NumPy arrays
     inputs, labels = (frozen(joined([getattr(one, field) for one in kept.values()])) for field in ("inputs", "labels"))
     return Pool(inputs, labels), offsets  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Where a run in Python starts when not at a random start: given parameters, or the end of another run."""
+"""Other starts of a run than random parameters: given parameters, or the end of another run."""
 
 from __future__ import annotations
 
@@ -18,36 +18,36 @@ from fedjax_layers.types import Params, Task
 
 
 def check_start(task: Task, params: Params) -> Params:
-    """A copy of the parameters that all models start from, in the dtypes of the task's own.
+    """Check and copy the parameters from which all models start, in the dtypes of the task's own.
 
     Args:
-      task: the model.
+      task: the task with the model.
       params: one model, leaves ``[...]``.
 
     Raises:
-      ValueError: another tree or shape than the task's; the first leaf that differs is named.
+      ValueError: the tree or a shape is not the task's; the first leaf that differs is named.
     """
     own = jax.eval_shape(task.init, jax.random.key(0))
     fitted = _fitted("start", "the model's", own, params)
-    # A copy: a state may hold these very arrays, and a state is used up by the next interval.
+    # A copy, since a state may hold these arrays, and the next interval donates the state.
     return jax.tree.map(lambda mine, x: jnp.array(x, mine.dtype), own, fitted)
 
 
 def go_on(
     build: Build, plan: Plan, inputs: Inputs, state: Any, history: History, files: HistoryFiles | None = None
 ) -> tuple[Any, History]:
-    """Copies of another run's end, from which a run of this program goes on.
+    """Copy the end of another run, from which a run of this program continues.
 
     Args:
-      build: of the run that goes on.
-      plan: of it.
-      inputs: of it.
-      state: of the run that has ended.
-      history: of the run that has ended; its last local phase is left out, as a longer run has it later.
-      files: where its copy is written, and what follows.
+      build: the ``build`` of the new run.
+      plan: the new run's plan.
+      inputs: the new run's inputs.
+      state: the state of the run that has ended.
+      history: the history of the run that has ended, of which the evaluation after a last local phase is left out.
+      files: files for the copied history and what follows; ``None`` keeps it in memory.
 
     Raises:
-      ValueError: a state of another algorithm, model or number of clients, or other models evaluated.
+      ValueError: the runs differ in algorithm, model, number of clients, or evaluated models.
     """
     own = jax.eval_shape(functools.partial(start, build, plan), inputs)
     if type(state) is not type(own):
@@ -68,7 +68,7 @@ def go_on(
 
 
 def _fitted(name: str, whose: str, expected: Any, found: Any) -> Any:
-    """The leaves found in the expected tree; ``ValueError`` names the first that is missing or of another shape."""
+    """Put the leaves found into the expected tree; ``ValueError`` names the first missing one or wrong shape."""
     wanted, there = _by_path(expected), _by_path(found)
     for path, leaf in wanted.items():
         if path not in there or np.shape(there[path]) != leaf.shape:

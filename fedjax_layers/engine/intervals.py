@@ -1,4 +1,4 @@
-"""The jitted pieces of a run: the start, an interval of rounds with its evaluation, the last local phase."""
+"""The jitted parts of a run: the start, an interval of rounds with its evaluation, and the last local phase."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ Build = Callable[[Any], Algorithm | Method[Algorithm]]
 
 
 class Inputs(NamedTuple):
-    """The traced part of a run: other values, same program.
+    """The traced part of a run, whose values may change without a new compilation.
 
     Attributes:
-      hyper: handed to ``build``.
+      hyper: the numbers that ``build`` gets.
       device_data: the data.
-      sampling: how cohorts are drawn.
-      weights: ``[C]`` aggregation weights, or ``None`` for the number of training examples.
+      sampling: the rule by which cohorts are drawn.
+      weights: ``[C]`` aggregation weights; ``None`` means the numbers of training examples.
       key: the run's base key.
-      start: what every model starts from, leaves ``[...]``; ``None`` draws it with the key.
+      start: the params from which every model starts, leaves ``[...]``; ``None`` draws them with the key.
     """
 
     hyper: Any
@@ -45,16 +45,16 @@ class Inputs(NamedTuple):
 
 
 def setting_of(plan: Plan, device_data: DeviceData) -> Setting:
-    """What the run binds local solvers to."""
+    """Make the setting to which the run binds local solvers."""
     largest = max(device_data.largest[0], 1)
     return Setting(plan.task, device_data.num_clients, largest, uniform=device_data.uniform, axis=plan.axis)
 
 
 def bound(build: Build, setting: Setting, hyper: Any) -> Algorithm:
-    """The algorithm that ``build`` makes of these numbers, bound to the run's task and clients.
+    """Make the algorithm of ``build`` and these numbers, bound to the run's task and clients.
 
     Raises:
-      TypeError: ``build`` makes something else.
+      TypeError: ``build`` does not make an algorithm.
     """
     made = build(hyper)
     if isinstance(made, Method):
@@ -65,12 +65,12 @@ def bound(build: Build, setting: Setting, hyper: Any) -> Algorithm:
 
 
 def algorithm_of(build: Build, plan: Plan, inputs: Inputs) -> Algorithm:
-    """The run's algorithm."""
+    """Make the run's algorithm."""
     return bound(build, setting_of(plan, inputs.device_data), inputs.hyper)
 
 
 def place_inputs(inputs: Inputs, axis: ClientAxis) -> Inputs:
-    """Put them on the devices of the axis; examples on the host stay there."""
+    """Put the inputs on the devices of the axis; examples on the host stay there."""
     source = inputs.device_data
     if not source.on_host:
         return replicate(inputs, axis)
@@ -79,40 +79,40 @@ def place_inputs(inputs: Inputs, axis: ClientAxis) -> Inputs:
 
 
 def without_examples(inputs: Inputs) -> Inputs:
-    """The same for a program that looks at no example, and must not take all of them to the device."""
+    """Remove the examples, for a program that reads none and must not copy all of them to the device."""
     nothing: Any = ()
     return inputs._replace(device_data=dataclasses.replace(inputs.device_data, pool=Pool(nothing, nothing)))
 
 
 @build_program()
 def start_params(task: Task, key: Key) -> Params:
-    """The common start of all models in the run with this base key."""
+    """Draw the common start of all models in the run with this base key."""
     return task.init(jax.random.fold_in(key, keys.START))
 
 
 def common_start(task: Task, inputs: Inputs) -> Params:
-    """What every model of the run starts from."""
+    """Return the params from which every model of the run starts."""
     return start_params(task, inputs.key) if inputs.start is None else inputs.start
 
 
 def round_keys(key: Key, t: Array) -> tuple[Key, Key]:
-    """Keys of round ``t``: for drawing its cohort, and for the round itself."""
+    """Derive the keys of round ``t``: one to draw its cohort, and one for the round itself."""
     draw_key, round_key = jax.random.split(jax.random.fold_in(key, t))
     return draw_key, round_key
 
 
 def cohort_of(inputs: Inputs, key: Key, t: Array, sampling: Sampling | None = None) -> Cohort:
-    """The cohort of round ``t``, drawn by the run's rule or another one."""
+    """Draw the cohort of round ``t`` by the run's rule, or by ``sampling``."""
     source = inputs.device_data.at(t)
     weights = inputs.weights
     if weights is not None and not isinstance(inputs.device_data.since, tuple):
-        weights = jnp.where(source.train.count > 0, weights, 0)  # who has not joined yet does not count
+        weights = jnp.where(source.train.count > 0, weights, 0)  # a client that has not joined yet does not count
     return draw_cohort(sampling or inputs.sampling, key, t, source.train, source.pool, weights)
 
 
 def start(build: Build, plan: Plan, inputs: Inputs) -> Any:
-    """The state before the first round, laid out as every interval leaves it."""
-    # Random numbers take long to compile: the model's are a program of their own, which all algorithms share.
+    """Make the state before the first round, with the layout that every interval leaves."""
+    # Random numbers take long to compile, so the model's start is a program of its own, shared by all algorithms.
     return _first_state(build, plan, inputs, common_start(plan.task, inputs))
 
 
@@ -124,7 +124,7 @@ def _first_state(build: Build, plan: Plan, inputs: Inputs, params: Params) -> An
 
 @build_program(static=(1,))
 def models_of(build: Build, setting: Setting, hyper: Any, state: Any) -> Models:
-    """The models of a state."""
+    """Return the models of a state."""
     return bound(build, setting, hyper).models(state)
 
 
@@ -132,7 +132,7 @@ def models_of(build: Build, setting: Setting, hyper: Any, state: Any) -> Models:
 def run_interval(
     build: Build, plan: Plan, state: Any, inputs: Inputs, first: Array, count: Array
 ) -> tuple[Any, dict[str, Array], dict[str, Array]]:
-    """Rounds ``first .. first + count``, then an evaluation.
+    """Run ``count`` rounds from round ``first`` on, then an evaluation.
 
     Returns:
       The state; per-round arrays ``[eval_every, ...]`` whose first ``count`` rows are valid; scores by name.
@@ -140,7 +140,7 @@ def run_interval(
     algorithm = algorithm_of(build, plan, inputs)
 
     def one(t: Array, state: Any) -> tuple[Any, dict[str, Array], dict[str, Array]]:
-        """Round t: the state after it, what is recorded, and in an interval's last round the trained models' scores."""
+        """Run round t: return the state, its record, and in the interval's last round the trained models' scores."""
         draw_key, round_key = round_keys(inputs.key, t)
         cohort = cohort_of(inputs, draw_key, t)
         if "trained" in plan.evaluated_models:
@@ -158,7 +158,7 @@ def run_interval(
     again, (_, row, trained) = traced_once(one, first, state)
     empty_log = {name: jnp.zeros((plan.eval_every, *x.shape), x.dtype) for name, x in row.items()}
     nothing = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), trained)
-    # The count is traced, so that a shorter last interval, or a resumed one, is the same program.
+    # The count is traced, so that a shorter last interval, or a resumed one, uses the same program.
     state, log, trained = jax.lax.fori_loop(0, count, body, (state, empty_log, nothing))
     state = constrain_state(state, plan.axis)
     source = inputs.device_data.at(first + count - 1)
@@ -166,7 +166,7 @@ def run_interval(
 
 
 def round_row(cohort: Cohort, info: RoundInfo) -> dict[str, Array]:
-    """What is recorded of every round."""
+    """Make the record of a round."""
     return {
         "loss": weighted_mean(info.loss, cohort.weight.astype(info.loss.dtype)),
         "participants": (cohort.weight > 0).sum(dtype=jnp.int32),
@@ -180,14 +180,14 @@ def round_row(cohort: Cohort, info: RoundInfo) -> dict[str, Array]:
 
 @build_program(static=(1,))
 def finish_interval(build: Build, plan: Plan, state: Any, inputs: Inputs, t: Array) -> dict[str, Array]:
-    """The last local phase of all clients, and the scores of its models by ``{split}/{metric}``, ``[C]`` each."""
+    """Run the last local phase of all clients; return its models' scores by ``{split}/{metric}``, ``[C]`` each."""
     source = inputs.device_data.at(t - 1)
     return by_split("", _finish(build, plan, state, inputs, t, observer_of(plan, source, _all_of(source))))
 
 
 @build_program(static=(1,))
 def finish_and_keep(build: Build, plan: Plan, state: Any, inputs: Inputs, t: Array) -> tuple[dict[str, Array], Params]:
-    """The same, with the models, leaves ``[C, ...]``."""
+    """Run the last local phase of all clients; return the scores, and the models, leaves ``[C, ...]``."""
     source = inputs.device_data.at(t - 1)
     scoring = observer_of(plan, source, _all_of(source))
     scores, final = _finish(build, plan, state, inputs, t, and_keep(scoring))
@@ -195,7 +195,7 @@ def finish_and_keep(build: Build, plan: Plan, state: Any, inputs: Inputs, t: Arr
 
 
 def and_keep(scoring: Observer) -> Observer:
-    """The observer that finds beside its scores the model itself."""
+    """Make an observer that returns the model itself beside its scores."""
     return dataclasses.replace(scoring, look=lambda params, *known: (scoring.look(params, *known), params))
 
 
@@ -204,19 +204,19 @@ def _all_of(source: DeviceData) -> Array:
 
 
 def _finish(build: Build, plan: Plan, state: Any, inputs: Inputs, t: Array, observer: Observer) -> Any:
-    """What is observed of the clients' models ``[C, ...]`` after the last local phase."""
+    """Run the last local phase; return what the observer computes from the clients' models, ``[C, ...]``."""
     key = jax.random.fold_in(jax.random.fold_in(inputs.key, t), keys.FINISH)
     cohort = cohort_of(inputs, key, t - 1, all_clients(inputs.device_data.num_clients))
     finish = algorithm_of(build, plan, inputs).finish
-    assert finish is not None  # the caller has looked
+    assert finish is not None  # checked by the caller
     return finish(key, state, dataclasses.replace(cohort, observer=observer))
 
 
 @build_program(static=(1,))
 def adapt_interval(build: Build, plan: Plan, state: Any, inputs: Inputs, ids: Array, t: Array) -> dict[str, Array]:
-    """Scores of clients that never took part, after one round's local training from what they would be served.
+    """Score clients that never took part, after one round's local training from their served models.
 
-    The server learns nothing from it: the state after the round is dropped.
+    The state after the round is dropped, so that the server learns nothing from them.
 
     Returns:
       Scores by ``{split}/{metric}``, ``[n]`` each for ``ids [n]``.
@@ -228,7 +228,7 @@ def adapt_interval(build: Build, plan: Plan, state: Any, inputs: Inputs, ids: Ar
     key = jax.random.fold_in(inputs.key, keys.UNSEEN)
     algorithm = algorithm_of(build, plan, inputs)
     if algorithm.welcome is not None:
-        assert algorithm.personal is not None  # what they are served
+        assert algorithm.personal is not None  # their served models
         state = algorithm.welcome(state, algorithm.personal(state).completed().shared, _all_of(source))
     _, info = algorithm.round(key, state, cohort)
     return by_split("", info.observed)

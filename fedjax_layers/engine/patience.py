@@ -1,4 +1,4 @@
-"""Early stopping: when a run's validation loss has stopped falling, seen over the same clients every time."""
+"""Early stopping of runs whose validation loss no longer falls, compared over the same clients each time."""
 
 from __future__ import annotations
 
@@ -9,23 +9,25 @@ import numpy.typing as npt
 
 
 class Patience:
-    """Looks at one evaluation after another and counts those in a row that brought nothing better.
+    """Compares one evaluation after another with the best one, and counts those in a row without an improvement.
 
-    Each client counts with its latest known loss, and an evaluation is compared with the best one so far: the mean
-    weighted by size, over the clients that have a finite loss in both. So nobody's coming or going moves the mean:
+    Each client counts with its latest known loss, and an evaluation is compared with the best one so far by the mean,
+    weighted by size, over the clients that have a finite loss in both. Clients that come or go therefore do not move
+    the mean:
 
-    - A client that is looked at for the first time joins the best evaluation with that loss. An evaluation with a
-      first look is never a fruitless one; there are at most C of them.
-    - A client whose loss has become infinite is left out, and the others decide. What it had in the best evaluation
-      waits for its return. Where nobody has a finite loss any more, the evaluation is fruitless.
-    - An evaluation in which nobody was looked at tells nothing, and does not count.
+    - A client that is evaluated for the first time enters the best evaluation with that loss. An evaluation with such a
+      client always counts as an improvement; there are at most C of these.
+    - A client whose loss has become infinite is left out, and the others decide; its loss in the best evaluation is
+    kept
+      until its loss is finite again. If no client has a finite loss, the evaluation is no improvement.
+    - An evaluation without any client's loss does not count.
 
     Args:
-      sizes: ``[C]`` weights, at least 0; whoever has 0 decides nothing.
-      patience: fruitless evaluations in a row after which a run stops, at least 1.
+      sizes: ``[C]`` weights, at least 0; clients of weight 0 do not count.
+      patience: number of evaluations in a row without an improvement after which a run stops, at least 1.
 
     Attributes:
-      looked: evaluations so far.
+      looked: number of evaluations so far.
 
     Raises:
       ValueError: ``patience`` is below 1.
@@ -41,7 +43,7 @@ class Patience:
         self._fruitless = self.looked = 0
 
     def follow(self, losses: Iterable[npt.ArrayLike]) -> bool:
-        """Look at further evaluations, ``[C]`` each: whether the run is out of patience after the last of them."""
+        """Compare further evaluations, ``[C]`` each; return whether the run should stop after the last of them."""
         for row in losses:
             self.look(row)
         return self._over
@@ -51,7 +53,7 @@ class Patience:
         return self._fruitless >= self._patience
 
     def look(self, losses: npt.ArrayLike) -> bool:
-        """Whether the run is out of patience after this evaluation, ``[C]``; NaN is a client that was not evaluated."""
+        """Compare one evaluation ``[C]`` (NaN: not evaluated) with the best; return whether the run should stop."""
         self.looked += 1
         row = np.where(self._sizes > 0, np.asarray(losses, np.float64), np.nan)
         seen = ~np.isnan(row)
@@ -72,18 +74,18 @@ class Patience:
 
 
 def patience_stop(losses: npt.ArrayLike, sizes: npt.ArrayLike, patience: int) -> int | None:
-    """Tell where early stopping would have ended a run.
+    """Find where early stopping would have ended a run.
 
     Args:
       losses: ``[E, C]`` validation losses; NaN where a client was not evaluated or has no validation examples.
-      sizes: ``[C]`` weights, the clients' training examples; 0 for a client that decides nothing.
-      patience: evaluations in a row without a better one after which a run stops, as :class:`Patience` counts them.
+      sizes: ``[C]`` weights, the clients' numbers of training examples; clients of weight 0 do not count.
+      patience: number of evaluations in a row without an improvement after which a run stops, see :class:`Patience`.
 
     Returns:
-      Number of evaluations to keep, the last fruitless one among them; ``None`` if the run would not stop.
+      The number of evaluations to keep, including the last one without improvement; ``None`` if the run would not stop.
 
     Raises:
-      ValueError: ``patience`` is below 1, or the shapes do not belong together.
+      ValueError: ``patience`` is below 1, or the shapes do not fit each other.
     """
     table, weights = np.asarray(losses, np.float64), np.asarray(sizes, np.float64)
     if table.ndim != 2 or weights.shape != table.shape[1:]:

@@ -1,4 +1,4 @@
-"""The static part of a run: what is evaluated, how often and when."""
+"""The static part of a run: what is evaluated, and how often."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ import dataclasses
 from fedjax_layers.ops import ClientAxis
 from fedjax_layers.types import Task
 
-MOST_ROUNDS = 1_000_000  # between two evaluations: what a round leaves waits on the device for the next one
+MOST_ROUNDS = 1_000_000  # between two evaluations, since the rounds' records stay on the device until the next one
 
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """The static part of a run: with the same plan, ``build`` and shapes, nothing compiles twice.
+    """The static part of a run; with the same plan, ``build`` and shapes, nothing compiles twice.
 
     Attributes:
-      task: what is evaluated.
-      eval_every: rounds per interval.
-      axis: client axis of the evaluation.
+      task: the task.
+      eval_every: number of rounds per interval.
+      axis: the client axis of the evaluation.
       evaluated_models: ``"trained"``, each client's model after local training and before the server's step, and
-        ``"served"``, after it.
-      on_host: what stays on the host while a round sees its cohort's part alone: ``"data"``, ``"state"``, both or none.
+        ``"served"``, the model that it would use after that step.
+      on_host: what stays on the host, while a round gets only its cohort's part: ``"data"``, ``"state"``, both or none.
     """
 
     task: Task
@@ -39,16 +39,16 @@ class Plan:
 
 
 def check_on_host(names: tuple[str, ...]) -> None:
-    """Refuse what cannot stay on the host."""
+    """Raise ``ValueError`` for names of what cannot stay on the host."""
     if not set(names) <= {"data", "state"} or len(set(names)) < len(names):
         raise ValueError(f"on_host: expected data, state or both, got {', '.join(names)}")
 
 
 def rounds_per_interval(eval_every: int, rounds: int) -> int:
-    """Rounds between two evaluations of a run of so many rounds; the last one is always evaluated.
+    """Return the number of rounds between two evaluations in a run of ``rounds`` rounds, the last always evaluated.
 
     Raises:
-      ValueError: there are none, or more than can be recorded at once.
+      ValueError: it is below 1, or more than can be recorded at once.
     """
     if eval_every < 1:
         raise ValueError(f"eval_every: expected at least 1 round, got {eval_every}")

@@ -1,4 +1,4 @@
-"""A run as a loop: the state before it, intervals of rounds with an evaluation after each, a last local phase."""
+"""The loop of a run: the first state, intervals of rounds with an evaluation after each, and a last local phase."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ LookedAt = Callable[[int], bool]
 
 
 def always(_: int) -> bool:
-    """Somebody looks at every state."""
+    """Return True: the caller uses every state."""
     return True
 
 
 def start_state(build: Build, plan: Plan, inputs: Inputs, store: str | os.PathLike[str] | None = None) -> Any:
-    """The state before the first round; every model is the same random start. ``store`` as in :func:`simulate`."""
+    """Make the state before the first round, with the same start for every model; ``store`` as in :func:`simulate`."""
     if "state" in plan.on_host:
         return host.first_state(build, plan, inputs, store)
     return start(build, plan, inputs)
@@ -52,26 +52,27 @@ def run_intervals(
     select: Select | None = None,
     looked_at: LookedAt | None = always,
 ) -> Iterator[tuple[int, Any, History]]:
-    """Go on from ``state`` to ``rounds`` rounds, yielding (rounds done, state, history) after each evaluation.
+    """Continue from ``state`` to ``rounds`` rounds, and yield (rounds done, state, history) after each evaluation.
 
     Args:
-      build: of the run.
-      plan: of the run.
-      inputs: of the run.
-      state: to begin with; it, and each state yielded, is donated to the next interval.
-      history: of the rounds before; it grows.
-      rounds: those before among them.
-      select: as in :func:`simulate`.
-      looked_at: ``rounds done -> whether anybody looks at the state then``, or may end the run by the scores; asked at
-        the end of every interval but the last. Where nobody does, the next interval is begun before the scores are
-        fetched, so that the host works while it runs, and ``None`` is yielded in place of the state. ``None``: nobody.
+      build: the run's ``build``.
+      plan: the run's plan.
+      inputs: the run's inputs.
+      state: the state to start from; it, and each state yielded, is donated to the next interval.
+      history: the history of the rounds before, to which the new ones are added.
+      rounds: number of rounds of the whole run, including those before.
+      select: see :func:`simulate`.
+      looked_at: ``rounds done -> bool``, whether the caller uses the state then, or may end the run by the scores;
+        called at the end of every interval but the last. Where it returns False, the next interval starts before the
+        scores are fetched, so that the host works while it runs, and ``None`` is yielded in place of the state.
+        ``None`` means always False.
     """
     if plan.on_host:
         yield from host.run_intervals(build, plan, inputs, state, history, rounds, select, looked_at)
         return
     before = done = history.rounds_done
     slots, num_clients = None, inputs.device_data.num_clients
-    left: list[tuple[Any, Any, int]] = []  # by the interval before, if it was not looked at
+    left: list[tuple[Any, Any, int]] = []  # results of the interval before, if its state was not used
     while done < rounds:
         if select is not None:
             sampling = selected(select, history, num_clients, slots)
@@ -80,7 +81,7 @@ def run_intervals(
         if done == before:
             refuse_too_large_rounds(build, plan, state, inputs)
         state, log, scores = run_interval(build, plan, state, inputs, jnp.int32(done), jnp.int32(count))
-        if jax.default_backend() != "cpu":  # whose arrays are read where they are
+        if jax.default_backend() != "cpu":  # arrays of a CPU are read in place
             for array in jax.tree.leaves((log, scores)):
                 array.copy_to_host_async()
         if left:
@@ -95,7 +96,7 @@ def run_intervals(
 
 
 def _ended(scores: Any) -> bool:
-    """True once an interval has come to its end: whoever is asked then knows what has happened until now."""
+    """Wait until an interval has ended and return True, so that a callback asked next knows all that happened."""
     jax.block_until_ready(scores)
     return True
 
@@ -103,10 +104,10 @@ def _ended(scores: Any) -> bool:
 def finish_run(
     build: Build, plan: Plan, inputs: Inputs, state: Any, history: History, *, keep: bool = False
 ) -> Params | None:
-    """The algorithm's last local phase, if it has one: adds one evaluation of each client's final model.
+    """Run the algorithm's last local phase, if it has one, and add one evaluation of each client's final model.
 
     Returns:
-      These models, leaves ``[C, ...]``, if they are to be kept; else, and without such a phase, ``None``.
+      These models, leaves ``[C, ...]``, if ``keep`` is True; otherwise, and without such a phase, ``None``.
     """
     if algorithm_of(build, plan, inputs).finish is None:
         return None

@@ -1,4 +1,4 @@
-"""Who takes part in a round: cohorts drawn inside the jitted round."""
+"""Rules of participation: cohorts drawn inside the jitted round, or chosen between intervals."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ Select = Callable[[int, History], npt.ArrayLike]  # (rounds done, history) -> id
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Sampling:
-    """A rule for drawing cohorts. Made by the functions below.
+    """A rule for drawing cohorts, made by the functions below.
 
     Attributes:
-      scheme: static.
-      size: static, K, the slots of every cohort.
-      given: client ids, ``[K]`` for ``"fixed"``, ``[R, K]`` for ``"table"`` (a row per round, used again from
-        the first when rounds outnumber rows; -1 is an empty slot), for ``"uniform"`` and ``"by_size"`` those that may
-        be drawn, ``()`` meaning all. Traced: other members, same program.
+      scheme: static; the name of the rule.
+      size: static; K, the number of slots of every cohort.
+      given: client ids, ``[K]`` for ``"fixed"``; ``[R, K]`` for ``"table"`` (a row per round, used again from the first
+        when there are more rounds than rows; -1 is an empty slot); for ``"uniform"`` and ``"by_size"`` those that may
+        be drawn, where ``()`` means all. It is traced, so that other members use the same program.
     """
 
     scheme: Scheme = dataclasses.field(metadata={"static": True})
@@ -37,21 +37,21 @@ class Sampling:
 
 
 def usual_scored_model(sampling: Sampling | None) -> str:
-    """When personal models are scored unless somebody says otherwise.
+    """Return which of a client's models is scored by default, ``"trained"`` or ``"served"``.
 
-    ``"trained"`` where the same clients take part in every round, else ``"served"``: only the model that would be
-    handed out is there for every client, whoever was drawn before an evaluation.
+    It is ``"trained"`` where the same clients take part in every round. Otherwise it is ``"served"``, since only the
+    served model exists for every client, whichever clients were drawn before an evaluation.
     """
     return "trained" if sampling is None or sampling.scheme in ("all", "fixed") else "served"
 
 
 def all_clients(num_clients: int) -> Sampling:
-    """Full participation, in order: the store is neither gathered nor scattered."""
+    """Make the rule of full participation, in order, so that the store is neither gathered nor scattered."""
     return Sampling("all", _checked_size(num_clients, num_clients))
 
 
 def uniform(size: int, num_clients: int, among: np.ndarray | None = None) -> Sampling:
-    """``size`` different clients, every set equally likely; ``among`` some of them only, ``[n]`` ids.
+    """Draw ``size`` different clients, every set equally likely, from all or from ``among``, ``[n]`` ids.
 
     Raises:
       ValueError: size below 1 or above the population, or an id out of range or given twice.
@@ -60,10 +60,10 @@ def uniform(size: int, num_clients: int, among: np.ndarray | None = None) -> Sam
 
 
 def by_size(size: int, num_clients: int, among: np.ndarray | None = None) -> Sampling:
-    """``size`` different clients, drawn one after another with chances proportional to their training examples.
+    """Draw ``size`` different clients, one after another, with probability proportional to their training examples.
 
-    Unless weights are given, their models are averaged with equal ones: sizes already decided who is there.
-    ``among``: ``[n]`` ids of those that may be drawn.
+    Unless weights are given, their models are averaged with equal weights, since sizes already decided who is drawn.
+    ``among`` are the ``[n]`` ids that may be drawn; ``None`` means all.
 
     Raises:
       ValueError: size below 1 or above the population, or an id out of range or given twice.
@@ -79,40 +79,40 @@ def _drawn(scheme: Scheme, size: int, num_clients: int, among: np.ndarray | None
 
 
 def fixed(ids: np.ndarray, num_clients: int) -> Sampling:
-    """The same clients every round: ids ``[K]``, -1 for an empty slot.
+    """Take the same clients every round: ids ``[K]``, -1 for an empty slot.
 
     Raises:
-      ValueError: another id out of range, or one given twice.
+      ValueError: an id is out of range or given twice.
     """
     ids = _checked_ids(np.asarray(ids)[None], num_clients)[0]
     return Sampling("fixed", len(ids), jnp.asarray(ids, jnp.int32))
 
 
 def by_table(ids: np.ndarray, num_clients: int) -> Sampling:
-    """A list of cohorts ``[R, K]``, one per round; -1 leaves a slot empty.
+    """Take cohorts from a table ``[R, K]``, one per round; -1 leaves a slot empty.
 
     Raises:
-      ValueError: not two axes, an id out of range, or one given twice in a round.
+      ValueError: the table has not two axes, or an id is out of range or given twice in a round.
     """
     ids = _checked_ids(np.asarray(ids), num_clients)
     return Sampling("table", ids.shape[1], jnp.asarray(ids, jnp.int32))
 
 
 def power_of_choice(sizes: npt.ArrayLike, size: int, candidates: int | None = None, seed: int = 0) -> Select:
-    """A rule for ``select``: of the clients drawn as candidates, those with the highest loss.
+    """Make a rule for ``select`` that draws candidates and takes those with the highest loss.
 
     Args:
-      sizes: ``[C]`` training examples; candidates are drawn in proportion to them, without replacement.
-      size: K, clients chosen.
-      candidates: clients drawn to choose from; ``None`` draws all.
-      seed: of the draws; each is made from the seed and the rounds done alone.
+      sizes: ``[C]`` numbers of training examples; candidates are drawn in proportion to them, without replacement.
+      size: K, the number of clients to choose.
+      candidates: number of clients to draw as candidates; ``None`` draws all.
+      seed: seed of the draws, each of which depends only on the seed and the rounds done.
 
     Returns:
-      ``(rounds done, history) -> ids [K]``. The loss is that on validation examples of the model that each client
-      would be served; whoever has none comes last. Before the first evaluation the draw alone decides.
+      ``(rounds done, history) -> ids [K]``. The loss is that of each client's served model on its validation examples;
+      clients without one come last. Before the first evaluation only the draw decides.
 
     Raises:
-      ValueError: not 1 <= size <= candidates <= the clients with training examples.
+      ValueError: it does not hold that 1 <= size <= candidates <= the number of clients with training examples.
 
     Source: Cho, Wang and Joshi 2020 (arXiv 2010.01243), power-of-choice, there with losses on training examples.
     """
@@ -135,10 +135,10 @@ def power_of_choice(sizes: npt.ArrayLike, size: int, candidates: int | None = No
 
 
 def selected(select: Select, history: History, num_clients: int, slots: int | None = None) -> Sampling:
-    """The cohort that a rule chooses for the rounds after ``history``, of ``slots`` slots if there were some before.
+    """Call a rule to choose the cohort after ``history``; ``slots`` is the number of slots before, ``None`` at first.
 
     Raises:
-      ValueError: no integer ids ``[K]``, one out of range or given twice, or another K than before.
+      ValueError: the rule gives no integer ids ``[K]``, an id is out of range or given twice, or K has changed.
     """
     try:
         sampling = fixed(np.asarray(select(history.rounds_done, history)), num_clients)
@@ -150,7 +150,7 @@ def selected(select: Select, history: History, num_clients: int, slots: int | No
 
 
 def check_weights(weights: np.ndarray, num_clients: int) -> np.ndarray:
-    """Aggregation weights ``[C]``: finite, not negative, not all 0; else ``ValueError``."""
+    """Check aggregation weights ``[C]``; ``ValueError`` unless they are finite, not negative and not all 0."""
     weights = np.asarray(weights, float)
     if weights.shape != (num_clients,):
         raise ValueError(f"weights: expected shape ({num_clients},), got {weights.shape}")
@@ -166,7 +166,7 @@ def check_weights(weights: np.ndarray, num_clients: int) -> np.ndarray:
 def draw_cohort(
     sampling: Sampling, key: Key, round_number: Array, train: Ranges, pool: Pool, weights: Array | None = None
 ) -> Cohort:
-    """The cohort of one round.
+    """Draw the cohort of one round.
 
     Args:
       sampling: the rule.
@@ -174,7 +174,7 @@ def draw_cohort(
       round_number: ``[]`` int32, counted from 0.
       train: every client's training range ``[C]``.
       pool: the examples.
-      weights: ``[C]`` aggregation weights; ``None`` takes the number of training examples.
+      weights: ``[C]`` aggregation weights; ``None`` takes the numbers of training examples.
 
     Returns:
       A cohort of ``sampling.size`` slots.
@@ -199,7 +199,7 @@ def draw_cohort(
 
 
 def _draw(sampling: Sampling, key: Key, sizes: Array) -> Array:
-    """``[K]`` different ids of those that may be drawn."""
+    """Draw ``[K]`` different ids of those that may be drawn."""
     among = jnp.arange(len(sizes), dtype=jnp.int32) if isinstance(sampling.given, tuple) else sampling.given
     if sampling.scheme == "uniform":
         place = jax.random.permutation(key, len(among))[: sampling.size]

@@ -1,4 +1,4 @@
-"""Running an algorithm: intervals of rounds in one jitted loop, an evaluation after each."""
+"""``simulate``, which runs an algorithm: intervals of rounds in one jitted loop, with an evaluation after each."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ from fedjax_layers.engine.sampling import Sampling, Select, all_clients, check_w
 from fedjax_layers.ops import ClientAxis
 from fedjax_layers.types import Algorithm, Models, Params, Task
 
-_LAST_ROUND = 2**31 - 1  # rounds are counted in int32
+_LAST_ROUND = 2**31 - 1  # round numbers are int32
 
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """What a run returns.
+    """The result of a run.
 
     Attributes:
-      state: the algorithm's, after the last round.
-      history: of all rounds and evaluations.
-      seed: that the run was made with.
-      build: as it was handed over, and ``hyper`` with it.
-      setting: the task, and what the data imply for training.
-      hyper: see ``build``.
+      state: the algorithm's state after the last round.
+      history: the history of all rounds and evaluations.
+      seed: the run's seed.
+      build: the ``build`` that was passed.
+      setting: the task, the sizes of the data, and the client axis.
+      hyper: the ``hyper`` that was passed.
     """
 
     state: Any
@@ -53,7 +53,7 @@ class Result:
 
     @functools.cached_property
     def models(self) -> Models:
-        """Those of the state, the clients' stacked ``[C, ...]``: put together when they are first asked for."""
+        """The models of the state, built when they are first asked for; the clients' are stacked ``[C, ...]``."""
         return host.models_of(self.build, self.setting, self.hyper, self.state)
 
 
@@ -78,57 +78,56 @@ def simulate(
     store: str | os.PathLike[str] | None = None,
     records: str | os.PathLike[str] | None = None,
 ) -> Result:
-    """Run ``rounds`` rounds and evaluate every client along the way.
+    """Run an algorithm for ``rounds`` rounds, and evaluate every client along the way.
 
-    What is compiled is shared by value: two runs whose algorithm, local training, task, shapes and static arguments
-    come to the same program compile it once, also where ``build`` and ``task`` are made anew for each, inside an
-    objective say. Other values of ``hyper``, ``seed``, ``weights``, ``start`` or cohort members compile nothing new; a
-    number that ``build`` closes over instead is part of the program. The same function object is not even traced again.
+    Compiled programs are shared by value: two runs whose algorithm, local training, task, shapes and static arguments
+    give the same program compile it once, even where ``build`` and ``task`` are made anew for each, as inside an
+    objective function. Other values of ``hyper``, ``seed``, ``weights``, ``start`` or cohort members compile nothing
+    new; a number that ``build`` closes over is part of the program. The same function object is not even traced again.
 
     Args:
-      build: what runs, as a factory of :mod:`fedjax_layers.algorithms` makes it of a
-        :class:`~fedjax_layers.clients.LocalSolver`; or ``hyper ->`` such a method, called while tracing, so that
-        all of ``hyper`` may be used as plain numbers. An algorithm that is bound already is taken as it is.
+      build: the algorithm, as a factory of :mod:`fedjax_layers.algorithms` makes it from a
+        :class:`~fedjax_layers.clients.LocalSolver`; or a function ``hyper -> algorithm``, which is called during
+        tracing, so that all of ``hyper`` may be used like plain numbers. A bound algorithm is used as it is.
       task: the model and loss.
-      data: the clients, on the host or already on the device (:func:`to_device`).
-      rounds: rounds to run, those of a resumed run among them.
-      hyper: a pytree of numbers.
-      seed: seeds initialisation, cohorts and local training; ``None`` is the resumed run's, else 0.
-      sampling: cohort rule; ``None`` is full participation.
-      select: ``(rounds done, history) -> ids [K]``, called before each interval of ``eval_every`` rounds: the cohort of
-        all its rounds, chosen from the scores so far, -1 for an empty slot. K stays what it is at first. In place of
-        ``sampling``.
-      weights: ``[C]`` aggregation weights, in JAX's default precision; ``None`` takes the number of training examples.
-      start: the parameters that every model starts from, leaves ``[...]`` as ``task.init`` makes them; ``None`` draws
+      data: the clients' data, on the host or already on the device (:func:`to_device`).
+      rounds: number of rounds, including those of a resumed run.
+      hyper: a pytree of numbers for ``build``.
+      seed: seed of initialisation, cohorts and local training; ``None`` means the resumed run's seed, or 0.
+      sampling: the rule by which cohorts are drawn; ``None`` means full participation.
+      select: ``(rounds done, history) -> ids [K]``, called before each interval of ``eval_every`` rounds to choose the
+        cohort of all its rounds by the scores so far; -1 is an empty slot, and K must stay the same. It is given in
+        place of ``sampling``.
+      weights: ``[C]`` aggregation weights, in JAX's default precision; ``None`` takes the numbers of training examples.
+      start: the parameters from which every model starts, leaves ``[...]`` as ``task.init`` makes them; ``None`` draws
         them with the seed.
-      resume: the result of an earlier run of the same algorithm on as many clients, from whose end this one goes on:
-        state, history, the numbers of rounds and with them their keys. Cohort rule, numbers and data may be others.
-        What it holds stays as it is.
-      eval_every: rounds between evaluations; the last round is always evaluated.
+      resume: the result of an earlier run of the same algorithm on as many clients, which this run continues with its
+        state, history, and round numbers (hence keys). Cohort rule, numbers and data may differ. It is not changed.
+      eval_every: number of rounds between evaluations; the last round is always evaluated.
       axis: the client axis: how many clients are trained and evaluated at once, and on which devices.
       evaluated_models: which models to evaluate, see :class:`Plan`.
       on_evaluation: called after each evaluation with (rounds done, state, history); returning True ends the run
-        early. The state is given up to the next interval: copy what is to be kept. Without it and ``select``, an
-        interval is begun before the scores of the one before are fetched.
-      on_host: ``"data"``, ``"state"`` or both: what stays on the host, while the device sees of it what a round's
-        cohort needs, see docs/memory.md. The numbers are those of the ordinary run up to the order of sums. The state
-        then has arrays of NumPy for what is each client's own, which the next interval renews in place.
-      store: a folder for the clients' rows of a state on the host, as files without names that go with the process;
-        ``None`` keeps them in memory.
-      records: a folder in which the history is written as it grows, see :class:`HistoryFiles`, so that memory does not
-        grow with the evaluations; nothing may be there. ``None`` keeps the history in memory.
+        early. The next interval donates the state, so copy what is to be kept. Without this and ``select``, an interval
+        starts before the scores of the one before are fetched.
+      on_host: ``"data"``, ``"state"`` or both: what stays on the host, while the device gets only what a round's
+        cohort needs, see docs/memory.md. Results equal those of an ordinary run up to the order of sums. The clients'
+        rows of the state are then NumPy arrays, which the next interval changes in place.
+      store: a folder for memory-mapped files of the clients' rows on the host, which vanish with the process;
+        ``None`` keeps the rows in memory.
+      records: an empty folder to which the history is written as it grows, see :class:`HistoryFiles`, so that memory
+        does not grow with the evaluations; ``None`` keeps the history in memory.
 
     Returns:
       Final state, models and history.
 
     Raises:
-      ValueError: ``rounds`` or ``eval_every`` out of range or all rounds done before, weights that are negative, not
-        finite or all 0, or of another length, arguments that exclude each other, a start or a resumed run that does
-        not fit, a cohort selected with ids out of range, twice, or of another size than before, records where
-        some are, labels of more classes than the task has, or a state on the host for an algorithm whose rounds need
-        all clients'.
+      ValueError: ``rounds`` or ``eval_every`` is out of range, or all rounds are done already; weights are negative,
+        not finite, all 0, or of another length; arguments exclude each other; a start or a resumed run does not fit; a
+        selected cohort has ids out of range or twice, or another size than before; the folder ``records`` is not empty;
+        labels have more classes than the task; or the state is on the host for an algorithm whose rounds need all
+        clients' rows.
       StorageError: the records, or the store, cannot be written.
-      TooLargeError: the compiled rounds take more memory than is free; nothing has run.
+      TooLargeError: the compiled rounds need more memory than is free; nothing has run.
     """
     _check_going(rounds, sampling, select, start, resume)
     build = as_build(build)
@@ -158,10 +157,10 @@ def simulate(
 
 
 def as_build(build: Build | Method[Algorithm]) -> Build:
-    """A function of the numbers, where a method without any was given.
+    """Make a function of ``hyper`` from a method, which ignores it; return a function as it is.
 
     Raises:
-      TypeError: neither was.
+      TypeError: ``build`` is neither a method nor a function.
     """
     if isinstance(build, Method):
         return lambda _: build
@@ -184,7 +183,7 @@ def _check_going(
 
 
 def _check_classes(task: Task, data: ClientData | DeviceData) -> None:
-    """Refuse labels that the model has no output for, which no loss would complain of."""
+    """Raise ``ValueError`` for more classes than the model has outputs, which no loss would notice."""
     if isinstance(data, ClientData) and data.task == "classification" and data.num_classes > task.num_classes:
         raise ValueError(
             f"task: expected outputs for the {data.num_classes} classes of {data.name}, got {task.num_classes}"
@@ -192,7 +191,7 @@ def _check_classes(task: Task, data: ClientData | DeviceData) -> None:
 
 
 def check_rounds(rounds: int) -> None:
-    """Refuse a number of rounds that none is, or that the round's own number cannot count."""
+    """Raise ``ValueError`` for a number of rounds below 1, or above the largest round number."""
     if not 1 <= rounds <= _LAST_ROUND:
         raise ValueError(f"rounds: expected {'at least 1' if rounds < 1 else f'at most {_LAST_ROUND}'}, got {rounds}")
 
@@ -207,7 +206,7 @@ def make_inputs(
     axis: ClientAxis = ClientAxis(),
     start: Params | None = None,
 ) -> Inputs:
-    """Check the traced part of a run, and put it on the devices of ``axis``."""
+    """Make and check the traced part of a run, and put it on the devices of ``axis``."""
     num_clients = source.num_clients
     if weights is not None:
         weights = check_weights(weights, num_clients)

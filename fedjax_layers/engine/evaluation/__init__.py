@@ -1,1 +1,1 @@
-"""Scores models on every client's own examples, inside jit; what scores are called."""
+"""Scoring of models on every client's own examples, inside jit, and the names of scores."""

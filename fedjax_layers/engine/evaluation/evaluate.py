@@ -1,4 +1,4 @@
-"""Scoring models on every client's own examples, inside jit."""
+"""Scoring of models on every client's own examples, inside jit."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from fedjax_layers.ops.metrics.classes import BY_CLASS
 from fedjax_layers.types import Array, Batch, Params, Personal, Pool, Ranges, Scorer, Task
 
 SPLITS = ("val", "test")
-_BATCH = 256  # examples of one client that are scored at once
+_BATCH = 256  # number of a client's examples that are scored at once
 
 
 class Found(NamedTuple):
-    """What is known of P sets of examples, before means are taken; leaves ``[P, ...]``.
+    """Sums over P sets of examples, before means are taken; leaves ``[P, ...]``.
 
     Attributes:
-      tally: the scorer's.
-      loss: sum of the losses of all predictions.
-      predictions: how many there are, int32.
+      tally: the scorer's tally.
+      loss: the sum of the losses of all predictions.
+      predictions: int32, the number of predictions.
     """
 
     tally: Any
@@ -48,20 +48,22 @@ def evaluate(
     """Score each client's model, or one model for all, on each client's examples.
 
     Args:
-      task: gives outputs, losses and how they are scored; dropout is off.
-      params: as for :func:`score_clients`, which see for what is not named here.
+      task: the task, which gives outputs, losses and the scorer; dropout is off.
+      params: see :func:`score_clients`, also for arguments that are not explained here.
       pool: the examples.
       ranges: ``[K]`` or ``[K, P]``.
-      stacked: whether ``params`` are of each client.
-      largest: bounds on the sets.
-      axis: how the clients are mapped.
-      batch_size: examples scored at once per client.
-      pooled: also score all clients' examples as one set, by what adds up over clients: not by ranks.
-      which: each client's model among several.
-      by_class: also give the scores of each class.
+      stacked: whether ``params`` holds a model for each client.
+      largest: bounds on the sizes of the sets.
+      axis: width and devices.
+      batch_size: number of examples scored at once per client.
+      pooled: whether all clients' examples are also scored as one set, by the scores that add up over clients (not
+        ranks).
+      which: the number of each client's model among several.
+      by_class: whether the scores of each class are returned, too.
 
     Returns:
-      The scores of the task's scorer and its own metrics: each of the ranges' shape, NaN for a set without examples;
+      The scores of the task's scorer and its further metrics: each of the ranges' shape, NaN for a set without
+      examples;
       and the pooled ones, each ``[]``, or ``[P]`` (an empty dict unless asked for).
 
     Raises:
@@ -93,27 +95,27 @@ def score_clients(
     ids: Array | None = None,
     counted: Array | None = None,
 ) -> tuple[dict[str, Array], Any]:
-    """Score each client's model, or one model for all, on each client's examples, and add up what is to be pooled.
+    """Score each client's model, or one model for all, on each client's examples, and sum what is to be pooled.
 
     Args:
       task: gives outputs, losses and how they are scored; dropout is off.
-      params: leaves ``[K, ...]`` if ``stacked``, or what puts each client's together; else one model, or with ``which``
-        several, ``[T, ...]``.
+      params: leaves ``[K, ...]`` if ``stacked``, or a :class:`Personal` that builds each client's model; else one
+        model, or several, ``[T, ...]``, with ``which``.
       pool: the examples.
-      ranges: ``[K]``, each client's rows; or ``[K, P]``, several sets of rows, each scored by itself, all of them in
-        one go over the client's examples.
+      ranges: ``[K]``, each client's rows; or ``[K, P]``, several sets of rows, each scored by itself, in one pass over
+        the client's examples.
       stacked: see ``params``.
-      largest: rows of the largest client's set, or of each of the P sets: bounds on what is looked at.
+      largest: number of rows of the largest client's set, or of each of the P sets, which bounds the loop.
       axis: how the clients are mapped.
       batch_size: examples scored at once per client.
-      which: ``[K]`` integers, each client's model among several (its team's).
+      which: ``[K]`` integers, the number of each client's model among several (its team's, say).
       by_class: also give the scores of each class.
-      ids: ``[K]`` int32, who the clients are, where they are not all of them in order.
-      counted: ``[K]`` bool, whose examples are pooled; ``None`` pools none.
+      ids: ``[K]`` int32, the clients; ``None`` means all in order.
+      counted: ``[K]`` bool, the clients whose examples are pooled; ``None`` pools none.
 
     Returns:
-      The scores of the task's scorer and its own metrics, ``[K, P]`` each, NaN for a set without examples; and of the
-      pooled sets a :class:`Found`, which :func:`merged` joins with those of other clients, or ``()``.
+      The scores of the task's scorer and its further metrics, ``[K, P]`` each, NaN for a set without examples; and a
+      :class:`Found` of the pooled sets, which :func:`merged` joins with those of other clients, or ``()``.
 
     Raises:
       ValueError: the labels are not of the scorer's kind.
@@ -144,36 +146,36 @@ def score_clients(
 
 
 def merged(task: Task, found: Found) -> Found:
-    """Of several parts of the clients, leaves ``[n, P, ...]``, the :class:`Found` of all."""
+    """Merge the :class:`Found` of several parts of the clients, leaves ``[n, P, ...]``, into one."""
     return _merge(scorer_of(task), found)
 
 
 def pooled_scores(task: Task, found: Found) -> dict[str, Array]:
-    """Scores of pooled examples, ``[P]`` each."""
+    """Compute the scores of pooled examples, ``[P]`` each."""
     return _scores(scorer_of(task), found)
 
 
 def score_model(
     task: Task, params: Params, pool: Pool, sets: Ranges, largest: tuple[int, ...], by_class: bool = True
 ) -> dict[str, Array]:
-    """Scores of one client's model on its sets of examples ``[P]``, by name, ``[P]`` each; as :func:`evaluate`."""
+    """Score one client's model on its sets of examples ``[P]``: scores by name, ``[P]`` each, as :func:`evaluate`."""
     found, whole = _score_sets(task, params, pool, sets, largest, _BATCH)
     return _named(scorer_of(task), found, whole, by_class)
 
 
 def scorer_of(task: Task) -> Scorer:
-    """The task's scorer; classes where it names none."""
+    """Return the task's scorer; that of classes where the task names none."""
     return ClassScorer(task.num_classes) if task.scorer is None else task.scorer
 
 
 def _merge(scorer: Scorer, found: Found) -> Found:
-    """Several sets of P, leaves ``[n, P, ...]``, as one of each."""
+    """Merge n parts of each of P sets, leaves ``[n, P, ...]``."""
     tally = jax.vmap(scorer.merge, 1)(found.tally) if jax.tree.leaves(found.tally) else found.tally
     return Found(tally, found.loss.sum(0), found.predictions.sum(0, dtype=jnp.int32))
 
 
 def _scores(scorer: Scorer, found: Found) -> dict[str, Array]:
-    """Scores that follow from sums. The NaN loss of a diverged model is infinite: NaN means that nothing is there."""
+    """Compute the scores that follow from sums. A diverged model's NaN loss becomes infinite; NaN means no example."""
     number = found.predictions.astype(found.loss.dtype)
     loss = found.loss / jnp.maximum(number, 1)
     loss = jnp.where(jnp.isnan(loss), jnp.inf, loss)
@@ -188,13 +190,13 @@ def _named(scorer: Scorer, found: Found, whole: dict[str, Array], by_class: bool
 def _score_sets(
     task: Task, params: Params, pool: Pool, sets: Ranges, largest: tuple[int, ...], batch_size: int
 ) -> tuple[Found, dict[str, Array]]:
-    """One model on the rows of P sets, which are put behind one another and gone through batch by batch."""
+    """Score one model on the rows of P sets, which are concatenated and scored batch by batch."""
     scorer = scorer_of(task)
     keep = scorer.keeps_rows or bool(task.metrics)
     rows = sum(max(1, n) for n in largest)
     size = min(batch_size, rows)
     batches = -(-rows // size)
-    first = jnp.cumsum(sets.count) - sets.count  # place of each set's first row behind those of the sets before
+    first = jnp.cumsum(sets.count) - sets.count  # position of each set's first row in the concatenation
 
     def score(i: Array) -> tuple[Found, Array]:
         place = i * size + jnp.arange(size, dtype=jnp.int32) - first[:, None]  # [P, B]
@@ -222,7 +224,7 @@ def _score_sets(
 
 
 def _tallies(task: Task, scorer: Scorer, outputs: Array, batch: Batch, masks: Array, params: Params) -> Found:
-    """Sums over a batch's rows of each of P sets, ``masks [P, B]``."""
+    """Sum over a batch's rows in each of P sets, ``masks [P, B]``."""
     dtype = jnp.promote_types(jnp.result_type(*jax.tree.leaves(params)), jnp.float32)
     tally = jax.vmap(lambda mask: scorer.tally(outputs, batch.labels, mask))(masks)
     if scorer.joint:
@@ -237,7 +239,7 @@ def _tallies(task: Task, scorer: Scorer, outputs: Array, batch: Batch, masks: Ar
 def _whole(
     task: Task, scorer: Scorer, outputs: Array, pool: Pool, sets: Ranges, largest: tuple[int, ...]
 ) -> dict[str, Array]:
-    """What does not add up, of each of P sets at once; ``outputs`` are those of all sets' rows, one after another."""
+    """Compute the scores that do not add up for each of P sets; ``outputs`` are those of all sets' rows in order."""
     found: list[dict[str, Array]] = []
     before = jnp.int32(0)
     for p, bound in enumerate(largest):

@@ -1,4 +1,4 @@
-"""The scores that an interval of rounds ends with: each client's models, and those that several share."""
+"""The scores at the end of an interval of rounds, of each client's models and of models that several share."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from fedjax_layers.engine.plan import Plan
 from fedjax_layers.ops.metrics.classes import BY_CLASS
 from fedjax_layers.types import Algorithm, Array, Cohort, Observer, Params, Pool, Ranges, Task
 
-_CLASS_SCORES = 20_000  # clients times classes: more would be most of what an evaluation holds and writes
+_CLASS_SCORES = 20_000  # clients times classes; above, scores by class would dominate the size of an evaluation
 
 
 class Audience(NamedTuple):
-    """Some clients with the examples that models are scored on.
+    """Some clients with the examples on which models are scored.
 
     Attributes:
-      ids: ``[n]`` int32, who they are.
+      ids: ``[n]`` int32, the clients.
       ranges: ``[n, 2]``, their validation and test examples in the pool.
       pool: the examples.
-      counted: ``[n]`` bool, whose test examples are among those of all clients together.
+      counted: ``[n]`` bool, the clients whose test examples count among those of all clients together.
     """
 
     ids: Array
@@ -34,13 +34,13 @@ class Audience(NamedTuple):
 
 
 def observer_of(plan: Plan, source: DeviceData, ids: Array, due: Array | bool = True) -> Observer:
-    """Scores every model that clients ``ids [K]`` train on their own validation and test examples."""
+    """Make the observer that scores the models trained by clients ``ids [K]`` on their validation and test examples."""
     ranges, largest = scored(source)
     return observer(plan, jax.tree.map(lambda x: x[ids], ranges), source.pool, largest, due)
 
 
 def observer(plan: Plan, ranges: Ranges, pool: Pool, largest: tuple[int, ...], due: Array | bool = True) -> Observer:
-    """The same with the slots' ranges ``[K, 2]`` in a pool."""
+    """Make that observer from the slots' ranges ``[K, 2]`` in a pool."""
     by_class = _by_class(plan.task, len(ranges.start))
     return Observer(functools.partial(_look, plan.task, largest, by_class), ranges, pool, due)
 
@@ -50,14 +50,14 @@ def _look(task: Task, largest: tuple[int, ...], by_class: bool, params: Params, 
 
 
 def trained_scores(cohort: Cohort, observed: dict[str, Array], prefix: str = "trained/") -> dict[str, Array]:
-    """What :func:`observer_of` found, by ``{prefix}{split}/{metric}``, ``[K]`` each, and ``{prefix}ids``."""
+    """Name the results of :func:`observer_of`, ``{prefix}{split}/{metric}``, ``[K]`` each, and add ``{prefix}ids``."""
     return by_split(prefix, observed) | {f"{prefix}ids": jnp.where(cohort.weight > 0, cohort.ids, -1)}
 
 
 def evaluate_all(plan: Plan, source: DeviceData, algorithm: Algorithm, state: Any) -> dict[str, Array]:
-    """Scores of what is served, ``{scored_model}/{split}/{metric}``, ``[C]`` each, or ``[]`` where clients are pooled.
+    """Score all served models, ``{scored_model}/{split}/{metric}``, ``[C]`` each, or ``[]`` where clients are pooled.
 
-    Beside them ``examples``, ``[C]``, what their means over clients are weighted by.
+    The result also has ``examples``, ``[C]``, the weights of means over clients.
     """
     unseen = jnp.asarray(source.unseen, int)
     scores: dict[str, Array] = {"examples": source.train.count.at[unseen].set(0)}
@@ -84,19 +84,19 @@ def score_served(
     clients: int,
     total: Any = None,
 ) -> tuple[dict[str, Array], Any]:
-    """Scores of what some clients are served, ``{scored_model}/{split}/{metric}``, ``[n]`` each.
+    """Score some clients' served models, ``{scored_model}/{split}/{metric}``, ``[n]`` each.
 
     Args:
-      plan: of the run.
-      those: who.
-      algorithm: says what is served.
-      state: with the rows of these clients.
-      largest: examples of the largest client of all, in validation and test.
-      clients: C.
-      total: what the algorithm's overview has found of all clients; ``None`` where these are all of them.
+      plan: the run's plan.
+      those: the clients.
+      algorithm: the algorithm, which builds the models.
+      state: the state with the rows of these clients.
+      largest: number of examples of the largest client of all, in validation and test.
+      clients: C, the number of all clients.
+      total: the algorithm's overview sums over all clients; ``None`` where ``those`` are all clients.
 
     Returns:
-      The scores; and of the global model on the examples that are counted what :func:`pooled_test_scores` takes.
+      The scores; and the global model's sums over counted examples, for :func:`pooled_test_scores`.
     """
     scores: dict[str, Array] = {}
     options: dict[str, Any] = {
@@ -119,9 +119,10 @@ def score_served(
 
 
 def pooled_test_scores(task: Task, total: Any) -> dict[str, Array]:
-    """The global model on the test examples of all clients together, ``pooled/test/{metric}``, ``[]`` each.
+    """Score the global model on all clients' test examples together, ``pooled/test/{metric}``, ``[]`` each.
 
-    Clients that never take part are left out: they are scored apart. Nothing where there is no global model.
+    Clients that never take part are left out, as they are scored separately. Without a global model the result is
+    empty.
     """
     if isinstance(total, tuple) and not total:
         return {}
@@ -129,19 +130,19 @@ def pooled_test_scores(task: Task, total: Any) -> dict[str, Array]:
 
 
 def scored(source: DeviceData) -> tuple[Ranges, tuple[int, ...]]:
-    """Ranges ``[C, 2]`` of the splits that are scored, and the size of each one's largest client."""
+    """Return the ranges ``[C, 2]`` of the scored splits, and the size of each split's largest client."""
     found = [source.split(split) for split in SPLITS]
     ranges = jax.tree.map(lambda *x: jnp.stack(x, -1), *(ranges for ranges, _ in found))
     return ranges, tuple(largest for _, largest in found)
 
 
 def _by_class(task: Task, clients: int) -> bool:
-    """Whether scores by class are given, which large federations do without."""
+    """Return whether scores by class are computed, which large federations omit."""
     return clients * task.num_classes <= _CLASS_SCORES
 
 
 def by_split(prefix: str, scores: dict[str, Array]) -> dict[str, Array]:
-    """Scores ``[K, 2, ...]`` as ``{prefix}{split}/{name}``, ``[K, ...]`` each; by class of test examples alone."""
+    """Split scores ``[K, 2, ...]`` into ``{prefix}{split}/{name}``, ``[K, ...]`` each; by class only for test."""
     return {
         f"{prefix}{split}/{name}": x[:, i]
         for i, split in enumerate(SPLITS)
@@ -151,6 +152,6 @@ def by_split(prefix: str, scores: dict[str, Array]) -> dict[str, Array]:
 
 
 def global_test_scores(plan: Plan, params: Params, pool: Pool, test: Ranges, largest: int) -> dict[str, Array]:
-    """The global model on the global test set, ``[1]`` range, ``pooled/global_test/{metric}``, ``[]`` each."""
+    """Score the global model on the global test set, a range ``[1]``: ``pooled/global_test/{metric}``, ``[]`` each."""
     as_client, _ = evaluate(plan.task, params, pool, test, stacked=False, largest=largest)
     return {f"pooled/global_test/{name}": x[0] for name, x in as_client.items()}

@@ -1,4 +1,4 @@
-"""The names of a run's scores: which there are, which are better when lower, and by which one models are compared."""
+"""The names of a run's scores, those that are better when lower, and the one by which models are compared."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from fedjax_layers.ops.metrics import SurvivalScorer, TargetScorer, TokenScorer
 from fedjax_layers.ops.metrics.classes import BY_CLASS, COUNTED, RANKED
 from fedjax_layers.options import unknown_name
 
-EVALUATED_MODELS = ("served", "trained")  # of clients' own models
-SHARED = ("global", "team")  # models of several clients: what they score comes from one round
+EVALUATED_MODELS = ("served", "trained")  # each client's own models
+SHARED = ("global", "team")  # models shared by several clients, whose scores are all taken from one round
 SCORED = (*EVALUATED_MODELS, *SHARED)
 SCORED_ROUNDS = ("last", "best")
 
 
 METRICS = (*COUNTED, *RANKED, "loss")
-"""The scores of classes, in the order in which to report them."""
+"""The scores of a classifier, in the order of reports."""
 
 LANGUAGE_METRICS = TokenScorer.names
-"""The scores of a language model, of predicted tokens."""
+"""The scores of a language model."""
 
 REGRESSION_METRICS = TargetScorer.names
 """The scores of a regression."""
@@ -27,10 +27,10 @@ SURVIVAL_METRICS = SurvivalScorer.names
 """The scores of a survival model."""
 
 HEADLINES = ("macro_f1", "perplexity", "mae", "concordance")
-"""The score by which models are compared, of classes, language, regression and survival."""
+"""The scores by which classifiers, language, regression and survival models are compared."""
 
 LOWER_IS_BETTER = frozenset({"loss", "perplexity", "mae", "rmse"})
-"""The scores of which a lower one is better; of all others a higher one is."""
+"""The scores for which lower is better; for all others higher is better."""
 
 
 _ALL = dict.fromkeys((*METRICS, *LANGUAGE_METRICS, *REGRESSION_METRICS, *SURVIVAL_METRICS))
@@ -38,12 +38,12 @@ _ORDER = [*(name for name in _ALL if name != "loss"), "loss"]
 
 
 def scores_under(prefix: str, names: Iterable[str]) -> dict[str, str]:
-    """The scores whose full name is ``prefix``, a slash and their own, in the order in which to report them.
+    """Find the scores whose full name is ``prefix``, a slash and their own name, in the order of reports.
 
-    Those by class are left out: they have an axis more.
+    Scores by class are left out, since they have a further axis.
 
     Returns:
-      Own name to full name, metrics of one's own last.
+      The full name by own name, the user's own metrics last.
     """
     own = {full[len(prefix) + 1 :]: full for full in names if full.startswith(f"{prefix}/")}
     single = (name for name in own if "/" not in name and name not in BY_CLASS)
@@ -56,10 +56,10 @@ def _rank(name: str) -> int:
 
 
 def headline(metrics: Iterable[str]) -> str:
-    """The score by which models are compared: the one of :data:`HEADLINES` that is among ``metrics``.
+    """Return the score by which models are compared, the one of :data:`HEADLINES` that is among ``metrics``.
 
     Raises:
-      ValueError: none is.
+      ValueError: none is among them.
     """
     there = set(metrics)
     for name in HEADLINES:
@@ -69,7 +69,7 @@ def headline(metrics: Iterable[str]) -> str:
 
 
 def check_words(scored_model: str, scored_round: str, split: str) -> None:
-    """Refuse a word that names no model, no round or no split."""
+    """Raise ``ValueError`` for an unknown name of a model, round or split."""
     known = {
         "scored_model": (scored_model, SCORED),
         "scored_round": (scored_round, SCORED_ROUNDS),

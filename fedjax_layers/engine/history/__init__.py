@@ -1,1 +1,1 @@
-"""What a run leaves on the host while it goes on: arrays per round and evaluation, and the files they grow in."""
+"""The history of a run on the host: arrays per round and evaluation, and the files to which they are appended."""

@@ -1,8 +1,8 @@
-"""Statistics over the clients of one run, and which of its evaluations is taken: NumPy on the host.
+"""Statistics over the clients of one run, and the choice of evaluations, with NumPy on the host.
 
-NaN means "not there": a client without test examples, a round that was not evaluated. Such entries are left out
-(:func:`summarise` counts the others as ``n``). All raise ``ValueError`` on arrays of another rank than stated or of
-unequal shape.
+NaN means "absent": a client without test examples, or a round that was not evaluated. Such entries are left out
+(:func:`summarise` counts the others as ``n``). All functions raise ``ValueError`` for arrays of another rank than
+stated or of unequal shapes.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ def summarise(values: Numbers, weights: Numbers) -> dict[str, float | int]:
       weights: ``[C]``, at least 0: usually each client's number of test examples.
 
     Returns:
-      ``n``, the number of clients with a score; over them ``mean`` (all clients alike), ``weighted`` (NaN if the
-      weights sum to 0), ``std`` (population), ``min`` and ``p10`` (10th percentile, linear; a loss's lowest values
-      too, hence its best). All but ``n`` are NaN if no client has a score.
+      ``n``, the number of clients with a score; and over these ``mean`` (unweighted), ``weighted`` (NaN if the weights
+      sum to 0), ``std`` (population), ``min`` and ``p10`` (10th percentile, linear; for a loss, too, of its lowest
+      values, hence its best). All but ``n`` are NaN if no client has a score.
 
     Raises:
       ValueError: a weight is negative or not finite.
@@ -40,7 +40,7 @@ def summarise(values: Numbers, weights: Numbers) -> dict[str, float | int]:
         return dict.fromkeys(("mean", "weighted", "std", "min", "p10"), float("nan")) | {"n": 0}
     counted = weight > 0  # an infinite loss at weight 0 must not become NaN
     total = weight.sum()
-    with np.errstate(invalid="ignore"):  # the spread of an infinite loss is NaN, without a warning
+    with np.errstate(invalid="ignore"):  # the spread of an infinite loss is NaN, and needs no warning
         return {
             "mean": float(scores.mean()),
             "weighted": float(scores[counted] @ weight[counted] / total) if total > 0 else float("nan"),
@@ -52,7 +52,7 @@ def summarise(values: Numbers, weights: Numbers) -> dict[str, float | int]:
 
 
 def fairness_variance(values: Numbers) -> float:
-    """Population variance over the clients of ``values [C]`` that have a score; lower is fairer.
+    """Compute the population variance over the clients of ``values [C]`` that have a score; lower is fairer.
 
     Source: Divi et al., as PLayer-FL (arXiv 2502.08829) measures fairness. NaN if no client has a score.
     """
@@ -63,7 +63,7 @@ def fairness_variance(values: Numbers) -> float:
 
 
 def best_round(val_loss: Numbers) -> npt.NDArray[np.intp]:
-    """Find each client's best round by validation loss; a test score never enters.
+    """Find each client's best round by validation loss, without looking at any test score.
 
     Args:
       val_loss: ``[E, C]`` of E evaluations; NaN where a client was not evaluated.
@@ -81,13 +81,13 @@ def best_common_round(val_loss: Iterable[Numbers], weights: Numbers) -> int:
     """Find the best evaluation of a model that several clients share: one evaluation for all of them.
 
     Args:
-      val_loss: ``[n, C]`` of n evaluations each, gone through twice, so that not all of them need be in memory; NaN
-        where a client was not evaluated.
+      val_loss: blocks ``[n, C]`` of n evaluations each. It is iterated twice, so that not all blocks need be in memory.
+        NaN where a client was not evaluated.
       weights: ``[C]``, at least 0, usually each client's number of training examples.
 
     Returns:
       Index of the lowest weighted mean loss, the first one on ties, over the clients that have a loss in every
-      evaluation in which anybody has one; -1 without such a client.
+      evaluation in which any client has one; -1 without such a client.
     """
     weight = array_of("weights", weights, 1)
     common, there = weight > 0, []
@@ -99,13 +99,13 @@ def best_common_round(val_loss: Iterable[Numbers], weights: Numbers) -> int:
     if not rows.size or not common.any():
         return -1
     share = weight[common] / weight[common].sum()
-    # Row by row, so that the sums do not depend on the blocks.
+    # Sums go row by row, so that they do not depend on the blocks.
     means = [(array_of("val_loss", block, 2)[:, common] * share).sum(axis=1) for block in val_loss]
     return int(rows[np.argmin(np.concatenate(means)[rows])])
 
 
 def last_round(val_loss: Numbers) -> npt.NDArray[np.intp]:
-    """Index ``[C]`` of each client's last evaluation in ``val_loss [E, C]``: -1 if there is none."""
+    """Find the index ``[C]`` of each client's last evaluation in ``val_loss [E, C]``; -1 if there is none."""
     evaluated = ~np.isnan(array_of("val_loss", val_loss, 2))
     behind = _first(evaluated[::-1])
     return np.where(behind < 0, -1, len(evaluated) - 1 - behind)
@@ -124,19 +124,19 @@ def select_rounds(scores: Numbers, index: npt.ArrayLike) -> Floats:
         raise ValueError(f"index: expected {table.shape[1]} integers, got {rows.dtype} {rows.shape}")
     if ((rows < -1) | (rows >= len(table))).any():
         raise ValueError(f"index: expected -1 to {len(table) - 1}, got {rows.min()} to {rows.max()}")
-    padded = np.vstack([table, np.full((1, *table.shape[1:]), np.nan)])  # row -1
+    padded = np.vstack([table, np.full((1, *table.shape[1:]), np.nan)])  # index -1 reads this last row
     return padded[rows, np.arange(rows.size)]
 
 
 def _first(hits: npt.NDArray[np.bool_]) -> npt.NDArray[np.intp]:
-    """First True along axis 0, -1 where there is none."""
+    """Find the first True along axis 0, -1 where there is none."""
     if not len(hits):
         return np.full(hits.shape[1], -1)
     return np.where(hits.any(axis=0), hits.argmax(axis=0), -1)
 
 
 def array_of(name: str, values: Numbers, axes: int) -> Floats:
-    """``values`` as a float array of rank ``axes``; another rank is a ``ValueError`` that says ``name``."""
+    """Convert ``values`` to a float array of rank ``axes``; another rank is a ``ValueError`` that names ``name``."""
     array = np.asarray(values, dtype=np.float64)
     if array.ndim != axes:
         raise ValueError(f"{name}: expected rank {axes}, got shape {array.shape}")
@@ -144,7 +144,7 @@ def array_of(name: str, values: Numbers, axes: int) -> Floats:
 
 
 def vectors(**values: Numbers) -> list[Floats]:
-    """Each of ``values`` as a float array of rank 1; unequal shapes are a ``ValueError`` that names them."""
+    """Convert each of ``values`` to a float array of rank 1; unequal shapes are a ``ValueError`` that names them."""
     arrays = [array_of(name, value, 1) for name, value in values.items()]
     if len({array.shape for array in arrays}) > 1:
         found = ", ".join(f"{name} {array.shape}" for name, array in zip(values, arrays, strict=True))

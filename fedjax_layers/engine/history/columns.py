@@ -1,4 +1,4 @@
-"""A table that grows by whole Parquet files in one folder: what was written is never written again."""
+"""A table that grows by whole Parquet files in one folder, none of which is ever rewritten."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from fedjax_layers.storage import StorageError, reading, replacing, storing
 
-_REPEATED = ("round", "finished", "examples")  # columns of few different values
+_REPEATED = ("round", "finished", "examples")  # columns with few different values
 
 
 class _Part(NamedTuple):
@@ -20,13 +20,13 @@ class _Part(NamedTuple):
 
 
 class ColumnFiles:
-    """Entries (rounds, or evaluations) of some table rows each, in files named after the entries that they hold.
+    """Entries (rounds, or evaluations), each of one or more table rows, in files named after their entries.
 
-    ``000000003-000000007.parquet`` holds the entries from 3 up to, and without, 7. A file is written beside its place,
-    forced to the disk and moved there, so that a killed process leaves it whole or not at all.
+    ``000000003-000000007.parquet`` holds entries 3 to 6. A file is written under another name, forced to the disk and
+    then moved, so that a killed process leaves it whole or not at all.
 
     Args:
-      folder: made when something is written.
+      folder: the folder, which is made at the first write.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -34,25 +34,25 @@ class ColumnFiles:
 
     @property
     def count(self) -> int:
-        """Entries that follow each other without a gap from the first one on."""
+        """The number of entries without a gap from the first one on."""
         return self._parts()[1]
 
     def append(self, columns: Mapping[str, np.ndarray], first: int, count: int) -> None:
-        """Write entries ``first`` to ``first + count``: columns ``[rows, ...]`` by name, as many rows for each entry.
+        """Write ``count`` entries from ``first`` on: columns ``[rows, ...]`` by name, with equally many rows per entry.
 
         Raises:
-          StorageError: the file cannot be written; what was there before is as it was.
+          StorageError: the file cannot be written; earlier files are unchanged.
         """
         with storing(self._folder):
             self._folder.mkdir(parents=True, exist_ok=True)
         self._write(_table(columns), first, first + count)
 
     def read(self, names: Collection[str] | None = None, start: int = 0) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
-        """Read file after file: the number of entries, and their columns ``[rows, ...]`` by name, in their order.
+        """Read file after file in order: the number of entries, and their columns ``[rows, ...]`` by name.
 
         Args:
-          names: of the columns; ``None`` reads all.
-          start: the first entry that is read.
+          names: names of the columns; ``None`` reads all.
+          start: the first entry to read.
 
         Raises:
           StorageError: a file is damaged.
@@ -65,7 +65,7 @@ class ColumnFiles:
                 yield entries - skipped, {name: _array(table[name]) for name in table.column_names}
 
     def keep(self, count: int) -> None:
-        """Drop all entries from ``count`` on, and what a killed process has left half written.
+        """Drop all entries from ``count`` on, and files that a killed process left half written.
 
         Raises:
           StorageError: there are fewer entries, or a file cannot be read or written.
@@ -85,9 +85,9 @@ class ColumnFiles:
                     path.unlink()
 
     def _parts(self) -> tuple[list[_Part], int]:
-        """The files in order, as far as each begins where the one before ends, and where the last one ends.
+        """List the files in order, as long as each begins where the one before ends, and the end of the last one.
 
-        Of files that begin at the same place the shorter one is meant: it was cut from the other.
+        Of files that begin at the same entry the shorter one counts, since it was cut from the other.
         """
         found = []
         for path in self._folder.glob("*.parquet"):
@@ -117,11 +117,11 @@ def _table(columns: Mapping[str, np.ndarray]) -> Any:
 
 
 def _column(values: np.ndarray) -> Any:
-    """Values ``[rows, ...]`` as Arrow has them: further axes are lists of one length."""
+    """Convert values ``[rows, ...]`` to an Arrow column, whose further axes are lists of one length."""
     import pyarrow as pa  # noqa: PLC0415
 
     if values.dtype.kind not in "biuf":
-        values = values.astype(np.float32)  # bfloat16, which Parquet has not
+        values = values.astype(np.float32)  # Parquet has no bfloat16
     column = pa.array(np.ascontiguousarray(values).reshape(-1))
     for size in reversed(values.shape[1:]):
         column = pa.FixedSizeListArray.from_arrays(column, size)
@@ -136,7 +136,7 @@ def _read(path: Path, names: Collection[str] | None) -> Any:
 
 
 def _array(column: Any) -> np.ndarray:
-    """The inverse of :func:`_column`."""
+    """Invert :func:`_column`."""
     import pyarrow as pa  # noqa: PLC0415
 
     values, shape = pa.concat_arrays(column.chunks), [len(column)]

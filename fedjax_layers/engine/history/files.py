@@ -1,4 +1,4 @@
-"""The records of a run as they grow on disk: its rounds, its evaluations, and the clients' scores in each of these."""
+"""The records of a run on disk, which grow with it: rounds, evaluations, and the clients' scores in each evaluation."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ import numpy as np
 from fedjax_layers.engine.history.columns import ColumnFiles
 from fedjax_layers.storage import StorageError
 
-_KEYS = ("round", "finished", "client")  # of a row of clients: they are not scores
+_KEYS = ("round", "finished", "client")  # columns of the clients' table that are no scores
 
 
 class HistoryFiles:
     """Three tables in one folder, each a folder of Parquet files, see :class:`ColumnFiles`.
 
     - ``rounds``: a row per round, with its number ``round`` from 1.
-    - ``evaluations``: a row per evaluation: ``round``, the rounds done, ``finished``, and the scores of all clients'
-      examples together.
+    - ``evaluations``: a row per evaluation: ``round``, the number of rounds done; ``finished``, whether it follows the
+      last local phase; and the scores of all clients' examples together.
     - ``clients``: a row per evaluation and client: ``round``, ``finished``, ``client`` from 0, and the client's scores.
 
     Args:
-      folder: that holds the three.
+      folder: the folder that holds the three.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -33,10 +33,10 @@ class HistoryFiles:
 
     @classmethod
     def new(cls, folder: Path) -> HistoryFiles:
-        """Files of a history that begins.
+        """Make the files of a new history.
 
         Raises:
-          ValueError: something is there already.
+          ValueError: the folder is not empty.
         """
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise ValueError(f"records: expected a new folder or an empty one, found something at {folder}")
@@ -50,14 +50,14 @@ class HistoryFiles:
         evaluations: Mapping[str, np.ndarray],
         clients: Mapping[str, np.ndarray],
     ) -> None:
-        """Add what has come since the last time.
+        """Append rounds and evaluations.
 
         Args:
-          first_round: rounds that are there already.
-          rounds: ``[n, ...]`` by name.
-          first_evaluation: evaluations that are there already.
-          evaluations: ``[m, ...]`` by name, ``round`` and ``finished`` among them.
-          clients: ``[m, C, ...]`` by name.
+          first_round: number of rounds already written.
+          rounds: arrays of n new rounds, ``[n, ...]`` by name.
+          first_evaluation: number of evaluations already written.
+          evaluations: arrays of m new evaluations, ``[m, ...]`` by name, ``round`` and ``finished`` among them.
+          clients: the clients' scores in these, ``[m, C, ...]`` by name.
 
         Raises:
           StorageError: a file cannot be written.
@@ -78,12 +78,12 @@ class HistoryFiles:
         self._evaluations.append(evaluations, first_evaluation, count)
 
     def keep(self, rounds: int, evaluated: int) -> None:
-        """Drop what lies behind a checkpoint: so many rounds stay, and their evaluations up to round ``evaluated``.
+        """Drop records later than a checkpoint: keep ``rounds`` rounds, and evaluations up to round ``evaluated``.
 
-        The evaluation after a last local phase goes too: a run that goes on has it later.
+        The evaluation after a last local phase is dropped too, since a run that continues makes it later.
 
         Raises:
-          StorageError: rounds or evaluations are missing, or a file is damaged; then nothing was dropped.
+          StorageError: rounds or evaluations are missing, or a file is damaged; nothing is dropped then.
         """
         there, kept = 0, 0
         if rounds:
@@ -102,19 +102,19 @@ class HistoryFiles:
         self._clients.keep(kept)
 
     def rounds(self) -> dict[str, np.ndarray]:
-        """All rounds, ``[R, ...]`` by name."""
+        """Read all rounds, ``[R, ...]`` by name."""
         return {name: x for name, x in _joined(self._rounds).items() if name != "round"}
 
     def evaluations(self) -> dict[str, np.ndarray]:
-        """What there is one of per evaluation, ``[E, ...]`` by name."""
+        """Read the arrays with one row per evaluation, ``[E, ...]`` by name."""
         return _joined(self._evaluations)
 
     def clients(self, names: Collection[str] | None = None, start: int = 0) -> Iterator[dict[str, np.ndarray]]:
-        """Every client's scores, ``[n, C, ...]`` by name, file after file.
+        """Read every client's scores, ``[n, C, ...]`` by name, file after file.
 
         Args:
-          names: of the scores; ``None`` reads all.
-          start: the first evaluation that is read.
+          names: names of the scores; ``None`` reads all.
+          start: the first evaluation to read.
         """
         for count, columns in self._clients.read(names, start):
             scores = {name: x for name, x in columns.items() if name not in _KEYS}

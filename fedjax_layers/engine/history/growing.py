@@ -1,4 +1,4 @@
-"""Arrays that grow along their first axis."""
+"""Arrays on the host that grow along their first axis."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import numpy.typing as npt
 
 
 class GrowingArrays:
-    """Arrays of one length, by name, read without copying: a long run reads them after every round.
+    """Arrays of one length, by name, that are read without copying, since a long run reads them after every round.
 
     Attributes:
-      count: rows so far.
+      count: number of rows so far.
     """
 
     def __init__(self) -> None:
@@ -21,16 +21,16 @@ class GrowingArrays:
 
     @property
     def arrays(self) -> dict[str, np.ndarray]:
-        """By name ``[count, ...]``; they keep their rows, whatever is appended later."""
+        """The arrays ``[count, ...]`` by name, which do not change when rows are appended later."""
         return {name: buffer[: self.count] for name, buffer in self._buffers.items()}
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all rows."""
+        """The bytes of all rows."""
         return sum(x.nbytes for x in self.arrays.values())
 
     def append(self, block: Mapping[str, npt.ArrayLike]) -> None:
-        """Add rows ``[n, ...]`` of the same names as those before."""
+        """Append rows ``[n, ...]``, under the same names each time."""
         if not block:
             return
         first = not self._buffers

@@ -1,4 +1,4 @@
-"""What a run leaves on the host: arrays per round and per evaluation, and the scores chosen from them."""
+"""The history of a run: arrays per round and per evaluation on the host, and the scores chosen from them."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from fedjax_layers.engine.history.growing import GrowingArrays
 from fedjax_layers.engine.history.own_best import OwnBest
 from fedjax_layers.ops.metrics.classes import BY_CLASS
 
-_MOST_BYTES = 2**25  # of clients' scores that wait for being written
+_MOST_BYTES = 2**25  # of clients' scores that wait to be written
 
 
 class History:
-    """Grows by one evaluation at a time.
+    """The rounds and evaluations of a run, which grow by one interval at a time.
 
-    Without files everything stays in memory. With files the clients' scores are written as they come, a few evaluations
-    at a time, and read from there where an earlier evaluation is asked for; in memory are then the rounds, and of the
-    clients the last evaluation and each one's best so far: the memory does not grow with the evaluations.
+    Without files everything stays in memory. With files the clients' scores are written a few evaluations at a time,
+    and read from there when an earlier evaluation is needed. In memory are then the rounds, the last evaluation, and
+    each client's best so far, so that memory does not grow with the evaluations.
 
     Args:
-      files: where the records are written; nothing must be there yet (see :meth:`open`). ``None`` writes nothing.
+      files: files for the records, which must be empty (see :meth:`open`); ``None`` writes nothing.
 
     Attributes:
       latest: the last evaluation, ``[C]``, ``[C, ...]`` or ``[]`` by the names of :attr:`evaluations`; empty at first.
@@ -37,12 +37,12 @@ class History:
         self._rounds, self._facts, self._pending = GrowingArrays(), GrowingArrays(), GrowingArrays()
         self._rounds_written = self._written = 0
         self._followed: dict[str, _Followed] = {}
-        self._common: dict[str, tuple[int, int]] = {}  # scored_model -> evaluations looked at, and the best of them
+        self._common: dict[str, tuple[int, int]] = {}  # scored_model -> (evaluations compared, the best of them)
         self.latest: dict[str, np.ndarray] = {}
 
     @classmethod
     def open(cls, files: HistoryFiles) -> History:
-        """The history that the files hold, which goes on growing there."""
+        """Open the history in ``files``, which continues to grow there."""
         history = cls(files)
         history._rounds.append(files.rounds())
         history._facts.append(files.evaluations())
@@ -56,19 +56,20 @@ class History:
 
     @property
     def rounds(self) -> dict[str, np.ndarray]:
-        """Arrays ``[R, ...]`` by name, one row per round.
+        """The arrays ``[R, ...]`` by name, one row per round.
 
-        ``loss``, ``participants``, ``steps``, ``sent`` and ``received`` (``[R, L]``, clients that moved each layer),
-        ``sent_scalars``, and what the algorithm reports.
+        They are ``loss``, ``participants``, ``steps``, ``sent`` and ``received`` (``[R, L]``, the number of clients
+        that moved each layer), ``sent_scalars``, and what the algorithm reports.
         """
         return self._rounds.arrays
 
     @property
     def evaluations(self) -> Mapping[str, np.ndarray]:
-        """Arrays by name, one row per evaluation; those of a history with files are read when they are asked for.
+        """The arrays by name, one row per evaluation; with files they are read when they are asked for.
 
-        ``round`` ``[E]``, rounds done; ``finished`` ``[E]``, True for the row after the algorithm's last local phase;
-        ``examples`` ``[E, C]``, each client's training examples then, 0 for one that never takes part;
+        ``round`` ``[E]``, the number of rounds done; ``finished`` ``[E]``, True for the row after the algorithm's last
+        local phase; ``examples`` ``[E, C]``, each client's training examples at that time, 0 for one that never takes
+        part;
         ``{scored_model}/{split}/{metric}`` ``[E, C]``; ``global/...`` the same for the one global model;
         ``pooled/test/{metric}`` ``[E]``.
         """
@@ -79,11 +80,11 @@ class History:
 
     @property
     def rounds_done(self) -> int:
-        """Rounds recorded."""
+        """The number of rounds recorded."""
         return self._rounds.count
 
     def add(self, rounds: Mapping[str, Any], evaluation: Mapping[str, Any]) -> None:
-        """Append one interval: its rounds' arrays ``[n, ...]`` (empty after the last phase) and its evaluation."""
+        """Append one interval: its rounds' arrays ``[n, ...]`` (none after the last local phase) and its evaluation."""
         self._rounds.append(rounds)
         row = {name: np.asarray(evaluation[name]) for name in self.latest or evaluation}
         self.latest = {name: x.astype(self.latest.get(name, x).dtype, copy=False) for name, x in row.items()}
@@ -93,10 +94,10 @@ class History:
             self.flush()
 
     def flush(self) -> None:
-        """Write what has come since the last time; without files nothing happens.
+        """Write what was added since the last call; do nothing without files.
 
         Raises:
-          StorageError: it cannot be written; it stays in memory.
+          StorageError: the records cannot be written; they stay in memory.
         """
         if self._files is None or self._facts.count == self._written:
             return
@@ -112,7 +113,7 @@ class History:
         self._forget_pending()
 
     def _forget_pending(self) -> None:
-        """The clients' scores in memory are in the files: only what was chosen from them stays."""
+        """Drop the clients' scores that are now in the files, except those chosen from them."""
         for scored_model in SCORED:
             if f"{scored_model}/val/loss" in self._pending.arrays:
                 self._follow(scored_model)
@@ -120,32 +121,33 @@ class History:
         self._pending = GrowingArrays()
 
     def copy(self) -> History:
-        """Another history of the same rows in memory, which grows on its own."""
+        """Copy this history to one in memory, which grows on its own."""
         return self.from_arrays(self.to_arrays())
 
     def unfinished(self, files: HistoryFiles | None = None) -> History:
-        """A copy without the evaluation after the last local phase, for a run that goes on, in memory or with files."""
+        """Copy this history, in memory or to files, without the evaluation after the last local phase."""
         going = ~self.evaluations["finished"] if self.latest else np.zeros(0, bool)
         return self.from_arrays(
             {"rounds": self.rounds, "evaluations": {name: x[going] for name, x in self.evaluations.items()}}, files
         )
 
     def scores(self, scored_model: str, scored_round: str, split: str = "test") -> dict[str, np.ndarray] | None:
-        """Per-client metrics ``[C]`` of one model at one round.
+        """Return the clients' metrics ``[C]`` of one model at one round.
 
         Args:
           scored_model: ``"served"``, ``"trained"``, ``"team"`` or ``"global"``.
-          scored_round: ``"last"``, the last evaluation of such models, with the clients that were there; ``"best"``,
+          scored_round: ``"last"``, the last evaluation of such models, with the clients that were evaluated then;
+            ``"best"``,
             each client's evaluation of lowest validation loss, or its own last if it has no validation examples.
             Of a global or team model ``"best"`` is one evaluation for all clients, that of their lowest mean
-            validation loss, weighted by training examples. The test split never selects.
-          split: the split that is reported.
+            validation loss, weighted by training examples. The choice never depends on the test split.
+          split: the split whose scores are returned.
 
         Returns:
-          Metric name to ``[C]``, NaN for a client without a score; ``None`` if the run has no such model.
+          Arrays ``[C]`` by metric, NaN for a client without a score; ``None`` if the run has no such model.
 
         Raises:
-          ValueError: another word for the model, the round or the split.
+          ValueError: the name of the model, round or split is unknown.
 
         Source: design of the PLayer-FL evaluation (per-client best-validation snapshot).
         """
@@ -155,21 +157,18 @@ class History:
         return self._chosen(scored_model, scored_round, scores_under(f"{scored_model}/{split}", self.latest))
 
     def class_scores(self, scored_model: str, scored_round: str) -> dict[str, np.ndarray]:
-        """Per-client scores of each class ``[C, S]`` on test examples, chosen as :meth:`scores`; empty without any."""
+        """Return the scores by class ``[C, S]`` on test examples, chosen as in :meth:`scores`; empty without any."""
         names = {name: f"{scored_model}/test/{name}" for name in BY_CLASS}
         return self._chosen(scored_model, scored_round, names) if self.latest.keys() >= set(names.values()) else {}
 
     def round_of(self, scored_model: str, scored_round: str) -> int | None:
-        """Rounds done when the shared model of ``scored_model`` (``"global"`` or ``"team"``) was the selected one.
-
-        ``None`` if the run has no such model.
-        """
+        """Return the rounds done at the chosen evaluation of a shared model; ``None`` if the run has no such model."""
         if f"{scored_model}/val/loss" not in self.latest:
             return None
         return int(self._facts.arrays["round"][self.row_of(scored_model, scored_round)])
 
     def row_of(self, scored_model: str, scored_round: str) -> int:
-        """Index of the one evaluation that is selected for a shared model, see :meth:`scores`; -1 for none."""
+        """Return the index of the evaluation that is chosen for a shared model, see :meth:`scores`; -1 for none."""
         last = self._follow(scored_model).last
         if scored_round == "last" or last < 0:
             return last
@@ -181,23 +180,23 @@ class History:
         return last if best < 0 else best
 
     def rows(self, name: str, start: int = 0) -> Iterator[np.ndarray]:
-        """One score of the clients, ``[C]``, evaluation by evaluation from number ``start`` on."""
+        """Iterate over evaluations from number ``start`` on: one score of the clients, ``[C]``."""
         for block in self._blocks(name, start):
             yield from block
 
     def _blocks(self, name: str, start: int = 0) -> Iterator[np.ndarray]:
-        """The same, ``[n, C]`` each."""
+        """Iterate over blocks of n evaluations from number ``start`` on: one score of the clients, ``[n, C]``."""
         if self._files is not None and start < self._written:
             yield from (block[name] for block in self._files.clients([name], start))
         if name in self._pending.arrays:
             yield self._pending.arrays[name][max(start - self._written, 0) :]
 
     def row(self, number: int, names: Iterable[str] | None = None) -> dict[str, np.ndarray]:
-        """One evaluation, ``[C]``, ``[C, ...]`` or ``[]`` by name; all NaN for number -1.
+        """Return one evaluation, ``[C]``, ``[C, ...]`` or ``[]`` by name; all NaN for number -1.
 
         Args:
-          number: from 0.
-          names: of what is asked for; ``None`` is everything.
+          number: number of the evaluation, from 0.
+          names: names of the arrays; ``None`` means all.
         """
         wanted = list(self.latest if names is None else names)
         if number < 0:
@@ -210,7 +209,7 @@ class History:
         return row | {name: x[0] for name, x in next(self._files.clients(stored, number)).items()}
 
     def _chosen(self, scored_model: str, scored_round: str, names: dict[str, str]) -> dict[str, np.ndarray]:
-        """The scores ``[C, ...]`` of the chosen evaluations, by own name, of those with these full names."""
+        """Return the scores ``[C, ...]`` of the chosen evaluations by own name; ``names`` gives their full names."""
         if scored_round == "best" and scored_model not in SHARED:
             best = self._follow(scored_model).best.scores
             found = {full: best[full.removeprefix(f"{scored_model}/")] for full in names.values()}
@@ -220,7 +219,7 @@ class History:
         return {own: np.array(found[full], np.float64) for own, full in names.items()}
 
     def _follow(self, scored_model: str) -> _Followed:
-        """What is chosen of one model, from all evaluations so far."""
+        """Update what is chosen of one model by all evaluations so far."""
         followed = self._followed.setdefault(scored_model, _Followed())
         first, prefix = followed.looked, f"{scored_model}/"
         if first == self._written + self._pending.count:
@@ -229,7 +228,7 @@ class History:
         block = {name.removeprefix(prefix): x[first - self._written :] for name, x in own.items()}
         followed.looked += len(block["val/loss"])
         there = ~(np.isnan(block["val/loss"]) & np.isnan(block["test/loss"])).all(1)
-        if scored_model in SHARED:  # an algorithm's last local phase makes no such model
+        if scored_model in SHARED:  # an algorithm's last local phase makes no shared model
             there &= ~self._facts.arrays["finished"][first : followed.looked]
         else:
             followed.best.follow(block)
@@ -238,12 +237,12 @@ class History:
         return followed
 
     def to_arrays(self) -> dict[str, dict[str, np.ndarray]]:
-        """Everything, as a nested dict of arrays."""
+        """Return everything as a nested dict of arrays."""
         return {"rounds": self.rounds, "evaluations": dict(self.evaluations)}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, Mapping[str, np.ndarray]], files: HistoryFiles | None = None) -> History:
-        """The inverse of :meth:`to_arrays`, in memory or with files."""
+        """Make a history from the result of :meth:`to_arrays`, in memory or with files."""
         history = cls(files)
         history._rounds.append(arrays["rounds"])
         evaluations = arrays["evaluations"]
@@ -255,7 +254,7 @@ class History:
 
 @dataclasses.dataclass
 class _Followed:
-    """Of one model: evaluations looked at, the last one that has it, and each client's best."""
+    """The choices of one model: the number of evaluations compared, the last one with the model, each client's best."""
 
     looked: int = 0
     last: int = -1
@@ -264,7 +263,7 @@ class _Followed:
 
 @dataclasses.dataclass(frozen=True)
 class _Losses:
-    """The losses of a shared model, ``[n, C]`` each time; an algorithm's last local phase makes no such model."""
+    """The losses of a shared model in blocks ``[n, C]``, without the evaluation after a last local phase."""
 
     history: History
     name: str
@@ -277,7 +276,7 @@ class _Losses:
 
 
 class _Columns(Mapping[str, np.ndarray]):
-    """The evaluations of a history with files, column by column as they are asked for."""
+    """The evaluations of a history with files, each column read when it is asked for."""
 
     def __init__(self, history: History) -> None:
         self._history = history
@@ -296,5 +295,5 @@ class _Columns(Mapping[str, np.ndarray]):
 
 
 def _per_client(name: str) -> bool:
-    """Whether an evaluation has one such number for each client."""
+    """Return whether an evaluation has a number for each client under this name."""
     return name == "examples" or name.split("/", maxsplit=1)[0] in SCORED

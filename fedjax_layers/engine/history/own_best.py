@@ -1,4 +1,4 @@
-"""Each client's best evaluation so far, kept while the evaluations go by."""
+"""Each client's best evaluation so far, updated with each new evaluation."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from fedjax_layers.engine.history.client_statistics import best_round, last_roun
 
 
 class OwnBest:
-    """The scores of each client's evaluation of lowest validation loss; of its own last, if it never has such a loss.
+    """The scores of each client's evaluation of lowest validation loss, or of its last if it never has such a loss.
 
     Attributes:
       scores: ``[C, ...]`` by ``{split}/{metric}``, NaN for a client without a score; empty before the first evaluation.
@@ -18,13 +18,13 @@ class OwnBest:
 
     def __init__(self) -> None:
         self.scores: dict[str, np.ndarray] = {}
-        self._validated = np.zeros(0, bool)  # [C], whose scores were chosen by a validation loss
+        self._validated = np.zeros(0, bool)  # [C], whether the client's scores were chosen by a validation loss
 
     def follow(self, block: Mapping[str, np.ndarray]) -> None:
-        """Look at some evaluations more, ``[n, C, ...]`` by ``{split}/{metric}``, of the same names each time."""
+        """Update by n further evaluations, ``[n, C, ...]`` by ``{split}/{metric}``, under the same names each time."""
         val, test = block["val/loss"], block["test/loss"]
         if not self.scores:
-            kinds = {name: np.result_type(x.dtype, np.float32) for name, x in block.items()}  # that hold NaN
+            kinds = {name: np.result_type(x.dtype, np.float32) for name, x in block.items()}  # dtypes that can hold NaN
             self.scores = {name: np.full(x.shape[1:], np.nan, kinds[name]) for name, x in block.items()}
             self._validated = np.zeros(val.shape[1], bool)
         lowest = best_round(val)

@@ -1,4 +1,4 @@
-"""From what an interval returns to a run's history."""
+"""Functions that add the results of an interval to a run's history."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ def add_interval(
     """Add the rounds of one interval and its evaluation.
 
     Args:
-      history: of the run; it grows.
+      history: the run's history, to which they are added.
       log: per-round arrays, ``[eval_every, ...]`` each, whose first ``count`` rows are valid.
-      scores: by name, ``[C]``; those of ``trained`` are ``[K]`` with ``trained/ids`` beside them.
-      count: rounds in this interval.
-      num_clients: C.
+      scores: scores by name, ``[C]``; those of ``trained`` are ``[K]`` with ``trained/ids`` beside them.
+      count: number of rounds in this interval.
+      num_clients: C, the number of clients.
     """
     rounds = {name: np.asarray(x)[:count] for name, x in log.items()}
     done = history.rounds_done + count
@@ -30,9 +30,9 @@ def add_finish(history: History, scores: Mapping[str, np.ndarray], evaluated_mod
     """Add one evaluation of each client's model after the last local phase.
 
     Args:
-      history: of the run; it grows.
-      scores: by ``{split}/{metric}``, ``[C]`` each.
-      evaluated_models: those that the run evaluates; this one counts as each of them.
+      history: the run's history, to which it is added.
+      scores: scores by ``{split}/{metric}``, ``[C]`` each.
+      evaluated_models: the models that the run evaluates; the scores are added under each of their names.
     """
     row = {name: np.full_like(x, np.nan) for name, x in history.latest.items() if name.count("/") == 2}
     row["examples"] = history.latest["examples"]
@@ -44,7 +44,7 @@ def add_finish(history: History, scores: Mapping[str, np.ndarray], evaluated_mod
 def _evaluation_row(
     scores: Mapping[str, np.ndarray], num_clients: int, done: int
 ) -> dict[str, np.ndarray | np.generic]:
-    """One evaluation for the history: trained scores moved from slots to clients."""
+    """Make one evaluation for the history; scores of trained models are moved from slots to clients."""
     host = {name: np.asarray(x) for name, x in scores.items()}
     ids = host.pop("trained/ids", None)
     row: dict[str, np.ndarray | np.generic] = {"round": np.int64(done), "finished": np.bool_(False)}
@@ -54,6 +54,6 @@ def _evaluation_row(
             row[name][ids[ids >= 0]] = x[ids >= 0]  # type: ignore[index]
         else:
             row[name] = x
-    if "global/val/loss" in row and "served/val/loss" not in row:  # what a client without a model of its own uses
+    if "global/val/loss" in row and "served/val/loss" not in row:  # clients without a personal model use the global one
         row |= {name.replace("global/", "served/"): x for name, x in row.items() if name.startswith("global/")}
     return row

@@ -1,1 +1,1 @@
-"""How much memory a run will take, has free, and has held. What may lie on the host instead is ``on_host``'s."""
+"""The memory of a run: its forecast, what is free, and the peak. For data kept on the host see ``on_host``."""

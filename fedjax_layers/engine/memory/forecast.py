@@ -1,4 +1,4 @@
-"""How much memory a run takes, from shapes alone, and a refusal in one line where there is not so much."""
+"""A forecast of a run's memory from shapes alone, and an error in one line where it does not fit."""
 
 from __future__ import annotations
 
@@ -19,30 +19,30 @@ from fedjax_layers.ops.metrics.classes import BY_CLASS
 from fedjax_layers.types import Algorithm, Task
 from fedjax_layers.types.round_memory import RoundBytes, tree_bytes
 
-PROGRAMS = 400_000_000  # bytes that compiling holds on a CPU, at the least
-_BYTES_PER_CLIENT = 24  # of the ranges of three splits
+PROGRAMS = 400_000_000  # least number of bytes that compiling takes on a CPU
+_BYTES_PER_CLIENT = 24  # for the ranges of three splits
 _BYTES_PER_ID = 8
-_BROUGHT = 1.5  # copies that each device has of a row which it brings from where it lies, and takes back
-_EVALUATIONS_HELD = 3  # the last one, each client's best so far, and one on its way
+_BROUGHT = 1.5  # copies on each device of a row that is fetched from another device or the host, and sent back
+_EVALUATIONS_HELD = 3  # the last one, each client's best so far, and one in transfer
 
 
 class Forecast(NamedTuple):
     """Bytes in one memory: an accelerator's, or the host's, which all CPU devices share.
 
     Attributes:
-      clients: C.
-      slots: K.
-      data: the examples, and who owns which.
-      held: of these what is in memory already.
-      store: the algorithm's state.
-      per_client: of the state, what each client has.
-      width: clients visited at once on a device.
-      devices: that share this memory.
-      round: what a round holds beside the state.
-      evaluation: the scores of the evaluations that are held at a time.
-      programs: compiled programs.
-      model: one model.
-      brought: for each slot of a cohort, what is brought from the host for its round and back.
+      clients: C, the number of clients.
+      slots: K, the number of slots of a cohort.
+      data: bytes of the examples and the clients' ranges.
+      held: the part of these that is in memory already.
+      store: bytes of the algorithm's state.
+      per_client: bytes of the state for each client.
+      width: number of clients computed at once on a device.
+      devices: number of devices that share this memory.
+      round: what a round holds in addition to the state.
+      evaluation: bytes of the scores of the evaluations that are held at a time.
+      programs: bytes of compiled programs.
+      model: bytes of one model.
+      brought: bytes for each slot of a cohort that are copied from the host for its round, and back.
     """
 
     clients: int
@@ -61,28 +61,28 @@ class Forecast(NamedTuple):
 
     @property
     def visits(self) -> int:
-        """All visits at a time."""
+        """The bytes of all clients that are computed at once."""
         return self.width * self.devices * self.round.visit
 
     @property
     def sums(self) -> int:
-        """What the server has beside the state, on every device."""
+        """The bytes that the server holds beside the state, on every device."""
         return self.devices * self.round.server
 
     @property
     def stacked(self) -> int:
-        """What a round, or the evaluation after it, holds of all clients at once."""
+        """The bytes that a round, or the evaluation after it, holds for all clients at once."""
         in_round = self.round.total(self.width, self.devices, self.slots, self.clients)
         return max(in_round, self.round.served * self.clients) - self.visits - self.sums
 
     @property
     def total(self) -> int:
-        """All of it."""
+        """The sum of all bytes."""
         return self._kept + self._passing
 
     @property
     def least(self) -> int:
-        """What it takes for certain: no algorithm declares more than twice what the compiler finds for its rounds."""
+        """A lower bound on the bytes: no algorithm declares more than twice what the compiler finds for its rounds."""
         return self._kept + self._passing // 2
 
     @property
@@ -94,7 +94,7 @@ class Forecast(NamedTuple):
         return self.visits + self.sums + self.stacked
 
     def of_clients(self, number: int) -> Forecast:
-        """That of so many clients, one at a time."""
+        """Forecast a run of ``number`` clients, computed one at a time."""
         share = number / self.clients
         return self._replace(
             clients=number,
@@ -107,10 +107,10 @@ class Forecast(NamedTuple):
 
 
 class Place(NamedTuple):
-    """Where a run is computed.
+    """The devices on which a run is computed.
 
     Attributes:
-      devices: that clients are spread over.
+      devices: number of devices over which clients are spread.
       on_cpu: whether all of them share the host's memory.
     """
 
@@ -133,21 +133,21 @@ def forecast(
     on_host: Sequence[str] = (),
     stored: bool = False,
 ) -> Forecast:
-    """The memory of a run.
+    """Forecast the memory of a run.
 
     Args:
-      task: the model.
-      phases: the clients' data, of which only shapes and sizes are looked at.
-      algorithm: of which the state's shapes are looked at, and what its rounds hold.
-      place: where.
-      width: clients at once on a device; ``None`` is all.
-      slots: K.
-      batch_size: examples of a local step.
-      optimizer: of the clients.
-      evaluated_models: what the evaluations look at.
+      task: the task with the model.
+      phases: the clients' data, of which only shapes and sizes are read.
+      algorithm: the algorithm, of which the state's shapes and ``memory`` are read.
+      place: the devices.
+      width: number of clients computed at once on a device; ``None`` means all.
+      slots: K, the number of slots of a cohort.
+      batch_size: number of examples of a local step.
+      optimizer: the clients' optimiser.
+      evaluated_models: the models that evaluations score.
       loaded: whether the data are in the host's memory already.
       on_host: what stays on the host: ``"data"``, ``"state"``, both or none.
-      stored: whether a state there is in files.
+      stored: whether a state on the host is in files.
     """
     key = jax.random.key(0)
     params = jax.eval_shape(task.init, key)
@@ -155,18 +155,18 @@ def forecast(
     clients, model = phases[0].num_clients, sum(task.layers.bytes)
     share = -(-slots // place.devices)
     each, data = own // clients, data_bytes(phases, on_host=place.on_cpu)
-    brought = 2 * each if "state" in on_host else 0  # the rows as they come and as they go
+    brought = 2 * each if "state" in on_host else 0  # rows on their way to the device and back
     if "state" in on_host and (stored or not place.on_cpu):
         own = 0
-    if "data" in on_host:  # of this round and the next
+    if "data" in on_host:  # examples of this round and the next
         brought += 2 * _largest_clients(phases, slots)
         data = data if place.on_cpu else 0
     kept = tree_bytes(jax.eval_shape(optimizer.init, params))
     of_round = algorithm.memory.in_bytes(model, kept, batch_bytes(phases[0], batch_size))
-    if not place.on_cpu:  # each has its share of what is stacked
+    if not place.on_cpu:  # each device has its share of what is stacked
         of_round = of_round._replace(**{f: getattr(of_round, f) // place.devices for f in ("slot", "client", "served")})
     if place.devices > 1 and slots < clients and not of_round.slot and "state" not in on_host:
-        copies = _BROUGHT * (place.devices if place.on_cpu else 1)  # the cohort's rows lie on any of the devices
+        copies = _BROUGHT * (place.devices if place.on_cpu else 1)  # the cohort's rows may lie on any device
         of_round = of_round._replace(slot=round(copies * each))
     return Forecast(
         clients=clients,
@@ -186,14 +186,14 @@ def forecast(
 
 
 def _largest_clients(phases: Sequence[ClientData], number: int) -> int:
-    """Bytes of the examples of the so many largest clients, for each of them."""
+    """Return the mean bytes of the examples of the ``number`` largest clients."""
     rows = max(int(np.sort(sum(phase.sizes.values()))[-number:].sum()) for phase in phases)
     one = (phases[0].inputs[:1], phases[0].labels[:1])
     return -(-rows * sum(map(_stored, one)) // number)
 
 
 def data_bytes(phases: Sequence[ClientData], *, on_host: bool) -> int:
-    """Bytes of the examples of all phases, those that phases share counted once; on the host with their ids."""
+    """Return the bytes of the examples of all phases, shared ones counted once, and with their ids if on the host."""
     pools = {(id(phase.inputs), id(phase.labels)): phase for phase in phases}.values()
     per_example = _BYTES_PER_ID if on_host else 0
     return sum(
@@ -202,7 +202,7 @@ def data_bytes(phases: Sequence[ClientData], *, on_host: bool) -> int:
 
 
 def state_bytes(state: Any) -> tuple[int, int]:
-    """Bytes of a state, of which only shapes are looked at: of fields that clients are in front of, and of others."""
+    """Return the bytes of a state's per-client fields, and of its other fields, from their shapes."""
     if not dataclasses.is_dataclass(state):
         return 0, tree_bytes(state)
     own = shared = 0
@@ -213,9 +213,9 @@ def state_bytes(state: Any) -> tuple[int, int]:
 
 
 def evaluation_bytes(task: Task, clients: int, evaluated_models: Sequence[str]) -> int:
-    """Bytes of scores: each client's, on validation and test, by each evaluated model, of the evaluations held.
+    """Return the bytes of the clients' scores on validation and test, by each evaluated model, in the held evaluations.
 
-    Scores by class are left out, of which large runs keep none.
+    Scores by class are left out, since large runs keep none.
     """
     names = len(set(scorer_of(task).names) - set(BY_CLASS)) + len(task.metrics)
     models = ("trained" in evaluated_models) + 2 * ("served" in evaluated_models)
@@ -223,18 +223,18 @@ def evaluation_bytes(task: Task, clients: int, evaluated_models: Sequence[str]) 
 
 
 def batch_bytes(clients: ClientData, batch_size: int) -> int:
-    """Bytes of a batch as a model sees it."""
+    """Return the bytes of a batch of inputs in float32."""
     return batch_size * math.prod(clients.inputs.shape[1:]) * 4
 
 
 def fitting(forecast: Forecast, free: int | None) -> str | None:
-    """What to do about a run that cannot fit into so many free bytes, as ``argument: expected, got``.
+    """Advise on a run that cannot fit into ``free`` bytes, as ``argument: expected …, got …``.
 
-    Refused is what does not fit for certain, and advised is the most that is not refused. Of what is let pass the
-    compiler has the last word, see :mod:`fedjax_layers.engine.memory.program`.
+    Only a run that certainly does not fit is refused, and the advice is the most that is not refused. For other runs
+    the compiler decides, see :mod:`fedjax_layers.engine.memory.program`.
 
     Returns:
-      ``None`` if it may fit, or nobody knows what is free.
+      The advice; ``None`` if the run may fit, or it is not known what is free.
     """
     if free is None or forecast.least - forecast.held <= free:
         return None
@@ -256,18 +256,18 @@ def fitting(forecast: Forecast, free: int | None) -> str | None:
 
 
 def _most(got: int, smaller: Callable[[int], Forecast], room: int) -> int:
-    """The largest number below ``got`` whose run has room; 0 if none has."""
+    """Find the largest number below ``got`` whose run fits; 0 if none does."""
     return bisect.bisect_left(range(1, got), True, key=lambda number: smaller(number).least > room)
 
 
 def told(forecast: Forecast, free: int | None) -> str:
-    """A line on the memory of a run."""
+    """Describe the memory of a run in one line."""
     there = "" if free is None else f" of {spoken(free + forecast.held)}"
     return f"memory: {spoken(forecast.total)}{there} ({_parts(forecast)})"
 
 
 def parts(forecast: Forecast) -> dict[str, str]:
-    """What takes how much, by name."""
+    """Describe each part of the memory, by name."""
     each = f", {spoken(forecast.per_client)} a client" if forecast.per_client else ""
     number = forecast.width * forecast.devices
     found = {

@@ -1,4 +1,4 @@
-"""The memory of this process and of its devices: what is free now, and the most that was held."""
+"""The memory of this process and its devices: what is free now, and the peak."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fedjax_layers.host_memory import free_host_memory
 
 
 def free_memory() -> int | None:
-    """Bytes that are free now, of one accelerator, or on a CPU of the host; ``None`` if nobody tells."""
+    """Return the free bytes of one accelerator, or on a CPU those of the host; ``None`` if not known."""
     stats = jax.local_devices()[0].memory_stats() or {}
     if "bytes_limit" in stats:
         return int(stats["bytes_limit"] - stats.get("bytes_in_use", 0))
@@ -20,10 +20,10 @@ def free_memory() -> int | None:
 
 
 def peak_memory() -> dict[str, int | None]:
-    """Most memory this process has held so far: ``host`` bytes, and ``device`` bytes (``None`` if not told).
+    """Return the peak memory of this process: ``host`` bytes, and ``device`` bytes (``None`` if not known).
 
-    ``device`` sums the local devices' peaks; a CPU tells none. Both count from the start of the process, so
-    that a run is measured alone only in a process of its own.
+    ``device`` sums the local devices' peaks; a CPU has none. Both count from the start of the process, so that a run is
+    measured alone only in a process of its own.
     """
     stats = [device.memory_stats() or {} for device in jax.local_devices()]
     peaks = [int(one["peak_bytes_in_use"]) for one in stats if "peak_bytes_in_use" in one]
@@ -31,12 +31,12 @@ def peak_memory() -> dict[str, int | None]:
 
 
 def peak_memory_bytes() -> int:
-    """The larger of the two numbers of :func:`peak_memory`."""
+    """Return the larger of the two numbers of :func:`peak_memory`."""
     return max(value for value in peak_memory().values() if value is not None)
 
 
 def _host_peak() -> int:
-    """Peak resident bytes. On Linux not by ``ru_maxrss``, which begins at the peak of the parent process."""
+    """Return the peak resident bytes; on Linux not by ``ru_maxrss``, which starts at the parent process's peak."""
     if sys.platform == "linux":
         for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
             if line.startswith("VmHWM:"):

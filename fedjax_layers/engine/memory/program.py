@@ -1,6 +1,7 @@
-"""What a compiled program takes, as the compiler tells, and a refusal before it runs where there is not so much.
+"""The memory of a compiled program, by the compiler's analysis, and an error before it runs where it does not fit.
 
-The forecast knows shapes alone; what a network's activations take, or a rule of somebody's own stacks, shows here.
+The forecast knows only shapes. The memory of a network's activations, or of arrays stacked by a user's own algorithm,
+shows here.
 """
 
 from __future__ import annotations
@@ -17,17 +18,17 @@ from fedjax_layers.engine.plan import Plan
 from fedjax_layers.host_memory import TooLargeError, spoken
 
 _config: Any = jax.config
-_analyses: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()  # each takes milliseconds
+_analyses: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()  # an analysis takes milliseconds
 
 _NEW = ("temp_size_in_bytes", "output_size_in_bytes")
 
 
 def planned_bytes(program: Any, *, beside_arguments: bool = False) -> int | None:
-    """Bytes that a compiled program takes on one device; ``None`` where the backend does not tell.
+    """Return the bytes that a compiled program takes on one device; ``None`` where the backend does not say.
 
     Args:
-      program: what JAX compiled.
-      beside_arguments: without its arguments, which are there already, and results that take their place.
+      program: a program compiled by JAX.
+      beside_arguments: whether its arguments, which exist already, and results that take their place are left out.
     """
     if program not in _analyses:
         _analyses[program] = program.memory_analysis()
@@ -41,13 +42,14 @@ def planned_bytes(program: Any, *, beside_arguments: bool = False) -> int | None
 def refuse_too_large_rounds(build: Build, plan: Plan, state: Any, inputs: Inputs) -> None:
     """Raise ``TooLargeError`` for rounds that have no room in the memory that is free now.
 
-    They are compiled here, and not again to be run. Where nobody tells what they take or what is free, nothing happens.
+    They are compiled here, and need not be compiled again to run. Where memory needs or free memory are not known,
+    nothing happens.
 
     Args:
-      build: of the run.
-      plan: of the run.
-      state: that the rounds would begin from.
-      inputs: of the run.
+      build: the run's ``build``.
+      plan: the run's plan.
+      state: the state from which the rounds would start.
+      inputs: the run's inputs.
     """
     if _config.jax_disable_jit:
         return
@@ -55,7 +57,7 @@ def refuse_too_large_rounds(build: Build, plan: Plan, state: Any, inputs: Inputs
     each, free = planned_bytes(program, beside_arguments=True), free_memory()
     if each is None or free is None:
         return
-    needed = each * (plan.axis.num_devices if jax.default_backend() == "cpu" else 1)  # which share the host's memory
+    needed = each * (plan.axis.num_devices if jax.default_backend() == "cpu" else 1)  # CPU devices share memory
     if needed <= free:
         return
     argument, got = "model, batch_size", "those"

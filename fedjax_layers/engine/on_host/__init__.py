@@ -1,4 +1,4 @@
-"""Runs whose data, or whose clients' state, stay on the host: what a round needs of them is brought to the device."""
+"""Runs whose data, or clients' state, stay on the host, from where each round's part is copied to the device."""
 
 from fedjax_layers.engine.on_host.check import check_host
 from fedjax_layers.engine.on_host.examples import first_cohort

@@ -1,4 +1,4 @@
-"""What cannot stay on the host."""
+"""Checks of what is asked to stay on the host."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from fedjax_layers.types import Algorithm
 
 
 def check_host(plan: Plan, source: DeviceData, algorithm: Algorithm, store: Any = None) -> None:
-    """Refuse what cannot stay on the host.
+    """Raise ``ValueError`` for data or a state that cannot stay on the host.
 
     Args:
-      plan: of the run.
-      source: its data.
-      algorithm: its algorithm.
-      store: the folder for the clients' rows, if one is named.
+      plan: the run's plan.
+      source: the run's data.
+      algorithm: the run's algorithm.
+      store: the folder for the clients' rows; ``None`` without one.
     """
     if "data" in plan.on_host and not source.on_host:
         raise ValueError("on_host: expected data that are not on the device yet, got DeviceData that are")
@@ -27,6 +27,6 @@ def check_host(plan: Plan, source: DeviceData, algorithm: Algorithm, store: Any 
 
 
 def check_rows(on_host: Sequence[str], algorithm: Algorithm, name: str = "this algorithm") -> None:
-    """Refuse a state on the host for an algorithm whose rounds need more rows of it than their cohort's."""
+    """Raise ``ValueError`` for a state on the host if the algorithm's rounds need rows from outside the cohort."""
     if "state" in on_host and algorithm.beyond_cohort is not None:
         raise ValueError(f"on_host: expected no state for {name}, where {algorithm.beyond_cohort}, got state")

@@ -1,4 +1,4 @@
-"""Examples of some clients, from wherever all clients' examples lie."""
+"""Copies of some clients' examples on the device, from a pool on the host or the device."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from fedjax_layers.types import Array, Cohort, Pool, Ranges
 
 
 class Examples:
-    """Hands out the examples of some clients at a time.
+    """Gives the device the examples of some clients at a time.
 
-    Examples on the host are copied into buffers of one size for each number of clients, so that one program takes them
-    all; of examples on the device only the ranges are handed out.
+    Examples on the host are copied into buffers whose size depends only on the number of clients, so that one program
+    takes them all; for examples on the device only the ranges are selected.
 
     Args:
       source: the data; whether its pool is on the host decides.
-      axis: whose devices they are for.
+      axis: the client axis with the devices.
     """
 
     def __init__(self, source: DeviceData, axis: ClientAxis) -> None:
@@ -42,19 +42,20 @@ class Examples:
         self._rooms: dict[Any, int] = {}
 
     def sizes(self, t: int, split: str) -> np.ndarray:
-        """Examples of each client in round ``t``, ``[C]``."""
+        """Return each client's number of examples in round ``t``, ``[C]``."""
         return self._count[split][self._phase(t)]
 
     def bring(
         self, ids: np.ndarray, t: int, splits: Sequence[str], counted: np.ndarray | None = None
     ) -> tuple[Pool, list[Ranges]]:
-        """Put the examples of clients ``ids [n]`` where the device has them.
+        """Put the examples of clients ``ids [n]`` on the device.
 
         Args:
-          ids: who.
-          t: the round, which tells the phase of the data.
-          splits: which of their examples; the others are no part of the buffer.
-          counted: ``[n]`` bool; the others get no example. All are different.
+          ids: the clients.
+          t: the round, which decides the phase of the data.
+          splits: the splits to copy.
+          counted: ``[n]`` bool; clients where it is False, which may repeat others, get no examples. ``None`` means
+            all.
 
         Returns:
           The pool, and for each split the ranges in it, ``[n]``.
@@ -73,7 +74,7 @@ class Examples:
         return pool, list(map(ranges_of, first, counts))
 
     def room(self, number: int, splits: tuple[str, ...]) -> int:
-        """Examples that so many clients have at most."""
+        """Return the largest number of examples that ``number`` clients may have."""
         key = (number, splits)
         if key not in self._rooms:
             largest = sum(self._count[split].astype(np.int64) for split in splits).max(0)  # type: ignore[union-attr]
@@ -81,12 +82,12 @@ class Examples:
         return self._rooms[key]
 
     def bytes_each(self, splits: tuple[str, ...]) -> int:
-        """Bytes of the examples of the largest client, as far as they are brought."""
+        """Return the bytes of the largest client's examples in these splits; 0 if they are on the device."""
         each = sum(math.prod(x.shape[1:]) * x.dtype.itemsize for x in self._pool)
         return each * self.room(1, splits) if self.on_host and splits else 0
 
     def global_test(self) -> tuple[Pool, Ranges]:
-        """The global test set and its range ``[1]``."""
+        """Return the global test set and its range ``[1]``."""
         if not self.on_host:
             return self._pool, self._test
         start, count = int(self._test.start[0]), int(self._test.count[0])
@@ -94,7 +95,7 @@ class Examples:
         return self.copied(np.arange(start, start + count), max(count, 1)), ranges_of(zero, zero + np.int32(count))
 
     def copied(self, rows: np.ndarray, room: int) -> Pool:
-        """These examples in a buffer with room for more, on the device; it is filled while the device is at work."""
+        """Copy these examples to a buffer of ``room`` rows on the device; it is filled while the device computes."""
         copies = [jax.device_put(_copied(np.asarray(x), rows, room), may_alias=True) for x in self._pool]
         pool: Pool = replicate(Pool(*copies), self._axis)
         return pool
@@ -104,7 +105,7 @@ class Examples:
 
 
 def first_cohort(inputs: Inputs) -> Cohort:
-    """The cohort of a run's first round with its training examples alone, to be trained outside of the rounds."""
+    """Make the cohort of a run's first round with only its training examples, to train it outside the rounds."""
     examples = Examples(inputs.device_data, ClientAxis())
     ids, weight = draw(without_examples(inputs), jnp.int32(0))
     pool, (train,) = examples.bring(np.asarray(ids), 0, SPLITS[:1])
@@ -113,23 +114,23 @@ def first_cohort(inputs: Inputs) -> Cohort:
 
 @jax.jit
 def draw(inputs: Inputs, t: Array) -> tuple[Array, Array]:
-    """Ids and weights ``[K]`` of the cohort of round ``t``, as the round would draw it; no examples are looked at."""
+    """Draw ids and weights ``[K]`` of the cohort of round ``t``, as the round would, without reading examples."""
     cohort = cohort_of(inputs, round_keys(inputs.key, t)[0], t)
     return cohort.ids, cohort.weight
 
 
 def ranges_of(start: Any, count: Any) -> Ranges:
-    """Ranges that are on the host still."""
+    """Make ranges on the host."""
     return Ranges(start, count)
 
 
 def side_by_side(ranges: Sequence[Ranges]) -> Ranges:
-    """Ranges ``[n]`` of P splits as ``[n, P]``."""
+    """Stack the ranges ``[n]`` of P splits to ``[n, P]``."""
     return ranges_of(*(np.stack(x, -1) for x in zip(*ranges, strict=True)))
 
 
 def _copied(array: np.ndarray, rows: np.ndarray, room: int) -> np.ndarray:
-    # A buffer of its own each time: the device may still be reading the last one.
+    # A new buffer each time, since the device may still be reading the last one.
     buffer = aligned_empty((room, *array.shape[1:]), jax.dtypes.canonicalize_dtype(array.dtype))
     if buffer.dtype == array.dtype:
         np.take(array, rows, axis=0, out=buffer[: len(rows)], mode="clip")

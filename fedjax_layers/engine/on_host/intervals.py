@@ -1,4 +1,4 @@
-"""Rounds, evaluations and the last local phase of a run on the host."""
+"""Rounds, evaluations and the last local phase of a run whose data or state stay on the host."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ def run_intervals(
     select: Select | None = None,
     looked_at: Callable[[int], bool] | None = None,
 ) -> Iterator[tuple[int, Any, History]]:
-    """As :func:`fedjax_layers.engine.run_loop.run_intervals`, round by round; the state is always yielded.
+    """Do the same as :func:`fedjax_layers.engine.run_loop.run_intervals`, round by round; always yield the state.
 
-    The rows that a state holds on the host are renewed in place.
+    The rows of a state on the host are changed in place.
     """
     run = HostRun(build, plan, inputs)
     slots, ahead = None, None
@@ -48,7 +48,7 @@ def run_intervals(
         scores: dict[str, Any] = {}
         for t in range(done, done + count):
             last = t == done + count - 1
-            # A cohort that is chosen from scores is not known before these are.
+            # A cohort chosen by scores is not known before the scores are.
             following = t + 1 if t + 1 < rounds and not (last and select is not None) else None
             state, row, scores, ahead = play_round(run, state, t, ahead, following, due=last)
             log.append(row)
@@ -63,32 +63,32 @@ def run_intervals(
 def play_round(
     run: HostRun, state: Any, t: int, ahead: Those | None, following: int | None, *, due: bool
 ) -> tuple[Any, dict[str, Any], dict[str, Any], Those | None]:
-    """Round ``t``; while it runs, the examples of the round that follows are brought.
+    """Run round ``t``; while it runs, the examples of the next round are copied.
 
     Args:
       run: the run.
-      state: before the round.
-      t: its number.
-      ahead: its cohort, if it was brought before.
-      following: the number of the round whose cohort is to be brought; ``None`` brings none.
+      state: the state before the round.
+      t: the number of the round.
+      ahead: the round's cohort if it was copied earlier, else ``None``.
+      following: the number of the round whose cohort is to be copied; ``None`` copies none.
       due: whether the trained models are scored.
 
     Returns:
-      The state, what is recorded, the scores, and the cohort of the round that follows.
+      The state, the round's record, the scores, and the cohort of the next round.
     """
     those = run.bring(run.draw(t), t) if ahead is None else ahead
     ids, counted = np.asarray(those.ids), np.asarray(those.weight) > 0
-    # Asked for first: the device does one thing after the other.
+    # The draw is queued first, since the device works in the order of the queue.
     drawn = None if following is None else run.draw(following)
     given = run.hyper, run.key, those, jnp.int32(t), jnp.bool_(due)
     after, row, scores = programs.play_round(run.build, run.plan, run.frame, run.with_rows_of(state, ids), *given)
     brought = None if drawn is None or following is None else run.bring(drawn, following)
-    jax.block_until_ready(row)  # else rounds, each with its examples, could pile up on the device
+    jax.block_until_ready(row)  # without waiting, rounds with their examples could pile up on the device
     return run.keep(state, after, ids, counted), row, scores, brought
 
 
 def evaluate(run: HostRun, state: Any, t: int) -> dict[str, Any]:
-    """Scores of what is served after round ``t``, by the names and shapes of an evaluation on the device."""
+    """Score the served models after round ``t``, with the names and shapes of an evaluation on the device."""
     examples = run.examples.sizes(t, "train").copy()
     examples[run.unseen] = 0
     scores: dict[str, Any] = {"examples": examples}
@@ -103,7 +103,7 @@ def evaluate(run: HostRun, state: Any, t: int) -> dict[str, Any]:
         some, sums = programs.score_part(run.build, run.plan, run.frame, rows, run.hyper, those, total)
         found.append(sums)
         waiting.append((part.ids, some))
-        if len(waiting) > 1:  # one is at work while the next is brought
+        if len(waiting) > 1:  # one part is computed while the next is copied
             parts.add(*waiting.pop(0))
     for ids, some in waiting:
         parts.add(ids, some)
@@ -118,7 +118,7 @@ def evaluate(run: HostRun, state: Any, t: int) -> dict[str, Any]:
 
 
 def finish_run(build: Build, plan: Plan, inputs: Inputs, state: Any, history: History, *, keep: bool) -> Params | None:
-    """As :func:`fedjax_layers.engine.run_loop.finish_run`, some clients at a time; the models stay on the host."""
+    """Do the same as :func:`fedjax_layers.engine.run_loop.finish_run`, in parts; the models stay on the host."""
     run = HostRun(build, plan, inputs)
     rounds = history.rounds_done
     key = jax.random.fold_in(jax.random.fold_in(inputs.key, rounds), keys.FINISH)
@@ -139,7 +139,7 @@ def finish_run(build: Build, plan: Plan, inputs: Inputs, state: Any, history: Hi
 
 
 def adapt_scores(build: Build, plan: Plan, inputs: Inputs, state: Any, ids: np.ndarray, rounds: int) -> dict[str, Any]:
-    """As :func:`fedjax_layers.engine.intervals.adapt_interval`: the clients ``ids [n]`` are one cohort."""
+    """Do the same as :func:`fedjax_layers.engine.intervals.adapt_interval`, with clients ``ids [n]`` as one cohort."""
     run = HostRun(build, plan, inputs)
     pool, ranges = run.examples.bring(ids, rounds - 1, SPLITS)
     those = run.those(ids, np.maximum(ranges[0].count, 1).astype(np.float32), pool, ranges)

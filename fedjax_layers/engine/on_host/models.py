@@ -1,4 +1,4 @@
-"""The models of a state whose clients' rows are on the host, put together some clients at a time."""
+"""The models of a state whose clients' rows are on the host, built for some clients at a time."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from fedjax_layers.engine.on_host.run import Gathered, overview_of, parts_of, ro
 from fedjax_layers.ops import ClientAxis
 from fedjax_layers.types import Models
 
-_MODEL_BYTES = 2**26  # of personal models that are put together at a time
+_MODEL_BYTES = 2**26  # of personal models that are built at a time
 
 
 def models_of(build: Build, setting: Setting, hyper: Any, state: Any) -> Models:
-    """The models of a state; those of the clients ``[C, ...]`` stay on the host if the state's rows do."""
+    """Build the models of a state; the clients' models ``[C, ...]`` stay on the host if the state's rows do."""
     if not lies_on_host(state):
         found: Models = intervals.models_of(build, setting, hyper, state)
         return found

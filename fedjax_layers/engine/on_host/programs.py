@@ -1,4 +1,4 @@
-"""The jitted pieces of a run on the host: each sees the rows and examples of some clients alone."""
+"""The jitted parts of a run on the host, each of which gets the rows and examples of only some clients."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ from fedjax_layers.types import Array, Cohort, Key, Models, Observer, Params, Pe
 
 @dataclasses.dataclass(frozen=True)
 class Frame:
-    """What of a run on the host is static beside its plan.
+    """The static part of a run on the host beside its plan.
 
     Attributes:
-      clients: C.
-      largest: examples of the largest client, in validation and test.
-      setting: what local solvers are bound to.
+      clients: C, the number of clients.
+      largest: number of examples of the largest client, in validation and test.
+      setting: the setting to which local solvers are bound.
       in_order: whether all clients take part in every round, in order.
     """
 
@@ -45,14 +45,14 @@ class Frame:
 
 
 class Those(NamedTuple):
-    """Some clients as a program gets them.
+    """Some clients and their examples, as programs get them.
 
     Attributes:
-      ids: ``[n]`` int32, who they are.
-      weight: ``[n]``, as in a cohort.
-      train: ``[n]``, their training examples in the pool.
-      scored: ``[n, 2]``, their validation and test examples there.
-      pool: with their examples.
+      ids: ``[n]`` int32, the clients.
+      weight: ``[n]``, their weights, as in a cohort.
+      train: ``[n]``, the ranges of their training examples in the pool.
+      scored: ``[n, 2]``, the ranges of their validation and test examples.
+      pool: the pool with their examples.
     """
 
     ids: Array
@@ -62,7 +62,7 @@ class Those(NamedTuple):
     pool: Pool
 
     def cohort(self, watch: Observer | None, *, alone: bool, in_order: bool = False) -> Cohort:
-        """As a cohort; ``alone`` where the state at hand holds their rows and no others."""
+        """Make a cohort of them; ``alone`` says that the state on the device holds only their rows."""
         places = jnp.arange(len(self.ids), dtype=jnp.int32) if alone else None
         return Cohort(self.ids, self.weight, self.train, self.pool, watch, places, in_order=alone or in_order)
 
@@ -71,9 +71,9 @@ class Those(NamedTuple):
 def first_rows(
     build: Build, plan: Plan, setting: Setting, number: int, hyper: Any, key: Key, params: Params, at: Array
 ) -> tuple[Any, list[Array]]:
-    """The state before the first round, its per-client leaves empty, and these from client ``at`` on.
+    """Make the state before the first round with empty per-client leaves, and these leaves from client ``at`` on.
 
-    These are ``[number, ...]``. All clients' rows are never there at once: every client begins with the same.
+    The latter are ``[number, ...]``, so that all clients' rows never exist at once; all clients start equal.
     """
     state = bound(build, setting, hyper).init(jax.random.fold_in(key, keys.STATE), params)
     rows = [jax.lax.dynamic_slice_in_dim(x, at, number) for x in rows_of(state)]
@@ -84,7 +84,7 @@ def first_rows(
 def play_round(
     build: Build, plan: Plan, frame: Frame, state: Any, hyper: Any, key: Key, those: Those, t: Array, due: Array
 ) -> tuple[Any, dict[str, Array], dict[str, Array]]:
-    """Round ``t``: the state after it, what is recorded, and where it is due the trained models' scores."""
+    """Run round ``t``: return the state, its record, and where ``due`` the trained models' scores."""
     watch = None
     if "trained" in plan.evaluated_models:
         watch = observer(plan, those.scored, those.pool, frame.largest, due)
@@ -96,7 +96,7 @@ def play_round(
 
 @build_program(static=(1,))
 def overview(build: Build, setting: Setting, state: Any, hyper: Any, ids: Array, counted: Array) -> tuple[Array, Any]:
-    """Whether one of these clients needs the sums that serving looks at, and the sums over those counted ``[n]``."""
+    """Return whether one of these clients needs the overview's sums, and the sums over the counted ones ``[n]``."""
     models = _personal(build, setting, state, hyper)
     if models is None or models.overview is None:
         return jnp.bool_(False), ()
@@ -107,14 +107,14 @@ def overview(build: Build, setting: Setting, state: Any, hyper: Any, ids: Array,
 def score_part(
     build: Build, plan: Plan, frame: Frame, state: Any, hyper: Any, those: Audience, total: Any
 ) -> tuple[dict[str, Array], Any]:
-    """Scores of what some clients are served, and what they add to the pooled ones."""
+    """Score some clients' served models; return the scores, and their part of the pooled scores."""
     algorithm, state = bound(build, frame.setting, hyper), _of_those(plan, state, those.ids)
     return score_served(plan, those, algorithm, state, frame.largest, clients=frame.clients, total=total)
 
 
 @build_program(static=(1,))
 def pool_parts(build: Build, plan: Plan, found: list[Any]) -> dict[str, Array]:
-    """Scores of the global model on all counted examples together, from what the parts of the clients have given."""
+    """Score the global model on all counted examples together, from the results of the parts of the clients."""
     del build
     return pooled_test_scores(plan.task, merged(plan.task, jax.tree.map(lambda *x: jnp.stack(x), *found)))
 
@@ -123,7 +123,7 @@ def pool_parts(build: Build, plan: Plan, found: list[Any]) -> dict[str, Array]:
 def score_global_test(
     build: Build, plan: Plan, frame: Frame, largest: int, state: Any, hyper: Any, pool: Pool, test: Ranges
 ) -> dict[str, Array]:
-    """Scores of the global model on the global test set; nothing where there is no such model."""
+    """Score the global model on the global test set; empty without a global model."""
     algorithm = bound(build, frame.setting, hyper)
     if algorithm.global_model is None:
         return {}
@@ -134,9 +134,9 @@ def score_global_test(
 def finish_part(
     build: Build, plan: Plan, frame: Frame, keep: bool, state: Any, hyper: Any, key: Key, those: Those
 ) -> tuple[dict[str, Array], Params | None]:
-    """Scores of some clients' models after the last local phase, and if they are kept the models ``[n, ...]``."""
+    """Score some clients' models after the last local phase; return the models ``[n, ...]``, too, if ``keep``."""
     algorithm = bound(build, frame.setting, hyper)
-    assert algorithm.finish is not None  # the caller has looked
+    assert algorithm.finish is not None  # checked by the caller
     scoring = observer(plan, those.scored, those.pool, frame.largest)
     cohort = those.cohort(and_keep(scoring) if keep else scoring, alone=True)
     found = algorithm.finish(key, _of_those(plan, state, those.ids), cohort)
@@ -148,10 +148,10 @@ def finish_part(
 def adapt_part(
     build: Build, plan: Plan, frame: Frame, state: Any, hyper: Any, key: Key, those: Those, total: Any
 ) -> dict[str, Array]:
-    """Scores of clients that never took part after a round's local training, as :func:`adapt_interval` has them."""
+    """Score clients that never took part after a round's local training, as in :func:`adapt_interval`."""
     algorithm, state = bound(build, frame.setting, hyper), _of_those(plan, state, those.ids)
     if algorithm.welcome is not None:
-        assert algorithm.personal is not None  # what they are served
+        assert algorithm.personal is not None  # their served models
         state = algorithm.welcome(state, algorithm.personal(state).completed(total).shared, those.ids)
     watch = observer(plan, those.scored, those.pool, frame.largest)
     _, info = algorithm.round(key, state, those.cohort(watch, alone=True))
@@ -160,15 +160,15 @@ def adapt_part(
 
 @build_program(static=(1,))
 def personal_models(build: Build, setting: Setting, state: Any, hyper: Any, ids: Array, total: Any) -> Params:
-    """What clients ``ids [n]``, whose rows the state holds, are served, leaves ``[n, ...]``."""
+    """Build the served models of clients ``ids [n]``, whose rows the state holds, leaves ``[n, ...]``."""
     models = _personal(build, setting, state, hyper)
-    assert models is not None  # the caller has looked
+    assert models is not None  # checked by the caller
     return models.completed(total).stacked(ids)
 
 
 @build_program(static=(1,))
 def common_models(build: Build, setting: Setting, state: Any, hyper: Any) -> Models:
-    """The models of a state that are no client's own."""
+    """Return a state's global and team models."""
     return bound(build, setting, hyper)._replace(personal=None).models(state)
 
 
@@ -178,5 +178,5 @@ def _personal(build: Build, setting: Setting, state: Any, hyper: Any) -> Persona
 
 
 def _of_those(plan: Plan, state: Any, ids: Array) -> Any:
-    """The state with the rows of clients ``ids`` alone: taken here where it is on the device."""
+    """Return the state with only the rows of clients ``ids``, which are taken here if it is on the device."""
     return state if "state" in plan.on_host else map_rows(lambda x: x[ids], state)

@@ -1,4 +1,4 @@
-"""A run of which a round, and a part of an evaluation, see some clients' rows and examples alone."""
+"""A run on the host, whose rounds and parts of evaluations get only some clients' rows and examples."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ from fedjax_layers.engine.sampling import Sampling
 from fedjax_layers.ops import ClientAxis
 from fedjax_layers.types import Pool, Ranges
 
-_PART_BYTES = 2**26  # of rows and examples that are on their way to the device at a time, in an evaluation
+_PART_BYTES = 2**26  # of rows and examples that are copied to the device at a time in an evaluation
 
 
 class Part(NamedTuple):
-    """Some clients of a pass over all of them.
+    """Some clients in a pass over all of them.
 
     Attributes:
-      ids: ``[n]`` int32; n is the same for all parts, so that the last one reaches back.
-      fresh: ``[n]`` bool, those that no part before had.
+      ids: ``[n]`` int32; n is the same for all parts, so that the last part repeats some clients.
+      fresh: ``[n]`` bool, False for clients that an earlier part had.
     """
 
     ids: np.ndarray
@@ -44,12 +44,12 @@ class Part(NamedTuple):
 
 
 class HostRun:
-    """What the rounds and evaluations of one run have in common.
+    """What the rounds and evaluations of one run share.
 
     Args:
-      build: of the run.
-      plan: of the run; ``on_host`` says what stays there.
-      inputs: of the run.
+      build: the run's ``build``.
+      plan: the run's plan, in which ``on_host`` says what stays there.
+      inputs: the run's inputs.
     """
 
     def __init__(self, build: Build, plan: Plan, inputs: Inputs) -> None:
@@ -62,45 +62,45 @@ class HostRun:
         self.inputs = without_examples(inputs)
         self.frame = Frame(self.clients, self.largest, setting_of(plan, source), inputs.sampling.scheme == "all")
         self.splits = SPLITS if "trained" in plan.evaluated_models else SPLITS[:1]
-        self._known: Any = None  # what an overview gives from now on
+        self._known: Any = None  # the overview's sums once they no longer change
 
     def use(self, sampling: Sampling) -> None:
-        """Draw by this rule from now on."""
+        """Draw cohorts by this rule from now on."""
         self.inputs = self.inputs._replace(sampling=replicate(sampling, self.plan.axis))
         self.frame = dataclasses.replace(self.frame, in_order=sampling.scheme == "all")
 
     def draw(self, t: int) -> tuple[Any, Any]:
-        """Begin to draw the cohort of round ``t``."""
+        """Start to draw the cohort of round ``t``."""
         found: tuple[Any, Any] = draw(self.inputs, jnp.int32(t))
         return found
 
     def bring(self, drawn: tuple[Any, Any], t: int) -> Those:
-        """The drawn cohort of round ``t`` with its examples."""
+        """Copy the examples of the drawn cohort of round ``t`` to the device."""
         ids, weight = map(np.asarray, drawn)
         pool, ranges = self.examples.bring(ids, t, self.splits, weight > 0)
         return self.those(ids, weight, pool, ranges)
 
     def those(self, ids: np.ndarray, weight: np.ndarray, pool: Pool, ranges: list[Ranges]) -> Those:
-        """Clients with their ranges of train, and of validation and test if these are there."""
+        """Put clients and their ranges together: train, and validation and test if they are given."""
         zero = np.zeros(len(ids), np.int32)
         scored = side_by_side(ranges[1:] or [ranges_of(zero, zero)] * 2)
         facts = jax.tree.map(jnp.asarray, (ids, weight, ranges[0], scored))
         ids, weight, train, scored = replicate(facts, self.plan.axis)
-        return Those(ids, weight, train, scored, pool)  # type: ignore[arg-type]  # on the device by now
+        return Those(ids, weight, train, scored, pool)  # type: ignore[arg-type]  # jit puts the arrays on the device
 
     def with_rows_of(self, state: Any, ids: np.ndarray) -> Any:
-        """The state with the rows of these clients alone, on the device, if it lies on the host; else as it is."""
+        """Return the state with only these clients' rows on the device; unchanged if it is on the device already."""
         return rows_to_device(state, ids, self.plan.axis)
 
     def keep(self, state: Any, after: Any, ids: np.ndarray, counted: np.ndarray) -> Any:
-        """The state after a round: rows of clients that are counted are written back where it lies on the host."""
+        """Return the state after a round; on the host, the rows of counted clients are written back to ``state``."""
         if not lies_on_host(state):
             return after
         put(rows_of(state), ids, rows_of(after), counted)
         return with_rows(after, rows_of(state))
 
     def parts(self, state: Any, splits: tuple[str, ...] = SPLITS) -> Iterator[Part]:
-        """All clients, some at a time: as many as a part may take, all parts alike."""
+        """Split all clients into parts of one size, as large as allowed."""
         rows = sum(x.nbytes // max(len(x), 1) for x in rows_of(state)) if "state" in self.plan.on_host else 0
         bytes_each = rows + self.examples.bytes_each(splits)
         devices = self.plan.axis.num_devices
@@ -108,18 +108,18 @@ class HostRun:
         return parts_of(self.clients, number)
 
     def overview(self, state: Any) -> Any:
-        """What serving needs of all clients: sums over their rows; ``()`` where it needs nothing."""
+        """Return the sums over all clients' rows that served models need; ``()`` where they need none."""
         if self._known is None:
             whole = parts_of(self.clients, self.clients)
             parts = self.parts(state, ()) if "state" in self.plan.on_host else whole
             total, wanted = overview_of(self.build, self.frame.setting, self.hyper, state, parts, self.plan.axis)
             if wanted:
                 return total
-            self._known = total  # nor will anybody want it later
+            self._known = total  # sums that no row wants now are not wanted later either
         return self._known
 
     def audience(self, part: Part, t: int) -> Audience:
-        """Clients with the examples that they are scored on in round ``t``."""
+        """Copy the examples on which a part's clients are scored in round ``t`` to the device."""
         pool, ranges = self.examples.bring(part.ids, t, SPLITS[1:])
         facts = part.ids, side_by_side(ranges), part.fresh & ~np.isin(part.ids, self.unseen)
         ids, scored, counted = replicate(jax.tree.map(jnp.asarray, facts), self.plan.axis)
@@ -127,7 +127,7 @@ class HostRun:
 
 
 def parts_of(clients: int, number: int) -> Iterator[Part]:
-    """All clients, so many at a time."""
+    """Split all clients into parts of ``number`` clients."""
     number = min(number, clients)
     for i in range(-(-clients // number)):
         first = min(i * number, clients - number)
@@ -136,7 +136,7 @@ def parts_of(clients: int, number: int) -> Iterator[Part]:
 
 
 def rows_to_device(state: Any, ids: np.ndarray, axis: ClientAxis) -> Any:
-    """The state with the rows of clients ``ids [n]`` alone, on the device, if it lies on the host; else as it is."""
+    """Return the state with only the rows of clients ``ids [n]`` on the device; unchanged if it is there already."""
     if not lies_on_host(state):
         return state
     return with_rows(state, [on_device(x, axis) for x in take(rows_of(state), ids)])
@@ -145,7 +145,7 @@ def rows_to_device(state: Any, ids: np.ndarray, axis: ClientAxis) -> Any:
 def overview_of(
     build: Build, setting: Setting, hyper: Any, state: Any, parts: Iterable[Part], axis: ClientAxis
 ) -> tuple[Any, bool]:
-    """The sums that serving needs, over all parts of the clients, zeros where nobody wants them; whether one does."""
+    """Return the sums that served models need over all parts (zeros if unwanted), and whether any part wants them."""
     total, wanted = None, False
     for part in parts:
         which = jnp.asarray(part.ids), jnp.asarray(part.fresh)
@@ -158,14 +158,14 @@ def overview_of(
 
 
 class Gathered:
-    """Arrays ``[C, ...]`` by name, filled from those of some clients at a time."""
+    """Arrays ``[C, ...]`` by name, filled for some clients at a time."""
 
     def __init__(self, clients: int) -> None:
         self._clients = clients
         self.found: dict[Any, np.ndarray] = {}
 
     def add(self, ids: np.ndarray, some: dict[Any, Any]) -> None:
-        """Fill in what was found of clients ``ids [n]``."""
+        """Fill in the arrays ``[n, ...]`` of clients ``ids [n]``."""
         for name, x in some.items():
             values = np.asarray(x)
             if name not in self.found:
@@ -174,7 +174,7 @@ class Gathered:
 
 
 def on_device(rows: np.ndarray, axis: ClientAxis) -> Any:
-    """Rows ``[n, ...]``, laid out as a state's are: spread over the devices where n is a multiple of their number."""
+    """Put rows ``[n, ...]`` on the devices, spread over them if n is a multiple of their number, as in a state."""
     if axis.mesh is None:
         return jax.device_put(rows, may_alias=True)
     spread = len(rows) % axis.num_devices == 0
@@ -182,7 +182,7 @@ def on_device(rows: np.ndarray, axis: ClientAxis) -> Any:
 
 
 def first_state(build: Build, plan: Plan, inputs: Inputs, store: str | os.PathLike[str] | None = None) -> Any:
-    """The state before the first round with the clients' rows on the host, which are never all on the device.
+    """Make the state before the first round with the clients' rows on the host, never all on the device at once.
 
     Raises:
       StorageError: ``store``, the folder for these rows, is full or cannot be written.
@@ -203,7 +203,7 @@ def first_state(build: Build, plan: Plan, inputs: Inputs, store: str | os.PathLi
 
 
 def moved_to_host(state: Any, store: str | os.PathLike[str] | None = None) -> Any:
-    """The state with the clients' rows in arrays of its own on the host."""
+    """Copy the clients' rows of a state to the host."""
     rows = empty_rows(rows_of(state), store)
     for new, old in zip(rows, rows_of(state), strict=True):
         new[...] = np.asarray(old)

@@ -1,1 +1,1 @@
-"""Where arrays lie and how many clients are computed at once: the mesh, and the width of the client axis."""
+"""The mesh over which arrays are spread, and the width of the client axis (clients computed at once)."""

@@ -1,4 +1,4 @@
-"""Where a run's arrays live: clients' states spread over the mesh, everything else on every device."""
+"""The layout of a run's arrays: clients' rows are spread over the mesh, everything else is on every device."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from jax.sharding import PartitionSpec as P
 
 from fedjax_layers.ops import ClientAxis
 
-_SMALL = 2**16  # bytes; below, a copy on each device costs nothing
+_SMALL = 2**16  # bytes, below which a copy on each device costs nothing
 
 
 def replicate(tree: Any, axis: ClientAxis) -> Any:
-    """Put a tree on every device of the axis, once, so that no call copies it again.
+    """Put a tree on every device of the axis once, so that no later call copies it.
 
-    CPU devices share the host's memory: all of them look at the one copy that is there, which XLA does not own, so that
-    it copies it rather than write into it where it is donated.
+    CPU devices share the host's memory, so that all of them use one copy. XLA does not own that copy; where it is
+    donated, XLA therefore copies it and does not write into it.
     """
     if axis.mesh is None:
         return tree
@@ -34,10 +34,10 @@ def replicate(tree: Any, axis: ClientAxis) -> Any:
 
 
 def _seen_by_all(x: jax.Array, sharding: NamedSharding) -> jax.Array:
-    """An array on all devices: where it is already it stays, and those of a CPU share the same memory."""
+    """Put an array on all devices, unless it is there already; CPU devices share the same memory."""
     there = {shard.device: shard.data for shard in x.addressable_shards} if x.is_fully_replicated else {}
     on_cpu = all(device.platform == "cpu" for device in (*there, *sharding.mesh.devices.flat))
-    source = np.asarray(x) if on_cpu else x  # on a CPU a view
+    source = np.asarray(x) if on_cpu else x  # on a CPU this is a view
     parts = [
         there[device] if device in there and not on_cpu else jax.device_put(source, device, may_alias=on_cpu)
         for device in sharding.mesh.devices.flat
@@ -46,14 +46,14 @@ def _seen_by_all(x: jax.Array, sharding: NamedSharding) -> jax.Array:
 
 
 def constrain_state(state: Any, axis: ClientAxis) -> Any:
-    """Fix the layout of a state inside jit, so that it enters and leaves every interval alike.
+    """Fix the layout of a state inside jit, so that it is the same before and after every interval.
 
     Fields marked :func:`fedjax_layers.types.per_client` are sharded along their leading axis where the number of
-    clients is a multiple of the devices (JAX has no uneven sharding), the rest is replicated.
+    clients is a multiple of the number of devices (JAX has no uneven sharding); the rest is replicated.
 
     Args:
-      state: an algorithm's state, a dataclass; nested ones are walked.
-      axis: names the mesh; without one nothing is done.
+      state: an algorithm's state, a dataclass, which may contain others.
+      axis: the client axis; without a mesh nothing is done.
     """
     return state if axis.mesh is None else _walk(state, axis, axis.mesh, per_client=False)
 

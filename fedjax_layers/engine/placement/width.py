@@ -1,4 +1,4 @@
-"""Choosing the width of the client axis by a short timing on the real shapes."""
+"""Choice of the client axis's width by a short timing on the real shapes."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from fedjax_layers.types import Cohort, Key, Params
 _PROBE_STEPS = 2
 _PROBE_SLOTS = 256
 _REPEATS = 3
-_PATIENCE = 0.5  # seconds of one candidate, after which it is not timed again
+_PATIENCE = 0.5  # seconds of one candidate's run, after which it is not timed again
 _BUDGET = 5.0  # seconds for all candidates after the first one
-_WIDER_COMPILES = 1.5  # how much longer another candidate may compile than the slowest so far
-_MOST_SAVED = 0.8  # share of a run's time that another candidate could save at best
+_WIDER_COMPILES = 1.5  # assumed ratio of another candidate's compile time to the longest so far
+_MOST_SAVED = 0.8  # assumed largest share of a run's time that another candidate can save
 _MEMORY_PER_DEVICE = 2 * 2**30  # bytes that a candidate's vectorised copies may take
 
 
@@ -36,7 +36,7 @@ class AxisChoice(NamedTuple):
 
 
 def device_mesh(num_devices: int | None = None) -> jax.sharding.Mesh | None:
-    """A mesh of all local devices (or the first few) with the axis ``clients``; ``None`` for a single device."""
+    """Make a mesh of all local devices (or the first few) with the axis ``clients``; ``None`` for a single device."""
     devices = jax.local_devices()[:num_devices]
     if len(devices) == 1:
         return None
@@ -46,13 +46,13 @@ def device_mesh(num_devices: int | None = None) -> jax.sharding.Mesh | None:
 
 
 def pinned_axis(width: int | None, num_devices: int | None = None) -> AxisChoice:
-    """A choice that is not measured: a width (``None`` is all), on all local devices or the first few."""
+    """Make a choice without measuring: a width (``None`` means all), on all local devices or the first few."""
     axis = ClientAxis(width, device_mesh(num_devices))
     return AxisChoice(axis, {"chosen": _name(axis), "how": "pinned", "width": width, "devices": axis.num_devices})
 
 
 def recorded_axis(record: Mapping[str, Any], how: str = "taken from the run's manifest") -> AxisChoice | None:
-    """The choice that a record tells, as a manifest holds it; ``None`` where it takes more devices than there are."""
+    """Make the choice of a manifest's record; ``None`` where it needs more devices than there are."""
     if record["devices"] > jax.local_device_count():
         return None
     axis = ClientAxis(record["width"], device_mesh(record["devices"]))
@@ -64,22 +64,22 @@ def choose_axis(
 ) -> AxisChoice:
     """Time two local steps at a few widths, on one device and on all, and take the fastest.
 
-    The time per step is measured; what a round costs follows from the clients' numbers of steps, since clients
-    vectorised together all wait for the one with most steps. The first candidate is always timed: one client after
-    another on every device, or on an accelerator as many at once as fit. The others share a few seconds: one is left
-    out whose compiling and running would take longer than what is left of them, or longer than it could save in the
-    run, or whose copies of parameters, gradients and what a step works with would not fit.
+    The time per step is measured; the time of a round follows from the clients' numbers of steps, since clients that
+    are vectorised together all wait for the one with most steps. The first candidate is always timed: one client after
+    another on every device, or on an accelerator as many at once as fit. The others share a few seconds. A candidate is
+    left out if compiling and running it would take longer than the rest of that time, or than it could save in the run,
+    or if its copies of parameters, gradients and intermediate values would not fit.
 
     Args:
-      trainer: as in the run; its ``axis`` is ignored.
+      trainer: the run's trainer, of which ``axis`` is ignored.
       key: any key.
       params: one model.
       cohort: a cohort of the run.
-      rounds: of the run.
-      say: told of each candidate before it is compiled.
+      rounds: number of rounds of the run.
+      say: called with the name of each candidate before it is compiled.
 
     Returns:
-      The choice and its record: seconds per round by candidate, predicted.
+      The choice and its record: the predicted seconds per round of each candidate.
     """
     counts = np.asarray(cohort.train.count)
     ids = np.asarray(cohort.ids)
@@ -121,7 +121,7 @@ def choose_axis(
 
 
 def _candidates(slots: int) -> list[ClientAxis]:
-    """The most promising first: on all devices before one; on a CPU narrow before wide, all at once coming second."""
+    """List candidates, the most promising first: all devices before one; on a CPU narrow first, with "all" second."""
     mesh = device_mesh()
     widths = _widths(slots, 1 if mesh is None else mesh.size)
     on_cpu = jax.default_backend() == "cpu"
@@ -134,9 +134,9 @@ def _candidates(slots: int) -> list[ClientAxis]:
 
 
 def padded_steps(steps: np.ndarray, axis: ClientAxis) -> float:
-    """Steps that the busiest device computes for clients ``[K]`` in their order, idle ones included.
+    """Count the steps that the busiest device computes for clients ``[K]`` in their order, idle ones included.
 
-    Places left over repeat the first client, as :func:`fedjax_layers.ops.map_clients` fills them.
+    Padding repeats the first client, as in :func:`fedjax_layers.ops.map_clients`.
     """
     share = -(-len(steps) // axis.num_devices)
     width = min(axis.width or share, share)
@@ -157,7 +157,7 @@ def _widths(slots: int, devices: int) -> list[int]:
 
 
 class _Timing(NamedTuple):
-    """Seconds per client-step that one device is busy, seconds of compiling, bytes worked with besides arguments."""
+    """Seconds of one device per client-step, seconds of compiling, and bytes needed in addition to arguments."""
 
     step: float
     compiling: float
@@ -165,7 +165,7 @@ class _Timing(NamedTuple):
 
 
 def _train_some(trainer: Trainer, key: Key, params: Params, cohort: Cohort) -> Params:
-    """Local training as a round has it: of each model a sum is left."""
+    """Train locally as in a round, which keeps only the sum of the models."""
 
     def visit(client: Client, _: Any) -> ClientVisit:
         result = train(trainer, key, client, client.shared)
@@ -175,7 +175,7 @@ def _train_some(trainer: Trainer, key: Key, params: Params, cohort: Cohort) -> P
 
 
 def _time_step(trainer: Trainer, axis: ClientAxis, key: Key, params: Params, cohort: Cohort) -> _Timing:
-    """Time several chunks on each device, or a single one where that is slow already."""
+    """Time several chunks on each device, or a single one if it is slow."""
     width = axis.width or 1
     slots = min(cohort.ids.shape[0], _PROBE_SLOTS, 4 * width * axis.num_devices)
     share = -(-slots // axis.num_devices)

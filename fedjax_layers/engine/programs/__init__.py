@@ -1,1 +1,1 @@
-"""Compiled programs, kept by the value of what is compiled; how long compiling took."""
+"""A cache of compiled programs, by the value of what is compiled, and a clock of compile times."""

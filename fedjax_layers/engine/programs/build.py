@@ -1,8 +1,8 @@
-"""Compiled programs of a ``build``: equal ones are one, also where the build is a function that is defined anew.
+"""Compiled programs of a ``build``, shared by equal programs even where the build is a newly defined function.
 
-A function says nothing about what it will do. So one that was not seen before is traced, and what comes out is compiled
-only if no program of the same value is held (:mod:`fedjax_layers.engine.programs.store`). A function that was seen
-before is not traced again.
+A function cannot be compared by what it does. One that was not seen before is therefore traced, and the result is
+compiled only if no equal program is held (:mod:`fedjax_layers.engine.programs.store`). A function that was seen before
+is not traced again.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ import jax
 
 from fedjax_layers.engine.programs.store import MOST_PROGRAMS, compiled_once, find
 
-MOST_BUILDS = 256  # builds compared by value whose programs' keys are remembered
-_SETTINGS = (  # of JAX: the same function is another program under another
+MOST_BUILDS = 256  # number of builds compared by value whose programs' keys are remembered
+_SETTINGS = (  # settings of JAX under which the same function is another program
     "jax_enable_x64",
     "jax_default_matmul_precision",
     "jax_numpy_dtype_promotion",
@@ -35,7 +35,7 @@ _of_values: collections.OrderedDict[Any, dict[Any, Any]] = collections.OrderedDi
 
 
 class BuildProgram:
-    """A function ``(build, *args)``, jitted; what is compiled is shared by all builds that come to the same program."""
+    """A jitted function ``(build, *args)``, whose compiled programs are shared by all builds with equal programs."""
 
     def __init__(self, fn: Callable[..., Any], static: tuple[int, ...], donated: tuple[int, ...]) -> None:
         self._fn, self._static = fn, static
@@ -47,7 +47,7 @@ class BuildProgram:
         functools.update_wrapper(self, fn)
 
     def __call__(self, build: Any, *args: Any) -> Any:
-        """Call it, compiled; within a function that is being traced, it becomes part of that."""
+        """Call the compiled function; inside a function that is being traced, it is traced as part of that."""
         dynamic = self._dynamic(args)
         if _config.jax_disable_jit or any(isinstance(x, jax.core.Tracer) for x in jax.tree.leaves(dynamic)):
             return self._fn(build, *args)
@@ -56,10 +56,10 @@ class BuildProgram:
         except Exception:
             if not (_config.jax_debug_nans or _config.jax_debug_infs):
                 raise
-            return self._jitted(build)(*args)  # which looks for the operation, and says so
+            return self._jitted(build)(*args)  # jit finds the operation that made the NaN, and names it
 
     def compiled(self, build: Any, *args: Any) -> Any:
-        """The compiled program for these arguments, to be called with those that are not static."""
+        """Return the compiled program for these arguments, to be called with the arguments that are not static."""
         seen = _seen(build)
         leaves, tree = jax.tree.flatten(self._dynamic(args))
         placed = tuple((getattr(x, "sharding", None), getattr(x, "committed", False)) for x in leaves)
@@ -71,7 +71,7 @@ class BuildProgram:
         if program is None:
             user = weakref.ref(build) if _is_function(build) else None
             seen[call], program = compiled_once(self._jitted(build).trace(*args), where, user)
-            if len(seen) > MOST_PROGRAMS:  # no more than these are held
+            if len(seen) > MOST_PROGRAMS:  # the store holds no more than these
                 seen.pop(next(iter(seen)))
         return program
 
@@ -79,7 +79,7 @@ class BuildProgram:
         return tuple(x for place, x in enumerate(args, start=1) if place not in self._static)
 
     def _jitted(self, build: Any) -> Any:
-        """The function of one build, under its own name: profiles and error messages show it."""
+        """Return the jitted function of one build, under its own name for profiles and error messages."""
         fn = functools.partial(self._fn, build)
         functools.update_wrapper(fn, self._fn)
         return jax.jit(fn, **self._options)
@@ -88,18 +88,18 @@ class BuildProgram:
 def build_program(
     *, static: tuple[int, ...] = (), donated: tuple[int, ...] = ()
 ) -> Callable[[Callable[..., Any]], BuildProgram]:
-    """Decorates a function whose first argument is a ``build``, or anything else that is static.
+    """Make a decorator of functions whose first argument is a ``build``, or anything else static.
 
     Args:
-      static: places of further static arguments.
-      donated: places of donated ones.
+      static: positions of further static arguments.
+      donated: positions of donated arguments.
     """
     return lambda fn: BuildProgram(fn, static, donated)
 
 
 def _seen(build: Any) -> dict[Any, Any]:
-    """The keys of a build's programs, by the arguments of the call; a function's go with it."""
-    if type(build).__hash__ is None:  # it changes: what it comes to has to be seen each time
+    """Return the keys of a build's programs by the call's arguments; those of a function vanish with it."""
+    if type(build).__hash__ is None:  # a mutable build must be traced at each call
         return {}
     if _is_function(build):
         return _of_functions.setdefault(build, {})
@@ -111,6 +111,6 @@ def _seen(build: Any) -> dict[Any, Any]:
 
 
 def _is_function(build: Any) -> bool:
-    """Whether it is equal to itself alone, as functions are."""
+    """Return whether a build is equal only to itself, as functions are."""
     hashed: Any = type(build).__hash__
     return hashed is object.__hash__

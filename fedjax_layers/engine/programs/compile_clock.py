@@ -1,4 +1,4 @@
-"""How long JAX spent compiling, and how often, read from its own monitoring events."""
+"""The time and number of JAX's compilations, from its own monitoring events."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class CompileClock:
     """Totals since the clock was started.
 
     Attributes:
-      seconds: tracing, lowering and compiling together.
-      compilations: programs that the backend compiled, without those that JAX read from its cache on disk.
+      seconds: time of tracing, lowering and compiling together.
+      compilations: number of programs that the backend compiled, without those that JAX read from its cache on disk.
     """
 
     def __init__(self) -> None:
@@ -28,7 +28,7 @@ class CompileClock:
         if event.startswith(_PREFIX):
             self.seconds += duration_secs
             self.compilations += event == _BACKEND
-        self.compilations -= event == _FROM_CACHE  # which JAX counts as compiled as well
+        self.compilations -= event == _FROM_CACHE  # JAX counts these as compiled, too
 
 
 @contextmanager

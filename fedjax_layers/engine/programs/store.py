@@ -1,6 +1,6 @@
-"""Compiled programs by the value of what is compiled: equal programs are one, whoever traced them.
+"""A store of compiled programs by value, in which equal programs are one, whichever function was traced.
 
-What a program does is its text after lowering, together with what the text leaves out: the trees and types of arguments
+A program's value is its text after lowering, together with what the text leaves out: the trees and types of arguments
 and results, the arrays that were closed over, and the devices.
 """
 
@@ -18,30 +18,30 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, Sharding
 
-MOST_PROGRAMS = 64  # held at once; fewer where they take more than half of the memory maps that a process may have
-_CALLBACK = "callback"  # in the name of every operation that calls Python
+MOST_PROGRAMS = 64  # held at once; fewer if they take more than half of the memory maps that a process may have
+_CALLBACK = "callback"  # part of the name of every operation that calls Python
 
-User = Callable[[], Any] | None  # a weak reference to the function that came to a program; None for a value
+User = Callable[[], Any] | None  # a weak reference to the function that was traced; None for a build by value
 
 
 @dataclasses.dataclass
 class _Held:
     program: Any
     user: User
-    shared: bool  # more than one function came to it, or a value did, which may come again
+    shared: bool  # whether several functions gave it, or a build by value, which may be used again
 
     @property
     def wanted(self) -> bool:
-        """Whether somebody is known who may call it again."""
+        """Whether the program may be called again."""
         return self.shared or self.user is None or self.user() is not None
 
 
 _programs: collections.OrderedDict[Any, _Held] = collections.OrderedDict()
-_dropped: collections.deque[bytes] = collections.deque(maxlen=1000)  # prints of programs that nobody wanted
+_dropped: collections.deque[bytes] = collections.deque(maxlen=1000)  # fingerprints of dropped programs
 
 
 def find(key: Any) -> Any | None:
-    """The program with this key, unless it had to make room; it becomes the one used last."""
+    """Return the program with this key, and mark it as used last; ``None`` if it was dropped."""
     held = _programs.pop(key, None)
     if held is None:
         return None
@@ -50,15 +50,16 @@ def find(key: Any) -> Any | None:
 
 
 def compiled_once(traced: Any, placed: Any, user: User) -> tuple[Any, Any]:
-    """The key of a traced function and its program, compiled unless one of the same value is held.
+    """Return the key and the program of a traced function, compiled unless an equal program is held.
 
-    A program whose function is gone goes when the next one is compiled, so that a loop of functions that all differ
-    holds one of them; but not if another function came to it as well, now or before.
+    A program whose function no longer exists is dropped when the next one is compiled, so that a loop of functions that
+    all differ holds one program; but not if another function gave it as well, now or before.
 
     Args:
-      traced: of ``jax.jit(..., keep_unused=True).trace``: else the text would not say which arguments are used.
-      placed: hashable, where the arguments lie and where the others are put.
-      user: what came to it.
+      traced: the result of ``jax.jit(..., keep_unused=True).trace``; without ``keep_unused`` the text would not say
+        which arguments are used.
+      placed: hashable; the placement of the arguments, and of the others.
+      user: a weak reference to the function, or ``None``.
     """
     lowered = traced.lower()
     text = _fingerprint(lowered)
@@ -81,45 +82,45 @@ def _drop_unwanted() -> None:
 
 
 def _crowded() -> bool:
-    """Whether more than half of the process's memory maps are taken: a program on CPU takes hundreds of them."""
+    """Return whether more than half of the process's memory maps are used; a program on CPU takes hundreds of them."""
     try:
         most = int(pathlib.Path("/proc/sys/vm/max_map_count").read_text())
         return 2 * pathlib.Path("/proc/self/maps").read_bytes().count(b"\n") > most
-    except OSError:  # only Linux tells, and counts
+    except OSError:  # only Linux has such a limit and reports it
         return False
 
 
 def clear() -> None:
-    """Let go of all programs."""
+    """Drop all programs."""
     _programs.clear()
 
 
 class _Hash:
-    """A file that keeps the hash of what is written to it."""
+    """A file-like object that keeps only the hash of what is written to it."""
 
     def __init__(self) -> None:
         self._hash = hashlib.blake2b(digest_size=32)
 
     def write(self, text: bytes) -> None:
-        """Add some bytes."""
+        """Add bytes to the hash."""
         self._hash.update(text)
 
     def digest(self) -> bytes:
-        """The hash of all that was written."""
+        """Return the hash of all bytes written."""
         return self._hash.digest()
 
 
 def _fingerprint(lowered: Any) -> bytes:
-    """Of the program's text, with all its constants and without the places in the source that it comes from."""
+    """Hash a program's text, with all constants and without source locations."""
     text = _Hash()
     lowered.compiler_ir("stablehlo").operation.print(file=text, binary=True, enable_debug_info=False)
     return text.digest()
 
 
 def _left_out(jaxpr: Any) -> tuple[Any, ...]:
-    """What a traced function has that its text may not show.
+    """Return the parts of a traced function that its text may not show.
 
-    A callback is known to the text by a number alone, so that no other function may have this one's program.
+    The text shows a callback only as a number, so that a function with a callback shares its program with no other.
     """
     parts = tuple(_parts(jaxpr.jaxpr))
     alone = object() if _CALLBACK in parts or jaxpr.effects else None
@@ -128,7 +129,7 @@ def _left_out(jaxpr: Any) -> tuple[Any, ...]:
 
 
 def _parts(jaxpr: Any) -> Iterator[Any]:
-    """Meshes, shardings and devices in a jaxpr and those within it, its constant arrays, and whether it calls back."""
+    """Iterate over meshes, shardings, devices and constants of a jaxpr and those within it, and mark callbacks."""
     for atom in itertools.chain(jaxpr.outvars, *(equation.invars for equation in jaxpr.eqns)):
         if np.ndim(getattr(atom, "val", 0)):
             yield _value(atom.val)
@@ -143,7 +144,7 @@ def _parts(jaxpr: Any) -> Iterator[Any]:
 
 
 def _value(constant: Any) -> Any:
-    """A hashable value of a closed-over array; one that this process sees in part is equal to itself alone."""
+    """Make a hashable value of a closed-over array; one that is only partly on this process equals only itself."""
     if not getattr(constant, "is_fully_addressable", True):
         return object()
     shown = constant
