@@ -1,6 +1,6 @@
 """Does FedTLU's choice protect against noise and poison? Who gets selected, and what it costs.
 
-The claim: blocks with a low score, frozen, are the noisy or poisoned ones. What the score says (note, section 5): noise
+The claim: blocks with a low score, frozen, are the noisy or poisoned ones. What the score says: noise
 of zero mean lowers a block's score; flipped signs and boosting of whole updates leave scores as they are; a constant
 shift raises them, so that an adversary can force the choice of a block.
 

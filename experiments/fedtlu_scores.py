@@ -1,6 +1,6 @@
 """Readings of FedTLU's score, rules that make a block's score of its layers', and other choices of a block.
 
-The formula and the rule over layers are not certain (note, sections 1.1 and 1.2). Does it matter which?
+The formula and the rule over layers are not certain. Does it matter which?
 
     python -m experiments.fedtlu_scores --preset laptop --data-dir DATA
 """

@@ -1,4 +1,4 @@
-"""What PerMFL's experiments share: data, models, methods and the paper's coefficients (note sections 2, 5, 7, 8)."""
+"""What PerMFL's experiments share: data, models, methods and the paper's coefficients."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ table; and what remains of it at equal gradient steps?
 40 clients in 4 teams of 10, two classes each (40 clients of Synthetic(0.5, 0.5)), full participation, SGD at 0.01. A
 single-tier method makes L steps per round, as in the paper, or K times L ("equal steps"). Seeds change the start, the
 split within clients, the partition's draw and every batch. Personal accuracy is on a client's own test examples (two
-classes), global accuracy pools all test examples: they are not comparable with each other (note section 4).
+classes), global accuracy pools all test examples: they are not comparable with each other.
 The released code reports the round with the highest test accuracy ("highest on test"): a choice on the test split, here
 beside the published numbers only. The laptop preset has fewer rounds, batches of 20 and for images the published
 784-100-10 network in place of the CNN.

@@ -44,7 +44,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 PULL, TETHER = 2.0, 2.0  # lambda and gamma where they are not what varies
 LOOPS = (10, 20)  # K and L where they are not what varies; the paper's
 LAMBDAS_OF_BETA = (0.5, 32.0)
-# Coefficients of the paper's team-formation table (note section 5), as its text has them and as its code runs them.
+# Coefficients of the paper's team-formation table, as its text has them and as its code runs them.
 PUBLISHED = {"team_lambda": 0.5, "gamma": 1.5, "beta": 0.6, "eta": 0.03, "alpha": 0.01, "team_rounds": 10, "steps": 20}
 SETTINGS: dict[str, dict[str, Any]] = {
     "published": {"client_lambda": 0.5, **PUBLISHED},

@@ -1,6 +1,6 @@
 """pFedLA, one choice at a time: what the paper leaves open, and what re-implementations do differently.
 
-Questions (note section 11): does the sign of the hypernetworks' step show at their usual rate? What do normalisation,
+Questions: does the sign of the hypernetworks' step show at their usual rate? What do normalisation,
 granularity, start, order, participation, retained layers and the rate do?
 
     python -m experiments.pfedla_ablation --preset laptop --data-dir DATA

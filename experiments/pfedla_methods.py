@@ -1,4 +1,4 @@
-"""What pFedLA's experiments share: data, splits, models and methods (note sections 5, 7, 8 and 13)."""
+"""What pFedLA's experiments share: data, splits, models and methods."""
 
 from __future__ import annotations
 

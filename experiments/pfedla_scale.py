@@ -1,6 +1,6 @@
 """pFedLA with 10 to 1,000 clients: does it collapse, and what cures it?
 
-Others report that pFedLA falls from 91 % with 10 clients to 17 % with 100 (note section 9). Candidates for the cause
+Others report that pFedLA falls from 91 % with 10 clients to 17 % with 100. Candidates for the cause
 and the cure (section 11.12): while weights are near uniform, the pool's mean moves by the cohort's share of all clients
 per round, and a client's own progress is diluted by all others. So: a head start for oneself, a faster hypernetwork,
 only fresh entries; and fixed rules of the same kind.

@@ -1,7 +1,7 @@
 """pFedLA's tables: all methods on four data sets and two splits, with 10 clients and with 100 of whom 10 take part.
 
 Question: do layer-wise learnt weights beat (a) FedAvg with local fine-tuning, (b) the same weights for the whole model,
-(c) fixed rules? The paper's own numbers are not known (note section 9), so none stand beside ours.
+(c) fixed rules? The paper's own numbers are not known, so none stand beside ours.
 
     python -m experiments.pfedla_table --preset laptop --data-dir DATA
 

@@ -78,7 +78,7 @@ class PlayerText(nn.Module):
       width: D, the length of the vectors.
       hidden: width inside the dense pair; ``None`` means 4 D.
 
-    Source: PLayer-FL (arXiv 2502.08829), the models of Sent-140 and MIMIC-III (note, section 4).
+    Source: PLayer-FL (arXiv 2502.08829), the models of Sent-140 and MIMIC-III.
     """
 
     num_classes: int

@@ -40,7 +40,7 @@ def hypernetwork(
 ) -> Hypernetwork:
     """Make a network of a learnt vector, a trunk of ReLU layers, and a linear head with C outputs for each layer.
 
-    The default sizes are those of re-implementations; the paper gives none (pFedLA note, section 5). Zero heads under
+    The default sizes are those of re-implementations; the paper gives none. Zero heads under
     softmax begin with exactly uniform weights; trunk and vector get a gradient once the heads have moved.
 
     Args:

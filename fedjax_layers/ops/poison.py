@@ -43,7 +43,7 @@ def poison_update(
     Raises:
       ValueError: a tree that differs from the map (the path is named), an unknown kind, or a mask of another shape.
 
-    Source: FedTLU note, section 5 (ii)-(v) and the constant offset of its predictions.
+    Source: the noises and poisons of FedTLU's experiments, and the constant offset that they predict.
     """
     if kind not in _CHANGES:
         raise ValueError(f"kind: expected one of {', '.join(_CHANGES)}, got {kind!r}")

@@ -65,7 +65,7 @@ def update_score(
       ValueError: trees that differ from the map (the path is named), an unknown reading, ``excess`` for another than
         ``"ratio"``, or ``clients`` missing or not asked for.
 
-    Source: FedTLU, score of section III (note section 1.1).
+    Source: FedTLU, score of section III.
     """
     if reading not in READINGS:
         raise ValueError(f"reading: expected one of {', '.join(READINGS)}, got {reading!r}")

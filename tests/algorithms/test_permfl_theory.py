@@ -153,7 +153,7 @@ def test_finite_inner_loops_contract_by_their_own_rate_and_leave_their_own_error
 
 
 @pytest.mark.parametrize(("steps", "team_rounds"), [(1, 1), (4, 3), (15, 10), (160, 25)])
-def test_the_rates_are_attained_where_devices_share_their_flattest_direction(steps, team_rounds, x64):
+def test_the_rates_are_attained_where_clients_share_their_flattest_direction(steps, team_rounds, x64):
     """So one step or round more or less than claimed, or another constant, breaks equality here."""
     losses = random_quadratics(3, shared_axes=True)
     axes = np.linalg.eigh(losses.hessians[0])[1]
@@ -211,7 +211,7 @@ def test_teams_that_follow_keep_the_server_stable_beyond_the_warning(curvature, 
 
 
 @pytest.mark.parametrize(("product", "factor"), [(1.8, 0.8), (2.2, 1.2)])
-def test_a_device_diverges_where_alpha_times_its_curvature_exceeds_two(product, factor, x64):
+def test_a_client_diverges_where_alpha_times_its_curvature_exceeds_two(product, factor, x64):
     losses = random_quadratics(6)
     steps = 9
     one = rounds_of(losses, PULLS[1], steps=steps, team_rounds=1)

@@ -159,7 +159,7 @@ def test_clients_models_part_from_a_common_start(x64):
 
 
 @pytest.mark.slow
-def test_slots_in_another_order_change_nothing_together_and_something_one_by_one(x64):
+def test_slots_in_another_order_change_nothing_together_and_something_in_sequence(x64):
     for order, same in (("together", True), ("sequential", False)):
         nets = [run(rounds=r, order=order, **NET)[0].net for r in ([[0, 2, 4]] * 2, [[4, 0, 2]] * 2)]
         assert (gap(*nets) < 1e-12) == same

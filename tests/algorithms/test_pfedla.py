@@ -148,7 +148,7 @@ def test_uniform_weights_and_full_participation_are_fedavg(name, args, x64):
         close(row(mixed[2].models(mixed[0]).personal, client), toy.to_numpy(fedavg[0].server))
 
 
-def test_slots_in_another_order_change_nothing_together_and_something_one_by_one(x64):
+def test_slots_in_another_order_change_nothing_together_and_something_in_sequence(x64):
     args = NET | {"hyper_heads": "normal", "hyper_learning_rate": 0.5}
     for order, same in (("together", True), ("sequential", False)):
         pools = [run("pfedla", r, order=order, **args)[0].models for r in ([[0, 2, 4]] * 2, [[4, 0, 2]] * 2)]

@@ -93,7 +93,7 @@ def test_an_estimate_that_nobody_could_answer_leaves_the_last_one(x64):
 
 
 @pytest.mark.parametrize("args", [{"cut_offset": -1}, {"random_prefix": True}, {}])
-def test_before_anybody_was_heard_all_layers_are_shared(args, x64):
+def test_before_anybody_has_reported_all_layers_are_shared(args, x64):
     _, states, infos = rounds([[2], [0, 1]], pool=pool_that_scores_nothing_for(2), threshold=0.0, **args)
     assert int(states[1].cut) == L
     assert not bool(states[1].estimated)

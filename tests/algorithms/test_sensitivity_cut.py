@@ -62,7 +62,7 @@ def test_clients_without_a_usable_score_have_no_say(aggregate, row, weight):
 
 
 @pytest.mark.parametrize("aggregate", EXPECTED)
-def test_with_nobody_heard_the_cut_is_all_layers(aggregate):
+def test_without_a_report_the_cut_is_all_layers(aggregate):
     cut, mean, reported = agree([[0.0, 1, 1, 1], [1, 9, 9, 9]], weight=[1, 0], aggregate=aggregate)
     assert (cut, reported) == (4, False)
     assert np.isfinite(mean).all()

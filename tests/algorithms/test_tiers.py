@@ -157,7 +157,7 @@ def test_example_weights_reach_both_means(x64):
     np.testing.assert_allclose(uniform.server[0]["w"], plain.mean(0), rtol=1e-10)
 
 
-def test_shares_of_devices_and_teams_take_part(x64):
+def test_shares_of_clients_and_teams_take_part(x64):
     _, infos, _ = run("hsgd", [range(5)] * 3, team_rounds=4, client_participation=0.5, team_participation=0.34)
     for info in infos:
         assert int(info.extra["team_sent"]) == 1
@@ -265,7 +265,7 @@ def test_unstable_coefficients_warn_with_the_numbers(args, message, x64):
         algorithms.permfl(toy.make_trainer(toy.make_task()), **args)
 
 
-def test_the_published_setting_is_stable_and_a_device_may_not_be(x64):
+def test_the_published_setting_is_stable_and_a_client_may_not_be(x64):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         algorithms.permfl(toy.make_trainer(toy.make_task()))

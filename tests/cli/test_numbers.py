@@ -59,7 +59,7 @@ def test_more_than_there_is_acts_as_what_there_is():
     assert trainer_of(assemble(config, clients)).batch_size == 32
 
 
-def test_a_period_is_no_longer_than_the_run():
+def test_an_interval_is_no_longer_than_the_run():
     assert [rounds_per_interval(n, 5) for n in (1, 4, 5, 6, LARGE)] == [1, 4, 5, 5, 5]
     with pytest.raises(ValueError, match="eval_every: expected at least 1 round, got 0"):
         rounds_per_interval(0, 5)

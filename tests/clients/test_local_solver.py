@@ -50,7 +50,7 @@ def test_clients_of_one_size_are_found_to_be_uniform():
     assert not fl.to_device(fl.data.load("heart")).uniform
 
 
-def test_bad_clients_are_wrapped_around_a_method(clients):
+def test_attackers_are_wrapped_around_a_method(clients):
     def attack(trainer):
         def nothing(key, ident, start, trained):
             return jax.tree.map(lambda x: jnp.where(ident == 2, 0, x), trained)

@@ -151,7 +151,7 @@ def test_order_of_the_cohort_does_not_matter(name, x64):
 
 @everything
 @pytest.mark.parametrize("keep", [False, True])
-def test_the_promise_of_everyone_changes_nothing(name, keep, x64):
+def test_the_promise_of_a_cohort_in_order_changes_nothing(name, keep, x64):
     """The path without gather and scatter gives what the general one gives."""
     cohorts = [toy.make_cohort(range(toy.CLIENTS), toy.make_pool()) for _ in range(2)]
     promised = [dataclasses.replace(c, in_order=True) for c in cohorts]

@@ -179,7 +179,7 @@ def halved_each_round(t):
     return 0.5 ** t.astype(jnp.float32)
 
 
-def test_step_scale_multiplies_the_updates_of_its_round(x64):
+def test_the_learning_rate_factor_multiplies_the_updates_of_its_round(x64):
     pool = toy.make_pool()
     rounds = rounds_of("fedavg", momentum=0.0, learning_rate_factor=halved_each_round)
     state = rounds.start()

@@ -34,7 +34,7 @@ def rows_of(data, split, chosen):
 
 
 @pytest.mark.parametrize("kind", ["token_noise", "label_flip"])
-def test_only_training_examples_of_bad_clients_change(kind):
+def test_only_training_examples_of_attacked_clients_change(kind):
     data = clients(language())
     found = corrupt(data, BAD, kind, 1.0, seed=3)
     kept = [rows_of(data, split, np.ones(4, bool)) for split in ("val", "test")] + [rows_of(data, "train", ~BAD)]
@@ -80,7 +80,7 @@ def test_the_seed_alone_decides():
     assert (one != other).any()
 
 
-def test_nothing_changes_at_rate_zero_or_without_bad_clients():
+def test_nothing_changes_at_rate_zero_or_without_attacked_clients():
     data = clients(language())
     for bad, rate in ((BAD, 0.0), (np.zeros(4, bool), 1.0)):
         found = corrupt(data, bad, "token_noise", rate, seed=3)

@@ -69,7 +69,7 @@ def maps():
     return len(pathlib.Path("/proc/self/maps").read_text().splitlines())
 
 
-def test_the_periods_of_a_run_are_such_programs():
+def test_the_intervals_of_a_run_are_such_programs():
     names = ("start_params", "_first_state", "models_of", "run_interval", "finish_interval", "adapt_interval")
     assert all(isinstance(getattr(intervals, name), BuildProgram) for name in names)
 

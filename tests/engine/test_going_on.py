@@ -90,7 +90,7 @@ def test_every_model_starts_from_the_given_parameters_which_stay_there(source):
     assert_same(own, run(source, start=same, seed=7))
 
 
-def test_the_cohort_of_each_period_is_chosen_from_the_history_and_compiles_nothing(source):
+def test_the_cohort_of_each_interval_is_chosen_from_the_history_and_compiles_nothing(source):
     run(source, select=lambda done, history: [0, 1])
     asked = []
 

@@ -80,7 +80,7 @@ def test_without_validation_examples_best_is_the_last():
     assert np.isnan(make_history(val, test).scores("trained", "best", "val")["loss"][1])
 
 
-def test_a_moment_that_was_not_evaluated_has_no_scores():
+def test_a_model_that_was_not_evaluated_has_no_scores():
     history = make_history([[1.0]], [[1.0]])
     assert history.scores("served", "last") is None
     assert History().scores("trained", "best") is None

@@ -25,7 +25,7 @@ def many_ids(rule):
     return np.asarray(jax.jit(jax.vmap(lambda k: sampling.draw_cohort(rule, k, jnp.int32(0), TRAIN, POOL).ids))(keys))
 
 
-def test_everyone_is_the_whole_population_in_order():
+def test_all_clients_are_the_whole_population_in_order():
     cohort = draw(sampling.all_clients(C))
     assert cohort.in_order
     assert cohort.ids.tolist() == list(range(C))

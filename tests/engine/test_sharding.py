@@ -24,7 +24,7 @@ pytestmark = pytest.mark.devices
 
 
 @pytest.mark.parametrize(("devices", "spread"), [(5, True), (2, False)])  # five clients
-def test_client_states_are_spread_and_later_periods_compile_nothing(devices, spread):
+def test_client_states_are_spread_and_later_intervals_compile_nothing(devices, spread):
     task, pool = toy.make_task(jax.numpy.float32), toy.make_pool(dtype="float32")
     axis = ClientAxis(1, device_mesh(devices))
 

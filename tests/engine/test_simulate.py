@@ -72,7 +72,7 @@ def test_two_rounds_and_two_more_equal_four_bit_for_bit(source, name):
     assert_same_history(whole, part)
 
 
-def test_the_last_round_is_evaluated_whatever_the_period(source):
+def test_the_last_round_is_evaluated_whatever_the_interval(source):
     history = run(source, "fedavg", rounds=5, eval_every=2).history
     assert history.evaluations["round"].tolist() == [2, 4, 5]
     assert history.rounds_done == len(history.rounds["loss"]) == 5
@@ -164,7 +164,7 @@ def test_a_bad_plan_is_refused(source, field, value):
         run(source, "fedavg", **{field: value})
 
 
-def test_on_period_ends_the_run_early(source):
+def test_on_evaluation_ends_the_run_early(source):
     seen = []
 
     def stop(done, state, history):
@@ -186,7 +186,9 @@ ORDERS = {
 
 
 @pytest.mark.parametrize("case", ORDERS)
-def test_a_period_is_begun_before_the_scores_of_the_last_one_are_fetched_where_nobody_looks(source, monkeypatch, case):
+def test_an_interval_is_begun_before_the_scores_of_the_last_one_are_fetched_where_nobody_looks(
+    source, monkeypatch, case
+):
     looked_at, order, states = ORDERS[case]
     found = []
 
@@ -233,7 +235,7 @@ def test_served_is_global_where_there_is_no_model_of_its_own(source):
         np.testing.assert_array_equal(scores[name], scores[name.replace("served/", "global/")])
 
 
-def test_moments_that_are_not_asked_for_are_not_evaluated(source):
+def test_models_that_are_not_asked_for_are_not_evaluated(source):
     names = run(source, "local", evaluated_models=("served",)).history.evaluations
     assert not [name for name in names if name.startswith("trained/")]
     names = run(source, "local", evaluated_models=("trained",)).history.evaluations

@@ -27,7 +27,7 @@ def clients():
     return load_clients(config_of())
 
 
-def test_a_share_of_the_clients_is_bad_and_the_seed_draws_them(clients):
+def test_a_share_of_the_clients_attacks_and_the_seed_draws_them(clients):
     found = [attacked_clients(config_of(attack="scale", attack_fraction=0.3, seed=seed), clients) for seed in range(20)]
     assert {bad.sum() for bad in found} == {3}
     assert len({bad.tobytes() for bad in found}) > 10
@@ -38,7 +38,7 @@ def test_a_share_of_the_clients_is_bad_and_the_seed_draws_them(clients):
 
 
 @pytest.mark.parametrize("kind", ["noise", *(pytest.param(k, marks=pytest.mark.slow) for k in POISONS[1:])])
-def test_bad_clients_send_poison_and_the_others_what_they_trained(clients, kind):
+def test_attackers_send_poison_and_the_others_what_they_trained(clients, kind):
     def trained(config):
         made = assemble(config, clients)
         trainer = made.builder.make_trainer(made.inputs.hyper, setting_of(made.plan, made.inputs.device_data))
@@ -66,7 +66,7 @@ def test_bad_clients_send_poison_and_the_others_what_they_trained(clients, kind)
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), mine["Dense_1"], expected)
 
 
-def test_strength_and_who_is_bad_compile_nothing(clients):
+def test_strength_and_who_attacks_compile_nothing(clients):
     one, other = (
         assemble(config_of(attack="scale", attack_strength=s, attack_fraction=b, seed=n), clients)
         for s, b, n in ((2.0, 0.3, 0), (5.0, 0.1, 4))

@@ -72,14 +72,14 @@ BAD_OPTIONS = [
 
 
 @pytest.mark.parametrize(("fields", "scored_model"), EVALUATED_MODELS)
-def test_the_scored_moment_follows_participation_unless_named(fields, scored_model):
+def test_the_scored_model_follows_participation_unless_named(fields, scored_model):
     config = RunConfig(**fields)
     assert config.scored_model == scored_model
     assert to_json(config)["scored_model"] == scored_model, "config.json is resolved"
     assert RunConfig.from_mapping(to_json(config)) == config
 
 
-def test_a_moment_that_is_not_evaluated_cannot_be_scored():
+def test_a_model_that_is_not_evaluated_cannot_be_scored():
     with pytest.raises(ValueError, match="evaluated_models: expected both or the scored 'trained', got 'served'"):
         RunConfig(scored_model="trained", evaluated_models="served")
 

@@ -120,7 +120,7 @@ def test_weighting_and_partition_seed_reach_the_data(clients):
 
 
 @pytest.mark.parametrize(("evaluated_models", "expected"), [("both", ("trained", "served")), ("served", ("served",))])
-def test_moments_and_period_reach_the_plan(clients, evaluated_models, expected):
+def test_evaluated_models_and_interval_reach_the_plan(clients, evaluated_models, expected):
     plan = assemble(config_of(evaluated_models=evaluated_models, scored_model="served", eval_every=3), clients).plan
     assert (plan.evaluated_models, plan.eval_every) == (expected, 3)
 

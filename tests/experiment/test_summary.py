@@ -153,7 +153,7 @@ def test_every_mean_carries_the_clients_behind_it():
     assert (round_record(history)["trained/n"], round_record(history)["served/n"]) == (1, 2)
 
 
-def test_moments_hold_the_means_of_all_combinations():
+def test_by_model_and_round_holds_the_means_of_all_combinations():
     means = summary_of(make_history())["by_model_and_round"]
     assert set(means) == {"served/last", "served/best", "trained/last", "trained/best"}
     assert means["trained/last"]["macro_f1"] == pytest.approx(0.5)
@@ -175,7 +175,7 @@ def test_pooled_scores_are_those_before_the_last_phase():
     assert pooled_scores(history, "test")["accuracy"] == 1.0
 
 
-def test_clients_hold_every_metric_of_every_moment_selection_and_split():
+def test_clients_hold_every_metric_of_every_model_round_and_split():
     arrays = client_arrays(make_history())
     assert len(arrays) == 3 * 2 * 2 * len(METRICS)
     np.testing.assert_array_equal(arrays["trained/best/test/macro_f1"], [0.1, 0.7])

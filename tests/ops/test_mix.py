@@ -118,7 +118,7 @@ def test_pools_larger_than_a_chunk(monkeypatch):
     assert parts[1].dtype == np.float32
 
 
-def test_the_most_heard_models_alone():
+def test_the_models_of_largest_weight_alone():
     stacked, alpha = pool(6), jnp.asarray(weights(4, 2, 6))
     everybody = mix_layers(stacked, top_weights(alpha, 6), LAYERS)
     jax.tree.map(

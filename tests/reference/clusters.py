@@ -1,4 +1,4 @@
-"""NumPy: L2GD with clusters, and DemLearn, one client at a time, from their equations (PerMFL note section 7)."""
+"""NumPy: L2GD with clusters, and DemLearn, one client at a time, from their equations."""
 
 import numpy as np
 

@@ -29,7 +29,7 @@ def forward(net, client, *, relu=False, bias=0.0):
 
 
 def backward(net, acts, outputs, alpha, slopes, *, relu=False):
-    """Gradient of ``sum(alpha * slopes)`` by the network's parameters (note, section 2: closed form, then the MLP)."""
+    """Gradient of ``sum(alpha * slopes)`` by the network's parameters."""
     centred = slopes - (alpha * slopes).sum(1, keepdims=True)
     if relu:
         total = np.maximum(outputs, 0).sum(1, keepdims=True)

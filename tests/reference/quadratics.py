@@ -1,4 +1,4 @@
-"""NumPy, float64: PerMFL on quadratics in closed form, and its constants (note sections 1 and 2).
+"""NumPy, float64: PerMFL on quadratics in closed form, and its constants.
 
 Client losses are ``f_c(theta) = 1/2 (theta - centre_c)^T A_c (theta - centre_c)`` with the eigenvalues of every ``A_c``
 between ``mu`` and ``smoothness``. Then every map of a round is affine. With K team rounds of L client steps, and

@@ -1,4 +1,4 @@
-"""NumPy: three tiers, one client at a time, from PerMFL's equations (note section 2)."""
+"""NumPy: three tiers, one client at a time, from PerMFL's equations."""
 
 from tests.reference.network import combine, local_run
 from tests.reference.oracles import average

@@ -81,7 +81,7 @@ def test_what_is_not_worthwhile_or_does_not_fit_is_not_timed(seconds, intervals,
     assert choice.record["width"] == tried[-1]
 
 
-def test_of_a_long_period_only_some_rounds_are_timed():
+def test_of_a_long_interval_only_some_rounds_are_timed():
     of, made = make({1: 0.09, 8: 0.05, 32: 0.06})
     Fake.plan_rounds = 100
     choice = choose_width(of, RUNS, intervals=2, number=64, memory=None)

@@ -98,7 +98,7 @@ def fedfomo(
       ValueError: ``num_models`` below 1, or a number out of range.
 
     Source: Zhang et al. 2021 (arXiv 2012.08565), sections 3.2 and 3.3; the released code for the two switches and the
-      numbers (pFedLA note, section 8).
+      numbers.
     """
     numbers = {"exploration": exploration, "exploration_decay": exploration_decay}
     # Clients of equal size hold back an equal share, but the number that remains may be traced and so is no constant.

@@ -39,7 +39,7 @@ def heurpfedla(
 
     Which layers those are may change from round to round and client to client. Kept layers teach the hypernetwork
     nothing in that round: their heads stand still, trunk and vector follow the others. k = 0 is :func:`pfedla`, k of
-    all layers local training. The paper's k is not known (note section 4).
+    all layers local training. The paper's k is not known.
 
     Args:
       trainer: how each client trains.

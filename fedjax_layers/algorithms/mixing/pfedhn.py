@@ -111,7 +111,7 @@ def pfedhn(
       ValueError: a size below 1, a number out of range, an unknown order, or a model with batch normalisation, whose
         running statistics no gradient could teach.
 
-    Source: Shamsian et al. 2021, Algorithm 1 and equation 3; numbers from the published code (pFedLA note, section 8).
+    Source: Shamsian et al. 2021, Algorithm 1 and equation 3; numbers from the published code.
     """
     width = 1 + trainer.num_clients // 4 if hyper_embedding is None else hyper_embedding
     sizes = Sizes(trainer.num_clients, width, hyper_hidden, head_scale)

@@ -49,7 +49,7 @@ def pfedla(
     The personal model is the mix from the present pool; ``trained`` scores are of the model trained from it. A client
     that never took part gets the mean of the models of those who have. Sizes and initial weights of the hypernetwork
     are those of re-implementations, since the paper gives none: zero heads under softmax, so that the first round is
-    plain averaging (note sections 5 and 13). Running statistics of batch norms are never mixed, as in
+    plain averaging. Running statistics of batch norms are never mixed, as in
     re-implementations; scales and offsets are.
 
     Args:
@@ -71,7 +71,7 @@ def pfedla(
         the update, as one re-implementation does.
       same_start: let all models begin equal; otherwise each has its own start, as in one re-implementation.
       fresh_rounds: mix only models that came in during the last so many rounds, beside the client's own; without it
-        all. With few clients per round most of the pool is old, and holds back all who hear it (note section 11.12).
+        all. With few clients per round most of the pool is old, and holds back all who hear it.
       published_sign: repeat the sign of public re-implementations, which climb on the clients' losses where the paper
         descends.
       record_weights: report the mixing weights ``alpha`` ``[C, G, C]`` of all clients in every round, for few clients.

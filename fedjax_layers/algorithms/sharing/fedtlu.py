@@ -126,7 +126,7 @@ def fedtlu(
 
     Args:
       trainer: how each client trains.
-      k: number of blocks that are updated in a round. The paper's is not known (note section 1.3). May be traced.
+      k: number of blocks that are updated in a round. The paper's is not known. May be traced.
       choice: how the blocks of a round are chosen: by their ``"score"``, or as a control ``"random"`` blocks anew each
         round, the ``"last"`` ones, ``"round_robin"``, those with the largest ``"norm"`` of the update, or those of
         ``"lowest"`` score.
@@ -152,7 +152,7 @@ def fedtlu(
     Raises:
       ValueError: k below 0 or above the blocks that compete, ``score_every`` below 1, or an unknown choice.
 
-    Source: FedTLU, section III; choices of note sections 1.2, 1.3 and 2.
+    Source: FedTLU, section III.
     """
     layers = trainer.task.layers
     blocks = BlockChoice(layers, k, choice, reading, block_rule, matrices_only, leftovers)
@@ -218,7 +218,7 @@ def random_layers(
       freeze_clients: clients train the chosen blocks alone; uploads shrink with it.
       server_optimizer: as in :func:`fedtlu`.
 
-    Source: FedTLU's baselines; frozen on the server as FedTLU is, so that the choice alone differs (note section 2).
+    Source: FedTLU's baselines; frozen on the server as FedTLU is, so that the choice alone differs.
     """
     options: dict[str, Any] = {"leftovers": leftovers, "freeze_clients": freeze_clients}
     return fedtlu(trainer, k=k, choice="random", mu=mu, server_optimizer=server_optimizer, **options)
@@ -244,7 +244,7 @@ def last_layers(
       freeze_clients: clients train the chosen blocks alone; uploads shrink with it.
       server_optimizer: as in :func:`fedtlu`.
 
-    Source: FedTLU's baselines; frozen on the server as FedTLU is, so that the choice alone differs (note section 2).
+    Source: FedTLU's baselines; frozen on the server as FedTLU is, so that the choice alone differs.
     """
     options: dict[str, Any] = {"leftovers": leftovers, "freeze_clients": freeze_clients}
     return fedtlu(trainer, k=k, choice="last", mu=mu, server_optimizer=server_optimizer, **options)

@@ -111,7 +111,7 @@ def al2gd(
     Warns:
       UserWarning: an averaging step goes beyond the mean.
 
-    Source: Lyu, Hanzely and Kolar, arXiv 2204.13619; PerMFL note, section 7.
+    Source: Lyu, Hanzely and Kolar, arXiv 2204.13619.
     """
     coupling = make_coupling(
         trainer,

@@ -193,7 +193,7 @@ def mix(
       amplification: factor on every group's mean of its children.
       fallback: the root's model where nobody is present.
 
-    Source: arXiv 2007.03278, hierarchical averaging; PerMFL note, section 7.
+    Source: arXiv 2007.03278, hierarchical averaging.
     """
     slots = weights.shape[0]
     inside = jnp.stack([groups >= 0 for groups in nested])

@@ -31,7 +31,7 @@ def hsgd(
 ) -> Algorithm:
     """Average within each team K times, each time after clients train from the team's model; then average the teams.
 
-    This is the h-SGD of PerMFL's tables (note section 7; Lin et al. 2020, Wang et al. 2022): PerMFL's round without any
+    This is the h-SGD of PerMFL's tables: PerMFL's round without any
     pull. The personal model is the client's last trained one, as in PerMFL, or its team's model if it never took part.
 
     Args:

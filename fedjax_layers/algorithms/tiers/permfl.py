@@ -51,7 +51,7 @@ def permfl(
     A client minimises ``f(theta) + client_lambda/2 * ||theta - w||^2`` from its team's model w. The team takes a
     :func:`~fedjax_layers.ops.permfl_team_step` towards the mean of its clients, and the server a
     :func:`~fedjax_layers.ops.permfl_server_step` towards the mean of its teams. Defaults are the paper's setting of its
-    team-formation table, the only one that is known (note section 5). The personal model is the client's last trained
+    team-formation table, the only one that is known. The personal model is the client's last trained
     theta; a client keeps nothing between team rounds. A client that never took part gets its team's model, from which
     its theta would start.
 
@@ -155,7 +155,7 @@ def unstable(
       client_lambda: strength of the pull of a client to its team.
       smoothness: L_f, the Lipschitz constant of the clients' gradients; 0 if it is not known.
 
-    Source: PerMFL note, section 2: convex combinations need ``beta * gamma <= 1`` and ``eta * (lambda + gamma) <= 1``;
+    Source: PerMFL's updates: convex combinations need ``beta * gamma <= 1`` and ``eta * (lambda + gamma) <= 1``;
     with stiff clients the server diverges from ``|1 - beta * gamma| >= 1`` on (teams that follow it push that limit
     out: docs/permfl.md), a client from ``alpha * (lambda + L_f) >= 2`` on.
     """

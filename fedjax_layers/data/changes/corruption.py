@@ -56,7 +56,7 @@ def token_noise(
     Raises:
       ValueError: the inputs are no token numbers.
 
-    Source: FedTLU note, section 5 (i).
+    Source: the token noise of FedTLU's experiments.
     """
     if data.preprocess is not None or not np.issubdtype(data.inputs.dtype, np.integer):
         raise ValueError(f"corruption: expected token numbers for 'token_noise', got the quantities of {data.name}")

@@ -93,14 +93,14 @@ def test_a_quarter_for_the_test_is_the_published_split_of_mnist(data_dir):
     assert {split: int(sizes.sum()) for split, sizes in data.sizes.items()} == {"train": 29_735, "val": 0, "test": 9934}
 
 
-def test_cifar_100_leaves_most_devices_with_their_first_chunks():
+def test_cifar_100_leaves_most_clients_with_their_first_chunks():
     labels = np.repeat(np.arange(100), 600)
     owner = permfl(labels, 350, classes=3, lognormal=False, draw_seeds=(1, 1))
     sizes = np.bincount(owner[owner >= 0])
     assert (sizes == 30).mean() == pytest.approx(0.76, abs=0.005)
 
 
-def test_few_devices_get_twice_as_much():
+def test_few_clients_get_twice_as_much():
     labels = np.repeat(np.arange(10), 10_000)
     options = {"extra": (7, 7), "lognormal": False, "chunk": 1, "classes": 1}
     assert set(np.bincount(permfl(labels, 20, **options) + 1)[1:]) == {1 + 14}
