@@ -1,4 +1,4 @@
-"""From a config to a finished run directory, and statistics over runs.
+"""Experiments: a single run from its config to its run directory, and statistics over runs.
 
-Holds one run at a time; many runs of one program are ``sweeps``'.
+Many runs of one program are in ``sweeps``.
 """

@@ -1,4 +1,4 @@
-"""Several runs on the same clients: mean rows, incentive, and tests over seeds."""
+"""Comparison of several runs on the same clients: means over seeds, incentive, and tests over seeds."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from fedjax_layers.experiment.statistics import (
 )
 
 FEWEST_SEEDS = 10
-"""Paired seeds below which a difference between two algorithms is undecided, whatever its interval says."""
+"""The number of paired seeds below which a difference between two algorithms is undecided, whatever its interval."""
 
 
 def compare_runs(runs: Sequence[RunDirectory], scored_model: str, scored_round: str) -> list[dict[str, Any]]:
-    """One row per algorithm: its summaries averaged over seeds, with the incentive where Local and FedAvg ran too.
+    """Make one row per algorithm: its summaries averaged over seeds, with the incentive where Local and FedAvg ran.
 
-    Each run's own ``summary.json`` gains its incentive.
+    The incentive is also added to each run's ``summary.json``.
 
     Args:
       runs: finished runs, every algorithm with the same seeds.
-      scored_model: which model is scored.
-      scored_round: of which round.
+      scored_model: the model that is scored, ``"trained"`` or ``"served"``.
+      scored_round: its round, ``"best"`` or ``"last"``.
     """
     summaries = [run.read("summary") for run in runs]
     metric = headline(summaries[0]["personal"])
@@ -48,9 +48,9 @@ def compare_runs(runs: Sequence[RunDirectory], scored_model: str, scored_round: 
 
 
 def statistics_of(summaries: Sequence[Mapping[str, Any]], metric: str | None = None) -> dict[str, Any]:
-    """Friedman's test and Nemenyi's critical difference, algorithms as treatments and seeds as blocks.
+    """Compute Friedman's test and Nemenyi's critical difference, with algorithms as treatments and seeds as blocks.
 
-    ``None`` with fewer than three algorithms or two seeds. Without a ``metric``, macro-F1, or a language's perplexity.
+    The result is ``None`` with fewer than three algorithms or two seeds. ``metric=None`` takes the task's usual score.
     """
     metric = metric or headline(summaries[0]["personal"])
     names = list(dict.fromkeys(s["algorithm"] for s in summaries))
@@ -80,17 +80,17 @@ def statistics_of(summaries: Sequence[Mapping[str, Any]], metric: str | None = N
 
 
 def differences_of(summaries: Sequence[Mapping[str, Any]], metric: str | None = None) -> dict[str, dict[str, Any]]:
-    """Each algorithm's difference to a baseline over paired seeds, with its 95 % interval by Student's t.
+    """Compute each algorithm's difference to the baselines over paired seeds, with its 95 % interval by Student's t.
 
     Baselines are :data:`~fedjax_layers.algorithms.ALONE` and ``COMMON`` where they ran, else the first algorithm.
 
     Args:
-      summaries: of all runs, every algorithm with the same seeds.
-      metric: whose mean over clients is compared; ``None`` takes macro-F1, or a language's perplexity.
+      summaries: the summaries of all runs, every algorithm with the same seeds.
+      metric: the score whose mean over clients is compared; ``None`` takes the task's usual score.
 
     Returns:
-      Baseline to algorithm to ``mean``, ``low`` and ``high`` of algorithm minus baseline, ``seeds``, the pairs in
-      which both have a score, and ``undecided``: whether the interval holds 0, or there are fewer than
+      By baseline and algorithm: ``mean``, ``low`` and ``high`` of algorithm minus baseline; ``seeds``, the number of
+      pairs in which both have a score; and ``undecided``: whether the interval holds 0, or there are fewer than
       :data:`FEWEST_SEEDS` pairs, or a seed without a score.
     """
     metric = metric or headline(summaries[0]["personal"])
@@ -109,12 +109,12 @@ def _difference(a: np.ndarray, b: np.ndarray) -> dict[str, Any]:
 
 
 def _mean(summaries: Sequence[Any]) -> Any:
-    """Numbers averaged over seeds, field by field; everything else as in the first."""
+    """Average numbers over seeds, field by field; take everything else from the first summary."""
     first = summaries[0]
     if isinstance(first, dict):
         return {k: _mean([s[k] for s in summaries]) for k in first}
     numbers = [s for s in summaries if isinstance(s, int | float) and not isinstance(s, bool)]
     if len(numbers) < len(summaries):
-        return None if None in summaries else first  # a seed without a score must not vanish from the mean
+        return None if None in summaries else first  # a seed without a score makes the mean None
     mean = sum(numbers) / len(numbers)
     return int(mean) if all(isinstance(n, int) for n in numbers) and mean == int(mean) else mean

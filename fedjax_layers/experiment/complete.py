@@ -1,4 +1,4 @@
-"""The config of a run with everything in it that was in force, asked for or not."""
+"""The complete config of a run, with the value of every option, whether the user gave it or not."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from fedjax_layers.options import Mark, options_of
 
 
 def complete_config(experiment: Experiment) -> dict[str, Any]:
-    """The content of ``config.json``: every field, and every option of algorithm, data, model and teams.
+    """Make the content of ``config.json``: every field, and every option of algorithm, data, model and teams.
 
-    Its field ``by_default`` lists what nobody asked for, ``field`` or ``home.option``: see
+    Its field ``by_default`` lists what the user did not give, as ``field`` or ``home.option``: see
     :func:`fedjax_layers.experiment.config.asked.as_asked`.
     """
     config, clients = experiment.config, experiment.data
@@ -46,7 +46,7 @@ def complete_config(experiment: Experiment) -> dict[str, Any]:
 
 
 def usual_options(taker: Callable[..., Any]) -> dict[str, Any]:
-    """Defaults of the options that the config holds as options of ``taker``."""
+    """Return the defaults of those options of ``taker`` that are no fields of the config."""
     own = options_of(taker)
     return {name: o.default for name, o in own.items() if not o.required and not o.has(Mark.FIELD)}
 
@@ -71,7 +71,7 @@ def _data_options(experiment: Experiment) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for taker in takers:
         found |= usual_options(taker)
-    if "partition_file" in config.data_options:  # which decides all that is left
+    if "partition_file" in config.data_options:  # the file decides everything else
         return found
     for part in ("options", "params", "feature_shift_params"):
         found |= about.get(part) or {}
@@ -79,7 +79,7 @@ def _data_options(experiment: Experiment) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """As JSON holds it; what it cannot hold, a function say, as text."""
+    """Convert a value to what JSON can hold; anything else, such as a function, becomes text."""
     try:
         return to_json(value)
     except TypeError:

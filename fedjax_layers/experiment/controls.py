@@ -1,4 +1,4 @@
-"""What an algorithm would decide without learning anything, computed beside a run."""
+"""Control decisions: what an algorithm would decide without learning, computed beside a run."""
 
 from __future__ import annotations
 
@@ -29,21 +29,21 @@ _ROWS_AT_ONCE = 2**20  # bounds the row numbers held beside the labels
 def control_decisions(
     controls: Controls, builder: Builder, plan: Plan, inputs: Inputs, clients: ClientData, seed: int
 ) -> dict[str, int]:
-    """The algorithm's controls, from the first round's key, start and cohort.
+    """Compute the algorithm's control decisions from the first round's key, start and cohort.
 
     Args:
-      controls: what the algorithm declares.
-      builder: the run's.
-      plan: the run's.
-      inputs: the run's; start, cohort and keys are those of its first round.
+      controls: the algorithm's declaration of its controls.
+      builder: the run's builder.
+      plan: the run's plan.
+      inputs: the run's inputs, of which the first round's start, cohort and keys are used.
       clients: the run's data on the host.
-      seed: of the permutation of labels.
+      seed: seed of the permutation of labels.
 
     Returns:
-      Each control's decision by its name.
+      The decisions by name.
     """
     hyper = dict(inputs.hyper) | {"options": _taken(controls, inputs.hyper["options"])}
-    # Runs that differ in other options share the program.
+    # Other options are removed, so that runs that differ only in them share the program.
     builder = dataclasses.replace(builder, options=tuple(_taken(controls, dict(builder.options)).items()))
     inputs = inputs._replace(hyper=hyper)
     permuted: Any = permuted_labels(clients, seed)
@@ -82,7 +82,7 @@ def _taken(controls: Controls, options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def permuted_labels(clients: ClientData, seed: int) -> np.ndarray:
-    """The pool's labels ``[N]``, permuted within each client's split."""
+    """Permute the pool's labels ``[N]`` within each client's split."""
     rng = np.random.default_rng(seed)
     labels = aligned_empty(clients.labels.shape, clients.labels.dtype)
     labels[:] = clients.labels

@@ -1,4 +1,4 @@
-"""Running an experiment to its end, with records and checkpoints on the way."""
+"""Execution of an experiment, with records and checkpoints on the way."""
 
 from __future__ import annotations
 
@@ -44,21 +44,21 @@ def execute(
     stop: Stop = lambda _: False,
     say: Say = say_nothing,
 ) -> tuple[dict[str, Any], History]:
-    """Run to the end, or to where ``stop`` returns True.
+    """Run an experiment to its end, or until ``stop`` returns True.
 
     Args:
-      experiment: from :func:`prepare`.
-      directory: where records and checkpoints are written on the way; ``None`` writes nothing.
-      resume: go on from the newest checkpoint, if there is one.
-      progress: called with (rounds done, history) when an evaluation has arrived; the next rounds may be under way.
-      stop: asked with the rounds done before further ones are begun; True ends them, after a checkpoint.
-      say: told what begins outside of the rounds: compiling, controls, saving.
+      experiment: the experiment, from :func:`prepare`.
+      directory: the run directory for records and checkpoints; ``None`` writes nothing.
+      resume: whether to continue from the newest checkpoint, if there is one.
+      progress: called with (rounds done, history) when an evaluation has arrived; the next rounds may have started.
+      stop: called with the rounds done before further ones start; True ends the run after a checkpoint.
+      say: called with what starts outside the rounds: compiling, controls, saving.
 
     Returns:
       The summary (empty if the run was stopped) and the history.
 
     Raises:
-      ValueError: the run that is gone on with has more rounds than the config asks for.
+      ValueError: the continued run has more rounds than the config asks for.
     """
     started = time.perf_counter()
     with compile_clock() as clock, _Recorder(directory, resume) as recorder:
@@ -103,10 +103,10 @@ def execute(
 def _run_rounds(
     experiment: Experiment, state: Any, history: History, recorder: _Recorder, progress: Progress, stop: Stop
 ) -> tuple[Any, bool]:
-    """All rounds: the state, and False if they were stopped."""
+    """Run all rounds; return the state, and False if they were stopped."""
     config, builder, plan, inputs = experiment.config, experiment.builder, experiment.plan, experiment.inputs
     ended = patience_of(config, deciding_sizes(experiment.data))
-    # A run resumed after its patience ended has no round left.
+    # A run that had stopped early has no round left when it is resumed.
     rounds = history.rounds_done if ended(history) else config.rounds
     stopped = False
 
@@ -118,7 +118,7 @@ def _run_rounds(
     for done, current, _ in run_intervals(builder, plan, inputs, state, history, rounds, looked_at=looked_at):
         progress(done, history)
         recorder.record(history)
-        if current is None:  # given up to the next interval
+        if current is None:  # the state was donated to the next interval
             continue
         state = current
         last = done == config.rounds or ended(history)
@@ -130,7 +130,7 @@ def _run_rounds(
 
 
 class _Recorder:
-    """Writes rounds and checkpoints of a run into its directory; without one, does nothing."""
+    """A writer of a run's rounds and checkpoints into its directory; without one, it does nothing."""
 
     def __init__(self, directory: RunDirectory | None, resume: bool) -> None:
         self._directory, self._resume = directory, resume
@@ -146,14 +146,14 @@ class _Recorder:
             self._checkpoints.close()
 
     def restore(self, state: Any) -> tuple[int, Any]:
-        """Rounds done and state of the newest checkpoint when resuming, else 0 and the given start."""
+        """Return the rounds done and state of the newest checkpoint when resuming, else 0 and the given start."""
         found = self._checkpoints.restore(state) if self._checkpoints is not None and self._resume else None
         return (0, state) if found is None else found
 
     def begin(self, experiment: Experiment, done: int) -> History:
-        """Drop what was recorded past the checkpoint, write the complete config and the manifest.
+        """Drop records later than the checkpoint, and write the complete config and the manifest.
 
-        A run that is extended was evaluated where it ended, which a longer one might not have been.
+        A run that is extended keeps the evaluation at its old end, which a longer run might not have had.
 
         Returns:
           The history of the rounds ``done``.
@@ -175,16 +175,16 @@ class _Recorder:
 
     @property
     def due(self) -> bool:
-        """Whether the last checkpoint was made long ago."""
+        """Return whether enough time has passed since the last checkpoint."""
         return self._checkpoints is not None and time.perf_counter() - self._saved > _CHECKPOINT_SECONDS
 
     def record(self, history: History) -> None:
-        """A line for the last evaluation."""
+        """Write a line for the last evaluation."""
         if self._directory is not None:
             self._directory.append_round(round_record(history, self._unseen))
 
     def save(self, done: int, state: Any, history: History) -> None:
-        """A checkpoint, which stands on the records of its rounds."""
+        """Write the records so far, then a checkpoint, which relies on them."""
         if self._checkpoints is not None:
             history.flush()
             self._checkpoints.save(done, state)
@@ -194,7 +194,7 @@ class _Recorder:
 def summary_of(
     experiment: Experiment, history: History, timing: dict[str, float | int], say: Say = say_nothing
 ) -> dict[str, Any]:
-    """The content of ``summary.json``, with what the algorithm tells beside its scores."""
+    """Make the content of ``summary.json``, including what the algorithm reports beside its scores."""
     config = experiment.config
     summary = summarise_run(
         history,
@@ -224,11 +224,11 @@ def summary_of(
 
 
 def patience_of(config: RunConfig, sizes: np.ndarray) -> Callable[[History], bool]:
-    """A function that tells of one run's growing history whether its patience has ended.
+    """Make a function that says of one run's growing history whether the run should stop early.
 
     Args:
-      config: whose ``patience`` and ``scored_model`` decide.
-      sizes: ``[C]``, see :func:`deciding_sizes`.
+      config: the config with ``patience`` and ``scored_model``.
+      sizes: ``[C]`` weights, see :func:`deciding_sizes`.
     """
     if config.patience is None:
         return lambda history: False
@@ -237,6 +237,6 @@ def patience_of(config: RunConfig, sizes: np.ndarray) -> Callable[[History], boo
 
 
 def out_of_patience(config: RunConfig, history: History, sizes: np.ndarray) -> bool:
-    """Whether a run with this history has ended by its patience; ``sizes [C]`` as in :func:`patience_of`."""
+    """Return whether a run with this history has stopped early; ``sizes [C]`` as in :func:`patience_of`."""
     name = f"{config.scored_model}/val/loss"
     return config.patience is not None and Patience(sizes, config.patience).follow(history.evaluations.get(name, ()))

@@ -1,8 +1,8 @@
-"""Statistics over runs and data sets: NumPy and SciPy on the host.
+"""Statistics over runs and data sets, with NumPy and SciPy on the host.
 
-NaN means "not there": a client without test examples, a round that was not evaluated. Functions over
-clients leave such entries out; functions over runs or data sets carry NaN on or refuse it. All raise ``ValueError`` on
-arrays of another rank than stated or of unequal shape.
+NaN means "absent": a client without test examples, or a round that was not evaluated. Functions over clients leave such
+entries out; functions over runs or data sets return NaN or raise. All raise ``ValueError`` for arrays of another rank
+than stated or of unequal shapes.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class PairedDifference(NamedTuple):
 
 
 def incentive(values: Numbers, alone: Numbers, common: Numbers, *, lower_is_better: bool = False) -> float:
-    """Share of clients that are strictly better off than with local training and than with FedAvg.
+    """Compute the share of clients that do strictly better than with local training and than with FedAvg.
 
     Source: Cho et al., as PLayer-FL (arXiv 2502.08829) measures incentivisation, there in per cent.
 
@@ -53,12 +53,12 @@ def incentive(values: Numbers, alone: Numbers, common: Numbers, *, lower_is_bett
 
 
 def median_interval(values: Numbers, resamples: int = 1000, seed: int = 0) -> tuple[float, float]:
-    """Median over runs and half the width of its 95 % percentile bootstrap interval.
+    """Compute the median over runs, and half the width of its 95 % percentile bootstrap interval.
 
     Source: the tables of PLayer-FL (arXiv 2502.08829), made of 1000 resamples and at least 5 runs.
 
     Returns:
-      ``(median, half_width)`` of ``values [R]``; a single run's half-width is NaN; both are if a value is.
+      ``(median, half_width)`` of ``values [R]``; the half-width of a single run is NaN, and both are NaN if a value is.
 
     Raises:
       ValueError: there is no run, or ``resamples`` is below 1.
@@ -78,7 +78,7 @@ def median_interval(values: Numbers, resamples: int = 1000, seed: int = 0) -> tu
 
 
 def paired_difference(a: Numbers, b: Numbers) -> PairedDifference:
-    """Mean of ``a [P] - b [P]`` over pairs (of one seed or client) with a 95 % interval by Student's t.
+    """Compute the mean of ``a [P] - b [P]`` over pairs (of a seed or client), with a 95 % interval by Student's t.
 
     Pairs with a NaN on either side are left out. A single pair has a NaN interval; no pair, a NaN mean too.
     """
@@ -94,7 +94,7 @@ def paired_difference(a: Numbers, b: Numbers) -> PairedDifference:
 
 
 def ranks(table: Numbers, *, higher_is_better: bool = True) -> Floats:
-    """Mean rank ``[treatments]`` over ``table [blocks, treatments]``; 1 is best, ties share ranks.
+    """Compute the mean rank ``[treatments]`` over ``table [blocks, treatments]``; 1 is best, ties share ranks.
 
     Raises:
       ValueError: the table is empty or holds a NaN.
@@ -106,15 +106,15 @@ def ranks(table: Numbers, *, higher_is_better: bool = True) -> Floats:
 def friedman(table: Numbers) -> Friedman:
     """Test whether the treatments differ, with algorithms as treatments and data sets or seeds as blocks.
 
-    PLayer-FL's published analysis handed over one sample per data set, measured over algorithms; that asks
-    whether the data sets differ. Here each treatment, a column, is one sample.
+    PLayer-FL's published analysis passed one sample per data set, measured over algorithms, which tests whether the
+    data sets differ. Here each treatment, a column, is one sample.
 
     Returns:
-      Of ``table [blocks, treatments]``, the statistic, corrected for ties, and its p by chi-square. A table
-      in which every block is one tie gives 0 and 1.
+      The statistic of ``table [blocks, treatments]``, corrected for ties, and its p value by chi-square. A table in
+      which every block is one tie gives 0 and 1.
 
     Raises:
-      ValueError: fewer than three treatments, no block, or a NaN.
+      ValueError: there are fewer than three treatments, no block, or a NaN.
     """
     scores = _complete(table, 3)
     if (scores == scores[:, :1]).all():
@@ -124,9 +124,9 @@ def friedman(table: Numbers) -> Friedman:
 
 
 def nemenyi(table: Numbers) -> Floats:
-    """Nemenyi's test of every pair of treatments of ``table [blocks, treatments]``, after Friedman's.
+    """Run Nemenyi's test on every pair of treatments of ``table [blocks, treatments]``, after Friedman's.
 
-    Returns symmetric p values ``[treatments, treatments]``, 1 on the diagonal.
+    The result is symmetric p values ``[treatments, treatments]``, 1 on the diagonal.
 
     Source: Demšar 2006, section 3.2.2, as :func:`critical_difference`.
 
@@ -143,7 +143,7 @@ def nemenyi(table: Numbers) -> Floats:
 
 
 def critical_difference(num_treatments: int, num_blocks: int, alpha: float = 0.05) -> float:
-    """Difference of mean ranks from which on Nemenyi's test tells two treatments apart at level ``alpha``.
+    """Compute the difference of mean ranks above which Nemenyi's test tells two treatments apart at level ``alpha``.
 
     Source: Demšar 2006, section 3.2.2: ``q sqrt(k (k + 1) / (6 N))``, q from the studentised range over √2.
 

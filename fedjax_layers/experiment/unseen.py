@@ -1,4 +1,4 @@
-"""Clients that never took part: what they would be served, and what one round of local training makes of it."""
+"""Scores of clients that never took part, with their served models and after one round of local training."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from fedjax_layers.engine.plan import Plan
 def adapted_scores(
     build: Build, plan: Plan, inputs: Inputs, state: Any, history: History, unseen: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """Scores after one round's local training, ``adapted/last/{split}/{metric}``, ``[C]`` each, NaN for the seen.
+    """Score unseen clients after a round's local training, ``adapted/last/{split}/{metric}`` ``[C]``, NaN for others.
 
     Args:
-      build: of the run.
-      plan: of the run.
-      inputs: of the run.
-      state: after the last round.
-      history: of the run.
-      unseen: ``[C]`` bool; all False gives nothing.
+      build: the run's ``build``.
+      plan: the run's plan.
+      inputs: the run's inputs.
+      state: the state after the last round.
+      history: the run's history.
+      unseen: ``[C]`` bool; if all are False the result is empty.
     """
     ids = np.flatnonzero(unseen)
     if not len(ids):
@@ -46,10 +46,10 @@ def adapted_scores(
 def unseen_summary(
     history: History, adapted: dict[str, np.ndarray], unseen: np.ndarray, sizes: np.ndarray
 ) -> dict[str, Any] | None:
-    """What ``summary.json`` says of the unseen clients, after the last round; ``None`` where there are none.
+    """Make the part of ``summary.json`` about unseen clients, after the last round; ``None`` where there are none.
 
-    ``served``: the model they would be sent; ``global``: the one global model; ``adapted``: after local training. The
-    first two are scored before an algorithm's last local phase, which trains.
+    ``served`` are scores of their served models, ``global`` of the global model, and ``adapted`` those after local
+    training. The first two precede an algorithm's last local phase, since that phase trains.
     """
     if not unseen.any():
         return None

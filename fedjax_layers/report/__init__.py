@@ -1,1 +1,1 @@
-"""Tables and pictures of results, for people. Computes nothing."""
+"""Tables and pictures of results for readers; nothing is computed here."""

@@ -1,4 +1,4 @@
-"""A table with a row per client: its name, its numbers of examples, and its scores."""
+"""The table with a row per client: its name, its numbers of examples, and its scores."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from fedjax_layers.engine.evaluation.score_names import LOWER_IS_BETTER, scores_under
 from fedjax_layers.report.fitted_table import Column, Fitted, fitted
 
-MOST_CLIENTS = 20  # that a run lists at its end
+MOST_CLIENTS = 20  # largest number of clients that a run lists at its end
 _SHOWN = {
     "macro_f1": "macro-F1",
     "accuracy": "accuracy",
@@ -28,13 +28,13 @@ _SIZES = {"train_examples": "train", "val_examples": "val", "test_examples": "te
 
 
 def client_table(arrays: Mapping[str, np.ndarray], scored_model: str, scored_round: str, width: int) -> Fitted:
-    """The clients of a run, and which model of which round is scored.
+    """Make the table of a run's clients, and the line that says which model of which round is scored.
 
     Args:
       arrays: content of ``clients.npz``, ``[C]`` each.
-      scored_model: which model is scored.
-      scored_round: of which round.
-      width: of the terminal.
+      scored_model: the model that is scored.
+      scored_round: its round, ``"best"`` or ``"last"``.
+      width: width of the terminal in characters.
     """
     prefix = f"{scored_model}/{scored_round}/test/"
     metrics = _ordered(arrays, prefix)
@@ -62,6 +62,6 @@ ROUNDS = {"best": "of the client's best round by validation loss", "last": "of t
 
 
 def _ordered(arrays: Mapping[str, np.ndarray], prefix: str) -> list[str]:
-    """The scores that there are and that the table shows: those of which a lower one is better last."""
+    """List the available scores that the table shows, those for which lower is better last."""
     found = [name for name in scores_under(prefix.rstrip("/"), arrays) if name in _SHOWN]
     return sorted(found, key=lambda name: name in LOWER_IS_BETTER)

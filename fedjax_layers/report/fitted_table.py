@@ -1,4 +1,4 @@
-"""Tables as wide as the terminal: where there is no room for all columns, some are left out and no digit is."""
+"""Tables that fit the terminal's width: where there is no room, whole columns are left out, but never digits."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ class Column(NamedTuple):
     """A column of a table.
 
     Attributes:
-      title: above it.
-      cells: one per row, printed as they are.
-      left_out: which of the columns goes first where there is no room, from 1; 0 is never left out.
-      left: whether it is aligned to the left.
-      legend: what it holds, for the lines under the table; empty where the title tells.
+      title: the text above the column.
+      cells: texts, one per row, printed as they are.
+      left_out: rank from 1 in which columns are left out where there is no room; 0 is never left out.
+      left: whether the column is aligned to the left.
+      legend: explanation for the lines under the table; empty where the title is clear.
     """
 
     title: str
@@ -39,13 +39,13 @@ class Fitted(NamedTuple):
 
 
 def fitted(columns: Sequence[Column], width: int, title: str = "", bold: Sequence[tuple[int, int]] = ()) -> Fitted:
-    """A table of those columns that there is room for, their legends, and what was left out.
+    """Make a table of the columns that fit, with their legends and a line on the columns left out.
 
     Args:
-      columns: of the table; one without any content is left out silently.
-      width: of the terminal.
-      title: above the table.
-      bold: places (column, row) of cells that stand out.
+      columns: the columns; one without any content is left out silently.
+      width: width of the terminal in characters.
+      title: text above the table.
+      bold: positions (column, row) of cells in bold.
     """
     marked = {(columns[c].title, row) for c, row in bold}
     shown = [column for column in columns if any(column.cells)]

@@ -1,4 +1,4 @@
-"""A picture of a sweep: a line with its seeds' band, a heat map, or parallel coordinates, by how much is varied."""
+"""The picture of a sweep: a line with a band over seeds, a heat map, or parallel coordinates, by what is varied."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from fedjax_layers.sweeps.results import by_setting, headline_of
 
 PICTURE = "sweep.png"
 _SHARED = "num_shared_layers"
-_MANY = 8  # values on an axis that are all written out
-_WIDE = 20.0  # ratio of largest to smallest from which a scale is logarithmic
+_MANY = 8  # largest number of values on an axis that are all written out
+_WIDE = 20.0  # ratio of largest to smallest value from which a scale is logarithmic
 
 
 def plot_sweep(
@@ -30,11 +30,11 @@ def plot_sweep(
     """Draw the rows of a sweep into a file; needs matplotlib.
 
     Args:
-      rows: of a sweep.
-      names: of what is varied; those with one value only are left out.
-      path: of the picture.
-      metric: of the personal models on test examples; that by which their task is compared if ``None``.
-      log: whether the values of a name have a logarithmic scale; for one that is not there their ratio decides.
+      rows: the sweep's rows.
+      names: names of what is varied; those with a single value are left out.
+      path: path of the picture.
+      metric: score of the personal models on test examples; ``None`` means the task's usual score.
+      log: whether the scale of a name's values is logarithmic; for names that are missing, the ratio of values decides.
     """
     import matplotlib as mpl  # noqa: PLC0415  (an extra that most commands do without)
 
@@ -54,7 +54,7 @@ def draw_sweep(
     metric: str,
     log: Mapping[str, bool] | None = None,
 ) -> None:
-    """Draw into a figure of matplotlib; see :func:`plot_sweep`."""
+    """Draw the rows of a sweep into a matplotlib figure; see :func:`plot_sweep`."""
     rows = [{**row, **{name: _shown(row.get(name)) for name in names}} for row in rows]
     values = {name: _values(rows, name) for name in names}
     varied = [name for name in names if len(values[name]) > 1] or list(names[:1])
@@ -92,7 +92,7 @@ def _line(
 
 
 def _shared(right: Any, ax: Any, rows: Sequence[Mapping[str, Any]], name: str, values: list[Any]) -> None:
-    """The number of shared layers on the right: scores are level where it does not change."""
+    """Draw the number of shared layers on the right axis, since scores stay equal where it does not change."""
     by_value = {own[0][name]: _scores(own, _SHARED) for own in by_setting(rows, [name])}
     numeric = all(isinstance(x, int | float) and not isinstance(x, bool) for x in values)
     there = [i for i, value in enumerate(values) if by_value.get(value)]
@@ -159,7 +159,7 @@ def _coordinates(
 
 
 def _scores(rows: Sequence[Mapping[str, Any]], metric: str) -> list[float]:
-    """The finite ones of the personal models on test examples; or the numbers of shared layers."""
+    """Return the finite scores of the personal models on test examples, or the numbers of shared layers."""
     found = (row.get(metric if metric == _SHARED else f"personal/test/{metric}") for row in rows)
     return [x for x in found if x is not None and math.isfinite(x)]
 
@@ -178,15 +178,15 @@ def _shown(value: Any) -> Any:
 
 
 def _values(rows: Sequence[Mapping[str, Any]], name: str) -> list[Any]:
-    """Numbers in order, anything else as it comes."""
+    """Return the values of a name, numbers sorted, other values in the order of rows."""
     found = list(dict.fromkeys(row.get(name) for row in rows))
     return sorted(found) if all(isinstance(x, int | float) for x in found) else found
 
 
 def _places(ax: Any, values: list[Any], log: bool | None) -> list[float]:
-    """Where values lie on the horizontal axis: numbers by size, anything else side by side.
+    """Place values on the horizontal axis: numbers by size, anything else side by side.
 
-    Whether the scale is logarithmic is asked for, or guessed of values whose largest is many times the smallest.
+    If ``log`` is ``None``, the scale is logarithmic where the largest value is many times the smallest.
     """
     if not all(isinstance(x, int | float) and not isinstance(x, bool) for x in values):
         ax.set_xticks(range(len(values)), [_text(x) for x in values])
@@ -197,7 +197,7 @@ def _places(ax: Any, values: list[Any], log: bool | None) -> list[float]:
 
 
 def _some(number: int) -> list[int]:
-    """Places of at most so many ticks, the ends among them."""
+    """Choose positions of a limited number of ticks, including both ends."""
     return sorted({round(i) for i in np.linspace(0, number - 1, min(number, _MANY))})
 
 

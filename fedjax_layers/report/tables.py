@@ -1,4 +1,4 @@
-"""The tables of results: of a run or a comparison, and of a sweep's settings; each with what its numbers are."""
+"""The tables of results, of a run or a comparison and of a sweep's settings, with legends of their numbers."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from fedjax_layers.report.wording import BESIDE, COLUMNS, HEADLINES, number
 
 
 def results_table(summaries: Sequence[Mapping[str, Any]], title: str, width: int, seeds: int = 1) -> Fitted:
-    """One row per run or algorithm: the personal models' scores over clients, incentive, bytes and layers shared.
+    """Make a row per run or algorithm: the personal models' scores over clients, incentive, bytes and shared layers.
 
     Args:
-      summaries: all of one kind of task.
-      title: above the table.
-      width: of the terminal.
-      seeds: runs that each row is the mean of.
+      summaries: the summaries, all of one kind of task.
+      title: text above the table.
+      width: width of the terminal in characters.
+      seeds: number of runs over which each row is the mean.
     """
     first = summaries[0]
     metric = headline(first["personal"])
@@ -48,7 +48,7 @@ def results_table(summaries: Sequence[Mapping[str, Any]], title: str, width: int
 
 
 def _spread(summary: Mapping[str, Any], metric: str) -> str:
-    """Mean and deviation over clients, and of how many where those are not all."""
+    """Write mean and deviation over clients, and the number of clients where these are not all."""
     found = summary["personal"][metric]
     of_all = "" if found["n"] == summary["clients"] else f", {found['n']:g} of {summary['clients']:g}"
     return f"{number(found['mean'], '.3f')} ± {number(found['std'], '.3f')}{of_all}"
@@ -68,14 +68,14 @@ def _what(summary: Mapping[str, Any], seeds: int) -> str:
 def ranking_table(
     ranking: Sequence[Mapping[str, Any]], names: Sequence[str], title: str, width: int, most: int
 ) -> Fitted:
-    """One row per setting of a sweep, best by validation first.
+    """Make a row per setting of a sweep, the best by validation first.
 
     Args:
-      ranking: of all settings.
-      names: of what is varied.
-      title: above the table.
-      width: of the terminal.
-      most: settings that are shown.
+      ranking: the ranking of all settings.
+      names: names of what is varied.
+      title: text above the table.
+      width: width of the terminal in characters.
+      most: largest number of settings that are shown.
     """
     shown = ranking[:most]
     several = any(line["runs"] > 1 for line in shown)

@@ -1,4 +1,4 @@
-"""What a person sees at the end beside the tables: sentences, and how numbers and scores are written."""
+"""The wording of results: sentences printed beside the tables, and the format of numbers and scores."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from fedjax_layers.algorithms import registry
 from fedjax_layers.engine.evaluation.score_names import headline
 
 HEADLINES = {"macro_f1": "macro-F1", "perplexity": "perplexity", "mae": "MAE", "concordance": "C-index"}
-BESIDE = {"macro_f1": "accuracy", "perplexity": "accuracy", "mae": "r2", "concordance": None}  # in the next column
+BESIDE = {"macro_f1": "accuracy", "perplexity": "accuracy", "mae": "r2", "concordance": None}  # shown next to it
 COLUMNS = {"accuracy": "accuracy", "r2": "R²"}
 
 
 def number(value: float | None, spec: str) -> str:
-    """A number as text; a dash where there is none."""
+    """Format a number; a dash for ``None``."""
     return "–" if value is None else format(value, spec)
 
 
 def team_lines(summary: Mapping[str, Any]) -> list[str]:
-    """The scores of the teams' models, each on its own clients, as a plain sentence."""
+    """Describe the scores of the teams' models, each on its own clients, in a sentence."""
     scores = summary["team"]
     if scores is None:
         return []
@@ -32,6 +32,6 @@ def team_lines(summary: Mapping[str, Any]) -> list[str]:
 
 
 def report_lines(summary: Mapping[str, Any]) -> list[str]:
-    """What the algorithm says of the run beside its scores, as plain sentences."""
+    """Return the sentences that the algorithm reports of the run beside its scores."""
     report = registry[summary["algorithm"]].report
     return [] if report is None else report.lines(summary)

@@ -1,1 +1,1 @@
-"""The complete description of a run: its fields, their bounds, and the options of what it names. Loads no data."""
+"""The config of a run: its fields, their bounds, and the options of the parts that it names. Loads no data."""

@@ -1,4 +1,4 @@
-"""What somebody asked for in a complete config, and what was filled in."""
+"""Separation of the values that a user gave from those that were filled in, in a complete config."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ BY_DEFAULT = "by_default"
 
 
 def as_asked(content: Mapping[str, Any]) -> dict[str, Any]:
-    """A config as it was asked for: without the values that its field ``by_default`` names, and without that field.
+    """Remove from a config the values that its field ``by_default`` names, and that field.
 
-    A run of it is the same to the last bit, since an option that is not asked for is no traced number. An option whose
-    default is another one by now stays.
+    A run of the result is bit-for-bit the same, since an option that is not given is no traced number. An option whose
+    default has changed since is kept.
 
     Args:
-      content: of a ``config.json``, complete or not.
+      content: the content of a ``config.json``, complete or not.
     """
     asked = copy.deepcopy(dict(content))
     factory = algorithms.registry.get(asked.get("algorithm", ""))
@@ -34,7 +34,7 @@ def as_asked(content: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _moved(value: Any, option: Option | None) -> bool:
-    """Whether an option's default is another one by now; the data's, if they decide it, is the same."""
+    """Return whether an option's default has changed since; a default that the data decide counts as unchanged."""
     if option is None or option.has(Mark.FROM_DATA):
         return option is None
     return bool(value != (list(option.default) if isinstance(option.default, tuple) else option.default))

@@ -1,4 +1,4 @@
-"""What a config's fields must be to each other."""
+"""Checks of config fields against each other."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _MOST_CLIENTS = 2**31 - 1
 
 
 def check_together(config: Any) -> None:
-    """Refuse fields that do not go together, in one line."""
+    """Raise ``ValueError`` for fields that contradict each other."""
     if config.evaluated_models not in ("both", config.scored_model):
         raise ValueError(
             f"evaluated_models: expected both or the scored {config.scored_model!r}, got {config.evaluated_models!r}"
@@ -26,6 +26,6 @@ def check_together(config: Any) -> None:
 
 
 def check_width(expected: str, text: str) -> None:
-    """Refuse a text that is no number of things to vectorise; ``expected`` begins the message."""
+    """Raise ``ValueError`` for a text that is no valid width; ``expected`` begins the message."""
     if not text.isdecimal() or not 1 <= int(text) <= _MOST_CLIENTS:
         raise ValueError(f"{expected} or a number of 1 to {_MOST_CLIENTS}, got {text!r}")

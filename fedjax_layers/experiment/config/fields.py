@@ -1,4 +1,4 @@
-"""What a field of the config declares beside its type: help, group, choices, and what it takes for it to count."""
+"""Declarations of config fields beside their types: help, group, choices, and what a field needs to have an effect."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ GROUPS = ("run", "data", "model", "local training", "server", "algorithm", "eval
 
 
 class Needs(NamedTuple):
-    """What else a config must have so that a field changes anything.
+    """What else a config must have so that a field has an effect.
 
     Attributes:
       what: the flags that give it, as a user writes them.
-      met: whether a config has it.
+      met: function that says whether a config has it.
     """
 
     what: str
@@ -36,21 +36,21 @@ def option(
     choices: Collection[str] = (),
     needs: Needs | None = None,
 ) -> Any:
-    """A field of the config that is a flag of the command line.
+    """Declare a config field that is a flag of the command line.
 
     Args:
-      default: its value where none is given.
-      group: one of :data:`GROUPS`, under which help shows it.
+      default: the value where none is given.
+      group: the group of help that shows the field, one of :data:`GROUPS`.
       text: one line of help, without the default.
-      unset: what ``None``, or an empty tuple, stands for.
-      choices: all values there are, beside ``None``; empty where any value of the type will do.
-      needs: what else has to be asked for; a flag that changes nothing without it is refused.
+      unset: the meaning of ``None``, or of an empty tuple, for the help.
+      choices: the allowed values beside ``None``; empty where any value of the type is allowed.
+      needs: what else must be given for the flag to have an effect; without it, the flag is refused.
     """
     return dataclasses.field(default=default, metadata=_about(group, text, unset, choices, needs))
 
 
 def options(group: str, text: str) -> Any:
-    """A field of the config that holds options of something else by their names."""
+    """Declare a config field that holds the options of a part, such as the model, by their names."""
     return dataclasses.field(default_factory=dict, metadata=_about(group, text, "", (), None))
 
 
@@ -70,7 +70,7 @@ AVERAGING = Needs("an algorithm that averages models", lambda c: registry[c.algo
 
 
 def schemes_of(config: Any) -> list[str]:
-    """The partition of a run; without a named one those that its data may get, by whether they have clients."""
+    """Return a run's partition; if none is named, those that its data may get, as they have clients or not."""
     if config.partition is not None:
         return [config.partition]
     source = data.DATASETS.get(config.dataset)
@@ -80,7 +80,7 @@ def schemes_of(config: Any) -> list[str]:
 
 
 def _draws(config: Any) -> bool:
-    """Whether a seed decides which client owns which example."""
+    """Return whether a seed decides which client owns which example."""
     generated = config.dataset in data.DATASETS and "seed" in options_of(data.DATASETS[config.dataset].build)
     fixed = schemes_of(config) == ["natural"] and config.clients is None
     return not fixed or generated or config.data_options.get("feature_shift") is not None

@@ -1,4 +1,4 @@
-"""Optimisers by name, for configs; in code, pass any optax transformation instead."""
+"""Optimisers by name, for configs; Python users may pass any optax transformation instead."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ def client_optimizer(
     momentum: float | Array = 0.0,
     weight_decay: float | Array = 0.0,
 ) -> optax.GradientTransformation:
-    """An optimiser for local training; the numbers may be traced.
+    """Make an optimiser for local training; the numbers may be traced.
 
     Args:
       name: one of ``CLIENT_OPTIMIZERS``. ``adam`` and ``amsgrad`` add the decay to the gradient (PyTorch's
         ``Adam(weight_decay=...)``), the ``adamw`` ones decouple it. Optax's amsgrad takes the maximum of the
         bias-corrected second moment, PyTorch's of the raw one.
       learning_rate: step size.
-      momentum: of ``sgd`` alone.
-      weight_decay: factor on the parameters.
+      momentum: momentum, used by ``sgd`` only.
+      weight_decay: factor of the parameters in the decay.
 
     Raises:
       ValueError: an unknown name; the nearest is suggested.
@@ -48,7 +48,7 @@ def client_optimizer(
 
 
 def server_optimizer(name: str, learning_rate: float | Array) -> optax.GradientTransformation:
-    """An optimiser for the server's pseudo-gradient, with the constants of Reddi et al. (2021), table 8.
+    """Make an optimiser for the server's pseudo-gradient, with the constants of Reddi et al. (2021), table 8.
 
     Args:
       name: one of ``SERVER_OPTIMIZERS``; ``sgd`` at rate 1 is plain averaging.

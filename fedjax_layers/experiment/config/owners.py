@@ -1,4 +1,4 @@
-"""Whose option a name is: the algorithm's, the data set's, the partition's, the model's or the team formation's."""
+"""The owner of each option: the algorithm, the data set, the partition, the model or the team formation."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from fedjax_layers.options import Mark, Option, flag_of, options_of
 
 
 class Owner(NamedTuple):
-    """Something that has options.
+    """A part of a run that has options, such as its algorithm or its data set.
 
     Attributes:
-      prefix: what stands before its options' names where two things have an option of one name.
-      who: what it is, for messages.
+      prefix: the prefix of its options' names where two owners have an option of the same name.
+      who: its kind and name, for messages.
       field: the config's field that holds its options.
-      options: its options by name, without those that the config has fields for.
+      options: its options by name, without those for which the config has fields.
     """
 
     prefix: str
@@ -30,7 +30,7 @@ class Owner(NamedTuple):
 
 
 class _Kind(NamedTuple):
-    """A registry of things with options: how they are called, where their options are held, and the options."""
+    """A kind of owner: its name, the config's field for its options, the registered names, and their options."""
 
     called: str
     field: str
@@ -50,16 +50,16 @@ KINDS = {
     "model": _Kind("model", "model_options", MODELS, model_options),
     "team_formation": _Kind("team formation", "team_options", TEAM_FORMATIONS, _of(TEAM_FORMATIONS)),
 }
-"""What has options, by the prefix that its options may have."""
+"""The kinds of owners, by the prefix of their options."""
 
 LOADING = Owner(
     "data", "data", "data_options", {n: o for n, o in options_of(data.load).items() if not o.has(Mark.FIELD)}
 )
-"""The options that all data sets have."""
+"""The options that every data set has."""
 
 
 def owner(prefix: str, name: str) -> Owner:
-    """The algorithm, data set ... of this name, with its options; an unknown one has none."""
+    """Return the owner of this kind and name, with its options; an unknown name has none."""
     kind = KINDS[prefix]
     own = kind.options(name) if name in kind.names else {}
     held = {option: declared for option, declared in own.items() if not declared.has(Mark.FIELD)}
@@ -67,12 +67,12 @@ def owner(prefix: str, name: str) -> Owner:
 
 
 def owners(config: RunConfig, team_formation: str | None = None, feature_shift: str | None = None) -> list[Owner]:
-    """Everything in a run that has options.
+    """List the owners of options in a run.
 
     Args:
-      config: names the algorithm, data set, partition and model.
-      team_formation: the one asked for, where the config's algorithm may have no teams.
-      feature_shift: the one asked for.
+      config: the config, which names the algorithm, data set, partition and model.
+      team_formation: the team formation that was asked for, also where the config's algorithm has no teams.
+      feature_shift: the feature shift that was asked for.
     """
     schemes = [owner("partition", scheme) for scheme in schemes_of(config)]
     split = {name: option for scheme in schemes for name, option in scheme.options.items()}
@@ -92,19 +92,19 @@ def owners(config: RunConfig, team_formation: str | None = None, feature_shift: 
 
 
 def all_owners() -> list[Owner]:
-    """Whoever has options, of all kinds."""
+    """List all registered owners of all kinds."""
     return [LOADING, *(owner(prefix, name) for prefix, kind in KINDS.items() for name in kind.names)]
 
 
 def place_of(name: str, own: Sequence[Owner]) -> tuple[str, str, Option] | None:
-    """The config's field that holds an option, the key it has there, and the option; ``None`` where nobody takes it.
+    """Find the config's field that holds an option, its key there, and the option; ``None`` if no owner has it.
 
     Args:
-      name: as Python has it, or behind the prefix of its owner: ``length``, ``data.length``.
-      own: see :func:`owners`.
+      name: the option's Python name, with or without its owner's prefix: ``length``, ``data.length``.
+      own: the run's owners, see :func:`owners`.
 
     Raises:
-      ValueError: several take it, and no prefix tells whose it is.
+      ValueError: several owners have the option, and no prefix says which is meant.
     """
     prefix, _, bare = name.rpartition(".")
     takers = [owner for owner in own if bare in owner.options]

@@ -1,4 +1,4 @@
-"""The complete description of a run, typed and checked before anything is computed."""
+"""The config of a run, typed and checked before anything is computed."""
 
 from __future__ import annotations
 
@@ -38,15 +38,15 @@ from fedjax_layers.options import Mark, Option, check_options, declared, options
 algorithms.add_installed_algorithms()
 
 
-LARGEST_SEED = 2**32 - 1  # JAX drops higher bits without x64: two seeds would be one run
+LARGEST_SEED = 2**32 - 1  # without x64, JAX drops higher bits, so that two seeds would be one run
 
 
 @dataclasses.dataclass(frozen=True)
 class RunConfig:
-    """Everything that decides a run's numbers; running it again repeats the run.
+    """Everything that decides a run's numbers; a second run of the same config repeats them.
 
     Raises:
-      ValueError: a value out of range or of another type, or an unknown name (the nearest is suggested).
+      ValueError: a value is out of range or of another type, or a name is unknown (the nearest is suggested).
     """
 
     algorithm: str = option(algorithms.USUAL, "run", "name in the registry", choices=algorithms.registry)
@@ -60,24 +60,24 @@ class RunConfig:
         None, "data", "how examples go to clients", unset="the natural clients, else dirichlet", choices=data.PARTITIONS
     )
     clients: Annotated[int | None, Ge(1)] = option(
-        None, "data", "number of clients; of more natural ones so many are drawn", unset="the natural ones, else 10"
+        None, "data", "number of clients, drawn from more natural ones", unset="the natural ones, else 10"
     )
     partition_seed: Annotated[int | None, Ge(0), Le(LARGEST_SEED)] = option(
         None, "data", "seed of the partition", unset="the run's seed", needs=DRAWN
     )
     drift: tuple[str, ...] = option(
-        (), "data", "changes of the data: name@round or name@round:share of the clients", unset="none"
+        (), "data", "changes of the data: NAME@ROUND, or NAME@ROUND:SHARE of the clients", unset="none"
     )
     team_formation: str | None = option(
-        None, "algorithm", "who is in whose team", unset="as the partition has it, else sequential",
+        None, "algorithm", "how clients are put into teams", unset="as the partition says, else sequential",
         choices=TEAM_FORMATIONS,
     )  # fmt: skip
     team_options: Mapping[str, Any] = options("algorithm", "the team formation's own parameters")
     team_of: tuple[int, ...] | None = option(
-        None, "algorithm", "each client's team, in the order of the clients", unset="by --team-formation"
+        None, "algorithm", "team number of each client, in the order of the clients", unset="by --team-formation"
     )
     augmentation: str | None = option(
-        None, "data", "random changes of training images: a recipe's name", unset="none", choices=AUGMENTATIONS
+        None, "data", "recipe of random changes of training images", unset="none", choices=AUGMENTATIONS
     )
     attack: str | None = option(
         None, "attack", "what bad clients do: corrupt their data, or poison their updates", unset="none",
@@ -87,7 +87,7 @@ class RunConfig:
         0.2, "attack", "share of the clients that are bad", needs=ATTACK
     )
     attack_strength: Annotated[float, Ge(0)] = option(
-        1.0, "attack", "rate of corruption, or strength of poison", needs=ATTACK
+        1.0, "attack", "rate of corrupted tokens or labels, or strength of the poison", needs=ATTACK
     )
     attack_blocks: tuple[str, ...] | None = option(
         None, "attack", "blocks of the model that are poisoned", unset="all", needs=POISON
@@ -106,14 +106,14 @@ class RunConfig:
         None,
         "local training",
         "loss of an example",
-        unset="softmax of classes, huber of a regression, cox of survival",
+        unset="softmax for classes, huber for regression, cox for survival",
         choices=("softmax", "focal", "squared", "absolute", "huber", "cox"),
     )
     focal_gamma: Annotated[float, Ge(0)] = option(
         1.0, "local training", "focusing parameter of the focal loss", needs=FOCAL
     )
     focal_alpha: tuple[float, ...] | None = option(
-        None, "local training", "class weights of the focal loss", unset="all 0.5", needs=FOCAL
+        None, "local training", "class weights of the focal loss, from 0 to 1", unset="all terms weigh 1", needs=FOCAL
     )
     rounds: Annotated[int, Ge(1)] = option(50, "run", "rounds of training and communication")
     seed: Annotated[int, Ge(0), Le(LARGEST_SEED)] = option(
@@ -140,10 +140,10 @@ class RunConfig:
         unset="1; with batch normalisation an eighth of the batch size, or 4 if that is more",
     )  # fmt: skip
     epochs: Annotated[int | float | tuple[float, ...] | None, Gt(0)] = option(
-        1, "local training", "local epochs per round, also in parts; or one number for each client", needs=EPOCHS
+        1, "local training", "local epochs per round, fractions allowed, or one number for each client", needs=EPOCHS
     )
     steps: Annotated[int | tuple[int, ...] | None, Ge(1)] = option(
-        None, "local training", "local steps per round, instead of epochs; or one number for each client",
+        None, "local training", "local steps per round in place of epochs, or one number for each client",
         unset="by epochs",
     )  # fmt: skip
     cohort: Annotated[int | None, Ge(1)] = option(None, "server", "clients per round", unset="all")
@@ -159,7 +159,7 @@ class RunConfig:
     )
     eval_every: Annotated[int, Ge(1)] = option(1, "evaluation", "rounds between evaluations")
     patience: Annotated[int | None, Ge(1)] = option(
-        None, "evaluation", "evaluations without a better validation loss before stopping", unset="never"
+        None, "evaluation", "evaluations in a row without a better validation loss before stopping", unset="never"
     )
     scored_model: str = option(
         "auto", "evaluation", "which personal model is scored; auto: trained, or served where there is a cohort",
@@ -169,12 +169,12 @@ class RunConfig:
         "best", "evaluation", "each client's best round by validation loss, or its last", choices=("best", "last")
     )
     evaluated_models: str = option(
-        "both", "evaluation", "which personal models are evaluated", choices=("both", "trained", "served")
+        "both", "evaluation", "personal models that are evaluated", choices=("both", "trained", "served")
     )
-    save_model: bool = option(False, "run", "keep the last models as files: global, clients' own, teams'")
-    client_width: str = option("auto", "run", "clients vectorised at once: auto, all or a number")
+    save_model: bool = option(False, "run", "save the final models as files: the global, the clients' and the teams'")
+    client_width: str = option("auto", "run", "number of clients vectorised at once, or all or auto")
     on_host: tuple[str, ...] = option(
-        (), "run", "what stays in the host's memory while a round's part is brought: data, state", unset="none"
+        (), "run", "what stays in the host's memory, while the device gets each round's part: data, state", unset="none"
     )
     store: str | None = option(
         None, "run", "folder in which a state on the host is kept while the run lasts", unset="memory", needs=ON_HOST
@@ -192,7 +192,7 @@ class RunConfig:
             if choices and value is not None and value not in choices:
                 raise unknown_name(field.name, value, choices)
         if self.scored_model == "auto":
-            usual = "trained" if self.cohort is None else "served"  # who was not there has no trained model
+            usual = "trained" if self.cohort is None else "served"  # absent clients have no trained model
             object.__setattr__(
                 self, "scored_model", usual if self.evaluated_models == "both" else self.evaluated_models
             )
@@ -208,7 +208,7 @@ class RunConfig:
 
     @property
     def model_name(self) -> str:
-        """The model that is trained: the one named, or the data set's usual one."""
+        """The name of the model: the given one, or the data set's usual one."""
         return self.model or USUAL_MODELS.get(self.dataset, "mlp")
 
     def _check_teams(self) -> None:
@@ -229,9 +229,9 @@ class RunConfig:
         self._fit_options("team_options", {"": [formation]})
 
     def _fit_options(self, field: str, takers: Mapping[str, list[Mapping[str, Option]]]) -> None:
-        """Options as those who take them have declared them; names they do not take are refused later.
+        """Convert options to their declared types; unknown names are refused later.
 
-        ``takers`` are told apart by what may stand before an option's name.
+        ``takers`` are keyed by the prefix that an option's name may have.
         """
         known: dict[str, Option] = {}
         for prefix, several in takers.items():
@@ -246,10 +246,10 @@ class RunConfig:
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any]) -> RunConfig:
-        """A config from plain values, as ``config.json`` holds them: what was asked for, see :func:`as_asked`.
+        """Make a config from plain values, as ``config.json`` holds them, without those filled in (:func:`as_asked`).
 
         Raises:
-          ValueError: an unknown field; the nearest is suggested.
+          ValueError: a field is unknown; the nearest is suggested.
         """
         values = as_asked(values)
         known = [f.name for f in dataclasses.fields(cls)]
@@ -261,19 +261,19 @@ class RunConfig:
 
 @functools.cache
 def config_options() -> dict[str, Option]:
-    """The config's fields as they are declared."""
+    """Return the declarations of the config's fields, by name."""
     fields = dataclasses.fields(RunConfig)
     found = declared(RunConfig, {field.name: field.default for field in fields})
     return {field.name: dataclasses.replace(found[field.name], help=field.metadata["help"]) for field in fields}
 
 
 def has_teams(algorithm: str) -> bool:
-    """Whether an algorithm of the registry puts clients into teams."""
+    """Return whether a registered algorithm puts clients into teams."""
     return taken_from_config(algorithms.registry[algorithm], "team_of")
 
 
 def _data_takers(dataset: str, partition: str | None) -> dict[str, list[Mapping[str, Option]]]:
-    """Whoever may take the data's options; without a named partition, the one that data without clients get."""
+    """Return the options of data set and partition; if no partition is named, of the one for data without clients."""
     scheme = partition or "dirichlet"
     return {
         "feature_shift": [options_of(shift) for shift in data.FEATURE_SHIFTS.values()],

@@ -1,4 +1,4 @@
-"""Which numbers of a config are traced: another value of them is the same program."""
+"""The numbers of a config that are traced, so that another value needs no new compilation."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from fedjax_layers.experiment.config.run_config import RunConfig, config_options
 from fedjax_layers.options import Mark, options_of
 
 TRACED = tuple(name for name, option in config_options().items() if option.has(Mark.TRACED))
-"""Fields of the config that are traced in every run."""
+"""The fields of the config that are traced in every run."""
 
 
 def traced_numbers(config: RunConfig, counts: Collection[str] = ()) -> dict[str, Any]:
-    """Numbers of the config that are traced: those of training, and among the algorithm's options those declared so.
+    """Return the config's traced numbers: those of training, and the algorithm's options that are declared so.
 
-    ``counts`` names whole numbers among them that are traced as well; others are part of the program.
+    ``counts`` names the whole numbers that are traced, too; other whole numbers are part of the program.
     """
     known = options_of(algorithms.registry[config.algorithm])
     options = {
@@ -28,6 +28,6 @@ def traced_numbers(config: RunConfig, counts: Collection[str] = ()) -> dict[str,
 
 
 def traceable_counts(algorithm: str) -> set[str]:
-    """Options of an algorithm that are whole numbers and may be traced."""
+    """Return the names of an algorithm's options that are whole numbers and may be traced."""
     own = options_of(algorithms.registry[algorithm])
     return {name for name, option in own.items() if option.has(Mark.TRACED) and int in option.kinds}

@@ -1,1 +1,1 @@
-"""The run directory: what is written into it, and how it is read again."""
+"""The run directory: the files of a run, their writers and readers."""

@@ -1,4 +1,4 @@
-"""What ``summary.json`` says of each class: how well it is found, by whom and by how many."""
+"""The part of ``summary.json`` about each class: its recall, precision and F1, over clients and pooled."""
 
 from __future__ import annotations
 
@@ -16,19 +16,20 @@ _SHORT = {name: name.removeprefix("class_") for name in BY_CLASS}
 def class_summary(
     history: History, scored_model: str, scored_round: str, names: Sequence[str], unseen: np.ndarray | None = None
 ) -> dict[str, Any] | None:
-    """Recall, precision and F1 of each class.
+    """Summarise recall, precision and F1 of each class.
 
     Args:
-      history: the run's.
-      scored_model: of the personal models.
-      scored_round: of which round.
-      names: of the classes, S.
+      history: the run's history.
+      scored_model: the personal model that is scored, ``"trained"`` or ``"served"``.
+      scored_round: its round, ``"best"`` or ``"last"``.
+      names: the names of the S classes.
       unseen: ``[C]`` bool, clients that are left out; ``None`` leaves out none.
 
     Returns:
       For ``personal`` and ``global`` models, by class name, the means over the clients that have such a score, and
-      ``n``, the clients that have test examples of the class; for ``pooled`` the scores of all test examples together.
-      ``None`` in place of a model that there is not, and altogether where no scores by class were recorded.
+      ``n``, the number of clients with test examples of the class; for ``pooled`` the scores of all test examples
+      together. A model that the run does not have is ``None``, and so is the result where no scores by class were
+      recorded.
     """
     found: dict[str, Any] = {
         model: _over_clients(history.class_scores(when, scored_round), names, unseen)

@@ -1,4 +1,4 @@
-"""What a run stands on: versions, commit and devices."""
+"""The environment of a run: versions, commit and devices."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SETTINGS = ("default_prng_impl", "threefry_partitionable", "enable_x64", "defaul
 
 
 def environment() -> dict[str, Any]:
-    """Describe what a run stands on: versions, commit, platform, devices, and how random numbers are made."""
+    """Describe the environment: versions, commit, platform, devices, and JAX's settings of random numbers."""
     commit, modified = _git_commit(Path(__file__))
     devices = jax.devices()
     return {
@@ -39,7 +39,7 @@ def environment() -> dict[str, Any]:
 
 
 def _compilation_cache() -> str | None:
-    """The folder in which JAX keeps compiled programs; ``None`` where it keeps none."""
+    """Return the folder in which JAX keeps compiled programs; ``None`` where it keeps none."""
     enabled, folder = (
         getattr(jax.config, f"jax_{name}") for name in ("enable_compilation_cache", "compilation_cache_dir")
     )
@@ -54,15 +54,15 @@ def _version(package: str) -> str | None:
 
 
 def _git_commit(file: Path) -> tuple[str | None, bool | None]:
-    """Commit of the checkout that tracks ``file``, and whether tracked files differ; else ``None`` twice."""
+    """Return the commit of the checkout that tracks ``file``, and whether tracked files differ; else ``None`` twice."""
 
     def git(*command: str) -> str:
-        # Without optional locks, asking for the status writes nothing into the checkout.
+        # Without optional locks, `git status` writes nothing into the checkout.
         line = ["git", "--no-optional-locks", "-C", str(file.parent), *command]
         return subprocess.run(line, capture_output=True, check=True, timeout=10).stdout.decode().strip()
 
     try:
-        git("ls-files", "--error-unmatch", file.name)  # an installed copy may lie in somebody else's checkout
+        git("ls-files", "--error-unmatch", file.name)  # fails if an installed copy lies in another project's checkout
         return git("rev-parse", "HEAD"), bool(git("status", "--porcelain", "--untracked-files=no"))
     except (OSError, subprocess.SubprocessError):
         return None, None

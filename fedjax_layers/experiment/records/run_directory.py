@@ -1,7 +1,7 @@
-"""The run directory: what a run was asked to do, what it ran on, and what it found.
+"""The run directory, with a run's config, environment and results.
 
 ``config.json``, ``manifest.json``, ``rounds.jsonl``, ``clients.npz`` and ``summary.json`` hold JSON or plain
-arrays, nothing pickled. Files are replaced whole, so that a killed run leaves the old one or the new; only
+arrays, nothing pickled. Files are replaced as a whole, so that a killed run leaves the old one or the new one; only
 ``rounds.jsonl`` grows line by line, see :class:`fedjax_layers.storage.JsonLines`. ``history/`` grows by whole files,
 see :mod:`fedjax_layers.engine.history.files`.
 """
@@ -27,12 +27,12 @@ from fedjax_layers.storage import JsonLines, replacing, storing
 
 
 class RunDirectory:
-    """One run's folder. In a job of several processes, only one of them may hold it.
+    """The folder of one run. In a job of several processes, only one of them may hold it.
 
     Attributes:
       path: the folder.
-      checkpoints: where the run's checkpoints belong; not made here.
-      history: likewise the records of its rounds and evaluations.
+      checkpoints: the folder for the run's checkpoints, which is not made here.
+      history: the folder for the records of its rounds and evaluations, which is not made here.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -45,7 +45,7 @@ class RunDirectory:
         self.checkpoints = self.path / "checkpoints"
         self.history = self.path / "history"
         self._rounds = JsonLines(self.path / "rounds.jsonl")
-        self._last_round: float | None = None  # of the file's last line; None until it was looked up
+        self._last_round: float | None = None  # number in the file's last line; None until it is read
         if not (self.path / "config.json").is_file():
             raise ValueError(f"{self.path}: not a run directory, it holds no config.json")
 
@@ -53,17 +53,17 @@ class RunDirectory:
     def create(
         cls, path: str | os.PathLike[str], config: Any, *, resume: bool = False, free: Collection[str] = ()
     ) -> Self:
-        """Make a run directory and write its ``config.json``, or open one to go on with it.
+        """Make a run directory and write its ``config.json``, or open one to continue its run.
 
         Args:
           path: the folder; made, with its parents, if it is not there.
           config: everything that defines the run: a mapping or a dataclass.
-          resume: True goes on with a run of the same config, and starts one where there is none yet.
-          free: fields that may differ from those of the run that is gone on with, which keeps its own.
+          resume: whether a run of the same config is continued; where there is none yet, one starts.
+          free: fields that may differ from those of a continued run, which keeps its own.
 
         Raises:
-          ValueError: the path is a file; or the folder is not empty and ``resume`` is False, it holds no run,
-            or one of another config, whose first differing field is named.
+          ValueError: the path is a file; or the folder is not empty, and ``resume`` is False, it holds no run, or its
+            run has another config, whose first differing field is named.
         """
         cls.check(path, config, resume=resume, free=free)
         folder = Path(path)
@@ -76,16 +76,16 @@ class RunDirectory:
     def check(
         cls, path: str | os.PathLike[str], config: Any = None, *, resume: bool = False, free: Collection[str] = ()
     ) -> None:
-        """Raise what :meth:`create` would, and write nothing: before anything takes time.
+        """Raise the errors of :meth:`create` without writing anything, before work that takes time.
 
         Args:
-          path: as of :meth:`create`.
-          config: likewise; ``None`` compares none.
-          resume: likewise.
-          free: likewise.
+          path: see :meth:`create`.
+          config: see :meth:`create`; ``None`` compares none.
+          resume: see :meth:`create`.
+          free: see :meth:`create`.
 
         Raises:
-          ValueError: as :meth:`create`; or the folder, or the one that it would be made in, cannot be written.
+          ValueError: as :meth:`create`; or the folder, or the one in which it would be made, cannot be written.
         """
         folder = Path(path)
         if folder.exists() and not folder.is_dir():
@@ -107,15 +107,15 @@ class RunDirectory:
             raise ValueError(f"{folder}: cannot resume, {field}")
 
     def read(self, name: str) -> dict[str, Any]:
-        """Read ``config``, ``manifest`` or ``summary``; what was NaN or infinite is ``None``."""
+        """Read ``config``, ``manifest`` or ``summary``; NaN and infinite numbers become ``None``."""
         with (self.path / f"{name}.json").open(encoding="utf-8") as file:
             return dict(json.load(file))
 
     def write_manifest(self, client_axis: Any, partition_hash: str | None, **more: Any) -> dict[str, Any]:
-        """Write ``manifest.json`` and return its content: :func:`environment` and what the caller knows.
+        """Write ``manifest.json`` and return its content: :func:`environment` and the given entries.
 
-        ``client_axis`` tells how the client axis was computed, ``partition_hash`` which examples each client
-        holds. A resumed run keeps the manifests of its earlier starts under ``earlier``, oldest first.
+        ``client_axis`` says how the client axis was computed, ``partition_hash`` which examples each client holds. A
+        resumed run keeps the manifests of its earlier starts under ``earlier``, oldest first.
         """
         manifest = {**environment(), "client_axis": client_axis, "partition_hash": partition_hash, **more}
         if (self.path / "manifest.json").exists():
@@ -133,17 +133,17 @@ class RunDirectory:
         _write_json(self.path / f"{name}.json", content)
 
     def set_summary_aside(self) -> None:
-        """Keep the summary of a run that is to be extended as ``summary-{rounds}.json``."""
+        """Rename the summary of a run that is to be extended to ``summary-{rounds}.json``."""
         if (self.path / "summary.json").exists():
             rounds = self.read("summary")["rounds"]
             with storing(self.path):
                 (self.path / "summary.json").replace(self.path / f"summary-{rounds}.json")
 
     def append_round(self, record: Mapping[str, Any]) -> None:
-        """Append one evaluated round to ``rounds.jsonl``: its number ``round`` and whatever was measured.
+        """Append one evaluated round to ``rounds.jsonl``: its number ``round``, and any measurements.
 
         Raises:
-          ValueError: ``round`` is missing, no integer, or not above the last line's.
+          ValueError: ``round`` is missing, no integer, or not above that of the last line.
         """
         line = to_json(record)
         number = line.get("round")
@@ -157,15 +157,15 @@ class RunDirectory:
         self._last_round = number
 
     def read_rounds(self) -> list[dict[str, Any]]:
-        """Read all lines of ``rounds.jsonl``, without a last one cut short; none if there is no file.
+        """Read all lines of ``rounds.jsonl`` except a truncated last one; none if there is no file.
 
         Raises:
-          ValueError: a whole line is not JSON.
+          ValueError: a complete line is not JSON.
         """
         return self._rounds.read()
 
     def keep_rounds(self, last: int) -> None:
-        """Drop the lines of rounds after ``last``, so that a run resumed from there doubles none."""
+        """Drop the lines of rounds after ``last``, so that a run resumed from there repeats none."""
         found = self.read_rounds()
         kept = [record for record in found if record["round"] <= last]
         if len(kept) < len(found):
@@ -193,9 +193,9 @@ class RunDirectory:
 
 
 def to_json(value: Any) -> Any:
-    """Turn dataclasses, mappings, sequences, arrays, numbers and paths into what JSON holds, in their order.
+    """Convert dataclasses, mappings, sequences, arrays, numbers and paths to JSON types, in their order.
 
-    NaN and infinities become ``None``, because JSON has none of them.
+    NaN and infinities become ``None``, because JSON does not have them.
 
     Raises:
       TypeError: a value of another type.
@@ -210,7 +210,7 @@ def to_json(value: Any) -> Any:
         return [to_json(item) for item in value]
     if isinstance(value, float):
         return value if math.isfinite(value) else None
-    if value is None or isinstance(value, (str, int)):  # truth values and such enumerations among them
+    if value is None or isinstance(value, (str, int)):  # includes bool, and enumerations of str or int
         return value
     if isinstance(value, os.PathLike):
         return os.fspath(value)
@@ -218,7 +218,7 @@ def to_json(value: Any) -> Any:
 
 
 def first_difference(before: Mapping[str, Any], now: Mapping[str, Any], within: str = "") -> str | None:
-    """Name in one line the first field in which two configs (of :func:`to_json`) differ; or ``None``."""
+    """Describe in one line the first field in which two configs (of :func:`to_json`) differ; ``None`` if none does."""
     for name in dict.fromkeys([*before, *now]):
         old, new = before.get(name, ...), now.get(name, ...)
         if isinstance(old, Mapping) and isinstance(new, Mapping):
@@ -232,7 +232,7 @@ def first_difference(before: Mapping[str, Any], now: Mapping[str, Any], within: 
 
 
 def _is_empty(folder: Path) -> bool:
-    """Whether nothing is there but what a killed write left behind, which does not make a folder a run."""
+    """Return whether a folder holds nothing, or only unfinished files of a killed process, which make no run."""
     return all(entry.name.startswith(".") and entry.suffix == ".tmp" for entry in folder.iterdir())
 
 

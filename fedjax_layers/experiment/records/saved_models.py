@@ -1,4 +1,4 @@
-"""The models that a run leaves as files: the global one, one per client, one per team."""
+"""The files of a run's models: the global one, one per client, one per team."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ TEAM_FILE = "teams.safetensors"
 
 
 def save_models(folder: Path, models: Models, finished: Params | None, layers: LayerMap) -> None:
-    """Write those that the algorithm has.
+    """Write the models that the algorithm has.
 
     Args:
-      folder: of the run.
-      models: after the last round.
-      finished: each client's model after the last local phase ``[C, ...]``, which takes the place of the personal
-        one; ``None`` for an algorithm without such a phase.
+      folder: the run's folder.
+      models: the models after the last round.
+      finished: each client's model after the last local phase ``[C, ...]``, which replaces the personal one; ``None``
+        for an algorithm without such a phase.
       layers: the layer map.
 
     Raises:

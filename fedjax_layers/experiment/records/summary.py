@@ -1,4 +1,4 @@
-"""From a history to ``summary.json``, ``clients.npz`` and a line of ``rounds.jsonl``."""
+"""The contents of ``summary.json``, ``clients.npz`` and ``rounds.jsonl``, made from a history."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from fedjax_layers.engine.history.client_statistics import fairness_variance, su
 from fedjax_layers.engine.history.history import History
 from fedjax_layers.types import LayerMap
 
-_SCALAR_BYTES = 4  # layer scores travel as float32
+_SCALAR_BYTES = 4  # layer scores are sent as float32
 
 
 def scores_of(
@@ -29,18 +29,18 @@ def scores_of(
     unseen: np.ndarray | None = None,
     split: str = "test",
 ) -> dict[str, Any] | None:
-    """Each score over clients: mean, example-weighted mean, std, min, 10th percentile, and how many they are.
+    """Summarise each score over clients: mean, example-weighted mean, std, min, 10th percentile, number of clients.
 
     Args:
-      history: the run's.
+      history: the run's history.
       scored_model: ``served``, ``trained``, ``team`` or ``global``.
       scored_round: ``last`` or ``best``.
-      sizes: ``[C]`` weights of the weighted mean, the clients' training examples.
+      sizes: ``[C]`` weights of the weighted mean, the clients' numbers of training examples.
       unseen: ``[C]`` bool, clients that are left out; ``None`` leaves out none.
       split: ``test`` or ``val``.
 
     Returns:
-      Metric to summary, or ``None`` where the run has no such model.
+      Summaries by metric; ``None`` where the run has no such model.
     """
     per_client = history.scores(scored_model, scored_round, split)
     if per_client is None:
@@ -50,16 +50,16 @@ def scores_of(
 
 
 def exchanged_bytes(history: History, layers: LayerMap) -> tuple[int, int]:
-    """Bytes uploaded and downloaded by all clients in all rounds, exact: who moved which layer, times its bytes.
+    """Count the bytes uploaded and downloaded by all clients in all rounds, exactly: transfers of layers times bytes.
 
-    The first hand-out of the common start is not counted; it is the same for every algorithm.
+    The first download of the common start is not counted, since it is the same for every algorithm.
     """
     up, down = (sum(layer_bytes(history, layers, name)) for name in ("sent", "received"))
     return up + _SCALAR_BYTES * int(history.rounds["sent_scalars"].sum(dtype=np.int64)), down
 
 
 def layer_bytes(history: History, layers: LayerMap, name: str) -> list[int]:
-    """Bytes of each layer ``[L]`` that all clients together have ``sent`` or ``received`` in all rounds."""
+    """Count the bytes of each layer ``[L]`` that all clients together have ``sent`` or ``received`` in all rounds."""
     moved = history.rounds[name].sum(0, dtype=np.int64)
     return [int(n) * int(b) for n, b in zip(moved, layers.bytes, strict=True)]
 
@@ -78,7 +78,7 @@ def summarise_run(
     unseen: np.ndarray | None = None,
     team_of: np.ndarray | None = None,
 ) -> dict[str, Any]:
-    """The content of ``summary.json``. Clients that never took part (``unseen [C]``) count in no summary here.
+    """Make the content of ``summary.json``, in which clients that never took part (``unseen [C]``) do not count.
 
     ``team_of [C]`` is each client's team, for an algorithm with teams.
 
@@ -130,13 +130,13 @@ def summarise_run(
 
 
 def pooled_scores(history: History, examples: str, scored_round: str = "last") -> dict[str, float] | None:
-    """The global model of one round on one set of examples.
+    """Return the global model's scores of one round on one set of examples.
 
     Args:
-      history: the run's.
-      examples: ``test``, the test examples of all clients that took part together, or ``global_test``, the examples
-        of no client.
-      scored_round: which round: ``last``, or ``best`` by validation loss over all clients.
+      history: the run's history.
+      examples: ``test``, the test examples of all clients that took part together, or ``global_test``, examples that
+        belong to no client.
+      scored_round: the round: ``last``, or ``best`` by validation loss over all clients.
     """
     evaluations = history.evaluations
     names = scores_under(f"pooled/{examples}", evaluations)
@@ -147,7 +147,7 @@ def pooled_scores(history: History, examples: str, scored_round: str = "last") -
 
 
 def client_arrays(history: History) -> dict[str, np.ndarray]:
-    """The content of ``clients.npz``: each score of every model, round and split, ``[C]``; by class ``[C, S]``."""
+    """Make the content of ``clients.npz``: each score of every model, round and split, ``[C]``; by class ``[C, S]``."""
     arrays: dict[str, np.ndarray] = {}
     for scored_model in (*EVALUATED_MODELS, "team", "global"):
         for scored_round in SCORED_ROUNDS:
@@ -161,7 +161,7 @@ def client_arrays(history: History) -> dict[str, np.ndarray]:
 
 
 def client_facts(clients: ClientData, team_of: np.ndarray | None = None) -> dict[str, np.ndarray]:
-    """Who the rows of ``clients.npz`` are, ``[C]`` each: ``client_names``, ``{split}_examples``, ``team_of`` if any.
+    """Describe the rows of ``clients.npz``, ``[C]`` each: ``client_names``, ``{split}_examples``, ``team_of`` if any.
 
     A client without a name has its number as text.
     """
@@ -171,7 +171,7 @@ def client_facts(clients: ClientData, team_of: np.ndarray | None = None) -> dict
 
 
 def round_record(history: History, unseen: np.ndarray | None = None) -> dict[str, Any]:
-    """A line of ``rounds.jsonl``: the last evaluation, means over ``{scored_model}/n`` clients, and its training loss.
+    """Make a line of ``rounds.jsonl``: the last evaluation, means over ``{scored_model}/n`` clients, and training loss.
 
     Clients that never took part (``unseen [C]``) are left out.
     """

@@ -1,4 +1,4 @@
-"""From a config to the objects of a run: data, task, algorithm, cohorts, client axis.
+"""The objects of a run, made from its config: data, task, algorithm, cohorts, client axis.
 
-Runs nothing but a timed probe.
+Nothing is run here except the timing of the client axis.
 """

@@ -1,4 +1,4 @@
-"""Bad clients: who they are, and what they do to their data or to what they send."""
+"""Bad clients: their choice, and their attacks on their data or on the models that they send."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from fedjax_layers.types import Array, Key, LayerMap, Params
 
 
 def attacked_clients(config: RunConfig, clients: data.ClientData) -> np.ndarray:
-    """Who is bad, bool ``[C]``: a share of the clients that take part, drawn by the run's seed."""
+    """Draw the bad clients with the run's seed, bool ``[C]``: a share of the clients that take part."""
     seen = np.flatnonzero(~clients.unseen)
     number = round(config.attack_fraction * len(seen)) if config.attack else 0
     bad = np.zeros(clients.num_clients, bool)
@@ -29,17 +29,17 @@ def attacked_clients(config: RunConfig, clients: data.ClientData) -> np.ndarray:
 
 
 def corrupted(config: RunConfig, clients: data.ClientData) -> data.ClientData:
-    """The clients as they train: with bad data, if that is the attack."""
+    """Return the clients' data as they are trained on, corrupted if that is the attack."""
     if config.attack not in CORRUPTIONS:
         return clients
     return corrupt(clients, attacked_clients(config, clients), config.attack, config.attack_strength, config.seed)
 
 
 def poison_of(config: RunConfig, layers: LayerMap) -> tuple[Poison, tuple[bool, ...]] | None:
-    """The attack on updates and the layers ``[L]`` that it hits; ``None`` where there is none.
+    """Return the attack on updates and the layers ``[L]`` that it changes; ``None`` where there is none.
 
     Raises:
-      ValueError: a block that the model does not have.
+      ValueError: the model does not have a named block.
     """
     if config.attack not in POISONS:
         return None
@@ -53,13 +53,13 @@ def poison_of(config: RunConfig, layers: LayerMap) -> tuple[Poison, tuple[bool, 
 def make_attack(
     layers: LayerMap, kind: Poison, where: tuple[bool, ...], hyper: Mapping[str, Any]
 ) -> Callable[[Key, Array, Params, Params], Params]:
-    """The :attr:`~fedjax_layers.clients.Trainer.attack` of bad clients.
+    """Make the :attr:`~fedjax_layers.clients.Trainer.attack` of bad clients.
 
     Args:
-      layers: the model's.
-      kind: of :func:`fedjax_layers.ops.poison_update`.
-      where: ``[L]``, the layers that are hit.
-      hyper: ``bad`` bool ``[C]`` and ``attack_strength``, traced.
+      layers: the layer map.
+      kind: the attack, see :func:`fedjax_layers.ops.poison_update`.
+      where: ``[L]`` bool, the layers that it changes.
+      hyper: the traced ``bad``, bool ``[C]``, and ``attack_strength``.
     """
 
     def attack(key: Key, ident: Array, start: Params, trained: Params) -> Params:

@@ -1,4 +1,4 @@
-"""The algorithm of a config as a function of its traced numbers, compared by value."""
+"""A config's algorithm as a function of its traced numbers, compared by value."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ T = TypeVar("T")
 
 @dataclasses.dataclass(frozen=True)
 class Builder:
-    """``hyper -> Method`` by value: two equal builders share their compiled programs.
+    """The function ``hyper -> Method`` of a config, compared by value, so that equal builders share compiled programs.
 
     Attributes:
-      algorithm: registry name.
+      algorithm: the algorithm's name in the registry.
       options: the algorithm's static options, sorted.
       optimizer: name of the clients' optimiser.
-      server: name of the server's, or ``None``.
+      server: name of the server's optimiser, or ``None``.
       work: the local solver's other static fields, sorted.
-      poison: kind of the attack on updates and the layers ``[L]`` that it hits, or ``None``.
+      poison: the kind of attack on updates and the layers ``[L]`` that it changes, or ``None``.
     """
 
     algorithm: str
@@ -40,7 +40,7 @@ class Builder:
     poison: tuple[Poison, tuple[bool, ...]] | None = None
 
     def method(self, hyper: Mapping[str, Any], make: Callable[[Trainer], T]) -> Method[T]:
-        """What ``make`` does with a trainer, of the run's solver and of clients of which some may be bad."""
+        """Make a method whose ``make`` gets a trainer of the run's solver, with the attack of bad clients, if any."""
         optimizer = client_optimizer(
             self.optimizer,
             hyper["learning_rate"],
@@ -58,11 +58,11 @@ class Builder:
         return attacked(method, lambda trainer: make_attack(trainer.task.layers, kind, where, hyper))
 
     def make_trainer(self, hyper: Mapping[str, Any], setting: Setting) -> Trainer:
-        """How clients train, with the numbers of ``hyper``."""
+        """Make the trainer with the numbers of ``hyper``."""
         return self.method(hyper, lambda trainer: trainer).bind(setting)
 
     def __call__(self, hyper: Mapping[str, Any]) -> Method[Algorithm]:
-        """The algorithm with the numbers of ``hyper``."""
+        """Make the algorithm with the numbers of ``hyper``."""
         options = dict(self.options) | dict(hyper["options"])
         if "team_of" in hyper:
             options["team_of"] = hyper["team_of"]
@@ -72,5 +72,5 @@ class Builder:
 
 
 def sorted_items(mapping: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
-    """By name, hashable."""
+    """Return the items sorted by name, with hashable values."""
     return tuple(sorted(mapping.items()))

@@ -1,4 +1,4 @@
-"""What a run on some data is made of, before anything is on a device; what does not fit the data is refused."""
+"""The parts of a run on its data, made and checked against each other before anything is on a device."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from fedjax_layers.ops.poison import POISONS, Poison
 from fedjax_layers.options import options_of
 from fedjax_layers.types import Task
 
-_MOST_PLACES = 2**27  # of one client's shuffled orders in a round: half a gigabyte
+_MOST_PLACES = 2**27  # largest size of one client's shuffled orders in a round: half a gigabyte
 
 
 class Design(NamedTuple):
-    """What a run is made of, before anything is on a device."""
+    """The parts of a run, before anything is on a device."""
 
     task: Task
     phases: list[Phase]
@@ -38,7 +38,7 @@ class Design(NamedTuple):
 
 
 def make_design(config: RunConfig, clients: data.ClientData, counts: Collection[str] = ()) -> Design:
-    """The run's parts on data that an attack has changed already; what does not fit is refused."""
+    """Make and check the run's parts, on data to which an attack has been applied already."""
     _check_patience(config, clients)
     task = make_task(config, clients)
     check_layers(config, task)
@@ -49,13 +49,13 @@ def make_design(config: RunConfig, clients: data.ClientData, counts: Collection[
     hyper = traced_inputs(config, clients, counts)
     builder = make_builder(config, set(hyper["options"]), num_teams, poison)
     setting = make_setting(config, task, phases)
-    algorithm = builder(hyper).bind(setting)  # a wrong option value shows here, before any work
+    algorithm = builder(hyper).bind(setting)  # raises for a wrong option value, before any work
     check_rows(config.on_host, algorithm, config.algorithm)
     return Design(task, phases, sampling, builder, hyper, setting)
 
 
 def traced_inputs(config: RunConfig, clients: data.ClientData, counts: Collection[str]) -> dict[str, Any]:
-    """What the builder gets in a run: traced numbers, teams that need no training to be known, and who is bad."""
+    """Make the builder's inputs in a run: traced numbers, teams that need no training, and the bad clients."""
     hyper = traced_numbers(config, counts)
     num_teams = count_teams(config, clients)
     if num_teams is not None and config.team_formation != "by_updates":
@@ -66,7 +66,7 @@ def traced_inputs(config: RunConfig, clients: data.ClientData, counts: Collectio
 
 
 def deciding_sizes(clients: data.ClientData) -> np.ndarray:
-    """The clients' training examples ``[C]``, 0 for those that never take part: they decide nothing."""
+    """Return the clients' numbers of training examples ``[C]``, 0 for those that never take part, as weights."""
     return np.where(clients.unseen, 0, clients.sizes["train"])
 
 
@@ -76,13 +76,13 @@ def _check_patience(config: RunConfig, clients: data.ClientData) -> None:
 
 
 def check_layers(config: RunConfig, task: Task) -> None:
-    """Refuse more layers than the model has."""
+    """Raise ``ValueError`` for an option that counts more layers than the model has."""
     for name, option in options_of(algorithms.registry[config.algorithm]).items():
         option.check_layers(config.algorithm_options.get(name), task.layers.num_layers, f"option {name}")
 
 
 def make_phases(config: RunConfig, clients: data.ClientData) -> list[Phase]:
-    """The config's data as they change during its rounds.
+    """Make the phases of the config's data, which may change during its rounds.
 
     Raises:
       ValueError: a change makes no sense, or comes after the last round.
@@ -92,7 +92,7 @@ def make_phases(config: RunConfig, clients: data.ClientData) -> list[Phase]:
 
 
 def make_sampling(config: RunConfig, clients: data.ClientData) -> Sampling:
-    """The config's cohort rule over the clients that train."""
+    """Make the config's cohort rule over the clients that train."""
     total = clients.num_clients
     seen = np.flatnonzero(~clients.unseen) if clients.unseen.any() else None
     if config.cohort is None or config.cohort == (total if seen is None else len(seen)):
@@ -101,7 +101,7 @@ def make_sampling(config: RunConfig, clients: data.ClientData) -> Sampling:
 
 
 def make_setting(config: RunConfig, task: Task, phases: Sequence[Phase]) -> Setting:
-    """What local training is bound to before anything is on a device, as yet on one."""
+    """Make the setting of local training, with a client axis on one device for now."""
     counts = np.stack([phase.data.sizes["train"] for phase in phases])
     largest = int(counts.max())
     _check_epochs(config, largest)
@@ -114,7 +114,7 @@ def make_builder(
     num_teams: int | None = None,
     poison: tuple[Poison, tuple[bool, ...]] | None = None,
 ) -> Builder:
-    """The static part of the algorithm; floats among its options, and who is in which team, are traced instead."""
+    """Make the static part of the algorithm; floats among its options, and the clients' teams, are traced instead."""
     work = {
         "batch_size": config.batch_size,
         "epochs": config.epochs,
@@ -130,7 +130,7 @@ def make_builder(
 
 
 def _check_epochs(config: RunConfig, largest: int) -> None:
-    """Refuse more epochs than their shuffled orders have room for, with so many examples of one client."""
+    """Raise ``ValueError`` for more epochs than there is room for in shuffled orders of ``largest`` examples."""
     most = _MOST_PLACES // max(largest, 1)
     if config.epochs is not None and np.max(config.epochs) > most:
         raise ValueError(f"epochs: expected at most {most} for clients of {largest} examples, got {config.epochs}")

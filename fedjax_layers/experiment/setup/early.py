@@ -1,4 +1,4 @@
-"""What can be refused from a config alone, before anything is loaded."""
+"""Checks of a config alone, before anything is loaded."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from fedjax_layers.options import unknown_name
 
 
 def check_early(config: RunConfig, data_dir: str | None = None) -> None:
-    """Raise ``ValueError``, or ``FileNotFoundError``, for what no data could make right.
+    """Raise ``ValueError``, or ``FileNotFoundError``, for what is wrong with any data.
 
     Args:
-      config: of a run.
-      data_dir: the folder of the data files, if one is named.
+      config: the run's config.
+      data_dir: the folder of the data files; ``None`` if none is named.
     """
     for argument, name, known in (
         ("data set", config.dataset, data.DATASETS),
@@ -40,7 +40,7 @@ def check_early(config: RunConfig, data_dir: str | None = None) -> None:
 
 
 def _check_store(folder: Path) -> None:
-    """Refuse a folder that cannot be made or written, before anything is left behind."""
+    """Raise ``ValueError`` for a folder that cannot be made or written, without making anything."""
     there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     if not there.is_dir():
         raise ValueError(f"store: expected a folder, or room for one, at {folder}, but {there} is a file")

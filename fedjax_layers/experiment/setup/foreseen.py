@@ -1,4 +1,4 @@
-"""The memory that a config's run would take, and the refusal of one that cannot fit, before its data are made."""
+"""The memory forecast of a config's run, and an error for one that cannot fit, before its data are made."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from fedjax_layers.ops import ClientAxis
 
 
 def foreseen(config: RunConfig, design: Design, *, loaded: bool, axis: ClientAxis | None = None) -> Forecast:
-    """The memory of a run.
+    """Forecast the memory of a run.
 
     Args:
-      config: of the run.
-      design: what it is made of.
+      config: the run's config.
+      design: the run's parts.
       loaded: whether the data are in memory already.
-      axis: the client axis, if it is chosen; else the config's, and the narrowest where that is to be measured.
+      axis: the chosen client axis; ``None`` means the config's, and the narrowest where the width is to be measured.
     """
     auto = axis is None and config.client_width == "auto"
     devices = 1 if auto else jax.local_device_count() if axis is None else axis.num_devices
     width = int(config.client_width) if config.client_width.isdecimal() else 1 if auto else None
     evaluated_models = ("trained", "served") if config.evaluated_models == "both" else (config.evaluated_models,)
-    with warnings.catch_warnings():  # what there is to warn of was said when the design was made
+    with warnings.catch_warnings():  # the same warnings were shown when the design was made
         warnings.simplefilter("ignore")
         algorithm = design.builder(design.hyper).bind(design.setting)
         optimizer = design.builder.make_trainer(design.hyper, design.setting).optimizer
@@ -49,20 +49,20 @@ def foreseen(config: RunConfig, design: Design, *, loaded: bool, axis: ClientAxi
 
 
 def refuse_too_large(found: Forecast) -> None:
-    """Raise ``ValueError``, one line with what would fit, for what does not fit into the memory that is free now."""
+    """Raise ``ValueError`` for a forecast that does not fit into the free memory, with advice on what would fit."""
     refusal = fitting(found, free_memory())
     if refusal is not None:
         raise ValueError(refusal)
 
 
 def outlined(config: RunConfig) -> Forecast | None:
-    """The memory of a run whose data are generated, before they are; ``None`` where only the data tell.
+    """Forecast a run with generated data before they are generated; ``None`` where the data must be known.
 
     Raises:
-      ValueError: an option of data, model or algorithm that does not fit.
+      ValueError: an option of data, model or algorithm does not fit.
     """
     if config.drift or config.attack or config.team_formation not in (None, *NEEDS_NO_DATA):
-        return None  # these look at the examples
+        return None  # these depend on the examples
     seed = config.seed if config.partition_seed is None else config.partition_seed
     clients = outline_clients(
         config.dataset, partition=config.partition, clients=config.clients, seed=seed, **config.data_options
@@ -71,7 +71,7 @@ def outlined(config: RunConfig) -> Forecast | None:
 
 
 def refuse_early(config: RunConfig) -> None:
-    """Raise ``ValueError`` for a run that cannot fit, where that shows before its data are generated."""
+    """Raise ``ValueError`` for a run that cannot fit, if this is known before its data are generated."""
     found = outlined(config)
     if found is not None:
         refuse_too_large(found)

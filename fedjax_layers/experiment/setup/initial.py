@@ -1,4 +1,4 @@
-"""Where a run's models start when not from random numbers: a model of another run, or GPT-2's published weights."""
+"""Starts of a run other than random numbers: a model of another run, or GPT-2's published weights."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ _SPLIT = {name: defaults_of(load)[name] for name in ("reserve", "reserved", "spl
 
 
 def is_gpt2(path: str | None) -> bool:
-    """Whether this is a folder of GPT-2's files, and not a run directory."""
+    """Return whether this is a folder of GPT-2's files, and not a run directory."""
     folder = Path(path) if path else None
     return folder is not None and all((folder / f).is_file() for f in (CONFIG, WEIGHTS)) and not _is_run(folder)
 
 
 def model_options_of(path: str | None) -> dict[str, Any]:
-    """What the weights decide about the model: GPT-2's sizes; nothing otherwise."""
+    """Return the model options that the weights decide: GPT-2's sizes, or none."""
     return gpt2_options(str(path)) if is_gpt2(path) else {}
 
 
 def start_file(path: str) -> Path:
-    """The file with the start's weights: that of a run directory or of GPT-2's folder, or the path itself.
+    """Find the file with the start's weights: in a run directory or GPT-2's folder, or the path itself.
 
     Raises:
-      ValueError: a run that has only its clients' models.
-      FileNotFoundError: nothing is there.
+      ValueError: the run has only its clients' models.
+      FileNotFoundError: there is no such file.
     """
     where = Path(path)
     if is_gpt2(path):
@@ -54,7 +54,7 @@ def start_file(path: str) -> Path:
 
 
 def load_start(path: str, layers: LayerMap) -> Params:
-    """The parameters that every model starts from.
+    """Load the parameters from which every model starts.
 
     Args:
       path: a safetensors file of :func:`fedjax_layers.models.params_file.save_params`, a run directory that holds
@@ -65,8 +65,8 @@ def load_start(path: str, layers: LayerMap) -> Params:
       One model, leaves ``[...]`` float32.
 
     Raises:
-      ValueError: not such a file or folder; a tree that differs from the model's (the first path is named).
-      FileNotFoundError: nothing is there.
+      ValueError: it is no such file or folder, or its tree differs from the model's (the first path is named).
+      FileNotFoundError: there is no such file.
     """
     where = Path(path)
     if is_gpt2(path):
@@ -78,14 +78,14 @@ def load_start(path: str, layers: LayerMap) -> Params:
 
 
 def make_start(config: RunConfig, task: Task) -> Params | None:
-    """What every model of the config's run starts from; ``None`` for a draw with the run's own seed."""
+    """Make the params from which every model of the config's run starts; ``None`` for a draw with the run's seed."""
     if config.init_from is not None:
         return load_start(config.init_from, task.layers)
     return None if config.start_seed is None else start_params(task, jax.random.key(config.start_seed))
 
 
 def check_disjoint(config: RunConfig) -> None:
-    """Raise ``ValueError`` if the start was trained on a reserve of the data that this run's clients may hold."""
+    """Raise ``ValueError`` if the start was trained on reserved examples that this run's clients may hold."""
     folder = Path(config.init_from) if config.init_from else None
     if folder is not None and folder.name == MODEL_FILE:
         folder = folder.parent

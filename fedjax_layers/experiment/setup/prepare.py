@@ -1,4 +1,4 @@
-"""From a config to the objects of a run: data, task, algorithm, cohorts, client axis."""
+"""``prepare``, which makes the objects of a run from its config."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Experiment(NamedTuple):
 
     @property
     def team_of(self) -> np.ndarray | None:
-        """Each client's team ``[C]``; ``None`` for an algorithm without teams."""
+        """The team of each client ``[C]``; ``None`` for an algorithm without teams."""
         return np.asarray(self.inputs.hyper["team_of"]) if "team_of" in self.inputs.hyper else None
 
 
@@ -60,20 +60,21 @@ def prepare(
     say: Say = say_nothing,
     shared: SharedData | None = None,
 ) -> Experiment:
-    """Load the data, build the model, choose the client axis.
+    """Load the data, build the model, and choose the client axis.
 
     Args:
-      config: the run.
-      data_dir: folder of the data files; the environment's, else TFDS's own.
-      axis: a choice already made, of a run that is resumed or compared.
-      counts: whole numbers among the algorithm's options that are traced too, some of
+      config: the run's config.
+      data_dir: folder of the data files; ``None`` means that of the environment variable, or else TFDS's own.
+      axis: the choice of a client axis that was already made, for a run that is resumed or compared; ``None`` makes
+        one.
+      counts: names of the algorithm's whole-number options that are traced, too, among
         :func:`fedjax_layers.experiment.config.traced.traceable_counts`.
-      runs: how many will use the client axis that is chosen: for more of them it may be measured longer.
-      say: told what begins: loading, building, measuring.
-      shared: where the data come from, in place of ``data_dir``.
+      runs: number of runs that will use the chosen client axis; for more of them it may be measured longer.
+      say: called with what starts: loading, building, measuring.
+      shared: the source of the data, in place of ``data_dir``.
 
     Raises:
-      ValueError: a name, option or number that does not fit the data or the model.
+      ValueError: a name, option or number does not fit the data or the model.
       FileNotFoundError: data files are missing.
     """
     check_early(config, data_dir)
@@ -92,7 +93,7 @@ def assemble(
     runs: int = 1,
     say: Say = say_nothing,
 ) -> Experiment:
-    """The config's run on data that are loaded already; see :func:`prepare`."""
+    """Make the config's run on data that are loaded already; see :func:`prepare`."""
     say("building the model")
     clients = corrupted(config, clients)
     design = make_design(config, clients, counts)
@@ -118,7 +119,7 @@ def assemble(
 
 
 def check_fit(config: RunConfig, clients: data.ClientData) -> None:
-    """Raise ``ValueError`` for a run that these data, or its own start, do not allow; compiles nothing."""
+    """Raise ``ValueError`` for a run that does not fit its data or its start, without compiling anything."""
     design = make_design(config, corrupted(config, clients))
     refuse_too_large(foreseen(config, design, loaded=True))
     if config.init_from is not None:
@@ -126,9 +127,9 @@ def check_fit(config: RunConfig, clients: data.ClientData) -> None:
 
 
 def vary(experiment: Experiment, config: RunConfig) -> Experiment:
-    """Another run of the same program on the same data: only traced numbers, the seed and the start may differ.
+    """Make another run of the same program and data, which differs in traced numbers, the seed or the start only.
 
-    Arrays that do not differ are shared with the first run, on the host and on the devices.
+    Equal arrays are shared with the first run, on the host and on the devices.
     """
     hyper = jax.tree.map(jnp.asarray, traced_inputs(config, experiment.data, experiment.inputs.hyper["options"]))
     same_start = config.init_from is not None and config.init_from == experiment.config.init_from
@@ -139,9 +140,9 @@ def vary(experiment: Experiment, config: RunConfig) -> Experiment:
 
 
 def check_numbers(experiment: Experiment, config: RunConfig) -> None:
-    """Raise ``ValueError`` for an option of another run of the same program that its algorithm or model refuses.
+    """Raise ``ValueError`` for an option of another run of the same program that algorithm or model do not accept.
 
-    Traced, a number is not looked at: the algorithm is built once with whole numbers as they are.
+    A traced number is not checked, so the algorithm is built once with concrete whole numbers.
     """
     check_layers(config, experiment.plan.task)
     usual = traced_numbers(config)
@@ -154,7 +155,7 @@ def check_numbers(experiment: Experiment, config: RunConfig) -> None:
 
 
 def _with_learnt_teams(experiment: Experiment) -> Experiment:
-    """The run with the teams that one local phase of training decides on, where its config asks for them."""
+    """Set the run's teams by one local phase of training, where its config asks for that."""
     config, clients, inputs = experiment.config, experiment.data, experiment.inputs
     num_teams = count_teams(config, clients)
     if num_teams is None or "team_of" in inputs.hyper:
@@ -167,9 +168,9 @@ def _with_learnt_teams(experiment: Experiment) -> Experiment:
 def pick_axis(
     config: RunConfig, builder: Builder, plan: Plan, inputs: Inputs, say: Say = say_nothing, *, runs: int = 1
 ) -> AxisChoice:
-    """The pinned axis, or the fastest of a timed probe: of this one, or of an earlier one of the same training.
+    """Choose the given axis, or the fastest one by a timing of this training, made now or earlier.
 
-    ``runs`` is how many runs will use the choice.
+    ``runs`` is the number of runs that will use the choice.
     """
     if config.client_width != "auto":
         return pinned_axis(None if config.client_width == "all" else int(config.client_width))
@@ -180,7 +181,7 @@ def pick_axis(
     choice = None if before is None else recorded_axis(before, "remembered")
     if choice is None:
         trainer = builder.make_trainer(inputs.hyper, setting_of(plan, inputs.device_data))
-        params = common_start(plan.task, inputs)  # the run's program
+        params = common_start(plan.task, inputs)  # this compiles the program that the run uses, too
         choice = choose_axis(trainer, inputs.key, params, cohort, rounds=rounds, say=say)
         remember_axis(key, choice.record)
     return choice

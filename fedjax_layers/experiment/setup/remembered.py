@@ -1,4 +1,4 @@
-"""Client axes that were measured before, kept in the user's cache folder: the same command makes the same choice."""
+"""A cache of measured client axes in the user's cache folder, so that the same command makes the same choice."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _VERSIONS = ("fedjax-layers", "jax", "jaxlib")
 
 
 def axis_key(config: RunConfig, task: Task, cohort: Cohort) -> str:
-    """What a choice depends on, as a short text: the local training, the shapes and sizes of the data, the machine."""
+    """Make a short key of what a choice depends on: local training, shapes and sizes of the data, and the machine."""
     devices = jax.local_devices()
     sizes = np.asarray(cohort.train.count)
     parts = {
@@ -43,18 +43,18 @@ def axis_key(config: RunConfig, task: Task, cohort: Cohort) -> str:
 
 
 def recall_axis(key: str, rounds: float) -> dict[str, Any] | None:
-    """The record of a choice that was made with this key, for as many rounds at least; ``None`` without a sound one."""
+    """Read the record of a choice with this key for at least as many rounds; ``None`` without a valid one."""
     try:
         found = json.loads(_path(key).read_text(encoding="utf-8"))
         width, devices, known = found["width"], found["devices"], found["rounds"]
         sound = (width is None or width >= 1) and devices >= 1 and isinstance(found["chosen"], str)
         return found if sound and (known is None or rounds <= known) else None
-    except (OSError, ValueError, KeyError, TypeError):  # none there, or not what this module writes
+    except (OSError, ValueError, KeyError, TypeError):  # there is no file, or it was not written by this module
         return None
 
 
 def remember_axis(key: str, record: dict[str, Any]) -> None:
-    """Keep a record; where nothing can be written, the next run measures again."""
+    """Save a record; if it cannot be written, the next run measures again."""
     path = _path(key)
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""The data of configs: loaded once for all runs that hold them at a time."""
+"""The data of configs, loaded once for all runs that use them at the same time."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fedjax_layers.experiment.config.run_config import RunConfig
 
 
 def load_clients(config: RunConfig, data_dir: str | None = None) -> data.ClientData:
-    """The config's data, partitioned and split."""
+    """Load the config's data, partitioned and split."""
     return data.load(
         config.dataset,
         partition=config.partition,
@@ -23,13 +23,13 @@ def load_clients(config: RunConfig, data_dir: str | None = None) -> data.ClientD
 
 
 class SharedData:
-    """Loads what configs ask for. Runs of the same data share them; what nobody holds any more is let go.
+    """A loader of configs' data, which runs of the same data share, and which drops data that no run uses.
 
-    The last ones stay. They are let go of before others are loaded: two sets are in memory only where runs need both.
+    The last data are kept until others are loaded, so that two sets are in memory only where runs need both.
 
     Args:
       data_dir: folder of the data files.
-      say: told what is loaded.
+      say: called with what is loaded.
     """
 
     def __init__(self, data_dir: str | None, say: Say = say_nothing) -> None:
@@ -38,7 +38,7 @@ class SharedData:
         self._last: data.ClientData | None = None
 
     def of(self, config: RunConfig) -> data.ClientData:
-        """The config's data."""
+        """Return the config's data, loaded if need be."""
         key = loaded_key(config)
         found = self._held.get(key)
         if found is None:

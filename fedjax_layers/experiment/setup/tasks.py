@@ -1,4 +1,4 @@
-"""From a config and its data to what is learnt: a model that fits the data's kind, and its loss."""
+"""The task of a config on its data: a model that fits the kind of data, and its loss."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ from fedjax_layers.options import unknown_name
 from fedjax_layers.types import Task
 
 _CLASS_LOSSES = ("softmax", "focal")
-_LOSSES: Mapping[str, tuple[str, ...]] = {  # of each kind of data, the usual one first
+_LOSSES: Mapping[str, tuple[str, ...]] = {  # losses of each kind of data, the default one first
     "classification": _CLASS_LOSSES,
     "tagging": _CLASS_LOSSES,
     "language_modelling": _CLASS_LOSSES,
-    "regression": ("huber", "squared", "absolute"),  # bounded gradients: the usual step size holds
+    "regression": ("huber", "squared", "absolute"),  # huber's gradients are bounded, so the usual step size works
     "survival": ("cox",),
 }
-_OF_EXAMPLES = ("classification", "regression", "survival")  # one output per example, not one per place
+_OF_EXAMPLES = ("classification", "regression", "survival")  # kinds with one output per example, not per place
 
 
 class _Kind(NamedTuple):
-    """What a data set asks of a model.
+    """What a data set requires of a model.
 
     Attributes:
-      fitting: names of the models that can do it.
-      usual: the one that is taken where neither config nor registry names one.
-      options: of the model, that follow from the data; a config that says otherwise is refused.
+      fitting: names of the models that fit.
+      usual: the model that is used where neither config nor registry names one.
+      options: model options that follow from the data; a config with other values is refused.
     """
 
     fitting: tuple[str, ...]
@@ -50,15 +50,16 @@ class _Kind(NamedTuple):
 
 
 def make_task(config: RunConfig, clients: data.ClientData) -> Task:
-    """The config's model and loss on these data; equal arguments give the same task object.
+    """Make the task of the config's model and loss on these data; equal arguments give the same object.
 
-    Token models get the size of their vocabulary from the data; sequence models also their length, and whether they
-    may look ahead: taggers and classifiers do, language models do not. A regression learns targets that are
-    standardised by the mean and deviation of all clients' training targets; its scores are in the targets' own units.
+    Token models get the size of their vocabulary from the data; sequence models also their length, and whether a place
+    may attend to later ones: in taggers and classifiers it may, in language models it may not. A regression learns
+    targets that are standardised by the mean and deviation of all clients' training targets; its scores are in the
+    targets' units.
 
     Raises:
-      ValueError: the model is for another kind of data; a model option is unknown, out of range, or other than what
-        the data need; the loss is another kind's, or there is an augmentation of what has no classes.
+      ValueError: the model or the loss is for another kind of data; a model option is unknown, out of range, or
+        contradicts the data; or there is an augmentation for data without classes.
     """
     loss = loss_in_force(config, clients)
     kind = _kind(clients)
@@ -87,14 +88,14 @@ def make_task(config: RunConfig, clients: data.ClientData) -> Task:
 
 
 def options_in_force(config: RunConfig, clients: data.ClientData) -> tuple[str, dict[str, Any]]:
-    """The model's name and all of its options, its own defaults among them, as :func:`make_task` uses them."""
+    """Return the model's name and all its options, including defaults, as :func:`make_task` uses them."""
     kind = _kind(clients)
     name = config.model or USUAL_MODELS.get(clients.name, kind.usual)
     return name, option_defaults(name) | _options(config, clients, name, kind)
 
 
 def loss_in_force(config: RunConfig, clients: data.ClientData) -> str:
-    """The config's loss, or the usual one of the data's kind."""
+    """Return the config's loss, or the default for the kind of data."""
     fitting, kind = _LOSSES[clients.task], f"the {clients.task.replace('_', ' ')} of {clients.name}"
     if config.loss is not None and config.loss not in fitting:
         raise ValueError(f"loss: expected {' or '.join(fitting)} for {kind}, got {config.loss}")
@@ -104,7 +105,7 @@ def loss_in_force(config: RunConfig, clients: data.ClientData) -> str:
 
 
 def target_units(clients: data.ClientData) -> tuple[float, float]:
-    """Mean and standard deviation of the training targets of all clients that take part; 1 where they are all equal."""
+    """Compute mean and standard deviation of all participating clients' training targets; 1 where all are equal."""
     client, split = clients.places
     trained_on = (client >= 0) & (split == 0)
     trained_on[trained_on] = ~clients.unseen[client[trained_on]]
@@ -113,7 +114,7 @@ def target_units(clients: data.ClientData) -> tuple[float, float]:
 
 
 def holds_tokens(clients: data.ClientData) -> bool:
-    """Whether the inputs are token ids, which no preprocessing turns into quantities."""
+    """Return whether the inputs are token ids, which are not preprocessed."""
     return clients.preprocess is None and bool(np.issubdtype(clients.inputs.dtype, np.integer))
 
 
@@ -128,7 +129,7 @@ def _kind(clients: data.ClientData) -> _Kind:
 
 
 def _options(config: RunConfig, clients: data.ClientData, name: str, kind: _Kind) -> dict[str, Any]:
-    """The config's model options, and those that follow from the data."""
+    """Return the config's model options, and those that follow from the data."""
     options = model_options_of(config.init_from) | dict(config.model_options)
     if name in SEQUENCE_MODELS:
         for option, value in kind.options.items():
@@ -137,14 +138,14 @@ def _options(config: RunConfig, clients: data.ClientData, name: str, kind: _Kind
                 raise ValueError(f"option {option}: expected {value!r} for {clients.name}, got {asked!r}")
         options.setdefault("length", clients.inputs.shape[1])
         if clients.task == "language_modelling" and clients.class_names[0] not in PADDINGS:
-            options.setdefault("padding", None)  # a tokenizer of its own, of which number 0 is a token like others
+            options.setdefault("padding", None)  # in a user's tokenizer, token 0 is a token like others
     if name in TOKEN_MODELS:
         options["num_embeddings"] = _num_embeddings(clients, options.get("num_embeddings"))
     return options
 
 
 def _num_embeddings(clients: data.ClientData, asked: int | None) -> int:
-    """V, of which every token id of the data is below; of language, its vocabulary."""
+    """Return V, which is above every token id of the data; for language, the size of its vocabulary."""
     least = int(clients.inputs.max(initial=0)) + 1
     if clients.task == "language_modelling":
         least = max(least, clients.num_classes)
@@ -180,7 +181,7 @@ def _cached_task(
         {} if sample_dtype is None else {"sample_dtype": sample_dtype}
     )
     if name in BLOCK_MODELS:
-        stored["blocks"] = 1  # modules of the top: stem or embeddings, each block, head
+        stored["blocks"] = 1  # each top module is a block: stem or embeddings, each block of layers, head
     if task == "regression":
         mean, scale = target
         return models.regression_task(module, shape, loss=kind, target_mean=mean, target_scale=scale, **stored)  # type: ignore[arg-type]

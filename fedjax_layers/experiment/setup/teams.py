@@ -1,4 +1,4 @@
-"""The teams of a run: how many there are, who is in which, and the local phase that ``by_updates`` looks at."""
+"""The teams of a run: their number, the clients in each, and the local phase for the formation ``by_updates``."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from fedjax_layers.types import Array, Cohort
 
 
 def count_teams(config: RunConfig, clients: ClientData) -> int | None:
-    """T: as the algorithm is told, else as ``team_of`` or the partition has them, else the algorithm's default.
+    """Return T: the algorithm's option, else the number in ``team_of`` or the partition, else the default.
 
     Returns:
       The number, or ``None`` for an algorithm without teams.
 
     Raises:
-      ValueError: another number than the partition's, whose teams are to be used.
+      ValueError: the option is not the number of the partition's teams, which are to be used.
     """
     if not has_teams(config.algorithm):
         return None
@@ -47,15 +47,15 @@ def count_teams(config: RunConfig, clients: ClientData) -> int | None:
 
 
 def run_teams(config: RunConfig, clients: ClientData, num_teams: int, updates: np.ndarray | None = None) -> np.ndarray:
-    """The team of each client, ``[C]`` int32.
+    """Compute the team of each client, ``[C]`` int32.
 
-    Clients that never take part have no say in who is together; each joins the team that it is most like.
+    Clients that never take part do not influence the teams; each joins the team that it resembles most.
 
     Args:
-      config: of the run.
-      clients: its data before any change.
-      num_teams: T.
-      updates: ``[C, P]`` for ``by_updates``, see :func:`local_updates`.
+      config: the run's config.
+      clients: the run's data before any change.
+      num_teams: T, the number of teams.
+      updates: ``[C, P]`` for ``by_updates``, see :func:`local_updates`; else ``None``.
 
     Raises:
       ValueError: see :mod:`fedjax_layers.data.team_formation`.
@@ -79,13 +79,13 @@ def run_teams(config: RunConfig, clients: ClientData, num_teams: int, updates: n
 
 
 def local_updates(builder: Builder, plan: Plan, inputs: Inputs, clients: ClientData) -> np.ndarray:
-    """What one local phase of every client changes in the common start, ``[C, P]``: all parameters in a row.
+    """Compute each client's update of the common start in one local phase, ``[C, P]``, all P parameters flattened.
 
     Args:
-      builder: of the run.
-      plan: of the run.
-      inputs: of the run.
-      clients: the data before any change, with those of clients that come late.
+      builder: the run's builder.
+      plan: the run's plan.
+      inputs: the run's inputs.
+      clients: the data before any change, including clients that join later.
     """
     if not isinstance(inputs.device_data.since, tuple):
         inputs = inputs._replace(device_data=to_device(clients))
