@@ -1,6 +1,6 @@
 """A JAX simulator for layer-wise personalised federated learning.
 
-Names are loaded when first used, so that ``import fedjax_layers.ops`` brings in neither Flax nor file readers.
+Names are loaded when first used, so that ``import fedjax_layers.ops`` imports neither Flax nor file readers.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _ROOMS = {
 
 __all__ = ["__version__", *_HOMES, *_ROOMS]  # noqa: PLE0604  (names, from the tables above)
 
-if TYPE_CHECKING:  # type checkers read these lines, and no __getattr__: to them, one would make every name right
+if TYPE_CHECKING:  # type checkers read these imports and not __getattr__, which would make every name valid to them
     from fedjax_layers import algorithms as algorithms
     from fedjax_layers import data as data
     from fedjax_layers import engine as engine

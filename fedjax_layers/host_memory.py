@@ -1,4 +1,4 @@
-"""Memory in numbers and words: what the host has left for this process, and how a number of bytes is said."""
+"""The memory that the host has left for this process, and the wording of numbers of bytes."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ _UNITS = ("bytes", "kB", "MB", "GB", "TB", "PB")
 
 
 class TooLargeError(Exception):
-    """A compiled program takes more memory than is free; the message is one line and says what to make smaller."""
+    """A compiled program needs more memory than is free; the message is one line that says what to make smaller."""
 
 
 def free_host_memory(proc: Path = Path("/proc"), groups: Path = Path("/sys/fs/cgroup")) -> int | None:
-    """Bytes that this process may still take: of the machine, and of every control group that it is in.
+    """Return the bytes that this process may still take from the machine and from every control group that it is in.
 
     Args:
-      proc: where the kernel tells of processes.
-      groups: where it tells of control groups, version 1 or 2.
+      proc: the kernel's folder about processes.
+      groups: the kernel's folder about control groups, version 1 or 2.
 
     Returns:
-      The least of these, 0 or more; ``None`` where nobody tells.
+      The least of these, 0 or more; ``None`` where the system does not say.
     """
     left = [*_available(proc / "meminfo"), *_left_in_groups(proc / "self" / "cgroup", groups)]
     return max(0, min(left)) if left else None
 
 
 def spoken(size: float) -> str:
-    """A number of bytes in three digits: ``5.93 GB``."""
+    """Write a number of bytes in three digits: ``5.93 GB``."""
     power = 0
     while size >= 999.5 and power < len(_UNITS) - 1:
         size, power = size / 1000, power + 1
@@ -36,7 +36,7 @@ def spoken(size: float) -> str:
 
 
 def rounded_down(number: float) -> int:
-    """A number of things that would fit, in two digits."""
+    """Round a number down to two digits."""
     if number < 1:
         return 0
     digit = 10 ** max(0, math.floor(math.log10(number)) - 1)
@@ -50,7 +50,7 @@ def _available(told: Path) -> Iterator[int]:
 
 
 def _left_in_groups(told: Path, groups: Path) -> Iterator[int]:
-    """What each limit leaves, pages of files that can be dropped counted as free."""
+    """Iterate over the bytes that each limit leaves; cached file pages that can be dropped count as free."""
     for line in _lines(told):
         number, controllers, path = line.split(":", 2)
         if number == "0" and not controllers:
@@ -60,7 +60,7 @@ def _left_in_groups(told: Path, groups: Path) -> Iterator[int]:
             limit, used = "memory.limit_in_bytes", "memory.usage_in_bytes"
         else:
             continue
-        # In a container the group's own folder may be what is mounted as the root.
+        # In a container the group's own folder may be mounted as the root.
         own = root / path.lstrip("/")
         for folder in (own, *own.parents):
             most, now = _number(folder / limit), _number(folder / used)
@@ -72,7 +72,7 @@ def _left_in_groups(told: Path, groups: Path) -> Iterator[int]:
 
 
 def _number(path: Path) -> int | None:
-    """The number in a file; ``None`` without one, as where it says ``max``."""
+    """Read the number in a file; ``None`` if there is none, or it says ``max``."""
     text = "".join(_lines(path)).strip()
     return int(text) if text.isdecimal() else None
 

@@ -1,4 +1,4 @@
-"""Writing files so that a full disk, or a process that is killed, costs nothing that was written before."""
+"""Safe writing of files: a full disk, or a killed process, loses nothing that was written before."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class StorageError(Exception):
 
 @contextmanager
 def storing(path: Path, errors: tuple[type[Exception], ...] = (OSError,)) -> Iterator[None]:
-    """Inside the block ``path`` is written; what goes wrong is a :class:`StorageError` that says what is to be done."""
+    """Turn errors inside the block, which writes ``path``, into a :class:`StorageError` that says what to do."""
     try:
         yield
     except errors as error:
@@ -30,7 +30,7 @@ def storing(path: Path, errors: tuple[type[Exception], ...] = (OSError,)) -> Ite
 
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """Inside the block ``path`` is read; a file that is damaged is a :class:`StorageError`."""
+    """Turn errors inside the block, which reads ``path``, into a :class:`StorageError`."""
     try:
         yield
     except (OSError, ValueError) as error:  # pyarrow's own errors are both
@@ -39,10 +39,10 @@ def reading(path: Path) -> Iterator[None]:
 
 @contextmanager
 def beside(path: Path) -> Iterator[Path]:
-    """The path of a file or folder to be made beside ``path``: it is moved there in the end, or removed on an error.
+    """Give a temporary path beside ``path``, which is moved to ``path`` at the end, or removed on an error.
 
     Raises:
-      OSError: ``path`` is a folder that is not empty, or nothing can be made there.
+      OSError: ``path`` is a folder that is not empty, or cannot be written.
     """
     unfinished = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
@@ -57,7 +57,7 @@ def beside(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[IO[bytes]]:
-    """Write a run's file as :func:`beside` does, forced to the disk; what goes wrong is a :class:`StorageError`."""
+    """Open a run's file as :func:`beside` does, and force it to the disk; errors become a :class:`StorageError`."""
     with storing(path), beside(path) as unfinished, unfinished.open("wb") as file:
         yield file
         file.flush()
@@ -65,22 +65,22 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
 
 
 class JsonLines:
-    """A file that grows by lines, each one JSON object. A last line that a crash cut short counts for nothing.
+    """A file that grows by lines, each one JSON object. A last line that a crash has truncated is ignored.
 
     Args:
-      path: of the file, which need not be there.
-      sync: whether lines are on the disk when :meth:`append` returns, and not only with the operating system.
+      path: path of the file, which need not exist.
+      sync: whether :meth:`append` forces lines to the disk before it returns.
     """
 
     def __init__(self, path: Path, *, sync: bool = False) -> None:
         self._path, self._sync = path, sync
-        self._ends_whole = False  # not known before the first look
+        self._ends_whole = False  # not known before the file is first read
 
     def read(self) -> list[dict[str, Any]]:
-        """The objects of all whole lines; none where there is no file. The file stays as it is.
+        """Read the objects of all complete lines; none where there is no file. The file is not changed.
 
         Raises:
-          ValueError: a whole line is not JSON.
+          ValueError: a complete line is not JSON.
         """
         try:
             return [json.loads(line) for line in self._whole().split(b"\n")[:-1]]
@@ -88,7 +88,7 @@ class JsonLines:
             raise ValueError(f"{self._path}: a line is not JSON: {error}") from error
 
     def append(self, records: Iterable[Mapping[str, Any]]) -> None:
-        """Add a line for each of these; a line that was cut short before goes.
+        """Append a line for each record; a truncated last line is removed first.
 
         Raises:
           StorageError: the file cannot be written.
@@ -96,7 +96,7 @@ class JsonLines:
         with storing(self._path), self._path.open("ab") as file:
             if not self._ends_whole:
                 file.truncate(len(self._whole()))
-            self._ends_whole = False  # until all of what follows is written
+            self._ends_whole = False  # until all lines are written
             file.write(b"".join(_line(record) for record in records))
             file.flush()
             if self._sync:
@@ -104,7 +104,7 @@ class JsonLines:
             self._ends_whole = True
 
     def replace(self, records: Iterable[Mapping[str, Any]]) -> None:
-        """Write the file anew, with these lines only.
+        """Rewrite the file with these records only.
 
         Raises:
           StorageError: the file cannot be written.
@@ -122,7 +122,7 @@ def _line(record: Mapping[str, Any]) -> bytes:
 
 
 def _reason(error: Exception) -> str:
-    """One line; of what a library wraps around the system's own words, these."""
+    """Return the error's message in one line; if a library wraps a system error, the system's message."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     known = (os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO))

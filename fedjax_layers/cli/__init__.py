@@ -1,4 +1,4 @@
-"""The command line ``fedjax-layers``: flags and display. What a command does is done in the rooms below."""
+"""The command line ``fedjax-layers``: flags and display. The packages below do what a command asks for."""
 
 from __future__ import annotations
 
@@ -12,25 +12,26 @@ from collections.abc import Iterator, Sequence
 from fedjax_layers.cli.interrupt import INTERRUPTED, Interrupt, graceful_interrupt
 from fedjax_layers.cli.status import Status, make_console
 
-_LONG = ("run", "compare", "sweep", "pretrain")  # commands that say what they are at from the start
+_LONG = ("run", "compare", "sweep", "pretrain")  # commands that report what they do from the start
 _HELP = {"-h", "--help"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command.
+    """Run one command of the command line.
 
     Returns:
-      The exit code: 0 done, 2 bad input or a disk that cannot be written (one line says which), 130 interrupted.
+      The exit code: 0 for success, 2 for bad input or a disk that cannot be written (one line says which), 130 if
+      interrupted.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     console = make_console()
     try:
         with graceful_interrupt(console, grace=0) as interrupt, Status(console) as status, _warnings_in_a_line():
             return _command(arguments, status, interrupt)
-    except BrokenPipeError:  # whoever reads, `head` say, has had enough
+    except BrokenPipeError:  # the reader of the output, such as `head`, has closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python's own flush at its end would fail too
         return 0
-    except KeyboardInterrupt:  # before the first round, or the second Ctrl-C of a run
+    except KeyboardInterrupt:  # Ctrl-C before the first round, or a second one during a run
         print("fedjax-layers: interrupted", file=sys.stderr)  # noqa: T201
         return INTERRUPTED
 
@@ -50,13 +51,13 @@ def _command(arguments: Sequence[str], status: Status, interrupt: Interrupt) -> 
         options.status = status
         if hasattr(options, "compilation_cache"):
             _keep_programs(options.compilation_cache)
-        # Only what this command needs is imported: a refusal should not wait for the others.
+        # Only this command's module is imported, so that an error message need not wait for the others.
         with interrupt.held():
             module = importlib.import_module(f"fedjax_layers.cli.{options.command}")
         code: int = module.command(options)
         sys.stdout.flush()
         return code
-    except SystemExit as done:  # help was asked for
+    except SystemExit as done:  # raised after printing help
         return int(done.code or 0)
     except (UsageError, StorageError, TooLargeError) as error:
         status.stop()
@@ -76,7 +77,7 @@ def _keep_programs(where: str | None) -> None:
 
 @contextlib.contextmanager
 def _warnings_in_a_line() -> Iterator[None]:
-    """A warning is one line on stderr, once, and no place in the source; this package's own are always shown."""
+    """Show each warning once as one line on stderr, without a source location; show this package's own always."""
     shown: set[str] = set()
 
     def show(message: Warning | str, *_: object, **__: object) -> None:
@@ -93,7 +94,7 @@ def _warnings_in_a_line() -> Iterator[None]:
 
 
 def _one_device_per_core() -> None:
-    """On a CPU clients are spread over one host device per core, unless the user says otherwise."""
+    """Make one CPU device per core, over which clients are spread, unless the user has set another number."""
     import jax  # noqa: PLC0415
 
     flags = os.environ.get("XLA_FLAGS", "")
@@ -101,5 +102,5 @@ def _one_device_per_core() -> None:
         return
     try:
         jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
-    except (RuntimeError, AttributeError):  # a backend is up already (tests), or no affinity on this system
+    except (RuntimeError, AttributeError):  # a backend runs already (in tests), or the system has no CPU affinity
         return

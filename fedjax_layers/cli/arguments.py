@@ -1,4 +1,4 @@
-"""A command line as options, and those as the config of a run."""
+"""The parsing of a command line into options, and of options into the config of a run."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from fedjax_layers.experiment.config.named_options import routed, split_setting,
 from fedjax_layers.experiment.config.owners import Owner
 from fedjax_layers.experiment.config.run_config import RunConfig
 
-_NOTHING_ELSE: tuple[list[str], ...] = ([], ["run"], ["data"])  # commands that say nothing: help is the answer
+_NOTHING_ELSE: tuple[list[str], ...] = ([], ["run"], ["data"])  # incomplete commands, which print help
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
-    """The options of one command.
+    """Parse the options of one command.
 
-    ``given`` names those that the user wrote, ``unknown`` holds flags that belong to an algorithm, data or model.
+    ``given`` names the options that the user wrote; ``unknown`` holds flags of an algorithm, data set or model.
 
     Raises:
-      UsageError: a value of the wrong type, or an argument that no command has.
+      UsageError: a value has the wrong type, or no command has an argument.
     """
     arguments = homes_expanded(arguments)
     if any(word in ASKED for word in arguments) or list(arguments) in _NOTHING_ELSE:
@@ -41,17 +41,17 @@ def config_of(
     setting: Mapping[str, Any] = {},
     **changes: Any,
 ) -> RunConfig:
-    """The config that the flags describe for one algorithm.
+    """Make the config that the flags describe for one algorithm.
 
     Args:
-      options: of :func:`parse`.
-      algorithm: name in the registry.
-      beside: other algorithms of the command, whose options are none of this one's.
-      setting: fields and options by name that are not as the flags have them, the algorithm may be among them.
+      options: the result of :func:`parse`.
+      algorithm: the algorithm's name in the registry.
+      beside: other algorithms of the command, whose options are ignored here.
+      setting: fields and options by name with other values than the flags give, perhaps the algorithm.
       **changes: further fields.
 
     Raises:
-      UsageError: an unknown flag or name (the nearest is suggested), or a number out of range.
+      UsageError: a flag or name is unknown (the nearest is suggested), or a number is out of range.
     """
     values = {f.name: getattr(options, f.name) for f in flag_fields() if hasattr(options, f.name)}
     fields, others = split_setting(setting)
@@ -60,7 +60,7 @@ def config_of(
         plain = RunConfig(**values)
         formation = getattr(options, "team_formation", None)
         own = routed([*pairs(options.unknown), *others.items()], plain, team_formation=formation, beside=beside)
-        if plain.team_formation is None:  # this one of several algorithms has no teams
+        if plain.team_formation is None:  # this algorithm, one of several, has no teams
             own.pop("team_options", None)
         return with_options(plain, own)
     except ValueError as error:
@@ -70,7 +70,7 @@ def config_of(
 def _parse(arguments: Sequence[str], commands: Commands) -> argparse.Namespace:
     name = arguments[0] if arguments else ""
     own_parsers = [commands.whole, *commands.of.get(name, [])]
-    beside = commands.of["run"] if name == "data" else []  # a run's flags are known to be none of data's
+    beside = commands.of["run"] if name == "data" else []  # flags of a run are recognised, and refused for data
     known = {flag for sub in [*own_parsers, *beside] for flag in sub._option_string_actions}
     own, unknown = split_unknown(arguments, known)
     options = parse_noting_given(commands.whole, own_parsers, own)
@@ -86,10 +86,10 @@ def _parse(arguments: Sequence[str], commands: Commands) -> argparse.Namespace:
 
 
 def _print_help(words: Sequence[str]) -> None:
-    """Print the help of a command with the options of what it names, and end the program.
+    """Print the help of a command, with the options of the parts that it names, and end the program.
 
     Raises:
-      UsageError: it names something that there is not.
+      UsageError: it names an unknown part.
     """
     shown: list[Owner] = []
     if words and (words[0] in ("run", "compare", "sweep", "pretrain", "doctor") or words[:2] == ["data", "show"]):

@@ -17,9 +17,9 @@ from fedjax_layers.experiment.config.run_config import RunConfig
 from fedjax_layers.sweeps.request import SEEDED, Stopping
 
 COMPARED = "player_fl,local,fedavg,fedprox,fedbabu"
-_SHOWN = ("partition", "clients", "partition_seed", "seed")  # fields that decide a split
-_DATA_DIR = "folder of the data files [default: FEDJAX_LAYERS_DATA, else TFDS's own]"
-_ALL_FLAGS = "Options of an algorithm, a data set, a partition or a model are shown where it is named beside --help."
+_SHOWN = ("partition", "clients", "partition_seed", "seed")  # fields that decide a partition
+_DATA_DIR = "folder of the data files [default: the variable FEDJAX_LAYERS_DATA, else TFDS's own folder]"
+_ALL_FLAGS = "To see the options of an algorithm, data set, partition or model, name it beside --help."
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Commands:
 
 
 def make_commands(shown: Sequence[Owner] = ()) -> Commands:
-    """All commands; ``shown`` are those whose options are in the help."""
+    """Make the parsers of all commands; ``shown`` are the owners whose options are in the help."""
     parser = Parser(
         prog="fedjax-layers", description=(fedjax_layers.__doc__ or "").partition("\n")[0], allow_abbrev=False
     )
@@ -68,8 +68,8 @@ def make_commands(shown: Sequence[Owner] = ()) -> Commands:
     merge.add_argument("--out", required=True, type=path_of, help="new folder for the whole sweep")
     inspect = command("inspect", "show the clients of a finished run, with their scores")
     _add_inspect(inspect)
-    doctor = command("doctor", "check devices, versions and data, or tell the memory of a run", "[ALGORITHM]")
-    text = "name of the algorithm of the run whose memory is told"
+    doctor = command("doctor", "check devices, versions and data, or forecast the memory of a run", "[ALGORITHM]")
+    text = "algorithm of the run whose memory is forecast"
     doctor.add_argument("algorithm", nargs="?", default=RunConfig.algorithm, help=text)
     groups = add_groups(doctor, shown)
     _add_fields(groups)
@@ -88,7 +88,7 @@ def _add_inspect(parser: argparse.ArgumentParser) -> None:
         help="trained, served, team or global [default: what the run's summary scores]",
     )
     add("--scored-round", metavar="NAME", help="best or last [default: what the run's summary scores]")
-    add("--csv", action="store_true", help="as comma-separated values, all clients and all scores")
+    add("--csv", action="store_true", help="print all scores of all clients as comma-separated values")
 
 
 def _add_sweep(group: Any) -> None:
@@ -119,7 +119,7 @@ def _add_sweep(group: Any) -> None:
 
 
 def _add_data(parser: argparse.ArgumentParser, shown: Sequence[Owner]) -> list[argparse.ArgumentParser]:
-    """``data list``, ``data prepare`` and ``data show``."""
+    """Add the parsers of ``data list``, ``data prepare`` and ``data show``."""
     adding = parser.add_subparsers(dest="action", required=True, parser_class=Parser, metavar="ACTION")
 
     def action(name: str, about: str, usage: str = "") -> argparse.ArgumentParser:
@@ -130,20 +130,20 @@ def _add_data(parser: argparse.ArgumentParser, shown: Sequence[Owner]) -> list[a
         sub.add_argument("--data-dir", type=path_of, metavar="DIR", help=_DATA_DIR)
         return sub
 
-    listing = action("list", "the table of data sets")
-    listing.add_argument("--markdown", action="store_true", help="the documentation's table, with licences")
+    listing = action("list", "show the table of data sets")
+    listing.add_argument("--markdown", action="store_true", help="print the documentation's table, with licences")
     preparing = action("prepare", "prepare data sets with TFDS")
-    preparing.add_argument("names", nargs="+", help="data sets")
-    out = "folder that TFDS writes to [default: TFDS_DATA_DIR, else TFDS's own]"
+    preparing.add_argument("names", nargs="+", help="names of data sets")
+    out = "folder to which TFDS writes [default: the variable TFDS_DATA_DIR, else TFDS's own folder]"
     preparing.add_argument("--out", type=path_of, metavar="DIR", help=out)
     fetch = "fetch missing files from their authors where the address is known [default: true]"
     preparing.add_argument("--download", action=argparse.BooleanOptionalAction, default=True, help=fetch)
-    showing = action("show", "how a data set is split over clients", "[NAME]")
+    showing = action("show", "show how a data set is split among clients", "[NAME]")
     showing.add_argument("dataset", nargs="?", default=RunConfig.dataset, help="name of the data set")
     showing.add_argument("--plot", type=path_of, metavar="FILE", help="file for a picture, e.g. split.png")
-    save = "file for the partition, which a run can be given, e.g. split.npz"
+    save = "save the partition to this file, which a run can use, e.g. split.npz"
     showing.add_argument("--save", type=path_of, metavar="FILE", help=save)
-    showing.add_argument("--overwrite", action="store_true", help="replace the file of --save")
+    showing.add_argument("--overwrite", action="store_true", help="replace an existing file of --save")
     groups = add_groups(showing, shown)
     for field in flag_fields():
         if field.name in _SHOWN:
@@ -155,8 +155,8 @@ def _add_data(parser: argparse.ArgumentParser, shown: Sequence[Owner]) -> list[a
 def _add_common(groups: dict[str, Any]) -> None:
     add = groups["run"].add_argument
     add("--out", type=path_of, metavar="DIR", help="run directory [default: a new folder under runs/]")
-    add("--resume", action="store_true", help="go on with the run in --out")
-    kept = "where JAX keeps compiled programs for the next start, or off [default: a folder of the user's cache]"
+    add("--resume", action="store_true", help="continue the run in --out")
+    kept = "folder in which JAX keeps compiled programs for later commands, or off [default: one in the user's cache]"
     add("--compilation-cache", type=path_of, metavar="DIR", help=kept)
     _add_fields(groups)
 

@@ -1,4 +1,4 @@
-"""``fedjax-layers compare A,B,C``: several algorithms on the same clients, side by side."""
+"""``fedjax-layers compare A,B,C``: run several algorithms on the same clients, and compare them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from fedjax_layers.sweeps.request import check_number_of_runs
 
 
 def command(options: argparse.Namespace) -> int:
-    """Compare algorithms; returns the exit code."""
+    """Compare algorithms; return the exit code."""
     status: Status = options.status
     configs = _resumed(options) if is_resumed(options) else _configs(options)
     first = configs[0]
@@ -46,7 +46,7 @@ def command(options: argparse.Namespace) -> int:
         for config in configs[: len(configs) // seeds]:
             refuse_early(config)
         shared = SharedData(options.data_dir, status.say)
-        for config in configs[: len(configs) // seeds]:  # what does not fit shows before any run
+        for config in configs[: len(configs) // seeds]:  # errors are raised here, before any run
             check_fit(config, shared.of(config))
         if is_resumed(options):
             RunDirectory(folder).write("config", record)
@@ -61,7 +61,7 @@ def command(options: argparse.Namespace) -> int:
 
 
 def _resumed(options: argparse.Namespace) -> list[RunConfig]:
-    """The configs of the comparison in ``--out``; algorithms, seeds and flags named beside must agree with them."""
+    """Read the configs of the comparison in ``--out``, with which given algorithms, seeds and flags must agree."""
     folder = Path(options.out)
     runs = RunDirectory(folder).read("config").get("runs")
     if not isinstance(runs, list):
@@ -96,9 +96,9 @@ def _configs(options: argparse.Namespace) -> list[RunConfig]:
 
 
 def _left_out(name: str, names: Sequence[str]) -> dict[str, Any]:
-    """Fields that this algorithm has no use for: the server's optimiser, as for ``local``, and teams, as for FedAvg.
+    """Reset fields that this algorithm does not use: the server's optimiser, as for ``local``, or teams, as for FedAvg.
 
-    Where no algorithm of the comparison has teams, asking for some stays an error.
+    Where no algorithm of the comparison has teams, asking for teams remains an error.
     """
     if name not in registry:
         return {}
@@ -114,7 +114,7 @@ def _run_all(
     shared: SharedData,
     interrupt: Interrupt,
 ) -> list[RunDirectory] | None:
-    """Every run in turn; one already finished is kept. All runs use the client axis that the first one chose."""
+    """Execute the runs in turn, except finished ones; all use the client axis that the first one chose."""
     status: Status = options.status
     axis: AxisChoice | None = None
     done = []
@@ -129,7 +129,7 @@ def _run_all(
                 axis = experiment.axis
             if run_one(status, experiment, directory, interrupt, resume=options.resume) is None:
                 return None
-            del experiment  # with its data, before the next seed's are loaded
+            del experiment  # frees its data before the next seed's are loaded
         done.append(directory)
     return done
 
@@ -168,7 +168,7 @@ def _report(status: Status, done: Sequence[RunDirectory], folder: Path, config: 
 
 
 def difference_lines(differences: Mapping[str, Mapping[str, Any]], metric: str, seeds: int) -> list[str]:
-    """Each algorithm's difference to the baselines, and whether it is decided, as plain sentences."""
+    """Describe each algorithm's difference to the baselines, and whether it is decided, in sentences."""
     if seeds == 1:
         return [f"Differences are undecided: one seed has no interval, and a claim takes {FEWEST_SEEDS} (--seeds)."]
     better, worse = ("lower", "higher") if metric in LOWER_IS_BETTER else ("higher", "lower")
@@ -177,7 +177,7 @@ def difference_lines(differences: Mapping[str, Mapping[str, Any]], metric: str, 
     for base, others in differences.items():
         for name, found in others.items():
             if name in bases[: bases.index(base)]:
-                continue  # told the other way round
+                continue  # the reverse difference is listed already
             told = f"{_interval(found)}: {_verdict(found, seeds, better, worse)}"
             lines.append(f"{HEADLINES[metric]} of {name} minus that of {base}: {told}.")
     return lines

@@ -1,4 +1,4 @@
-"""Where JAX keeps compiled programs from one process to the next: its own persistent compilation cache, switched on."""
+"""JAX's persistent compilation cache, which keeps compiled programs from one process to the next."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ import jax
 
 from fedjax_layers.data.tables.cache import cache_dir
 
-_LEAST_SECONDS = 0.2  # of compiling, below which a program is not worth a file
-_MOST_BYTES = 2 * 2**30  # of the folder of ours, beyond which the oldest programs go
+_LEAST_SECONDS = 0.2  # of compiling, below which a program is not saved
+_MOST_BYTES = 2 * 2**30  # size of the default folder, beyond which the oldest programs are deleted
 _LEAST_SECONDS_VARIABLE = "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"
 
 
 def use_compilation_cache(where: str | None) -> None:
-    """Have JAX keep compiled programs on disk, before the first one is compiled.
+    """Switch on JAX's cache of compiled programs on disk, before the first one is compiled.
 
     Args:
-      where: a folder; ``"off"``; or ``None`` for one of this user and machine, unless JAX was told by its own
-        variables what to do.
+      where: a folder; ``"off"``; or ``None`` for a folder of this user and machine, unless JAX's own environment
+        variables decide.
 
     Raises:
       ValueError: the folder cannot be made or written.
@@ -38,12 +38,12 @@ def use_compilation_cache(where: str | None) -> None:
         return
     folder = _usual_folder() if where is None else Path(where).expanduser()
     try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)  # what lies there is run: it is nobody else's to write
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)  # its files are executed: only the user may write there
         writable = os.access(folder, os.W_OK | os.X_OK)
     except OSError:
         writable = False
     if not writable:
-        if where is None:  # nobody asked for it
+        if where is None:  # the user has not asked for the cache
             return
         raise ValueError(f"--compilation-cache: expected off or a folder that can be written, got {where}")
     if where is None:
@@ -55,7 +55,7 @@ def use_compilation_cache(where: str | None) -> None:
 
 
 def _usual_folder() -> Path:
-    """A folder for processors like this one: a home may be shared by machines that differ."""
+    """Return a folder for this kind of processor, since different machines may share a home folder."""
     about = [platform.machine(), platform.processor()]
     with contextlib.suppress(OSError):
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
@@ -64,7 +64,7 @@ def _usual_folder() -> Path:
 
 
 def _prune(folder: Path) -> None:
-    """Delete the oldest files of a folder that has grown too large, to half of what it may hold."""
+    """Delete the oldest files of a folder that has grown too large, down to half of its limit."""
     files = sorted(_files(folder))
     total = sum(size for _, size, _ in files)
     if total <= _MOST_BYTES:
@@ -79,6 +79,6 @@ def _prune(folder: Path) -> None:
 
 def _files(folder: Path) -> Iterator[tuple[float, int, Path]]:
     for path in folder.iterdir():
-        with contextlib.suppress(OSError):  # gone: another process prunes too
+        with contextlib.suppress(OSError):  # another process may have deleted the file
             about = path.stat()
             yield about.st_mtime, about.st_size, path

@@ -1,4 +1,4 @@
-"""``fedjax-layers data``: list the data sets, prepare them, show how one is split."""
+"""``fedjax-layers data``: list data sets, prepare them, and show how one is split among clients."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from fedjax_layers.experiment.setup.early import check_early
 from fedjax_layers.experiment.setup.prepare import load_clients
 from fedjax_layers.options import unknown_name
 
-_MOST_ROWS = 40  # clients listed one by one
+_MOST_ROWS = 40  # largest number of clients that are listed one by one
 
 
 def command(options: argparse.Namespace) -> int:
-    """Run ``list``, ``prepare`` or ``show``; returns 0."""
+    """Run ``list``, ``prepare`` or ``show``; return 0."""
     actions = {"list": list_sets, "prepare": prepare, "show": show}
     with usage_errors():
         actions[options.action](options, options.status.console)
@@ -35,7 +35,7 @@ def command(options: argparse.Namespace) -> int:
 
 
 def list_sets(options: argparse.Namespace, console: Console) -> None:
-    """The table of data sets, with where each one is on this machine; ``--markdown`` prints that of the docs."""
+    """Print the data sets and their places on this machine; ``--markdown`` prints the documentation's table."""
     if options.unknown:
         raise UsageError(f"data list: expected no further arguments, got {options.unknown[0]!r}")
     if options.markdown:
@@ -66,7 +66,7 @@ def list_sets(options: argparse.Namespace, console: Console) -> None:
 
 
 def prepare(options: argparse.Namespace, console: Console) -> None:
-    """Fetch what is missing, write array_record data by TFDS, decode them once into arrays."""
+    """Download missing files, write array_record data with TFDS, and decode them once into arrays."""
     if options.unknown:
         raise UsageError(
             f"data prepare: expected names and --data-dir, --out or --no-download, got {options.unknown[0]!r}"
@@ -88,14 +88,14 @@ def prepare(options: argparse.Namespace, console: Console) -> None:
             builders.download(source, folder)
         console.print(f"[{number}/{len(options.names)}] {name}: preparing", markup=False)
         counts = builders.counts(builders.prepare(source, folder, out))
-        source.tables(out)  # decoded here, so that the first run need not
+        source.tables(out)  # decodes the data, so that the first run need not
         numbers = ", ".join(f"{split} {n:,}" for split, n in counts.items())
         console.print(f"{name}: {numbers} examples in {out / f'federated_{name}'}", soft_wrap=True)
     console.print(f"Runs find them with --data-dir {out}", soft_wrap=True)
 
 
 def show(options: argparse.Namespace, console: Console) -> None:
-    """Who has how many examples of which class; ``--plot`` draws it, ``--save`` writes the partition file."""
+    """Print each client's examples by class; ``--plot`` draws them, ``--save`` writes the partition file."""
     config = config_of(options, ALONE)
     refuse_unused(options, [config])
     if config.model_options:
@@ -109,7 +109,7 @@ def show(options: argparse.Namespace, console: Console) -> None:
     check_place("--save", options.save)
     options.status.say(f"loading {config.dataset}")
     clients = load_clients(config, options.data_dir)
-    # Written before anything is printed: what goes wrong is then the only line.
+    # Files are written before anything is printed, so that an error is the only line.
     if options.plot:
         plot_partition(clients, options.plot)
     if options.save:
@@ -123,7 +123,7 @@ def show(options: argparse.Namespace, console: Console) -> None:
 
 
 def _report(clients: data.ClientData, console: Console) -> None:
-    """Sizes, a row per client, how unlike they are, copies, the hash."""
+    """Print sizes, a row per client, the distances between clients, duplicates, and the hash."""
     counts = clients.stratum_counts()
     numbers = skew(counts)
     strata = "classes" if clients.task == "classification" else "strata"

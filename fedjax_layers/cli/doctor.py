@@ -1,4 +1,4 @@
-"""``fedjax-layers doctor``: what this machine has, and whether a round runs on it, or a run fits into its memory."""
+"""``fedjax-layers doctor``: check the machine by running a round, or whether a run fits into its memory."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ from fedjax_layers.host_memory import spoken
 
 
 def command(options: argparse.Namespace) -> int:
-    """Print versions, devices and data, and run one round, or tell the memory of the run whose flags are given.
+    """Print versions, devices and data, and run one round; or forecast the memory of the run whose flags are given.
 
     Returns:
       The exit code, 0 if the round ran, or the run fits.
     """
     console = options.status.console
     config = _config_of_flags(options)
-    use_compilation_cache(None)  # as a run has it
+    use_compilation_cache(None)  # as in a run
     about = environment()
     for name, version in about["versions"].items():
         console.print(f"{name:24} {version or 'not installed'}")
@@ -60,7 +60,7 @@ def command(options: argparse.Namespace) -> int:
 
 
 def _config_of_flags(options: argparse.Namespace) -> RunConfig | None:
-    """The run whose flags are given, if any are."""
+    """Make the config of the run whose flags are given; ``None`` if none are."""
     if not options.unknown and not options.given - {"command"}:
         return None
     config = config_of(options, options.algorithm)
@@ -71,7 +71,7 @@ def _config_of_flags(options: argparse.Namespace) -> RunConfig | None:
 
 
 def _tell_memory(options: argparse.Namespace, config: RunConfig) -> int:
-    """Print what the run would take; a run that cannot fit is refused as it would be."""
+    """Print the memory that the run would take, or the error of a run that cannot fit."""
     with usage_errors():
         found = outlined(config)
         if found is None:

@@ -1,4 +1,4 @@
-"""Flags of the config's fields: their types, their help, and which of them were given."""
+"""Flags of the config's fields: their types, their help, and the set of those that were given."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ _METAVARS = {int: "N", float: "X", str: "NAME", bool: "true|false"}
 
 
 def flag_fields() -> list[dataclasses.Field[Any]]:
-    """The fields of the config that are flags."""
+    """List the fields of the config that are flags."""
     return [f for f in dataclasses.fields(RunConfig) if f.name not in _TAKEN_ELSEWHERE]
 
 
 def path_of(text: str) -> str:
-    """A path of the command line, with ``~`` as the user's home."""
+    """Read a path of the command line, with ``~`` as the user's home."""
     return os.path.expanduser(text)
 
 
 def homes_expanded(arguments: Sequence[str]) -> list[str]:
-    """The command line with ``~/`` at the start of any value as the user's home, which shells do for some only."""
+    """Replace ``~/`` at the start of any value by the user's home, which shells do for some values only."""
     return [
         re.sub(r"(?:(?<=^)|(?<==))~[^/\s]*/", lambda found: path_of(found[0]), token, count=1) for token in arguments
     ]
@@ -50,7 +50,7 @@ def add_field(parser: Any, field: dataclasses.Field[Any]) -> None:
 
 
 def help_line(text: str, choices: Iterable[Any], default: Any, bounds: str = "") -> str:
-    """A line of help: what the option is, which values it may have, and which it has where it is not given."""
+    """Make a line of help: the text, the allowed values, and the default."""
     named = [str(choice) for choice in choices]
     listed = f": {', '.join(named[:-1])} or {named[-1]}" if len(named) > 1 else ""
     within = f" ({bounds})" if bounds else ""
@@ -58,7 +58,7 @@ def help_line(text: str, choices: Iterable[Any], default: Any, bounds: str = "")
 
 
 def type_of(option: Option) -> Any:
-    """What makes a field's value of its text."""
+    """Return the function that converts the text of a flag to its value."""
     kinds = [kind for kind in option.kinds if kind is not type(None)]
     several = [typing.get_args(kind)[0] for kind in kinds if typing.get_origin(kind) is tuple]
     if several == [str]:
@@ -69,7 +69,7 @@ def type_of(option: Option) -> Any:
 
 
 def metavar_of(hint: Any) -> str:
-    """What stands for a value of this annotation in help."""
+    """Return the placeholder for a value of this type in help."""
     kinds = [k for k in (typing.get_args(hint) or (hint,)) if k is not type(None)]
     if typing.get_origin(hint) is typing.Literal:
         return "NAME"
@@ -82,7 +82,7 @@ def metavar_of(hint: Any) -> str:
 
 
 def numbers(text: str, kind: type[int] | type[float]) -> tuple[float, ...]:
-    """Numbers separated by commas."""
+    """Read numbers separated by commas."""
     try:
         return tuple(kind(part) for part in text.split(","))
     except ValueError:
@@ -91,7 +91,7 @@ def numbers(text: str, kind: type[int] | type[float]) -> tuple[float, ...]:
 
 
 def number_or_numbers(text: str, kind: type[int] | type[float]) -> float | tuple[float, ...]:
-    """A number, whole where it is written so, or several."""
+    """Read a number, an int if it is written as one, or several."""
     if "," in text:
         return numbers(text, kind)
     (one,) = numbers(text, kind)
@@ -99,14 +99,14 @@ def number_or_numbers(text: str, kind: type[int] | type[float]) -> float | tuple
 
 
 def name_list(text: str) -> tuple[str, ...]:
-    """Names separated by commas."""
+    """Read names separated by commas."""
     return tuple(part for part in text.split(",") if part)
 
 
 def parse_noting_given(
     parser: argparse.ArgumentParser, subs: Sequence[argparse.ArgumentParser], own: Sequence[str]
 ) -> argparse.Namespace:
-    """Parse, and note in ``given`` the names of the arguments that the user gave."""
+    """Parse arguments, and store in ``given`` the names of those that the user gave."""
     usual: dict[str, Any] = {}
     for action in (action for sub in subs for action in sub._actions):
         if action.dest not in ("help", "version", argparse.SUPPRESS) and action.default is not argparse.SUPPRESS:

@@ -1,4 +1,4 @@
-"""Flags that were given although nothing uses them, which are refused."""
+"""Errors for flags that were given but have no effect."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from fedjax_layers.options import flag_of
 
 
 def refuse_unused(options: argparse.Namespace, configs: Sequence[RunConfig], varied: Collection[str] = ()) -> None:
-    """Refuse a flag that changes nothing in any run of the command.
+    """Raise ``UsageError`` for a flag that has no effect in any run of the command.
 
     Args:
-      options: of the command; ``given`` names what the user has written.
-      configs: of its runs.
+      options: the command's options, in which ``given`` names the flags that the user wrote.
+      configs: the configs of its runs.
       varied: fields that a sweep varies, which count as given.
 
     Raises:
-      UsageError: such a flag, with what it needs.
+      UsageError: there is such a flag; the message says what it needs.
     """
     given = options.given | set(varied)
     for field in flag_fields():
@@ -30,7 +30,7 @@ def refuse_unused(options: argparse.Namespace, configs: Sequence[RunConfig], var
 
 
 def refuse_given(options: argparse.Namespace, names: Collection[str], command: str) -> None:
-    """Refuse flags that a command decides itself, or has no use for.
+    """Raise ``UsageError`` for flags that a command decides itself or does not use.
 
     Raises:
       UsageError: one of ``names`` was given, as a field or as an option.

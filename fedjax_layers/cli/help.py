@@ -1,4 +1,4 @@
-"""Help: the flags of a command by what they are about, with the options of what is named beside ``--help``."""
+"""Help of a command: its flags in groups, with the options of the parts that are named beside ``--help``."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from fedjax_layers.experiment.config.owners import LOADING, Owner, owner, owners
 from fedjax_layers.experiment.config.run_config import RunConfig
 from fedjax_layers.options import Option, flag_of, unknown_name
 
-_REGISTRIES = {"feature_shift": data.FEATURE_SHIFTS}  # options whose values are the names of something
+_REGISTRIES = {"feature_shift": data.FEATURE_SHIFTS}  # options whose values are names in a registry
 ASKED = ("-h", "--help")
-_SECTION = {"model": "model", "algorithm": "algorithm", "team_formation": "algorithm"}  # of the others: data
+_SECTION = {"model": "model", "algorithm": "algorithm", "team_formation": "algorithm"}  # all others are in data
 
 
 def owners_shown(options: argparse.Namespace) -> list[Owner]:
-    """Whose options the help of a command shows: of what it names, else of what it would take.
+    """List the owners whose options a command's help shows: those that it names, else the defaults.
 
     Raises:
-      ValueError: it names an algorithm, a partition or a model that there is not.
+      ValueError: it names an unknown algorithm, partition or model.
     """
     names = algorithms_of(options)
-    has_model = hasattr(options, "model")  # showing data needs none
+    has_model = hasattr(options, "model")  # `data show` has no model
     config = RunConfig(
         algorithm=(names or [ALONE])[0],
         dataset=options.dataset,
@@ -46,7 +46,7 @@ def owners_shown(options: argparse.Namespace) -> list[Owner]:
 
 
 def algorithms_of(options: argparse.Namespace) -> list[str]:
-    """The algorithms that a command names."""
+    """List the algorithms that a command names."""
     several = getattr(options, "algorithms", None)
     if several is not None:
         return [name for name in several.split(",") if name]
@@ -54,9 +54,9 @@ def algorithms_of(options: argparse.Namespace) -> list[str]:
 
 
 def add_groups(parser: argparse.ArgumentParser, shown: Sequence[Owner]) -> dict[str, Any]:
-    """Add a group of flags for each group of fields, behind each the groups of these owners; returns the former.
+    """Add a group of flags for each group of fields, and after each the groups of these owners; return the former.
 
-    :func:`add_owners` fills the latter when all fields are there.
+    :func:`add_owners` fills the latter when all fields have been added.
     """
     groups: dict[str, Any] = {}
     for section in GROUPS:
@@ -68,7 +68,7 @@ def add_groups(parser: argparse.ArgumentParser, shown: Sequence[Owner]) -> dict[
 
 
 def add_owners(parser: argparse.ArgumentParser, groups: Mapping[str, Any], shown: Sequence[Owner]) -> None:
-    """Add the options of these owners to their groups; one that several of them have is behind a prefix."""
+    """Add the options of these owners to their groups; an option that several of them have gets a prefix."""
     fields = set(parser._option_string_actions)
     for one in shown:
         prefix = one.who.rpartition(" ")[2] if one.prefix == "algorithm" else one.prefix
@@ -80,7 +80,7 @@ def add_owners(parser: argparse.ArgumentParser, groups: Mapping[str, Any], shown
 
 
 def _add_option(group: Any, flag: str, option: Option) -> None:
-    """An option with the first sentence that its taker's docstring says of it."""
+    """Add an option, with the first sentence of its docstring entry as help."""
     choices = _REGISTRIES.get(option.name) or option.choices
     line = help_line(option.help, choices, None if option.required else option.default, option.bounds)
     line = line.replace("[default: none]", "[required]") if option.required else line

@@ -1,4 +1,4 @@
-"""``fedjax-layers inspect DIR``: the clients of a finished run, with their scores."""
+"""``fedjax-layers inspect DIR``: show the clients of a finished run, with their scores."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from fedjax_layers.report.client_table import client_table
 
 
 def command(options: argparse.Namespace) -> int:
-    """Print the table, or all scores as comma-separated values; returns the exit code."""
+    """Print the table, or all scores as comma-separated values; return the exit code."""
     if options.unknown:
         raise UsageError(f"inspect: expected no flags but its own, got {options.unknown[0]!r}")
     with usage_errors():
@@ -38,7 +38,7 @@ def command(options: argparse.Namespace) -> int:
 
 
 def _read(folder: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """The summary and the clients' arrays of a run directory."""
+    """Read the summary and the clients' arrays of a run directory."""
     if not folder.is_dir():
         raise ValueError(f"folder: expected a run directory, found none at {folder}")
     runs = sorted(folder.glob("*/seed-*/clients.npz"))
@@ -59,7 +59,7 @@ def _choice(argument: str, asked: str | None, arrays: Mapping[str, np.ndarray], 
 
 
 def _write_csv(arrays: Mapping[str, np.ndarray]) -> None:
-    """A row per client: its name, its numbers of examples, and every score."""
+    """Print a row per client: its name, its numbers of examples, and every score."""
     columns = {name: values for name, values in arrays.items() if values.ndim == 1}
     rows = csv.writer(sys.stdout)
     rows.writerow(columns)

@@ -1,4 +1,4 @@
-"""Ctrl-C: answered at once, also while the main thread is inside a compilation that cannot be interrupted."""
+"""Handling of Ctrl-C, which is acknowledged at once even during a compilation that cannot be interrupted."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from types import FrameType
 
 from rich.console import Console
 
-INTERRUPTED = 130  # exit code
-_STUCK_SECONDS = 1.0  # after which a process that should stop at once, and does not get to it, is ended
+INTERRUPTED = 130  # the exit code after an interrupt
+_STUCK_SECONDS = 1.0  # after which a process that should stop at once but does not is ended
 
 
 class Interrupt:
-    """Ctrl-C asks the run to stop after the current interval; a second one stops at once.
+    """The handler of Ctrl-C, which asks the run to stop after the current interval; a second one stops it at once.
 
     Python calls the handler only between two of its own instructions, which may be many seconds later. Another thread
-    therefore learns of the signal too, answers, and ends the process where the second one is not heard.
+    therefore receives the signal too, prints the answer, and ends the process if a second signal is not handled.
 
     Attributes:
-      grace: signals that ask; the next one stops at once.
+      grace: number of signals that ask the run to stop; the next one stops it at once.
     """
 
     def __init__(self, console: Console, grace: int = 1) -> None:
@@ -35,18 +35,18 @@ class Interrupt:
 
     @property
     def asked(self) -> bool:
-        """Whether the run is to stop after its interval."""
+        """Whether the run should stop after its interval."""
         return max(self._heard, self._handled) > 0
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
-        """The signal handler, in the main thread."""
+        """Handle a signal in the main thread."""
         self._handled += 1
         if self._handled > self.grace and not self._held:
             raise KeyboardInterrupt
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Inside the block a signal waits for its end: an extension module that is starting would die of it."""
+        """Delay signals until the end of the block, since they would break the import of an extension module."""
         self._held = True
         try:
             yield
@@ -56,14 +56,14 @@ class Interrupt:
             raise KeyboardInterrupt
 
     def listen(self, wire: socket.socket) -> None:
-        """Read the signals' numbers from ``wire`` until it is closed, in a thread of its own."""
+        """Read the signals' numbers from ``wire`` until it is closed; runs in a thread of its own."""
         while received := wire.recv(16):
             for _ in range(received.count(signal.SIGINT)):
                 self._heard += 1
                 self._answer()
 
     def close(self) -> None:
-        """The block has ended: nobody is stopped any more."""
+        """End the handling: later signals stop nothing."""
         self._open = False
 
     def _answer(self) -> None:
@@ -83,7 +83,7 @@ class Interrupt:
 def graceful_interrupt(console: Console, *, grace: int = 1) -> Iterator[Interrupt]:
     """Handle Ctrl-C gracefully inside the block; with ``grace`` 0, the first one stops at once."""
     handler = Interrupt(console, grace)
-    if threading.current_thread() is not threading.main_thread():  # only the main one may set a handler
+    if threading.current_thread() is not threading.main_thread():  # only the main thread may set a handler
         yield handler
         return
     near, far = socket.socketpair()

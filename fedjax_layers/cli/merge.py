@@ -10,7 +10,7 @@ from fedjax_layers.sweeps.results import merge
 
 
 def command(options: argparse.Namespace) -> int:
-    """Join them; returns the exit code."""
+    """Join the parts; return the exit code."""
     with usage_errors():
         folder = merge(options.parts, options.out)
     report(options.status, folder)

@@ -1,4 +1,4 @@
-"""``fedjax-layers pretrain``: one model, trained centrally on examples that no client of a later run owns."""
+"""``fedjax-layers pretrain``: train one model centrally, on examples that no client of a later run owns."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ _DECIDED = ("keep_optimizer", "save_model", "reserved", "scored_round")
 
 
 def command(options: argparse.Namespace) -> int:
-    """Train on the data's reserve and save the model; returns the exit code.
+    """Train on the data's reserved examples and save the model; return the exit code.
 
-    It is FedAvg with one client who keeps its optimiser, so a round is an epoch (or ``--steps``), its validation
-    examples stop it (``--patience``), and ``--resume`` goes on with it.
+    It is FedAvg with one client that keeps its optimiser state, so that a round is an epoch (or ``--steps``), its
+    validation examples may stop it early (``--patience``), and ``--resume`` continues it.
     """
     config = resumed_run(options, None) if is_resumed(options) else central_config(options)
     return run_config(options, config, f"pretrain-{config.dataset}")
 
 
 def central_config(options: argparse.Namespace) -> RunConfig:
-    """The config of central training that the flags describe.
+    """Make the config of central training that the flags describe.
 
     Raises:
-      UsageError: a flag that belongs to a device_data, or as :func:`config_of`.
+      UsageError: a flag applies only to a federation, or as :func:`config_of`.
     """
     refuse_given(options, (*_OF_A_FEDERATION, *_DECIDED), "pretrain")
     one: dict[str, Any] = {"clients": 1, "partition": "iid", "keep_optimizer": True, "save_model": True}
-    one["scored_round"] = "last"  # the model that is saved is the one that is scored
+    one["scored_round"] = "last"  # so that the saved model is the scored one
     config = config_of(options, COMMON, **one)
     refuse_unused(options, [config])
     own = {"reserve": USUAL_RESERVE} | dict(config.data_options) | {"reserved": True}

@@ -1,4 +1,4 @@
-"""How far a run or a sweep is, shown by a :class:`~fedjax_layers.cli.status.Status`."""
+"""The progress of a run or a sweep, shown by a :class:`~fedjax_layers.cli.status.Status`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from fedjax_layers.report.wording import HEADLINES
 
 
 class RoundsProgress:
-    """Progress of one run, called after each evaluation with (rounds done, history)."""
+    """The progress of one run, called after each evaluation with (rounds done, history)."""
 
     def __init__(self, status: Status, label: str, rounds: int) -> None:
         self._status, self._label, self._rounds = status, label, rounds
@@ -23,14 +23,14 @@ class RoundsProgress:
         self._first: int | None = None
 
     def say(self, text: str) -> None:
-        """Something beside the rounds is done."""
+        """Show what is done outside the rounds."""
         self._status.say(f"{self._label}: {text}")
 
     def __call__(self, done: int, history: History) -> None:
-        """Show where the run is."""
+        """Show the rounds done, the speed, and the latest validation score."""
         now = time.perf_counter()
         if self._first is None:
-            self._first, self._started = done, now  # the first interval's time is mostly compilation
+            self._first, self._started = done, now  # the first interval is left out: it is mostly compilation
         rate = (done - self._first) / max(now - self._started, 1e-9)
         speed = _speed(rate) if done > self._first else "compiled"
         left = f", {(self._rounds - done) / rate:.0f} s left" if rate > 0 and done < self._rounds else ""
@@ -42,7 +42,7 @@ class RoundsProgress:
 
 
 class SweepProgress:
-    """Progress of a sweep over its runs."""
+    """The progress of a sweep over its runs."""
 
     def __init__(self, status: Status, runs: int, rounds: int, interrupt: Interrupt) -> None:
         self._status, self._runs, self._rounds, self._interrupt = status, runs, rounds, interrupt
@@ -51,12 +51,12 @@ class SweepProgress:
         status.say(f"0 of {runs} runs, compiling")
 
     def tick(self, done: int, branches: int) -> bool:
-        """Show where the running branches are; True if the user asked to stop."""
+        """Show the progress of the present runs; return True if the user asked to stop."""
         self._show(f"round {done} of {self._rounds}" + (f" of {branches} runs" if branches > 1 else ""))
         return self._interrupt.asked
 
     def finished(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Count runs that have ended."""
+        """Add to the number of runs that have ended."""
         self._done = min(self._done + len(rows), self._runs)
         self._show("")
         if self._done == self._runs:
@@ -72,7 +72,7 @@ class SweepProgress:
 
 
 def _speed(rate: float) -> str:
-    """Rounds per second, or seconds per round where that is the larger number."""
+    """Write rounds per second, or seconds per round where that is the larger number."""
     return f"{rate:.1f} rounds/s" if rate >= 1 else f"{1 / max(rate, 1e-9):.1f} s a round"
 
 

@@ -1,4 +1,4 @@
-"""Going on with what a run directory holds: its config decides, and flags given beside must agree with it."""
+"""Continuation of the run in a run directory, whose config decides and with which given flags must agree."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ MAY_DIFFER = ("rounds", "store")
 
 
 def is_resumed(options: argparse.Namespace) -> bool:
-    """Whether ``--resume`` finds something in ``--out``; where there is nothing yet, the run starts."""
+    """Return whether ``--resume`` finds a run in ``--out``; otherwise a new run starts."""
     return bool(options.resume and options.out and (Path(options.out) / "config.json").is_file())
 
 
 def resumed_config(
     options: argparse.Namespace, content: Mapping[str, Any], folder: Path, beside: Collection[str] = ()
 ) -> RunConfig:
-    """The config of the run in ``folder``, with the rounds asked for now.
+    """Make the config of the run in ``folder``, with the number of rounds asked for now.
 
     Args:
-      options: the command's; ``given`` names the fields that were asked for.
-      content: of the run's ``config.json``.
+      options: the command's options, in which ``given`` names the fields that the user gave.
+      content: the content of the run's ``config.json``.
       folder: the run directory.
-      beside: other algorithms of the command, whose options are none of this one's.
+      beside: other algorithms of the command, whose options are ignored here.
 
     Raises:
-      UsageError: a flag that does not agree, or fewer rounds than are done.
+      UsageError: a flag does not agree with the config, or fewer rounds are asked for than are done.
     """
     try:
         stored = RunConfig.from_mapping(content)
@@ -54,14 +54,14 @@ def resumed_config(
         for name in values:
             _agree(name, content[home].get(name), to_json(getattr(asked, home)[name]), folder)
     rounds = options.rounds if "rounds" in options.given else stored.rounds
-    store = options.store if "store" in options.given else stored.store  # a checkpoint is gone on from, not the folder
+    store = options.store if "store" in options.given else stored.store  # may differ, as the state is in the checkpoint
     config = dataclasses.replace(stored, rounds=rounds, store=store)
     _enough_rounds(folder, config)
     return config
 
 
 def resumed_content(folder: Path, config: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The complete config of a run of a comparison if it has begun, else the ``config`` that was asked for."""
+    """Return the complete config of a comparison's run if it has started, else the ``config`` that was asked for."""
     return RunDirectory(folder).read("config") if (folder / "config.json").is_file() else config
 
 

@@ -1,4 +1,4 @@
-"""A command line's words: which belong to the parser, and the flags beside them with their values."""
+"""The words of a command line, split into those of the parser and other flags with their values."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 
 
 def pairs(unknown: Sequence[str]) -> list[tuple[str, str]]:
-    """Flags with their values; one without a value is ``true``."""
+    """Pair flags with their values; a flag without a value is ``true``."""
     found, rest = [], list(unknown)
     while rest:
         flag = rest.pop(0)
@@ -20,7 +20,7 @@ def pairs(unknown: Sequence[str]) -> list[tuple[str, str]]:
 
 
 def split_unknown(arguments: Sequence[str], known: Collection[str]) -> tuple[list[str], list[str]]:
-    """Arguments of the parser, and flags it does not know with their values (else a value passes for a name)."""
+    """Split arguments into those of the parser, and unknown flags with their values, which it would take for names."""
     own: list[str] = []
     unknown: list[str] = []
     rest = list(arguments)

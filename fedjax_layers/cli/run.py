@@ -1,4 +1,4 @@
-"""``fedjax-layers run ALGORITHM``: one run into one directory."""
+"""``fedjax-layers run ALGORITHM``: execute one run, and write its run directory."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from fedjax_layers.report.wording import report_lines, team_lines
 
 
 def command(options: argparse.Namespace) -> int:
-    """Run one algorithm; returns the exit code."""
+    """Run one algorithm; return the exit code."""
     if is_resumed(options):
         config = resumed_run(options, options.algorithm if "algorithm" in options.given else None)
     else:
@@ -45,7 +45,7 @@ def command(options: argparse.Namespace) -> int:
 
 
 def resumed_run(options: argparse.Namespace, algorithm: str | None) -> RunConfig:
-    """The config of the run in ``--out``, which is of this algorithm if one is named."""
+    """Read the config of the run in ``--out``, which must be of this algorithm if one is named."""
     folder = Path(options.out)
     content = RunDirectory(folder).read("config")
     if "algorithm" not in content:
@@ -56,7 +56,7 @@ def resumed_run(options: argparse.Namespace, algorithm: str | None) -> RunConfig
 
 
 def run_config(options: argparse.Namespace, config: RunConfig, name: str) -> int:
-    """One run into its directory, with progress; returns the exit code. ``name`` is that of a new directory."""
+    """Execute one run with progress, and return the exit code; ``name`` is the start of a new directory's name."""
     status: Status = options.status
     folder = out_folder(options, name)
     with usage_errors():
@@ -86,7 +86,7 @@ def run_config(options: argparse.Namespace, config: RunConfig, name: str) -> int
 def run_one(
     status: Status, experiment: Experiment, directory: RunDirectory, interrupt: Interrupt, *, resume: bool
 ) -> dict[str, Any] | None:
-    """Execute with progress; ``None`` if the user stopped it."""
+    """Execute a run with progress, and return its summary; ``None`` if the user stopped it."""
     config = experiment.config
     progress = RoundsProgress(status, f"{config.algorithm}, seed {config.seed}", config.rounds)
     summary, _ = execute(
@@ -101,17 +101,17 @@ def run_one(
 
 
 def remembered_axis(folder: Path) -> AxisChoice | None:
-    """The client axis of the run in this folder: another one would change the last bits of what follows."""
+    """Read the client axis of the run in this folder, since another one would change the last bits of results."""
     if not (folder / "manifest.json").is_file():
         return None
     return recorded_axis(RunDirectory(folder).read("manifest")["client_axis"])
 
 
 def out_folder(options: argparse.Namespace, name: str) -> Path:
-    """The folder asked for, or a new one under ``runs/``.
+    """Return the folder that was asked for, or a new one under ``runs/``.
 
     Raises:
-      UsageError: ``--resume`` without ``--out``.
+      UsageError: ``--resume`` is given without ``--out``.
     """
     if options.out:
         return Path(options.out)
@@ -124,7 +124,7 @@ def out_folder(options: argparse.Namespace, name: str) -> Path:
 
 @contextlib.contextmanager
 def usage_errors() -> Iterator[None]:
-    """What is wrong with the input, before anything ran, is one line and not a traceback."""
+    """Turn errors before the run into ``UsageError``, which is shown as one line and not as a traceback."""
     try:
         yield
     except (ValueError, OSError) as error:
@@ -132,13 +132,13 @@ def usage_errors() -> Iterator[None]:
 
 
 def print_facts(status: Status, experiment: Experiment) -> None:
-    """Two lines on what is about to run: what it is, and the memory that it takes."""
+    """Print two lines about the run: what it is, and the memory that it takes."""
     for line in (describe(experiment), told(experiment.memory, free_memory())):
         status.console.print(line, soft_wrap=True)
 
 
 def describe(experiment: Experiment) -> str:
-    """A line on what is about to run."""
+    """Describe a run in one line."""
     config: RunConfig = experiment.config
     data, layers = experiment.data, experiment.plan.task.layers
     return (
@@ -158,7 +158,7 @@ def _in_teams(experiment: Experiment) -> str:
 
 
 def stopped(status: Status, folder: Path) -> int:
-    """Tell how to go on."""
+    """Print how to continue the stopped run; return the exit code."""
     status.stop()
     status.console.print(f"Stopped. Go on with the same command and --out {folder} --resume", soft_wrap=True)
     return INTERRUPTED

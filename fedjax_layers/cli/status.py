@@ -1,4 +1,4 @@
-"""What runs now, said while somebody waits: a bar on a terminal, elsewhere a line at least every two seconds."""
+"""The display of what a command does: a bar on a terminal, elsewhere a line at least every two seconds."""
 
 from __future__ import annotations
 
@@ -12,36 +12,36 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from fedjax_layers.report.fitted_table import Fitted
 
 BEAT_SECONDS = 1.5  # between two lines, where nothing else is printed
-_SLOWER = 400  # a long run prints seldom: this many lines in a time as long as it has run
+_SLOWER = 400  # a long run prints less often: this many lines in as long as it has run so far
 _LONGEST_BEAT = 60.0
 _LOOK_SECONDS = 0.1
 
 
 def make_console() -> Console:
-    """A console as wide as the terminal; files and pipes get room for the whole table."""
-    plain: Any = {"highlight": False, "markup": False, "emoji": False}  # names of files and clients stay as they are
+    """Make a console as wide as the terminal; for files and pipes, wide enough for whole tables."""
+    plain: Any = {"highlight": False, "markup": False, "emoji": False}  # names are printed as they are
     console = Console(**plain)
     return console if console.is_terminal else Console(**plain, width=110)
 
 
 def print_table(console: Console, found: Fitted) -> None:
-    """Print a table, and the lines under it whole."""
+    """Print a table, and the lines under it unwrapped."""
     console.print(found.table)
     for line in found.lines:
         console.print(line, soft_wrap=True)
 
 
 class Status:
-    """What a command is at. Inside a ``with`` block it is shown, until the next :meth:`say` or :meth:`show`.
+    """What a command does now, shown inside a ``with`` block until the next :meth:`say` or :meth:`show`.
 
     Attributes:
-      console: where it is shown.
+      console: the console that shows it.
     """
 
     def __init__(self, console: Console) -> None:
         self.console = console
         self._started = self._printed = self._since = time.perf_counter()
-        self._text = ""  # nothing is said before the first say(): what is printed may be a file
+        self._text = ""  # nothing is shown before the first say(), since a command may print a file's content
         self._bar = Progress(
             SpinnerColumn(),
             TextColumn("{task.description}", markup=False),
@@ -67,31 +67,31 @@ class Status:
         self.stop()
 
     def stop(self) -> None:
-        """Show nothing any more: what follows is the result."""
+        """Show no more progress, since results follow."""
         self._ended.set()
         self._bar.stop()
         if self._beat.is_alive():
             self._beat.join()
 
     def say(self, text: str) -> None:
-        """Something else is done now."""
+        """Show what is done now."""
         self.show(text, text)
 
     def show(self, text: str, line: str, *, detail: str = "", done: float = 0, total: float | None = None) -> None:
-        """Where something is.
+        """Show the progress of what is done.
 
         Args:
-          text: what is done, beside the bar.
-          line: the same where there is no bar, with all that the bar tells.
-          detail: behind the bar.
-          done: of ``total``.
-          total: ``None`` where it is not known.
+          text: what is done, shown before the bar.
+          line: the same with the bar's information, shown where there is no bar.
+          detail: details shown after the bar.
+          done: the amount done, out of ``total``.
+          total: the whole amount; ``None`` where it is not known.
         """
         self._text, self._since = line, time.perf_counter()
         self._bar.update(self._task, description=text, detail=detail, completed=done, total=total)
 
     def print_line(self) -> None:
-        """Print where it is now, unless there is a bar."""
+        """Print the present line, unless there is a bar."""
         if not self.console.is_terminal:
             self._printed = time.perf_counter()
             self.console.print(self._text, markup=False, soft_wrap=True)

@@ -1,4 +1,4 @@
-"""Bad input, as the one line that a user sees."""
+"""Errors for bad input, shown to the user as one line."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ from typing import NoReturn
 
 
 class UsageError(Exception):
-    """Bad input: its text is the one line that the user sees."""
+    """An error for bad input, whose text is the one line that the user sees."""
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser that raises :class:`UsageError` in place of leaving the program."""
+    """A parser that raises :class:`UsageError` and does not end the program."""
 
     def error(self, message: str) -> NoReturn:
-        """Raise the message."""
+        """Raise ``UsageError`` with the message."""
         raise UsageError(message)
 
 
 def check_place(flag: str, path: str | None, *, folder: bool = False) -> None:
-    """Refuse a place where nothing can be written, before anything takes time.
+    """Raise ``UsageError`` for a path that cannot be written, before work that takes time.
 
     Args:
-      flag: that named it.
-      path: of a file to come; ``None`` is none.
-      folder: the path is that of a folder instead.
+      flag: the flag that gave the path.
+      path: path of the file to write; ``None`` for none.
+      folder: whether the path is that of a folder.
 
     Raises:
-      UsageError: something else is there, or the folder around it cannot be written.
+      UsageError: something else is at the path, or its parent folder cannot be written.
     """
     if path is None:
         return

@@ -49,7 +49,7 @@ def text_kinds(hint: Any) -> tuple[Any, ...]:
 
 
 def value_of(text: str, kinds: tuple[Any, ...] = ()) -> Any:
-    """A value as written, or several separated by commas; where it can be text alone, of ``kinds``, all are texts."""
+    """Read a value, or several separated by commas; if ``kinds`` allow only text, all values stay texts."""
     if kinds:
         return tuple(text.split(",")) if "," in text and kinds != (str,) else text
     return tuple(_plain(part) for part in text.split(",")) if "," in text else _plain(text)

@@ -1,4 +1,4 @@
-"""Options by their names: which part of a run an option belongs to, and the error for one that no part has."""
+"""Options by their names: the part of a run to which an option belongs, and the error if there is none."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from fedjax_layers.experiment.config.owners import KINDS, Owner, all_owners, own
 from fedjax_layers.experiment.config.run_config import RunConfig, config_options
 from fedjax_layers.options import Option, flag_of, unknown_name
 
-_MOST_OWNERS = 4  # named one by one
-_NEAR = 0.6  # likeness of two names from which one may be a misspelt other
+_MOST_OWNERS = 4  # largest number of owners that are listed by name
+_NEAR = 0.6  # similarity of two names from which one may be a misspelling of the other
 
 
 def routed(
@@ -23,17 +23,17 @@ def routed(
     team_formation: str | None = None,
     beside: Collection[str] = (),
 ) -> dict[str, dict[str, Any]]:
-    """Options by the field of the config that holds each of them.
+    """Sort options by the config's field that holds each of them.
 
     Args:
-      given: names, as flags (``--num-teams``) or as Python has them, each with a value. A text is read as a value of
-        the option's type.
-      config: of the run.
-      team_formation: the one asked for, where the config's algorithm may have no teams.
-      beside: other algorithms of the same command; their options are none of this config's.
+      given: pairs of a name, as a flag (``--num-teams``) or as in Python, and a value. A text is converted to the
+        option's type.
+      config: the run's config.
+      team_formation: the team formation that was asked for, also where the config's algorithm has no teams.
+      beside: other algorithms of the same command, whose options are skipped.
 
     Raises:
-      ValueError: an option that nothing in this run takes, or that several things take.
+      ValueError: no owner in this run has an option, or several have it.
     """
     pairs = [(name.lstrip("-").replace("-", "_"), value) for name, value in given]
     shift = dict(pairs).get("feature_shift", config.data_options.get("feature_shift"))
@@ -48,33 +48,33 @@ def routed(
 
 
 def with_options(config: RunConfig, own: Mapping[str, Mapping[str, Any]]) -> RunConfig:
-    """The config with these options of :func:`routed` beside its other ones."""
+    """Add options from :func:`routed` to a config's own ones."""
     changed: dict[str, Any] = {field: {**getattr(config, field), **new} for field, new in own.items()}
     return dataclasses.replace(config, **changed)
 
 
 def split_setting(setting: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The fields of the config among these names, texts read as values of their types; and all other names."""
+    """Split a setting into the config's fields, with texts converted to their types, and all other names."""
     known = config_options()
     fields = {name: known[name].parsed(value) for name, value in setting.items() if name in known}
     return fields, {name: value for name, value in setting.items() if name not in known}
 
 
 def with_setting(config: RunConfig, setting: Mapping[str, Any]) -> RunConfig:
-    """The config with a setting's fields and options in place of its own.
+    """Replace a config's fields and options by those of a setting.
 
     Raises:
-      ValueError: a name that is neither a field nor an option of the run, or an option of several things.
+      ValueError: a name is neither a field nor an option of the run, or an option that several owners have.
     """
     fields, others = split_setting(setting)
     if "cohort" in fields:
-        fields = {"scored_model": "auto"} | fields  # which model is scored follows participation
+        fields = {"scored_model": "auto"} | fields  # the default depends on the cohort
     changed = dataclasses.replace(config, **fields)
     return with_options(changed, routed(others.items(), changed))
 
 
 def option_named(name: str, config: RunConfig) -> Option:
-    """A field or option as it is declared; for an option of another algorithm, one of any type."""
+    """Return the declaration of a field or option; for an option of another algorithm, one of any type."""
     if name in config_options():
         return config_options()[name]
     own = owners(config, feature_shift=config.data_options.get("feature_shift"))
@@ -85,7 +85,7 @@ def option_named(name: str, config: RunConfig) -> Option:
 def _place(
     name: str, own: Sequence[Owner], config: RunConfig, algorithms: Collection[str]
 ) -> tuple[str, str, Option] | None:
-    """As :func:`place_of`; a prefix may be an algorithm's name. ``None`` for an option of another of the algorithms."""
+    """Find an option as :func:`place_of` does; a prefix may be an algorithm. ``None`` for an option of another one."""
     prefix, _, bare = name.rpartition(".")
     if prefix and prefix not in KINDS:
         _check_algorithm(prefix, bare, algorithms)
@@ -101,7 +101,7 @@ def _place(
 
 
 def _unknown_option(name: str, prefix: str, own: Sequence[Owner], config: RunConfig) -> ValueError:
-    """The error for an option that nothing in this run has: who has it elsewhere, or the nearest there is here."""
+    """Make the error for an option without an owner in this run: its owners elsewhere, or the nearest option here."""
     flag, bare = flag_of(name), name.rpartition(".")[2]
     others = [other for other in all_owners() if bare in other.options and prefix in ("", other.prefix)]
     if others:
@@ -116,7 +116,7 @@ def _unknown_option(name: str, prefix: str, own: Sequence[Owner], config: RunCon
 
 
 def _help_command(config: RunConfig) -> str:
-    """The command that lists all flags of this run."""
+    """Return the command that lists all flags of this run."""
     named = {"dataset": config.dataset, "partition": config.partition, "model": config.model}
     usual = RunConfig()
     flags = "".join(f" --{name} {value}" for name, value in named.items() if value != getattr(usual, name))
@@ -124,7 +124,7 @@ def _help_command(config: RunConfig) -> str:
 
 
 def _listed(others: Iterable[Owner]) -> str:
-    """The names of several owners, by kind: ``algorithms demlearn and fedprox``."""
+    """List the names of several owners by kind: ``algorithms demlearn and fedprox``."""
     by_kind: dict[str, list[str]] = {}
     for other in others:
         kind, _, name = other.who.rpartition(" ")
@@ -139,7 +139,7 @@ def _listed(others: Iterable[Owner]) -> str:
 
 
 def _check_algorithm(name: str, option: str, beside: Collection[str]) -> None:
-    """Refuse a prefix that names no algorithm of the command, and an option that its algorithm does not take."""
+    """Raise ``ValueError`` for a prefix that names no algorithm of the command, or an option that it does not have."""
     if name not in registry:
         raise unknown_name("algorithm", name, [*registry, *(kind.replace("_", "-") for kind in KINDS)])
     if name not in beside:

@@ -60,7 +60,10 @@ class RunConfig:
         None, "data", "how examples go to clients", unset="the natural clients, else dirichlet", choices=data.PARTITIONS
     )
     clients: Annotated[int | None, Ge(1)] = option(
-        None, "data", "number of clients, drawn from more natural ones", unset="the natural ones, else 10"
+        None,
+        "data",
+        "number of clients, drawn at random if there are more natural ones",
+        unset="the natural ones, else 10",
     )
     partition_seed: Annotated[int | None, Ge(0), Le(LARGEST_SEED)] = option(
         None, "data", "seed of the partition", unset="the run's seed", needs=DRAWN
