@@ -1,6 +1,7 @@
 """Eight CPU devices; folders of real data, of decoded data and of programs. Strict promotion: in tests/ops alone."""
 
 import functools
+import gc
 import os
 import pathlib
 import sys
@@ -10,17 +11,23 @@ import jax
 import pytest
 
 jax.config.update("jax_num_cpu_devices", 8)
+gc.set_threshold(50_000, 20, 50)  # tracing makes many objects that stay: a tenth of the time was looking through them
 # Most of a test is compilation, and most programs are compiled by several tests: the first one keeps it for the others,
 # on disk, where JAX looks it up by its value. A process that a test starts compiles for itself.
 os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"
 jax.config.update("jax_enable_compilation_cache", True)
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
-# Nor need it be done well: the older of XLA's two CPU emitters, gone from JAX 0.11, takes a third less time. A variable
-# that is set, though empty, is left alone: ``XLA_FLAGS= python -m pytest`` compiles everything as users do.
+# Nor need it be done well: the older of XLA's two CPU emitters, gone from JAX 0.11, and programs that are not
+# optimised take a third of the time. Tests that compare programs which differ to the last bit have them optimised, see
+# tests/rounds.py. A variable that is set, though empty, is left alone: ``XLA_FLAGS= python -m pytest`` compiles
+# everything as users do.
 OLDER_EMITTER = "--xla_cpu_use_fusion_emitters=false"
 AS_USERS = os.environ.get("XLA_FLAGS", OLDER_EMITTER) != OLDER_EMITTER
 if jax.__version_info__ < (0, 11):
     os.environ.setdefault("XLA_FLAGS", OLDER_EMITTER)
+if not AS_USERS:
+    os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"  # also in processes that a test starts
+    jax.config.update("jax_disable_most_optimizations", True)
 
 
 def pytest_addoption(parser):
@@ -76,24 +83,6 @@ def _leave_room():
     """Room for the next module, too."""
     yield
     if _share_of_maps() > 0.25:
-        drop_programs()
-
-
-@pytest.fixture(scope="module")
-def compile_quickly():
-    """Programs compiled in half of the time that run slower: for tests of what is said and written, or up to 1e-10.
-
-    Most of a short run is its compilation. Processes that a test starts inherit the variable.
-    """
-    if AS_USERS:
-        yield
-        return
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
-        drop_programs()  # none of the other kind is met on either side
-        jax.config.update("jax_disable_most_optimizations", True)
-        yield
-        jax.config.update("jax_disable_most_optimizations", False)
         drop_programs()
 
 

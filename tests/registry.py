@@ -17,7 +17,12 @@ OWN = tuple(
 
 def cases(names):
     """Parameters for some algorithms, those that are not quick marked as slow."""
-    return [name if name in QUICK + OWN else pytest.param(name, marks=pytest.mark.slow) for name in names]
+    return [pytest.param(name, marks=marks_of(name)) for name in names]
+
+
+def marks_of(name):
+    """Marks of a test of this algorithm."""
+    return () if name in QUICK + OWN else pytest.mark.slow
 
 
 def module_of(name):

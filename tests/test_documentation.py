@@ -15,7 +15,7 @@ BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
 @pytest.mark.parametrize("page", [p for p in PAGES if BLOCK.search(p.read_text())], ids=lambda p: p.name)
-def test_python_blocks_run(page, compile_quickly):
+def test_python_blocks_run(page):
     names = {"__name__": "documentation"}
     for block in BLOCK.findall(page.read_text()):
         exec(compile(block, str(page), "exec"), names)  # our own pages, not input

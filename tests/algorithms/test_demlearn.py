@@ -1,7 +1,5 @@
 """DemLearn: deep trees against the oracle's recursion, reductions, invariants of the parent_share, bad input."""
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,6 +10,7 @@ from fedjax_layers import algorithms
 from fedjax_layers.algorithms.tiers.demlearn import hierarchy, mix
 from tests import toy
 from tests.reference import clusters as oracles
+from tests.rounds import round_key, rounds_of, start_params
 
 ROUNDS = ([0, 2, 4], [3, 1], [2, 3, 0, 1, 4], [], [1, 2, 0, 4])
 
@@ -28,19 +27,13 @@ def row(tree, i):
     return jax.tree.map(lambda x: x[i], tree)
 
 
-def key_of(t):
-    return jax.random.fold_in(jax.random.key(7), t)
+TRACED = ("mu", "parent_share", "amplification", "amplified_rounds")
 
 
-def run(name="demlearn", rounds=ROUNDS, *, trainer=None, weights=None, **args):
-    task, pool = toy.make_task(), toy.make_pool()
-    algorithm = algorithms.registry[name](trainer or toy.make_trainer(task), **args)
-    state = algorithm.init(jax.random.key(2), task.init(jax.random.key(1)))
-    step, infos = jax.jit(algorithm.round), []
-    for t, ids in enumerate(rounds):
-        state, info = step(key_of(t), state, toy.make_cohort(ids, pool, pad_to=5, weights=weights))
-        infos.append(info)
-    return state, infos, algorithm
+def run(name="demlearn", rounds=ROUNDS, *, changes=(), weights=None, **args):
+    found = rounds_of(name, args, traced=TRACED, **dict(changes))
+    states, infos = found.run(rounds, pad_to=5, weights=weights)
+    return states[-1], infos, found
 
 
 def models(num, seed):
@@ -83,20 +76,21 @@ def test_a_deep_hierarchy_is_mixed_as_by_the_recursion(seed, levels, x64):
 @pytest.mark.parametrize("keep", [False, True])
 def test_agrees_with_its_oracle_over_rounds_of_all_sizes(keep, x64):
     """Parents outlive rounds in which their clients are absent; padding, an empty cohort, examples as weights."""
-    task, pool = toy.make_task(), toy.make_pool()
-    trainer = toy.make_trainer(task, keep_optimizer=keep)
+    changes = {"keep_optimizer": True} if keep else {}
     args = {"mu": 0.4, "parent_share": 0.7, "levels": 2, "amplification": 1.1, "amplified_rounds": 3}
-    state, infos, algorithm = run(trainer=trainer, weighting="examples", **args)
+    state, infos, rounds = run(changes=changes, weighting="examples", **args)
     oracle = oracles.DemLearn(
-        toy.to_numpy(task.init(jax.random.key(1))), 5, *pool, lr=0.1, beta=0.9, keep=keep,
+        toy.to_numpy(start_params()), 5, *toy.make_pool(), lr=0.1, beta=0.9, keep=keep,
         levels=2, pull=0.4, parent_share=0.7, factor=1.1, rounds=3, by_examples=True,
     )  # fmt: skip
     for t, ids in enumerate(ROUNDS):
-        results = oracle.round([(c, float(toy.COUNTS[c]), toy.drawn_batches(trainer, key_of(t), c)) for c in ids])
+        results = oracle.round(
+            [(c, float(toy.COUNTS[c]), toy.drawn_batches(rounds.trainer, round_key(t), c)) for c in ids]
+        )
         for slot, (_, _, trained, loss, *_) in enumerate(results):
             close(row(infos[t].observed, slot), trained)
             np.testing.assert_allclose(infos[t].loss[slot], loss, rtol=1e-10)
-    found = algorithm.models(state)
+    found = toy.to_numpy(rounds.models(state))
     close(found.global_model, oracle.server)
     for c in range(5):
         close(row(found.personal, c), oracle.own[c])
@@ -151,18 +145,14 @@ def test_the_amplification_multiplies_once_per_level_and_ends(x64):
     nested = [jnp.zeros(4, jnp.int32), jnp.array([0, 0, 2, 2])]
     mixed = mix(stacked, jnp.ones(4), nested, 0.6, 1.15, fallback=row(stacked, 0))
     close(mixed.root, jax.tree.map(lambda x: 1.15**2 * x.mean(0), stacked))
+    still = optax.sgd(0.0)
     for rounds, factor in ((1, 1.15), (2, 1.15**2)):
         twice, _, _ = run(
             rounds=[range(5)] * 2, levels=0, parent_share=1.0, amplification=1.15, amplified_rounds=rounds,
-            trainer=frozen(),
+            changes={"optimizer": still},
         )  # fmt: skip
-        start = toy.make_task().init(jax.random.key(1))
+        start = start_params()
         close(twice.server, jax.tree.map(lambda x, f=factor: f * x, start))
-
-
-def frozen():
-    """A trainer that moves nothing."""
-    return dataclasses.replace(toy.make_trainer(toy.make_task()), optimizer=optax.sgd(0.0))
 
 
 def test_clumps_are_found_and_lone_clients_hang_from_the_root():
@@ -178,8 +168,7 @@ def test_clumps_are_found_and_lone_clients_hang_from_the_root():
 
 def test_the_pull_leads_to_the_parent_of_the_last_round(x64):
     """A stiff pull holds a client at its parent, which is neither its own model nor the root."""
-    stiff = dataclasses.replace(toy.make_trainer(toy.make_task(), momentum=0.0), optimizer=optax.sgd(1e-3))
-    args = {"mu": 1e3, "parent_share": 0.5, "trainer": stiff}
+    args = {"mu": 1e3, "parent_share": 0.5, "changes": {"optimizer": optax.sgd(1e-3)}}
     before, _, _ = run(rounds=[range(5)], **args)
     _, infos, _ = run(rounds=[range(5)] * 2, **args)
     close(infos[1].observed, before.parents, rtol=0.02, atol=0.01)

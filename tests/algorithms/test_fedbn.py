@@ -15,6 +15,7 @@ from fedjax_layers.engine.checkpoint import Checkpoints
 from fedjax_layers.ops import proximal_pull
 from tests import batch_norm_toy, toy
 from tests.reference import batch_norm
+from tests.rounds import rounds_of, start_params
 
 ROUNDS = ([0, 2, 4], [3, 1], [2, 3, 0], [1, 2])  # partial, of unequal size: padded to three slots
 NORMS = ("BatchNorm_0", "BatchNorm_1")
@@ -35,25 +36,22 @@ def row(tree, i):
     return jax.tree.map(lambda x: x[i], tree)
 
 
-def run(build, *, cohorts=ROUNDS, pad_to=3, **changes):
-    """States and reports of all rounds, the trainer, and the algorithm."""
-    task, pool = batch_norm_toy.make_task(), toy.make_pool()
-    trainer = toy.make_trainer(task, **changes)
-    algorithm = build(trainer)
-    state = algorithm.init(jax.random.key(2), task.init(jax.random.key(1)))
-    step, seen = jax.jit(algorithm.round), []
-    for t, ids in enumerate(cohorts):
-        state, info = step(jax.random.fold_in(jax.random.key(7), t), state, toy.make_cohort(ids, pool, pad_to=pad_to))
-        seen.append((state, info))
-    return seen, trainer, algorithm
+def run(name="fedbn", options=None, *, cohorts=ROUNDS, optimised=False, **changes):
+    """States and reports of all rounds, the trainer, and what an algorithm serves."""
+    rounds = rounds_of(name, options, norms=True, optimised=optimised, **changes)
+    states, infos = rounds.run(cohorts)
+    return list(zip(states[1:], infos, strict=True)), rounds.trainer, rounds.models
 
 
-@pytest.mark.parametrize("keep", [False, True])
-@pytest.mark.parametrize("kind", STAYS)
+@pytest.mark.parametrize(
+    ("kind", "keep"),
+    [(kind, False) for kind in STAYS]
+    + [pytest.param(kind, True, marks=[] if kind == "FedBN" else pytest.mark.slow) for kind in STAYS],
+)
 def test_agrees_with_its_oracle(kind, keep, x64):
     args, local = STAYS[kind]
-    seen, trainer, algorithm = run(lambda t: algorithms.fedbn(t, **args), keep_optimizer=keep)
-    start = toy.to_numpy(trainer.task.init(jax.random.key(1)))
+    seen, trainer, models_of = run(options=args, keep_optimizer=keep)
+    start = toy.to_numpy(start_params(norms=True))
     oracle = batch_norm.FedBN(start, toy.CLIENTS, *toy.make_pool(), keep=keep, local=local, **SGD)
     for t, (ids, (state, info)) in enumerate(zip(ROUNDS, seen, strict=True)):
         key = jax.random.fold_in(jax.random.key(7), t)
@@ -61,7 +59,7 @@ def test_agrees_with_its_oracle(kind, keep, x64):
         for slot, (_, trained, loss) in enumerate(results):
             close(row(info.observed, slot), trained)
             np.testing.assert_allclose(info.loss[slot], loss, rtol=1e-10)
-        models = algorithm.models(state)
+        models = models_of(state)
         assert models.global_model is None
         for client in toy.seen_after(ROUNDS, t):
             close(row(models.personal, client), oracle.start_of(client))
@@ -70,8 +68,8 @@ def test_agrees_with_its_oracle(kind, keep, x64):
 
 def test_weight_decay_agrees_with_the_oracle(x64):
     decayed = optax.chain(optax.add_decayed_weights(0.05), optax.sgd(0.1, momentum=0.9))
-    seen, trainer, _ = run(algorithms.fedbn, cohorts=ROUNDS[:2], optimizer=decayed)
-    start = toy.to_numpy(trainer.task.init(jax.random.key(1)))
+    seen, trainer, _ = run(cohorts=ROUNDS[:2], optimizer=decayed)
+    start = toy.to_numpy(start_params(norms=True))
     oracle = batch_norm.FedBN(start, toy.CLIENTS, *toy.make_pool(), decay=0.05, **SGD)
     for t, (ids, (_, info)) in enumerate(zip(ROUNDS, seen, strict=False)):
         key = jax.random.fold_in(jax.random.key(7), t)
@@ -119,31 +117,30 @@ def test_saved_and_restored_rounds_go_on_bit_for_bit(tmp_path):
 
 
 def test_keeping_no_norm_is_fedavg_bit_for_bit(x64):
-    ours, _, algorithm = run(lambda t: algorithms.fedbn(t, local_affine=False, local_statistics=False))
-    theirs, _, fedavg = run(algorithms.fedavg)
+    options = {"local_affine": False, "local_statistics": False}
+    (ours, _, models), (theirs, _, fedavg) = run(options=options, optimised=True), run("fedavg", optimised=True)
     for (state, info), (expected, expected_info) in zip(ours, theirs, strict=True):
-        server = fedavg.models(expected).global_model
+        server = fedavg(expected).global_model
         for client in range(toy.CLIENTS):
-            chex.assert_trees_all_equal(row(algorithm.models(state).personal, client), server)
+            chex.assert_trees_all_equal(row(models(state).personal, client), server)
         chex.assert_trees_all_equal(info.sent, expected_info.sent)
-    start = batch_norm_toy.make_task().init(jax.random.key(1))
-    moved = jax.tree.map(lambda a, b: float(jnp.abs(a - b).max()), server["BatchNorm_1"], start["BatchNorm_1"])
+    start = start_params(norms=True)
+    moved = jax.tree.map(lambda a, b: float(np.abs(a - b).max()), server["BatchNorm_1"], start["BatchNorm_1"])
     assert min(moved.values()) > 1e-2, "FedAvg averages scales, offsets and statistics like weights"
 
 
 def test_one_client_alone_is_local_training(x64):
     cohorts = [[2]] * 3
-    ours, theirs = (run(build, cohorts=cohorts) for build in (algorithms.fedbn, algorithms.local))
+    ours, theirs = (run(name, cohorts=cohorts) for name in ("fedbn", "local"))
     for (state, _), (expected, _) in zip(ours[0], theirs[0], strict=True):
-        close(row(ours[2].models(state).personal, 2), row(toy.to_numpy(theirs[2].models(expected).personal), 2))
+        close(row(ours[2](state).personal, 2), row(toy.to_numpy(theirs[2](expected).personal), 2))
 
 
 @pytest.mark.slow
 def test_the_switches_may_be_traced(x64):
     def final(affine, statistics):
-        build = lambda t: algorithms.fedbn(t, local_affine=affine, local_statistics=statistics)  # noqa: E731
-        seen, _, algorithm = run(build, cohorts=ROUNDS[:2])
-        return algorithm.models(seen[-1][0]).personal
+        seen, _, models = run(options={"local_affine": affine, "local_statistics": statistics}, cohorts=ROUNDS[:2])
+        return models(seen[-1][0]).personal
 
     flags = jnp.array([[True, True], [True, False], [False, False]])
     together = jax.vmap(lambda f: final(f[0], f[1]))(flags)
@@ -152,8 +149,8 @@ def test_the_switches_may_be_traced(x64):
 
 
 def test_a_server_optimizer_leaves_kept_norms_alone(x64):
-    start = batch_norm_toy.make_task().init(jax.random.key(1))
-    seen, _, _ = run(lambda t: algorithms.fedbn(t, server_optimizer=optax.adam(0.1)))
+    start = start_params(norms=True)
+    seen, _, _ = run(options={"server_optimizer": optax.adam(0.1)})
     for name, leaves in seen[-1][0].server.items():
         moved = [bool((x != start[name][leaf]).any()) for leaf, x in leaves.items()]
         assert not any(moved) if name.startswith("BatchNorm") else all(moved)
@@ -197,8 +194,8 @@ def test_steps_that_forget_the_statistics_are_refused():
 
 def test_a_server_optimizer_does_not_step_statistics(x64):
     """Adam's step of 1 would throw a running variance below 0; they are the clients' mean instead."""
-    plain, _, _ = run(algorithms.fedavg, cohorts=ROUNDS[:1])
-    adam, _, _ = run(lambda t: algorithms.fedavg(t, server_optimizer=optax.adam(1.0)), cohorts=ROUNDS[:1])
+    plain, _, _ = run("fedavg", cohorts=ROUNDS[:1], optimised=True)
+    adam, _, _ = run("fedavg", {"server_optimizer": optax.adam(1.0)}, cohorts=ROUNDS[:1], optimised=True)
     for norm in NORMS:
         for name in ("mean", "var"):
             np.testing.assert_array_equal(adam[-1][0].server[norm][name], plain[-1][0].server[norm][name])
@@ -210,26 +207,25 @@ def test_mixing_leaves_statistics_with_their_client(x64):
     """And they say nothing about weights: with the model's weights frozen, the rule does not move."""
 
     def final(**changes):
-        seen, _, algorithm = run(
-            lambda t: algorithms.pfedla(t, hyper_hidden=(4,), hyper_heads="normal", hyper_learning_rate=1.0), **changes
-        )
-        return seen[-1][0], algorithm
+        options = {"hyper_hidden": (4,), "hyper_heads": "normal", "hyper_learning_rate": 1.0}
+        seen, _, models = run("pfedla", options, **changes)
+        return seen[-1][0], models
 
-    state, algorithm = final(cohorts=ROUNDS[:2])
-    served = algorithm.models(state).personal
+    state, models = final(cohorts=ROUNDS[:2])
+    served = models(state).personal
     for norm in NORMS:
-        np.testing.assert_array_equal(served[norm]["var"], state.pool[norm]["var"])
-    assert not np.array_equal(served["Dense_0"]["kernel"], state.pool["Dense_0"]["kernel"])
-    before, _ = final(cohorts=ROUNDS[:1], optimizer=optax.sgd(0.0))
-    after, _ = final(cohorts=ROUNDS, optimizer=optax.sgd(0.0))
+        np.testing.assert_array_equal(served[norm]["var"], state.models[norm]["var"])
+    assert not np.array_equal(served["Dense_0"]["kernel"], state.models["Dense_0"]["kernel"])
+    still = optax.sgd(0.0)
+    (before, _), (after, _) = (final(cohorts=cohorts, optimizer=still) for cohorts in (ROUNDS[:1], ROUNDS))
     jax.tree.map(np.testing.assert_array_equal, before.rules, after.rules)
 
 
 @pytest.mark.parametrize("name", ["fedprox", "player_fl", "permfl"])
 def test_algorithms_with_plain_steps_train_models_with_norms(name, x64):
     """Finite models, whose variances are means of variances."""
-    seen, _, algorithm = run(algorithms.registry[name], cohorts=ROUNDS[:2])
-    models = algorithm.models(seen[-1][0])
+    seen, _, models_of = run(name, cohorts=ROUNDS[:2])
+    models = models_of(seen[-1][0])
     for tree in (models.personal, models.global_model):
         chex.assert_tree_all_finite(tree)
         if tree is not None:
@@ -238,8 +234,8 @@ def test_algorithms_with_plain_steps_train_models_with_norms(name, x64):
 
 def test_a_frozen_layer_keeps_its_statistics(x64):
     """FedBABU freezes its head, here the last two layers, whose server model must stay the start's."""
-    seen, trainer, _ = run(lambda t: algorithms.fedbabu(t, head_layers=2), cohorts=ROUNDS[:1])
-    start = trainer.task.init(jax.random.key(1))
+    seen, _, _ = run("fedbabu", {"head_layers": 2}, cohorts=ROUNDS[:1])
+    start = start_params(norms=True)
     trained = row(seen[0][1].observed, 0)
     chex.assert_trees_all_equal(trained["BatchNorm_1"], start["BatchNorm_1"])
     moved = jax.tree.map(lambda a, b: float(jnp.abs(a - b).max()), trained["BatchNorm_0"], start["BatchNorm_0"])
@@ -247,8 +243,8 @@ def test_a_frozen_layer_keeps_its_statistics(x64):
 
 
 def test_a_step_of_size_zero_still_moves_the_statistics(x64):
-    seen, trainer, _ = run(algorithms.fedbn, cohorts=ROUNDS[:1], learning_rate_factor=lambda t: jnp.float32(0) * t)
-    start = trainer.task.init(jax.random.key(1))
+    seen, _, _ = run(cohorts=ROUNDS[:1], learning_rate_factor=lambda t: jnp.float32(0) * t)
+    start = start_params(norms=True)
     trained = row(seen[0][1].observed, 0)
     chex.assert_trees_all_equal(trained["Dense_1"], start["Dense_1"])
     assert bool((trained["BatchNorm_1"]["var"] != start["BatchNorm_1"]["var"]).all())

@@ -14,6 +14,7 @@ from fedjax_layers.clients.batches import batch_order, batch_rows
 from fedjax_layers.types import Cohort, Pool, Ranges
 from tests import batch_norm_toy, toy, two_clusters
 from tests.reference.fedfomo import FedFomo, held_back
+from tests.rounds import round_key, rounds_of, start_params
 
 EVERYONE = range(toy.CLIENTS)
 ROUNDS = ([0, 2, 4], [3, 1], [], [2, 3, 0], [4, 1, 2], [0, 3, 1])  # partial: padded to three slots
@@ -27,17 +28,14 @@ def row(tree, i):
     return jax.tree.map(lambda x: np.asarray(x[i]), tree)
 
 
-def run(name="fedfomo", rounds=ROUNDS, *, trainer=None, start=None, task=None, **args):
-    """State, reports and the algorithm after some rounds of the toy device_data."""
-    task, pool = task or toy.make_task(), toy.make_pool()
-    algorithm = algorithms.registry[name](trainer or toy.make_trainer(task), **args)
-    state = algorithm.init(jax.random.key(2), task.init(jax.random.key(1))) if start is None else start
-    step, infos = jax.jit(algorithm.round), []
-    for t, ids in enumerate(rounds):
-        cohort = toy.make_cohort(ids, pool, pad_to=max(3, len(ids)))
-        state, info = step(jax.random.fold_in(jax.random.key(7), t), state, cohort)
-        infos.append(info)
-    return state, infos, algorithm
+TRACED = ("validation_share", "exploration", "exploration_decay")
+
+
+def run(name="fedfomo", rounds=ROUNDS, *, norms=False, optimised=False, **args):
+    """State, reports and the rounds after some rounds of the toy clients."""
+    found = rounds_of(name, args, traced=() if optimised else TRACED, norms=norms, optimised=optimised)
+    states, infos = found.run(rounds)
+    return states[-1], infos, found
 
 
 def draws(key, client):
@@ -62,19 +60,18 @@ CASES = [(0.2, 2, False, False), (0.5, 2, False, True), (0.5, 5, True, False)]  
 
 @pytest.mark.parametrize(("share", "num", "published", "keep"), CASES)
 def test_agrees_with_its_oracle(share, num, published, keep, x64):
-    task, pool = toy.make_task(), toy.make_pool()
-    trainer = toy.make_trainer(task, keep_optimizer=keep)
+    pool = toy.make_pool()
     chances = {"exploration": 0.6, "exploration_decay": 0.7}
     switches = {"published_distance": published, "published_affinity": published}
-    algorithm = algorithms.fedfomo(trainer, num_models=num, validation_share=share, **switches, **chances)
-    params = task.init(jax.random.key(1))
-    state = algorithm.init(jax.random.key(2), params)
+    args = {"num_models": num, "validation_share": share} | switches | chances
+    rounds = rounds_of("fedfomo", args, traced=TRACED, **({"keep_optimizer": True} if keep else {}))
+    params, state, trainer = start_params(), rounds.start(), rounds.trainer
     options = {"num": num, "share": share, "chance": 0.6, "decay": 0.7, "published": published, "keep": keep}
     oracle = FedFomo(toy.to_numpy(params), *pool, toy.STARTS, toy.COUNTS, lr=0.1, beta=0.9, **options)
-    step, weights = jax.jit(algorithm.round), []
+    weights = []
     for t, ids in enumerate(ROUNDS):
-        key = jax.random.fold_in(jax.random.key(7), t)
-        state, info = step(key, state, toy.make_cohort(ids, pool, pad_to=3))
+        key = round_key(t)
+        state, info = rounds.step(key, state, toy.make_cohort(ids, pool, pad_to=3))
         batches = {c: drawn_batches(trainer, key, c, share) for c in ids}
         trained, losses, mixed_others = oracle.round([(c, *draws(key, c), batches[c]) for c in ids])
         for slot, client in enumerate(ids):
@@ -85,8 +82,9 @@ def test_agrees_with_its_oracle(share, num, published, keep, x64):
         np.testing.assert_allclose(info.extra["mixed_others"], np.mean(np.array(positive) > 0) if ids else 0)
         assert int(info.steps) == sum(map(len, batches.values()))
         close(state.affinity, oracle.affinity)
+        personal = rounds.models(state).personal
         for client in toy.seen_after(ROUNDS, t):
-            close(row(algorithm.models(state).personal, client), oracle.models[client])
+            close(row(personal, client), oracle.models[client])
         weights += [w for of in mixed_others.values() for w in of.values()]
     assert sum(w > 0 for w in weights) > 3, "the fixture must mix"
     assert min(weights) < 0, "and meet models that do worse, which P remembers"
@@ -146,14 +144,9 @@ def test_held_back_examples_are_not_trained_on(x64):
     for client in (0, 1, 2, 3):
         end = toy.STARTS[client] + toy.COUNTS[client]
         spoilt[end - held_back(int(toy.COUNTS[client]), 0.2) : end] = np.nan
-    _, _, algorithm = run(rounds=[])
-    state = algorithm.init(jax.random.key(2), toy.make_task().init(jax.random.key(1)))
-    for t in range(2):
-        state, info = jax.jit(algorithm.round)(
-            jax.random.key(t), state, toy.make_cohort(EVERYONE, (spoilt, labels))
-        )  # fmt: skip
-        assert float(info.extra["mixed_others"]) == 0
-    assert all(bool(jnp.isfinite(x).all()) for x in jax.tree.leaves(state.clients))
+    states, infos = run(rounds=[])[2].run([EVERYONE] * 2, pool=(spoilt, labels))
+    assert [float(info.extra["mixed_others"]) for info in infos] == [0, 0]
+    assert all(np.isfinite(x).all() for x in jax.tree.leaves(states[-1].clients))
 
 
 def test_affinity_picks_the_nearest_and_exploration_anybody():
@@ -197,7 +190,7 @@ def test_held_back_losses_are_means_over_predictions(x64):
 
 
 def test_holding_back_nothing_is_local_training(x64):
-    alone, local = run(validation_share=0.0), run("local")
+    alone, local = run(validation_share=0.0, optimised=True), run("local", optimised=True)
     for a, b in zip(alone[1], local[1], strict=True):
         jax.tree.map(np.testing.assert_array_equal, a.observed, b.observed)
     jax.tree.map(np.testing.assert_array_equal, alone[2].models(alone[0]).personal, local[0].clients)
@@ -257,8 +250,9 @@ def test_clients_find_their_cluster():
     cohort = Cohort(ids, jnp.ones(len(ids)), ranges, pool, in_order=True)
     algorithm = algorithms.fedfomo(trainer, num_models=3)
     state = algorithm.init(jax.random.key(0), task.init(jax.random.key(1)))
+    step = jax.jit(algorithm.round)
     for t in range(20):
-        state, _ = jax.jit(algorithm.round)(jax.random.key(t), state, cohort)
+        state, _ = step(jax.random.key(t), state, cohort)
     same = two_clusters.CLUSTER[:, None] == two_clusters.CLUSTER
     affinity, own = np.asarray(state.affinity), np.eye(len(same), dtype=bool)
     assert affinity[~same].max() < 0, "models of the other cluster do worse"
@@ -283,7 +277,7 @@ def test_running_statistics_stay_with_their_client(x64):
     """A client that mixes keeps its own; were they mixed, the mean of what it hears would show."""
     task = batch_norm_toy.make_task()
     trainer = toy.make_trainer(task)
-    state, infos, _ = run(task=task, rounds=[EVERYONE] * 3)
+    state, infos, _ = run(norms=True, rounds=[EVERYONE] * 3)
     assert any(float(info.extra["mixed_others"]) > 0 for info in infos)
     pool, own = toy.make_pool(), state.clients
     held = hold_back(toy.make_cohort(EVERYONE, pool).train, 0.2)[1]

@@ -11,6 +11,7 @@ from fedjax_layers import algorithms
 from fedjax_layers.algorithms.tethered.l2gd_round import draw_coins
 from tests import toy
 from tests.reference import clusters as oracles
+from tests.rounds import round_key, rounds_of, start_params
 
 TEAM_OF = np.array([1, 0, 2, 1, 0])  # unequal; the ids are not in order
 PULL = np.array([0.5, 1.0, 0.8, 1.5, 0.7])
@@ -33,29 +34,19 @@ def row(tree, i):
     return jax.tree.map(lambda x: x[i], tree)
 
 
-def key_of(t):
-    return jax.random.fold_in(jax.random.key(7), t)
+TRACED = ("probability", "step_size", "pull", "cluster_pull", "cluster_probability", "tau")
 
 
-def rounds_of(name, rounds, *, trainer=None, state=None, first=0, **args):
-    """After each round its number, the state, the info and the algorithm."""
-    task, pool = toy.make_task(), toy.make_pool()
-    algorithm = algorithms.registry[name](trainer or toy.make_trainer(task), **args)
-    state = algorithm.init(jax.random.key(2), task.init(jax.random.key(1))) if state is None else state
-    step = jax.jit(algorithm.round)
-    for t, ids in enumerate(rounds, start=first):
-        state, info = step(key_of(t), state, toy.make_cohort(ids, pool, pad_to=5))
-        yield t, state, info, algorithm
-
-
-def run(name, rounds=ROUNDS, **args):
-    done = list(rounds_of(name, rounds, **args))
-    return done[-1][1], [info for _, _, info, _ in done], done[-1][3]
+def run(name, rounds=ROUNDS, *, state=None, first=0, changes=(), **args):
+    """State, reports and the rounds after some rounds; a number is an argument of what is compiled."""
+    found = rounds_of(name, args, traced=TRACED, **dict(changes))
+    states, infos = found.run(rounds, pad_to=5, state=state, first=first)
+    return states[-1], infos, found
 
 
 def spread(seed=0):
     """A state whose models differ, as after many rounds."""
-    start = toy.make_task().init(jax.random.key(1))
+    start = start_params()
     algorithm = algorithms.al2gd(toy.make_trainer(toy.make_task()), **ONE_COIN)
     rng = np.random.default_rng(seed)
     own = jax.tree.map(lambda x: jnp.asarray(rng.normal(size=(5, *x.shape))), start)
@@ -65,35 +56,35 @@ def spread(seed=0):
 def first_round(wanted, num_teams=3, p=0.4, q=0.5):
     """A round whose coins are as wanted."""
     for t in itertools.count():
-        network, clusters = draw_coins(key_of(t), num_teams, p, q)
+        network, clusters = draw_coins(round_key(t), num_teams, p, q)
         if wanted(bool(network), np.asarray(clusters)):
             return t
     raise AssertionError
 
 
 def coins_of(args, t):
-    network, clusters = draw_coins(key_of(t), 3, args["probability"], args.get("cluster_probability", 0.0))
+    network, clusters = draw_coins(round_key(t), 3, args["probability"], args.get("cluster_probability", 0.0))
     return bool(network), np.asarray(clusters)
 
 
 @pytest.mark.parametrize("keep", [False, True])
 @pytest.mark.parametrize("args", [ONE_COIN, TWO_COINS], ids=["one coin", "two coins"])
 def test_agrees_with_its_oracle(args, keep, x64):
-    task, pool = toy.make_task(), toy.make_pool()
-    trainer = toy.make_trainer(task, keep_optimizer=keep)
-    start = toy.to_numpy(task.init(jax.random.key(1)))
+    pool, start = toy.make_pool(), toy.to_numpy(start_params())
+    rounds = rounds_of("al2gd", args, traced=TRACED, **({"keep_optimizer": True} if keep else {}))
     numbers = {"step": 0.2, "p": 0.4, "q": args.get("cluster_probability", 0.0), "tau": args.get("tau", 1.0)}
     pulls = {"team_of": TEAM_OF, "pull": PULL, "cluster_pull": CLUSTER_PULL}
     oracle = oracles.L2gd(start, 5, *pool, lr=0.1, beta=0.9, keep=keep, **pulls, **numbers)
     kinds = set()
-    for t, state, info, algorithm in rounds_of("al2gd", ROUNDS, trainer=trainer, **args):
+    states, infos = rounds.run(ROUNDS, pad_to=5)
+    for t, (state, info) in enumerate(zip(states[1:], infos, strict=True)):
         ids, (network, coins) = ROUNDS[t], coins_of(args, t)
         kinds |= {("network",)} if network else {("cluster", bool(coins[TEAM_OF[c]])) for c in ids}
-        cohort = [(c, float(toy.COUNTS[c]), toy.drawn_batches(trainer, key_of(t), c)) for c in ids]
+        cohort = [(c, float(toy.COUNTS[c]), toy.drawn_batches(rounds.trainer, round_key(t), c)) for c in ids]
         for slot, (_, _, trained, loss) in enumerate(oracle.round(cohort, network, coins)):
             close(row(info.observed, slot), trained)
             np.testing.assert_allclose(info.loss[slot], loss, rtol=1e-10)
-        models = algorithm.models(state)
+        models = toy.to_numpy(rounds.models(state))
         close(models.global_model, oracle.server)
         for j in range(3):
             close(row(models.team, j), oracle.teams[j])
@@ -165,9 +156,7 @@ def test_a_network_step_keeps_the_mean_of_those_present(ids, x64):
 
 def test_a_full_step_of_the_pull_reaches_the_mean(x64):
     """s * pull = p in L2GD: everybody gets the mean; the global model is that mean."""
-    before = algorithms.l2gd(toy.make_trainer(toy.make_task())).init(
-        jax.random.key(2), toy.make_task().init(jax.random.key(1))
-    )
+    before = algorithms.l2gd(toy.make_trainer(toy.make_task())).init(jax.random.key(2), start_params())
     before = before.replace(clients=spread(1).clients)
     t = first_round(lambda network, _: network, num_teams=1)
     args = {"probability": 0.4, "step_size": 0.2, "pull": 2.0}
@@ -211,7 +200,7 @@ def test_strong_cluster_pulls_make_al2gd_l2gd_and_none_leaves_clusters_alone(x64
     tight, _, _ = run("al2gd", team_of=TEAM_OF, num_teams=3, cluster_pull=1e13, **numbers)
     close(tight.clients, plain.clients, rtol=1e-8, atol=1e-10)
     loose, _, _ = run("al2gd", team_of=TEAM_OF, num_teams=3, cluster_pull=0.0, **numbers)
-    close(loose.server, toy.make_task().init(jax.random.key(1)))
+    close(loose.server, start_params())
     members = [[c for c in ids if TEAM_OF[c] == 0] for ids in ROUNDS]
     alone, _, _ = run("l2gd", members, **numbers)  # the coin is the round's, not the cohort's
     for c in (1, 4):
@@ -227,9 +216,9 @@ def test_without_coin_or_pull_it_is_local_training(x64):
     free, _, _ = run("l2gd", probability=0.4, pull=0.0)
     trains = [t for t in range(len(ROUNDS)) if not coins_of({"probability": 0.4}, t)[0]]
     assert 0 < len(trains) < len(ROUNDS)
-    faster, state = toy.make_trainer(toy.make_task(), learning_rate=0.1 / 0.6), None
+    state = None
     for t in trains:
-        state, _, _ = run("local", [ROUNDS[t]], trainer=faster, state=state, first=t)
+        state, _, _ = run("local", [ROUNDS[t]], changes={"learning_rate": 0.1 / 0.6}, state=state, first=t)
     close(free.clients, state.clients)
 
 
@@ -241,22 +230,26 @@ def test_one_coin_is_two_whose_second_never_falls(x64):
 
 @pytest.mark.slow
 def test_the_schedule_scales_local_steps_and_mixing(x64):
-    halving = toy.make_trainer(toy.make_task(), learning_rate_factor=lambda t: 0.5 ** t.astype(jnp.float32))
+    halving = {"learning_rate_factor": lambda t: 0.5 ** t.astype(jnp.float32)}
     for wanted in (True, False):
         t = first_round(lambda network, _, w=wanted: network == w)
         before = spread()
         late, _, _ = run(
-            "al2gd", [range(5)], trainer=halving, state=before.replace(round=jnp.int32(2)), first=t, **ONE_COIN
+            "al2gd", [range(5)], changes=halving, state=before.replace(round=jnp.int32(2)), first=t, **ONE_COIN
         )
-        slow = toy.make_trainer(toy.make_task(), learning_rate=0.1 / 4)
         expected, _, _ = run(
-            "al2gd", [range(5)], trainer=slow, state=before, first=t, **(ONE_COIN | {"step_size": 0.05})
+            "al2gd",
+            [range(5)],
+            changes={"learning_rate": 0.1 / 4},
+            state=before,
+            first=t,
+            **(ONE_COIN | {"step_size": 0.05}),
         )
         close(late.clients, expected.clients)
 
 
 def test_coins_fall_as_often_as_they_should_and_independently():
-    keys = jax.vmap(key_of)(jnp.arange(4000))
+    keys = jax.vmap(round_key)(jnp.arange(4000))
     network, clusters = jax.vmap(lambda k: draw_coins(k, 3, 0.3, 0.6))(keys)
     falls = np.column_stack([network, clusters]).astype(float)
     np.testing.assert_allclose(falls.mean(0), [0.3, 0.6, 0.6, 0.6], atol=0.03)  # four standard errors

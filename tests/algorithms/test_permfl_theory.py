@@ -98,7 +98,7 @@ def test_a_round_is_the_affine_map_of_its_closed_form(steps, x64):
                 np.testing.assert_allclose(found, one.after(START), rtol=0, atol=ROUNDING)
 
 
-@pytest.mark.parametrize("pulls", PULLS)
+@pytest.mark.parametrize("pulls", [PULLS[0], *(pytest.param(pulls, marks=pytest.mark.slow) for pulls in PULLS[1:])])
 def test_the_minimiser_stays_and_is_reached(pulls, x64):
     one = rounds_of(random_quadratics(0), pulls, **SOLVED)
     best = one.exact.fixed_point

@@ -10,6 +10,7 @@ from fedjax_layers import algorithms
 from fedjax_layers.algorithms.mixing.pfedhn import emit, hyper_gradient
 from tests import batch_norm_toy, toy
 from tests.reference.pfedhn import PFedHN
+from tests.rounds import round_key, rounds_of, start_params
 
 ROUNDS = ([0, 2, 4], [3, 1], [], [2, 3, 0], [4, 1, 2])  # partial: padded to three slots
 NET = {"hyper_embedding": 4, "hyper_hidden": (6, 5), "head_scale": 1.0}
@@ -24,47 +25,43 @@ def row(tree, i):
 
 
 def gap(a, b):
-    return max(jax.tree.leaves(jax.tree.map(lambda x, y: float(jnp.abs(x - y).max()), a, b)))
+    return max(jax.tree.leaves(jax.tree.map(lambda x, y: float(np.abs(x - y).max()), a, b)))
 
 
-def run(name="pfedhn", rounds=ROUNDS, *, seed=2, weights=None, trainer=None, **args):
-    """State, reports and the algorithm after some rounds of the toy device_data."""
-    task, pool = toy.make_task(), toy.make_pool()
-    algorithm = algorithms.registry[name](trainer or toy.make_trainer(task), **args)
-    state = algorithm.init(jax.random.key(seed), task.init(jax.random.key(1)))
-    step, infos = jax.jit(algorithm.round), []
-    for t, ids in enumerate(rounds):
-        given = None if weights is None else weights[: len(ids)]
-        cohort = toy.make_cohort(ids, pool, pad_to=max(3, len(ids)), weights=given)
-        state, info = step(jax.random.fold_in(jax.random.key(7), t), state, cohort)
-        infos.append(info)
-    return state, infos, algorithm
+TRACED = ("hyper_learning_rate", "hyper_momentum", "hyper_weight_decay", "hyper_clip", "head_scale")
+
+
+def run(name="pfedhn", rounds=ROUNDS, *, seed=2, weights=None, **args):
+    """State, reports and the rounds after some rounds of the toy clients."""
+    found = rounds_of(name, args, traced=TRACED)
+    states, infos = found.run(rounds, seed=seed, weights=weights)
+    return states[-1], infos, found
 
 
 @pytest.mark.parametrize("keep", [False, True])
 @pytest.mark.parametrize("order", ["together", "sequential"])
 def test_agrees_with_its_oracle(order, keep, x64):
     """The limit cuts some clients' gradients and not others', so that it must be applied before the mean."""
-    task, pool = toy.make_task(), toy.make_pool()
-    trainer = toy.make_trainer(task, keep_optimizer=keep)
+    pool = toy.make_pool()
     numbers = {"hyper_learning_rate": 0.3, "hyper_momentum": 0.6, "hyper_weight_decay": 0.02, "hyper_clip": 0.7}
-    algorithm = algorithms.pfedhn(trainer, order=order, **numbers, **NET)
-    state = algorithm.init(jax.random.key(2), task.init(jax.random.key(1)))
+    args = {"order": order} | numbers | NET
+    rounds = rounds_of("pfedhn", args, traced=TRACED, **({"keep_optimizer": True} if keep else {}))
+    state, trainer = rounds.start(), rounds.trainer
     given = {"rate": 0.3, "momentum": 0.6, "decay": 0.02, "clip": 0.7, "lr": 0.1, "beta": 0.9}
     oracle = PFedHN(toy.to_numpy(state.net), *pool, sequential=order == "sequential", keep=keep, **given)
-    step, norms = jax.jit(algorithm.round), []
+    norms = []
     for t, ids in enumerate(ROUNDS):
-        key = jax.random.fold_in(jax.random.key(7), t)
-        state, info = step(key, state, toy.make_cohort(ids, pool, pad_to=3))
+        key = round_key(t)
+        state, info = rounds.step(key, state, toy.make_cohort(ids, pool, pad_to=3))
         trained, losses = oracle.round([(c, toy.drawn_batches(trainer, key, c)) for c in ids])
         for slot, client in enumerate(ids):
             close(row(info.observed, slot), trained[client])
             np.testing.assert_allclose(info.loss[slot], losses[client], rtol=1e-10)
         np.testing.assert_allclose(info.extra["hyper_gradient"], np.mean(oracle.norms) if ids else 0, rtol=1e-10)
         close(state.net, oracle.net)
-        right = list(oracle.served())
+        right, personal = list(oracle.served()), rounds.models(state).personal
         for client in toy.seen_after(ROUNDS, t):
-            close(row(algorithm.models(state).personal, client), right[client])
+            close(row(personal, client), right[client])
         norms += oracle.norms
     assert min(norms) < 0.7 < max(norms)
 
@@ -115,15 +112,15 @@ def test_head_biases_alone_at_rate_one_are_fedavg_with_equal_weights(x64):
 
 
 def test_every_model_begins_as_the_common_start_and_scattered_around_it_with_a_scale(x64):
-    start = toy.make_task().init(jax.random.key(1))
-    state, _, algorithm = run(rounds=[])
+    start, algorithm = start_params(), algorithms.pfedhn(toy.make_trainer(toy.make_task()))
+    state = algorithm.init(jax.random.key(2), start)
     served = algorithm.models(state).personal
     assert state.net["embedding"].shape == (5, 2), "1 + 5 // 4"
     assert [x["kernel"].shape for x in state.net["trunk"]] == [(2, 100), (100, 100), (100, 100)]
     for client in range(toy.CLIENTS):
         jax.tree.map(np.testing.assert_array_equal, row(served, client), toy.to_numpy(start))
-    state, _, algorithm = run(rounds=[], **NET)
-    served = algorithm.models(state).personal
+    state, _, rounds = run(rounds=[], **NET)
+    served = rounds.models(state).personal
     assert gap(row(served, 0), start) > 1e-3
     assert gap(row(served, 0), row(served, 1)) > 1e-3
     bound = max(float(jnp.abs(x).max()) for x in jax.tree.leaves(state.net["heads"]["kernel"]))

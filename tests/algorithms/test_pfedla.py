@@ -14,6 +14,7 @@ from fedjax_layers.algorithms.mixing.pfedla import hyper_rule
 from fedjax_layers.algorithms.mixing.round import Mixing
 from tests import toy, two_clusters
 from tests.reference.mixing import LayerMix, PFedLA
+from tests.rounds import round_key, rounds_of, start_params
 
 ROUNDS = ([0, 2, 4], [3, 1], [2, 3, 0], [4, 1, 2])  # partial: padded to three slots
 NET = {"hyper_embedding": 4, "hyper_hidden": (5, 3)}
@@ -28,18 +29,14 @@ def row(tree, i):
     return jax.tree.map(lambda x: np.asarray(x[i]), tree)
 
 
-def run(name, rounds=ROUNDS, *, pad_to=3, trainer=None, seed=2, weights=None, **args):
-    """State, reports and the algorithm after some rounds of the toy device_data."""
-    task, pool = toy.make_task(), toy.make_pool()
-    trainer = trainer or toy.make_trainer(task, momentum=0.0)
-    algorithm = algorithms.registry[name](trainer, **args)
-    state = algorithm.init(jax.random.key(seed), task.init(jax.random.key(1)))
-    step, infos = jax.jit(algorithm.round), []
-    for t, ids in enumerate(rounds):
-        cohort = toy.make_cohort(ids, pool, pad_to=pad_to, weights=weights)
-        state, info = step(jax.random.fold_in(jax.random.key(7), t), state, cohort)
-        infos.append(info)
-    return state, infos, algorithm
+TRACED = ("hyper_learning_rate", "retained", "self_weight", "logits_learning_rate")
+
+
+def run(name, rounds=ROUNDS, *, pad_to=3, seed=2, weights=None, optimised=False, **args):
+    """State, reports and what is served after some rounds of the toy clients."""
+    found = rounds_of(name, args, traced=TRACED, optimised=optimised, momentum=0.0)
+    states, infos = found.run(rounds, pad_to=pad_to, seed=seed, weights=weights)
+    return states[-1], infos, found.models
 
 
 CASES = [  # options of the package, of the oracle
@@ -61,50 +58,44 @@ CASES = [  # options of the package, of the oracle
 def test_agrees_with_its_oracle(args, oracle_args, x64):
     name = "heurpfedla" if "retained" in args else "pfedla"
     args = {"hyper_heads": "normal"} | NET | args | {"hyper_learning_rate": 0.5}
-    task, pool = toy.make_task(), toy.make_pool()
-    trainer = toy.make_trainer(task, momentum=0.0)
-    algorithm = algorithms.registry[name](trainer, **args)
-    params = task.init(jax.random.key(1))
-    state = algorithm.init(jax.random.key(2), params)
+    pool, params = toy.make_pool(), start_params()
+    rounds = rounds_of(name, args, traced=TRACED, momentum=0.0)
+    state = rounds.start()
     nets = [row(state.rules, c) for c in range(toy.CLIENTS)]
     sgd = {"lr": 0.1, "beta": 0.0}
     oracle = PFedLA(toy.to_numpy(params), toy.CLIENTS, nets, *pool, rate=0.5, **oracle_args, **sgd)
-    step = jax.jit(algorithm.round)
     for t, ids in enumerate(ROUNDS):
-        key = jax.random.fold_in(jax.random.key(7), t)
-        state, info = step(key, state, toy.make_cohort(ids, pool, pad_to=3))
-        trained, losses = oracle.round([(c, 1.0, toy.drawn_batches(trainer, key, c)) for c in ids])
+        key = round_key(t)
+        state, info = rounds.step(key, state, toy.make_cohort(ids, pool, pad_to=3))
+        trained, losses = oracle.round([(c, 1.0, toy.drawn_batches(rounds.trainer, key, c)) for c in ids])
         for slot, client in enumerate(ids):
             close(row(info.observed, slot), trained[client])
             np.testing.assert_allclose(info.loss[slot], losses[client], rtol=1e-10)
-        right = list(oracle.served())
+        right, personal = list(oracle.served()), rounds.models(state).personal
         for client in range(toy.CLIENTS):
             close(row(state.rules, client), oracle.nets[client])
         for client in toy.seen_after(ROUNDS, t):
-            close(row(algorithm.models(state).personal, client), right[client])
+            close(row(personal, client), right[client])
 
 
 @pytest.mark.parametrize("kind", ["self", "cosine", "distance", "logits"])
 def test_rules_agree_with_their_oracle(kind, x64):
-    task, pool = toy.make_task(), toy.make_pool()
-    trainer = toy.make_trainer(task, momentum=0.0)
     numbers = {"self_weight": 0.3, "temperature": 0.7}
-    algorithm = algorithms.layer_mix(trainer, rule=kind, logits_learning_rate=2.0, **numbers)
-    params = task.init(jax.random.key(1))
-    state = algorithm.init(jax.random.key(2), params)
+    args = {"rule": kind, "logits_learning_rate": 2.0} | numbers
+    pool, params, rounds = toy.make_pool(), start_params(), rounds_of("layer_mix", args, traced=TRACED, momentum=0.0)
+    state = rounds.start()
     logits = [np.zeros((3, toy.CLIENTS))] * toy.CLIENTS
     start = toy.to_numpy(params)
     oracle = LayerMix(start, toy.CLIENTS, logits, *pool, kind=kind, rate=2.0, lr=0.1, beta=0.0, **numbers)
-    step = jax.jit(algorithm.round)
     for t, ids in enumerate(ROUNDS):
-        key = jax.random.fold_in(jax.random.key(7), t)
-        state, info = step(key, state, toy.make_cohort(ids, pool, pad_to=3))
-        trained, _ = oracle.round([(c, 1.0, toy.drawn_batches(trainer, key, c)) for c in ids])
+        key = round_key(t)
+        state, info = rounds.step(key, state, toy.make_cohort(ids, pool, pad_to=3))
+        trained, _ = oracle.round([(c, 1.0, toy.drawn_batches(rounds.trainer, key, c)) for c in ids])
         for slot, client in enumerate(ids):
             close(row(info.observed, slot), trained[client])
-        right = list(oracle.served())
+        right, personal = list(oracle.served()), rounds.models(state).personal
         for client in toy.seen_after(ROUNDS, t):
-            close(row(algorithm.models(state).personal, client), right[client])
+            close(row(personal, client), right[client])
 
 
 def test_the_learnt_numbers_matter(x64):
@@ -116,17 +107,19 @@ def test_the_learnt_numbers_matter(x64):
 
 
 def test_hearing_oneself_alone_is_local_training(x64):
-    alone = run("layer_mix", rule="self", self_weight=1.0)
-    local = run("local")
+    alone = run("layer_mix", rule="self", self_weight=1.0, optimised=True)
+    local = run("local", optimised=True)
     for a, b in zip(alone[1], local[1], strict=True):
         jax.tree.map(np.testing.assert_array_equal, a.observed, b.observed)
-    jax.tree.map(np.testing.assert_array_equal, alone[2].models(alone[0]).personal, local[0].clients)
+    jax.tree.map(np.testing.assert_array_equal, alone[2](alone[0]).personal, local[0].clients)
 
 
-@pytest.mark.parametrize("args", [{"retained": 3}, {"retained": 3, "upload_retained": False}])
+@pytest.mark.parametrize(
+    "args", [{"retained": 3}, pytest.param({"retained": 3, "upload_retained": False}, marks=pytest.mark.slow)]
+)
 def test_keeping_all_layers_is_local_training(args, x64):
-    kept, local = run("heurpfedla", **NET, **args), run("local")
-    jax.tree.map(np.testing.assert_array_equal, kept[2].models(kept[0]).personal, local[0].clients)
+    kept, local = run("heurpfedla", **NET, **args, optimised=True), run("local", optimised=True)
+    jax.tree.map(np.testing.assert_array_equal, kept[2](kept[0]).personal, local[0].clients)
     assert all(not info.received.any() for info in kept[1])
 
 
@@ -145,7 +138,7 @@ def test_uniform_weights_and_full_participation_are_fedavg(name, args, x64):
     mixed = run(name, EVERYONE, pad_to=None, **args)
     fedavg = run("fedavg", EVERYONE, pad_to=None, weights=np.ones(toy.CLIENTS))
     for client in range(toy.CLIENTS):
-        close(row(mixed[2].models(mixed[0]).personal, client), toy.to_numpy(fedavg[0].server))
+        close(row(mixed[2](mixed[0]).personal, client), toy.to_numpy(fedavg[0].server))
 
 
 def test_slots_in_another_order_change_nothing_together_and_something_in_sequence(x64):

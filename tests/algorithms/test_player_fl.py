@@ -10,28 +10,22 @@ import pytest
 from fedjax_layers import algorithms
 from fedjax_layers.algorithms.sharing.player_fl import _other_prefix
 from tests import toy
+from tests.rounds import rounds_of, start_params
 
 L = 3
 NO_JUMP = 1e9  # every cut is L
 KEYS = [jax.random.fold_in(jax.random.key(7), t) for t in range(6)]
 
 
-def setup(pool=None, trainer=None, **args):
-    task = toy.make_task()
-    trainer = trainer or toy.make_trainer(task)
-    algorithm = algorithms.player_fl(trainer, **args)
-    return algorithm, algorithm.init(jax.random.key(2), task.init(jax.random.key(1))), pool or toy.make_pool()
+def setup(**args):
+    algorithm = algorithms.player_fl(toy.make_trainer(toy.make_task()), **args)
+    return algorithm, algorithm.init(jax.random.key(2), start_params()), toy.make_pool()
 
 
 def rounds(cohorts, pool=None, **args):
     """States and infos of some rounds."""
-    algorithm, state, pool = setup(pool, **args)
-    step, states, infos = jax.jit(algorithm.round), [state], []
-    for key, ids in zip(KEYS, cohorts, strict=False):
-        state, info = step(key, state, toy.make_cohort(ids, pool, pad_to=toy.CLIENTS))
-        states.append(state)
-        infos.append(info)
-    return algorithm, states, infos
+    found = rounds_of("player_fl", args, traced=("threshold", "repeat_every", "fixed_cut", "cut_offset"))
+    return found, *found.run(cohorts, pad_to=toy.CLIENTS, pool=pool)
 
 
 EVERYONE = list(range(toy.CLIENTS))
@@ -120,11 +114,8 @@ def test_the_first_phase_is_averaged_at_once_by_default(x64):
 
 def test_the_first_averaging_may_wait_for_the_second_round(x64):
     algorithm, states, infos = rounds([EVERYONE] * 3, fixed_cut=2, average_first=False)
-    local = algorithms.local(toy.make_trainer(toy.make_task()))
-    alone, pool = local.init(jax.random.key(2), states[0].sharing.server), toy.make_pool()
-    for t in range(2):  # two rounds of local training
-        alone, info = jax.jit(local.round)(KEYS[t], alone, toy.make_cohort(EVERYONE, pool))
-        assert_close(infos[t].observed, info.observed)
+    for found, alone in zip(infos, rounds_of("local").run([EVERYONE] * 2)[1], strict=False):
+        assert_close(found.observed, alone.observed)
     assert_equal(states[1].sharing.server, states[0].sharing.server)
     assert_equal(algorithm.models(states[1]).personal, infos[0].observed)
     assert [i.sent.tolist() for i in infos] == [[0, 0, 0], [5, 5, 0], [5, 5, 0]]

@@ -13,6 +13,7 @@ from fedjax_layers.clients import keys
 from tests import toy
 from tests.reference import tiers as oracles
 from tests.reference.network import loss_and_gradient
+from tests.rounds import rounds_of, start_params
 
 TEAM_OF = np.array([1, 0, 2, 1, 0])  # unequal; the ids are not in order
 ROUNDS = ([0, 2, 4], [3, 1], [2, 3, 0, 1, 4])
@@ -27,17 +28,15 @@ def close(found, expected, **kw):
     )
 
 
-def run(name, rounds=ROUNDS, *, task=None, trainer=None, pad_to=5, weights=None, **args):
-    task, pool = task or toy.make_task(), toy.make_pool()
-    trainer = trainer or toy.make_trainer(task)
-    algorithm = algorithms.registry[name](trainer, **({"team_of": TEAM_OF, "num_teams": 3} | args))
-    state = algorithm.init(jax.random.key(2), task.init(jax.random.key(1)))
-    step, infos = jax.jit(algorithm.round), []
-    for t, ids in enumerate(rounds):
-        key = jax.random.fold_in(jax.random.key(7), t)
-        state, info = step(key, state, toy.make_cohort(ids, pool, pad_to=pad_to, weights=weights))
-        infos.append(info)
-    return state, infos, algorithm
+TRACED = ("team_rounds", "client_lambda", "team_lambda", "gamma", "eta", "beta", "global_every")
+
+
+def run(name, rounds=ROUNDS, *, changes=(), **args):
+    """State, reports and the rounds after some rounds; a number is an argument of what is compiled."""
+    defaults = {"team_of": TEAM_OF, "num_teams": 3, "team_rounds": 10}
+    found = rounds_of(name, defaults | args, traced=TRACED, **dict(changes))
+    states, infos = found.run(rounds, pad_to=5)
+    return states[-1], infos, found
 
 
 def team_round_batches(trainer, key, client, rounds):
@@ -52,11 +51,11 @@ def team_round_batches(trainer, key, client, rounds):
 @pytest.mark.parametrize(("keep", "steps"), [(False, None), (True, None), (False, 2)])
 @pytest.mark.parametrize("name", ["permfl", "hsgd"])
 def test_agrees_with_its_oracle(name, keep, steps, x64):
-    task, pool = toy.make_task(), toy.make_pool()
-    trainer = toy.make_trainer(task, keep_optimizer=keep, epochs=None if steps else 1, steps=steps)
+    pool = toy.make_pool()
+    changes = ({"keep_optimizer": True} if keep else {}) | ({"epochs": None, "steps": steps} if steps else {})
     args = PERMFL if name == "permfl" else {}
-    state, infos, algorithm = run(name, task=task, trainer=trainer, team_rounds=3, **args)
-    start = toy.to_numpy(task.init(jax.random.key(1)))
+    state, infos, rounds = run(name, changes=changes, team_rounds=3, **args)
+    start = toy.to_numpy(start_params())
     common = {"lr": 0.1, "beta": 0.9, "keep": keep}
     if name == "permfl":
         changed = {"client_lambda": 0.4, "team_lambda": 0.7, "gamma": 1.5, "eta": 0.3, "step": 0.5}
@@ -65,10 +64,10 @@ def test_agrees_with_its_oracle(name, keep, steps, x64):
         oracle = oracles.HSgd(start, TEAM_OF, 3, *pool, **common)
     for t, ids in enumerate(ROUNDS):
         key = jax.random.fold_in(jax.random.key(7), t)
-        drawn = [[(c, team_round_batches(trainer, key, c, 3)[k]) for c in ids] for k in range(3)]
+        drawn = [[(c, team_round_batches(rounds.trainer, key, c, 3)[k]) for c in ids] for k in range(3)]
         losses = oracle.round(drawn)
         np.testing.assert_allclose(infos[t].loss[: len(ids)], [np.mean(losses[c]) for c in ids], rtol=1e-10)
-    models = algorithm.models(state)
+    models = toy.to_numpy(rounds.models(state))
     close(models.global_model, oracle.server)
     for t in range(3):
         close(jax.tree.map(lambda x, t=t: x[t], models.team), oracle.teams[t])
@@ -104,7 +103,7 @@ def test_one_team_and_one_team_round_is_two_tier(x64):
 
 
 def test_lambda_zero_leaves_teams_and_server_still(x64):
-    start = toy.make_task().init(jax.random.key(1))
+    start = start_params()
     state, _, _ = run("permfl", team_rounds=3, **(PERMFL | {"client_lambda": 0.0, "team_lambda": 0.0}))
     close(state.server, start)
     close(state.teams, jax.tree.map(lambda x: np.broadcast_to(x, (3, *x.shape)), start))
@@ -113,10 +112,9 @@ def test_lambda_zero_leaves_teams_and_server_still(x64):
 
 def test_one_round_of_one_step_in_closed_form(x64):
     """K = L = 1: theta = w - alpha * grad, w = x, so x moves by -beta*gamma*eta*lambda*alpha * mean of means."""
-    task, pool = toy.make_task(), toy.make_pool()
-    trainer = dataclasses.replace(toy.make_trainer(task, momentum=0.0), epochs=None, steps=1, batch_size=40)
-    state, _, _ = run("permfl", [range(5)], task=task, trainer=trainer, team_rounds=1, **PERMFL)
-    start = task.init(jax.random.key(1))
+    start, pool = start_params(), toy.make_pool()
+    changes = {"momentum": 0.0, "epochs": None, "steps": 1, "batch_size": 40}
+    state, _, _ = run("permfl", [range(5)], changes=changes, team_rounds=1, **PERMFL)
     grads = []
     for c in range(5):
         rows = slice(toy.STARTS[c], toy.STARTS[c] + toy.COUNTS[c])
@@ -135,10 +133,10 @@ def oracles_gradient(params, pool, rows):
 
 @pytest.mark.slow
 def test_the_published_lambda_is_the_number_of_steps(x64):
-    trainer = dataclasses.replace(toy.make_trainer(toy.make_task()), epochs=None, steps=2)
-    meant, _, _ = run("permfl", trainer=trainer, **PERMFL)
-    published, _, _ = run("permfl", trainer=trainer, published_client_lambda=True, **PERMFL)
-    by_hand, _, _ = run("permfl", trainer=trainer, **(PERMFL | {"client_lambda": 2.0}))
+    changes = {"epochs": None, "steps": 2}
+    meant, _, _ = run("permfl", changes=changes, **PERMFL)
+    published, _, _ = run("permfl", changes=changes, published_client_lambda=True, **PERMFL)
+    by_hand, _, _ = run("permfl", changes=changes, **(PERMFL | {"client_lambda": 2.0}))
     close(published.clients, by_hand.clients)
     assert not np.allclose(published.clients[0]["w"], meant.clients[0]["w"])
     with pytest.raises(ValueError, match="published_client_lambda: expected a trainer with steps"):
@@ -172,7 +170,7 @@ def test_who_takes_part_changes_from_team_round_to_team_round_and_round_to_round
     seen = set()
     for t in range(12):
         algorithm = algorithms.hsgd(toy.make_trainer(toy.make_task()), **kw)
-        params = toy.make_task().init(jax.random.key(1))
+        params = start_params()
         key = jax.random.fold_in(jax.random.key(3), t)
         state, _ = algorithm.round(key, algorithm.init(key, params), toy.make_cohort(range(5), toy.make_pool()))
         moved = [c for c in range(5) if not np.allclose(state.clients[0]["w"][c], params[0]["w"])]
@@ -193,7 +191,7 @@ def test_absent_teams_count_only_as_stale_ones(x64):
 
 def test_the_server_meets_the_teams_every_second_round(x64):
     one, infos, _ = run("hsgd", [range(5)], team_rounds=2, global_every=2)
-    close(one.server, toy.make_task().init(jax.random.key(1)))
+    close(one.server, start_params())
     two, infos, _ = run("hsgd", [range(5)] * 2, team_rounds=2, global_every=2)
     assert [int(i.extra["team_sent"]) for i in infos] == [0, 3]
     close(two.server, jax.tree.map(lambda x: x.mean(0), two.teams))

@@ -16,11 +16,6 @@ def data_dir():
     return Path(DATA)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _quickly(compile_quickly):
-    """Nothing here looks at a number but to find it again."""
-
-
 @pytest.fixture(autouse=True)
 def _surroundings(monkeypatch, tmp_path):
     """A folder of its own and no data folder; a slow machine prints no other lines than a fast one."""

@@ -149,7 +149,6 @@ def test_a_partition_file_of_other_data_or_beside_other_choices_is_refused(tmp_p
     assert_refused(cli("data", "show", "heart", *given), "split.npz: expected a partition file, could not read one")
 
 
-@pytest.mark.usefixtures("compile_quickly")
 def test_a_regression_is_trained_and_compared_by_its_absolute_error(regression, tmp_path):
     few = ["--dataset", "npz", *regression, "--model", "logistic_regression", "--rounds", 2]
     outcome = cli("compare", "fedavg,local", *few, "--out", tmp_path / "both")

@@ -22,7 +22,7 @@ from fedjax_layers.ops import ClientAxis
 from fedjax_layers.types import Task
 from tests import batch_norm_toy, toy
 from tests.key_uses import recorded
-from tests.registry import NEEDED
+from tests.registry import NEEDED, marks_of
 
 NOISY = optax.chain(optax.add_noise(0.1, 0.5, jax.random.key(0)), optax.sgd(0.1))  # an optimiser that draws
 SHARES = {"client_participation": 0.5, "team_participation": 0.5, "num_teams": 2, "team_rounds": 3}
@@ -113,7 +113,7 @@ def run(task, algorithm, cohort, key):
         algorithm.finish(jax.random.fold_in(jax.random.fold_in(key, 2), keys.FINISH), state, cohort)
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", [pytest.param(case, marks=marks_of(CASES[case][0])) for case in CASES])
 def test_no_two_draws_share_a_key_and_another_seed_shares_none(case):
     with jax.debug_key_reuse(case not in MISTAKEN), recorded() as uses:
         task, algorithm = _algorithm(*CASES[case])

@@ -14,13 +14,12 @@ from fedjax_layers import algorithms, models, ops
 from fedjax_layers.clients import LocalSolver, Setting
 from fedjax_layers.ops import ClientAxis, mix
 from fedjax_layers.types import Cohort, Observer, Pool, Ranges, Task
-from tests.registry import NEEDED
+from tests.registry import NEEDED, marks_of
 
 WIDTH, BATCH = 2, 4
 SIZES = (30, 300, 300, 10)  # a model of 0.4 MB, beside which a cohort's numbers are small
 CLIENTS = 40
 FEW, MANY = 8, 20
-HALF_THE_TIME = {"xla_backend_optimization_level": 0}  # of machine code, which allocates nothing
 
 
 def _init(key):
@@ -91,7 +90,7 @@ class Measured:
         pool = Pool(of(jnp.float32, 1000, SIZES[0]), of(jnp.int32, 1000))
         cohort = Cohort(of(jnp.int32, slots), of(jnp.float32, slots), ranges, pool, Observer(_size_of))
         lowered = jax.jit(self.algorithm.round, donate_argnums=1).lower(jax.random.key(0), self.state, cohort)
-        found = lowered.compile(HALF_THE_TIME).memory_analysis()
+        found = lowered.compile().memory_analysis()
         return found.temp_size_in_bytes + found.output_size_in_bytes - found.alias_size_in_bytes
 
     def served(self):
@@ -102,7 +101,7 @@ class Measured:
             look = lambda row, ident, shared: _size_of(found.build(row, shared, ident), None, None)  # noqa: E731
             return ops.map_clients(look, found.rows, found.ids, shared=(found.shared,), axis=ClientAxis(WIDTH))
 
-        return jax.jit(scores).lower(self.state).compile(HALF_THE_TIME).memory_analysis().temp_size_in_bytes
+        return jax.jit(scores).lower(self.state).compile().memory_analysis().temp_size_in_bytes
 
     @property
     def declared(self):
@@ -110,7 +109,7 @@ class Measured:
         return self.algorithm.memory.in_bytes(self.model, kept, BATCH * SIZES[0] * 4)
 
 
-CASES = [pytest.param(name, {}, id=name) for name in algorithms.registry]
+CASES = [pytest.param(name, {}, id=name, marks=marks_of(name)) for name in algorithms.registry]
 CASES += [
     pytest.param("fedtlu", {"reading": "clients"}, id="fedtlu-clients"),
     *(

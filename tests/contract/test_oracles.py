@@ -109,7 +109,7 @@ def test_registry_agrees_with_its_oracle(name, keep, x64):
     agree(name, keep, *ORACLES[name])
 
 
-@pytest.mark.parametrize("keep", [False, True])
+@pytest.mark.parametrize("keep", [False, pytest.param(True, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("name", "make_oracle", "oracle_args", "args"), VARIANTS)
 def test_variants_agree_with_their_oracles(name, make_oracle, oracle_args, args, keep, x64):
     agree(name, keep, make_oracle, oracle_args, args)

@@ -23,8 +23,6 @@ from tests.counting import count_compilations
 from tests.registry import NEEDED, cases
 from tests.rounds import task_of
 
-pytestmark = pytest.mark.usefixtures("compile_quickly")
-
 TIMING = {"client_steps_per_second", "compile_seconds", "compilations", "wall_seconds", "peak_memory_bytes"}
 
 

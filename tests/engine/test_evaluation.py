@@ -14,8 +14,6 @@ from fedjax_layers.ops.metrics.classes import BY_CLASS, RANKED
 from fedjax_layers.types import Pool, Ranges
 from tests import toy
 
-pytestmark = pytest.mark.usefixtures("compile_quickly")
-
 COUNTS = np.array([11, 0, 1, 26, 7])
 K, N, LARGEST = len(COUNTS), COUNTS.sum(), int(COUNTS.max())
 STARTS = np.concatenate([[0], np.cumsum(COUNTS)[:-1]])

@@ -31,11 +31,6 @@ def source():
     return toy.make_federation(toy.make_pool(dtype=np.float32))
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _quickly(compile_quickly):
-    """Runs are compared with runs of the same programs."""
-
-
 def run(source, name="fedper", **options):
     return simulate(build(name), TASK, source, **({"rounds": 2, "eval_every": 2} | options))
 

@@ -33,11 +33,6 @@ BOTH = ("data", "state")
 NO_STORE = "^store: expected a folder in which [0-9,]+ bytes can be written, got "
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _quickly(compile_quickly):
-    """Runs are compared with runs."""
-
-
 @functools.cache
 def build(name):
     return lambda hyper: algorithms.registry[name](toy.make_trainer(TASK, learning_rate=0.1, keep_optimizer=True))

@@ -18,8 +18,6 @@ from fedjax_layers.experiment.run import execute
 from fedjax_layers.experiment.setup.prepare import assemble, load_clients
 from tests.counting import count_compilations
 
-pytestmark = pytest.mark.usefixtures("compile_quickly")
-
 ROUNDS, BATCH = 6, 128
 
 

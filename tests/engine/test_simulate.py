@@ -96,15 +96,16 @@ CHANGES = {
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_other_values_compile_nothing_and_change_the_result(source, change):
-    name, before, after = CHANGES[change]
-    losses = []
-    for values in (before, after):
-        values = dict(values)  # noqa: PLW2901
+    name, *both = CHANGES[change]
+
+    def losses_of(values):
         if "sampling" in values:
-            values["sampling"] = fixed(np.array(values["sampling"]), C)
-        with count_compilations() as clock:
-            result = run(source, name, **values)
-        losses.append(result.history.evaluations["served/test/loss"][-1])
+            values = values | {"sampling": fixed(np.array(values["sampling"]), C)}
+        return run(source, name, **values).history.evaluations["served/test/loss"][-1]
+
+    losses = [losses_of(both[0])]
+    with count_compilations() as clock:
+        losses.append(losses_of(both[1]))
     assert clock.compilations == 0
     assert not np.array_equal(*losses)
 

@@ -30,11 +30,6 @@ def config_of(**changes):
     return RunConfig(**{"algorithm": "fedavg"} | values | changes)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _quickly(compile_quickly):
-    """Runs are compared with runs of the same programs."""
-
-
 @pytest.fixture(scope="module")
 def clients():
     return load_clients(config_of())

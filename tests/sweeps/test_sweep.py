@@ -43,7 +43,7 @@ def same(one, other, tolerance=0.0):
 
 @pytest.mark.parametrize(
     ("width", "mesh", "tolerance"),
-    [(1, False, 0.0), (3, False, 1e-5), (2, True, 1e-5)],
+    [(1, False, 0.0), (3, False, 1e-5), pytest.param(2, True, 1e-5, marks=pytest.mark.slow)],
     ids=["in turn", "3", "devices"],
 )
 @pytest.mark.parametrize("name", ["fedprox", pytest.param("fedbabu", marks=pytest.mark.slow)])
@@ -60,7 +60,9 @@ def test_every_row_equals_its_separate_run(name, width, mesh, tolerance):
     assert set(found.why) == {"finished"}
 
 
-@pytest.mark.parametrize("options", [{"repeat_every": 2}, {"cumulative": True}], ids=str)
+@pytest.mark.parametrize(
+    "options", [{"repeat_every": 2}, pytest.param({"cumulative": True}, marks=pytest.mark.slow)], ids=str
+)
 @pytest.mark.parametrize("width", [None, pytest.param(2, marks=pytest.mark.slow)])
 def test_thresholds_that_cut_alike_are_computed_once(options, width):
     how = {"rounds": 5, "sampling": uniform(3, C)}

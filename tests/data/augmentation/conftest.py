@@ -3,11 +3,6 @@ import numpy as np
 import pytest
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _quickly(compile_quickly):
-    """Pixels are moved and weighted; what the compiler makes of it is asked where runs train."""
-
-
 @pytest.fixture
 def make_images():
     """A function that makes random images with pixel values 0 .. 255."""

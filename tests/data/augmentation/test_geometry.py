@@ -19,7 +19,7 @@ def exactly(degrees):
     return (float(degrees), float(degrees))
 
 
-@pytest.mark.parametrize("size", [7, 8, 32])
+@pytest.mark.parametrize("size", [7, 8, pytest.param(32, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("border", ["black", "reflect"])
 def test_quarter_turns_are_exact(make_images, size, border):
     images = make_images(3, size, size)

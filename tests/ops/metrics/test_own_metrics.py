@@ -16,7 +16,6 @@ from fedjax_layers.experiment.config.optimizers import client_optimizer
 from fedjax_layers.experiment.records.class_summary import class_summary
 from fedjax_layers.experiment.records.summary import client_arrays, scores_of
 
-pytestmark = pytest.mark.usefixtures("compile_quickly")
 NAMES = ("a", "b", "c")
 
 
