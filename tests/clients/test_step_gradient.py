@@ -40,8 +40,8 @@ def test_each_batch_of_a_step_has_an_order_of_its_own_and_the_first_is_the_plain
     params = trainer.task.init(jax.random.key(0))
     options = LocalOptions(step_gradient=recording(steps))
     result = train_cohort(trainer, key, cohort, server=params, options=options)
-    seen = np.asarray(result.memory[1][0])
-    assert int(result.memory[0][0]) == steps
+    seen = np.asarray(result.carried[1][0])
+    assert int(result.carried[0][0]) == steps
     for role in range(ROLES):
         batches = [row[row >= 0].tolist() for row in seen[:, role]]
         assert batches == [b.tolist() for b in toy.drawn_batches(trainer, key, client, role)]
@@ -67,7 +67,7 @@ def test_the_batches_of_a_step_are_independent():
     options = LocalOptions(scale=jnp.float32(0), step_gradient=first)
 
     def one(key):
-        return train_client(trainer, key, params, (), params, data, options).memory[1]
+        return train_client(trainer, key, params, (), params, data, options).carried[1]
 
     drawn = np.asarray(jax.jit(jax.vmap(one))(jax.random.split(jax.random.key(0), 5400))).astype(int)
     counts = np.bincount(drawn @ [9, 3, 1], minlength=27)
@@ -107,7 +107,7 @@ def test_the_losss_own_gradient_given_by_hand_changes_no_bit(changes):
         for gradient in (None, by_hand)
     )
     jax.tree.map(np.testing.assert_array_equal, found, plain)
-    assert jax.tree.leaves(plain.memory) == []
+    assert jax.tree.leaves(plain.carried) == []
     np.testing.assert_array_equal(found.params[1]["w"][0], params[1]["w"])
     assert float(jnp.abs(found.params[2]["w"][0] - params[2]["w"]).max()) > 1e-3
 
@@ -132,4 +132,4 @@ def test_a_client_without_steps_remembers_what_it_began_with():
     options = LocalOptions(step_gradient=halves)
     elsewhere = jax.tree.map(lambda x: jnp.zeros((2, *x.shape)), params)
     found = train_cohort(trainer, jax.random.key(0), nobody, server=params, anchor=elsewhere, options=options)
-    np.testing.assert_array_equal(found.memory, np.stack([params[0]["w"] / 2] * 2))
+    np.testing.assert_array_equal(found.carried, np.stack([params[0]["w"] / 2] * 2))

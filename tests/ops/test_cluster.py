@@ -69,7 +69,7 @@ def test_absent_slots_belong_to_no_cluster_and_change_nothing(x64):
     wide[np.ix_(at, at)] = squareform(pdist(x))
     present = jnp.zeros(14, bool).at[at].set(True)
     narrow, padded = dendrogram(jnp.asarray(squareform(pdist(x)))), dendrogram(jnp.asarray(wide), present)
-    np.testing.assert_array_equal(padded.kept[:8], at[np.asarray(narrow.kept)])
+    np.testing.assert_array_equal(padded.survivor[:8], at[np.asarray(narrow.survivor)])
     np.testing.assert_array_equal(padded.absorbed[:8], at[np.asarray(narrow.absorbed)])
     np.testing.assert_array_equal(padded.depth, [*np.asarray(narrow.depth), *[-1] * 5])
     assert np.isinf(padded.height[8:]).all()
