@@ -5,8 +5,8 @@ estimate made again every few rounds come to the same cut? Published: a wide ran
 
     python -m experiments.playerfl_thresholds --preset laptop --data-dir DATA
 
-Clients, images, network and optimiser as in ``playerfl_fmnist``, NEW protocol. Thresholds that cut alike in every round
-are one run; each way of estimating is one program.
+Clients, images, network and optimiser as in ``playerfl_fmnist``, NEW protocol. Thresholds that give the same cut in
+every round are computed as one run; each way of estimating is one program.
 """
 
 from __future__ import annotations

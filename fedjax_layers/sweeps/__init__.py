@@ -1,1 +1,1 @@
-"""Many runs of one program: grids, shared histories, stopping, the folder of results. Draws no table or picture."""
+"""Many runs of one program: the request, rounds that runs have in common, stopping, the folder. Draws no picture."""

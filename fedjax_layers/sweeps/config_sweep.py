@@ -102,7 +102,7 @@ class _Groups:
         self._axes = {kind: recorded_axis(one["client_axis"]) for kind, one in before if "client_axis" in one}
 
     def of(self, runs: Sequence[SweptRun], stored: Collection[int]) -> Iterator[Group]:
-        """The groups of which a run is needed, where those numbered ``stored`` are not."""
+        """The groups in which a run is missing among those that are ``stored``, given by their numbers."""
         apart: dict[tuple[str, str], list[SweptRun]] = {}
         families: dict[str, set[str]] = {}
         for run in runs:

@@ -64,7 +64,7 @@ def test_every_row_equals_its_separate_run(name, width, mesh, tolerance):
     "options", [{"repeat_every": 2}, pytest.param({"cumulative": True}, marks=pytest.mark.slow)], ids=str
 )
 @pytest.mark.parametrize("width", [None, pytest.param(2, marks=pytest.mark.slow)])
-def test_thresholds_that_cut_alike_are_computed_once(options, width):
+def test_thresholds_that_give_the_same_cut_are_computed_once(options, width):
     how = {"rounds": 5, "sampling": uniform(3, C)}
     found = sweep(
         build("player_fl", "threshold", **options),
