@@ -40,11 +40,6 @@ class Tiers:
     global_every: int | Array = 1
     pace: tuple[int, ...] | Array | None = None
 
-    @property
-    def all_take_part(self) -> bool:
-        """Whether every present client takes part in every team round; static."""
-        return self.client_participation is None and self.team_participation is None and self.pace is None
-
 
 def make_tiers(trainer: Trainer, team_of: Any, num_teams: int, **options: Any) -> Tiers:
     """Make checked :class:`Tiers`; ``team_of=None`` makes consecutive teams whose sizes differ by at most one.
