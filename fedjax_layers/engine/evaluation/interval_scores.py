@@ -49,9 +49,9 @@ def _look(task: Task, largest: tuple[int, ...], by_class: bool, params: Params, 
     return score_model(task, params, pool, sets, largest, by_class)
 
 
-def trained_scores(cohort: Cohort, observed: dict[str, Array], prefix: str = "trained/") -> dict[str, Array]:
-    """Name the results of :func:`observer_of`, ``{prefix}{split}/{metric}``, ``[K]`` each, and add ``{prefix}ids``."""
-    return by_split(prefix, observed) | {f"{prefix}ids": jnp.where(cohort.weight > 0, cohort.ids, -1)}
+def trained_scores(cohort: Cohort, observed: dict[str, Array]) -> dict[str, Array]:
+    """Name the results of :func:`observer_of`, ``trained/{split}/{metric}``, ``[K]`` each, and add ``trained/ids``."""
+    return by_split("trained/", observed) | {"trained/ids": jnp.where(cohort.weight > 0, cohort.ids, -1)}
 
 
 def evaluate_all(plan: Plan, source: DeviceData, algorithm: Algorithm, state: Any) -> dict[str, Array]:
