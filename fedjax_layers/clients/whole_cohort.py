@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import chex
-import jax
 import jax.numpy as jnp
 
 from fedjax_layers.clients.one_pass import Client, ClientVisit, one_pass, train
@@ -24,31 +23,26 @@ def train_cohort(
     server: Params | None = None,
     own: Params | None = None,
     shared: Array | None = None,
-    server_of_slot: Array | None = None,
     opt_state: Any = (),
     anchor: Params | None = None,
     options: LocalOptions = LocalOptions(),
-    place_in_order: tuple[Array, Array] | None = None,
 ) -> LocalResult:
     """Train every slot of the cohort, each from its own start.
 
     A slot begins at ``server`` where ``own`` is ``None``, at ``own`` where ``server`` is ``None``, and with both at
-    the server's layers where ``shared`` is True and its own elsewhere. With ``server_of_slot`` there are several
-    servers (teams). Each start is put together inside the map over clients, so that K copies are never held at once.
+    the server's layers where ``shared`` is True and its own elsewhere. Each start is put together inside the map
+    over clients, so that K copies are never held at once.
 
     Args:
       trainer: the local training and its setting.
       key: the round's key; slot k uses ``fold_in(key, ids[k])``, so a client's result does not depend on its slot.
       cohort: the clients and their examples. Results of slots of weight 0 are meaningless.
-      server: params of one model, or of several, ``[T, ...]``, with ``server_of_slot``.
+      server: params of one model.
       own: params stacked ``[K, ...]``.
       shared: bool ``[L]``, the layers that start at the server's.
-      server_of_slot: ``[K]`` integers, the number of each slot's server; ``None`` where there is one server.
       opt_state: kept optimiser states ``[K, ...]``, or ``()``.
       anchor: the params to which a proximal term pulls, stacked ``[K, ...]``; ``None`` means each slot's start.
       options: the algorithm's changes to local training.
-      place_in_order: the slots' shuffled orders ``[K, orders, M]`` of :func:`draw_order`, and the step, ``[]`` or
-        ``[K]``, at which to continue in them; ``None`` shuffles afresh.
 
     Returns:
       Stacked results ``[K, ...]``, with K models; :func:`fedjax_layers.clients.one_pass` keeps none.
@@ -62,22 +56,17 @@ def train_cohort(
         raise ValueError("shared: expected a mask [L] beside server and own, found None")
     mask = jnp.ones(trainer.task.layers.num_layers, bool) if shared is None else shared
     slots = cohort.ids.shape[0]
-    chex.assert_tree_shape_prefix((cohort.weight, cohort.train, server_of_slot, own, opt_state, anchor), (slots,))
+    chex.assert_tree_shape_prefix((cohort.weight, cohort.train, own, opt_state, anchor), (slots,))
 
     def visit(client: Client, _: Any) -> ClientVisit:
-        server_of_slot, own, opt_state, anchor, going_on = client.slot
-        common = client.shared if server_of_slot is None else jax.tree.map(lambda x: x[server_of_slot], client.shared)
-        if common is None or own is None:
-            params = own if common is None else common
+        own, opt_state, anchor = client.slot
+        if client.shared is None or own is None:
+            params = own if client.shared is None else client.shared
         else:
-            params = select(mask, trainer.task.layers, common, own)
-        result = train(
-            trainer, key, client, params, opt_state=opt_state, anchor=anchor, options=options, place_in_order=going_on
-        )
+            params = select(mask, trainer.task.layers, client.shared, own)
+        result = train(trainer, key, client, params, opt_state=opt_state, anchor=anchor, options=options)
         return ClientVisit(result.params, result.loss, out=result)
 
-    going_on = None if place_in_order is None else (place_in_order[0], jnp.broadcast_to(place_in_order[1], (slots,)))
-    rows = (server_of_slot, own, opt_state, anchor, going_on)
-    passed = one_pass(trainer.axis, cohort, visit, slots=rows, shared=server)
+    passed = one_pass(trainer.axis, cohort, visit, slots=(own, opt_state, anchor), shared=server)
     result: LocalResult = passed.out
     return result._replace(observed=passed.observed)
