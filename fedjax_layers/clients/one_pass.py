@@ -37,7 +37,7 @@ class Client(NamedTuple):
     share: Array
     present: Array
     start: Array
-    count: Array  # type: ignore[assignment]  # hides tuple.count, which nobody needs here
+    count: Array  # type: ignore[assignment]  # hides tuple.count, which is not needed here
     pool: Pool
     slot: Any
     shared: Any

@@ -5,14 +5,14 @@ Example::
     data = load("fashion_mnist", limit=10_000, partition="dirichlet", alpha=0.5, clients=5)
     pool, train = data.pool(), data.device_ranges("train")
 
-The way is always :func:`load_dataset` (``sources/``), then :func:`partition` (``partitions/``), then :func:`federate`
-(``federated/``); :func:`load` is the three in one. Slow packages are imported by the source that needs them.
+The steps are :func:`load_dataset` (``sources/``), :func:`partition` (``partitions/``) and :func:`federate`
+(``federated/``); :func:`load` does all three. Slow packages are imported only by the sources that need them.
 
 ==================  ================================================================================================
 what files hold     ``sources``: one file per set; ``tables``: columns, the cache, TFDS; ``formats``; ``text``
 one data set        ``dataset``, ``preprocess``; on the device ``augmentation``
 clients             ``partitions``, ``team_formation``, ``feature_shift``; ``federated``: splits, leaks, one packed pool
-afterwards          ``changes``: bad examples, changes in the course of a run
+afterwards          ``changes``: bad examples, changes during a run
 ==================  ================================================================================================
 """
 

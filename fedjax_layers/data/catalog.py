@@ -1,4 +1,4 @@
-"""The table of data sets, made from what the package knows of them."""
+"""The table of data sets, made from their declarations in the package."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from fedjax_layers.data.tables.source import Source
 
 
 class Whereabouts(NamedTuple):
-    """Where a data set is on this machine.
+    """The place of a data set on this machine.
 
     Attributes:
       there: whether it can be loaded.
       kind: ``files``, ``TFDS``, ``package``, ``generated``, ``yours`` or ``missing``.
-      detail: which form of the files, what an own data set needs, or what is missing and how to get it.
+      detail: the form of the files, what a user's own data set needs, or what is missing and how to get it.
     """
 
     there: bool
@@ -24,7 +24,7 @@ class Whereabouts(NamedTuple):
 
 
 def whereabouts(source: Source, data_dir: Path) -> Whereabouts:
-    """Look for a data set; nothing is read.
+    """Look for a data set, without reading it.
 
     Args:
       source: the data set.
@@ -42,7 +42,7 @@ def whereabouts(source: Source, data_dir: Path) -> Whereabouts:
 
 
 def markdown_table() -> str:
-    """The table for the documentation: the same on every machine."""
+    """Make the documentation's table, which is the same on every machine."""
     rows = ["| name | what | task | examples | classes | natural clients | licence | source |", "|" + "---|" * 8]
     for s in DATASETS.values():
         cells = (
@@ -60,6 +60,6 @@ def markdown_table() -> str:
 
 
 def numbers_of(source: Source) -> str:
-    """How many examples the official parts have, by form of the files where they differ."""
+    """Write the numbers of examples of the official parts, by form of the files where they differ."""
     forms = dict.fromkeys(" + ".join(f"{n:,}" for n in x.counts.values()) for x in source.layouts if x.counts)
     return " or ".join(forms) or (f"{source.examples:,}" if source.examples else "–")

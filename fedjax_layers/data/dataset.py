@@ -1,4 +1,4 @@
-"""A data set before it is federated: all examples on the host, and how a model is to read them."""
+"""A data set before it is split among clients: all examples on the host, and how a model reads them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TASKS: tuple[Task, ...] = ("classification", "regression", "survival", "tagging"
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Dataset:
-    """Labelled examples on the host, not yet given to clients.
+    """Labelled examples on the host, not yet split among clients.
 
     What ``labels`` hold depends on the task, T being the length of a sequence:
 
@@ -42,8 +42,8 @@ class Dataset:
       licence: terms of the data.
       example_ids: ``[N]`` int64, row of each example in the source; ``None`` stands for ``0 .. N-1``.
       task: what is predicted.
-      strata: ``[N]`` int32, what label-skewed partitions and stratified splits look at; ``None`` takes the labels of a
-        classification, and one stratum for all other tasks.
+      strata: ``[N]`` int32, the groups by which label-skewed partitions and stratified splits work; ``None`` takes the
+        labels of a classification, and one stratum for all other tasks.
       strata_names: names of the strata; empty with ``strata`` ``None``.
       official_test: ``[N]`` bool, whether the data's authors set the example apart for testing; ``None`` where they
         did not, or where only one part was loaded.
@@ -116,7 +116,7 @@ class Dataset:
 
     @property
     def groups(self) -> np.ndarray:
-        """``[N]`` integers that label-skewed partitions and stratified splits look at; see ``strata``."""
+        """The groups of label-skewed partitions and stratified splits, ``[N]`` integers; see ``strata``."""
         if self.strata is not None:
             return self.strata
         return self.labels if self.task == "classification" else np.zeros(len(self), np.int32)
@@ -136,7 +136,7 @@ def _check_named(field: str, numbers: np.ndarray | None, names: tuple[str, ...],
 
 
 def present_clients(numbers: np.ndarray, names: Sequence[str]) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Number the clients anew, without those that have no example.
+    """Renumber the clients without those that have no example.
 
     Args:
       numbers: ``[N]`` client of each example, by its place in ``names``.

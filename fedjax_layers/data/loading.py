@@ -1,4 +1,4 @@
-"""A data set, partitioned and split, in one call."""
+"""``load``, which loads, partitions and splits a data set in one call."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from fedjax_layers.data.sources import DATASETS, load_dataset
 from fedjax_layers.data.sources.own.names import option_names
 from fedjax_layers.options import Mark, defaults_of, options_of, unknown_name
 
-_BESIDE_A_FILE = ("name", "seed", "data_dir", "partition_file", "options")  # the arguments that it does not decide
-_OF_SPLITS = ("test_fraction", "val_fraction", "stratified", "in_order", "unseen")  # arguments of ``federate`` as well
-_DESCRIBED = ("smallest_client", "duplicates", "reserve", "reserved", "feature_shift")  # kept with the data as they are
+_BESIDE_A_FILE = ("name", "seed", "data_dir", "partition_file", "options")  # arguments allowed beside a partition file
+_OF_SPLITS = ("test_fraction", "val_fraction", "stratified", "in_order", "unseen")  # arguments passed to ``federate``
+_DESCRIBED = ("smallest_client", "duplicates", "reserve", "reserved", "feature_shift")  # recorded with the data
 
 
 def load(
@@ -106,7 +106,7 @@ def load(
     scheme = partition or ("dirichlet" if dataset.clients is None else "natural")
     params, shift_params = _split_options(name, scheme, partition is not None, feature_shift, options)
     if partition_file is not None:
-        made = {"clients": None} if "clients" in chosen else {}  # generated for so many
+        made = {"clients": None} if "clients" in chosen else {}  # the set was generated for this number of clients
         return _from_file(dataset, partition_file, chosen, choices | params | made)
     places = place_examples(
         dataset,
@@ -164,7 +164,7 @@ def _check_names(name: str, partition: str | None, feature_shift: str | None) ->
 def data_set_options(
     name: str, options: Mapping[str, Any], partition: str | None, clients: int | None, seed: int
 ) -> dict[str, Any]:
-    """The options of :func:`load` that the data set takes; one that is generated takes clients and seed as well."""
+    """Select the data set's options of :func:`load`; a generated set also takes clients and seed."""
     own = options_of(DATASETS[name].build)
     chosen = _taken("data", own, options)
     if "seed" in own:
@@ -175,7 +175,7 @@ def data_set_options(
 
 
 def _taken(owner: str, own: Collection[str], options: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of the options that one of these names, with or without their owner before them, by these names."""
+    """Select the options with these names, with or without the owner's prefix, by their bare names."""
     split = {key: key.rpartition(".") for key in options}
     return {bare: options[key] for key, (prefix, _, bare) in split.items() if bare in own and prefix in ("", owner)}
 
@@ -183,24 +183,24 @@ def _taken(owner: str, own: Collection[str], options: Mapping[str, Any]) -> dict
 def _split_options(
     name: str, scheme: str, asked: bool, feature_shift: str | None, options: Mapping[str, Any]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The options of :func:`load` that are the partition's, and those that are the feature shift's.
+    """Split options of :func:`load` into those of the partition and those of the feature shift.
 
     Args:
-      name: of the data set.
-      scheme: of the partition.
-      asked: whether the partition was named; else an option is the data set's before it is the partition's.
-      feature_shift: the one asked for.
-      options: by name, or by owner and name: ``{"partition.alpha": 0.5}``.
+      name: name of the data set.
+      scheme: name of the partition.
+      asked: whether the partition was named; if not, an option of both belongs to the data set.
+      feature_shift: name of the feature shift, or ``None``.
+      options: options by name, or by owner and name: ``{"partition.alpha": 0.5}``.
 
     Raises:
-      ValueError: nobody takes an option, or several do and no owner is named.
+      ValueError: no owner has an option, or several have it and none is named.
     """
     takers: dict[str, tuple[str, Callable[..., Any]]] = {"data": (f"data set {name!r}", DATASETS[name].build)}
     takers["partition"] = (f"partition {scheme!r}", PARTITIONS[scheme])
     if feature_shift is not None:
         takers["feature_shift"] = (f"feature shift {feature_shift!r}", FEATURE_SHIFTS[feature_shift])
     names = {owner: set(options_of(taker)) for owner, (_, taker) in takers.items()}
-    names["partition"] -= {"clients"}  # the natural clients come with the data
+    names["partition"] -= {"clients"}  # the data set provides the natural clients
     found: dict[str, dict[str, Any]] = {"data": {}, "partition": {}, "feature_shift": {}}
     for key, value in options.items():
         own = [owner for owner in takers if _taken(owner, names[owner], {key: value})]
@@ -218,7 +218,7 @@ def _split_options(
 def _from_file(
     dataset: Dataset, path: str | os.PathLike[str], chosen: dict[str, Any], choices: dict[str, Any]
 ) -> ClientData:
-    """A partition file decides everything in ``choices``; generated data have to be those it was written for."""
+    """Apply a partition file, which decides all of ``choices``; generated data must be those it was written for."""
     usual = defaults_of(load)
     for argument, value in choices.items():
         if argument not in usual or value != usual[argument]:
@@ -226,7 +226,7 @@ def _from_file(
             raise ValueError(f"partition_file: expected {expected}, got {argument}={value!r}")
     data = apply_partition(dataset, path)
     recorded = data.partition.get("options")
-    if "seed" in chosen and isinstance(recorded, dict):  # other examples would have the same ids
+    if "seed" in chosen and isinstance(recorded, dict):  # generated data: other examples would have the same ids
         made = defaults_of(DATASETS[dataset.name].build)
         written, now = made | recorded, made | chosen
         for argument, value in written.items():

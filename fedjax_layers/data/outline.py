@@ -1,4 +1,4 @@
-"""Clients' data of which the shapes and sizes are known before there is any: of sets that are generated."""
+"""Outlines of generated data: their shapes and sizes, known before they are generated."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ _CHANGE_NO_SIZE = ("stratified", "in_order", "split_seed", "official_test")
 def outline_clients(
     name: str, *, partition: str | None = None, clients: int | None = None, seed: int = 0, **options: Any
 ) -> ClientData | None:
-    """What :func:`~fedjax_layers.data.load` would return, without an example: every one is the same single entry.
+    """Make the result of :func:`~fedjax_layers.data.load` without examples: all of them are one shared entry.
 
     Args:
       name: a key of ``DATASETS``.
-      partition: as in ``load``, as are the next three.
+      partition: see ``load``.
       clients: number of clients.
-      seed: of a generated data set.
-      **options: all others.
+      seed: seed of a generated data set.
+      **options: the other arguments of ``load``.
 
     Returns:
-      Data that take no memory, with the shapes, types and sizes of the real ones; ``None`` where these show only when
-      the data are there.
+      Data that take no memory, with the shapes, types and sizes of the real ones; ``None`` where these are known only
+      from the data.
 
     Raises:
-      ValueError: an option out of range.
+      ValueError: an option is out of range.
     """
     source = DATASETS.get(name)
     if source is None or source.outline is None or partition not in (None, "natural"):
@@ -71,6 +71,6 @@ def outline_clients(
 
 
 def _repeated(array: np.ndarray, times: int) -> np.ndarray:
-    """``[times, ...]`` of which every number is the first one of ``array``, in the same place of the memory."""
+    """Repeat the first entry of ``array``, ``[times, ...]``, without copying it."""
     first = array.reshape(-1)[:1].reshape((1,) * array.ndim)
     return np.broadcast_to(first, (times, *array.shape[1:]))

@@ -1,4 +1,4 @@
-"""Rows of a data set in the order in which clients own them: one copy, where a CPU device can use it as it lies."""
+"""Packing of rows in the order of their clients, in one copy that a CPU device can use in place."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-ALIGNMENT = 64  # bytes: a buffer that begins elsewhere is copied by XLA's CPU backend
+ALIGNMENT = 64  # bytes; XLA's CPU backend copies a buffer whose address is no multiple of this
 _AT_ONCE = 2**24  # bytes of the rows that are copied at a time
-_LARGEST_SHARE = 8  # rows are moved a block at a time if no block is more than one of so many parts of the whole
-_COLUMN_STEPS = 16  # else so many groups of columns, one after the other
+_LARGEST_SHARE = 8  # rows are moved block by block if no block is larger than this part of the whole
+_COLUMN_STEPS = 16  # otherwise in this many groups of columns, one after the other
 
 
 def aligned_empty(shape: tuple[int, ...], dtype: DTypeLike) -> np.ndarray:
-    """An array that is not filled yet, which begins where devices want their buffers to begin."""
+    """Make an uninitialised array whose address is aligned as devices need it."""
     kind = np.dtype(dtype)
     size = math.prod(shape) * kind.itemsize
     room = np.empty(size + ALIGNMENT, np.uint8)
@@ -26,18 +26,18 @@ def aligned_empty(shape: tuple[int, ...], dtype: DTypeLike) -> np.ndarray:
 
 
 def is_aligned(array: np.ndarray) -> bool:
-    """Whether a CPU device can use the array as it lies."""
+    """Return whether a CPU device can use the array in place."""
     return not array.size or (bool(array.flags.c_contiguous) and array.ctypes.data % ALIGNMENT == 0)
 
 
 def frozen(array: np.ndarray) -> np.ndarray:
-    """The array, read-only from now on: devices may look at the same memory."""
+    """Make the array read-only, since devices may use the same memory, and return it."""
     array.flags.writeable = False
     return array
 
 
 def settled(array: np.ndarray) -> np.ndarray:
-    """The array if it is aligned and read-only, else a copy that is; one entry that stands for all stays alone."""
+    """Return the array if it is aligned and read-only, else such a copy; a repeated single entry is not expanded."""
     if not array.flags.writeable and (is_aligned(array) or not any(array.strides)):
         return array
     copy = aligned_empty(array.shape, array.dtype)
@@ -46,7 +46,7 @@ def settled(array: np.ndarray) -> np.ndarray:
 
 
 def joined(arrays: Sequence[np.ndarray]) -> np.ndarray:
-    """Arrays ``[n_i, ...]`` of one kind, one after the other, aligned."""
+    """Concatenate arrays ``[n_i, ...]`` of one dtype to an aligned one."""
     whole = aligned_empty((sum(map(len, arrays)), *arrays[0].shape[1:]), np.result_type(*arrays))
     return np.concatenate(arrays, out=whole)
 
@@ -54,13 +54,13 @@ def joined(arrays: Sequence[np.ndarray]) -> np.ndarray:
 def pack_rows(
     array: np.ndarray, rows: np.ndarray, *, dtype: DTypeLike | None = None, reuse: bool = False
 ) -> np.ndarray:
-    """Some rows of an array in a new order, aligned and read-only.
+    """Take some rows of an array in a new order, aligned and read-only.
 
     Args:
       array: ``[N, ...]``, possibly memory-mapped.
       rows: ``[n]`` different row numbers.
-      dtype: of the result; ``None`` is the array's.
-      reuse: nobody needs ``array`` any more: where it is aligned and may be written, its rows move inside it, and no
+      dtype: dtype of the result; ``None`` means the array's.
+      reuse: whether ``array`` is no longer needed: if it is aligned and writable, its rows are moved in place, and no
         second array is made.
 
     Returns:
@@ -78,7 +78,7 @@ def pack_rows(
 
 
 def let_go_of_pages(array: np.ndarray) -> None:
-    """Give the pages of a large memory-mapped array back: the file still has them, and the process counts fewer."""
+    """Release the memory pages of a large memory-mapped array, which stay in its file."""
     base: Any = array if array.nbytes > _AT_ONCE else None
     while isinstance(base, np.ndarray):
         base = base.base
@@ -87,13 +87,13 @@ def let_go_of_pages(array: np.ndarray) -> None:
 
 
 def slices(size: int, step: int) -> Iterator[slice]:
-    """``0 .. size`` cut into slices of so many places (at least one)."""
+    """Cut ``0 .. size`` into slices of length ``step``, at least one."""
     step = max(1, step)
     return (slice(first, min(first + step, size)) for first in range(0, size, step))
 
 
 def blocks(sizes: np.ndarray, most: int) -> Iterator[slice]:
-    """Slices of ``sizes [n]`` that sum to at most ``most`` each, or hold a single larger size."""
+    """Cut ``sizes [n]`` into slices that sum to at most ``most`` each, or hold a single larger size."""
     ends = np.cumsum(sizes, dtype=np.int64)
     first = 0
     while first < len(sizes):
@@ -104,12 +104,12 @@ def blocks(sizes: np.ndarray, most: int) -> Iterator[slice]:
 
 
 def client_blocks(client_of: np.ndarray, num_clients: int, most: int) -> Iterator[tuple[slice, np.ndarray]]:
-    """Some clients at a time, with all of their rows: at most ``most``, or those of a single larger client.
+    """Iterate over groups of clients with all their rows: at most ``most`` rows, or those of a single larger client.
 
     Args:
-      client_of: ``[N]`` integers, -1 for nobody's.
-      num_clients: C.
-      most: rows at a time.
+      client_of: ``[N]`` integers, each row's client, -1 for none.
+      num_clients: C, the number of clients.
+      most: largest number of rows at a time.
 
     Yields:
       A slice of the clients, and their row numbers ``[n]``, by client and rising for each.
@@ -117,7 +117,7 @@ def client_blocks(client_of: np.ndarray, num_clients: int, most: int) -> Iterato
     sizes = np.zeros(num_clients + 1, np.int64)
     rising = True
     for part in slices(len(client_of), most):
-        owner = client_of[part.start : part.stop + 1]  # with the first of the next part
+        owner = client_of[part.start : part.stop + 1]  # includes the first row of the next part
         rising = rising and bool((owner[1:] >= owner[:-1]).all())
         sizes += np.bincount(client_of[part] + 1, minlength=num_clients + 1)
     order = None if rising else np.argsort(client_of, kind="stable")
@@ -132,10 +132,11 @@ def _row_bytes(array: np.ndarray) -> int:
 
 
 def _move(array: np.ndarray, rows: np.ndarray) -> None:
-    """``array[: n] = array[rows]`` without a second array of that size.
+    """Do ``array[: n] = array[rows]`` without a second array of that size.
 
-    A cut is a place before which all rows come from lower places than all rows behind it. What is written up to there
-    lies in rows that nobody reads later, so that a block between two cuts can be put in order by itself.
+    A cut is a position such that all rows before it come from lower positions than all rows after it. What is written
+    before a cut overwrites only rows that are not read later, so that each block between two cuts can be ordered by
+    itself.
     """
     cuts = np.append(_cuts(rows), len(rows))
     step = max(1, _AT_ONCE // max(1, _row_bytes(array)))
@@ -151,7 +152,7 @@ def _move(array: np.ndarray, rows: np.ndarray) -> None:
 
 
 def _cuts(rows: np.ndarray) -> np.ndarray:
-    """The places ``0 < p < n`` with every row before p below every row from p on."""
+    """Find the positions ``0 < p < n`` with every row before p below every row from p on."""
     highest = np.maximum.accumulate(rows)
     cut = np.zeros(len(rows), bool)
     lowest = np.iinfo(rows.dtype).max

@@ -42,4 +42,4 @@ class Ranges(NamedTuple):
     """
 
     start: Array
-    count: Array  # type: ignore[assignment]  # hides tuple.count, which nobody needs here
+    count: Array  # type: ignore[assignment]  # hides tuple.count, which is not needed here

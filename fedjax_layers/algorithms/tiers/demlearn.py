@@ -191,7 +191,7 @@ def mix(
       nested: groups by depth, as from :func:`hierarchy`.
       parent_share: weight of the parent's model.
       amplification: factor on every group's mean of its children.
-      fallback: the root's model where nobody is present.
+      fallback: the root's model where no client is present.
 
     Source: arXiv 2007.03278, hierarchical averaging.
     """

@@ -1,4 +1,4 @@
-"""Augmentation of images on the device: jitted functions, a key for each image.
+"""Augmentation of images on the device by jitted functions, with a random key for each image.
 
 Example::
 
@@ -6,7 +6,7 @@ Example::
     changed = recipe(jax.random.key(0), images)  # [B, H, W, C] floats, before they are normalised
 
 An augmentation is a frozen dataclass, hence static where a jitted function closes over it;
-``models.classification_task(..., augment=recipe)`` applies one to training batches alone. Named recipes are in
+``models.classification_task(..., augment=recipe)`` applies one to training batches only. Named recipes are in
 ``AUGMENTATIONS``; ``--augmentation NAME`` picks one on the command line.
 
 ================  ===============================================================
@@ -68,10 +68,10 @@ AUGMENTATIONS: dict[str, Augmentation] = {
         )
     ),
 }
-"""By name.
+"""The named recipes.
 
-``cifar``, ``emnist``, ``fmnist`` are what PLayer-FL (arXiv 2502.08829) trains with, in its published code's order and
-with its defaults (rotation and affine map read the nearest pixel, perspective is bilinear). Pixels are not rounded to
+``cifar``, ``emnist``, ``fmnist`` are those of PLayer-FL (arXiv 2502.08829), in the order and with the defaults of its
+published code (rotation and affine map read the nearest pixel, perspective is bilinear). Pixels are not rounded to
 whole numbers between the stages.
 
 ``isic`` is FLamby's and PLayer-FL's recipe as far as static shapes allow. There it cuts 200 of at least 224 pixels;

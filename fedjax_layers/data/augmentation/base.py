@@ -1,4 +1,4 @@
-"""What an augmentation is: a value that changes a batch of images, each image by a key of its own."""
+"""The base of augmentations: objects that change a batch of images, each image by a key of its own."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from fedjax_layers.types import Array, Key
 
 @dataclasses.dataclass(frozen=True)
 class Augmentation(abc.ABC):
-    """A random change of images: frozen and hashable, so that a jitted function can close over it.
+    """A random change of images; it is frozen and hashable, so that a jitted function can close over it.
 
-    Image i of a batch uses ``fold_in(key, i)`` and nothing else: neither the number of images nor what the others
-    hold matters to it, so rows that pad a batch change no real one. Shapes are static, dtypes are kept; it works
+    Image i of a batch depends only on ``fold_in(key, i)``, not on the number of images or their content, so that
+    padding rows change no real image. Shapes are static, dtypes are kept; it works
     under ``jit``, ``vmap`` and ``scan``. Random numbers are drawn in single precision whatever the images have.
     """
 
@@ -26,14 +26,14 @@ class Augmentation(abc.ABC):
         """Change each image.
 
         Args:
-          key: of the batch.
+          key: the batch's key.
           images: ``[B, H, W, C]`` floats, grey (C = 1) or RGB (C = 3), in stored units: black is 0.
 
         Returns:
           ``[B, H, W, C]`` in the images' dtype.
 
         Raises:
-          ValueError: no such images.
+          ValueError: the images have another shape or dtype.
         """
         if images.ndim != 4 or images.shape[-1] not in (1, 3):
             raise ValueError(f"images: expected [B, H, W, 1 or 3], got shape {images.shape}")
@@ -52,16 +52,17 @@ def _augment(augmentation: Augmentation, key: Key, images: Array) -> Array:
 
 
 def fold_each(key: Key, number: int) -> Array:
-    """Keys ``[number]``, the i-th ``fold_in(key, i)``."""
+    """Make keys ``[number]``, of which the i-th is ``fold_in(key, i)``."""
     return jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(number, dtype=jnp.uint32))
 
 
 def _apart(stage: Augmentation, keys: Array, images: Array) -> Array:
-    """One stage as a computation of its own.
+    """Run one stage as a computation of its own, which XLA does not fuse with others.
 
-    XLA's CPU compiler fuses what reads pixels with what made them, and makes each pixel again as often as it is read:
-    three warps then take six times as long. It heeds no barrier between them, but it does not see through a condition
-    whose value lies behind one. Elsewhere the condition, which would cost a wait for its value, is a constant.
+    XLA's CPU compiler would fuse the reading of pixels with their making, and make each pixel again whenever it is
+    read: three warps then take six times as long. It ignores a barrier between them, but it cannot evaluate a condition
+    whose value is behind a barrier. On other backends the condition, which would cost a wait for its value, is a
+    constant.
     """
     always = jax.lax.platform_dependent(
         cpu=lambda: jax.lax.optimization_barrier(jnp.bool_(True)), default=lambda: jnp.bool_(True)
@@ -88,18 +89,18 @@ class Compose(Augmentation):
 
 
 def check_probability(p: float) -> None:
-    """Refuse a ``p`` outside [0, 1]."""
+    """Raise ``ValueError`` for a ``p`` outside [0, 1]."""
     if not 0 <= p <= 1:
         raise ValueError(f"p: expected a probability, got {p}")
 
 
 def check_range(name: str, low: float, high: float, least: float = -math.inf) -> None:
-    """Refuse a range that is not finite, is upside down, or begins below ``least``."""
+    """Raise ``ValueError`` for a range that is not finite, has ends in the wrong order, or begins below ``least``."""
     if not (math.isfinite(low) and math.isfinite(high) and least <= low <= high):
         bound = "" if math.isinf(least) else f" of at least {least:g}"
         raise ValueError(f"{name}: expected finite numbers{bound}, the lower first, got {low} and {high}")
 
 
 def where_image(chosen: Array, changed: Array, images: Array) -> Array:
-    """``changed`` for the images ``chosen [B]``, the others as they are."""
+    """Choose images of ``changed`` where ``chosen [B]`` is True, else of ``images``."""
     return jnp.where(chosen[:, None, None, None], changed, images)

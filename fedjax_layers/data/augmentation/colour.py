@@ -1,4 +1,4 @@
-"""Changes of brightness and colour; positions stay."""
+"""Augmentations of brightness and colour."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ import jax.numpy as jnp
 from fedjax_layers.data.augmentation.base import Augmentation, check_probability, check_range, where_image
 from fedjax_layers.types import Array, Key
 
-_LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, the grey of Pillow and torchvision
+_LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as in Pillow and torchvision
 
 
 @dataclasses.dataclass(frozen=True)
 class ColourJitter(Augmentation):
-    """Brightness, contrast and saturation, each by a random factor and in random order, as torchvision's ColorJitter.
+    """Change brightness, contrast and saturation, each by a random factor and in random order, as torchvision does.
 
-    Each step mixes the image with another one, ``factor * image + (1 - factor) * other``, and cuts the result off at
-    black and white: with black (brightness), its own mean grey (contrast), or its grey version (saturation; without
-    effect on grey images).
+    Each step mixes the image with another one, ``factor * image + (1 - factor) * other``, and clips the result to the
+    range from black to white. The other image is black (brightness), the image's mean grey (contrast), or its grey
+    version (saturation, which has no effect on grey images).
 
     Attributes:
       brightness: b; the factor is uniform in ``[max(0, 1 - b), 1 + b]``.
@@ -67,13 +67,13 @@ class ColourJitter(Augmentation):
 
 @dataclasses.dataclass(frozen=True)
 class BrightnessContrast(Augmentation):
-    """``image * (1 + c) + b * white``, as albumentations' RandomBrightnessContrast.
+    """Change an image to ``image * (1 + c) + b * white``, as albumentations' RandomBrightnessContrast.
 
     Attributes:
       brightness: b is uniform in ``[-brightness, brightness]``.
       contrast: c is uniform in ``[-contrast, contrast]``.
-      p: probability.
-      white: the largest stored value, 255 of uint8 images; results are cut off at it and at 0.
+      p: probability of the change.
+      white: the largest stored value, 255 for uint8 images; results are clipped to it and to 0.
 
     Raises:
       ValueError: an attribute out of range.
@@ -99,7 +99,7 @@ class BrightnessContrast(Augmentation):
 
 
 def _grey(images: Array) -> Array:
-    """``[B, H, W, 1]``."""
+    """Compute grey images ``[B, H, W, 1]``."""
     if images.shape[-1] == 1:
         return images
     red, green, blue = (weight * images[..., c : c + 1] for c, weight in enumerate(_LUMA))

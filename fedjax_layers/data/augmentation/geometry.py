@@ -1,4 +1,4 @@
-"""Changes of shape and position: rotation, affine maps, perspective."""
+"""Augmentations of shape and position: rotation, affine maps, perspective."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class _Warp(Augmentation):
 
     @abc.abstractmethod
     def draw_map(self, key: Key, height: int, width: int) -> Array:
-        """A random map ``[3, 3]``; see :func:`resample`."""
+        """Draw a random map ``[3, 3]``; see :func:`resample`."""
 
     def apply(self, keys: Array, images: Array) -> Array:
         """See :class:`Augmentation`."""
@@ -37,7 +37,7 @@ class _Warp(Augmentation):
         def draw(key: Key) -> Array:
             chance_key, map_key = jax.random.split(key)
             chosen = jax.random.uniform(chance_key, (), jnp.float32) < self.p
-            # Reading pixels at their own places returns them unchanged.
+            # The identity map returns images unchanged.
             return jnp.where(chosen, self.draw_map(map_key, height, width), jnp.eye(3, dtype=jnp.float32))
 
         return resample(images, jax.vmap(draw)(keys), self.interpolation, self.border)
@@ -92,7 +92,7 @@ class Rotation(_Warp):
     """Turn an image about its middle, as torchvision's RandomRotation.
 
     Attributes:
-      degrees: as of :class:`Affine`.
+      degrees: see :class:`Affine`.
       p: probability.
       interpolation: ``"bilinear"`` or ``"nearest"`` (torchvision's default).
       border: beyond the image lies ``"black"``, or its mirror image (``"reflect"``).
@@ -145,7 +145,7 @@ class Perspective(_Warp):
 
 
 def affine_map(degrees: Array, shift: tuple[Array, Array], scale: Array, shear: Array, size: tuple[int, int]) -> Array:
-    """The map ``[3, 3]`` (see :func:`resample`) that turns, shears, scales and then shifts about the middle.
+    """Make the map ``[3, 3]`` (see :func:`resample`) that turns, shears, scales and then shifts about the middle.
 
     Args:
       degrees: counter-clockwise angle.
@@ -157,7 +157,7 @@ def affine_map(degrees: Array, shift: tuple[Array, Array], scale: Array, shear: 
     middle_x, middle_y = (size[1] - 1) / 2, (size[0] - 1) / 2
     sine, cosine = jnp.sin(jnp.deg2rad(degrees)), jnp.cos(jnp.deg2rad(degrees))
     slant = jnp.tan(jnp.deg2rad(shear))
-    # The inverse of turning the sheared image; y points down.
+    # The inverse of the rotation of the sheared image; y points down.
     a, b = (cosine + slant * sine) / scale, (slant * cosine - sine) / scale
     c, d = sine / scale, cosine / scale
     x, y = -middle_x - shift[0], -middle_y - shift[1]
@@ -170,7 +170,7 @@ def affine_map(degrees: Array, shift: tuple[Array, Array], scale: Array, shear: 
 
 
 def perspective_map(corners: Array, size: tuple[int, int]) -> Array:
-    """The map ``[3, 3]`` (see :func:`resample`) that puts an image's corners at four places.
+    """Make the map ``[3, 3]`` (see :func:`resample`) that moves an image's corners to four places.
 
     Args:
       corners: ``[4, 2]`` x and y in pixels: top left, top right, bottom right, bottom left.
@@ -198,5 +198,5 @@ def _range(degrees: float | tuple[float, float]) -> tuple[float, float]:
 
 
 def _within(share: Array, low: float, high: float) -> Array:
-    """The number at ``share`` (in [0, 1)) of the way."""
+    """Return the number at ``share``, in [0, 1), of the way from ``low`` to ``high``."""
     return low + (high - low) * share

@@ -1,4 +1,4 @@
-"""Changes that move whole pixels or cover them: flips, crops, cutout."""
+"""Augmentations that move or cover whole pixels: flips, crops, cutout."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class Crop(Augmentation):
                 size = image.shape[axis]
                 place = jnp.arange(size, dtype=jnp.int32) + offset[axis]
                 inside = (place >= 0) & (place < size)
-                # For "zero" any place does where it lies outside.
+                # For "zero", positions outside may read any pixel, since it is replaced.
                 mirrored = (size - 1) - jnp.abs((size - 1) - jnp.abs(place))
                 image = jnp.take(image, jnp.clip(mirrored, 0, size - 1), axis, mode="clip")
                 if self.mode == "zero":
@@ -94,9 +94,9 @@ class Cutout(Augmentation):
       size: side of a square in pixels.
       holes: fewest and most squares; each number in between is equally likely.
       p: probability that an image gets any.
-      inside: squares lie wholly inside the image; False draws their centres, and lets the frame cut them, as the
-        paper does.
-      fill: value of what is covered.
+      inside: whether squares lie wholly inside the image; False draws their centres, so that the border may cut them,
+        as in the paper.
+      fill: value of covered pixels.
 
     Raises:
       ValueError: an attribute out of range; when applied, squares ``inside`` that are larger than the image.
@@ -134,7 +134,7 @@ class Cutout(Augmentation):
         return jnp.where(jax.vmap(covered)(keys)[..., None], jnp.asarray(self.fill, images.dtype), images)
 
     def _stretch(self, key: Key, extent: int) -> Array:
-        """Along one axis, which pixels each hole covers: ``[holes, extent]`` bool."""
+        """Draw the pixels that each hole covers along one axis, ``[holes, extent]`` bool."""
         places = extent - self.size + 1 if self.inside else extent
         start = jax.random.randint(key, (self.holes[1], 1), 0, places, jnp.int32)
         start = start if self.inside else start - self.size // 2

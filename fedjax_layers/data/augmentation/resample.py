@@ -1,4 +1,4 @@
-"""Reading images at other places than their pixels'."""
+"""Resampling of images at positions between their pixels."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ Border = Literal["black", "reflect"]
 
 
 def resample(images: Array, maps: Array, interpolation: Interpolation = "bilinear", border: Border = "black") -> Array:
-    """Each pixel's value from where its image's map says that it comes from.
+    """Read each pixel of the result at the position that its image's map gives.
 
     Args:
       images: ``[B, H, W, C]`` floats.
       maps: ``[B, 3, 3]``, homogeneous matrices from ``(x, y, 1)`` of the result to that of the image, in pixels, the
         centre of the first pixel at (0, 0).
       interpolation: ``"bilinear"`` or ``"nearest"``.
-      border: what lies beyond the image: ``"black"`` (0), or its mirror image without a repeated edge.
+      border: values beyond the image: ``"black"`` (0), or its mirror image without a repeated edge (``"reflect"``).
 
     Returns:
       ``[B, H, W, C]`` in the images' dtype.
@@ -29,7 +29,7 @@ def resample(images: Array, maps: Array, interpolation: Interpolation = "bilinea
     height, width = images.shape[1:3]
     y, x = jnp.meshgrid(jnp.arange(height, dtype=jnp.float32), jnp.arange(width, dtype=jnp.float32), indexing="ij")
     rows = [m[0] * x + m[1] * y + m[2] for m in jnp.moveaxis(maps, 0, -1)[..., None, None]]  # 3 of [B, H, W]
-    ahead = rows[2] > 0  # else it lies behind the horizon of a perspective
+    ahead = rows[2] > 0  # False behind the horizon of a perspective
     depth = jnp.where(ahead, rows[2], 1)
     x, y = rows[0] / depth, rows[1] / depth
     if interpolation == "nearest":
@@ -38,8 +38,8 @@ def resample(images: Array, maps: Array, interpolation: Interpolation = "bilinea
         result = _bilinear(images, y, x, border)
     if border == "reflect":
         return result
-    # The frame is that of the pixels' squares, half a pixel beyond their centres; closed, so that rounding does not
-    # blacken an edge that is turned onto an edge.
+    # The border is that of the pixels' squares, half a pixel beyond their centres. It counts as inside, so that
+    # rounding does not blacken an edge that is turned onto an edge.
     inside = ahead & (y >= -0.5) & (y <= height - 0.5) & (x >= -0.5) & (x <= width - 0.5)
     return jnp.where(inside[..., None], result, 0)
 
@@ -53,7 +53,7 @@ def _bilinear(images: Array, y: Array, x: Array, border: Border) -> Array:
 
 
 def _read(images: Array, y: Array, x: Array, border: Border) -> Array:
-    """Pixels at whole positions ``[B, H, W]``; beyond the frame the nearest one, or a mirrored one."""
+    """Read pixels at whole positions ``[B, H, W]``; beyond the border the nearest one, or a mirrored one."""
     height, width = images.shape[1:3]
     fold = _mirror if border == "reflect" else _clamp
     place = fold(y, height) * width + fold(x, width)

@@ -1,1 +1,1 @@
-"""What becomes of the clients' data afterwards: bad examples, and changes in the course of a run."""
+"""Changes of the clients' data: bad examples, and changes during a run."""

@@ -1,4 +1,4 @@
-"""Bad data: what some clients train on is noise or wrong, while all are tested on what is right."""
+"""Bad data: some clients train on noisy or wrong examples, while all are tested on correct ones."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ Corrupt = Callable[[ClientData, np.ndarray, float, np.random.Generator], tuple[n
 
 
 def corrupt(data: ClientData, bad: np.ndarray, kind: str, rate: float, seed: int) -> ClientData:
-    """The same clients, some of them with bad training examples.
+    """Give some clients bad training examples.
 
     Validation and test examples stay as they are.
 
     Args:
       data: the federated data.
-      bad: ``[C]`` bool, whose examples go bad.
+      bad: ``[C]`` bool, the clients that get bad examples.
       kind: a key of :data:`CORRUPTIONS`.
       rate: share of tokens or labels that change, 0 to 1.
-      seed: of which, and into what.
+      seed: seed of the changes.
 
     Returns:
-      The data with other arrays.
+      The data with changed arrays.
 
     Raises:
       ValueError: an unknown kind, one that does not fit the data, a rate out of range, or flags for other clients.
@@ -48,10 +48,10 @@ def corrupt(data: ClientData, bad: np.ndarray, kind: str, rate: float, seed: int
 def token_noise(
     data: ClientData, rows: np.ndarray, rate: float, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Each token becomes one drawn from the whole vocabulary, at this rate; padding stays.
+    """Replace tokens at this rate by tokens drawn from the whole vocabulary; padding stays.
 
-    In a window of language modelling input and target are one text, which is made noisy once: what is predicted after
-    a noisy token is what stands after it. Labels of other tasks stay.
+    In language modelling, the input and target of a window are one text, which is made noisy once, so that the target
+    after a noisy token is the next token of the noisy text. Labels of other tasks stay.
 
     Raises:
       ValueError: the inputs are no token numbers.
@@ -63,16 +63,16 @@ def token_noise(
     inputs, labels = data.inputs.copy(), data.labels.copy()
     text = inputs[rows].astype(np.int64)
     language = data.task == "language_modelling"
-    if language:  # the first input and all targets, which are the inputs after it and one token more
+    if language:  # the text is the first input, and all targets
         text = np.concatenate([text[:, :1], labels[rows]], axis=1)
     size = data.num_classes if language else int(data.inputs.max(initial=PAD_ID)) + 1
-    real = (text != PAD_ID) & (text >= 0)  # where a document has ended there is padding, or no target
+    real = (text != PAD_ID) & (text >= 0)  # after the end of a document there is padding, or no target
     noise = rng.integers(PAD_ID + 1, max(size, PAD_ID + 2), text.shape)
     text = np.where(real & (rng.random(text.shape) < rate), noise, text)
     if not language:
         inputs[rows] = text
         return inputs, labels
-    inputs[rows] = np.where(labels[rows] >= 0, text[:, :-1], inputs[rows])  # the last token is a target alone
+    inputs[rows] = np.where(labels[rows] >= 0, text[:, :-1], inputs[rows])  # the last token is only a target
     labels[rows] = text[:, 1:]
     return inputs, labels
 
@@ -80,7 +80,7 @@ def token_noise(
 def label_flip(
     data: ClientData, rows: np.ndarray, rate: float, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Label y becomes ``S - 1 - y``, of S classes, at this rate; where nothing is predicted, nothing changes.
+    """Change labels y to ``S - 1 - y``, of S classes, at this rate, except where nothing is to be predicted.
 
     Raises:
       ValueError: the labels are no classes.
@@ -95,4 +95,4 @@ def label_flip(
 
 
 CORRUPTIONS: dict[str, Corrupt] = {"token_noise": token_noise, "label_flip": label_flip}
-"""Name -> ``(data, rows [M], rate, rng) -> (inputs [N, ...], labels [N, ...])``."""
+"""The functions ``(data, rows [M], rate, rng) -> (inputs [N, ...], labels [N, ...])`` by name."""

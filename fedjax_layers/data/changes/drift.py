@@ -1,7 +1,7 @@
-"""Data that change during a run: label shift, class swap, covariate shift, clients that join late.
+"""Changes of data during a run: label shift, class swap, covariate shift, clients that join late.
 
-A change starts a new :class:`Phase` at a round. Whatever changes, a training example never becomes a validation or
-test example of anybody, nor the other way round.
+A change starts a new :class:`Phase` at a round. A training example never becomes a validation or test example of any
+client, nor the reverse.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _SPEC = re.compile(r"(?P<name>\w+)@(?P<round>\d+)(:(?P<share>\d*\.?\d+))?")
 
 
 class Phase(NamedTuple):
-    """Data from a round on.
+    """The data from a round on.
 
     Attributes:
       since: the first round, counted from 0, in which they hold.
@@ -33,14 +33,15 @@ class Phase(NamedTuple):
 
 
 def exchange_data(data: ClientData, clients: np.ndarray, seed: int = 0) -> ClientData:
-    """Label shift: the given clients pass all their data on, each to the next of them in a random circle.
+    """Shift labels: each given client passes all its data to the next one in a random circle.
 
-    Training examples stay training examples of their new owner, so that nobody is tested on what somebody trained on.
+    Training examples stay training examples with their new owner, so that no client is tested on examples that any
+    client trained on.
 
     Args:
       data: the federated data.
       clients: ``[n]`` different ids, at least two.
-      seed: of the circle.
+      seed: seed of the circle.
 
     Raises:
       ValueError: fewer than two clients, who would keep their data.
@@ -55,7 +56,7 @@ def exchange_data(data: ClientData, clients: np.ndarray, seed: int = 0) -> Clien
 
 
 def swap_classes(data: ClientData, clients: np.ndarray, seed: int = 0) -> ClientData:
-    """Concept shift: for the given clients classes 0 and 1 change places, and so on pair by pair, in all splits.
+    """Shift concepts: swap classes 0 and 1, 2 and 3, and so on, in all splits of the given clients.
 
     With an odd number of classes the last one keeps its place. Strata that are not the classes stay as they are.
     ``seed`` is not used.
@@ -77,17 +78,17 @@ def swap_classes(data: ClientData, clients: np.ndarray, seed: int = 0) -> Client
 
 
 def shift_inputs(data: ClientData, clients: np.ndarray, seed: int = 0, *, kind: str) -> ClientData:
-    """Covariate shift: the inputs of the given clients change, each in its own way; see ``feature_shift``.
+    """Shift covariates: change the inputs of the given clients, each in its own way; see ``feature_shift``.
 
     Args:
       data: the federated data.
       clients: ``[n]`` different ids.
-      seed: of what the shift draws.
+      seed: seed of the shift's draws.
       kind: a key of ``FEATURE_SHIFTS``.
     """
     owner = data.places[0]
     number = np.full(data.num_clients, -1, np.int32)
-    # Numbered from 1, so that client 0 of the shift, which most shifts leave as it is, is nobody.
+    # Clients are numbered from 1, since most shifts leave client 0 unchanged.
     number[clients] = np.arange(1, len(clients) + 1)
     client_of = np.where(owner < 0, -1, number[owner])
     inputs = FEATURE_SHIFTS[kind](data.inputs, client_of, len(clients) + 1, seed)
@@ -95,7 +96,7 @@ def shift_inputs(data: ClientData, clients: np.ndarray, seed: int = 0, *, kind: 
 
 
 def without_clients(data: ClientData, clients: np.ndarray) -> ClientData:
-    """The given clients have no examples (yet): they neither train nor count in any average."""
+    """Remove the examples of the given clients, which then neither train nor count in any average."""
     ranges = {}
     for split, (start, count) in data.ranges.items():
         left = count.copy()
@@ -111,7 +112,7 @@ CHANGES: dict[str, Callable[[ClientData, np.ndarray, int], ClientData]] = {
 
 
 def drift_phases(data: ClientData, changes: Sequence[str], seed: int = 0) -> list[Phase]:
-    """Phases of a run.
+    """Make the phases of a run.
 
     Args:
       data: the clients' data before any change.
@@ -119,7 +120,7 @@ def drift_phases(data: ClientData, changes: Sequence[str], seed: int = 0) -> lis
         a share of the clients (default a half, at least one; ``label_shift`` needs two) is changed. Names:
         ``label_shift``, ``class_swap``, the keys of ``FEATURE_SHIFTS``, and ``new_clients``, who are without data
         before that round.
-      seed: of who is concerned and of what is drawn.
+      seed: seed of the choice of clients and of the changes' draws.
 
     Returns:
       The phases, the first from round 0 on.
@@ -129,7 +130,7 @@ def drift_phases(data: ClientData, changes: Sequence[str], seed: int = 0) -> lis
     """
     rng = np.random.default_rng(seed)
     phases: list[Phase] = []
-    late: list[tuple[int, np.ndarray]] = []  # since when, who
+    late: list[tuple[int, np.ndarray]] = []  # the first round, and the clients that join then
     current, since = data, 0
     for name, at, share in parse_changes(changes):
         some = max(1, round(share * data.num_clients))
@@ -157,7 +158,7 @@ def _before(phase: Phase, late: list[tuple[int, np.ndarray]]) -> ClientData:
 
 
 class Change(NamedTuple):
-    """What changes, at which round, counted from 0, for which share of the clients."""
+    """A change by name, its round, counted from 0, and the share of the clients that it affects."""
 
     name: str
     at: int
@@ -165,7 +166,7 @@ class Change(NamedTuple):
 
 
 def parse_changes(changes: Sequence[str]) -> list[Change]:
-    """The changes of :func:`drift_phases`, read.
+    """Parse the changes of :func:`drift_phases`.
 
     Raises:
       ValueError: one cannot be read, is unknown, or does not come after the one before.

@@ -1,8 +1,8 @@
-"""Covariate shift: the same labels, but every client sees its images in a way of its own.
+"""Covariate shift: functions that change the images of each client in a different way, and keep the labels.
 
 Every shift is a pure function ``(inputs [N, H, W, C], client_of [N], num_clients, seed, *, ...) -> inputs``: a new
-array of the same shape and dtype, made once on the host before the pool. Rows that are nobody's (-1; a global test
-set, say) stay as they are. Black is 0; white is the largest value in ``inputs`` (255, or 16 for the digits). A new
+array of the same shape and dtype, made once on the host before the pool. Rows without a client (-1, as in a global test
+set) stay as they are. Black is 0; white is the largest value in ``inputs`` (255, or 16 for the digits). A new
 shift is one more such function and one line in ``FEATURE_SHIFTS``; its options are its keyword-only parameters.
 
 ============  ================================================  =============================================

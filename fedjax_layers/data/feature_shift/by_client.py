@@ -1,4 +1,4 @@
-"""What all shifts share: which shift a client has, and changing each client's images in the stored dtype."""
+"""Helpers of all shifts: the shift of each client, and changes of each client's images in the stored dtype."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from collections.abc import Callable
 import numpy as np
 
 Change = Callable[[np.ndarray], np.ndarray]
-"""Images ``[n, H, W, C]`` of one client, floats, to what the client sees instead."""
+"""A function from float images ``[n, H, W, C]`` of one client to the changed ones."""
 
-_CHUNK = 2**22  # numbers that are floats at once
+_CHUNK = 2**22  # numbers that are converted to floats at once
 
 
 def by_client(
     inputs: np.ndarray, client_of: np.ndarray, num_clients: int, changes: Callable[[int], Change]
 ) -> np.ndarray:
-    """Each client's images changed, in pieces, rounded back into the stored dtype.
+    """Change each client's images, piece by piece, and round them to the stored dtype.
 
     Args:
       inputs: ``[N, H, W, C]`` images.
-      client_of: ``[N]`` integers, each image's client, -1 for nobody.
-      num_clients: C.
-      changes: called once for each client; what it returns sees the client's images in their order.
+      client_of: ``[N]`` integers, each image's client, -1 for none.
+      num_clients: C, the number of clients.
+      changes: called once for each client; the function that it returns gets the client's images in their order.
 
     Returns:
       A new array like ``inputs``; integers are rounded and kept between black and white.
@@ -43,7 +43,7 @@ def by_client(
     order = np.argsort(client_of, kind="stable")
     bounds = np.searchsorted(client_of[order], np.arange(num_clients + 1))
     step = max(1, _CHUNK // max(1, math.prod(inputs.shape[1:])))
-    out = np.array(inputs)  # a memory-mapped cache stays as it is
+    out = np.array(inputs)  # a copy, so that a memory-mapped cache is not changed
     for client in range(num_clients):
         change = changes(client)
         for start in range(bounds[client], bounds[client + 1], step):
@@ -54,7 +54,7 @@ def by_client(
 
 
 def shift_of(num_clients: int, shifts: int | None) -> tuple[np.ndarray, int]:
-    """The number of each client's shift ``[C]``, and how many there are."""
+    """Return the number of each client's shift ``[C]``, and the number of different shifts."""
     total = num_clients if shifts is None else shifts
     if not 1 <= total <= num_clients:
         raise ValueError(f"shifts: expected 1 to {num_clients}, the number of clients, got {total}")
@@ -62,11 +62,11 @@ def shift_of(num_clients: int, shifts: int | None) -> tuple[np.ndarray, int]:
 
 
 def white_level(inputs: np.ndarray) -> float:
-    """The largest value: stored images differ in their scale (255, 16 for the digits), not in what is white."""
+    """Return the largest value, which is white: 255 for most stored images, 16 for the digits."""
     return float(inputs.max(initial=0))
 
 
 def check_images(inputs: np.ndarray) -> None:
-    """Refuse what is not ``[N, H, W, C]``, grey or RGB."""
+    """Raise ``ValueError`` unless ``inputs`` are images ``[N, H, W, C]``, grey or RGB."""
     if inputs.ndim != 4 or inputs.shape[-1] not in (1, 3):
         raise ValueError(f"feature shift: expected images [N, H, W, 1 or 3], got inputs of shape {inputs.shape}")

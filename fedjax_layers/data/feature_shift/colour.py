@@ -1,4 +1,4 @@
-"""Images in colours, or with a contrast, of each client's own."""
+"""Shifts of colour and contrast."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ def colour(
     colour_mode: Literal["tint", "permute", "invert"] = "tint",
     tint: float = 0.5,
 ) -> np.ndarray:
-    """Each client's images in other colours.
+    """Change the colours of each client's images.
 
     Args:
       inputs: ``[N, H, W, C]`` images, RGB but for ``"invert"``.
-      client_of: ``[N]`` integers, each image's client, -1 for nobody.
-      num_clients: C.
-      seed: of the order in which channel permutations are dealt.
+      client_of: ``[N]`` integers, each image's client, -1 for none.
+      num_clients: C, the number of clients.
+      seed: seed of the order in which channel permutations are given to clients.
       shifts: number of different shifts.
       colour_mode: ``"tint"`` scales the channels towards one of as many evenly spaced hues; ``"permute"`` reorders
         them (number 0 keeps the order; there are six); ``"invert"`` makes negatives for the odd numbers.
@@ -74,13 +74,13 @@ def contrast(
     shifts: int | None = None,
     least_contrast: float = 0.25,
 ) -> np.ndarray:
-    """Each client's images with less contrast, drawn towards the mean of each image.
+    """Reduce the contrast of each client's images, towards the mean of each image.
 
     Args:
       inputs: ``[N, H, W, C]`` images.
-      client_of: ``[N]`` integers, each image's client, -1 for nobody.
-      num_clients: C.
-      seed: nothing is drawn.
+      client_of: ``[N]`` integers, each image's client, -1 for none.
+      num_clients: C, the number of clients.
+      seed: not used, since nothing is drawn.
       shifts: number of different shifts.
       least_contrast: what the last shift leaves of the contrast, 0 to 1; the first leaves all.
 

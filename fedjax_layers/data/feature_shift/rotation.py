@@ -1,4 +1,4 @@
-"""Images turned by an angle of each client's own."""
+"""The shift by rotation: each client's images are turned by an angle of its own."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ def rotation(
     degrees: float = 360.0,
     random_angles: bool = False,
 ) -> np.ndarray:
-    """Each client's images turned by one angle, bilinearly, black beyond the frame; multiples of 90 are exact.
+    """Turn each client's images by one angle, bilinearly, black beyond the border; multiples of 90 are exact.
 
     Args:
       inputs: ``[N, H, W, C]`` images.
-      client_of: ``[N]`` integers, each image's client, -1 for nobody.
-      num_clients: C.
-      seed: of random angles.
+      client_of: ``[N]`` integers, each image's client, -1 for none.
+      num_clients: C, the number of clients.
+      seed: seed of random angles.
       shifts: S, number of different angles; 4 with 360 degrees are IFCA's 0, 90, 180 and 270.
       degrees: number k turns by ``k * degrees / S``, counter-clockwise.
       random_angles: draw each of the S angles uniformly from 0 to ``degrees`` instead.
@@ -52,10 +52,10 @@ def rotation(
 
 
 def _taps(height: int, width: int, degrees: float) -> list[tuple[np.ndarray, np.ndarray]]:
-    """For each of a pixel's up to four neighbours: its number in the flat image ``[H * W]``, and its weight."""
+    """Find for each pixel its up to four source pixels: their numbers in the flat image ``[H * W]``, and weights."""
     sine, cosine = math.sin(math.radians(degrees)), math.cos(math.radians(degrees))
     y, x = np.mgrid[:height, :width].reshape(2, -1) - np.array([[height - 1], [width - 1]]) / 2
-    # Where each pixel comes from; rounded, so that quarter turns hit the grid.
+    # The source position of each pixel, rounded so that quarter turns hit the grid exactly.
     y, x = np.round([cosine * y + sine * x + (height - 1) / 2, cosine * x - sine * y + (width - 1) / 2], 9)
     inside = (y >= -0.5) & (y <= height - 0.5) & (x >= -0.5) & (x <= width - 0.5)
     taps = []

@@ -1,4 +1,4 @@
-"""Images with noise or blur of each client's own."""
+"""Shifts of noise and blur."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ def noise(
     sigma: float = 0.1,
     published_noise: bool = False,
 ) -> np.ndarray:
-    """Gaussian noise that grows from client to client, NIID-Bench's noise-based feature imbalance.
+    """Add Gaussian noise that grows from client to client, NIID-Bench's noise-based feature imbalance.
 
     Client i of ``1 .. C`` gets noise of variance ``sigma * i / C`` on pixels in [0, 1]. It is drawn once for each
     image, not afresh in each epoch as there, and integer images are rounded and kept between black and white.
 
     Args:
       inputs: ``[N, H, W, C]`` images.
-      client_of: ``[N]`` integers, each image's client, -1 for nobody.
-      num_clients: C.
-      seed: of the noise; each client has its own stream.
+      client_of: ``[N]`` integers, each image's client, -1 for none.
+      num_clients: C, the number of clients.
+      seed: seed of the noise, of which each client has its own stream.
       sigma: variance for the last client.
       published_noise: as the published code has it: standard deviation ``sigma * (i - 1) / (C - 1)``.
 
@@ -60,13 +60,13 @@ def blur(
     shifts: int | None = None,
     most_blur: float = 1.5,
 ) -> np.ndarray:
-    """Each client's images blurred by a Gaussian.
+    """Blur each client's images by a Gaussian.
 
     Args:
       inputs: ``[N, H, W, C]`` images.
-      client_of: ``[N]`` integers, each image's client, -1 for nobody.
-      num_clients: C.
-      seed: nothing is drawn.
+      client_of: ``[N]`` integers, each image's client, -1 for none.
+      num_clients: C, the number of clients.
+      seed: not used, since nothing is drawn.
       shifts: number of different shifts.
       most_blur: standard deviation of the last shift's Gaussian in pixels; the first has none.
 

@@ -1,1 +1,1 @@
-"""From one data set to the clients' data: who owns what, in which split, checked, packed, and kept as a file."""
+"""From one data set to the clients' data: owners and splits of examples, checks, packing, and the partition file."""

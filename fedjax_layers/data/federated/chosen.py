@@ -1,4 +1,4 @@
-"""Some of the clients that the data come with: by name, by size, or so many; and what is kept for central training."""
+"""The choice of natural clients by name, size or number, and the reserve for central training."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from fedjax_layers.data.dataset import Dataset
 from fedjax_layers.data.federated.splits import drawn
 from fedjax_layers.options import unknown_name
 
-_CHOICE, _RESERVE = 11, 7  # steps of the seed: other draws than those of the splits
+_CHOICE, _RESERVE = 11, 7  # numbers of random streams that differ from those of the splits
 
 
 @dataclasses.dataclass(frozen=True)
 class NaturalChoice:
-    """Which natural clients take part; what is not asked for leaves out nobody.
+    """The choice of natural clients that take part; the defaults leave out none.
 
     Attributes:
-      names: of those that do; empty takes all.
-      smallest: examples that one has to have.
-      number: how many are drawn of those that names and size leave; ``None`` takes them all.
-      seed: of that draw.
+      names: names of the clients to take; empty takes all.
+      smallest: least number of examples of a client.
+      number: number of clients to draw from those that names and size leave; ``None`` takes them all.
+      seed: seed of that draw.
     """
 
     names: tuple[str, ...] = ()
@@ -31,19 +31,19 @@ class NaturalChoice:
 
 
 def chosen_clients(owner: np.ndarray, names: tuple[str, ...], choice: NaturalChoice, source: str) -> np.ndarray:
-    """The natural clients chosen, by number, rising.
+    """Return the numbers of the chosen natural clients in rising order.
 
-    The draw depends on the clients' numbers and the seed alone: of two draws with one seed the smaller is part of the
-    larger.
+    The draw depends only on the clients' numbers and the seed: of two draws with one seed, the smaller is a subset of
+    the larger.
 
     Args:
       owner: ``[N]`` natural client of each example, -1 for those that do not count.
-      names: of all natural clients.
-      choice: which of them.
+      names: names of all natural clients.
+      choice: the choice among them.
       source: name of the data set, for messages.
 
     Raises:
-      ValueError: a name that the data lack (the nearest is suggested), a number out of range, or nobody is left.
+      ValueError: the data lack a name (the nearest is suggested), a number is out of range, or no client is left.
     """
     there = np.unique(owner[owner >= 0])
     if choice.names:
@@ -71,16 +71,16 @@ def chosen_clients(owner: np.ndarray, names: tuple[str, ...], choice: NaturalCho
 
 
 def withheld_rows(dataset: Dataset, reserve: float, reserved: bool, seed: int) -> np.ndarray:
-    """Flags ``[N]`` on what a load leaves out: the reserve, or all but it.
+    """Flag the examples ``[N]`` that a load leaves out: the reserve, or everything else.
 
     Args:
       dataset: N examples.
-      reserve: as in :func:`reserved_rows`.
-      reserved: whether it is the reserve that is loaded.
-      seed: of the choice.
+      reserve: see :func:`reserved_rows`.
+      reserved: whether the reserve is loaded.
+      seed: seed of the choice.
 
     Raises:
-      ValueError: the reserve is asked for and there is none, or as :func:`reserved_rows`.
+      ValueError: the reserve is to be loaded and there is none, or as :func:`reserved_rows`.
     """
     if reserved and reserve == 0:
         raise ValueError("reserve: expected a share above 0 with reserved=True, got 0")
@@ -88,15 +88,15 @@ def withheld_rows(dataset: Dataset, reserve: float, reserved: bool, seed: int) -
 
 
 def reserved_rows(dataset: Dataset, reserve: float, seed: int) -> np.ndarray:
-    """Flags ``[N]`` on the reserve: whole natural clients (documents, speakers), or examples where there are none.
+    """Flag the reserve ``[N]``: whole natural clients (documents, speakers), or examples where there are none.
 
-    Nothing of an official test part is in it. A choice that depends on the ids and the seed alone, so that two loads
-    agree on it whatever else they ask for.
+    It has no example of an official test part. The choice depends only on the ids and the seed, so that two loads agree
+    on it whatever their other arguments are.
 
     Args:
       dataset: N examples.
       reserve: share in [0, 1) of the clients, or examples, rounded up.
-      seed: of the choice.
+      seed: seed of the choice.
 
     Raises:
       ValueError: ``reserve`` is out of range, or leaves no client.

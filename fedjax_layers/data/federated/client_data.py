@@ -1,4 +1,4 @@
-"""Federated data: one pool of examples, and for each client and split a range of it."""
+"""The clients' data: one pool of examples, and a range of it for each client and split."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class ClientData:
     """The examples of all clients, on the host, ordered by client, then split, then example id.
 
     Made by :func:`~fedjax_layers.data.federate`. Arrays are read-only. Examples of a global test set come
-    last and are no client's.
+    last and belong to no client.
 
     Attributes:
       inputs: ``[N, ...]`` in stored dtype.
@@ -49,8 +49,8 @@ class ClientData:
       preprocess: how a model reads the inputs.
       partition: JSON-able description of data, scheme, parameters, seeds and split.
       task: what is predicted.
-      strata: ``[N]`` int32, what splits are stratified by: the labels of a classification.
-      strata_names: their names.
+      strata: ``[N]`` int32, the groups by which splits are stratified: the labels of a classification.
+      strata_names: names of the strata.
       global_test: number of examples of the global test set, the pool's last rows.
       unseen: ``[C]`` bool, clients that never take part in training and are only scored.
       teams: ``[C]`` int32 team of each client, or ``None`` where there are none.
@@ -74,22 +74,22 @@ class ClientData:
     teams: np.ndarray | None
 
     def __post_init__(self) -> None:
-        for field in ("inputs", "labels"):  # devices may use these two as they lie
+        for field in ("inputs", "labels"):  # devices may use these two in place
             object.__setattr__(self, field, settled(getattr(self, field)))
 
     @property
     def num_clients(self) -> int:
-        """C, the number of clients."""
+        """The number C of clients."""
         return len(self.ranges["train"][0])
 
     @property
     def sizes(self) -> dict[str, np.ndarray]:
-        """Number of examples of each client, ``[C]`` int32, by split."""
+        """The number of examples of each client, ``[C]`` int32, by split."""
         return {split: count for split, (_, count) in self.ranges.items()}
 
     @functools.cached_property
     def partition_hash(self) -> str:
-        """SHA-256 (hex) of who owns what: equal just when all clients have the same examples in all splits.
+        """The SHA-256 (hex) of the partition, equal exactly when all clients have the same examples in all splits.
 
         Hashed are C, then the counts ``[C, 3]`` (train, val, test), then the example ids ordered by client,
         split and id, then those of the global test set, all as little-endian int64; so neither platform, NumPy
@@ -110,7 +110,7 @@ class ClientData:
 
     @functools.cached_property
     def places(self) -> tuple[np.ndarray, np.ndarray]:
-        """Each example's client (-1 in the global test set) and split (0 train, 1 val, 2 test), ``[N]`` each."""
+        """Return each example's client (-1 in the global test set) and split (0 train, 1 val, 2 test), ``[N]`` each."""
         client = np.full(len(self.example_ids), -1, np.int32)
         split = np.full(len(self.example_ids), SPLITS.index("test"), np.int8)
         for number, (start, count) in enumerate(self.ranges.values()):
@@ -121,12 +121,12 @@ class ClientData:
 
     @functools.cached_property
     def duplicates(self) -> Duplicates:
-        """Where examples of equal content have gone; computed when first asked for."""
+        """The places of examples of equal content; computed when first asked for."""
         client, split = self.places
         return count_duplicates(content_groups(self.inputs, self.labels), self.example_ids, client, split)
 
     def stratum_counts(self, splits: Sequence[str] = SPLITS) -> np.ndarray:
-        """Examples of each client and class (stratum) in these splits together, ``[C, S]`` int64."""
+        """Count the examples of each client and class (stratum) in these splits together, ``[C, S]`` int64."""
         client, split = self.places
         counted = (client >= 0) & np.isin(split, [SPLITS.index(name) for name in splits])
         strata = max(len(self.strata_names), 1)
@@ -134,16 +134,16 @@ class ClientData:
         return np.bincount(cells, minlength=self.num_clients * strata).reshape(-1, strata)
 
     def client_name(self, client: int) -> str:
-        """Name of a client for people: its own, or its number."""
+        """Return a client's name to print: its own, or its number."""
         return client_label(client, self.client_names)
 
     def rows(self, client: int, split: str) -> slice:
-        """Pool rows of one client's split."""
+        """Return the pool rows of one client's split."""
         start, count = self.ranges[split]
         return slice(int(start[client]), int(start[client] + count[client]))
 
     def pool(self) -> Pool:
-        """All examples on the default device, in stored dtype; on a CPU these arrays themselves, not copies of them."""
+        """Put all examples on the default device, in stored dtype; on a CPU these arrays themselves, not copies."""
         import jax  # noqa: PLC0415  (the rest of this package needs no JAX)
 
         from fedjax_layers.types import Pool  # noqa: PLC0415
@@ -151,7 +151,7 @@ class ClientData:
         return Pool(*(jax.device_put(array, may_alias=True) for array in (self.inputs, self.labels)))
 
     def device_ranges(self, split: str) -> Ranges:
-        """Ranges ``[C]`` of one split on the default device.
+        """Put the ranges ``[C]`` of one split on the default device.
 
         Raises:
           ValueError: ``split`` is not train, val or test.
@@ -177,17 +177,17 @@ def assemble_clients(
     *,
     reuse: bool = False,
 ) -> ClientData:
-    """The pool from rows of the data set in their final order.
+    """Make the clients' data from rows of the data set in their final order.
 
     Args:
       dataset: the data.
-      order: ``[n]`` rows: by client and split, then those of the global test set.
-      counts: ``[C, 3]`` examples of each client and split.
-      client_names: ``C`` names or none.
-      unseen: ``[C]`` bool.
-      teams: ``[C]`` integers or ``None``.
-      partition: description, kept with the data.
-      reuse: the data set's arrays may become the pool's; it must not be used afterwards.
+      order: ``[n]`` rows by client and split, then those of the global test set.
+      counts: ``[C, 3]``, the number of examples of each client and split.
+      client_names: ``C`` names, or none.
+      unseen: ``[C]`` bool, the clients that never train.
+      teams: ``[C]`` integers, each client's team, or ``None``.
+      partition: description of the partition, kept with the data.
+      reuse: whether the data set's arrays may become the pool's; the data set must not be used afterwards.
 
     Raises:
       ValueError: an example is listed twice, or teams do not fit the clients.
@@ -229,7 +229,7 @@ def assemble_clients(
 
 
 def ranges_of(counts: np.ndarray) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """The fields ``ranges`` of clients with ``counts [C, 3]`` examples of each split, packed one after the other."""
+    """Make ``ranges`` for clients with ``counts [C, 3]`` examples of each split, packed one after the other."""
     starts = (np.cumsum(counts) - counts.ravel()).reshape(counts.shape)
     columns = zip(SPLITS, starts.astype(np.int32).T, counts.astype(np.int32).T, strict=True)
     return {split: (frozen(start.copy()), frozen(count.copy())) for split, start, count in columns}

@@ -1,4 +1,4 @@
-"""From a data set and the owner of each example to the clients' data."""
+"""``federate``, which makes the clients' data from a data set and the owner of each example."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fedjax_layers.data.federated.client_data import ClientData, assemble_client
 from fedjax_layers.data.federated.splits import SPLITS, assign_splits, drawn, split_counts
 from fedjax_layers.data.packing import client_blocks, slices
 
-_ROWS_AT_ONCE = 2**20  # bounds what sorting examples holds beside the arrays
+_ROWS_AT_ONCE = 2**20  # bounds the memory that sorting takes beside the arrays
 
 
 def federate(
@@ -35,7 +35,7 @@ def federate(
 ) -> ClientData:
     """Give each example to its client; split each client's examples, disjointly, into train, val and test.
 
-    By default 64/16/20 per cent, as PLayer-FL splits; for the rounding see
+    The default is 64/16/20 per cent, as in PLayer-FL; for the rounding see
     :func:`~fedjax_layers.data.federated.splits.split_counts`, for the choice
     :func:`~fedjax_layers.data.federated.splits.assign_splits`.
 
@@ -44,27 +44,27 @@ def federate(
       client_of: ``[N]`` integers, each example's client, -1 for an example that is not used.
       test_fraction: share of a client's examples, in [0, 1).
       val_fraction: share of what the test split leaves, in [0, 1).
-      stratified: keep the classes' shares in a client's splits.
-      in_order: the last examples by id are test, the first training: for windows of a series, which overlap.
-      seed: of the split, and of the choice of unseen clients; PLayer-FL's 42.
-      num_clients: C; ``None`` is the largest client id plus one.
+      stratified: whether each of a client's splits keeps the shares of its classes.
+      in_order: whether a client's last examples by id are test and its first ones training, for windows of a series,
+        which overlap.
+      seed: seed of the split, and of the choice of unseen clients; PLayer-FL has 42.
+      num_clients: C, the number of clients; ``None`` means the largest client id plus one.
       client_names: ``C`` names; empty leaves the clients numbered.
-      global_test: ``[N]`` bool, examples of the global test set; they must be no client's.
-      own_test: ``[N]`` bool, clients' examples that are their test splits; ``None`` takes those of the data's official
-        test part, if there is one. Of such a client's other examples ``val_fraction`` is validation and no more are
-        test; a client without any is split as usual.
+      global_test: ``[N]`` bool, examples of the global test set, which must belong to no client; ``None`` for none.
+      own_test: ``[N]`` bool, clients' examples that are in their test splits; ``None`` takes those of the data's
+        official test part, if there is one. Of such a client's other examples, ``val_fraction`` is validation and none
+        is test; a client without such examples is split as usual.
       unseen: clients that never train: their ids, or how many to draw.
       teams: ``[C]`` integers, each client's team.
       partition: JSON-able description of where ``client_of`` comes from, kept with the data.
-      reuse: the clients' data may take the data set's arrays over, which halves the memory; the data set must not be
-        used afterwards.
+      reuse: whether the clients' data may take over the data set's arrays, which halves the memory; the data set must
+        not be used afterwards.
 
     Returns:
       The federated data, checked by :func:`assert_no_leak`.
 
     Raises:
-      ValueError: an argument out of range, a client without a training example (named), or a repeated example
-        id.
+      ValueError: an argument is out of range, a client (named) has no training example, or an example id is repeated.
     """
     client_of, num_clients = _check_clients(dataset, client_of, num_clients, client_names)
     apart = np.empty(0, np.int64)
@@ -101,9 +101,9 @@ def federate(
 
 
 def _count(client_of: np.ndarray, given: np.ndarray, num_clients: int) -> tuple[np.ndarray, np.ndarray]:
-    """Each client's examples that are to be split, and those that are test examples already, ``[C]`` each."""
+    """Count each client's examples to split, and those that are test examples already, ``[C]`` each."""
     found = np.zeros((2, num_clients), np.int64)
-    for part in slices(len(client_of), _ROWS_AT_ONCE):  # counting makes integers of 64 bits of them
+    for part in slices(len(client_of), _ROWS_AT_ONCE):  # in parts, since counting converts them to 64-bit integers
         owner, flags = client_of[part], given[part]
         found[0] += np.bincount(owner[(owner >= 0) & ~flags], minlength=num_clients)
         found[1] += np.bincount(owner[flags], minlength=num_clients)
@@ -118,15 +118,15 @@ def _ordered(
     counts: np.ndarray,
     how: tuple[bool, bool, int],
 ) -> np.ndarray:
-    """Rows ``[n]`` by client, split and example id, then those of the global test set; some clients at a time.
+    """Sort rows ``[n]`` by client, split and example id, then the global test set's; some clients at a time.
 
     Args:
       dataset: the data.
-      client_of: ``[N]``, -1 for nobody's.
-      given: ``[N]`` flags of what is test without being split.
+      client_of: ``[N]``, each example's client, -1 for none.
+      given: ``[N]`` flags on test examples that are not split.
       apart: rows of the global test set.
-      counts: ``[C, 3]`` of the examples that are split.
-      how: whether classes keep their shares, whether ids decide, and the seed.
+      counts: ``[C, 3]``, the number of examples of each split, without the given ones.
+      how: ``stratified``, ``in_order`` and ``seed``.
     """
     stratified, in_order, seed = how
     groups = dataset.groups if stratified else None
@@ -173,7 +173,7 @@ def _check_trainable(sizes: np.ndarray, client_names: tuple[str, ...]) -> None:
 
 
 def _check_flags(argument: str, flags: np.ndarray, client_of: np.ndarray, owned: bool) -> np.ndarray:
-    """The flags ``[N]``; refused where they are not on clients' examples alone (``owned``), or on others alone."""
+    """Check flags ``[N]``: they may mark only clients' examples (``owned``), or only others; else ``ValueError``."""
     if flags.shape != client_of.shape or flags.dtype != bool:
         raise ValueError(f"{argument}: expected {len(client_of)} flags, got shape {flags.shape} of {flags.dtype}")
     stray = np.flatnonzero(flags & ((client_of < 0) if owned else (client_of >= 0)))
@@ -185,10 +185,10 @@ def _check_flags(argument: str, flags: np.ndarray, client_of: np.ndarray, owned:
 
 
 def unseen_flags(unseen: int | Sequence[int], num_clients: int, seed: int) -> np.ndarray:
-    """Flags ``[C]`` on the clients that never train: their ids, or how many to draw by the seed.
+    """Flag the clients ``[C]`` that never train, by their ids or by a number to draw with the seed.
 
     Raises:
-      ValueError: ids or a number out of range.
+      ValueError: the ids or the number are out of range.
     """
     flags = np.zeros(num_clients, bool)
     if isinstance(unseen, int | np.integer):

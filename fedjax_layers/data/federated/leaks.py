@@ -1,4 +1,4 @@
-"""No example on both sides of a split: checked by id, and by content for copies under another id."""
+"""Checks that no example is in two splits, by id, and by content for copies under another id."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from fedjax_layers.data.federated.splits import SPLITS
 from fedjax_layers.data.packing import blocks
 
 _ROWS_AT_ONCE = 2**20  # bounds the row numbers held beside the arrays
-_MOST_FLAGS = 8  # times the examples, a byte each: as much as sorting their ids would take
+_MOST_FLAGS = 8  # flags of one byte per example, up to which they take no more memory than sorting ids
 
 
 @dataclasses.dataclass(frozen=True)
 class Duplicates:
-    """How many examples are copies of another one (same inputs and labels, another id).
+    """The number of examples that are copies of another one (same inputs and labels, another id).
 
     Attributes:
-      copies: examples that equal one with a smaller id.
-      across_splits: groups of equal examples that one client has in more than one split.
-      across_clients: groups of equal examples that more than one client has.
-      train_test: groups of equal examples of which some client trains on one, and another one is in a client's test
-        split or in the global test set.
+      copies: number of examples that equal one with a smaller id.
+      across_splits: number of groups of equal examples that one client has in more than one split.
+      across_clients: number of groups of equal examples that more than one client has.
+      train_test: number of groups of equal examples of which a client trains on one, and another one is in a client's
+        test split or in the global test set.
     """
 
     copies: int
@@ -41,7 +41,7 @@ def assert_disjoint(
     Args:
       example_ids: ``[N]`` ids of the pool's rows.
       places: ``(start [C], count [C])`` of pool rows, by split; the last may be a global test set of one range.
-      client_names: for the message.
+      client_names: the clients' names, for the message.
 
     Raises:
       ValueError: the first example listed twice, with its id and both places.
@@ -72,7 +72,7 @@ def assert_disjoint(
 
 
 def _all_differ(example_ids: np.ndarray, starts: np.ndarray, counts: np.ndarray) -> bool:
-    """Whether it is plain without sorting that no id is listed twice: ids are flagged, where they are small enough."""
+    """Return whether flags, used where ids are small enough, show without sorting that no id is listed twice."""
     size = int(example_ids.max(initial=-1)) + 1
     if int(example_ids.min(initial=0)) < 0 or size > _MOST_FLAGS * max(1, len(example_ids)):
         return False
@@ -83,20 +83,20 @@ def _all_differ(example_ids: np.ndarray, starts: np.ndarray, counts: np.ndarray)
 
 
 def client_label(client: int, names: tuple[str, ...]) -> str:
-    """Name of a client for people: its own, or its number."""
+    """Return a client's name to print: its own, or its number."""
     return f"client {client}" + (f" ({names[client]})" if names else "")
 
 
 def range_rows(starts: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """The row numbers of several ranges, one after the other."""
+    """List the row numbers of several ranges, one after the other."""
     before = np.cumsum(counts) - counts
     return np.repeat(starts - before, counts) + np.arange(int(counts.sum()))
 
 
 def content_groups(inputs: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """A number ``[N]`` for each example that two share just when their inputs and labels are bytewise equal.
+    """Number examples ``[N]`` such that two have the same number exactly when inputs and labels are bytewise equal.
 
-    By 128-bit BLAKE2 digests, one example at a time, so that memory does not grow with the examples' size.
+    This uses 128-bit BLAKE2 digests of one example at a time, so that memory does not grow with the examples' size.
     """
     digests = np.empty((len(inputs), 2), np.uint64)
     for row in range(len(inputs)):
@@ -112,7 +112,7 @@ def content_groups(inputs: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 def later_copies(groups: np.ndarray, ids: np.ndarray) -> np.ndarray:
-    """Flags ``[N]`` on every example but the one with the smallest id of its group."""
+    """Flag every example ``[N]`` but the one with the smallest id of its group."""
     order = np.lexsort((ids, groups))
     copy = np.zeros(len(ids), bool)
     copy[order[1:]] = groups[order][1:] == groups[order][:-1]
@@ -120,18 +120,18 @@ def later_copies(groups: np.ndarray, ids: np.ndarray) -> np.ndarray:
 
 
 def count_duplicates(groups: np.ndarray, ids: np.ndarray, client: np.ndarray, split: np.ndarray) -> Duplicates:
-    """Where equal examples have gone.
+    """Count the places of equal examples.
 
     Args:
-      groups: ``[n]`` of :func:`content_groups`.
-      ids: ``[n]`` example ids.
-      client: ``[n]`` each example's client, -1 in a global test set.
-      split: ``[n]`` 0 train, 1 validation, 2 test.
+      groups: ``[n]``, the result of :func:`content_groups`.
+      ids: ``[n]``, the example ids.
+      client: ``[n]``, each example's client, -1 in a global test set.
+      split: ``[n]``, 0 for train, 1 for validation, 2 for test.
     """
     owned = client >= 0
 
     def groups_with_several(*columns: np.ndarray) -> np.ndarray:
-        """Groups in which examples of clients differ in the last column and agree in the others."""
+        """Count groups whose examples agree in all columns but the last, and differ there."""
         cells = np.unique(np.stack([groups, *columns])[:, owned], axis=1)
         same = (cells[:-1, 1:] == cells[:-1, :-1]).all(axis=0)
         return np.unique(cells[0, 1:][same])

@@ -1,4 +1,4 @@
-"""Which examples clients may own, which are set apart for testing, and who owns which."""
+"""The examples that clients may own, those set apart for testing, and the owner of each."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from fedjax_layers.data.partitions import PARTITIONS, consecutive_teams
 from fedjax_layers.data.partitions import partition as make_partition
 from fedjax_layers.options import options_of, unknown_name
 
-DEFAULT_CLIENTS = 10  # where the data have none of their own
+DEFAULT_CLIENTS = 10  # number of clients where the data have no natural ones
 OfficialTest = Literal["auto", "apart", "joined"]
-_WHOLE = ("natural", "natural_grouped")  # partitions that leave a natural client's examples together
+_WHOLE = ("natural", "natural_grouped")  # partitions that keep a natural client's examples together
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Places:
-    """Where examples may go, flags ``[N]`` each; what is in none of the three is nobody's.
+    """Flags ``[N]`` on the places to which examples may go; an example without any flag belongs to no client.
 
     Attributes:
-      free: dealt to clients, which split them.
-      own_test: of the free ones those that are test examples of their client.
-      global_test: the global test set; ``None`` where there is none.
+      free: examples given to clients, which split them.
+      own_test: those of the free examples that are test examples of their client.
+      global_test: examples of the global test set; ``None`` where there is none.
     """
 
     free: np.ndarray
@@ -48,21 +48,21 @@ def place_examples(
     choice: NaturalChoice,
     seed: int,
 ) -> Places:
-    """Set test examples apart, and leave out natural clients that are not asked for.
+    """Set test examples apart, and leave out natural clients that are not chosen.
 
     Args:
       dataset: N examples.
       scheme: name of the partition.
-      dropped: ``[N]`` flags of what is nobody's whatever else is asked for: the reserve, or all but it.
-      duplicates: as in :func:`~fedjax_layers.data.load`, and so are the next two.
+      dropped: ``[N]`` flags on examples that are left out in any case: the reserve, or everything else.
+      duplicates: see :func:`~fedjax_layers.data.load`.
       global_test: a share, ``"official"`` or ``None``.
       official_test: ``"auto"``, ``"apart"`` or ``"joined"``.
       own_data: whether the data are a user's own.
-      choice: which natural clients there are to be.
-      seed: of the global test set.
+      choice: the choice of natural clients.
+      seed: seed of the global test set.
 
     Raises:
-      ValueError: an unknown choice, a share out of range, or an official part or natural clients that the data lack.
+      ValueError: a choice is unknown, a share is out of range, or the data lack an official part or natural clients.
     """
     if duplicates not in ("keep", "drop"):
         raise unknown_name("duplicates", duplicates, ("keep", "drop"))
@@ -103,7 +103,7 @@ def _check_official(dataset: Dataset, official: np.ndarray, global_test: str) ->
 
 
 def _trained_too(dataset: Dataset, official: np.ndarray, dropped: np.ndarray) -> np.ndarray:
-    """Flags ``[N]`` on official test examples whose natural client has training examples as well."""
+    """Flag official test examples ``[N]`` whose natural client has training examples as well."""
     if dataset.clients is None or not official.any():
         return np.zeros(len(dataset), bool)
     training = np.unique(dataset.clients[~dropped & ~official])
@@ -111,7 +111,7 @@ def _trained_too(dataset: Dataset, official: np.ndarray, dropped: np.ndarray) ->
 
 
 def _not_chosen(dataset: Dataset, scheme: str, candidates: np.ndarray, choice: NaturalChoice) -> np.ndarray:
-    """Flags ``[N]`` on all examples of natural clients that the choice leaves out."""
+    """Flag all examples ``[N]`` of natural clients that the choice leaves out."""
     nobody = np.zeros(len(dataset), bool)
     natural = "clients" in options_of(PARTITIONS[scheme])
     if choice.names or choice.smallest:
@@ -124,7 +124,7 @@ def _not_chosen(dataset: Dataset, scheme: str, candidates: np.ndarray, choice: N
         return nobody
     owner = np.where(candidates, dataset.clients, -1)
     there = np.unique(owner[owner >= 0])
-    if scheme != "natural":  # their clients are groups of natural ones, or parts
+    if scheme != "natural":  # other schemes make groups or parts of natural clients
         choice = dataclasses.replace(choice, number=None)
     if not (choice.names or choice.smallest or choice.number is not None):
         return nobody
@@ -135,7 +135,7 @@ def _not_chosen(dataset: Dataset, scheme: str, candidates: np.ndarray, choice: N
 def owners(
     dataset: Dataset, free: np.ndarray, scheme: str, clients: int | None, seed: int, params: dict[str, Any]
 ) -> tuple[np.ndarray, tuple[str, ...]]:
-    """The client of each of the rows ``free [n]``, and the clients' names."""
+    """Return the client of each of the rows ``free [n]``, and the clients' names."""
     labels = dataset.groups[free]
     if "clients" not in options_of(PARTITIONS[scheme]):
         num_clients = DEFAULT_CLIENTS if clients is None else clients
@@ -155,18 +155,18 @@ def owners(
 
 
 def client_names(dataset: Dataset) -> tuple[str, ...]:
-    """Names of all natural clients: their own, or their numbers."""
-    assert dataset.clients is not None  # the caller has looked
+    """Return the names of all natural clients: their own, or their numbers."""
+    assert dataset.clients is not None  # checked by the caller
     return dataset.client_names or tuple(str(c) for c in range(int(dataset.clients.max(initial=-1)) + 1))
 
 
 def teams_of(
     scheme: str, params: Mapping[str, Any], num_clients: int, natural: np.ndarray | None, free: np.ndarray
 ) -> np.ndarray | None:
-    """The team of each client ``[C]``, of a scheme that makes teams."""
+    """Return the team of each client ``[C]``, for a scheme that makes teams."""
     teams = params.get("teams")
     if scheme == "natural_teams":
-        assert natural is not None  # the partition needed them
+        assert natural is not None  # the partition requires them
         of_row = natural[free]
         teams = len(np.unique(of_row[of_row >= 0]))
     if "team_classes" in params:

@@ -1,4 +1,4 @@
-"""A partition as a file: who owns which example in which split, exactly, for another run or another program."""
+"""The partition file, which holds each example's client and split, for another run or another program."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from fedjax_layers.data.formats.archives import read_npz
 from fedjax_layers.options import check_options, options_of, unknown_name
 from fedjax_layers.storage import beside
 
-_ARRAYS = {"example_ids": "iu", "client": "i", "split": "i", "unseen": "b", "teams": "i"}  # kinds of numbers
+_ARRAYS = {"example_ids": "iu", "client": "i", "split": "i", "unseen": "b", "teams": "i"}  # NumPy's kinds of dtypes
 _TEXTS = {"dataset": str, "client_names": list, "partition": dict, "partition_hash": str}
 
 
@@ -31,13 +31,13 @@ def save_partition(data: ClientData, path: str | os.PathLike[str]) -> str:
 
     Args:
       data: the federated data.
-      path: of the file; written under another name first.
+      path: path of the file, which is written under another name first.
 
     Returns:
       The partition's hash.
 
     Raises:
-      FileNotFoundError: the folder is not there.
+      FileNotFoundError: there is no such folder.
     """
     path = Path(path)
     if not path.parent.is_dir():
@@ -63,15 +63,15 @@ def save_partition(data: ClientData, path: str | os.PathLike[str]) -> str:
 
 
 def apply_partition(dataset: Dataset, path: str | os.PathLike[str]) -> ClientData:
-    """The clients' data as a partition file has them, the feature shift that it describes made again.
+    """Make the clients' data of a partition file, including the feature shift that it describes.
 
     Args:
       dataset: the data set that the file was written for; it may hold more examples, which are not used.
-      path: of the file.
+      path: path of the file.
 
     Raises:
       FileNotFoundError: there is no such file.
-      ValueError: it is no partition file, is damaged (its hash differs), or is of another data set.
+      ValueError: it is no partition file, is damaged (its hash differs), or is for another data set.
     """
     arrays, about = _read(Path(path))
     if about["dataset"] != dataset.name:
@@ -94,7 +94,7 @@ def apply_partition(dataset: Dataset, path: str | os.PathLike[str]) -> ClientDat
 
 
 def _rows(dataset: Dataset, ids: np.ndarray) -> np.ndarray:
-    """Rows ``[n]`` of the data set that have these ids."""
+    """Find the rows ``[n]`` of the data set with these ids."""
     own = np.arange(len(dataset)) if dataset.example_ids is None else dataset.example_ids
     by_id = np.argsort(own, kind="stable")
     rows = by_id[np.minimum(np.searchsorted(own, ids, sorter=by_id), len(own) - 1)]
@@ -106,7 +106,7 @@ def _rows(dataset: Dataset, ids: np.ndarray) -> np.ndarray:
 
 
 def _counts(arrays: dict[str, np.ndarray]) -> np.ndarray:
-    """Examples ``[C, 3]`` of each client and split."""
+    """Count the examples ``[C, 3]`` of each client and split."""
     owned = arrays["client"] >= 0
     cells = arrays["client"][owned].astype(np.int64) * len(SPLITS) + arrays["split"][owned]
     return np.bincount(cells, minlength=len(arrays["unseen"]) * len(SPLITS)).reshape(-1, len(SPLITS))
@@ -115,7 +115,7 @@ def _counts(arrays: dict[str, np.ndarray]) -> np.ndarray:
 def _shifted(
     dataset: Dataset, rows: np.ndarray, client: np.ndarray, clients: int, partition: dict[str, Any]
 ) -> Dataset:
-    """The inputs as :func:`~fedjax_layers.data.load` shifted them when it made the partition."""
+    """Shift the inputs as :func:`~fedjax_layers.data.load` did when it made the partition."""
     name, params = partition.get("feature_shift"), partition.get("feature_shift_params", {})
     if name is None:
         return dataset
@@ -126,19 +126,19 @@ def _shifted(
     try:
         check_options(f"feature shift {name!r}", params, options_of(FEATURE_SHIFTS[name]))
         inputs = FEATURE_SHIFTS[name](dataset.inputs, client_of, clients, partition.get("seed", 0), **params)
-    except TypeError as error:  # values of another kind, which only a damaged file can hold
+    except TypeError as error:  # values of another type, which only a damaged file can have
         raise ValueError(f"feature_shift_params: expected options of {name}, got {params!r} ({error})") from error
     return dataclasses.replace(dataset, inputs=inputs)
 
 
 def _read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """The arrays and texts, checked as far as they can be without the data set."""
+    """Read the arrays and texts, and check them as far as possible without the data set."""
     if not path.is_file():
         raise FileNotFoundError(f"partition_file: expected a file, found none at {path}")
     try:
         arrays = read_npz(path, *_ARRAYS, "about")
         about = json.loads(arrays.pop("about").tobytes().decode())
-    except ValueError as error:  # those of json and of texts that are not UTF-8 too
+    except ValueError as error:  # includes errors of json, and of texts that are not UTF-8
         reason = " ".join(str(error).removeprefix(f"{path}").split())[:200].lstrip(":, ")
         raise ValueError(f"{path}: expected a partition file, could not read one ({reason})") from error
     _check_form(path, arrays, about)
@@ -157,7 +157,7 @@ def _read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
 
 
 def _check_form(path: Path, arrays: dict[str, np.ndarray], about: Any) -> None:
-    """Kinds, axes and lengths of the arrays, names and types of the texts."""
+    """Check dtypes, axes and lengths of the arrays, and names and types of the texts."""
     fits = all(array.ndim == 1 and array.dtype.kind in _ARRAYS[name] for name, array in arrays.items())
     fits = fits and len(arrays["example_ids"]) == len(arrays["client"]) == len(arrays["split"]) > 0
     fits = fits and isinstance(about, dict) and set(about) == set(_TEXTS)

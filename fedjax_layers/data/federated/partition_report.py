@@ -1,4 +1,4 @@
-"""A split for people: numbers per client, how unlike the clients are, and a picture."""
+"""Reports on a partition: numbers per client, differences between clients, and a picture."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ import numpy as np
 
 from fedjax_layers.data.federated.client_data import ClientData
 
-_LABELLED = 40  # clients and strata up to this number get a tick label each
+_LABELLED = 40  # largest number of clients or strata that get a tick label each
 
 
 @dataclasses.dataclass(frozen=True)
 class Skew:
-    """How unlike the clients are.
+    """Measures of the differences between clients.
 
     Attributes:
-      smallest: examples of the smallest client.
-      median: of the median client.
-      largest: of the largest.
-      strata_held: mean number of classes (strata) that a client has examples of.
+      smallest: number of examples of the smallest client.
+      median: median number of examples.
+      largest: number of examples of the largest client.
+      strata_held: mean number of classes (strata) of which a client has examples.
       distance: mean total variation distance between a client's class shares and those of all clients together,
         weighted by examples: 0 where all are alike, towards 1 where each has classes of its own.
     """
@@ -34,7 +34,7 @@ class Skew:
 
 
 def skew(counts: np.ndarray) -> Skew:
-    """Numbers on ``counts [C, S]`` of :meth:`~fedjax_layers.data.ClientData.stratum_counts`."""
+    """Compute the measures from ``counts [C, S]`` of :meth:`~fedjax_layers.data.ClientData.stratum_counts`."""
     sizes = counts.sum(1)
     shares = counts / np.maximum(sizes, 1)[:, None]
     together = counts.sum(0) / max(counts.sum(), 1)
@@ -53,10 +53,10 @@ def plot_partition(data: ClientData, path: str | os.PathLike[str]) -> None:
 
     Args:
       data: the federated data.
-      path: of the picture; its ending decides the format.
+      path: path of the picture, whose ending decides the format.
 
     Raises:
-      FileNotFoundError: the folder is not there.
+      FileNotFoundError: there is no such folder.
       ValueError: matplotlib is not installed, or does not know the ending.
     """
     try:
@@ -72,7 +72,7 @@ def plot_partition(data: ClientData, path: str | os.PathLike[str]) -> None:
     figure = Figure(figsize=(width, height), layout="constrained")
     heat, bars = figure.subplots(1, 2, sharey=True, width_ratios=[2.5, 1])
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
-    shown = np.ma.masked_equal(shares, 0)  # no example is a colour of its own, not the lowest of the scale
+    shown = np.ma.masked_equal(shares, 0)  # a share of 0 gets a colour of its own, outside the scale
     picture = heat.imshow(shown, aspect="auto", cmap="viridis", interpolation="nearest", vmin=0)
     heat.set_facecolor("0.93")
     scale = figure.colorbar(picture, ax=heat, location="top", pad=0.01, fraction=0.3 / height, aspect=40)

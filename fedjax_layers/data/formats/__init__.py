@@ -1,1 +1,1 @@
-"""Files of several data sets: strict readers by format, and the log-mel features of recordings."""
+"""Strict readers of file formats that several data sets share, and log-mel features of recordings."""

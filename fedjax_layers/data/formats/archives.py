@@ -1,4 +1,4 @@
-"""Compressed files and files inside archives, read without unpacking anything to disk."""
+"""Readers of compressed files and of files in archives, without unpacking to disk."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from fedjax_layers.data.tables.files import check_member_name, safe_members
 
 
 def read_bytes(path: Path) -> bytes:
-    """The content of a file, raw or gzipped (told apart by content, not by name).
+    """Read a file, raw or gzipped (recognised by content, not by name).
 
     Raises:
-      ValueError: a broken gzip stream.
+      ValueError: the gzip stream is broken.
     """
     data = path.read_bytes()
     if data[:2] != b"\x1f\x8b":
@@ -30,11 +30,11 @@ def read_bytes(path: Path) -> bytes:
 
 
 def read_zip(path: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str, bytes]]:
-    """Name and content of each file of a zip archive that is wanted, in the archive's order.
+    """Read the wanted files of a zip archive: name and content of each, in the archive's order.
 
     Args:
       path: the archive.
-      wanted: whether a member, given by its name, is to be read.
+      wanted: function of a member's name that says whether to read it.
 
     Raises:
       ValueError: the archive is broken, or some member's name points outside it.
@@ -49,7 +49,7 @@ def read_zip(path: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str, b
 
 
 def read_tar(path: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str, bytes]]:
-    """As :func:`read_zip`, of a gzipped tar archive; links and devices are refused where they are wanted.
+    """Read a gzipped tar archive as :func:`read_zip` does; a wanted link or device is an error.
 
     Raises:
       ValueError: the archive is broken, a wanted member is no plain file, or a name points outside the archive.
@@ -69,18 +69,18 @@ def read_tar(path: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str, b
 
 
 def read_npz(path: Path, *names: str) -> dict[str, np.ndarray]:
-    """Arrays of an npz file: the named ones in that order, or all of them. Nothing is unpickled.
+    """Read arrays of an npz file, the named ones in that order or all of them, without unpickling.
 
     Raises:
       FileNotFoundError: there is no such file.
-      ValueError: another, truncated or damaged file, one that lacks an array, arrays of Python objects, or members
-        that leave the archive.
+      ValueError: the file is another one, truncated or damaged; an array is missing or holds Python objects; or a
+        member's name points outside the archive.
     """
     if not path.is_file():
         raise FileNotFoundError(f"path: expected a file, found none at {path}")
     try:
         archive = zipfile.ZipFile(path)
-    except Exception as error:  # damaged bytes raise zipfile's own errors and many others
+    except Exception as error:  # damaged bytes raise errors of zipfile and many others
         found = "an empty file" if not path.stat().st_size else f"another or a truncated one ({error})"
         raise ValueError(f"{path}: expected an npz file, found {found}") from error
     with archive:
@@ -99,6 +99,6 @@ def _array(path: Path, stored: Mapping[str, np.ndarray], name: str) -> np.ndarra
         objects = "Object arrays" in str(error)
         found = "Python objects, which only unpickling could read" if objects else f"a damaged one ({error})"
         raise ValueError(f"{path}, array {name}: expected a plain array, found {found}") from error
-    if not isinstance(array, np.ndarray):  # NumPy hands over bytes where a member is no array
+    if not isinstance(array, np.ndarray):  # NumPy returns bytes where a member is no array
         raise ValueError(f"{path}, array {name}: expected a plain array, found a file of another form")
     return array

@@ -1,4 +1,4 @@
-"""Readers of CIFAR-10 and CIFAR-100: the official binary archives, tiled pictures, and what TFDS prepares."""
+"""Readers of CIFAR-10 and CIFAR-100: official binary archives, tiled pictures, and TFDS's stock sets."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _PIXELS = 3 * SIDE * SIDE
 
 
 def read_binary(path: Path, members: Mapping[str, Sequence[str]], labels: Sequence[str]) -> Tables:
-    """An official archive ``cifar-10-binary.tar.gz`` or ``cifar-100-binary.tar.gz``.
+    """Read an official archive ``cifar-10-binary.tar.gz`` or ``cifar-100-binary.tar.gz``.
 
     Its records are one byte for each label, then 1,024 red, 1,024 green and 1,024 blue pixels, row by row (the
     authors' page https://www.cs.toronto.edu/~kriz/cifar.html, "binary version").
@@ -59,10 +59,10 @@ def _table(parts: list[np.ndarray], labels: Sequence[str]) -> dict[str, np.ndarr
 
 
 def read_tiled(files: Mapping[str, Path], arrays: Mapping[str, Mapping[str, str]]) -> Tables:
-    """Pictures ``<split>_<i>.webp`` that are grids of 32x32 tiles, row by row, and ``labels.npz``.
+    """Read pictures ``<split>_<i>.webp``, which are grids of 32x32 tiles, row by row, and ``labels.npz``.
 
     Args:
-      files: by name.
+      files: paths of the files by name.
       arrays: by split, the array in ``labels.npz`` that holds each label column.
 
     Raises:
@@ -78,7 +78,7 @@ def read_tiled(files: Mapping[str, Path], arrays: Mapping[str, Mapping[str, str]
 
 
 def _tiles(path: Path) -> np.ndarray:
-    """The tiles of a picture, ``[N, 32, 32, 3]`` uint8."""
+    """Cut a picture into its tiles, ``[N, 32, 32, 3]`` uint8."""
     picture = decode_picture(path.read_bytes(), "RGB", str(path))
     height, width, _ = picture.shape
     if height % SIDE or width % SIDE:
@@ -88,10 +88,10 @@ def _tiles(path: Path) -> np.ndarray:
 
 
 def from_stock(labels: Mapping[str, str]) -> Callable[[Mapping[str, Any]], Tables]:
-    """Converter of what a stock TFDS set yields; its ids, like ``train_00042``, restore the official order.
+    """Make a converter of a stock TFDS set, whose ids, like ``train_00042``, restore the official order.
 
     Args:
-      labels: label column -> feature of the stock set.
+      labels: the stock set's feature for each label column.
     """
 
     def convert(splits: Mapping[str, Mapping[str, Any]]) -> Tables:

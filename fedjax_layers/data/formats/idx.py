@@ -1,4 +1,4 @@
-"""Strict reader of IDX files, the format of the MNIST family (LeCun, "The MNIST database")."""
+"""A strict reader of IDX files, the format of the MNIST family (LeCun, "The MNIST database")."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ _DTYPES = {8: ">u1", 9: ">i1", 11: ">i2", 12: ">i4", 13: ">f4", 14: ">f8"}
 
 
 def read_idx(path: str | os.PathLike[str], shape: Sequence[int | None] | None = None) -> np.ndarray:
-    """Read one IDX file, raw or gzipped (told apart by content, not by name).
+    """Read one IDX file, raw or gzipped (recognised by content, not by name).
 
     Args:
       path: the file.
-      shape: expected shape; ``None`` entries match any length, ``None`` alone matches any shape.
+      shape: expected shape, in which ``None`` matches any length; ``None`` for any shape.
 
     Returns:
       The array in the file's element type and shape, native byte order.
 
     Raises:
       FileNotFoundError: there is no such file.
-      ValueError: broken gzip stream, wrong magic number, other dimensions than ``shape``, or more or fewer
-        bytes than the header announces.
+      ValueError: the gzip stream is broken, the magic number is wrong, the dimensions are not ``shape``, or there are
+        more or fewer bytes than the header announces.
     """
     path = Path(path)
     if not path.is_file():

@@ -1,4 +1,4 @@
-"""Log-mel energies of sounds: what a picture-like model of speech reads."""
+"""Log-mel energies of sounds, which models of images can read."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ _SOUNDS_AT_ONCE = 64  # bounds the spectra held at a time
 
 
 def log_mel(waves: np.ndarray, rate: int, bands: int) -> np.ndarray:
-    """Logarithm of the energy in bands of equal width on the mel scale.
+    """Compute the logarithm of the energy in bands of equal width on the mel scale.
 
-    Windows of 25 ms (Hann's) every 10 ms, the power spectrum of each, and triangular filters whose corners are equally
+    It takes Hann windows of 25 ms every 10 ms, the power spectrum of each, and triangular filters whose corners are
+    equally
     spaced between 0 and half the rate on the mel scale ``2595 log10(1 + f / 700)`` (The HTK Book, Young et al.,
     section 5.6).
 
@@ -26,14 +27,14 @@ def log_mel(waves: np.ndarray, rate: int, bands: int) -> np.ndarray:
       ``[N, F, B]`` float32, ``F = 1 + (T - window) // hop``, natural logarithms.
 
     Raises:
-      ValueError: sounds shorter than a window, or so many bands that one has no frequency of its own.
+      ValueError: the sounds are shorter than a window, or there are so many bands that one contains no frequency.
     """
     size, hop = round(WINDOW * rate), round(HOP * rate)
     if waves.shape[1] < size:
         raise ValueError(f"waves: expected at least {size} samples, got {waves.shape[1]}")
     points = 1 << (size - 1).bit_length()
     filters = mel_filters(rate, points, bands)
-    # Hann's window as it is sampled for spectra: without the second of its two zeros.
+    # The periodic Hann window, as used for spectra: without the second of its two zeros.
     window = np.hanning(size + 1)[:size].astype(np.float32)
     frames = np.lib.stride_tricks.sliding_window_view(waves, size, axis=1)[:, ::hop]
     energies = np.empty((len(waves), frames.shape[1], bands), np.float32)
@@ -45,7 +46,7 @@ def log_mel(waves: np.ndarray, rate: int, bands: int) -> np.ndarray:
 
 
 def mel_filters(rate: int, points: int, bands: int) -> np.ndarray:
-    """Weight of each frequency of a spectrum in each band, ``[points // 2 + 1, bands]``; a filter's peak is 1.
+    """Compute the weight of each frequency in each band, ``[points // 2 + 1, bands]``; a filter's peak is 1.
 
     Raises:
       ValueError: some band lies between two frequencies of the spectrum.

@@ -1,4 +1,4 @@
-"""Pictures in compressed form to arrays, and arrays to another size (with Pillow)."""
+"""Decoding and resizing of pictures, with Pillow."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import numpy as np
 
 
 def decode_picture(content: bytes, mode: Literal["L", "RGB"], where: str) -> np.ndarray:
-    """A PNG, WebP or other picture as uint8, ``[H, W]`` for mode ``L`` (grey) and ``[H, W, 3]`` for ``RGB``.
+    """Decode a PNG, WebP or other picture to uint8, ``[H, W]`` for mode ``L`` (grey), ``[H, W, 3]`` for ``RGB``.
 
     Args:
       content: the file's bytes.
       mode: grey or colour.
-      where: what is read, for the message.
+      where: name of what is read, for the message.
 
     Raises:
       ValueError: the bytes are no picture, or only the beginning of one.
@@ -29,7 +29,7 @@ def decode_picture(content: bytes, mode: Literal["L", "RGB"], where: str) -> np.
 
 
 def resize_grey(images: np.ndarray, size: int, resample: Literal["bilinear", "lanczos"]) -> np.ndarray:
-    """Grey pictures ``[N, H, W, 1]`` uint8 as ``[N, size, size, 1]``, smoothed where they shrink."""
+    """Resize grey pictures ``[N, H, W, 1]`` uint8 to ``[N, size, size, 1]``, with smoothing where they shrink."""
     from PIL import Image  # noqa: PLC0415
 
     how = {"bilinear": Image.Resampling.BILINEAR, "lanczos": Image.Resampling.LANCZOS}[resample]

@@ -1,4 +1,4 @@
-"""Strict readers of text and comma-separated files: an error names file, line and column."""
+"""Strict readers of text and comma-separated files, whose errors name file, line and column."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ HEADER_LINES = 1
 
 
 def read_text(path: Path) -> str:
-    """A UTF-8 file, raw or gzipped (told apart by content), with its line ends as they are.
+    """Read a UTF-8 file, raw or gzipped (recognised by content), with its line ends unchanged.
 
     Raises:
-      ValueError: a broken gzip stream, or bytes that are not UTF-8.
+      ValueError: the gzip stream is broken, or bytes are not UTF-8.
     """
     data = read_bytes(path)
     try:
@@ -30,10 +30,10 @@ def read_text(path: Path) -> str:
 
 
 def read_lines(path: Path) -> list[str]:
-    """The lines of a UTF-8 file, each ended by a line feed and by nothing else (:meth:`str.splitlines` knows ten more).
+    """Read the lines of a UTF-8 file, which end at line feeds only (:meth:`str.splitlines` splits at ten more).
 
     Raises:
-      ValueError: the last line does not end, or as :func:`read_text`.
+      ValueError: the last line has no line feed, or as :func:`read_text`.
     """
     lines = read_text(path).split("\n")
     if lines.pop():
@@ -42,17 +42,17 @@ def read_lines(path: Path) -> list[str]:
 
 
 def read_csv(path: Path, columns: Sequence[str]) -> Cells:
-    """A comma-separated file with a header.
+    """Read a comma-separated file with a header.
 
     Args:
       path: the file, may be gzipped.
-      columns: names that the header has to have, in this order.
+      columns: the names in the header, in this order.
 
     Returns:
       The N cells of each column, as text; row i is line i + 2 of the file.
 
     Raises:
-      ValueError: another header, a row with more or fewer cells, or an unfinished quotation.
+      ValueError: the header differs, a row has more or fewer cells, or a quotation is unfinished.
     """
     lines = csv.reader(io.StringIO(read_text(path), newline=""), strict=True)
     try:
@@ -73,7 +73,7 @@ def read_csv(path: Path, columns: Sequence[str]) -> Cells:
 
 
 def numbers(path: Path, cells: Cells, column: str, missing: str | None = None) -> np.ndarray:
-    """A column of :func:`read_csv` as finite numbers.
+    """Convert a column of :func:`read_csv` to finite numbers.
 
     Args:
       path: the file, for the message.
@@ -102,12 +102,12 @@ def numbers(path: Path, cells: Cells, column: str, missing: str | None = None) -
 
 
 def table(path: Path, cells: Cells, columns: Sequence[str], missing: str | None = None) -> np.ndarray:
-    """Several columns side by side, ``[N, len(columns)]`` float32; see :func:`numbers`."""
+    """Convert several columns to numbers, ``[N, len(columns)]`` float32; see :func:`numbers`."""
     return np.stack([numbers(path, cells, column, missing) for column in columns], axis=1).astype(np.float32)
 
 
 def classes(path: Path, cells: Cells, column: str, names: Sequence[str]) -> np.ndarray:
-    """A column of :func:`read_csv` as class numbers ``[N]`` int64.
+    """Convert a column of :func:`read_csv` to class numbers ``[N]`` int64.
 
     Raises:
       ValueError: a cell is not among ``names``; the message gives its line.

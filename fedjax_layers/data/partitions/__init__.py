@@ -1,9 +1,9 @@
-"""Partitions: which client owns which example, from the labels alone.
+"""Partitions, which decide from the labels alone which client owns which example.
 
 Every partition is a pure function ``(labels [N], num_clients, seed, *, ...) -> client_of [N] int32`` in which
-each example has one owner ``0 .. C-1`` (or -1: nobody's). A new one is one more such function and one line in
-``PARTITIONS``; its options are its keyword-only parameters. No function here draws until it likes the result:
-what a draw misses is repaired, so the time needed is known beforehand.
+each example has one owner ``0 .. C-1`` (or -1 for none). A new one is one more such function and one line in
+``PARTITIONS``; its options are its keyword-only parameters. No function here repeats draws until one fits: a draw that
+misses a condition is repaired, so that the time is known beforehand.
 
 ================== ==========================================================================================
 ``quantity``       labels alike everywhere, sizes equal or skewed
@@ -82,20 +82,20 @@ PARTITIONS: dict[str, Callable[..., np.ndarray]] = {
 
 
 def partition(name: str, labels: np.ndarray, num_clients: int | None, seed: int = 0, **params: Any) -> np.ndarray:
-    """Partition by name.
+    """Partition examples by a named partition.
 
     Args:
       name: a key of ``PARTITIONS``.
       labels: ``[N]`` integers.
-      num_clients: C; only ``natural`` accepts ``None``.
-      seed: of everything drawn.
+      num_clients: C, the number of clients; only ``natural`` accepts ``None``.
+      seed: seed of all draws.
       **params: keyword-only parameters of that partition.
 
     Returns:
       ``[N]`` int32, each example's client.
 
     Raises:
-      ValueError: an unknown name or parameter (the nearest is suggested), or one out of range.
+      ValueError: a name or parameter is unknown (the nearest is suggested), or a parameter is out of range.
     """
     if name not in PARTITIONS:
         raise unknown_name("partition", name, PARTITIONS)

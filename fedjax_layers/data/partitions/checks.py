@@ -1,4 +1,4 @@
-"""What partitions ask of their arguments: every error is one line with argument, expected and got."""
+"""Checks of partitions' arguments, whose errors are one line with argument, expected and got."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 
 def check_labels(labels: np.ndarray, num_clients: int) -> tuple[np.ndarray, int]:
-    """``labels`` as a ``[N]`` array of integers and ``num_clients`` as an ``int`` in 1..N.
+    """Check and return ``labels`` as an array ``[N]`` of integers, and ``num_clients`` as an ``int`` in 1..N.
 
     Raises:
       ValueError: they are not.
@@ -24,7 +24,7 @@ def check_labels(labels: np.ndarray, num_clients: int) -> tuple[np.ndarray, int]
 
 
 def check_min_size(min_size: int, num_clients: int, num_examples: int) -> None:
-    """Refuse a ``min_size`` below 0 or above what there is for each client."""
+    """Raise ``ValueError`` for a ``min_size`` below 0 or above the examples per client."""
     most = num_examples // num_clients
     if not 0 <= min_size <= most:
         data = f"{num_examples} examples for {num_clients} clients"
@@ -32,7 +32,7 @@ def check_min_size(min_size: int, num_clients: int, num_examples: int) -> None:
 
 
 def check_sizes(owner: np.ndarray, num_clients: int, min_size: int) -> None:
-    """Refuse a partition ``[N]`` that leaves a client with fewer than ``min_size`` examples."""
+    """Raise ``ValueError`` for a partition ``[N]`` that gives a client fewer than ``min_size`` examples."""
     sizes = np.bincount(owner[owner >= 0], minlength=num_clients)
     if sizes.min() < min_size:
         found = f"{sizes.min()} for client {sizes.argmin()}"
@@ -40,30 +40,30 @@ def check_sizes(owner: np.ndarray, num_clients: int, min_size: int) -> None:
 
 
 def check_positive(argument: str, value: float) -> None:
-    """Refuse what is not above 0 and finite."""
+    """Raise ``ValueError`` unless the value is positive and finite."""
     if not 0 < value < math.inf:
         raise ValueError(f"{argument}: expected a positive, finite number, got {value}")
 
 
 def check_not_negative(argument: str, value: float) -> None:
-    """Refuse what is below 0 or not finite."""
+    """Raise ``ValueError`` unless the value is finite and at least 0."""
     if not 0 <= value < math.inf:
         raise ValueError(f"{argument}: expected a finite number of at least 0, got {value}")
 
 
 def check_count(argument: str, value: int, most: int, of_what: str) -> None:
-    """Refuse what is not an integer in 1..``most``; ``of_what`` tells where ``most`` comes from."""
+    """Raise ``ValueError`` unless the value is an integer in 1..``most``; ``of_what`` explains ``most``."""
     if not is_integer(value) or not 1 <= value <= most:
         raise ValueError(f"{argument}: expected 1..{most}, {of_what}, got {value}")
 
 
 def is_integer(value: object) -> bool:
-    """Whether this is an integer, a bool not being one."""
+    """Return whether a value is an integer, and no bool."""
     return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
 def check_natural(labels: np.ndarray, clients: np.ndarray) -> np.ndarray:
-    """Natural clients ``[N]`` as int64: an id for each label, -1 for nobody's, and not all of them."""
+    """Check and return natural clients ``[N]`` as int64: an id for each label, -1 for some without a client."""
     clients = np.asarray(clients)
     if clients.shape != np.shape(labels) or not np.issubdtype(clients.dtype, np.integer):
         shape = f"shape {clients.shape} of {clients.dtype}"

@@ -1,4 +1,4 @@
-"""Clients that hold a few classes and nothing, or little, of the others."""
+"""Partitions in which clients hold a few classes, and nothing or little of the others."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ def classes_per_client(
     assignment: Literal["random", "sliding"] = "random",
     min_size: int = 10,
 ) -> np.ndarray:
-    """Pathological label skew: each client has examples of ``classes`` classes and of no other.
+    """Give each client examples of ``classes`` classes and of no other (pathological label skew).
 
-    Random assignment deals classes to clients from shuffled packs that hold each class once, so every class is
+    Random assignment gives classes to clients from shuffled packs that hold each class once, so that every class is
     owned and the numbers of owners differ by at most one. Sliding assignment gives client c the K classes
     ``(c + j) mod K``, j < classes. A class's shuffled examples are spread evenly over its owners. (Quantity-based
     label imbalance of NIID-Bench, Li et al. 2022, arXiv 2102.02079; the sliding window is PerMFL's and pFedMe's.)
 
     Args:
       labels: ``[N]`` integers.
-      num_clients: C; ``C * classes`` must reach the number of classes, lest a class be nobody's (sliding:
-        ``C + classes - 1``).
-      seed: of the deal and the shuffles.
-      classes: classes per client.
+      num_clients: C, the number of clients; ``C * classes`` must reach the number of classes, so that no class is
+        without an owner (for sliding: ``C + classes - 1``).
+      seed: seed of the assignment and the shuffles.
+      classes: number of classes per client.
       assignment: ``"random"`` or ``"sliding"``.
       min_size: fewest examples that a client may have. Where an even spread leaves fewer, this is an error:
         moving examples would give some client a further class.
@@ -68,17 +68,17 @@ def classes_per_client(
 
 
 def shards(labels: np.ndarray, num_clients: int, seed: int = 0, *, shards_per_client: int = 2) -> np.ndarray:
-    """Pathological label skew: sort by label, cut into ``C * shards_per_client`` shards, deal them shuffled.
+    """Sort examples by label, cut them into ``C * shards_per_client`` shards, and give these to clients at random.
 
-    McMahan et al. 2017 (FedAvg), section 3, with 2 shards for each of 100 clients. Shards, and so clients, are of
-    equal size up to one each; a client holds at most twice ``shards_per_client`` labels if no label is smaller
-    than a shard, and mostly ``shards_per_client`` or fewer.
+    This is the pathological label skew of McMahan et al. 2017 (FedAvg), section 3, with 2 shards for each of 100
+    clients. Shards differ in size by at most one, and so do clients by at most one per shard. A client holds at most
+    twice ``shards_per_client`` labels if no label is smaller than a shard, and mostly ``shards_per_client`` or fewer.
 
     Args:
       labels: ``[N]`` integers.
       num_clients: C.
-      seed: of the deal.
-      shards_per_client: shards that each client gets.
+      seed: seed of the assignment.
+      shards_per_client: number of shards that each client gets.
 
     Returns:
       ``[N]`` int32, each example's client.
@@ -97,23 +97,24 @@ def shards(labels: np.ndarray, num_clients: int, seed: int = 0, *, shards_per_cl
 
 
 def sliding(num_clients: int, hand: int, num_classes: int) -> np.ndarray:
-    """Classes ``(c + j) mod num_classes`` of client c, ``[C, hand]``."""
+    """List the classes ``(c + j) mod num_classes`` of client c, ``[C, hand]``."""
     return (np.arange(num_clients)[:, None] + np.arange(hand)) % num_classes
 
 
 def check_window(num_clients: int, hand: int, num_classes: int) -> None:
-    """Refuse clients too few for a sliding window to reach every class."""
+    """Raise ``ValueError`` for too few clients for a sliding window to reach every class."""
     if num_clients + hand - 1 < num_classes:
         least = f"at least {num_classes - hand + 1} for {num_classes} classes in windows of {hand}"
         raise ValueError(f"num_clients: expected {least}, got {num_clients}")
 
 
 def deal(rng: np.random.Generator, num_clients: int, hand: int, num_classes: int) -> np.ndarray:
-    """Deal ``hand`` different classes to each client from shuffled packs of all classes, ``[C, hand]``."""
+    """Give ``hand`` different classes to each client from shuffled packs of all classes, ``[C, hand]``."""
     packs = -(-num_clients * hand // num_classes)
     cards = np.stack([rng.permutation(num_classes) for _ in range(packs)])
-    # A client's hand may span two packs: the classes that it holds by then go to the end of the second one. After
-    # ``cycle`` packs a hand is complete with a pack, so all packs of the same place in their cycle go together.
+    # A client's classes may span two packs: those that it has from the first go to the end of the second one. After
+    # ``cycle`` packs, a client's classes end with a pack, so all packs of the same position in their cycle are handled
+    # together.
     cycle = hand // math.gcd(hand, num_classes)
     for place in range(1, cycle):
         later = cards[place::cycle]
@@ -127,7 +128,7 @@ def deal(rng: np.random.Generator, num_clients: int, hand: int, num_classes: int
 
 
 def owners_of(hands: np.ndarray, num_classes: int) -> list[np.ndarray]:
-    """For each class the clients, ascending, that hold it; ``hands`` ``[C, hand]`` has no class twice in a row."""
+    """List for each class the clients that hold it, ascending; no row of ``hands [C, hand]`` repeats a class."""
     clients = np.argsort(hands.ravel(), kind="stable") // hands.shape[1]
     return np.split(clients, np.cumsum(np.bincount(hands.ravel(), minlength=num_classes))[:-1])
 
@@ -135,7 +136,7 @@ def owners_of(hands: np.ndarray, num_classes: int) -> list[np.ndarray]:
 def spread(
     labels: np.ndarray, groups: list[np.ndarray], owners: list[np.ndarray], rng: np.random.Generator
 ) -> np.ndarray:
-    """Spread each class's shuffled examples evenly over its owners, ``[N]`` int32; -1 where a class has none.
+    """Spread each class's shuffled examples evenly over its owners, ``[N]`` int32; -1 where a class has no owner.
 
     Raises:
       ValueError: a class has fewer examples than owners.

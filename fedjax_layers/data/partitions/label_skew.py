@@ -1,4 +1,4 @@
-"""Label skew by Dirichlet draws: each label is cut up among the clients, or each client draws a mix of labels."""
+"""Partitions with label skew by Dirichlet draws, of each label's clients or of each client's labels."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from fedjax_layers.data.partitions.quantity import lognormal_sizes
 def dirichlet(
     labels: np.ndarray, num_clients: int, seed: int = 0, *, alpha: float = 0.5, min_size: int = 10
 ) -> np.ndarray:
-    """Label skew: each label is cut up among the clients in proportions ``Dir(alpha * 1_C)``.
+    """Divide each label among the clients in proportions ``Dir(alpha * 1_C)`` (label skew).
 
-    Yurochkin et al. 2019 (arXiv 1905.12022), but no draw is thrown away: clients under ``min_size``
-    are topped up from the largest ones, see :func:`ensure_min_size`. A label's examples are shuffled first and
-    cut at the floor of the cumulated proportions, so that rounding remainders are not all the last client's;
+    This follows Yurochkin et al. 2019 (arXiv 1905.12022), but no draw is thrown away: clients below ``min_size`` get
+    examples of the largest ones, see :func:`ensure_min_size`. A label's examples are shuffled first and cut at the
+    floor of the cumulated proportions, so that rounding remainders do not all go to the last client;
     :func:`playerfl` keeps PLayer-FL's own way of cutting.
 
     For text, FedTLU's setting is this partition with alpha 0.1 or 0.5 over a latent label (source or topic of
@@ -45,20 +45,21 @@ def dirichlet(
 
 
 def dirichlet_balanced(labels: np.ndarray, num_clients: int, seed: int = 0, *, alpha: float = 0.5) -> np.ndarray:
-    """Label skew with clients of equal size (up to one): each draws its mix of the K labels from a Dirichlet.
+    """Give clients equal sizes (up to one), and each a Dirichlet mix of the K labels (label skew).
 
-    FedLab's balanced Dirichlet partition and Flower's ``InnerDirichletPartitioner``, after Acar et al. 2021
-    (FedDyn, arXiv 2111.04263). Mixes are ``Dir(alpha * K * q)``, q the labels' shares of the data: for balanced labels
-    the symmetric ``Dir(alpha * 1_K)`` of those, and for others one whose demand meets the supply on average.
-    Theirs fills clients one example at a time; here all ask at once: where a label is asked for more often than
-    it occurs, every client gives up the same share of its wish, and what is then free in the clients is filled
-    at random with the examples that nobody asked for.
+    This is FedLab's balanced Dirichlet partition and Flower's ``InnerDirichletPartitioner``, after Acar et al. 2021
+    (FedDyn, arXiv 2111.04263). Mixes are ``Dir(alpha * K * q)``, where q are the labels' shares of the data: for
+    balanced labels that is the symmetric ``Dir(alpha * 1_K)`` of these, and otherwise the demand meets the supply on
+    average.
+    FedLab fills clients one example at a time; here all are filled at once. Where a label is wanted more often than it
+    occurs, every client gets the same share of what it wants, and the rest of the clients is filled at random with the
+    remaining examples.
 
     Args:
       labels: ``[N]`` integers.
       num_clients: C.
-      seed: of mixes and shuffles.
-      alpha: concentration, above 0: towards 0 each client wants one label, towards infinity all are alike.
+      seed: seed of mixes and shuffles.
+      alpha: concentration, above 0: towards 0 each client has one label, towards infinity all clients are alike.
 
     Returns:
       ``[N]`` int32, each example's client.
@@ -74,14 +75,14 @@ def dirichlet_balanced(labels: np.ndarray, num_clients: int, seed: int = 0, *, a
 def dirichlet_lognormal(
     labels: np.ndarray, num_clients: int, seed: int = 0, *, alpha: float = 0.5, sigma: float = 1.0, min_size: int = 10
 ) -> np.ndarray:
-    """Label and quantity skew: sizes as :func:`quantity_lognormal`, mixes as :func:`dirichlet_balanced`.
+    """Give clients sizes as :func:`quantity_lognormal` and mixes of labels as :func:`dirichlet_balanced`.
 
-    FedLab's unbalanced Dirichlet partition (``unbalance_sgm``).
+    This is FedLab's unbalanced Dirichlet partition (``unbalance_sgm``), with label and quantity skew.
 
     Args:
       labels: ``[N]`` integers.
       num_clients: C.
-      seed: of sizes, mixes and shuffles.
+      seed: seed of sizes, mixes and shuffles.
       alpha: concentration of the mixes, above 0.
       sigma: standard deviation of the log size; 0 makes sizes equal up to one.
       min_size: fewest examples that a client may have; smaller ones are topped up from the largest.
@@ -99,7 +100,7 @@ def dirichlet_lognormal(
 
 
 def cut_labels(labels: np.ndarray, parts: int, alpha: float, rng: np.random.Generator) -> np.ndarray:
-    """Part ``0 .. parts-1`` of each example, ``[N]`` int32: labels shuffled, cut up in ``Dir(alpha * 1)``."""
+    """Divide each label's shuffled examples into parts by ``Dir(alpha * 1)``; return each example's part, ``[N]``."""
     owner = np.empty(len(labels), np.int32)
     for examples in by_label(labels):
         proportions = rng.dirichlet(np.full(parts, alpha))
@@ -111,13 +112,13 @@ def cut_labels(labels: np.ndarray, parts: int, alpha: float, rng: np.random.Gene
 
 
 def _filled(labels: np.ndarray, sizes: np.ndarray, alpha: float, rng: np.random.Generator) -> np.ndarray:
-    """Clients of these sizes ``[C]``, which sum to N, filled by mixes that are drawn for each."""
+    """Fill clients of these sizes ``[C]``, which sum to N, by a mix of labels drawn for each."""
     groups = [rng.permutation(examples) for examples in by_label(labels)]
     supply = np.array([len(examples) for examples in groups])
     mixes = rng.dirichlet(alpha * len(groups) * supply / supply.sum(), size=len(sizes))
     wanted = _whole(sizes, mixes, rng)
     demand = wanted.sum(axis=0)
-    # Of a label in short supply, clients up to c get floor(what they want * supply / demand) together.
+    # Of a label in short supply, clients 0 to c together get floor(their demand * supply / total demand).
     ends = np.cumsum(wanted, axis=0) * np.minimum(supply, demand) // np.maximum(demand, 1)
     granted = np.diff(ends, axis=0, prepend=0)
     clients = np.arange(len(sizes))

@@ -22,7 +22,7 @@ class Moments(NamedTuple):
       absolute: ``[D]``, the sum of absolute errors.
     """
 
-    count: Array  # type: ignore[assignment]  # hides tuple.count, which nobody needs here
+    count: Array  # type: ignore[assignment]  # hides tuple.count, which is not needed here
     mean: Array
     spread: Array
     squared: Array
