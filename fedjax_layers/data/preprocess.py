@@ -1,4 +1,4 @@
-"""From stored inputs to the numbers a model sees: applied on the device, found on the host."""
+"""Preprocessing of stored inputs for models, applied on the device; its statistics are computed on the host."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from typing import Any
 
 import numpy as np
 
-_CHUNK = 2**21  # numbers turned into float64 at once
+_CHUNK = 2**21  # numbers that are converted to float64 at once
 
 
 @dataclasses.dataclass(frozen=True)
 class Preprocess:
-    """How stored inputs become the numbers a model sees: ``(raw * scale - mean) / std``.
+    """The map from stored inputs to a model's inputs, ``(raw * scale - mean) / std``.
 
-    Hashable, so that a jitted function can close over it. ``mean`` and ``std`` are scalars, or one number for
+    It is hashable, so that a jitted function can close over it. ``mean`` and ``std`` are scalars, or one number for
     each entry of the inputs' last axis (channels of an image, columns of a table).
 
     Attributes:
       scale: factor on the raw value, e.g. 1/255 for uint8 pixels.
       mean: subtracted after scaling, in scaled units.
       std: divisor, in scaled units.
-      missing: what a NaN input becomes, in units of ``std`` from ``mean``: 0 is the mean. ``None`` leaves it NaN,
-        and costs nothing.
+      missing: value of a NaN input, in units of ``std`` from ``mean``, where 0 is the mean. ``None`` leaves NaN, and
+        costs nothing.
 
     Raises:
       ValueError: a number is not finite, ``std`` is not positive, or tuples differ in length.
@@ -52,7 +52,8 @@ class Preprocess:
     def __call__(self, raw: Any, dtype: str = "float32") -> Any:
         """Apply to ``raw [B, ...]``, a NumPy or a JAX array, traced or not; the result has ``dtype``.
 
-        Computed as one factor and one offset: a division per pixel is a quarter of a logistic regression's step.
+        It is computed as one factor and one offset, since a division per pixel is a quarter of a logistic regression's
+        step.
         """
         factor = np.asarray(np.divide(self.scale, self.std), dtype)
         offset = np.asarray(np.divide(self.mean, self.std), dtype)
@@ -67,22 +68,23 @@ class Preprocess:
 
 
 def standardise(inputs: np.ndarray, rows: np.ndarray | None = None) -> Preprocess:
-    """The preprocessing that gives each entry of the last axis mean 0 and standard deviation 1 over ``inputs``.
+    """Make the preprocessing that gives each entry of the last axis mean 0 and deviation 1 over ``inputs``.
 
-    To be called with training examples alone: statistics of validation or test examples would leak into training.
-    NaN stands for a missing value: it does not count, and becomes the mean (``missing`` 0). An entry that is always
-    the same, or always missing, has no spread to divide by: its ``std`` is 1, so that a constant becomes 0.
+    Call it with training examples only: statistics of validation or test examples would leak into training.
+    NaN stands for a missing value: it does not count, and becomes the mean (``missing`` 0). An entry that is always the
+    same, or always missing, gets ``std`` 1, so that a constant becomes 0.
 
     Args:
       inputs: ``[N, ..., D]`` numbers, possibly memory-mapped; read once, in pieces, and summed in float64.
-      rows: ``[n]`` row numbers of the examples that count; ``None`` takes all.
+      rows: ``[n]`` row numbers of the examples to use; ``None`` takes all.
 
     Returns:
       Preprocessing with ``D`` means and (population) standard deviations in the inputs' own units; ``missing`` is
       ``None`` for integers, which have no NaN.
 
     Raises:
-      ValueError: fewer than two axes, no examples, inputs that are not numbers, or an infinite one (its column named).
+      ValueError: there are fewer than two axes or no examples, or inputs are no numbers or infinite (the column is
+        named).
     """
     inputs = np.asanyarray(inputs)
     if inputs.ndim < 2 or not len(inputs if rows is None else rows):
@@ -95,7 +97,7 @@ def standardise(inputs: np.ndarray, rows: np.ndarray | None = None) -> Preproces
 
 
 def _mean_and_std(inputs: np.ndarray, chosen: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-    """Of each entry of the last axis, ``[D]`` float64 each, NaN left out."""
+    """Compute mean and deviation of each entry of the last axis, ``[D]`` float64 each, without NaN."""
     width = inputs.shape[-1]
     count, mean, squares = (np.zeros(width) for _ in range(3))  # squares: of the deviations from the mean
     least, most = np.full(width, np.inf), np.full(width, -np.inf)
@@ -107,7 +109,7 @@ def _mean_and_std(inputs: np.ndarray, chosen: np.ndarray | None) -> tuple[np.nda
         least = np.minimum(least, np.where(known, rows, np.inf).min(0))
         most = np.maximum(most, np.where(known, rows, -np.inf).max(0))
         _check_finite(rows)
-        # Two means and sums of squares put together (T. Chan, G. Golub, R. LeVeque, 1979).
+        # Means and sums of squares of two parts are merged (T. Chan, G. Golub, R. LeVeque, 1979).
         more = known.sum(0)
         total = np.maximum(count + more, 1)
         own = np.where(known, rows, 0).sum(0) / np.maximum(more, 1)
@@ -116,7 +118,7 @@ def _mean_and_std(inputs: np.ndarray, chosen: np.ndarray | None) -> tuple[np.nda
         squares += (apart * apart).sum(0) + gap * gap * count * more / total
         mean += gap * more / total
         count += more
-    varied = most > least  # not squares > 0: the rounding of a mean would make a spread of 1e-17
+    varied = most > least  # not squares > 0, where rounding of the mean would give a deviation of 1e-17
     std = np.sqrt(squares / np.maximum(count, 1))
     constant = np.where(count > 0, least, 0)
     return np.where(varied, mean, constant), np.where(varied & (std > 0), std, 1)

@@ -76,7 +76,7 @@ def shards(labels: np.ndarray, num_clients: int, seed: int = 0, *, shards_per_cl
 
     Args:
       labels: ``[N]`` integers.
-      num_clients: C.
+      num_clients: C, the number of clients.
       seed: seed of the assignment.
       shards_per_client: number of shards that each client gets.
 

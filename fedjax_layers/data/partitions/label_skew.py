@@ -24,7 +24,7 @@ def dirichlet(
 
     Args:
       labels: ``[N]`` integers.
-      num_clients: C.
+      num_clients: C, the number of clients.
       seed: of the proportions and the shuffles.
       alpha: concentration, above 0: towards 0 one client owns a label, towards infinity all clients are
         alike.
@@ -57,7 +57,7 @@ def dirichlet_balanced(labels: np.ndarray, num_clients: int, seed: int = 0, *, a
 
     Args:
       labels: ``[N]`` integers.
-      num_clients: C.
+      num_clients: C, the number of clients.
       seed: seed of mixes and shuffles.
       alpha: concentration, above 0: towards 0 each client has one label, towards infinity all clients are alike.
 
@@ -81,7 +81,7 @@ def dirichlet_lognormal(
 
     Args:
       labels: ``[N]`` integers.
-      num_clients: C.
+      num_clients: C, the number of clients.
       seed: seed of sizes, mixes and shuffles.
       alpha: concentration of the mixes, above 0.
       sigma: standard deviation of the log size; 0 makes sizes equal up to one.
@@ -129,8 +129,8 @@ def _filled(labels: np.ndarray, sizes: np.ndarray, alpha: float, rng: np.random.
 
 
 def _whole(sizes: np.ndarray, mixes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Whole numbers ``[C, K]``: rows sum to ``sizes``, entries are within one of their share and right on average."""
-    shift = rng.random((len(sizes), 1))  # the same for a row: systematic sampling
+    """Draw whole numbers ``[C, K]`` whose rows sum to ``sizes``, each within one of its share and right on average."""
+    shift = rng.random((len(sizes), 1))  # one shift per row, as in systematic sampling
     ends = np.floor(sizes[:, None] * np.cumsum(mixes, axis=1) + shift).astype(np.int64)
     ends = np.minimum(ends, sizes[:, None])
     ends[:, -1] = sizes

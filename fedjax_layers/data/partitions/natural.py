@@ -1,4 +1,4 @@
-"""The clients that the data come with: hospitals, writers, speakers ..., alone or in groups."""
+"""Partitions by natural clients, which the data come with (hospitals, writers, speakers), alone or in groups."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from fedjax_layers.options import Mark
 def natural(
     labels: np.ndarray, num_clients: int | None = None, seed: int = 0, *, clients: Annotated[np.ndarray, Mark.FIELD]
 ) -> np.ndarray:
-    """The partition that the data come with (hospitals, writers, speakers ...).
+    """Take the clients that the data come with (hospitals, writers, speakers ...).
 
     Args:
       labels: ``[N]`` integers.
-      num_clients: C, checked against ``clients``; ``None`` takes it from there.
-      seed: not used; here so that all partitions are called alike.
-      clients: ``[N]`` integers, each example's client, -1 for nobody's.
+      num_clients: C, checked against ``clients``; ``None`` derives it from them.
+      seed: not used, but present so that all partitions have the same arguments.
+      clients: ``[N]`` integers, each example's client, -1 for none.
 
     Returns:
       ``[N]`` int32, each example's client.
@@ -38,18 +38,18 @@ def natural(
 def natural_grouped(
     labels: np.ndarray, num_clients: int, seed: int = 0, *, clients: Annotated[np.ndarray, Mark.FIELD]
 ) -> np.ndarray:
-    """Natural clients in C groups: as many in each (up to one), with nearly as many examples.
+    """Put natural clients into C groups of equal numbers (up to one) with nearly equal numbers of examples.
 
-    Flower's ``GroupedNaturalIdPartitioner`` (cross-device data as organisations of users), which groups in the
-    order of the data. Here the shuffled natural clients come in rounds of C, and in each round the largest goes
-    to the group that has fewest examples so far. So two groups differ by no more examples than the largest
-    natural client has.
+    It resembles Flower's ``GroupedNaturalIdPartitioner`` (cross-device data as organisations of users), which groups in
+    the order of the data. Here the shuffled natural clients are taken C at a time, and of each C the largest goes to
+    the group that has fewest examples so far. Two groups therefore differ by no more examples than the largest natural
+    client has.
 
     Args:
       labels: ``[N]`` integers.
       num_clients: C, at most the number of natural clients.
-      seed: of the shuffle.
-      clients: ``[N]`` integers, each example's natural client, -1 for nobody's.
+      seed: seed of the shuffle.
+      clients: ``[N]`` integers, each example's natural client, -1 for none.
 
     Returns:
       ``[N]`` int32, each example's group, -1 where ``clients`` is.
@@ -63,7 +63,7 @@ def natural_grouped(
     ids = np.flatnonzero(sizes)
     check_count("num_clients", num_clients, len(ids), "the natural clients of the data")
     ids = np.random.default_rng(seed).permutation(ids)
-    group = np.full(len(sizes) + 1, -1, np.int32)  # the last is that of -1
+    group = np.full(len(sizes) + 1, -1, np.int32)  # the last entry is for examples without a client (-1)
     totals = np.zeros(num_clients, np.int64)
     for first in range(0, len(ids), num_clients):
         some = ids[first : first + num_clients]

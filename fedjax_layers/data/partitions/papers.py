@@ -1,4 +1,4 @@
-"""The splits of PLayer-FL and pFedLA as their papers make them (PerMFL's is in ``permfl.py``)."""
+"""The partitions of PLayer-FL and pFedLA as in their papers (PerMFL's is in ``permfl.py``)."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from fedjax_layers.data.partitions.few_classes import deal, owners_of, spread
 def playerfl(
     labels: np.ndarray, num_clients: int, seed: int = 0, *, alpha: float = 0.5, min_size: int = 0
 ) -> np.ndarray:
-    """PLayer-FL's Dirichlet split: slices of each label in the order of the data, remainders to the last client.
+    """Divide each label in the data's order by Dirichlet shares, with the remainder to the last client (PLayer-FL).
 
-    Of a label's n examples client c gets ``floor(p_c * n)``, ``p ~ Dir(alpha * 1_C)``, and the last client what
-    is left; slices are consecutive, not shuffled (PLayer-FL, arXiv 2502.08829, published code; 5 clients, alpha
-    0.5). Nothing is repaired there. The rule is theirs, the draws are not: at what place of which generator's
-    stream they draw is not known here.
+    Of a label's n examples client c gets ``floor(p_c * n)``, ``p ~ Dir(alpha * 1_C)``, and the last client the rest;
+    slices are consecutive, not shuffled (PLayer-FL, arXiv 2502.08829, published code; 5 clients, alpha 0.5). The
+    published code repairs nothing. The rule is the published one, but not the draws, whose place in which generator's
+    stream is not known.
 
     Args:
       labels: ``[N]`` integers.
-      num_clients: C.
-      seed: of the proportions.
+      num_clients: C, the number of clients.
+      seed: seed of the proportions.
       alpha: concentration, above 0.
       min_size: fewest examples that a client may have; 0, as published, allows empty clients. Above, clients are
         topped up by :func:`ensure_min_size`.
@@ -62,24 +62,27 @@ def pfedla_1(
     use_all: bool = False,
     client_size: int | None = None,
 ) -> np.ndarray:
-    """Non-IID_1 of pFedLA: each client has ``classes`` classes at random, the same amount of each.
+    """Give each client ``classes`` random classes, with equally many examples of each (Non-IID_1 of pFedLA).
 
-    Ma et al. 2022 (CVPR, arXiv 2205.03993), experiments: 4 of 10 classes, 12 for CIFAR-100. How classes are drawn
-    and what becomes of classes of unequal size is not known from the paper. Chosen here: classes are dealt from
-    shuffled packs, so that every class is used, as the re-implementation KarhouTam/pFedLA does; a class is cut
-    equally among its owners; and a client takes of each of its classes as much as the smallest of these cuts.
+    In Ma et al. 2022 (CVPR, arXiv 2205.03993) these are 4 of 10 classes, or 12 for CIFAR-100. How classes are drawn,
+    and how classes of unequal size are handled, is not known from the paper. Here, classes are assigned from
+    shuffled packs, so that every class is used, as the re-implementation KarhouTam/pFedLA does; a class is divided
+    equally among its owners; and a client takes of each of its classes as many examples as the smallest of these parts
+    has.
 
     Args:
       labels: ``[N]`` integers.
-      num_clients: C.
-      seed: of the deal and the shuffles.
-      classes: classes per client.
-      use_all: ``False`` keeps amounts within a client equal and leaves the rest to nobody; ``True`` hands out
-        everything, as the re-implementation does, so amounts differ where classes or their owners do.
-      client_size: examples per client, at most; so that clients of all seeds and data sets may be of one size.
+      num_clients: C, the number of clients.
+      seed: seed of the assignment and the shuffles.
+      classes: number of classes per client.
+      use_all: ``False`` keeps the amounts within a client equal and leaves the other examples without a client;
+        ``True`` gives all examples to clients, as the re-implementation does, so that amounts differ where classes or
+        their owners do.
+      client_size: largest number of examples per client, with which clients of all seeds and data sets may have one
+        size; ``None`` for no limit.
 
     Returns:
-      ``[N]`` int32, each example's client, -1 for nobody's.
+      ``[N]`` int32, each example's client, -1 for none.
 
     Raises:
       ValueError: as :func:`iid`; or ``classes`` is out of range, a class has fewer examples than owners, or
@@ -111,27 +114,27 @@ def pfedla_2(
     use_all: bool = False,
     client_size: int | None = None,
 ) -> np.ndarray:
-    """Non-IID_2 of pFedLA: each client has all classes, of which ``dominant`` make up ``share`` of its examples.
+    """Give each client all classes, of which ``dominant`` make up ``share`` of its examples (Non-IID_2 of pFedLA).
 
     Ma et al. 2022 (CVPR, arXiv 2205.03993), experiments: 2 of 10 classes with about 80 % of a client's data. The
     settings for CIFAR-100 (about 20 dominant classes?) and EMNIST are unclear, as are sizes and how dominant
-    classes are drawn. Chosen here: they are dealt from shuffled packs, so that each class dominates equally often
-    up to one; they share alike, as do the others; and all clients are of one size, the largest for which no class
-    runs out.
+    classes are drawn. Here, they are assigned from shuffled packs, so that each class dominates equally often up to
+    one; they have equal shares, as do the others; and all clients have one size, the largest for which no class runs
+    out.
 
     Args:
       labels: ``[N]`` integers.
-      num_clients: C.
-      seed: of the deal and the shuffles.
-      dominant: dominating classes per client, below the number of classes.
-      share: their part of a client's examples, in (0, 1).
-      use_all: ``False`` keeps the shares (each amount within one of its due) and leaves the rest to nobody;
-        ``True`` cuts all of each class up in proportion, so shares differ where classes are of unequal size or
-        do not dominate equally often.
-      client_size: examples per client, at most; as in :func:`pfedla_1`.
+      num_clients: C, the number of clients.
+      seed: seed of the assignment and the shuffles.
+      dominant: number of dominating classes per client, below the number of classes.
+      share: share of the dominating classes in a client's examples, in (0, 1).
+      use_all: ``False`` keeps the shares (each amount within one) and leaves the other examples without a client;
+        ``True`` divides all of each class in proportion, so that shares differ where classes are of unequal size or do
+        not dominate equally often.
+      client_size: largest number of examples per client, as in :func:`pfedla_1`; ``None`` for no limit.
 
     Returns:
-      ``[N]`` int32, each example's client, -1 for nobody's.
+      ``[N]`` int32, each example's client, -1 for none.
 
     Raises:
       ValueError: as :func:`iid`; or ``dominant`` or ``share`` is out of range, or a client would not get an
@@ -152,7 +155,7 @@ def pfedla_2(
     size = sizes if use_all else sizes.min()
     slack = 0.0
     if client_size is not None and client_size <= sizes.min():
-        size, slack = client_size, 1e-9  # amounts that are whole numbers stay so
+        size, slack = client_size, 1e-9  # keeps amounts that are whole numbers
     ends = np.floor(size * sums + slack).astype(np.int64)
     ends[-1] = supply if use_all else np.minimum(ends[-1], supply)
     amounts = np.diff(ends, axis=0, prepend=0)
@@ -164,7 +167,7 @@ def pfedla_2(
 
 
 def _check_client_size(client_size: int | None, least: int, use_all: bool) -> None:
-    """Refuse a size that leaves a class without an example, and one beside ``use_all``."""
+    """Raise ``ValueError`` for a size that leaves a class without an example, or a size with ``use_all``."""
     if client_size is None:
         return
     if use_all:

@@ -1,4 +1,4 @@
-"""PerMFL's split of image data, number for number that of its published code."""
+"""PerMFL's partition of image data, with exactly the numbers of its published code."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from fedjax_layers.data.partitions.checks import check_count, check_labels
 from fedjax_layers.data.partitions.counting import by_label, hand_out
 from fedjax_layers.data.partitions.few_classes import owners_of, sliding
 
-FEW_DEVICES = 20  # up to here the published code doubles the second helping
+FEW_DEVICES = 20  # number of clients up to which the published code doubles the second amount
 
 
 def permfl(
@@ -24,14 +24,14 @@ def permfl(
     lognormal: bool = True,
     draw_seeds: tuple[int, ...] = (5, 9),
 ) -> np.ndarray:
-    """PerMFL's split: client u holds classes ``(u + j) mod K``, ``chunk`` examples of each and a drawn number more.
+    """Give client u the classes ``(u + j) mod K``, with ``chunk`` examples of each and a drawn number more (PerMFL).
 
-    The published code of PerMFL (after pFedMe's), exactly. All clients first get ``chunk`` examples of each of
+    This is exactly the published code of PerMFL (after pFedMe's). All clients first get ``chunk`` examples of each of
     their classes. Then, in turn, client u gets for its j-th class k ``int(props[k, u // (C // K), j])`` plus a
     whole number drawn from ``extra`` (both ends included), twice that for up to 20 clients, but nothing if the
     class would not outlast it. ``props`` ``[K, C, classes]`` are LogNormal(0, 2) draws scaled to sum to ``n_k -
-    C`` for each class. Examples are taken in the order of the data, which is training set, then test set; what is
-    left is nobody's. Clients split theirs 3:1 into training and test, ``test_fraction=0.25`` of :func:`federate`.
+    C`` for each class. Examples are taken in the order of the data, which is training set, then test set; the rest gets
+    no client. Clients split theirs 3:1 into training and test, ``test_fraction=0.25`` of :func:`federate`.
 
     ====================== ======================================================================================
     MNIST, FashionMNIST    40 clients, defaults; 4 teams of 10 consecutive clients
@@ -40,21 +40,21 @@ def permfl(
     CIFAR-100              350 clients, ``classes=3, lognormal=False, draw_seeds=(1, 1)``
     ====================== ======================================================================================
 
-    Both generators are Mersenne twisters whose streams are frozen: Python's ``random`` draws from ``extra``,
+    Both generators are Mersenne twisters with frozen streams: Python's ``random`` draws from ``extra``,
     NumPy's ``RandomState`` the LogNormal numbers. In the published code K is 10 where ``props`` are used.
 
     Args:
       labels: ``[N]`` integers, all the data in order.
-      num_clients: C.
+      num_clients: C, the number of clients.
       seed: added to both ``draw_seeds``; 0 gives the published split.
-      classes: classes per device.
-      chunk: examples of each class that come first, at least 1.
+      classes: number of classes per client.
+      chunk: number of examples of each class that a client gets first, at least 1.
       extra: lowest and highest number of the draw.
-      lognormal: add the LogNormal numbers.
+      lognormal: whether the LogNormal numbers are added.
       draw_seeds: seeds of Python's generator and of NumPy's.
 
     Returns:
-      ``[N]`` int32, each example's client, -1 for nobody's.
+      ``[N]`` int32, each example's client, -1 for none.
 
     Raises:
       ValueError: as :func:`iid`; or an option is out of range, or a class has too few examples for the first
@@ -91,13 +91,13 @@ def _check_pairs(extra: tuple[int, ...], draw_seeds: tuple[int, ...]) -> None:
 
 
 def _draws(count: int, bounds: tuple[int, ...], seed: int) -> list[int]:
-    """Whole numbers within bounds, both included, as Python's generator draws them."""
+    """Draw whole numbers within bounds, both included, with Python's generator."""
     generator = random.Random(seed)
     return [generator.randint(*bounds) for _ in range(count)]
 
 
 def _shares(supply: np.ndarray, hands: np.ndarray, seed: int) -> np.ndarray:
-    """The LogNormal numbers ``[C, classes]`` of client and class."""
+    """Draw the LogNormal numbers ``[C, classes]`` of each client and class."""
     num_clients, classes = hands.shape
     props = np.random.RandomState(seed).lognormal(0, 2.0, (len(supply), num_clients, classes))
     left = np.maximum(supply - num_clients, 0)
@@ -107,7 +107,7 @@ def _shares(supply: np.ndarray, hands: np.ndarray, seed: int) -> np.ndarray:
 
 
 def _fitting(wanted: np.ndarray, hands: np.ndarray, room: np.ndarray) -> np.ndarray:
-    """``wanted`` ``[C, classes]`` where its class outlasts it, else 0; in turn, as each changes the room."""
+    """Grant ``wanted [C, classes]`` in turn where the class has more examples left than that, else 0."""
     left = room.tolist()
     given = []
     for amount, k in zip(wanted.ravel().tolist(), hands.ravel().tolist(), strict=True):

@@ -1,4 +1,4 @@
-"""Labels alike everywhere: examples dealt at random, in equal or skewed sizes."""
+"""Partitions without label skew: examples are given to clients at random, in equal or skewed sizes."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from fedjax_layers.data.partitions.counting import raise_sizes, round_sizes
 
 
 def iid(labels: np.ndarray, num_clients: int, seed: int = 0) -> np.ndarray:
-    """Deal the shuffled examples out in turn: equal sizes up to one.
+    """Give the shuffled examples to clients in turn, in equal sizes up to one.
 
     Args:
       labels: ``[N]`` integers.
-      num_clients: C.
-      seed: of the shuffle.
+      num_clients: C, the number of clients.
+      seed: seed of the shuffle.
 
     Returns:
       ``[N]`` int32, each example's client.
@@ -31,14 +31,14 @@ def iid(labels: np.ndarray, num_clients: int, seed: int = 0) -> np.ndarray:
 def quantity_lognormal(
     labels: np.ndarray, num_clients: int, seed: int = 0, *, sigma: float = 1.0, min_size: int = 10
 ) -> np.ndarray:
-    """Quantity skew: sizes in proportion to ``exp(sigma * z)``, z standard normal; labels as in the whole.
+    """Give clients sizes in proportion to ``exp(sigma * z)``, z standard normal, and random examples (quantity skew).
 
-    FedLab's unbalanced iid partition (``unbalance_sgm``; Zeng et al. 2023).
+    This is FedLab's unbalanced iid partition (``unbalance_sgm``; Zeng et al. 2023).
 
     Args:
       labels: ``[N]`` integers.
-      num_clients: C.
-      seed: of the sizes and the deal.
+      num_clients: C, the number of clients.
+      seed: seed of the sizes and the assignment.
       sigma: standard deviation of the log size; 0 makes sizes equal up to one.
       min_size: fewest examples that a client may have; smaller ones are topped up from the largest.
 
@@ -57,17 +57,17 @@ def quantity_lognormal(
 def quantity_zipf(
     labels: np.ndarray, num_clients: int, seed: int = 0, *, exponent: float = 1.0, min_size: int = 10
 ) -> np.ndarray:
-    """Quantity skew by a power law: client c has a share in proportion to ``(c + 1) ** -exponent``.
+    """Give client c a share in proportion to ``(c + 1) ** -exponent``, and random examples (quantity skew).
 
-    Client 0 is the largest; sizes are the same for every seed. Labels as in the whole. The power law of client
-    sizes of Li et al. 2020 (FedProx, experiments), by rank instead of drawn; Flower's ``LinearPartitioner`` and
+    Client 0 is the largest; sizes are the same for every seed. It is the power law of client sizes of Li et al. 2020
+    (FedProx, experiments), by rank and not drawn; Flower's ``LinearPartitioner`` and
     its relatives fix sizes by client number in the same way.
 
     Args:
       labels: ``[N]`` integers.
-      num_clients: C.
-      seed: of the deal.
-      exponent: at least 0; 0 makes sizes equal up to one, 1 is Zipf's law.
+      num_clients: C, the number of clients.
+      seed: seed of the assignment.
+      exponent: exponent of the power law, at least 0; 0 makes sizes equal up to one, 1 is Zipf's law.
       min_size: fewest examples that a client may have; smaller ones are topped up from the largest.
 
     Returns:
@@ -87,14 +87,15 @@ def quantity_zipf(
 def quantity_dirichlet(
     labels: np.ndarray, num_clients: int, seed: int = 0, *, alpha: float = 0.5, min_size: int = 10
 ) -> np.ndarray:
-    """Quantity skew: sizes in proportions ``Dir(alpha * 1_C)``; labels as in the whole.
+    """Give clients sizes in proportions ``Dir(alpha * 1_C)``, and random examples (quantity skew).
 
-    The quantity skew of NIID-Bench (Li et al. 2022, arXiv 2102.02079, where alpha is beta), FedLab's ``unbalance``.
+    This is the quantity skew of NIID-Bench (Li et al. 2022, arXiv 2102.02079, where alpha is beta), FedLab's
+    ``unbalance``.
 
     Args:
       labels: ``[N]`` integers.
-      num_clients: C.
-      seed: of the sizes and the deal.
+      num_clients: C, the number of clients.
+      seed: seed of the sizes and the assignment.
       alpha: concentration, above 0: towards 0 one client owns everything, towards infinity sizes are equal.
       min_size: fewest examples that a client may have; smaller ones are topped up from the largest.
 
@@ -116,7 +117,7 @@ def quantity_dirichlet(
 def lognormal_sizes(
     rng: np.random.Generator, num_clients: int, num_examples: int, sigma: float, min_size: int
 ) -> np.ndarray:
-    """Sizes ``[C]`` of sum N in proportion to ``exp(sigma * z)``, at least ``min_size`` each.
+    """Draw sizes ``[C]`` of sum N in proportion to ``exp(sigma * z)``, at least ``min_size`` each.
 
     Raises:
       ValueError: sigma or ``min_size`` is out of range.
@@ -128,7 +129,7 @@ def lognormal_sizes(
 
 
 def _dealt(sizes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Shuffled examples in hands of these sizes ``[C]``, which sum to N."""
+    """Give shuffled examples to clients of these sizes ``[C]``, which sum to N."""
     owner = np.empty(sizes.sum(), np.int32)
     owner[rng.permutation(len(owner))] = np.repeat(np.arange(len(sizes)), sizes)
     return owner

@@ -1,4 +1,4 @@
-"""Clients in teams (PerMFL's middle tier): a team's clients are consecutive, and teams differ in their labels."""
+"""Partitions for clients in teams: a team's clients are consecutive, and teams differ in their labels."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from fedjax_layers.options import Mark
 
 
 def consecutive_teams(num_clients: int, teams: int) -> np.ndarray:
-    """Team ``c * teams // C`` of each client c: teams are consecutive and of equal size up to one.
+    """Return team ``c * teams // C`` of each client c: teams are consecutive and of equal size up to one.
 
     Args:
-      num_clients: C.
-      teams: how many, 1..C.
+      num_clients: C, the number of clients.
+      teams: number of teams, 1..C.
 
     Returns:
       ``[C]`` int32.
@@ -51,21 +51,21 @@ def two_level(
     client_alpha: float = 0.5,
     min_size: int = 10,
 ) -> np.ndarray:
-    """Label skew twice: labels are cut up among teams, then each team's examples among its clients.
+    """Divide labels among teams, then each team's examples among its clients (label skew on two levels).
 
-    Both cuts are those of :func:`dirichlet`. With ``team_alpha`` small and ``client_alpha`` large, clients of a
-    team are alike and teams differ; the other way round, teams are interchangeable, as PerMFL's published ones.
+    Both divisions are those of :func:`dirichlet`. With ``team_alpha`` small and ``client_alpha`` large, clients of a
+    team are alike and teams differ; in the opposite case teams are interchangeable, as PerMFL's published ones.
     Teams are those of :func:`consecutive_teams`.
 
     Args:
       labels: ``[N]`` integers.
-      num_clients: C.
-      seed: of proportions, shuffles and repairs.
+      num_clients: C, the number of clients.
+      seed: seed of proportions, shuffles and repairs.
       teams: number of teams, 1..C.
       team_alpha: concentration between teams, above 0.
       client_alpha: concentration between the clients of a team, above 0.
-      min_size: fewest examples that a client may have. Teams are topped up first, then clients from their own
-        team, so no client is given examples that its team does not have.
+      min_size: fewest examples that a client may have. Teams are topped up first, then clients from their own team, so
+        that no client gets examples that its team does not have.
 
     Returns:
       ``[N]`` int32, each example's client.
@@ -92,17 +92,17 @@ def natural_teams(
     client_alpha: float = 0.5,
     min_size: int = 10,
 ) -> np.ndarray:
-    """Natural clients as teams: the examples of each are cut up among the clients of its team.
+    """Make each natural client a team, and divide its examples among the team's clients.
 
-    Hospitals with several wards, sites with several users: what differs between teams is given, and
-    ``client_alpha`` says how labels differ within (:func:`dirichlet`). Teams are those of
+    This suits hospitals with several wards, or sites with several users. Differences between teams are those of the
+    data, and ``client_alpha`` decides how labels differ within a team (:func:`dirichlet`). Teams are those of
     :func:`consecutive_teams`, in the order of the natural clients that have examples.
 
     Args:
       labels: ``[N]`` integers.
       num_clients: C, at least the number of natural clients.
-      seed: of proportions, shuffles and repairs.
-      clients: ``[N]`` integers, each example's natural client, -1 for nobody's.
+      seed: seed of proportions, shuffles and repairs.
+      clients: ``[N]`` integers, each example's natural client, -1 for none.
       client_alpha: concentration between the clients of a team, above 0.
       min_size: fewest examples that a client may have, topped up from its own team.
 
@@ -143,7 +143,7 @@ def _within_teams(
     rng: np.random.Generator,
     repairs: np.random.Generator,
 ) -> np.ndarray:
-    """The client ``[N]`` of each example of a team ``[N]``: labels cut up among the team's clients, then topped up."""
+    """Divide each team's labels among its clients, top these up, and return each example's client ``[N]``."""
     order = np.argsort(team_of, kind="stable")
     owner = np.empty(len(labels), np.int32)
     first_client = 0
@@ -164,7 +164,7 @@ def classes_per_team(
     classes: int = 2,
     min_size: int = 10,
 ) -> np.ndarray:
-    """Teams with given classes; each client holds ``classes`` of its team's, in a sliding window.
+    """Give each team its listed classes, and each client ``classes`` of these, in a sliding window.
 
     PerMFL's ablation of team formation has two teams, given here as ``team_classes``: the worst case
     ``("0-4", "5-9")`` shares no class, the average case ``("0-6", "5-9+0-1")`` shares four. How its devices
@@ -175,11 +175,11 @@ def classes_per_team(
     Args:
       labels: ``[N]`` integers.
       num_clients: C; teams are those of :func:`consecutive_teams`.
-      seed: of the shuffles.
+      seed: seed of the shuffles.
       team_classes: for each team its labels, as numbers or as text: ``"5-9+0-1"`` is 5, 6, 7, 8, 9, 0, 1. Labels
-        of no team are nobody's.
-      classes: classes per client.
-      min_size: fewest examples that a client may have; an error where there are fewer.
+        of no team get no client.
+      classes: number of classes per client.
+      min_size: fewest examples that a client may have; fewer are an error.
 
     Returns:
       ``[N]`` int32, each example's client, -1 for examples of no team's labels.
@@ -209,7 +209,7 @@ def classes_per_team(
 
 
 def _numbers(item: str | Sequence[int]) -> list[int]:
-    """Labels as numbers; text is parts joined by +, each a number or a range ``first-last``."""
+    """Read labels as numbers; a text has parts joined by +, each a number or a range ``first-last``."""
     try:
         if not isinstance(item, str):
             return [int(number) for number in item]

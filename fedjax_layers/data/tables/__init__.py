@@ -1,1 +1,1 @@
-"""From a data set's files to its columns: what is registered of it, read, checked, and kept for the next time."""
+"""A data set's columns: its registered description, readers and checks of its files, and the cache."""

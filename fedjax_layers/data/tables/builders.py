@@ -1,4 +1,4 @@
-"""TFDS builders for the data sets of the registry, which need no TensorFlow; written as array_record."""
+"""TFDS builders for the registered data sets, which write array_record files without TensorFlow."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ from fedjax_layers.data.tables.files import SourceFile, find_files, sha256_of
 from fedjax_layers.data.tables.prepared import PREFIX
 from fedjax_layers.data.tables.source import Layout, Source
 
-# TFDS has checksums of its own for some addresses, but for none with a fragment, which no server sees: what is fetched
-# is compared with our checksum alone, and refused in our words.
+# TFDS has checksums of its own for some addresses, but for none with a fragment, which is not sent to the server. With
+# a fragment, files are compared with our checksum only, and errors are ours.
 _FRAGMENT = "#ours"
-_PATIENCE = 20.0  # seconds to wait for a server to take a call
+_PATIENCE = 20.0  # seconds to wait for a server's answer
 
 
 class FederatedBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
-    """Writes the tables of one data set; made by :func:`prepare`.
+    """The builder that writes the tables of one data set; :func:`prepare` makes it.
 
     Every record has the columns of the set (natural client and group among them) and ``id``, its row in the split.
-    Pictures are handed over as PIL images, as TFDS encodes arrays with TensorFlow alone.
+    Pictures are passed as PIL images, since TFDS needs TensorFlow to encode arrays.
     """
 
     VERSION = tfds.core.Version("1.0.0")
-    code_path = None  # else TFDS looks for its own source through importlib_resources, which it does not require
+    code_path = None  # otherwise TFDS looks for its own source with importlib_resources, which may be missing
 
     def __init__(self, source: Source, tables: Tables, data_dir: Path) -> None:
         self.name = PREFIX + source.name
@@ -54,7 +54,7 @@ class FederatedBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         )
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
-        del dl_manager  # files are found, fetched and checked before
+        del dl_manager  # files have been found, downloaded and checked already
         return {split: self._generate_examples(table) for split, table in self._tables.items()}
 
     def _generate_examples(self, table: Table) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -65,46 +65,46 @@ class FederatedBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
 
 def prepare(source: Source, data_dir: Path, out: Path) -> FederatedBuilder:
-    """Write a data set as TFDS array_record data, unless that is done already.
+    """Write a data set as TFDS array_record data, unless it exists already.
 
     Args:
       source: the data set.
-      data_dir: folder that holds the set's files, see :meth:`Source.tables`.
-      out: folder that TFDS writes to, ``<out>/federated_<name>/<version>``. What is interrupted leaves nothing there.
+      data_dir: folder with the set's files, see :meth:`Source.tables`.
+      out: folder to which TFDS writes, ``<out>/federated_<name>/<version>``. An interrupted call leaves nothing there.
 
     Returns:
-      The builder; ``builder.as_data_source(split)`` reads what is written.
+      The builder, whose ``as_data_source(split)`` reads the written data.
 
     Raises:
       FileNotFoundError: files are missing.
-      ValueError: a damaged file.
+      ValueError: a file is damaged.
     """
     tables, _ = source.tables(data_dir)
     final = out / (PREFIX + source.name) / source.version
     if not final.is_dir():
         _no_progress_bar_in_files()
         out.mkdir(parents=True, exist_ok=True)
-        # All of it under another name first, the empty folders that TFDS makes on the way included.
+        # Everything is written under another name first, including the empty folders that TFDS makes.
         with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=out) as unfinished:
-            with contextlib.redirect_stdout(io.StringIO()):  # TFDS prints where the unfinished data lie
+            with contextlib.redirect_stdout(io.StringIO()):  # TFDS prints the path of the unfinished data
                 FederatedBuilder(source, tables, Path(unfinished)).download_and_prepare()
             final.parent.mkdir(exist_ok=True)
             try:
                 (Path(unfinished) / final.relative_to(out)).rename(final)
             except OSError:
-                if not final.is_dir():  # else another process was faster
+                if not final.is_dir():  # if it exists, another process has written it
                     raise
     return FederatedBuilder(source, tables, out)
 
 
 def download(source: Source, data_dir: Path) -> Layout:
-    """Fetch the missing files of the first layout whose addresses are known, through TFDS.
+    """Download with TFDS the missing files of the first layout whose addresses are known.
 
     Files appear in ``data_dir`` one by one under their final names, each after its checksum has been compared.
 
     Raises:
-      FileNotFoundError: no layout has an address for every missing file, or one could not be fetched.
-      ValueError: what was fetched is not what is registered.
+      FileNotFoundError: no layout has an address for every missing file, or a download failed.
+      ValueError: a downloaded file has another checksum than the registered one.
     """
     folder = source.place(data_dir)
     for layout in source.layouts:
@@ -117,7 +117,7 @@ def download(source: Source, data_dir: Path) -> Layout:
     if wanted:
         _no_progress_bar_in_files()
         data_dir.mkdir(parents=True, exist_ok=True)
-        beside = folder if folder.is_dir() else data_dir  # a folder that would stay empty is not made
+        beside = folder if folder.is_dir() else data_dir  # makes no folder that might stay empty
         with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=beside) as unfinished:
             manager = tfds.download.DownloadManager(download_dir=unfinished, dataset_name=source.name)
             for file in wanted:
@@ -131,7 +131,7 @@ def _fetch(manager: tfds.download.DownloadManager, file: SourceFile) -> Path:
     try:
         _check_reachable(file.url)
         fetched = Path(manager.download(file.url + _FRAGMENT))
-    except Exception as error:  # TFDS passes on whatever requests, urllib or a server make of it
+    except Exception as error:  # TFDS passes on errors of requests, urllib and servers
         reason = " ".join(str(error).replace(_FRAGMENT, "").split())[:200]
         raise FileNotFoundError(f"{file.url}: expected to download {file.name}, failed ({reason})") from error
     digest = sha256_of(fetched)
@@ -142,9 +142,9 @@ def _fetch(manager: tfds.download.DownloadManager, file: SourceFile) -> Path:
 
 
 def _check_reachable(url: str) -> None:
-    """Without a network TFDS would try again for three minutes before it says so."""
+    """Raise an error at once if there is no network, where TFDS would retry for three minutes."""
     parts = urllib.parse.urlsplit(url)
-    if not {parts.scheme, "all"} & urllib.request.getproxies().keys():  # a proxy finds the server by itself
+    if not {parts.scheme, "all"} & urllib.request.getproxies().keys():  # a proxy connects to the server itself
         port = parts.port or (443 if parts.scheme == "https" else 80)
         socket.create_connection((parts.hostname or "", port), timeout=_PATIENCE).close()
 
@@ -178,5 +178,5 @@ def _encode(entries: np.ndarray | Ragged, row: int, column: Column) -> Any:
 
 
 def counts(builder: FederatedBuilder) -> Mapping[str, int]:
-    """Examples of each split of what is prepared."""
+    """Return the number of examples of each prepared split."""
     return {name: info.num_examples for name, info in builder.info.splits.items()}

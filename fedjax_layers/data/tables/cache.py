@@ -1,4 +1,4 @@
-"""Tables as memory-mapped NumPy files: decoded once, read many times.
+"""A cache of tables as memory-mapped NumPy files, which are decoded once and read many times.
 
 An entry is a folder ``<cache>/<name>/<key>/`` with one ``.npy`` file per array and an ``index.json`` that gives
 each array's SHA-256. It appears under its final name only when it is complete.
@@ -26,7 +26,7 @@ _INDEX = "index.json"
 
 
 def cache_dir() -> Path:
-    """``$FEDJAX_LAYERS_CACHE``, else ``fedjax_layers`` in the user's cache folder."""
+    """Return the cache folder: ``$FEDJAX_LAYERS_CACHE``, else ``fedjax_layers`` in the user's cache folder."""
     named = os.environ.get(CACHE_VARIABLE)
     if named:
         return Path(named).expanduser()
@@ -34,20 +34,20 @@ def cache_dir() -> Path:
 
 
 def cache_key(**parts: Any) -> str:
-    """Name of the entry for tables that depend on ``parts`` (JSON-able) and on nothing else."""
+    """Make the name of the entry for tables that depend only on ``parts`` (JSON-able)."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:24]
 
 
 def cached_tables(name: str, key: str, make: Callable[[], tuple[Tables, str]]) -> tuple[Tables, str]:
-    """The tables of a key, from the cache, or else made and stored there.
+    """Read the tables of a key from the cache, or make them and store them there.
 
-    A damaged entry is thrown away with a warning and made again. Where nothing can be written (a read-only home)
-    a warning says so and the tables that were made are returned as they are.
+    A damaged entry is deleted with a warning and made again. Where nothing can be written (a read-only home), a warning
+    says so, and the tables are returned as they were made.
 
     Args:
-      name: the data set's.
-      key: of :func:`cache_key`.
-      make: returns the tables and a line on where they come from.
+      name: the data set's name.
+      key: the result of :func:`cache_key`.
+      make: function that returns the tables and a line on their source.
 
     Returns:
       The tables, their arrays memory-mapped and read-only, and that line.
@@ -102,7 +102,7 @@ def _write(entry: Path, tables: Tables, provenance: str) -> None:
             index = json.dumps({"provenance": provenance, "tables": stored}, indent=1)
             (unfinished / _INDEX).write_text(index, encoding="utf-8")
     except OSError:
-        if not (entry / _INDEX).is_file():  # else another process was faster
+        if not (entry / _INDEX).is_file():  # if it exists, another process has written it
             raise
 
 

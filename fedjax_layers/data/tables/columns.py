@@ -1,4 +1,4 @@
-"""What a data set's files hold, as columns: the common form of raw files, prepared TFDS data and the cache."""
+"""The columns of a data set, the common form of raw files, prepared TFDS data and the cache."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ Kind = Literal["image", "label", "number", "text", "tokens"]
 
 @dataclasses.dataclass(frozen=True)
 class Column:
-    """One column, what TFDS calls a feature. Made by :func:`image`, :func:`label` and so on.
+    """A column, which TFDS calls a feature. :func:`image`, :func:`label` and so on make it.
 
     Attributes:
       kind: ``image`` is uint8 ``[H, W, 1 or 3]``, ``label`` an int64 class number, ``number`` an array of a fixed
         shape, ``text`` UTF-8 text and ``tokens`` a list of integers, the last two of any length.
       shape: shape of one entry; empty for a scalar, text and tokens.
       dtype: NumPy name of the entries' type.
-      names: of a ``label``: one name per class.
+      names: for a ``label``, one name per class.
     """
 
     kind: Kind
@@ -30,33 +30,33 @@ class Column:
 
 
 def image(height: int, width: int, channels: int = 1) -> Column:
-    """A picture ``[height, width, channels]`` uint8."""
+    """Make a column of pictures ``[height, width, channels]`` uint8."""
     return Column("image", (height, width, channels), "uint8")
 
 
 def label(names: Iterable[str]) -> Column:
-    """A class, by its number in ``names``."""
+    """Make a column of classes, as numbers in ``names``."""
     return Column("label", names=tuple(names))
 
 
 def number(dtype: str = "float32", *shape: int) -> Column:
-    """Numbers of one shape, e.g. ``number("float32", 13)`` for thirteen features."""
+    """Make a column of numbers of one shape, e.g. ``number("float32", 13)`` for thirteen features."""
     return Column("number", shape, dtype)
 
 
 def text() -> Column:
-    """UTF-8 text of any length."""
+    """Make a column of UTF-8 texts of any length."""
     return Column("text", dtype="uint8")
 
 
 def tokens(dtype: str = "int64") -> Column:
-    """Integers, as many as there happen to be."""
+    """Make a column of lists of integers of any length."""
     return Column("tokens", dtype=dtype)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Ragged:
-    """N entries of unequal length, end to end; texts are kept as their UTF-8 bytes.
+    """N entries of unequal length, stored one after the other; texts are stored as UTF-8 bytes.
 
     Attributes:
       values: ``[M]``, all entries one after the other.
@@ -68,7 +68,7 @@ class Ragged:
 
     @classmethod
     def of(cls, entries: Iterable[np.ndarray], dtype: str) -> Ragged:
-        """From one array per entry."""
+        """Make it from one array per entry."""
         parts = [np.asarray(entry, dtype) for entry in entries]
         offsets = np.zeros(len(parts) + 1, np.int64)
         np.cumsum([len(part) for part in parts], out=offsets[1:])
@@ -76,7 +76,7 @@ class Ragged:
 
     @classmethod
     def of_texts(cls, texts: Iterable[str]) -> Ragged:
-        """From texts."""
+        """Make it from texts."""
         return cls.of((np.frombuffer(entry.encode(), np.uint8) for entry in texts), "uint8")
 
     def __len__(self) -> int:
@@ -90,11 +90,11 @@ class Ragged:
 
     @property
     def lengths(self) -> np.ndarray:
-        """``[N]`` int64."""
+        """The length of each entry, ``[N]`` int64."""
         return np.diff(self.offsets)
 
     def texts(self) -> list[str]:
-        """The entries as texts."""
+        """Return the entries as texts."""
         return [entry.tobytes().decode() for entry in self]
 
 
@@ -103,17 +103,17 @@ Tables = Mapping[str, Table]  # official split -> table
 
 
 def check_tables(tables: Tables, columns: Mapping[str, Column], counts: Mapping[str, int], where: str) -> None:
-    """Refuse tables that are not what was announced.
+    """Check that tables are as declared.
 
     Args:
-      tables: as read.
-      columns: the columns that each table must have, and no others.
-      counts: examples of each official split; empty where the numbers are not known beforehand.
-      where: what was read, for the message.
+      tables: the tables that were read.
+      columns: the columns of each table.
+      counts: number of examples of each official split; empty where it is not known beforehand.
+      where: name of what was read, for the message.
 
     Raises:
-      ValueError: other splits, columns, shapes, types or numbers of examples, a label outside its classes, or offsets
-        that do not cut the values of a ragged column into entries.
+      ValueError: splits, columns, shapes, types or numbers of examples differ, a label is outside its classes, or
+        offsets do not divide the values of a ragged column into entries.
     """
     if counts and set(tables) != set(counts):
         raise ValueError(f"{where}: expected splits {', '.join(sorted(counts))}, found {', '.join(sorted(tables))}")

@@ -1,4 +1,4 @@
-"""Files of data: where they are looked for, found, and checked before anything is read."""
+"""Data files: the places where they are looked for, and checks before they are read."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class SourceFile:
     Attributes:
       name: its name within the set's folder, or a pattern like ``all_data_*.json`` that one or more files match.
       sha256: checksum of the content, 64 hexadecimal digits; ``""`` where none is published or a pattern is given.
-      url: where its authors offer these very bytes; ``""`` where that place is not known.
+      url: address at which its authors offer exactly this file; ``""`` where it is not known.
     """
 
     name: str
@@ -33,7 +33,7 @@ class SourceFile:
 
 
 def sha256_of(path: Path) -> str:
-    """SHA-256 of a file's content, in hexadecimal digits."""
+    """Compute the SHA-256 of a file's content, in hexadecimal digits."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
@@ -56,10 +56,10 @@ def find_files(folder: Path, files: Iterable[SourceFile]) -> tuple[dict[str, Pat
 
 
 def verify_files(found: dict[str, Path], files: Iterable[SourceFile]) -> None:
-    """Compare contents with the checksums.
+    """Compare files with their checksums.
 
     Raises:
-      ValueError: a file is not the one that is registered.
+      ValueError: a file has another checksum than the registered one.
     """
     for file in files:
         if not file.sha256 or file.name not in found:
@@ -74,7 +74,7 @@ def verify_files(found: dict[str, Path], files: Iterable[SourceFile]) -> None:
 
 
 def safe_members(archive: zipfile.ZipFile, path: str | os.PathLike[str]) -> list[zipfile.ZipInfo]:
-    """The files of an archive, none of which may point outside it.
+    """List the files of an archive, none of which may point outside it.
 
     Raises:
       ValueError: a member has an absolute name or a ``..`` in it.
@@ -86,10 +86,10 @@ def safe_members(archive: zipfile.ZipFile, path: str | os.PathLike[str]) -> list
 
 
 def check_member_name(name: str, archive: str | os.PathLike[str]) -> None:
-    """Refuse the name of an archive's member that is absolute or climbs with ``..``.
+    """Check that the name of an archive's member is neither absolute nor contains ``..``.
 
     Raises:
-      ValueError: it does.
+      ValueError: the name points outside the archive.
     """
     parts = PurePosixPath(name.replace("\\", "/"))
     if parts.is_absolute() or ".." in parts.parts or ":" in name.split("/", maxsplit=1)[0]:
@@ -97,10 +97,10 @@ def check_member_name(name: str, archive: str | os.PathLike[str]) -> None:
 
 
 def resolve_inside(folder: Path, name: str) -> Path:
-    """``folder / name``, which has to lie within the folder once links are followed.
+    """Return ``folder / name``, which must lie within the folder after links are resolved.
 
     Raises:
-      ValueError: it does not.
+      ValueError: the path lies outside.
     """
     path = (folder / name).resolve()
     if not path.is_relative_to(folder.resolve()):
@@ -109,13 +109,13 @@ def resolve_inside(folder: Path, name: str) -> Path:
 
 
 def resolve_data_dir(data_dir: str | os.PathLike[str] | None = None) -> Path:
-    """The data folder: the argument, else ``$FEDJAX_LAYERS_DATA``, else the folder that TFDS uses by itself.
+    """Find the data folder: the argument, else ``$FEDJAX_LAYERS_DATA``, else TFDS's own folder.
 
     Args:
       data_dir: folder with one sub-folder per data set, or ``None``.
 
     Returns:
-      The folder. It exists if it was named by the argument or by the variable.
+      The folder, which exists if the argument or the variable named it.
 
     Raises:
       FileNotFoundError: the folder named by the argument or by the variable does not exist.

@@ -1,4 +1,4 @@
-"""The official parts of a data set, one or all, as one table."""
+"""One or all official parts of a data set as one table."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Examples:
 
     Attributes:
       columns: ``[N, ...]`` entries, by column.
-      ids: ``[N]`` int64, row over all official parts, the same whichever part is taken.
+      ids: ``[N]`` int64, the row number over all official parts, whichever part is taken.
       official_test: ``[N]`` bool, True in the part called ``test``; ``None`` where one part was taken.
     """
 
@@ -30,25 +30,25 @@ class Examples:
         return len(self.ids)
 
     def array(self, column: str) -> np.ndarray:
-        """A column of fixed shape, ``[N, ...]``."""
+        """Return a column of fixed shape, ``[N, ...]``."""
         entries = self.columns[column]
         assert isinstance(entries, np.ndarray), column
         return entries
 
     def ragged(self, column: str) -> Ragged:
-        """A text or token column."""
+        """Return a text or token column."""
         entries = self.columns[column]
         assert isinstance(entries, Ragged), column
         return entries
 
 
 def take_parts(tables: Tables, split: str = "all", limit: int | None = None) -> Examples:
-    """One official part (a single one is not copied), or all.
+    """Take one official part, which is not copied, or all parts.
 
     Args:
-      tables: by official split, in its order.
+      tables: tables by official split, in the official order.
       split: ``"all"`` or the name of a part.
-      limit: keep the first ``limit`` examples only.
+      limit: number of first examples to keep; ``None`` keeps all.
 
     Raises:
       ValueError: there is no such part, or the limit is out of range.
@@ -68,7 +68,7 @@ def take_parts(tables: Tables, split: str = "all", limit: int | None = None) -> 
 
 
 def join(entries: list[np.ndarray | Ragged], limit: int | None = None) -> np.ndarray | Ragged:
-    """Columns of several parts, one after the other; the first ``limit`` entries, and no more are copied."""
+    """Concatenate columns of several parts, of which only the first ``limit`` entries are copied."""
     starts = np.cumsum([0, *(len(part) for part in entries)])[:-1].tolist()
     if limit is not None:
         entries = [_first(part, limit - start) for part, start in zip(entries, starts, strict=True) if start < limit]

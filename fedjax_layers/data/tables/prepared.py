@@ -1,4 +1,4 @@
-"""Tables from what TFDS has prepared: our own builders' data, or a stock set's."""
+"""Tables from data that TFDS has prepared, by our own builders or as a stock set."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 from fedjax_layers.data.tables.cache import cache_key, cached_tables
 from fedjax_layers.data.tables.columns import Column, Ragged, Tables, check_tables
 
-PREFIX = "federated_"  # of our builders' names, so that none hides a stock one
+PREFIX = "federated_"  # of our builders' names, so that none hides a stock set
 _RAGGED = ("text", "tokens")
 _RECORDS_AT_ONCE = 10_000  # bounds the decoded records held beside the arrays
 
@@ -23,13 +23,13 @@ FromStock = Callable[[Mapping[str, Any]], Tables]
 def prepared_tables(
     name: str, version: str, columns: Mapping[str, Column], from_stock: FromStock | None, folder: Path
 ) -> tuple[Tables, str]:
-    """A data set's tables from what is prepared in ``folder``, by our own builder or as the stock set.
+    """Read a data set's tables from what our own builder, or TFDS's stock builder, has prepared in ``folder``.
 
-    ``name`` and the others are fields of the data set's :class:`~fedjax_layers.data.tables.source.Source`.
+    The other arguments are fields of the data set's :class:`~fedjax_layers.data.tables.source.Source`.
 
     Raises:
-      FileNotFoundError: it cannot be read, e.g. because it is not array_record, or is damaged.
-      ValueError: it does not hold what the data set should, e.g. because an older builder wrote it.
+      FileNotFoundError: the data cannot be read, e.g. because they are not array_record, or are damaged.
+      ValueError: the data are not as declared, e.g. because an older builder wrote them.
     """
     provenance = f"TFDS {'/'.join(folder.parts[-2:])}"
     ours = any(part == f"{PREFIX}{name}" for part in folder.parts)
@@ -47,14 +47,14 @@ def prepared_tables(
 
 
 def newest(folder: Path) -> Path | None:
-    """The folder of the newest prepared version (of the first configuration) of a TFDS data set."""
+    """Find the folder of the newest prepared version (of the first configuration) of a TFDS data set."""
     infos = sorted([*folder.glob("*/dataset_info.json"), *folder.glob("*/*/dataset_info.json")])
     complete = [info for info in infos if _version(info)]
     return max(complete, key=_version).parent if complete else None
 
 
 def read_splits(folder: Path) -> dict[str, dict[str, Any]]:
-    """Every split of a prepared data set: ``{split: {feature: list of N entries}}``, images and texts decoded.
+    """Read all splits of a prepared data set, ``{split: {feature: list of N entries}}``, with images and texts decoded.
 
     Raises:
       FileNotFoundError: the data cannot be read without TensorFlow, or are damaged.
@@ -64,19 +64,19 @@ def read_splits(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def _open(folder: Path) -> tuple[Mapping[str, Any], dict[str, Any]]:
-    """Features and splits of what is prepared in a folder."""
+    """Open the features and splits of prepared data in a folder."""
     import tensorflow_datasets as tfds  # noqa: PLC0415  (slow to import, and rarely the way taken)
 
     try:
         builder = tfds.builder_from_directory(folder)
         # ``as_data_source`` reads what is prepared; ``tfds.data_source`` would download.
         return builder.info.features, {split: builder.as_data_source(split=split) for split in builder.info.splits}
-    except Exception as error:  # TFDS passes on whatever protobuf, array_record and Python make of it
+    except Exception as error:  # TFDS passes on errors of protobuf, array_record and Python
         raise _unreadable(folder, error) from error
 
 
 def batches(records: Any, folder: Path) -> Iterator[list[dict[str, Any]]]:
-    """All records of a split, some thousands at a time: one by one costs three times as much.
+    """Iterate over a split's records in batches of thousands, which takes a third of the time of single records.
 
     Raises:
       FileNotFoundError: the files in ``folder`` are damaged.
@@ -113,7 +113,7 @@ def _read_ours(columns: Mapping[str, Column], folder: Path) -> Tables:
 
 
 def _check_features(features: Mapping[str, Any], columns: Mapping[str, Column], folder: Path) -> None:
-    """Refuse what another builder wrote: NumPy would fit other shapes and types to ours without a word."""
+    """Raise ``ValueError`` for data of another builder, whose shapes and types NumPy would convert silently."""
     if set(features) != {"id", *columns}:
         expected, found = (", ".join(sorted(names)) for names in (["id", *columns], features))
         raise ValueError(f"{folder}: expected columns {expected}, found {found}; prepare it again")
@@ -135,10 +135,10 @@ def _described(shape: Iterable[int | None], dtype: str, names: Iterable[str]) ->
 def _in_order(
     size: int, batches_of_split: Iterable[list[dict[str, Any]]], columns: Mapping[str, Column]
 ) -> dict[str, np.ndarray | Ragged]:
-    """The columns in the order of the files: TFDS shuffles what it writes, and the ids, ``0 .. size-1``, undo it.
+    """Put columns into the order of the files by ids ``0 .. size-1``, since TFDS shuffles what it writes.
 
     Raises:
-      ValueError: other ids.
+      ValueError: the ids differ.
     """
     seen = np.zeros(size, bool)
     fixed = {
@@ -167,6 +167,6 @@ def _in_order(
 
 
 def _version(info: Path) -> tuple[int, ...]:
-    """Of a folder named ``1.0.0``; empty for any other name, such as that of an unfinished folder."""
+    """Read the version of a folder named like ``1.0.0``; empty for any other name, as of an unfinished folder."""
     parts = info.parent.name.split(".")
     return tuple(int(part) for part in parts) if all(part.isdecimal() for part in parts) else ()

@@ -1,4 +1,4 @@
-"""What the package knows of a data set: terms, files, columns, how to read them, how to make examples of them."""
+"""The description of a data set: terms, files, columns, and the functions that read them and make examples."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from fedjax_layers.data.tables.files import DATA_DIR_VARIABLE, SourceFile, find_
 from fedjax_layers.data.tables.prepared import PREFIX, newest, prepared_tables
 from fedjax_layers.host_memory import free_host_memory, rounded_down, spoken
 
-_SPLITTING = 40  # bytes of row numbers and flags for each example that is split
+_SPLITTING = 40  # bytes of row numbers and flags per example while a set is split
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,9 +26,9 @@ class Layout:
     """One form in which a data set is distributed.
 
     Attributes:
-      files: what has to be there.
-      read: from ``{name within the folder: path}`` to the tables, one per official split.
-      counts: examples of each official split; empty where that is not known beforehand.
+      files: the required files.
+      read: ``{name within the folder: path} -> tables``, one per official split.
+      counts: number of examples of each official split; empty where it is not known beforehand.
       note: what is special about this form, e.g. that it is a subset.
     """
 
@@ -40,10 +40,10 @@ class Layout:
 
 @dataclasses.dataclass(frozen=True)
 class Outline:
-    """What is known of a generated data set before it is generated.
+    """The properties of a generated data set that are known before it is generated.
 
     Attributes:
-      sizes: ``[C]`` integers, examples of each natural client.
+      sizes: ``[C]`` integers, the number of examples of each natural client.
       sample: a data set of the same kind with a single example.
     """
 
@@ -52,7 +52,7 @@ class Outline:
 
     @property
     def bytes(self) -> int:
-        """Of the whole set, with what splitting it takes beside."""
+        """The bytes of the whole set, including the memory for splitting it."""
         return int(self.sizes.sum()) * (self.sample.inputs[0].nbytes + self.sample.labels[0].nbytes + _SPLITTING)
 
 
@@ -62,26 +62,26 @@ class Source:
 
     Attributes:
       name: registry name.
-      title: what it is, in a few words.
-      task: what is predicted.
+      title: a description in a few words.
+      task: the kind of prediction.
       licence: terms of the data.
-      citation: who made it.
+      citation: the authors.
       build: makes the :class:`~fedjax_layers.data.dataset.Dataset`; its keyword-only parameters are the options.
         Called ``build(tables, provenance, **options)`` where there are layouts, else ``build(**options)``, with
         ``data_dir`` in front if it takes that.
       classes: number of classes, 0 where there are none.
-      examples: how many there are, where no layout tells and there is a fixed number.
+      examples: number of examples, where no layout gives it and it is fixed; else 0.
       clients: what a natural client is (``"hospital"``), empty where there are none.
-      columns: what the tables hold, besides nothing else.
-      layouts: the forms that are read, the preferred first; empty for generated data and a user's own.
+      columns: the columns of the tables.
+      layouts: the forms that can be read, the preferred one first; empty for generated data and a user's own.
       folder: name of the set's folder in the data folder; the registry name if empty.
-      embedded: the folder inside this package that holds the files, where they are so small.
+      embedded: the folder inside this package with the files, where they are small enough.
       stock: name of the stock TFDS data set that holds the same examples.
-      from_stock: from what that set yields to the tables.
-      obtain: how to get the files, one line.
-      version: raised when ``read`` changes what it returns.
-      own: whether the data are a user's own, whose test part nobody trains on.
-      outline: of a generated set: takes the options of ``build``, and generates nothing.
+      from_stock: function from that set's content to the tables.
+      obtain: one line on how to get the files.
+      version: version that rises when the result of ``read`` changes.
+      own: whether the data are a user's own, whose test part no client trains on.
+      outline: for a generated set, a function of ``build``'s options that gives its outline without generating it.
     """
 
     name: str
@@ -105,16 +105,15 @@ class Source:
     outline: Callable[..., Outline] | None = None
 
     def load(self, data_dir: str | os.PathLike[str] | None = None, **options: Any) -> Dataset:
-        """The data set.
+        """Load the data set.
 
         Args:
           data_dir: folder of the data files; see :func:`fedjax_layers.data.resolve_data_dir`.
-          **options: of ``build``.
+          **options: the options of ``build``.
 
         Raises:
           FileNotFoundError: files are missing; the message says which, and where they belong.
-          ValueError: an option out of range, a damaged file, or a set that is to be generated and would not fit into
-            the memory.
+          ValueError: an option is out of range, a file is damaged, or a set to generate would not fit into the memory.
         """
         if self.outline is not None:
             _check_memory(self.outline(**options))
@@ -125,10 +124,10 @@ class Source:
         return self.build(tables, provenance, **options)
 
     def tables(self, data_dir: Path) -> tuple[Tables, str]:
-        """The columns of all official splits, and where they come from; decoded at most once, see ``cache.py``.
+        """Read the columns of all official splits, decoded at most once (see ``cache.py``), and a line on their source.
 
-        Looked for are, in this order: the files of a layout in ``data_dir``, what TFDS has prepared there, and the
-        files inside this package.
+        The search goes in this order: files of a layout in ``data_dir``, data that TFDS has prepared there, and files
+        inside this package.
         """
         kind, there = self.find(data_dir)
         if kind == "missing":
@@ -141,11 +140,11 @@ class Source:
         return cached_tables(self.name, self._key(layout, found), lambda: self.read(layout, found))
 
     def find(self, data_dir: Path) -> tuple[Literal["files", "TFDS", "package", "missing"], Any]:
-        """Where the set is to be read from; nothing is read.
+        """Find where the set can be read, without reading it.
 
         Returns:
-          ``"files"`` or ``"package"`` with a layout and the paths of its files, ``"TFDS"`` with the folder of what is
-          prepared by our builder or, failing that, by the stock one; or ``"missing"`` with ``None``.
+          ``"files"`` or ``"package"`` with a layout and the paths of its files; ``"TFDS"`` with the folder of data
+          prepared by our builder or else by the stock one; or ``"missing"`` with ``None``.
         """
         located = self.locate(self.place(data_dir))
         if located:
@@ -159,11 +158,11 @@ class Source:
         return ("package", located) if located else ("missing", None)
 
     def place(self, data_dir: Path) -> Path:
-        """The folder of this set's files in a data folder."""
+        """Return the folder of this set's files in a data folder."""
         return data_dir / (self.folder or self.name)
 
     def locate(self, place: Path) -> tuple[Layout, dict[str, Path]] | None:
-        """The first layout whose files are all in a folder, with their paths; ``None`` if there is none."""
+        """Find the first layout whose files are all in a folder, with their paths; ``None`` if there is none."""
         for layout in self.layouts:
             found, missing = find_files(place, layout.files)
             if not missing:
@@ -171,10 +170,10 @@ class Source:
         return None
 
     def read(self, layout: Layout, found: dict[str, Path]) -> tuple[Tables, str]:
-        """Checksums, content, counts: the tables as the files have them.
+        """Check the files' checksums, read the tables, and check these.
 
         Raises:
-          ValueError: a checksum, a file's form or a number of examples is not what was announced.
+          ValueError: a checksum, a file's form or a number of examples is not as declared.
         """
         verify_files(found, layout.files)
         tables = layout.read(found)
@@ -184,7 +183,7 @@ class Source:
         return tables, f"{checked} files of {self.name}{note}"
 
     def missing(self, data_dir: Path) -> str:
-        """Which files are missing where, and what to do about it: one line."""
+        """Describe in one line which files are missing where, and how to get them."""
         place = self.place(data_dir)
         forms = []
         for layout in self.layouts:

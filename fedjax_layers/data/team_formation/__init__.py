@@ -1,16 +1,17 @@
-"""Team formation: which team each client belongs to, from its labels, its update, a list, or chance.
+"""Team formation: functions that put clients into teams by labels, by updates, by a list, or at random.
 
 Every formation is a pure function ``(features [C, F], num_teams, seed, *, ...) -> team_of [C] int32`` in which every
-team ``0 .. T-1`` has a client. ``features`` are the clients' :func:`label_counts`; for ``by_updates`` what one local
-phase changes in the common start. A new formation is one more such function and one line in ``TEAM_FORMATIONS``; its
+team ``0 .. T-1`` has a client. ``features`` are the clients' :func:`label_counts`; for ``by_updates`` they are the
+updates of the common start in one local phase. A new formation is one more such function and one line in
+``TEAM_FORMATIONS``; its
 options are its keyword-only parameters.
 
 ================== ==================================================================================================
-``ordered``        clients in order of their numbers, of chance or of their labels, cut or dealt into teams
-``clustered``      clients put together that are alike, in one level or several
+``ordered``        clients in order of their numbers, at random or by labels, cut or distributed into teams
+``clustered``      similar clients together, in one level or several
 ================== ==================================================================================================
 
-``docs/teams.md`` tells when to use which.
+``docs/teams.md`` says when to use which.
 """
 
 from __future__ import annotations
@@ -62,32 +63,32 @@ TEAM_FORMATIONS: dict[str, Callable[..., np.ndarray]] = {
     "sequential": sequential,
     "worst_case": worst_case,
 }
-NEEDS_NO_DATA = ("given", "random_teams", "sequential")  # formations that look at no client's data
+NEEDS_NO_DATA = ("given", "random_teams", "sequential")  # formations that do not depend on the clients' data
 
 
 def label_counts(data: ClientData) -> np.ndarray:
-    """Training examples of each client and class (stratum), ``[C, S]`` int64.
+    """Count the training examples of each client and class (stratum), ``[C, S]`` int64.
 
-    Validation and test examples do not count: what is scored decides nothing.
+    Validation and test examples do not count, so that scored examples decide nothing.
     """
     return data.stratum_counts(("train",))
 
 
 def form_teams(name: str, features: np.ndarray, num_teams: int, seed: int = 0, **options: Any) -> np.ndarray:
-    """Team formation by name.
+    """Form teams by a named formation.
 
     Args:
       name: a key of ``TEAM_FORMATIONS``.
       features: ``[C, F]``, see above; a formation in ``NEEDS_NO_DATA`` asks for their number only.
-      num_teams: T.
-      seed: of everything drawn.
+      num_teams: T, the number of teams.
+      seed: seed of all draws.
       **options: keyword-only parameters of that formation.
 
     Returns:
       ``[C]`` int32, each client's team.
 
     Raises:
-      ValueError: an unknown name or option (the nearest is suggested), or one out of range.
+      ValueError: a name or option is unknown (the nearest is suggested), or an option is out of range.
     """
     if name not in TEAM_FORMATIONS:
         raise unknown_name("team_formation", name, TEAM_FORMATIONS)

@@ -1,4 +1,4 @@
-"""Teams of clients that are alike: in the shares of their labels, or in what local training changes."""
+"""Team formations of similar clients, by the shares of their labels or by their updates in local training."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from fedjax_layers.data.team_formation.ordered import team_sizes
 from fedjax_layers.options import unknown_name
 
 Distance = Literal["hellinger", "total_variation"]
-_MOST_PAIRED = 20_000  # clients whose distances in pairs are held at once: 3.2 GB
-_REFINEMENTS = 20  # at which given sizes are settled; they need three or four
+_MOST_PAIRED = 20_000  # largest number of clients whose pairwise distances are held at once: 3.2 GB
+_REFINEMENTS = 20  # most passes in which given sizes are reached; three or four are usual
 
 
 def by_labels(
@@ -24,16 +24,17 @@ def by_labels(
     distance: Distance = "hellinger",
     size_ratio: float | None = None,
 ) -> np.ndarray:
-    """Clients together whose labels are distributed alike.
+    """Put clients with similar distributions of labels together.
 
     Args:
       counts: ``[C, S]`` examples of each client and label.
-      num_teams: T.
-      seed: of the starts of ``"kmeans"``; the other method draws nothing.
+      num_teams: T, the number of teams.
+      seed: seed of the starts of ``"kmeans"``; the other method draws nothing.
       method: ``"agglomerative"`` (average linkage; memory grows with C squared) or ``"kmeans"`` (for many clients).
-      distance: between two clients' shares of labels p and q: ``"hellinger"``, the Euclidean distance of their square
+      distance: distance between two clients' shares of labels p and q: ``"hellinger"``, the Euclidean distance of their
+        square
         roots, or ``"total_variation"``, half the sum of ``|p - q|``, which k-means does not take.
-      size_ratio: ``None`` leaves the sizes to the data; else those of
+      size_ratio: ``None`` leaves the sizes to the data; otherwise they are those of
         :func:`~fedjax_layers.data.team_formation.team_sizes`, the largest for the largest cluster.
 
     Returns:
@@ -55,13 +56,13 @@ def by_labels(
 
 
 def by_updates(updates: np.ndarray, num_teams: int, seed: int = 0, *, size_ratio: float | None = None) -> np.ndarray:
-    """Clients together whose updates point the same way: cosine distance, average linkage.
+    """Put clients with updates of similar direction together, by cosine distance and average linkage.
 
     Args:
-      updates: ``[C, P]``, what one local phase changes in the common start, all parameters in a row.
-      num_teams: T.
+      updates: ``[C, P]``, each client's update of the common start in one local phase, all P parameters flattened.
+      num_teams: T, the number of teams.
       seed: not used.
-      size_ratio: as in :func:`by_labels`.
+      size_ratio: see :func:`by_labels`.
 
     Returns:
       ``[C]`` int32.
@@ -84,15 +85,17 @@ def hierarchical(
     branching: tuple[int, ...] | None = None,
     distance: Distance = "hellinger",
 ) -> np.ndarray:
-    """Teams of teams: clients are split by their labels into a few groups, each of these again, level by level.
+    """Split clients by their labels into a few groups, and each of these again, level by level.
 
     Args:
       counts: ``[C, S]`` examples of each client and label.
-      num_teams: T of the finest level; with n of these in each team of a coarser one, that one is ``team_of // n``.
+      num_teams: T, the number of teams on the finest level; with n of these in each team of a coarser level, that one
+        is
       seed: not used.
-      branching: into how many each level is split, from the coarsest on; their product is T. ``None`` takes T's
+      branching: numbers of groups into which each level is split, from the coarsest on; their product is T. ``None``
+        takes T's
         prime factors, the smallest first.
-      distance: as in :func:`by_labels`.
+      distance: see :func:`by_labels`.
 
     Returns:
       ``[C]`` int32, teams of equal size up to one; teams of one parent have consecutive numbers.
@@ -118,11 +121,11 @@ def hierarchical(
 
 
 def nearest_team(features: np.ndarray, team_of: np.ndarray, rest: np.ndarray) -> np.ndarray:
-    """Teams for clients that had no part in forming them: the one whose mean direction is closest by the cosine.
+    """Choose teams for further clients: the one whose mean direction is closest by the cosine.
 
     Args:
       features: ``[C, F]``.
-      team_of: ``[C]``; what it holds for ``rest`` is not read.
+      team_of: ``[C]``, each client's team; the entries of ``rest`` are not read.
       rest: ``[C]`` bool, the clients without a team; not all of them.
 
     Returns:
@@ -149,7 +152,7 @@ def _check_branching(num_teams: int, branching: Sequence[int] | None) -> tuple[i
 
 
 def _points(counts: np.ndarray, distance: str) -> np.ndarray:
-    """Each client's shares of labels ``[C, S]``, of which Hellinger's distance takes the square roots."""
+    """Compute each client's shares of labels ``[C, S]``, or for Hellinger's distance their square roots."""
     if distance not in ("hellinger", "total_variation"):
         raise unknown_name("distance", distance, ("hellinger", "total_variation"))
     counts = np.asarray(counts, np.float64)
@@ -163,14 +166,14 @@ def _points(counts: np.ndarray, distance: str) -> np.ndarray:
 
 
 def _directions(rows: np.ndarray) -> np.ndarray:
-    """Rows of length 1; those of zeros stay."""
+    """Scale rows to length 1; rows of zeros stay."""
     rows = np.asarray(rows, np.float64)
     lengths = np.linalg.norm(rows, axis=1, keepdims=True)
     return rows / np.where(lengths > 0, lengths, 1)
 
 
 def _distances(points: np.ndarray, others: np.ndarray, distance: str) -> np.ndarray:
-    """``[n, m]``; a row of zeros is at cosine distance 1 from everything."""
+    """Compute distances ``[n, m]``; a row of zeros has cosine distance 1 from every other."""
     if distance == "cosine":
         return np.clip(1 - _directions(points) @ _directions(others).T, 0, 2)
     from scipy.spatial.distance import cdist  # noqa: PLC0415  (slow to import)
@@ -187,7 +190,7 @@ def _together(points: np.ndarray, distance: str, num_teams: int, size_ratio: flo
 
 
 def _agglomerated(points: np.ndarray, distance: str, num_teams: int) -> np.ndarray:
-    """Average linkage, cut where ``num_teams`` clusters are left."""
+    """Cluster by average linkage until ``num_teams`` clusters are left."""
     if num_teams == 1:
         return np.zeros(len(points), np.int32)
     if len(points) > _MOST_PAIRED:
@@ -202,28 +205,28 @@ def _agglomerated(points: np.ndarray, distance: str, num_teams: int) -> np.ndarr
 def _kmeans(points: np.ndarray, num_teams: int, seed: int) -> np.ndarray:
     from sklearn.cluster import KMeans  # noqa: PLC0415
 
-    if len(np.unique(points, axis=0)) < num_teams:  # equal clients have to part for every team to have one
+    if len(np.unique(points, axis=0)) < num_teams:  # equal clients must be separated, so that no team is empty
         points = points + np.random.default_rng(seed).normal(scale=1e-6, size=points.shape)
     return _renumbered(KMeans(num_teams, n_init=10, random_state=seed).fit(points).labels_)
 
 
 def _renumbered(clusters: np.ndarray) -> np.ndarray:
-    """Clusters in the order of their first clients."""
+    """Number clusters in the order of their first clients."""
     _, first, inverse = np.unique(clusters, return_index=True, return_inverse=True)
     return np.argsort(np.argsort(first))[inverse].astype(np.int32)
 
 
 def _centres(points: np.ndarray, team_of: np.ndarray) -> np.ndarray:
-    """Mean of each team's points, ``[T, F]``."""
+    """Compute the mean of each team's points, ``[T, F]``."""
     sums = np.zeros((team_of.max() + 1, points.shape[1]))
     np.add.at(sums, team_of, points)
     return sums / np.bincount(team_of)[:, None]
 
 
 def _resized(points: np.ndarray, distance: str, clusters: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-    """Clusters made to have the given ``sizes [T]``: clients go to the nearest centre that has a place left.
+    """Give clusters the ``sizes [T]``: each client goes to the nearest centre with a free place.
 
-    The largest cluster begins as the largest team; centres follow their clients until nobody moves.
+    The largest cluster starts as the largest team; centres follow their clients until no client moves.
     """
     place = np.empty(len(sizes), np.int32)
     place[np.argsort(-np.bincount(clusters), kind="stable")] = np.argsort(-sizes, kind="stable")
@@ -237,7 +240,7 @@ def _resized(points: np.ndarray, distance: str, clusters: np.ndarray, sizes: np.
 
 
 def _filled(cost: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-    """Everybody to the cheapest team ``[C, T]`` with a place left; who would lose most by the second goes first."""
+    """Assign clients to the cheapest team with a free place; who would lose most by the second choice goes first."""
     ranked = np.argsort(cost, axis=1, kind="stable")
     best = np.take_along_axis(cost, ranked[:, :2], axis=1)
     left = sizes.tolist()

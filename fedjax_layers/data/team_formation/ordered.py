@@ -1,4 +1,4 @@
-"""Teams cut from, or dealt along, an order of the clients: by number, by chance, by label."""
+"""Team formations by an order of the clients (by number, random, or by label), cut or distributed in turn."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from fedjax_layers.options import Mark
 
 
 def team_sizes(num_clients: int, num_teams: int, size_ratio: float = 1.0) -> np.ndarray:
-    """Sizes of the teams, in geometric progression; everybody has a team, every team has somebody.
+    """Compute the teams' sizes in geometric progression; each is at least 1, and they sum to C.
 
     Args:
-      num_clients: C.
-      num_teams: T, 1..C.
+      num_clients: C, the number of clients.
+      num_teams: T, the number of teams, 1..C.
       size_ratio: size of each team as a multiple of the one before; 1 makes them equal up to one.
 
     Returns:
@@ -40,11 +40,11 @@ def team_sizes(num_clients: int, num_teams: int, size_ratio: float = 1.0) -> np.
 
 
 def sequential(features: np.ndarray, num_teams: int, seed: int = 0, *, size_ratio: float = 1.0) -> np.ndarray:
-    """Consecutive clients; with equal sizes :func:`~fedjax_layers.data.partitions.consecutive_teams`.
+    """Put consecutive clients together; equal sizes give :func:`~fedjax_layers.data.partitions.consecutive_teams`.
 
     Args:
       features: ``[C, F]``; only C matters.
-      num_teams: T.
+      num_teams: T, the number of teams.
       seed: not used.
       size_ratio: see :func:`~fedjax_layers.data.team_formation.team_sizes`.
 
@@ -59,18 +59,18 @@ def sequential(features: np.ndarray, num_teams: int, seed: int = 0, *, size_rati
 
 
 def random_teams(features: np.ndarray, num_teams: int, seed: int = 0, *, size_ratio: float = 1.0) -> np.ndarray:
-    """The same sizes as :func:`sequential`, everybody's place drawn; arguments as there, ``seed`` of the draw."""
+    """Put clients together at random, in the sizes of :func:`sequential`; arguments as there, ``seed`` of the draw."""
     return np.random.default_rng(seed).permutation(sequential(features, num_teams, size_ratio=size_ratio))
 
 
 def given(
     features: np.ndarray, num_teams: int, seed: int = 0, *, team_of: Annotated[Sequence[int] | np.ndarray, Mark.FIELD]
 ) -> np.ndarray:
-    """Teams as listed.
+    """Take the listed teams.
 
     Args:
       features: ``[C, F]``; only C matters.
-      num_teams: T.
+      num_teams: T, the number of teams.
       seed: not used.
       team_of: ``[C]`` integers 0..T-1.
 
@@ -78,7 +78,7 @@ def given(
       ``[C]`` int32.
 
     Raises:
-      ValueError: another number of clients, an id out of range, or a team without a client.
+      ValueError: the number of clients differs, an id is out of range, or a team has no client.
     """
     del seed
     found = np.asarray(team_of)
@@ -95,14 +95,14 @@ def given(
 
 
 def worst_case(counts: np.ndarray, num_teams: int, seed: int = 0, *, size_ratio: float = 1.0) -> np.ndarray:
-    """Teams whose sets of labels are as disjoint as the clients allow: clients in label order, cut into pieces.
+    """Make teams with labels as disjoint as the clients allow, by cutting the clients in label order into pieces.
 
     The order is that of the label of which a client has most, then that of its second. Clients of one or two
     neighbouring labels make the worst case of PerMFL's Table 2: ten labels and two teams give 0-4 and 5-9.
 
     Args:
       counts: ``[C, S]`` examples of each client and label.
-      num_teams: T.
+      num_teams: T, the number of teams.
       seed: not used.
       size_ratio: see :func:`~fedjax_layers.data.team_formation.team_sizes`.
 
@@ -121,7 +121,7 @@ def worst_case(counts: np.ndarray, num_teams: int, seed: int = 0, *, size_ratio:
 def average_case(
     counts: np.ndarray, num_teams: int, seed: int = 0, *, overlap: float = 0.4, size_ratio: float = 1.0
 ) -> np.ndarray:
-    """The worst case with blurred borders: neighbouring teams share labels, distant ones do not.
+    """Make teams as in the worst case, but neighbouring teams share labels, while distant ones do not.
 
     The label order is a circle. Around each border between two teams lies a zone, half of it in either team;
     its clients go to the two teams by turns. With ten labels and two teams the default gives two teams of
@@ -129,7 +129,7 @@ def average_case(
 
     Args:
       counts: ``[C, S]`` examples of each client and label.
-      num_teams: T.
+      num_teams: T, the number of teams.
       seed: not used.
       overlap: share of a team's clients that are in a zone, 0 (the worst case) to 1.
       size_ratio: see :func:`~fedjax_layers.data.team_formation.team_sizes`.
@@ -158,9 +158,9 @@ def average_case(
 
 
 def mixed_labels(counts: np.ndarray, num_teams: int, seed: int = 0, *, size_ratio: float = 1.0) -> np.ndarray:
-    """Teams as diverse within, and as alike, as the clients allow: clients in label order, dealt in turn.
+    """Make teams as diverse within and as similar as the clients allow: clients in label order go to teams in turn.
 
-    The opposite of :func:`worst_case` and :func:`by_labels`; arguments as for the former.
+    It is the opposite of :func:`worst_case` and :func:`by_labels`; arguments as :func:`worst_case`.
     """
     del seed
     team_of = np.empty(len(counts), np.int32)
@@ -169,7 +169,7 @@ def mixed_labels(counts: np.ndarray, num_teams: int, seed: int = 0, *, size_rati
 
 
 def _label_order(counts: np.ndarray) -> np.ndarray:
-    """Clients ``[C]`` by their most frequent label, then by the second (the first again, if there is no other)."""
+    """Order clients ``[C]`` by their most frequent label, then the second (the first again, if there is no other)."""
     if counts.ndim != 2 or counts.shape[1] < 1:
         raise ValueError(f"counts: expected examples by client and label [C, S], got shape {counts.shape}")
     ranked = np.argsort(-counts, axis=1, kind="stable")
@@ -180,7 +180,7 @@ def _label_order(counts: np.ndarray) -> np.ndarray:
 
 
 def _interleaved(sizes: np.ndarray) -> np.ndarray:
-    """Team ids ``[sum of sizes]``, each team's places spread evenly over the whole: 0 1 0 1 0 for sizes 3 and 2."""
+    """Spread each team's places evenly over all, ``[sum of sizes]`` team ids: 0 1 0 1 0 for sizes 3 and 2."""
     team = np.repeat(np.arange(len(sizes)), sizes)
     within = np.arange(len(team)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
     return team[np.lexsort((team, (within + 0.5) / sizes[team]))].astype(np.int32)

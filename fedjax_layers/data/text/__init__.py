@@ -1,1 +1,1 @@
-"""From texts to rows of token numbers: splitting into tokens, their numbers, and topics of documents."""
+"""Texts as rows of token numbers: tokens, vocabularies, and topics of documents."""

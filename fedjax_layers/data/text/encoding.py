@@ -1,4 +1,4 @@
-"""From texts to arrays of token numbers: splitting, encoding, and cutting into rows of one length."""
+"""Conversion of texts to arrays of token numbers: splitting, encoding, and cutting into rows of one length."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from fedjax_layers.options import unknown_name
 TOKENS = ("byte", "char", "word")
 NO_TARGET = -1
 END_OF_LINE = "<eos>"
-WINDOWS_PER_DOCUMENT = 1_000_000  # the step between the documents' ids in :func:`row_ids`
+WINDOWS_PER_DOCUMENT = 1_000_000  # the step between documents' ids in :func:`row_ids`
 _WORDS = re.compile(r"\n|\w+(?:['’]\w+)*|[^\w\s]")
 
-# Bytes are their own numbers. NUL, which texts do not hold, is the padding.
+# A byte is its own token number. NUL, which does not occur in texts, is the padding.
 BYTE_NAMES = tuple(chr(b) if 32 < b < 127 else f"0x{b:02x}" for b in range(256))
-PADDINGS = (PAD, BYTE_NAMES[PAD_ID])  # names of token 0 where that is the padding
+PADDINGS = (PAD, BYTE_NAMES[PAD_ID])  # names of token 0 where it is the padding
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -29,9 +29,9 @@ class Rows:
     """Sequences of unequal length, cut into R rows of one length T.
 
     Attributes:
-      document: ``[R]`` int64, which of the sequences a row is from.
-      number: ``[R]`` int64, the how many-th row of that sequence it is, from 0.
-      mask: ``[R, T]`` bool, where a row holds a token. Read row by row, the True entries are the tokens in order.
+      document: ``[R]`` int64, the number of the sequence from which a row is cut.
+      number: ``[R]`` int64, the number of the row within that sequence, from 0.
+      mask: ``[R, T]`` bool, True where a row holds a token. Read row by row, the True entries are the tokens in order.
     """
 
     document: np.ndarray
@@ -39,19 +39,19 @@ class Rows:
     mask: np.ndarray
 
     def fill(self, values: np.ndarray, fill: int) -> np.ndarray:
-        """``[R, T]`` of ``values``' type: its entries where the mask is True, ``fill`` elsewhere."""
+        """Make rows ``[R, T]`` of ``values``' type: its entries where the mask is True, ``fill`` elsewhere."""
         rows = np.full(self.mask.shape, fill, values.dtype)
         rows[self.mask] = values
         return rows
 
 
 def words(text: str) -> list[str]:
-    """Words (with inner apostrophes), punctuation marks and line ends of a text, one by one."""
+    """Split a text into words (with inner apostrophes), punctuation marks and line ends."""
     return _WORDS.findall(text)
 
 
 def spaced_words(text: str) -> list[str]:
-    """Words of a text that is cut into words by spaces already; ``<eos>`` for each line's end."""
+    """Split a text at spaces, for texts whose words are separated already; ``<eos>`` stands for each line's end."""
     return text.replace("\n", f" {END_OF_LINE} ").split()
 
 
@@ -62,23 +62,23 @@ def encode(
     vocabulary: int | None = None,
     split: Callable[[str], Sequence[str]] = words,
 ) -> tuple[Ragged, tuple[str, ...]]:
-    """Texts as token numbers.
+    """Convert texts to token numbers.
 
     Args:
       texts: N texts.
-      training: the texts whose words or characters get numbers; in all others ``<unk>`` stands for any further one.
+      training: the texts whose words or characters get numbers; in all texts ``<unk>`` stands for any other one.
       tokens: ``"word"``, ``"char"``, ``"byte"`` (of UTF-8) or the path of a ``tokenizer.json``; for the last two
-        ``training`` is not looked at.
-      vocabulary: V at most, see :class:`~fedjax_layers.data.text.vocabulary.Vocabulary`; ``None`` for bytes, always
+        ``training`` is not used.
+      vocabulary: largest V, see :class:`~fedjax_layers.data.text.vocabulary.Vocabulary`; ``None`` for bytes, always
         256, and for a file.
-      split: from a text to its words.
+      split: function from a text to its words.
 
     Returns:
       N sequences of numbers in the smallest type that holds them, and the V tokens' names.
 
     Raises:
-      ValueError: another ``tokens``, a ``vocabulary`` that is too small or not to be chosen, a NUL byte in a text of
-        bytes, or a text without a token (its number is named).
+      ValueError: ``tokens`` is unknown, ``vocabulary`` is too small or may not be given, a text of bytes has a NUL
+        byte, or a text has no token (its number is named).
     """
     encoded, names = _encode(texts, training, tokens, vocabulary, split)
     empty = np.flatnonzero(encoded.lengths == 0)
@@ -102,16 +102,16 @@ def _encode(
         return texts, BYTE_NAMES
     if tokens not in TOKENS:
         raise unknown_name("tokens", tokens, TOKENS)
-    cut_up = split if tokens == "word" else str  # a text is the sequence of its characters
+    cut_up = split if tokens == "word" else str  # a text itself is the sequence of its characters
     known = Vocabulary.of_words(map(cut_up, training.texts()), vocabulary)
     return Ragged.of((known.encode_words(cut_up(text)) for text in texts.texts()), known.dtype.name), known.names
 
 
 def decode(numbers: np.ndarray, names: Sequence[str]) -> list[str]:
-    """The tokens' names of numbers ``[M]``, as :func:`encode` gave them.
+    """Return the tokens' names for numbers ``[M]`` of :func:`encode`.
 
     Raises:
-      ValueError: a number outside the vocabulary; its place is named.
+      ValueError: a number is outside the vocabulary; its place is named.
     """
     wrong = np.flatnonzero((numbers < 0) | (numbers >= len(names)))
     if len(wrong):
@@ -121,7 +121,7 @@ def decode(numbers: np.ndarray, names: Sequence[str]) -> list[str]:
 
 
 def pad_to(ragged: Ragged, length: int, fill: int = PAD_ID) -> np.ndarray:
-    """The first ``length`` entries of each sequence, ``[N, length]``, filled up where a sequence is shorter.
+    """Take the first ``length`` entries of each sequence, ``[N, length]``, and pad shorter sequences.
 
     Raises:
       ValueError: the length is not positive.
@@ -135,11 +135,11 @@ def pad_to(ragged: Ragged, length: int, fill: int = PAD_ID) -> np.ndarray:
 
 
 def cut(lengths: np.ndarray, length: int) -> Rows:
-    """Sequences cut from their start into rows of T = ``length`` tokens, of which each sequence's last may be shorter.
+    """Cut sequences from their start into rows of T = ``length`` tokens, of which each sequence's last may be shorter.
 
     Args:
-      lengths: ``[N]`` tokens of each sequence; one without tokens gets no row.
-      length: T.
+      lengths: ``[N]``, the number of tokens of each sequence; one without tokens gets no row.
+      length: T, the length of a row.
 
     Raises:
       ValueError: the length is not positive.
@@ -153,26 +153,26 @@ def cut(lengths: np.ndarray, length: int) -> Rows:
 
 
 def windows(ragged: Ragged, length: int, fill: int = PAD_ID) -> tuple[np.ndarray, np.ndarray, Rows]:
-    """Examples of a language model: tokens, and for each the token that follows.
+    """Make examples of a language model: windows of tokens, and for each token the next one.
 
-    Windows lie side by side within one document, so that each token but the first of a document is predicted just
-    once, and none from another document's. A document of one token gives no window.
+    Windows are adjacent within one document, so that each token but the first of a document is predicted exactly once,
+    and never from another document. A document of one token gives no window.
 
     Args:
       ragged: N documents.
-      length: T, tokens that a window holds.
-      fill: input where a document has ended.
+      length: T, the number of tokens in a window.
+      fill: input after the end of a document.
 
     Returns:
-      Inputs ``[R, T]`` in the documents' type, targets ``[R, T]`` int32 with -1 where a document has ended, and where
-      the rows are from.
+      Inputs ``[R, T]`` in the documents' type, targets ``[R, T]`` int32 with -1 after the end of a document, and the
+      rows.
 
     Raises:
       ValueError: the length is not positive.
     """
     lengths = ragged.lengths
     rows = cut(np.maximum(lengths - 1, 0), length)
-    filled = ragged.offsets[1:][lengths > 0]  # where documents that are not empty end
+    filled = ragged.offsets[1:][lengths > 0]  # ends of documents that are not empty
     is_input = np.ones(len(ragged.values), bool)
     is_input[filled - 1] = False
     is_target = np.ones(len(ragged.values), bool)
@@ -182,7 +182,7 @@ def windows(ragged: Ragged, length: int, fill: int = PAD_ID) -> tuple[np.ndarray
 
 
 def row_ids(document_ids: np.ndarray, rows: Rows) -> np.ndarray:
-    """Ids ``[R]`` int64 of rows: document 12's fourth row is 12,000,003, whichever documents were cut beside it.
+    """Make ids ``[R]`` int64 of rows: document 12's fourth row is 12,000,003, whatever other documents there are.
 
     Raises:
       ValueError: a document has more rows than ids.
@@ -194,7 +194,7 @@ def row_ids(document_ids: np.ndarray, rows: Rows) -> np.ndarray:
 
 
 def number_texts(texts: Ragged) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Numbers ``[N]`` int32 of texts such as clients' names, and the different ones in order of appearance."""
+    """Number texts such as clients' names, ``[N]`` int32, and list the different ones in order of appearance."""
     numbers: dict[str, int] = {}
     found = [numbers.setdefault(text, len(numbers)) for text in texts.texts()]
     return np.array(found, np.int32), tuple(numbers)

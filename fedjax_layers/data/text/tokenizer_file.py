@@ -1,4 +1,4 @@
-"""Texts as numbers by a Hugging Face ``tokenizer.json`` from a local path, e.g. GPT-2's beside its weights."""
+"""Encoding of texts by a local Hugging Face ``tokenizer.json``, e.g. GPT-2's beside its weights."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ SUFFIX = ".json"
 
 
 def encode_with_file(texts: Ragged, path: str) -> tuple[Ragged, tuple[str, ...]]:
-    """Texts as the numbers of the tokenizer in a file; it adds no special tokens.
+    """Convert texts to the numbers of a tokenizer in a file, without special tokens.
 
     Args:
       texts: N texts.
-      path: a ``tokenizer.json``.
+      path: path of a ``tokenizer.json``.
 
     Returns:
       N sequences of numbers in the smallest type that holds them, and the V tokens' names; a number without a token
@@ -33,7 +33,7 @@ def encode_with_file(texts: Ragged, path: str) -> tuple[Ragged, tuple[str, ...]]
     lines = texts.texts()
     try:
         encoded = [encoding.ids for encoding in tokenizer.encode_batch(lines, add_special_tokens=False)]
-    except Exception as error:  # the library raises nothing more special
+    except Exception as error:  # the library raises no more specific type
         raise ValueError(f"{path}: {_first_refused(tokenizer, lines)}: {error}") from None
     ragged = Ragged.of((np.array(ids, np.int64) for ids in encoded), "int64")
     beyond = np.flatnonzero(ragged.values >= len(names))

@@ -1,4 +1,4 @@
-"""Topics of documents: clusters by the words that they use, a latent label for splits of unlabelled text."""
+"""Topics of documents: clusters by their words, used as a latent label for partitions of unlabelled text."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import numpy as np
 from fedjax_layers.data.tables.columns import Ragged
 from fedjax_layers.data.text.encoding import words
 
-_WORDS_SEEN = 5_000  # the most frequent ones; rarer words say little of so few documents
+_WORDS_SEEN = 5_000  # number of most frequent words that are used; rarer words say little about so few documents
 
 
 def topic_strata(texts: Ragged, topics: int, of_row: np.ndarray) -> tuple[np.ndarray | None, tuple[str, ...]]:
-    """A data set's strata ``[N]`` and their names: each row's document's topic; no strata with 0 topics.
+    """Make a data set's strata ``[N]`` and their names from the topics of each row's document; none with 0 topics.
 
     Args:
       texts: D documents.
@@ -27,21 +27,21 @@ def topic_strata(texts: Ragged, topics: int, of_row: np.ndarray) -> tuple[np.nda
 
 
 def topic_clusters(texts: Ragged, topics: int, seed: int = 0) -> np.ndarray:
-    """Documents of similar words together: k-means on TF-IDF rows of length 1 (scikit-learn's).
+    """Cluster documents with similar words by scikit-learn's k-means on TF-IDF rows of length 1.
 
     Term frequencies enter as ``1 + log(count)``. Another version of scikit-learn may find other clusters; a partition
     file keeps a split that was made from them.
 
     Args:
       texts: D documents.
-      topics: K.
-      seed: of the starts.
+      topics: K, the number of topics.
+      seed: seed of the starts.
 
     Returns:
       ``[D]`` int32 in ``0 .. K-1``.
 
     Raises:
-      ValueError: fewer than 1 or more than D topics.
+      ValueError: there are fewer than 1 or more than D topics.
 
     Source: note on FedTLU, section 3 (topic clusters of lines by TF-IDF and k-means, ten of them).
     """

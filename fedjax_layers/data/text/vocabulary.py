@@ -1,4 +1,4 @@
-"""Which token has which number: the tokens of the training texts by frequency, after padding and unknown."""
+"""Vocabularies, which number the tokens of the training texts by frequency, after padding and unknown."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ UNKNOWN_ID = 1
 
 @dataclasses.dataclass(frozen=True)
 class Vocabulary:
-    """Tokens by number. Made by :meth:`of_words`.
+    """The tokens by number; :meth:`of_words` makes it.
 
     Attributes:
       names: V tokens; ``<pad>`` is number 0 and ``<unk>``, which stands for every token that is not listed, number 1.
@@ -27,12 +27,12 @@ class Vocabulary:
 
     @classmethod
     def of_words(cls, documents: Iterable[Sequence[str]], limit: int | None = None) -> Vocabulary:
-        """The most frequent tokens first; of equally frequent ones, the smaller code points first.
+        """Number tokens by falling frequency, and equally frequent ones by code points.
 
         Args:
-          documents: the tokens of each training text; a text itself where they are characters. ``<unk>`` keeps its
+          documents: the tokens of each training text; the text itself where tokens are characters. ``<unk>`` keeps its
             number where a text spells it out, as WikiText does; a spelled-out ``<pad>`` counts as unknown.
-          limit: V at most, ``<pad>`` and ``<unk>`` included; ``None`` keeps every token.
+          limit: largest V, including ``<pad>`` and ``<unk>``; ``None`` keeps every token.
 
         Raises:
           ValueError: ``limit`` leaves no room for a token.
@@ -50,11 +50,11 @@ class Vocabulary:
 
     @property
     def dtype(self) -> np.dtype:
-        """The smallest type that holds every number."""
+        """The smallest dtype that holds every number."""
         return id_dtype(len(self))
 
     def encode_words(self, words: Sequence[str]) -> np.ndarray:
-        """Numbers ``[M]`` of words."""
+        """Return the numbers ``[M]`` of words."""
         numbers = self._numbers
         return np.fromiter((numbers.get(word, UNKNOWN_ID) for word in words), self.dtype, len(words))
 
@@ -64,5 +64,5 @@ class Vocabulary:
 
 
 def id_dtype(size: int) -> np.dtype:
-    """The smallest of uint8, uint16 and int32 that holds ``0 .. size - 1``."""
+    """Return the smallest of uint8, uint16 and int32 that holds ``0 .. size - 1``."""
     return np.dtype(np.uint8 if size <= 2**8 else np.uint16 if size <= 2**16 else np.int32)
