@@ -27,13 +27,13 @@ class CNN(nn.Module):
       kernel_size: side of the square kernels.
       padding: ``"SAME"``, ``"VALID"``, or the number of zeros on each side of both axes.
       pooling: whether pooling follows each convolution; ``None`` pools after every one.
-      dropout: rate after each convolution (and its pooling); ``None`` is none.
-      global_pool: average over all positions before the dense layers instead of flattening.
+      dropout: dropout rate after each convolution (and its pooling); ``None`` means none.
+      global_pool: whether positions are averaged before the dense layers, in place of flattening.
       hidden: width of each hidden dense layer.
       conv_norm: batch normalisation between each convolution and its ReLU, with running averages that keep 0.9 of
         their value in each step, which PyTorch calls a momentum of 0.1. Unlike PyTorch's they are of the population
         variance, as the batch is normalised with.
-      dense_norm: the same after each hidden dense layer.
+      dense_norm: batch normalisation after each hidden dense layer.
       conv: how the convolutions are computed, see :func:`fedjax_layers.models.client_conv`.
     """
 
@@ -177,8 +177,8 @@ def bn_cnn(
     Args:
       num_classes: number of classes.
       width: factor on the channels of each convolution and the width of each hidden layer.
-      dense_norm: also normalise after both hidden dense layers, as FedBN's code does; pFedLA's reimplementation
-        normalises after the three convolutions alone.
+      dense_norm: whether both hidden dense layers are followed by batch normalisation, as in FedBN's code; pFedLA's
+        reimplementation normalises after the three convolutions alone.
       conv: how the convolutions are computed.
 
     Returns:

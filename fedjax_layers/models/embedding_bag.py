@@ -18,7 +18,7 @@ class EmbeddingBag(nn.Module):
 
     Attributes:
       num_classes: number of classes.
-      num_embeddings: V, the number of tokens; ids are ``0 .. V-1``.
+      num_embeddings: V, the number of tokens, whose ids are 0 to V - 1.
       width: length of a token's vector; ``None`` gives each token a logit per class, and there is no dense layer.
       padding: the id that fills texts up; it does not enter the mean.
     """

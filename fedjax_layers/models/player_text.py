@@ -73,7 +73,7 @@ class PlayerText(nn.Module):
 
     Attributes:
       num_classes: number of classes.
-      num_embeddings: V, the number of tokens; ids are ``0 .. V-1``.
+      num_embeddings: V, the number of tokens, whose ids are 0 to V - 1.
       padding: the id that fills texts up and is never attended to.
       width: D, the length of the vectors.
       hidden: width inside the dense pair; ``None`` means 4 D.

@@ -48,7 +48,7 @@ def heurpfedla(
         ``"last"`` ones (as FedPer), or ``"random"`` ones by round and client.
       upload_retained: upload kept layers all the same, since others mix them in. Otherwise the server keeps the layers
         that it had, and ``bytes_up`` falls as ``bytes_down`` does. The paper's accounting is not known.
-      hyper_learning_rate: as in :func:`pfedla`, like all that follow.
+      hyper_learning_rate: learning rate of the hypernetworks. This and all that follow are as in :func:`pfedla`.
       hyper_optimizer: another optimiser of the hypernetworks.
       granularity: what has mixing weights of its own: each ``"layer"`` or ``"block"``, or the whole ``"model"``.
       hyper_embedding: length of a client's vector.

@@ -48,7 +48,7 @@ def layer_mix(
       granularity: what has mixing weights of its own: each ``"tensor"``, ``"layer"`` or ``"block"``, or the whole
         ``"model"``.
       same_start: let all models begin equal; otherwise each has its own start.
-      fresh_rounds: as in :func:`pfedla`.
+      fresh_rounds: mix only models that came in during the last so many rounds, as in :func:`pfedla`.
       record_weights: report the mixing weights ``alpha`` ``[C, G, C]`` in every round.
 
     Returns:

@@ -212,10 +212,11 @@ def random_layers(
 
     Args:
       trainer: how each client trains.
-      k: blocks updated per round; may be traced.
-      mu: as in :func:`fedtlu`.
-      leftovers: as in :func:`fedtlu`.
-      freeze_clients: clients train the chosen blocks alone; uploads shrink with it.
+      k: number of blocks that are updated in a round. May be traced.
+      mu: strength of FedProx's pull in the local loss; 0 is FedAvg.
+      leftovers: whether blocks of another size than the common one are always updated (``"update"``), never
+        (``"freeze"``), or ``"compete"`` like all others; see :func:`fedtlu`.
+      freeze_clients: let clients train only the chosen blocks, which also reduces uploads.
       server_optimizer: as in :func:`fedtlu`.
 
     Source: FedTLU's baselines; frozen on the server as FedTLU is, so that the choice alone differs.
@@ -238,10 +239,11 @@ def last_layers(
 
     Args:
       trainer: how each client trains.
-      k: blocks updated per round; may be traced.
-      mu: as in :func:`fedtlu`.
-      leftovers: as in :func:`fedtlu`.
-      freeze_clients: clients train the chosen blocks alone; uploads shrink with it.
+      k: number of blocks that are updated in a round. May be traced.
+      mu: strength of FedProx's pull in the local loss; 0 is FedAvg.
+      leftovers: whether blocks of another size than the common one are always updated (``"update"``), never
+        (``"freeze"``), or ``"compete"`` like all others; see :func:`fedtlu`.
+      freeze_clients: let clients train only the chosen blocks, which also reduces uploads.
       server_optimizer: as in :func:`fedtlu`.
 
     Source: FedTLU's baselines; frozen on the server as FedTLU is, so that the choice alone differs.

@@ -82,7 +82,7 @@ def contrast(
       num_clients: C, the number of clients.
       seed: not used, since nothing is drawn.
       shifts: number of different shifts.
-      least_contrast: what the last shift leaves of the contrast, 0 to 1; the first leaves all.
+      least_contrast: share of the contrast that the last shift leaves, 0 to 1; the first leaves all.
 
     Returns:
       ``[N, H, W, C]`` in the inputs' dtype.

@@ -28,7 +28,7 @@ def rotation(
       num_clients: C, the number of clients.
       seed: seed of random angles.
       shifts: S, number of different angles; 4 with 360 degrees are IFCA's 0, 90, 180 and 270.
-      degrees: number k turns by ``k * degrees / S``, counter-clockwise.
+      degrees: angle number k is ``k * degrees / S``, counter-clockwise.
       random_angles: draw each of the S angles uniformly from 0 to ``degrees`` instead.
 
     Returns:

@@ -29,7 +29,7 @@ def noise(
       num_clients: C, the number of clients.
       seed: seed of the noise, of which each client has its own stream.
       sigma: variance for the last client.
-      published_noise: as the published code has it: standard deviation ``sigma * (i - 1) / (C - 1)``.
+      published_noise: use the published code's standard deviation, ``sigma * (i - 1) / (C - 1)``.
 
     Returns:
       ``[N, H, W, C]`` in the inputs' dtype.
@@ -68,7 +68,7 @@ def blur(
       num_clients: C, the number of clients.
       seed: not used, since nothing is drawn.
       shifts: number of different shifts.
-      most_blur: standard deviation of the last shift's Gaussian in pixels; the first has none.
+      most_blur: standard deviation of the last shift's Gaussian in pixels; the first shift has no blur.
 
     Returns:
       ``[N, H, W, C]`` in the inputs' dtype.

@@ -35,7 +35,7 @@ def _cifar10(tables: Tables, provenance: str, *, split: str = "train", limit: in
       tables: columns ``image`` and ``label``.
       provenance: where they come from.
       split: official part: ``"train"``, ``"test"`` or ``"all"`` (train, then test).
-      limit: keep the first ``limit`` images only.
+      limit: number of first images to take; ``None`` takes all.
 
     Raises:
       ValueError: an unknown split, or a limit out of range.

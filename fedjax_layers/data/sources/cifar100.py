@@ -62,7 +62,7 @@ def _cifar100(
       tables: columns ``image``, ``fine`` and ``coarse``.
       provenance: where they come from.
       split: official part: ``"train"``, ``"test"`` or ``"all"`` (train, then test).
-      limit: keep the first ``limit`` images only.
+      limit: number of first images to take; ``None`` takes all.
       labels: what is predicted, ``"fine"`` or ``"coarse"``.
       natural: ``"coarse"`` makes each coarse class a natural client, ``"none"`` has no natural clients.
 

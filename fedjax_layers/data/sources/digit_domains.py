@@ -35,7 +35,7 @@ def _digit_domains(
       tables: columns ``image`` (USPS resized bilinearly), ``label`` and ``domain``.
       provenance: where they come from.
       split: official part: ``"train"`` (60,000 and 7,291), ``"test"`` (10,000 and 2,007) or ``"all"``.
-      limit_per_domain: keep the first so many images of each domain; of a smaller domain all.
+      limit_per_domain: number of first images of each domain to take, or all of a smaller domain; ``None`` takes all.
 
     Raises:
       ValueError: an unknown split, or a limit out of range.

@@ -54,7 +54,7 @@ def _mnist(tables: Tables, provenance: str, *, split: str = "train", limit: int 
       provenance: where they come from. TFDS keeps the images in an order of its own, so the same id is another image
         there.
       split: official part: ``"train"`` (60,000), ``"test"`` (10,000) or ``"all"`` (train, then test).
-      limit: keep the first ``limit`` images only.
+      limit: number of first images to take; ``None`` takes all.
 
     Raises:
       ValueError: an unknown split, or a limit out of range.

@@ -45,8 +45,10 @@ def _sentiment(
       tables: columns ``sentence``, ``label`` and ``site``.
       provenance: where they come from.
       tokens: ``"word"`` for words and punctuation marks in lower case, ``"char"`` or ``"byte"`` (of UTF-8).
-      length: T, tokens of a sentence that are kept; ``None`` keeps all: 85 words, 479 characters or 479 bytes.
-      vocabulary: V at most, ``<pad>`` and ``<unk>`` included; ``None`` is 2,000 for words and all characters.
+      length: T, the number of tokens of a sentence that are kept; ``None`` keeps all: 85 words, 479 characters or 479
+        bytes.
+      vocabulary: V, the largest number of tokens, ``<pad>`` and ``<unk>`` included; ``None`` is 2,000 for words and all
+        characters.
 
     Raises:
       ValueError: an unknown kind of token, or a number out of range.

@@ -45,9 +45,9 @@ def _synthetic(
       beta: spread of the clients' inputs, at least 0.
       clients: C, number of clients.
       seed: of everything drawn here.
-      min_samples: added to every client's lognormal size; the paper's 50.
-      max_samples: cap on a client's examples.
-      size_factor: multiplies the sizes before the cap; PerMFL's released code uses 5.
+      min_samples: number added to every client's lognormal size; the paper's 50.
+      max_samples: largest number of examples of a client.
+      size_factor: factor on the sizes before they are limited; PerMFL's released code has 5.
 
     Returns:
       The data set, ordered by client.

@@ -41,10 +41,10 @@ def _tiny_shakespeare(
       provenance: where they come from.
       tokens: ``"char"``, ``"byte"``, ``"word"`` for words, punctuation marks and line ends, or the path of a
         ``tokenizer.json``.
-      length: T, tokens of a window; LEAF's windows of Shakespeare have 80.
-      vocabulary: V at most, ``<pad>`` and ``<unk>`` included; ``None`` keeps all.
-      topics: clusters of speeches by their words, which are the strata; 0 for none.
-      limit: take the first ``limit`` speeches only.
+      length: T, the number of tokens in a window; LEAF's windows of Shakespeare have 80.
+      vocabulary: V, the largest number of tokens, ``<pad>`` and ``<unk>`` included; ``None`` keeps all.
+      topics: number of clusters of speeches by their words, which are the strata; 0 for none.
+      limit: number of first speeches to take; ``None`` takes all.
 
     Raises:
       ValueError: an unknown kind of token, or a number out of range.

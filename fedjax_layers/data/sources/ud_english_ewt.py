@@ -58,12 +58,13 @@ def _ud_english_ewt(
       target: what is predicted: ``"tags"``, or ``"tokens"`` for language modelling.
       split: official part: ``"train"`` (12,544 sentences), ``"val"`` (2,001), ``"test"`` (2,077) or ``"all"``.
       natural: what a natural client is, ``"document"`` (540, 318 and 316) or ``"genre"`` (5).
-      tokens: of language: ``"word"``, ``"char"``, ``"byte"`` (of UTF-8, words with a space between) or the path of a
+      tokens: units of language modelling: ``"word"``, ``"char"``, ``"byte"`` (of UTF-8, words with a space between) or
+        the path of a
         ``tokenizer.json``. Tags need words.
-      length: T, tokens of an example.
-      vocabulary: V at most, ``<pad>`` and ``<unk>`` included; ``None`` keeps every token of the training part. Bytes
-        and a file have their own.
-      limit: take the first ``limit`` sentences only.
+      length: T, the number of tokens in an example.
+      vocabulary: V, the largest number of tokens, ``<pad>`` and ``<unk>`` included; ``None`` keeps every token of the
+        training part. Bytes and a file have their own.
+      limit: number of first sentences to take; ``None`` takes all.
 
     Raises:
       ValueError: an unknown target, split, client or kind of token, or a number out of range.

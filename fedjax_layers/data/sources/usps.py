@@ -28,7 +28,7 @@ def _usps(tables: Tables, provenance: str, *, split: str = "train", limit: int |
       tables: columns ``pixels`` and ``label``.
       provenance: where they come from.
       split: official part: ``"train"`` (7,291), ``"test"`` (2,007) or ``"all"`` (train, then test).
-      limit: keep the first ``limit`` images only.
+      limit: number of first images to take; ``None`` takes all.
 
     Raises:
       ValueError: an unknown split, or a limit out of range.

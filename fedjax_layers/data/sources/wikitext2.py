@@ -47,10 +47,10 @@ def _wikitext2(
         245,569) or ``"all"``.
       tokens: ``"word"``, ``"char"``, ``"byte"`` (of UTF-8, lines ending with a line feed) or the path of a
         ``tokenizer.json``.
-      length: T, tokens of a window.
-      vocabulary: V at most, ``<pad>`` and ``<unk>`` included; ``None`` keeps all.
-      topics: clusters of articles by their words, which are the strata; 0 for none.
-      limit: take the first ``limit`` articles only.
+      length: T, the number of tokens in a window.
+      vocabulary: V, the largest number of tokens, ``<pad>`` and ``<unk>`` included; ``None`` keeps all.
+      topics: number of clusters of articles by their words, which are the strata; 0 for none.
+      limit: number of first articles to take; ``None`` takes all.
 
     Raises:
       ValueError: an unknown split or kind of token, or a number out of range.

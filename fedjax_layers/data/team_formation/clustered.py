@@ -34,8 +34,8 @@ def by_labels(
       distance: distance between two clients' shares of labels p and q: ``"hellinger"``, the Euclidean distance of their
         square
         roots, or ``"total_variation"``, half the sum of ``|p - q|``, which k-means does not take.
-      size_ratio: ``None`` leaves the sizes to the data; otherwise they are those of
-        :func:`~fedjax_layers.data.team_formation.team_sizes`, the largest for the largest cluster.
+      size_ratio: size of each team as a multiple of the one before; ``None`` leaves the sizes to the data. Sizes are
+        those of :func:`~fedjax_layers.data.team_formation.team_sizes`, the largest for the largest cluster.
 
     Returns:
       ``[C]`` int32; team 0 is that of client 0 where sizes are free.
@@ -62,7 +62,7 @@ def by_updates(updates: np.ndarray, num_teams: int, seed: int = 0, *, size_ratio
       updates: ``[C, P]``, each client's update of the common start in one local phase, all P parameters flattened.
       num_teams: T, the number of teams.
       seed: not used.
-      size_ratio: see :func:`by_labels`.
+      size_ratio: size of each team as a multiple of the one before; ``None`` leaves the sizes to the data.
 
     Returns:
       ``[C]`` int32.
@@ -95,7 +95,8 @@ def hierarchical(
       branching: numbers of groups into which each level is split, from the coarsest on; their product is T. ``None``
         takes T's
         prime factors, the smallest first.
-      distance: see :func:`by_labels`.
+      distance: distance between two clients' shares of labels, ``"hellinger"`` or ``"total_variation"``; see
+        :func:`by_labels`.
 
     Returns:
       ``[C]`` int32, teams of equal size up to one; teams of one parent have consecutive numbers.

@@ -46,7 +46,7 @@ def sequential(features: np.ndarray, num_teams: int, seed: int = 0, *, size_rati
       features: ``[C, F]``; only C matters.
       num_teams: T, the number of teams.
       seed: not used.
-      size_ratio: see :func:`~fedjax_layers.data.team_formation.team_sizes`.
+      size_ratio: size of each team as a multiple of the one before; 1 makes them equal up to one.
 
     Returns:
       ``[C]`` int32.
@@ -104,7 +104,7 @@ def worst_case(counts: np.ndarray, num_teams: int, seed: int = 0, *, size_ratio:
       counts: ``[C, S]`` examples of each client and label.
       num_teams: T, the number of teams.
       seed: not used.
-      size_ratio: see :func:`~fedjax_layers.data.team_formation.team_sizes`.
+      size_ratio: size of each team as a multiple of the one before; 1 makes them equal up to one.
 
     Returns:
       ``[C]`` int32.
@@ -132,7 +132,7 @@ def average_case(
       num_teams: T, the number of teams.
       seed: not used.
       overlap: share of a team's clients that are in a zone, 0 (the worst case) to 1.
-      size_ratio: see :func:`~fedjax_layers.data.team_formation.team_sizes`.
+      size_ratio: size of each team as a multiple of the one before; 1 makes them equal up to one.
 
     Returns:
       ``[C]`` int32; teams have the sizes of the worst case.

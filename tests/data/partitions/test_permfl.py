@@ -129,7 +129,7 @@ def test_the_seed_is_added_to_both():
         (40, {"extra": (300,)}, r"extra: .* got \(300,\)"),
         (40, {"extra": (-1, 3)}, r"extra: .* got \(-1, 3\)"),
         (40, {"draw_seeds": (5,)}, r"draw_seeds: expected two whole numbers of at least 0, got \(5,\)"),
-        (310, {}, "num_clients: expected 10 examples of class 0 for each owner, got 600 for 62 devices"),
+        (310, {}, "num_clients: expected 10 examples of class 0 for each owner, got 600 for 62 clients"),
     ],
 )
 def test_errors(clients, params, message):

@@ -29,7 +29,7 @@ def _image_folder(*, path: str, size: tuple[int, ...] = (), grey: bool = False) 
     Args:
       path: folder of the classes' folders.
       size: height and width to scale the pictures to; needed where they differ.
-      grey: one channel instead of three.
+      grey: whether pictures get one channel in place of three.
 
     Raises:
       FileNotFoundError: no folder at ``path``.
@@ -72,19 +72,19 @@ def _client_folder(
 
     Args:
       path: folder of the clients' folders.
-      size: of pictures, see ``image_folder``.
-      grey: of pictures, see ``image_folder``.
-      label: of CSV files, the column with the class or the target.
-      features: of CSV files, see ``csv``.
-      task: of CSV and npz files, see ``csv``.
-      missing: of CSV and npz files, see ``csv``.
-      missing_values: of CSV files, see ``csv``.
-      kinds: of CSV files, see ``csv``.
-      classes: of CSV and npz files, see ``csv``.
-      id: of CSV files, see ``csv``.
-      max_categories: of CSV files, see ``csv``.
-      test_column: of CSV files, see ``csv``.
-      preprocess: of npz files, see ``npz``.
+      size: height and width to scale pictures to, as in ``image_folder``.
+      grey: whether pictures get one channel in place of three.
+      label: column of CSV files with the class or the target.
+      features: columns of CSV files that are inputs; empty takes all but label and id.
+      task: kind of prediction from CSV or npz files, as in ``csv``.
+      missing: what to do about missing values in CSV or npz files, as in ``csv``.
+      missing_values: further texts in CSV files that stand for a missing value.
+      kinds: overrides for columns of CSV files, like ``"age:number"`` and ``"ward:category"``.
+      classes: the classes of CSV or npz files in order; empty takes the sorted labels.
+      id: column of CSV files whose values must not repeat.
+      max_categories: largest number of values of one category column of CSV files.
+      test_column: column of CSV files that says which rows are set apart for testing, as in ``csv``.
+      preprocess: how a model reads the arrays of npz files, as in ``npz``.
 
     Raises:
       FileNotFoundError: no folder at ``path``.

@@ -48,11 +48,11 @@ def _tfds(
       label: feature to predict.
       client: feature that names the natural client; empty where there is none.
       task: ``"auto"`` takes a float label for a regression and all others for a classification.
-      preprocess: of pictures and tensors: ``"auto"``, ``"none"``, ``"scale"`` or ``"standardise"``.
-      length: of a text, in tokens; longer ones are cut, shorter ones padded with 0.
-      tokens: of a text: ``"byte"``, ``"char"`` or ``"word"``.
-      vocabulary: of a text: characters or words at most.
-      limit: keep the first ``limit`` examples only.
+      preprocess: how a model reads pictures and tensors: ``"auto"``, ``"none"``, ``"scale"`` or ``"standardise"``.
+      length: T, the number of tokens of a text; longer ones are cut, shorter ones padded with 0.
+      tokens: units of a text: ``"byte"``, ``"char"`` or ``"word"``.
+      vocabulary: largest number of different characters or words of texts.
+      limit: number of first examples to take; ``None`` takes all.
 
     Raises:
       FileNotFoundError: nothing is prepared there, or not as array_record.

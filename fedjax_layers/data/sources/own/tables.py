@@ -24,7 +24,7 @@ def describe(path: str | os.PathLike[str], *, kinds: Sequence[str] = (), separat
     Args:
       path: the file; one whose name ends in ``.parquet`` or ``.pq`` is Parquet.
       kinds: overrides like ``"age:category"``.
-      separator: between the cells of a CSV.
+      separator: the character between the cells of a CSV file.
 
     Raises:
       FileNotFoundError: there is no such file.
@@ -72,12 +72,12 @@ def _csv(
       kinds: overrides like ``"age:number"`` and ``"ward:category"``.
       classes: the classes in order; a label that is none of them is an error. Empty takes the sorted labels.
       id: column whose values must not repeat.
-      max_categories: most values of one category column.
+      max_categories: largest number of values of one category column.
       test_column: column that says which rows are set apart for testing (``test`` or ``1``; ``train``, ``val`` and
         ``0`` are not). ``"auto"`` takes a column whose cells all say train, val or test; ``"none"`` takes none.
       test_path: a second file of the same columns whose rows, counted on from those of the first, are set apart for
         testing. It may lack the column ``client``: then its rows are no client's.
-      separator: between cells, one character.
+      separator: the character between cells.
 
     Raises:
       FileNotFoundError: no file at ``path``.

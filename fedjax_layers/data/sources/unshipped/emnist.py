@@ -109,7 +109,7 @@ def _build(selection: str) -> Callable[..., Dataset]:
           provenance: where they come from. TFDS keeps the images in an order of its own, so the same id is another
             image there.
           split: official part: ``"train"``, ``"test"`` or ``"all"`` (train, then test).
-          limit: keep the first ``limit`` images only.
+          limit: number of first images to take; ``None`` takes all.
 
         Raises:
           ValueError: an unknown split, or a limit out of range.

@@ -50,9 +50,9 @@ def _fed_isic2019(
       tables: columns ``jpeg`` (the file's bytes), ``label`` and ``centre``.
       provenance: where they come from.
       split: official part, FLamby's by centre: ``"train"`` (18,597), ``"test"`` (4,650) or ``"all"``.
-      centres: take the first so many.
+      centres: number of first centres to take.
       classes: kinds of lesion to take, in the order that numbers them; empty takes all eight.
-      max_per_centre: images of a centre at most; ``None`` takes all.
+      max_per_centre: largest number of images of a centre; ``None`` takes all.
       size: side of the square, in pixels.
 
     Raises:

@@ -31,7 +31,7 @@ def _femnist(
       provenance: where they come from.
       split: ``"all"``; or ``"train"`` or ``"test"`` where LEAF has split the data.
       ranks: first and last rank, counted from 1, of the writers to take by their number of examples; empty takes all.
-      min_examples: leave out writers with fewer, as LEAF's ``-k`` does.
+      min_examples: least number of examples of a writer; others are left out, as by LEAF's ``-k``.
 
     Raises:
       ValueError: an unknown split, or ranks or numbers that leave no writer.

@@ -44,8 +44,9 @@ def _mimic3_mortality(
         one row per note.
       provenance: where they come from.
       tokens: ``"word"`` for words and punctuation marks in lower case, ``"char"`` or ``"byte"`` (of UTF-8).
-      length: T, tokens of a note that are kept; PLayer-FL keeps 512 of ClinicalBERT's.
-      vocabulary: V at most, ``<pad>`` and ``<unk>`` included; ``None`` is 20,000 for words and all characters.
+      length: T, the number of tokens of a note that are kept; PLayer-FL keeps 512 of ClinicalBERT's.
+      vocabulary: V, the largest number of tokens, ``<pad>`` and ``<unk>`` included; ``None`` is 20,000 for words and
+        all characters.
       published_selection: as PLayer-FL's released script has it: without the two diagnoses that a missing comma joins
         into one, without the notes whose category is spelled with a blank at its end (the physicians'), and with those
         that were marked as errors.

@@ -45,13 +45,14 @@ def _penn_treebank(
       provenance: where they come from.
       split: official part: ``"train"`` (42,068 lines, 929,589 words), ``"val"`` (3,370, 73,760), ``"test"`` (3,761,
         82,430) or ``"all"``.
-      shards: runs of neighbouring lines that the part is cut into, as equal in lines as can be; 0 for none.
+      shards: number of runs of consecutive lines into which the part is cut, with nearly equal numbers of lines; 0 for
+        none.
       tokens: ``"word"``, ``"char"``, ``"byte"`` (of UTF-8, lines ending with a line feed) or the path of a
         ``tokenizer.json``.
-      length: T, tokens of a window.
-      vocabulary: V at most, ``<pad>`` and ``<unk>`` included; ``None`` keeps all.
-      topics: clusters of lines, or of shards, by their words, which are the strata; 0 for none.
-      limit: take the first ``limit`` lines only.
+      length: T, the number of tokens in a window.
+      vocabulary: V, the largest number of tokens, ``<pad>`` and ``<unk>`` included; ``None`` keeps all.
+      topics: number of clusters of lines, or of shards, by their words, which are the strata; 0 for none.
+      limit: number of first lines to take; ``None`` takes all.
 
     Raises:
       ValueError: an unknown split or kind of token, a number out of range, or shards of all parts, of which one would

@@ -47,10 +47,11 @@ def _sent140(
       provenance: where they come from.
       split: ``"all"``; or ``"train"`` or ``"test"`` where LEAF has split the data.
       ranks: first and last rank, counted from 1, of the users to take by their number of tweets; empty takes all.
-      min_examples: leave out users with fewer, as LEAF's ``-k`` does.
+      min_examples: least number of tweets of a user; others are left out, as by LEAF's ``-k``.
       tokens: ``"word"`` for words and punctuation marks in lower case, ``"char"`` or ``"byte"`` (of UTF-8).
-      length: T, tokens of a tweet that are kept.
-      vocabulary: V at most, ``<pad>`` and ``<unk>`` included; ``None`` is 10,000 for words and all characters.
+      length: T, the number of tokens of a tweet that are kept.
+      vocabulary: V, the largest number of tokens, ``<pad>`` and ``<unk>`` included; ``None`` is 10,000 for words and
+        all characters.
 
     Raises:
       ValueError: an unknown split or kind of token, or ranks or numbers out of range.
