@@ -46,8 +46,7 @@ def classification_task(
     Where the module has ``flax.linen.BatchNorm``, the params hold the running statistics beside the parameters
     (:class:`fedjax_layers.types.BatchNorm`). Without a key the module normalises with them; with one, with the
     statistics of the batch, in which padding rows are left out. A norm is part of the layer that it follows, and its
-    statistics
-    count in that layer's size and bytes.
+    statistics count in that layer's size and bytes.
 
     Args:
       module: a Linen module, ``[B, *sample_shape] -> [B, ..., num_classes]``.

@@ -14,8 +14,7 @@ def permfl_client_step(theta: Params, grads: Params, team: Params, *, alpha: Coe
     """Take one step of a client: ``theta - alpha * (grads + lam * (theta - team))``.
 
     It is the gradient step on ``f(theta) + lam/2 * ||theta - team||^2``, whose minimum over theta is the client's
-    Moreau
-    envelope at its team's model.
+    Moreau envelope at its team's model.
 
     Args:
       theta: the client's params, any pytree.

@@ -70,8 +70,7 @@ def fedfomo(
     A client receives the models of the largest ``P_{i,n}`` except its own, with ties in random order: P begins at zero,
     and ties by number would send the first clients' models to all. With probability ``exploration * exploration_decay
     ** t`` in the t-th round, drawn once for each client, all its models are drawn at random instead. (The released code
-    subtracts 0.05
-    per epoch from 0.3 and tosses a coin for each model.)
+    subtracts 0.05 per epoch from 0.3 and tosses a coin for each model.)
 
     The personal model is the client's latest trained model and not the next round's mix, since that mix depends on
     random draws and on held-back losses of that round. A client that never took part gets the mean of the others'

@@ -69,10 +69,9 @@ def al2gd(
 
     It minimises ``sum_c f_c(theta_c) + sum_j [sum_{c in j} g_c/2 ||theta_c - w_j||^2 + l_j/2 ||w_j - w||^2]`` with
     pulls ``g_c`` and cluster pulls ``l_j``. If all w are minimised out, cluster j's model is ``w_j = a_j m + (1 - a_j)
-    m_j``
-    for ``a_j = l_j / (l_j + sum_j g_c)``, the cluster's mean ``m_j`` weighted by ``g_c``, and the network mean ``m``
-    weighted by ``a_j g_c``. A round flips one coin: with ``probability`` p all clients mix,
-    ``theta_c <- (1 - s g_c / p) theta_c + (s g_c / p) w_j``; otherwise they train, with steps ``1 / (1 - p)`` as large.
+    m_j`` for ``a_j = l_j / (l_j + sum_j g_c)``, the cluster's mean ``m_j`` weighted by ``g_c``, and the network mean
+    ``m`` weighted by ``a_j g_c``. A round flips one coin: with ``probability`` p all clients mix, ``theta_c <- (1 - s
+    g_c / p) theta_c + (s g_c / p) w_j``; otherwise they train, with steps ``1 / (1 - p)`` as large.
 
     With ``cluster_probability`` q there are two coins, so that clusters average on their own. The network's step then
     makes only a share tau of the pull to ``m_j``; in rounds without it, a cluster's own coin makes the rest, a step of

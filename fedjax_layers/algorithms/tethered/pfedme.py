@@ -48,8 +48,7 @@ def pfedme(
     gets the global model, from which its theta would start. The authors' code means to evaluate theta, but its list of
     personal parameters is another name of the model into which w is copied before the evaluation, so that its personal
     scores are those of the local w. It also adds a decay of 0.001 * theta to the inner steps, which neither the paper
-    nor this code has.
-    The reported loss is f(theta) at the start of the inner steps on each batch.
+    nor this code has. The reported loss is f(theta) at the start of the inner steps on each batch.
 
     Args:
       trainer: how each client trains; its optimiser steps the local w.

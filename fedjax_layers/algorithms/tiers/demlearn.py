@@ -79,15 +79,13 @@ def demlearn(
     linkage on the Euclidean distance of all their weights, and the tree is cut after 1, 2, ... ``levels`` splits from
     the root, into at most 2, 4, 8 groups. A client that a split leaves alone belongs to the last group that contained
     it. A group's model is the mean of its members' models by the number of clients. From the root down, each group and
-    each
-    client becomes ``(1 - parent_share) * own + parent_share * parent``.
+    each client becomes ``(1 - parent_share) * own + parent_share * parent``.
 
     The paper scores each client's model on its own examples (C-SPE), which is the personal model here, and on all
     clients' examples (C-GEN), which is a score of many models; the global model here is the root's. A client that never
-    took part gets the root's model, too.
-    Average linkage, the cut and the numbers are those of the authors' code (3 levels, 2 epochs; parent_share 0.6 on
-    MNIST, 0.7 elsewhere; mu 0, or 0.002 for DemLearn-P). Clustering K present clients takes K^2 numbers of memory and
-    K^3 operations: 0.2 s for a thousand.
+    took part gets the root's model, too. Average linkage, the cut and the numbers are those of the authors' code (3
+    levels, 2 epochs; parent_share 0.6 on MNIST, 0.7 elsewhere; mu 0, or 0.002 for DemLearn-P). Clustering K present
+    clients takes K^2 numbers of memory and K^3 operations: 0.2 s for a thousand.
 
     Args:
       trainer: how each client trains.

@@ -31,8 +31,8 @@ def hsgd(
 ) -> Algorithm:
     """Average within each team K times, each time after clients train from the team's model; then average the teams.
 
-    This is the h-SGD of PerMFL's tables: PerMFL's round without any
-    pull. The personal model is the client's last trained one, as in PerMFL, or its team's model if it never took part.
+    This is the h-SGD of PerMFL's tables: PerMFL's round without any pull. The personal model is the client's last
+    trained one, as in PerMFL, or its team's model if it never took part.
 
     Args:
       trainer: how a client trains in one team round.

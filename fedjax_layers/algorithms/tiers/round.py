@@ -137,8 +137,7 @@ def tiered_round(
 
     Returns:
       The state and the report. The observer looks at each client's model after its last team round; ``sent`` and
-      ``received``
-      count the transfers of each layer between clients and teams, ``extra`` those between teams and server
+      ``received`` count the transfers of each layer between clients and teams, ``extra`` those between teams and server
       (``team_sent``).
     """
     team_of_slot = tiers.team_of[cohort.ids]

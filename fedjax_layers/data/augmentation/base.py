@@ -18,8 +18,8 @@ class Augmentation(abc.ABC):
     """A random change of images; it is frozen and hashable, so that a jitted function can close over it.
 
     Image i of a batch depends only on ``fold_in(key, i)``, not on the number of images or their content, so that
-    padding rows change no real image. Shapes are static, dtypes are kept; it works
-    under ``jit``, ``vmap`` and ``scan``. Random numbers are drawn in single precision whatever the images have.
+    padding rows change no real image. Shapes are static, dtypes are kept; it works under ``jit``, ``vmap`` and
+    ``scan``. Random numbers are drawn in single precision whatever the images have.
     """
 
     def __call__(self, key: Key, images: Array) -> Array:

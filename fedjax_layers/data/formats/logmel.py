@@ -14,8 +14,7 @@ def log_mel(waves: np.ndarray, rate: int, bands: int) -> np.ndarray:
     """Compute the logarithm of the energy in bands of equal width on the mel scale.
 
     It takes Hann windows of 25 ms every 10 ms, the power spectrum of each, and triangular filters whose corners are
-    equally
-    spaced between 0 and half the rate on the mel scale ``2595 log10(1 + f / 700)`` (The HTK Book, Young et al.,
+    equally spaced between 0 and half the rate on the mel scale ``2595 log10(1 + f / 700)`` (The HTK Book, Young et al.,
     section 5.6).
 
     Args:

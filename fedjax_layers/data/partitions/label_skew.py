@@ -50,10 +50,9 @@ def dirichlet_balanced(labels: np.ndarray, num_clients: int, seed: int = 0, *, a
     This is FedLab's balanced Dirichlet partition and Flower's ``InnerDirichletPartitioner``, after Acar et al. 2021
     (FedDyn, arXiv 2111.04263). Mixes are ``Dir(alpha * K * q)``, where q are the labels' shares of the data: for
     balanced labels that is the symmetric ``Dir(alpha * 1_K)`` of these, and otherwise the demand meets the supply on
-    average.
-    FedLab fills clients one example at a time; here all are filled at once. Where a label is wanted more often than it
-    occurs, every client gets the same share of what it wants, and the rest of the clients is filled at random with the
-    remaining examples.
+    average. FedLab fills clients one example at a time; here all are filled at once. Where a label is wanted more often
+    than it occurs, every client gets the same share of what it wants, and the rest of the clients is filled at random
+    with the remaining examples.
 
     Args:
       labels: ``[N]`` integers.

@@ -60,8 +60,8 @@ def quantity_zipf(
     """Give client c a share in proportion to ``(c + 1) ** -exponent``, and random examples (quantity skew).
 
     Client 0 is the largest; sizes are the same for every seed. It is the power law of client sizes of Li et al. 2020
-    (FedProx, experiments), by rank and not drawn; Flower's ``LinearPartitioner`` and
-    its relatives fix sizes by client number in the same way.
+    (FedProx, experiments), by rank and not drawn; Flower's ``LinearPartitioner`` and its relatives fix sizes by client
+    number in the same way.
 
     Args:
       labels: ``[N]`` integers.

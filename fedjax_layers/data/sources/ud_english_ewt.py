@@ -59,8 +59,7 @@ def _ud_english_ewt(
       split: official part: ``"train"`` (12,544 sentences), ``"val"`` (2,001), ``"test"`` (2,077) or ``"all"``.
       natural: what a natural client is, ``"document"`` (540, 318 and 316) or ``"genre"`` (5).
       tokens: units of language modelling: ``"word"``, ``"char"``, ``"byte"`` (of UTF-8, words with a space between) or
-        the path of a
-        ``tokenizer.json``. Tags need words.
+        the path of a ``tokenizer.json``. Tags need words.
       length: T, the number of tokens in an example.
       vocabulary: V, the largest number of tokens, ``<pad>`` and ``<unk>`` included; ``None`` keeps every token of the
         training part. Bytes and a file have their own.

@@ -3,8 +3,7 @@
 Every formation is a pure function ``(features [C, F], num_teams, seed, *, ...) -> team_of [C] int32`` in which every
 team ``0 .. T-1`` has a client. ``features`` are the clients' :func:`label_counts`; for ``by_updates`` they are the
 updates of the common start in one local phase. A new formation is one more such function and one line in
-``TEAM_FORMATIONS``; its
-options are its keyword-only parameters.
+``TEAM_FORMATIONS``; its options are its keyword-only parameters.
 
 ================== ==================================================================================================
 ``ordered``        clients in order of their numbers, at random or by labels, cut or distributed into teams

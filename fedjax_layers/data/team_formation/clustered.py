@@ -32,8 +32,7 @@ def by_labels(
       seed: seed of the starts of ``"kmeans"``; the other method draws nothing.
       method: ``"agglomerative"`` (average linkage; memory grows with C squared) or ``"kmeans"`` (for many clients).
       distance: distance between two clients' shares of labels p and q: ``"hellinger"``, the Euclidean distance of their
-        square
-        roots, or ``"total_variation"``, half the sum of ``|p - q|``, which k-means does not take.
+        square roots, or ``"total_variation"``, half the sum of ``|p - q|``, which k-means does not take.
       size_ratio: size of each team as a multiple of the one before; ``None`` leaves the sizes to the data. Sizes are
         those of :func:`~fedjax_layers.data.team_formation.team_sizes`, the largest for the largest cluster.
 
@@ -93,8 +92,7 @@ def hierarchical(
         is
       seed: not used.
       branching: numbers of groups into which each level is split, from the coarsest on; their product is T. ``None``
-        takes T's
-        prime factors, the smallest first.
+        takes T's prime factors, the smallest first.
       distance: distance between two clients' shares of labels, ``"hellinger"`` or ``"total_variation"``; see
         :func:`by_labels`.
 

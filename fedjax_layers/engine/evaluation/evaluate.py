@@ -63,8 +63,7 @@ def evaluate(
 
     Returns:
       The scores of the task's scorer and its further metrics: each of the ranges' shape, NaN for a set without
-      examples;
-      and the pooled ones, each ``[]``, or ``[P]`` (an empty dict unless asked for).
+      examples; and the pooled ones, each ``[]``, or ``[P]`` (an empty dict unless asked for).
 
     Raises:
       ValueError: the labels are not of the scorer's kind.

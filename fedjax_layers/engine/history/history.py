@@ -69,8 +69,7 @@ class History:
 
         ``round`` ``[E]``, the number of rounds done; ``finished`` ``[E]``, True for the row after the algorithm's last
         local phase; ``examples`` ``[E, C]``, each client's training examples at that time, 0 for one that never takes
-        part;
-        ``{scored_model}/{split}/{metric}`` ``[E, C]``; ``global/...`` the same for the one global model;
+        part; ``{scored_model}/{split}/{metric}`` ``[E, C]``; ``global/...`` the same for the one global model;
         ``pooled/test/{metric}`` ``[E]``.
         """
         if self._files is not None:
@@ -137,9 +136,8 @@ class History:
         Args:
           scored_model: ``"served"``, ``"trained"``, ``"team"`` or ``"global"``.
           scored_round: ``"last"``, the last evaluation of such models, with the clients that were evaluated then;
-            ``"best"``,
-            each client's evaluation of lowest validation loss, or its own last if it has no validation examples.
-            Of a global or team model ``"best"`` is one evaluation for all clients, that of their lowest mean
+            ``"best"``, each client's evaluation of lowest validation loss, or its own last if it has no validation
+            examples. Of a global or team model ``"best"`` is one evaluation for all clients, that of their lowest mean
             validation loss, weighted by training examples. The choice never depends on the test split.
           split: the split whose scores are returned.
 
