@@ -118,7 +118,7 @@ def test_rounds_trace_once_whatever_the_members_and_numbers(name, x64):
 
 
 @everything
-@pytest.mark.parametrize("width", [1, 2])
+@pytest.mark.parametrize("width", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_any_width_equals_the_full_vmap(name, width, x64):
     whole, info, rounds = run(name)
     chunked, chunked_info, _ = run(name, axis=ClientAxis(width))

@@ -19,7 +19,7 @@ from fedjax_layers.experiment.run import execute
 from fedjax_layers.experiment.setup.prepare import prepare
 from fedjax_layers.options import options_of
 from tests import toy
-from tests.counting import count_compilations
+from tests.counting import programs_of_its_own
 from tests.registry import NEEDED, cases
 from tests.rounds import task_of
 
@@ -139,7 +139,7 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one(tmp_path, algorithm):
     assert summary == {}
     assert history.rounds_done == 2
     assert not (tmp_path / "parts" / "summary.json").exists()
-    with count_compilations():
+    with programs_of_its_own():
         summary, _ = run_into(tmp_path / "parts", config, resume=True)
     assert summary["compilations"] == 0, "a resumed run must use the programs of the first part"
     assert_same_results(tmp_path / "whole", tmp_path / "parts")

@@ -96,9 +96,7 @@ def test_a_formation_or_a_list_takes_the_place_of_the_partitions_teams(teamed):
 
 
 def run(config, clients, directory=None):
-    with count_compilations() as clock:
-        summary, history = execute(assemble(config, clients), directory)
-    return summary, history, clock.compilations
+    return execute(assemble(config, clients), directory)
 
 
 def test_other_teams_and_shares_compile_nothing_and_change_the_result(clients):
@@ -110,10 +108,11 @@ def test_other_teams_and_shares_compile_nothing_and_change_the_result(clients):
     assert one.team_of.tolist() != other.team_of.tolist()
     assert (one.builder, one.plan) == (other.builder, other.plan)
     assert hash(one.builder) == hash(other.builder)
-    _, first, _ = run(config(), clients)
+    _, first = run(config(), clients)
     for changes in ({"seed": 1}, {"share": 1.0}, {"seed": 2, "share": 0.7}):
-        _, history, compilations = run(config(**changes), clients)
-        assert compilations == 0
+        with count_compilations() as clock:
+            _, history = run(config(**changes), clients)
+        assert clock.compilations == 0
         assert not np.array_equal(history.evaluations["team/test/loss"], first.evaluations["team/test/loss"])
 
 
@@ -171,7 +170,7 @@ def test_clients_that_never_take_part_decide_nothing(name):
 def test_summary_and_clients_tell_the_teams(clients, tmp_path):
     config = config_of(team_of=(0, 1, 1, 2, 2, 2, 2, 2, 2, 2))
     directory = RunDirectory.create(tmp_path / "run", config)
-    summary, _, _ = run(config, clients, directory)
+    summary, _ = run(config, clients, directory)
     assert (summary["teams"], summary["team_sizes"]) == (3, [1, 2, 7])
     read = directory.read("summary")
     assert (read["teams"], read["team_sizes"]) == (3, [1, 2, 7])
@@ -179,7 +178,7 @@ def test_summary_and_clients_tell_the_teams(clients, tmp_path):
     assert RunConfig.from_mapping(directory.read("config")) == config
     scores = directory.read_clients()["team/best/test/macro_f1"]
     assert summary["team"]["macro_f1"]["mean"] == pytest.approx(scores.mean())
-    without, _, _ = run(config_of("fedavg", algorithm_options={}), clients)
+    without, _ = run(config_of("fedavg", algorithm_options={}), clients)
     assert without["team"] is without["teams"] is without["team_sizes"] is None
 
 

@@ -42,7 +42,9 @@ def augmentation(request):
     return SEVERAL[request.param]
 
 
-@pytest.mark.parametrize(("channels", "dtype"), [(1, jnp.bfloat16), (3, jnp.float32)])
+@pytest.mark.parametrize(
+    ("channels", "dtype"), [pytest.param(1, jnp.bfloat16, marks=pytest.mark.slow), (3, jnp.float32)]
+)
 @pytest.mark.parametrize("name", PIECES | AUGMENTATIONS)
 def test_shape_dtype_and_range_stay_and_something_happens(name, make_images, channels, dtype):
     augmentation = (PIECES | AUGMENTATIONS)[name]
