@@ -14,7 +14,15 @@ NAMED = re.compile(r"`((?:fedjax_layers|tests|experiments|benchmarks)/[\w/.]+)(?
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
-@pytest.mark.parametrize("page", [p for p in PAGES if BLOCK.search(p.read_text())], ids=lambda p: p.name)
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(page, marks=() if page.name == "README.md" else pytest.mark.slow)
+        for page in PAGES
+        if BLOCK.search(page.read_text())
+    ],
+    ids=lambda page: page.name,
+)
 def test_python_blocks_run(page):
     names = {"__name__": "documentation"}
     for block in BLOCK.findall(page.read_text()):

@@ -62,7 +62,9 @@ def test_shards_joined_equal_the_whole(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "flags", [("--run-width", 1), ("--run-width", 2), ("--rungs", "1")], ids=["in turn", "vectorised", "rungs"]
+    "flags",
+    [pytest.param(("--run-width", 1), marks=pytest.mark.slow), ("--run-width", 2), ("--rungs", "1")],
+    ids=["in turn", "vectorised", "rungs"],
 )
 def test_an_interrupted_sweep_goes_on_to_the_same_table(tmp_path, monkeypatch, flags):
     sweep = (*SWEEP, "--vary", "mu=0,0.1,0.2,0.3,0.4,0.5", "--seeds", 2, *flags)

@@ -150,7 +150,7 @@ def test_order_of_the_cohort_does_not_matter(name, x64):
 
 
 @everything
-@pytest.mark.parametrize("keep", [False, True])
+@pytest.mark.parametrize("keep", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_the_promise_of_a_cohort_in_order_changes_nothing(name, keep, x64):
     """The path without gather and scatter gives what the general one gives."""
     cohorts = [toy.make_cohort(range(toy.CLIENTS), toy.make_pool()) for _ in range(2)]
@@ -246,12 +246,17 @@ def served(name, **kw):
         ("fedper", {"personal_layers": 0}),
         ("fedbabu", {"head_layers": 0}),
         ("fedprox", {"mu": 0.0}),
-        ("fedprox", {"mu": 5.0, "published_self_reference": True}),
         ("player_fl", {"threshold": 1e9}),
-        ("player_fl", {"fixed_cut": 3}),
-        ("local_adaptation", {}),
         ("per_fedavg", {"adaptation_rate": 0.0}),
-        ("per_fedavg", {"adaptation_rate": 0.0, "variant": "hf"}),
+        *(
+            pytest.param(name, args, marks=pytest.mark.slow)
+            for name, args in (
+                ("fedprox", {"mu": 5.0, "published_self_reference": True}),
+                ("player_fl", {"fixed_cut": 3}),
+                ("local_adaptation", {}),
+                ("per_fedavg", {"adaptation_rate": 0.0, "variant": "hf"}),
+            )
+        ),
     ],
 )
 def test_sharing_all_layers_is_fedavg(name, args, x64):
