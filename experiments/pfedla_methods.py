@@ -34,7 +34,7 @@ MODELS: dict[str, dict[str, Any]] = {
             "channels": (64, 64, 128),
             "kernel_size": 5,
             "padding": 2,
-            "pool": (True, True, False),
+            "pooling": (True, True, False),
             "hidden": (2048, 512),
         },
     },

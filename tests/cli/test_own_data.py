@@ -35,5 +35,5 @@ def test_so_many_of_the_natural_clients():
 
 
 def test_the_test_part_can_be_pooled_by_a_flag():
-    apart, pooled = (cli(*SHOW, *flags).out for flags in ((), ("--official-test", "pool")))
+    apart, pooled = (cli(*SHOW, *flags).out for flags in ((), ("--official-test", "joined")))
     assert apart.split("Partition hash: ")[1] != pooled.split("Partition hash: ")[1]

@@ -124,7 +124,7 @@ def test_a_natural_client_without_an_example_left_is_left_out(own):
     client, _ = data.places
     assert sorted(data.inputs[client == 1, 0]) == [9, 10, 11]
     assert data.global_test == 7
-    assert load(**own(rows), official_test="pool").client_names == ("a", "b", "c", "d")
+    assert load(**own(rows), official_test="joined").client_names == ("a", "b", "c", "d")
 
 
 def test_numbered_clients_that_are_left_keep_their_numbers_as_names(monkeypatch):

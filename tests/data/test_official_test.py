@@ -104,13 +104,13 @@ def test_groups_of_natural_clients_are_tested_on_their_members_test_examples(pat
 
 def test_the_part_can_be_pooled_or_be_the_global_test_set(path):
     where = write(path, MIXED)
-    pooled = load(**where, official_test="pool")
+    pooled = load(**where, official_test="joined")
     assert sum(pooled.sizes.values()).tolist() == [12, 18]
     assert pooled.sizes["test"].tolist() == [3, 4]
     assert pooled.global_test == pooled.partition["own_test"] == 0
     whole = load(**where, global_test="official")
     assert apart(whole) == {25, 26, 27, 28, 29}
-    assert load(**where, global_test="official", official_test="pool").partition_hash == whole.partition_hash
+    assert load(**where, global_test="official", official_test="joined").partition_hash == whole.partition_hash
 
 
 def test_a_global_share_besides_takes_nothing_from_the_rule(path):

@@ -38,7 +38,7 @@ CASES = [
         "cnn",
         (32, 32, 3),
         10,
-        {"channels": (32, 64), "pool": (False, True), "padding": "VALID", "hidden": (128,)},
+        {"channels": (32, 64), "pooling": (False, True), "padding": "VALID", "hidden": (128,)},
         [conv(3, 3, 32), conv(3, 32, 64), dense(14 * 14 * 64, 128), 1290],
     ),
     ("lenet5", (28, 28), 10, {}, [156, 2416, 48_120, 10_164, 850]),
@@ -198,8 +198,8 @@ def test_an_embedding_bag_is_the_mean_of_the_real_tokens_whatever_their_order():
 
 
 def test_refusals():
-    with pytest.raises(ValueError, match="pool: expected 2 entries, one per convolution"):
-        build_model("cnn", 3, pool=(True,)).init(jax.random.key(0), jnp.ones((1, 8, 8)))
+    with pytest.raises(ValueError, match="pooling: expected 2 entries, one per convolution"):
+        build_model("cnn", 3, pooling=(True,)).init(jax.random.key(0), jnp.ones((1, 8, 8)))
     with pytest.raises(ValueError, match=r"x: expected images .*, got shape \(1, 8\)"):
         build_model("cnn", 3).init(jax.random.key(0), jnp.ones((1, 8)))
     with pytest.raises(ValueError, match="width: expected a positive factor, got 0"):
