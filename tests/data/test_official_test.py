@@ -122,7 +122,7 @@ def test_a_global_share_besides_takes_nothing_from_the_rule(path):
 
 def test_an_unknown_choice_is_answered_with_the_nearest():
     with pytest.raises(
-        ValueError, match="official_test: expected one of apart, auto, pool, got 'aprt'; did you mean 'apart'"
+        ValueError, match="official_test: expected one of apart, auto, joined, got 'aprt'; did you mean 'apart'"
     ):
         load("digits", official_test="aprt")
 
