@@ -54,6 +54,18 @@ def pytest_configure(config):
         add_algorithm_file(file)
 
 
+programs_since = {"test": 0, "module": 0}  # loaded since the memory maps were last looked at, which takes its time
+
+
+def _note_program(event, _, **__):
+    if event == "/jax/core/compile/backend_compile_duration":  # also of one that is read from the folder
+        for place in programs_since:
+            programs_since[place] += 1
+
+
+jax.monitoring.register_event_duration_secs_listener(_note_program)
+
+
 def drop_programs():
     """Let go of the programs in memory."""
     jax.clear_caches()
@@ -61,8 +73,11 @@ def drop_programs():
         sys.modules["fedjax_layers.engine.programs.store"].clear()
 
 
-def _share_of_maps():
+def _share_of_maps(place):
     """How much of the memory maps that a process may have is in use: XLA's CPU backend takes some for every program."""
+    if programs_since[place] < 16:
+        return 0.0
+    programs_since[place] = 0
     try:
         maps = pathlib.Path("/proc/self/maps").read_bytes().count(b"\n")
         return maps / int(pathlib.Path("/proc/sys/vm/max_map_count").read_text())
@@ -74,7 +89,7 @@ def _share_of_maps():
 def _make_room():
     """Without room for its maps, a program ends the process."""
     yield
-    if _share_of_maps() > 0.5:
+    if _share_of_maps("test") > 0.5:
         drop_programs()
 
 
@@ -82,7 +97,7 @@ def _make_room():
 def _leave_room():
     """Room for the next module, too."""
     yield
-    if _share_of_maps() > 0.25:
+    if _share_of_maps("module") > 0.25:
         drop_programs()
 
 
