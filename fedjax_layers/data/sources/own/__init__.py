@@ -1,6 +1,5 @@
-"""A user's own data: tables, arrays, folders of pictures, and whatever TFDS has prepared.
+"""A user's own data: tables, arrays, folders of pictures, and sets prepared with TFDS.
 
-None of these has a layout of files with checksums: the option ``path`` names the data, and every column, class and
-client is found in them. What is found can be shown (:func:`~fedjax_layers.data.sources.own.tables.describe`) and
-overridden.
+These have no layout of files with checksums: the option ``path`` names the data, and columns, classes and clients are
+found in them. What is found can be shown (:func:`~fedjax_layers.data.sources.own.tables.describe`) and overridden.
 """

@@ -1,4 +1,4 @@
-"""A data set from NumPy arrays: the way in for data in memory, and the last step of all of a user's own files."""
+"""Data sets from NumPy arrays, for data in memory and as the last step of reading a user's own files."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fedjax_layers.data.sources.own.names import class_numbers, numbered, option
 from fedjax_layers.options import unknown_name
 
 Missing = Literal["error", "drop", "mean"]
-_AT_ONCE = 2**22  # numbers that are looked at together
+_AT_ONCE = 2**22  # numbers that are checked at once
 OwnTask = Literal["auto", "classification", "regression"]
 Scaling = Literal["auto", "none", "scale", "standardise"]
 
@@ -34,9 +34,9 @@ def from_arrays(
     source: str = "arrays in memory",
     licence: str = "the user's own",
 ) -> Dataset:
-    """Make a data set of arrays, checked.
+    """Make a data set from arrays, and check them.
 
-    ``preprocess="auto"`` takes uint8 to be pictures (pixels / 255), standardises floats of rank 2 (columns of a
+    ``preprocess="auto"`` treats uint8 as pictures (pixels / 255), standardises floats of rank 2 (columns of a
     table), and leaves other floats and all other integers (tokens) as they are. Grey pictures ``[N, H, W]`` uint8
     get a channel axis.
 
@@ -44,24 +44,25 @@ def from_arrays(
       inputs: ``[N, ...]`` numbers; stored in their own type, float64 as float32.
       labels: ``[N]``. Classes are integers, flags or texts, targets of a regression numbers.
       clients: ``[N]`` integers or texts, each example's natural client; ``None`` where there are none.
-      name: what to call the data set.
-      task: ``"auto"`` takes float labels for a regression and all others for a classification.
-      classes: the classes' names in order, along which integer labels count; empty takes the sorted distinct labels.
+      name: name of the data set.
+      task: kind of prediction; ``"auto"`` treats float labels as a regression and all others as a classification.
+      classes: the classes' names in order, which integer labels index; empty takes the sorted distinct labels.
       preprocess: how a model reads the inputs: ready made, or ``"none"`` (as stored), ``"scale"`` (by 1/255),
         ``"standardise"`` (by training mean and standard deviation), ``"auto"``.
       missing: what to do about NaN in the inputs: ``"error"``, ``"drop"`` its example, or ``"mean"``: leave it there
         for the standardisation, which puts the training mean in its place.
       example_ids: ``[N]`` distinct integers; ``None`` numbers the rows.
-      official_test: ``[N]`` flags of examples that are set apart for testing.
-      source: where the data come from.
+      official_test: ``[N]`` flags on examples that are set apart for testing; ``None`` for none.
+      source: the origin of the data.
       licence: terms of the data.
 
     Returns:
       The data set. Dropped examples keep their numbers: ``example_ids`` still count the rows of ``inputs``.
 
     Raises:
-      ValueError: arrays of unequal length, of Python objects or of mixed types; NaN or infinity; a label that is no
-        class; fewer than two classes; no examples; repeated example ids; or an argument out of range.
+      ValueError: arrays differ in length, hold Python objects or mix types; there is NaN or infinity; a label is no
+        class; there are fewer than two classes or no examples; example ids are repeated; or an argument is out of
+        range.
     """
     for argument, value, allowed in (("task", task, OwnTask), ("missing", missing, Missing)):
         if value not in get_args(allowed):
@@ -102,7 +103,7 @@ def from_arrays(
 
 
 def _numbers(inputs: np.ndarray) -> np.ndarray:
-    """Inputs in a type that a device takes, pictures with a channel axis."""
+    """Convert inputs to a dtype for devices, and give pictures a channel axis."""
     inputs = np.asarray(inputs)
     if inputs.dtype.kind not in "biuf" or inputs.ndim < 2:
         raise ValueError(f"inputs: expected numbers [N, ...] of rank 2 or more, got {inputs.dtype} {inputs.shape}")
@@ -124,15 +125,15 @@ def _numbers(inputs: np.ndarray) -> np.ndarray:
 
 
 def _as_float32(inputs: np.ndarray) -> np.ndarray:
-    """A copy that becomes the pool itself where nobody else needs it."""
+    """Copy to float32, in an array that may become the pool itself."""
     narrow = aligned_empty(inputs.shape, np.float32)
-    with np.errstate(over="ignore"):  # what overflows is refused
+    with np.errstate(over="ignore"):  # an overflow is refused later
         narrow[...] = inputs
     return narrow
 
 
 def _rows_where(test: np.ufunc, inputs: np.ndarray) -> np.ndarray:
-    """Flags ``[N]`` on examples with a number that passes the test; some rows at a time."""
+    """Flag examples ``[N]`` with a number that passes the test, some rows at a time."""
     found = np.zeros(len(inputs), bool)
     for part in slices(len(inputs), _AT_ONCE // max(1, inputs[:1].size)):
         found[part] = test(inputs[part]).any(axis=tuple(range(1, inputs.ndim)))
@@ -140,14 +141,14 @@ def _rows_where(test: np.ufunc, inputs: np.ndarray) -> np.ndarray:
 
 
 def _check_finite(inputs: np.ndarray) -> None:
-    """Infinity is never a measurement, and float64 beyond float32 becomes one."""
+    """Raise ``ValueError`` for infinity, which also results from float64 beyond float32."""
     rows = np.flatnonzero(_rows_where(np.isinf, inputs))
     if len(rows):
         raise ValueError(f"{_entry(inputs, int(rows[0]), np.isinf)}: expected a finite number, got infinity")
 
 
 def _kept(inputs: np.ndarray, missing: Missing) -> np.ndarray:
-    """Rows that stay."""
+    """Return the rows to keep."""
     if inputs.dtype.kind != "f":
         return np.arange(len(inputs))
     gaps = _rows_where(np.isnan, inputs)

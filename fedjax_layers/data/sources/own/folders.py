@@ -1,4 +1,4 @@
-"""A user's own pictures: a folder per class, and perhaps a folder per client around them."""
+"""A user's own pictures in a folder per class, and data in a folder per client."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from fedjax_layers.data.tables.source import Source
 
 
 def _image_folder(*, path: str, size: tuple[int, ...] = (), grey: bool = False) -> Dataset:
-    """Pictures ``[N, H, W, 1 or 3]`` uint8 in one folder per class: ``path/<class>/<picture>``.
+    """Read pictures ``[N, H, W, 1 or 3]`` uint8 from one folder per class: ``path/<class>/<picture>``.
 
-    Where ``path`` holds just the folders train and test (and perhaps val), with the classes' folders in each, the
-    pictures of test are set apart for testing. Classes and pictures are in sorted order. Hidden files are passed over;
-    any other file that is no picture, and a link that leads out of ``path``, is an error.
+    Where ``path`` has only the folders train and test (and perhaps val), each with the classes' folders, the pictures
+    of test are set apart for testing. Classes and pictures are in sorted order. Hidden files are ignored; any other
+    file that is no picture, and a link that leads out of ``path``, is an error.
 
     Args:
       path: folder of the classes' folders.
@@ -32,8 +32,8 @@ def _image_folder(*, path: str, size: tuple[int, ...] = (), grey: bool = False) 
       grey: whether pictures get one channel in place of three.
 
     Raises:
-      FileNotFoundError: no folder at ``path``.
-      ValueError: a file that is no picture, an empty folder, one class only, or pictures of several sizes.
+      FileNotFoundError: there is no folder at ``path``.
+      ValueError: a file is no picture, a folder is empty, there is only one class, or pictures differ in size.
     """
     root = Path(str(path)).expanduser()
     files, labels, test = _class_folders(root, root)
@@ -64,11 +64,12 @@ def _client_folder(
     test_column: str = "auto",
     preprocess: str = "auto",
 ) -> Dataset:
-    """One folder per client, all of one form: ``path/<client>/<class>/<picture>``, or CSV or npz files in it.
+    """Read one folder per client, all of one form: ``path/<client>/<class>/<picture>``, or CSV or npz files in it.
 
     A client's CSV files are one table, and so are its npz files; columns, types and shapes are those of all clients.
-    Set apart for testing are a client's file ``test`` beside others, a file like ``ward_test`` beside ``ward_train``,
-    and a folder ``test`` beside just ``train`` (and perhaps ``val``): around the clients' folders, or in a client's.
+    These are set apart for testing: a client's file ``test`` beside others, a file like ``ward_test`` beside
+    ``ward_train``, and a folder ``test`` beside only ``train`` (and perhaps ``val``), around the clients' folders or in
+    a client's.
 
     Args:
       path: folder of the clients' folders.
@@ -88,8 +89,8 @@ def _client_folder(
 
     Raises:
       FileNotFoundError: no folder at ``path``.
-      ValueError: folders of several forms or empty ones, files that differ in columns, or what the forms' own
-        sources refuse.
+      ValueError: folders have several forms or are empty, files differ in columns, or the readers of these forms raise
+        it.
     """
     root = Path(str(path)).expanduser()
     places = _places(root)
@@ -118,7 +119,7 @@ def _client_folder(
 
 
 class _Place(NamedTuple):
-    """A folder with examples of one client, all of one part unless its files' names say more."""
+    """A folder with examples of one client, all of one part unless the files' names say otherwise."""
 
     folder: Path
     client: str
@@ -126,7 +127,7 @@ class _Place(NamedTuple):
 
 
 def _places(root: Path) -> list[_Place]:
-    """The folders with the clients' examples, those of training first."""
+    """List the folders with the clients' examples, those of training first."""
     found = folders(root, root, "client")
     parts = part_folders(found)
     if parts is not None:
@@ -145,7 +146,7 @@ def _places(root: Path) -> list[_Place]:
 
 
 def _form(places: Sequence[_Place], root: Path) -> str:
-    """What the clients' folders hold: ``pictures``, ``.csv`` or ``.npz``."""
+    """Return the form of the clients' folders: ``pictures``, ``.csv`` or ``.npz``."""
     forms = {}
     for client, _, _ in places:
         kinds = {"pictures" if path.is_dir() else path.suffix.lower() for path in entries(client, root)}
@@ -161,10 +162,10 @@ def _form(places: Sequence[_Place], root: Path) -> str:
 
 
 def _class_folders(root: Path, folder: Path) -> tuple[list[Path], list[str], np.ndarray | None]:
-    """The pictures of a folder of class folders, each one's class, and flags ``[N]`` of a test part if there is one."""
+    """List the pictures of class folders, their classes, and flags ``[N]`` on a test part if there is one."""
     parts = part_folders(list(entries(folder, root))) if folder.is_dir() else None
     if parts is not None and not all(path.is_dir() for part in parts for path in entries(part, root)):
-        parts = None  # two classes of those names, with pictures in them
+        parts = None  # these are two classes with such names, and pictures in them
     files: list[Path] = []
     labels: list[str] = []
     flags: list[bool] = []
@@ -200,7 +201,7 @@ def _pictures_by_client(places: Sequence[_Place], root: Path, size: tuple[int, .
 
 
 def _files(places: Sequence[_Place], root: Path) -> list[tuple[str, Path, bool]]:
-    """Client, file, and whether it is of the test part, by the name of the file or its folder."""
+    """List client, file, and whether it belongs to the test part, by the name of the file or its folder."""
     files = []
     for place in places:
         found = list(entries(place.folder, root))

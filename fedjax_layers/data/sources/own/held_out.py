@@ -1,4 +1,4 @@
-"""Which of a user's own examples are set apart for testing: by a column, or by the names of files and folders."""
+"""The user's own examples that are set apart for testing, by a column or by names of files and folders."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from fedjax_layers.data.sources.own.table import Table
 
 Part = Literal["train", "test"]
 _TEST = ("test", "testing")
-_TRAIN = ("train", "training", "val", "valid", "validation", "dev")  # validation is cut anew, by ``val_fraction``
+_TRAIN = ("train", "training", "val", "valid", "validation", "dev")  # validation is drawn anew, by ``val_fraction``
 _FLAGS = {"1": "test", "true": "test", "yes": "test", "0": "train", "false": "train", "no": "train"}
 
 
 def part_of(text: str) -> Part | None:
-    """The part that a cell or a name stands for; ``None`` for any other text."""
+    """Return the part that a cell or a name means; ``None`` for any other text."""
     word = text.strip().lower()
     return "test" if word in _TEST else "train" if word in _TRAIN else None
 
 
 def test_files(found: Sequence[Path]) -> set[Path]:
-    """The files of a folder that are for testing: ``test`` beside any other, ``x_test`` beside ``x_train``.
+    """Find the files of a folder for testing: ``test`` beside any other, ``x_test`` beside ``x_train``.
 
-    A name like ``blood_test.csv`` says nothing by itself.
+    A name like ``blood_test.csv`` alone is not enough.
     """
     words = {path: re.split(r"[^a-z0-9]+", path.name.lower().split(".")[0]) for path in found}
     others = {path: [word for word in own if part_of(word) is None] for path, own in words.items()}
@@ -39,7 +39,7 @@ def test_files(found: Sequence[Path]) -> set[Path]:
 
 
 def part_folders(found: Sequence[Path]) -> dict[Path, Part] | None:
-    """The part of each folder, where they are called train and test (and perhaps validation) and nothing else."""
+    """Return the part of each folder if all are called train or test (or validation); else ``None``."""
     parts = {path: part_of(path.name) for path in found}
     if set(parts.values()) != {"train", "test"} or not all(path.is_dir() for path in found):
         return None
@@ -47,16 +47,16 @@ def part_folders(found: Sequence[Path]) -> dict[Path, Part] | None:
 
 
 def find_test_column(table: Table, option: str, taken: Collection[str]) -> str:
-    """The column that says which rows are for testing; empty where there is none.
+    """Find the column that says which rows are for testing; empty where there is none.
 
     Args:
       table: the rows.
       option: the name of the column, ``"none"``, or ``"auto"``: a column of texts that are all names of parts, train
         and test among them.
-      taken: columns that are something else.
+      taken: columns with another role.
 
     Raises:
-      ValueError: there is no such column, it is something else already, or several could be meant.
+      ValueError: there is no such column, it has another role, or several columns fit.
     """
     if option == "none":
         return ""
@@ -86,10 +86,10 @@ def _names_parts(table: Table, name: str) -> bool:
 
 
 def test_rows(table: Table, name: str) -> np.ndarray:
-    """Flags ``[N]`` of the rows for testing, by a column that says train or test, or 0 or 1.
+    """Flag the rows ``[N]`` for testing by a column that says train or test, or 0 or 1.
 
     Raises:
-      ValueError: a cell that says neither (named), or no row for training.
+      ValueError: a cell says something else (it is named), or no row is for training.
     """
     texts = [str(cell).strip().lower() if cell is not None else "" for cell in table.columns[name].to_pylist()]
     parts = {text: part_of(text) or _FLAGS.get(text.removesuffix(".0")) for text in set(texts)}
@@ -103,8 +103,8 @@ def test_rows(table: Table, name: str) -> np.ndarray:
 
 
 def without_owner(dataset: Dataset, rows: np.ndarray) -> Dataset:
-    """The data set with these rows ``[N]`` no natural client's: test examples that belong to nobody."""
-    assert dataset.clients is not None  # the caller has looked
+    """Remove the natural client of these rows ``[N]``, which are test examples without a client."""
+    assert dataset.clients is not None  # checked by the caller
     owner = np.where(rows, -1, dataset.clients)
     left = np.unique(owner[owner >= 0])
     if not len(left):

@@ -1,4 +1,4 @@
-"""Which columns of a table are numbers and which are categories: found out, shown, and overridden."""
+"""The kinds of a table's columns, number or category: detection, summary and overrides."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ ColumnKind = Literal["number", "category", "unsupported"]
 
 @dataclasses.dataclass(frozen=True)
 class ColumnSummary:
-    """What a column holds.
+    """A summary of a column.
 
     Attributes:
-      name: of the column.
+      name: the column's name.
       kind: ``number``, ``category``, or ``unsupported`` (dates, lists ...).
-      missing: cells without a value.
-      distinct: different values.
-      refused: why the column cannot be read as that, with the cell; empty where it can.
+      missing: number of cells without a value.
+      distinct: number of different values.
+      refused: why the column cannot be read as that kind, with the cell; empty where it can.
     """
 
     name: str
@@ -39,10 +39,10 @@ class ColumnSummary:
 
 
 def parse_kinds(kinds: object, table: Table) -> dict[str, ColumnKind]:
-    """Overrides like ``("age:number", "sex:category")``.
+    """Parse overrides like ``("age:number", "sex:category")``.
 
     Raises:
-      ValueError: another form, an unknown kind, or no such column.
+      ValueError: an entry has another form, or its kind or column is unknown.
     """
     parsed: dict[str, ColumnKind] = {}
     for entry in option_names(kinds):
@@ -60,7 +60,7 @@ def parse_kinds(kinds: object, table: Table) -> dict[str, ColumnKind]:
 
 
 def kind_of(cells: pa.Array) -> ColumnKind:
-    """Number where every cell that is not missing is one (flags count as 0 and 1); category for other texts."""
+    """Return number if every cell that is not missing is one (flags count as 0 and 1), and category for other texts."""
     import pyarrow as pa  # noqa: PLC0415
     import pyarrow.compute as pc  # noqa: PLC0415
 
@@ -79,10 +79,10 @@ def kind_of(cells: pa.Array) -> ColumnKind:
 
 
 def numbers_of(table: Table, name: str) -> np.ndarray:
-    """A column as numbers, ``[N]`` float64, NaN where a cell is missing.
+    """Convert a column to numbers, ``[N]`` float64, NaN where a cell is missing.
 
     Raises:
-      ValueError: a cell that is no finite number (named), or a type without numbers.
+      ValueError: a cell is no finite number (it is named), or the column's type has no numbers.
     """
     import pyarrow as pa  # noqa: PLC0415
     import pyarrow.compute as pc  # noqa: PLC0415
@@ -98,7 +98,7 @@ def numbers_of(table: Table, name: str) -> np.ndarray:
                 raise ValueError(f"{table.where(row, name)}: expected a number, got {cell!r}") from None
         raise
     array = numbers.to_numpy(zero_copy_only=False).astype(np.float64)
-    with np.errstate(over="ignore"):  # what float32 cannot hold is refused, not rounded to infinity
+    with np.errstate(over="ignore"):  # numbers beyond float32 are refused, and not rounded to infinity
         infinite = np.flatnonzero(np.isinf(array.astype(np.float32)))
     if len(infinite):
         row = int(infinite[0])
@@ -107,10 +107,10 @@ def numbers_of(table: Table, name: str) -> np.ndarray:
 
 
 def texts_of(table: Table, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """A column as texts: ``[N]`` texts, empty where a cell is missing, and ``[N]`` flags of the missing ones.
+    """Convert a column to ``[N]`` texts, empty where a cell is missing, and ``[N]`` flags on missing cells.
 
     Raises:
-      ValueError: numbers with fractions or another type that no one would write as a name.
+      ValueError: the column has numbers with fractions, or another type that cannot be a name.
     """
     import pyarrow as pa  # noqa: PLC0415
 
@@ -124,10 +124,10 @@ def texts_of(table: Table, name: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def one_hot(table: Table, name: str, limit: int) -> np.ndarray:
-    """A column of categories, one input for each in sorted order: ``[N, categories]`` float32, NaN where missing.
+    """Encode a column of categories, one input each in sorted order: ``[N, categories]`` float32, NaN where missing.
 
     Raises:
-      ValueError: more categories than ``limit``.
+      ValueError: there are more categories than ``limit``.
     """
     texts, missing = texts_of(table, name)
     codes, names = numbered(texts[~missing], name)
@@ -142,7 +142,7 @@ def one_hot(table: Table, name: str, limit: int) -> np.ndarray:
 
 
 def summarise(table: Table, overrides: Mapping[str, ColumnKind]) -> list[ColumnSummary]:
-    """Every column in the files' order, with the kind that it would be read as."""
+    """Summarise every column in the files' order, with the kind as which it would be read."""
     found = []
     for name, cells in table.columns.items():
         summary = _summary(name, cells, overrides.get(name) or kind_of(cells))
@@ -158,12 +158,12 @@ def _summary(name: str, cells: pa.Array, kind: ColumnKind) -> ColumnSummary:
     present = cells.filter(pc.invert(pc.is_null(cells, nan_is_null=True)))
     missing = len(cells) - len(present)
     try:
-        if kind == "number":  # 1 and 1.0 are one value
+        if kind == "number":  # 1 and 1.0 are the same value
             present = pc.cast(present, pa.float64(), safe=False)
         distinct = len(pc.unique(present))
-    except pa.ArrowInvalid:  # an override that the cells do not bear out
+    except pa.ArrowInvalid:  # the cells do not fit an override
         distinct = len(pc.unique(present))
-    except NotImplementedError:  # lists and the like
+    except NotImplementedError:  # lists and similar types
         distinct = 0
     return ColumnSummary(name, kind, missing, distinct)
 

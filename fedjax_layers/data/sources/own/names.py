@@ -1,4 +1,4 @@
-"""From labels and client names, as users write them, to numbers with a name each."""
+"""Conversion of users' labels and client names to numbers, each with a name."""
 
 from __future__ import annotations
 
@@ -8,28 +8,28 @@ import numpy as np
 
 _FAMILIES = ("a flag", "a number", "a text")
 
-Where = Callable[[int], str]  # from a row to where it is, for a message
+Where = Callable[[int], str]  # gives the place of a row, for a message
 
 
 def option_names(value: object) -> tuple[str, ...]:
-    """Names given as an option: a command line hands over one name as such, and a number for ``7``."""
+    """Read names given as an option; the command line passes one name as such, and a number for ``7``."""
     if isinstance(value, (list, tuple)):
         return tuple(str(name) for name in value)
     return () if value in ("", None) else (str(value),)
 
 
 def plain(values: object, field: str, where: Where) -> np.ndarray:
-    """Labels or clients as an array of integers, floats, flags or texts.
+    """Convert labels or clients to an array of integers, floats, flags or texts.
 
     Args:
       values: ``[N]``, an array or a sequence.
-      field: argument that they are, for the message.
-      where: place of a row, for the message.
+      field: name of the argument, for the message.
+      where: function that gives the place of a row, for the message.
 
     Raises:
-      ValueError: not one value for each example, or texts mixed with numbers.
+      ValueError: there is not one value per example, or texts and numbers are mixed.
     """
-    # A list goes through objects: NumPy would make texts of [1, "a"] without a word.
+    # A list is converted as objects, since NumPy would silently make texts of [1, "a"].
     array = values if isinstance(values, np.ndarray) else np.asarray(values, dtype=object)
     if array.ndim != 1:
         raise ValueError(f"{field}: expected shape [N], got {array.shape}")
@@ -47,13 +47,13 @@ def plain(values: object, field: str, where: Where) -> np.ndarray:
 
 
 def numbered(values: np.ndarray, field: str) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Each value's number among the distinct ones, in sorted order (texts that are all whole numbers by size).
+    """Number values by their sorted distinct ones (texts that are all whole numbers by size).
 
     Returns:
       ``[N]`` int32 numbers, and the names.
 
     Raises:
-      ValueError: floats, which would make a class or client of every measurement.
+      ValueError: the values are floats, of which each would be a class or client.
     """
     if values.dtype.kind == "f":
         raise ValueError(f"{field}: expected integers or texts, got {values.dtype}")
@@ -68,19 +68,19 @@ def numbered(values: np.ndarray, field: str) -> tuple[np.ndarray, tuple[str, ...
 def class_numbers(
     labels: np.ndarray, classes: Sequence[str], field: str, where: Where
 ) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Classes by number.
+    """Convert labels to class numbers.
 
     Args:
-      labels: ``[N]`` integers, texts or flags; where ``classes`` are given, integers count along them.
+      labels: ``[N]`` integers, texts or flags; if ``classes`` are given, integers index them.
       classes: the classes' names in order; empty takes the sorted distinct labels.
-      field: argument that the labels are, for the message.
-      where: place of a row, for the message.
+      field: name of the labels' argument, for the message.
+      where: function that gives the place of a row, for the message.
 
     Returns:
       ``[N]`` int32 classes, and their K names.
 
     Raises:
-      ValueError: a label that is no class (named with its row), or fewer than two classes.
+      ValueError: a label is no class (it is named with its row), or there are fewer than two classes.
     """
     if classes and len(set(classes)) != len(classes):
         raise ValueError(f"classes: expected distinct names, got {', '.join(classes)}")
@@ -103,7 +103,7 @@ def class_numbers(
 
 
 def _family(value: object) -> str:
-    """What a value is, for people: integers and floats are both numbers, flags are not."""
+    """Name the kind of a value for messages; integers and floats are both numbers, flags are not."""
     if isinstance(value, (bool, np.bool_)):
         return "a flag"
     if isinstance(value, (int, float, np.number)):

@@ -1,4 +1,4 @@
-"""A user's own arrays in one ``.npz`` file."""
+"""The reader of a user's own arrays in one ``.npz`` file."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _TEST = {"x_test": "x", "y_test": "y", "client_test": "client"}
 
 
 def labelled_arrays(path: Path) -> tuple[dict[str, np.ndarray], np.ndarray | None, np.ndarray]:
-    """Arrays ``x``, ``y`` and perhaps ``client`` of a file, a test part after the other examples.
+    """Read the arrays ``x``, ``y`` and perhaps ``client`` of a file, with a test part after the other examples.
 
     Returns:
-      The arrays by those names; flags ``[N]`` of the examples of the test part, ``None`` where there is none; and
-      flags ``[N]`` of examples that are no client's, whatever ``client`` says: those of a test part without clients.
+      The arrays by these names; flags ``[N]`` on the examples of the test part, ``None`` where there is none; and flags
+      ``[N]`` on examples without a client, whatever ``client`` says: those of a test part without clients.
 
     Raises:
-      ValueError: an array is missing, or there is one of another name; or as :func:`read_npz`.
+      ValueError: an array is missing or has an unknown name; or as :func:`read_npz`.
     """
     arrays = read_npz(path)
     known = ("x", "y", "client", *_TEST)
@@ -76,21 +76,21 @@ def _npz(
     preprocess: str = "auto",
     missing: str = "error",
 ) -> Dataset:
-    """Arrays ``x [N, ...]``, ``y [N]`` and, where there are natural clients, ``client [N]`` of an ``.npz`` file.
+    """Read arrays ``x [N, ...]``, ``y [N]`` and, if there are natural clients, ``client [N]`` of an ``.npz`` file.
 
     ``x_test``, ``y_test`` and ``client_test`` hold a part that is set apart for testing; its examples come last, and
-    without ``client_test`` they are no client's.
+    without ``client_test`` they belong to no client.
 
     Args:
-      path: the file.
-      task: ``"auto"`` takes a float ``y`` for a regression and all others for a classification.
+      path: path of the file.
+      task: kind of prediction; ``"auto"`` treats a float ``y`` as a regression and all others as a classification.
       classes: the classes' names in order; empty takes the sorted distinct labels.
       preprocess: ``"auto"`` divides uint8 pictures by 255 and standardises the columns of a float table; or one of
         ``"none"``, ``"scale"`` and ``"standardise"``.
       missing: what to do about NaN in ``x``: ``"error"``, ``"drop"`` or ``"mean"``.
 
     Raises:
-      FileNotFoundError: no file at ``path``.
+      FileNotFoundError: there is no file at ``path``.
       ValueError: see :func:`read_npz`, :func:`labelled_arrays` and
         :func:`~fedjax_layers.data.sources.own.arrays.from_arrays`.
     """
@@ -98,7 +98,7 @@ def _npz(
     arrays, official_test, nobodys = labelled_arrays(file)
     try:
         dataset = from_arrays(
-            arrays.pop("x"),  # so that it may go when it has been turned into float32
+            arrays.pop("x"),  # so that it can be freed after its conversion to float32
             arrays["y"],
             arrays.get("client"),
             name="npz",

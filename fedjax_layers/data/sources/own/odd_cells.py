@@ -1,4 +1,4 @@
-"""Columns of a table that look like numbers but for some cells, or like dates: neither is a category unseen."""
+"""Errors for columns that look like numbers except for some cells, or like dates, and are not silently categories."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ _NEAR = re.compile(
 _DATE = re.compile(
     r"\d{4}[-/.]\d{1,2}[-/.]\d{1,2}([T ].*)?|\d{1,2}[-/.]\d{1,2}[-/.]\d{2,4}( .*)?|\d{1,2}:\d{2}(:\d{2}.*)?"
 )
-_FEW = 20  # values like 5mg and 10mg, or 2a and 3b, that may well be categories
+_FEW = 20  # number of different values, like 5mg and 10mg, or 2a and 3b, up to which they may be categories
 
 
 def why_refused(table: Table, name: str) -> str:
-    """Why a text column can be neither a number nor, unless it is said to be, a category; empty where it can.
+    """Say why a text column is neither a number nor, without an override, a category; empty where it is one.
 
-    Refused are a column of which more than half of the cells are numbers and others are not, one of more than 20
+    These are refused: a column in which more than half of the cells are numbers and others are not, one of more than 20
     different values most of which only look like numbers (``1,5``, ``1_000``, ``0x1A``, ``12 mg``), and one of dates.
     """
     import pyarrow.compute as pc  # noqa: PLC0415

@@ -1,4 +1,4 @@
-"""Pictures from files, all of one size."""
+"""Readers of picture files, which all get one size."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import numpy as np
 from fedjax_layers.data.tables.files import resolve_inside
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
-_CLUTTER = ("thumbs.db", "desktop.ini")  # what file managers leave behind, besides hidden files
+_CLUTTER = ("thumbs.db", "desktop.ini")  # files that file managers leave, beside hidden files
 
 
 def entries(folder: Path, root: Path) -> Iterator[Path]:
-    """What a folder holds, sorted by name, hidden files left out.
+    """Iterate over a folder's entries by name, without hidden files.
 
     Raises:
-      ValueError: a link that leads out of ``root``.
+      ValueError: a link leads out of ``root``.
     """
     for path in sorted(folder.iterdir()):
         if not path.name.startswith(".") and path.name.lower() not in _CLUTTER:
@@ -27,11 +27,11 @@ def entries(folder: Path, root: Path) -> Iterator[Path]:
 
 
 def folders(folder: Path, root: Path, what: str) -> list[Path]:
-    """The sub-folders of a folder, which may hold nothing else.
+    """List the sub-folders of a folder, which may hold nothing else.
 
     Args:
-      folder: looked into.
-      root: that no link may leave.
+      folder: the folder.
+      root: the folder that no link may leave.
       what: what a sub-folder stands for, for the message.
 
     Raises:
@@ -50,10 +50,10 @@ def folders(folder: Path, root: Path, what: str) -> list[Path]:
 
 
 def picture_files(folder: Path, root: Path) -> list[Path]:
-    """The pictures of a folder, which may hold nothing else.
+    """List the pictures of a folder, which may hold nothing else.
 
     Raises:
-      ValueError: another file or a folder lies among them, there are none, or a link leaves ``root``.
+      ValueError: there is another file or folder, or no picture, or a link leaves ``root``.
     """
     found = list(entries(folder, root))
     for path in found:
@@ -65,19 +65,19 @@ def picture_files(folder: Path, root: Path) -> list[Path]:
 
 
 def read_pictures(files: Sequence[Path], size: tuple[int, ...] = (), grey: bool = False) -> np.ndarray:
-    """Pictures as one array.
+    """Read pictures into one array.
 
     Args:
-      files: one picture each; of a moving one the first frame.
-      size: ``(H, W)`` to scale all to, bilinearly; empty where they all have one size.
-      grey: one channel instead of three.
+      files: one picture each; the first frame of an animation is taken.
+      size: ``(H, W)`` to which all are scaled bilinearly; empty where they all have one size.
+      grey: whether pictures get one channel in place of three.
 
     Returns:
       ``[N, H, W, 1 or 3]`` uint8; transparency is dropped.
 
     Raises:
-      ValueError: ``size`` is no size; a file is no picture or truncated, has more than 8 bits a channel, or another
-        size than the first one.
+      ValueError: ``size`` is invalid; or a file is no picture, is truncated, has more than 8 bits per channel, or
+        another size than the first one.
     """
     if size and (len(size) != 2 or not all(isinstance(s, int) and s >= 1 for s in size)):
         raise ValueError(f"size: expected height and width, two whole numbers of at least 1, got {size}")

@@ -1,4 +1,4 @@
-"""Any classification or regression set that the user has prepared with TFDS, read without TensorFlow."""
+"""The reader of classification or regression sets that the user has prepared with TFDS, without TensorFlow."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ def _tfds(
     vocabulary: int | None = None,
     limit: int | None = None,
 ) -> Dataset:
-    """A data set prepared by TFDS as array_record, e.g. ``prepared="kmnist"`` or ``prepared="emnist/balanced"``.
+    """Read a data set prepared by TFDS as array_record, e.g. ``prepared="kmnist"`` or ``prepared="emnist/balanced"``.
 
-    Pictures of one size are ``[N, H, W, C]`` uint8, texts ``[N, length]`` tokens, tensors as they are. TFDS shuffles
+    Pictures of one size are ``[N, H, W, C]`` uint8, texts ``[N, T]`` tokens, tensors unchanged. TFDS shuffles
     what it writes: ``example_ids`` count its order. Nothing is downloaded.
 
     Args:
-      data_dir: folder that TFDS has written to; see :func:`~fedjax_layers.data.resolve_data_dir`.
+      data_dir: folder to which TFDS has written; see :func:`~fedjax_layers.data.resolve_data_dir`.
       prepared: name, configuration and version as in TFDS, the last two optional; the newest version is taken.
       split: official part, or ``"all"``.
       input: feature that a model reads.
@@ -64,7 +64,7 @@ def _tfds(
     examples = take_parts(tables, split, limit)
     inputs = examples.columns["input"]
     if isinstance(inputs, Ragged):
-        # The vocabulary is that of the training part, whichever part is taken.
+        # The vocabulary comes from the training part, whichever part is loaded.
         training = tables["train"]["input"] if "train" in tables else inputs
         assert isinstance(training, Ragged)
         texts, _ = encode(inputs, training, tokens, vocabulary)
@@ -97,7 +97,7 @@ def _prepared_folder(data_dir: Path, name: str) -> Path:
 
 
 def _tables(folder: Path, wanted: Mapping[str, str], where: str) -> tuple[Tables, tuple[str, ...]]:
-    """The wanted features of each split, and the classes' names where the label has any."""
+    """Read the wanted features of each split, and the classes' names where the label has names."""
     tables = {}
     for split, features in read_splits(folder).items():
         for option, feature in wanted.items():

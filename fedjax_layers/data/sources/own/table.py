@@ -1,4 +1,4 @@
-"""CSV and Parquet files as columns of one table, every cell with a place that a message can name."""
+"""CSV and Parquet files as columns of one table, which can name the place of each cell in messages."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import pyarrow as pa
 
-# What a CSV cell says where nothing is known; blanks around a cell do not count.
+# Texts of a CSV cell that mean a missing value; blanks around a cell do not count.
 MISSING = ("", "?", "NA", "N/A", "n/a", "NaN", "nan", "NULL", "null", "None", "<NA>", "#N/A", "#NA")
 
 
@@ -31,7 +31,7 @@ class Table:
         return sum(rows for _, rows in self.files)
 
     def where(self, row: int, column: str = "") -> str:
-        """``FILE, row R, column C`` for a message; rows of a file count from 1, its header not among them."""
+        """Name a place for messages, ``FILE, row R, column C``; rows of a file count from 1, without the header."""
         for path, rows in self.files:
             if row < rows:
                 return f"{path}, row {row + 1}" + (f", column {column}" if column else "")
@@ -40,15 +40,15 @@ class Table:
 
     @property
     def name(self) -> str:
-        """The file, or the first and how many more."""
+        """The file, or the first file and the number of others."""
         more = f" and {len(self.files) - 1} more" if len(self.files) > 1 else ""
         return f"{self.files[0][0]}{more}"
 
     def column(self, name: str, option: str) -> pa.Array:
-        """The column of a name.
+        """Return the column of a name.
 
         Raises:
-          ValueError: there is none; the message names the option, the file and the columns there are.
+          ValueError: there is none; the message names the option, the file and its columns.
         """
         if name not in self.columns:
             there = ", ".join(self.columns)
@@ -57,13 +57,13 @@ class Table:
 
 
 def read_csv(path: Path, separator: str = ",", missing_values: Sequence[str] = ()) -> Table:
-    """A CSV file with a header, UTF-8, gzipped or not; every cell as text without the blanks around it.
+    """Read a CSV file with a header, UTF-8, gzipped or not; every cell as text without the blanks around it.
 
-    Missing is what ``MISSING`` and ``missing_values`` list.
+    Cells with a text of ``MISSING`` or ``missing_values`` are missing.
 
     Raises:
       FileNotFoundError: there is no such file.
-      ValueError: an empty file, a broken row (named), a repeated column name, or bytes that are not UTF-8.
+      ValueError: the file is empty, a row is broken (it is named), a column name is repeated, or bytes are not UTF-8.
     """
     import pyarrow as pa  # noqa: PLC0415  (slow to import, needed by tables only)
     import pyarrow.compute as pc  # noqa: PLC0415
@@ -74,7 +74,7 @@ def read_csv(path: Path, separator: str = ",", missing_values: Sequence[str] = (
         raise ValueError(f"separator: expected one character, got {separator!r}")
     parse = csv.ParseOptions(delimiter=separator, newlines_in_values=True, invalid_row_handler=None)
     try:
-        # Serial reading is what gives the number of a broken row.
+        # Only serial reading gives the number of a broken row.
         one = csv.ReadOptions(use_threads=False)
         with csv.open_csv(path, read_options=one, parse_options=parse) as stream:
             names = [name.strip() for name in stream.schema.names]
@@ -92,18 +92,18 @@ def read_csv(path: Path, separator: str = ",", missing_values: Sequence[str] = (
 
 
 def read_parquet(path: Path, missing_values: Sequence[str] = ()) -> Table:
-    """A Parquet file; null and NaN are missing, and in columns of texts what ``missing_values`` lists.
+    """Read a Parquet file, where null and NaN are missing, and in columns of texts those of ``missing_values``.
 
     Raises:
       FileNotFoundError: there is no such file.
-      ValueError: an empty, truncated or damaged file, or a repeated column name.
+      ValueError: the file is empty, truncated or damaged, or a column name is repeated.
     """
     import pyarrow as pa  # noqa: PLC0415
     from pyarrow import parquet  # noqa: PLC0415
 
     _check_file(path)
     try:
-        # Not ``read_table``, which would take folder names like ``year=2020`` for a column.
+        # ``read_table`` would read folder names like ``year=2020`` as a column.
         with parquet.ParquetFile(path, page_checksum_verification=True) as file:
             table = file.read()
     except (pa.ArrowException, OSError) as error:
@@ -120,7 +120,7 @@ def read_parquet(path: Path, missing_values: Sequence[str] = ()) -> Table:
 
 
 def join_tables(tables: Sequence[Table]) -> Table:
-    """Tables with the same columns, one after the other.
+    """Concatenate tables with the same columns.
 
     Raises:
       ValueError: a table lacks a column of the first one or has another, or has it with another type.
@@ -139,7 +139,7 @@ def join_tables(tables: Sequence[Table]) -> Table:
 
 
 def without_column(table: Table, like: Table, name: str) -> Table:
-    """A table that lacks a column of another one, with that column empty; any other table as it is."""
+    """Add an empty column to a table that lacks one of another table; return any other table unchanged."""
     import pyarrow as pa  # noqa: PLC0415
 
     if name not in like.columns or name in table.columns:
@@ -149,7 +149,7 @@ def without_column(table: Table, like: Table, name: str) -> Table:
 
 
 def _without(cells: pa.Array, missing: Sequence[str]) -> pa.Array:
-    """Texts with those that stand for nothing as null."""
+    """Replace texts that mean a missing value by null."""
     import pyarrow as pa  # noqa: PLC0415
     import pyarrow.compute as pc  # noqa: PLC0415
 
@@ -184,6 +184,6 @@ def _repeated(names: Sequence[str]) -> Iterator[str]:
 
 
 def _line(error: BaseException) -> str:
-    """Arrow's reason in one line, its rows counted without the header as in all other messages."""
+    """Write Arrow's error in one line, with rows counted without the header as in all other messages."""
     reason = " ".join(str(error).split())[:200]
     return re.sub(r"Row #(\d+)", lambda match: f"row {int(match[1]) - 1}", reason)

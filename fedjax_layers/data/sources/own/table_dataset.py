@@ -1,4 +1,4 @@
-"""From a table to examples: which columns are inputs, label and client, and what becomes of the gaps."""
+"""Examples from a table: the columns of inputs, label and client, and the handling of missing values."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from fedjax_layers.data.sources.own.table import Table
 from fedjax_layers.options import unknown_name
 
 MAX_CATEGORIES = 100
-MAX_NUMBERED_CLASSES = 20  # a column of whole numbers with more of them is a target of a regression
+MAX_NUMBERED_CLASSES = 20  # most different whole numbers that are classes; with more, they are a regression's target
 
 
 @dataclasses.dataclass(frozen=True)
 class TableOptions:
-    """How a table is to be read; the options of ``csv`` and ``parquet``.
+    """The options of ``csv`` and ``parquet``, by which a table is read.
 
     Attributes:
       label: column with the class or the target.
@@ -34,7 +34,7 @@ class TableOptions:
       kinds: overrides like ``"age:number"``.
       classes: the classes in order; empty takes the sorted distinct labels.
       id: column whose values must not repeat; it is no input.
-      max_categories: most categories of one column.
+      max_categories: largest number of categories of one column.
       test_column: column that says which rows are set apart for testing; ``"auto"`` finds it, ``"none"`` has none.
     """
 
@@ -57,18 +57,19 @@ def table_dataset(
     clients: np.ndarray | None = None,
     official_test: np.ndarray | None = None,
 ) -> Dataset:
-    """The data set of a table.
+    """Make the data set of a table.
 
     Args:
       name: registry name.
       table: the rows.
       options: how to read them.
-      clients: ``[N]`` texts, each row's client, where no column holds them.
-      official_test: ``[N]`` flags of rows that are set apart for testing, besides those of a column.
+      clients: ``[N]`` texts, each row's client, where no column has them; else ``None``.
+      official_test: ``[N]`` flags on rows that are set apart for testing, in addition to those of a column; ``None``
+        for none.
 
     Raises:
-      ValueError: an unknown column, a missing value that is not allowed, a label that is no class, a repeated id, or
-        a column that cannot be read; the message names file, row and column.
+      ValueError: a column is unknown or cannot be read, a missing value is not allowed, a label is no class, or an id
+        is repeated; the message names file, row and column.
     """
     for option, value, allowed in (("missing", options.missing, Missing), ("task", options.task, OwnTask)):
         if value not in get_args(allowed):
@@ -99,7 +100,7 @@ def table_dataset(
         task="classification" if classes else "regression",
         classes=classes,
         preprocess="standardise",
-        missing="mean",  # the gaps that are not allowed have been refused above, by name
+        missing="mean",  # missing values that are not allowed have been refused above
         example_ids=kept,
         official_test=test[kept] if test.any() else None,
         source=table.name,
@@ -131,7 +132,7 @@ def _features(table: Table, options: TableOptions, test_column: str) -> tuple[st
 def _inputs(
     table: Table, features: Sequence[str], kinds: dict[str, ColumnKind], limit: int
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Inputs ``[N, D]`` float64, NaN where a value is missing, and for each column the flags ``[N]`` of its gaps."""
+    """Read inputs ``[N, D]`` float64, NaN for a missing value, and each column's flags ``[N]`` on missing values."""
     columns, gaps = [], {}
     for name in features:
         kind = kinds.get(name) or kind_of(table.columns[name])
@@ -149,7 +150,7 @@ def _inputs(
 
 
 def _refuse(table: Table, name: str) -> None:
-    """Raise ``ValueError`` for a column that nobody should take for categories."""
+    """Raise ``ValueError`` for a column that should not be read as categories without an override."""
     why = why_refused(table, name)
     if why:
         raise ValueError(why)
@@ -162,7 +163,7 @@ def _missing(table: Table, name: str, option: str) -> np.ndarray:
 
 
 def _kept_rows(table: Table, gaps: dict[str, np.ndarray], needed: set[str], missing: Missing) -> np.ndarray:
-    """Rows that stay, ``[n]`` int64; a gap that is not allowed is refused by row and column."""
+    """Return the rows to keep, ``[n]`` int64; a missing value that is not allowed is an error with row and column."""
     if missing == "drop":
         kept = np.flatnonzero(~np.any(list(gaps.values()), axis=0))
         if not len(kept):
@@ -191,7 +192,7 @@ def _check_ids(table: Table, name: str) -> None:
 def _labels(
     table: Table, options: TableOptions, kinds: dict[str, ColumnKind], kept: np.ndarray
 ) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Targets of the rows that stay, and the classes; no classes for a regression."""
+    """Return the targets of the kept rows, and the classes (none for a regression)."""
     name = options.label
     kind = kinds.get(name) or kind_of(table.columns[name])
     texts = kind == "category"

@@ -1,4 +1,4 @@
-"""A user's own table: CSV or Parquet, one row per example."""
+"""The readers of a user's own table, CSV or Parquet, with one row per example."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from fedjax_layers.data.tables.source import Source
 
 
 def describe(path: str | os.PathLike[str], *, kinds: Sequence[str] = (), separator: str = ",") -> list[ColumnSummary]:
-    """What the columns of a CSV or Parquet file would be read as.
+    """Summarise the columns of a CSV or Parquet file, and the kinds as which they would be read.
 
     Args:
-      path: the file; one whose name ends in ``.parquet`` or ``.pq`` is Parquet.
+      path: path of the file, which is Parquet if its name ends in ``.parquet`` or ``.pq``.
       kinds: overrides like ``"age:category"``.
       separator: the character between the cells of a CSV file.
 
     Raises:
       FileNotFoundError: there is no such file.
-      ValueError: it cannot be read, or an override names no column or kind.
+      ValueError: it cannot be read, or an override names an unknown column or kind.
     """
     file = Path(path).expanduser()
     table = read_parquet(file) if file.suffix in (".parquet", ".pq") else read_csv(file, separator)
@@ -52,22 +52,22 @@ def _csv(
     test_path: str = "",
     separator: str = ",",
 ) -> Dataset:
-    """A CSV file with a header, one row per example: inputs ``[N, D]`` float32, standardised.
+    """Read a CSV file with a header and one row per example: inputs ``[N, D]`` float32, standardised.
 
     A column whose cells are all numbers is a number; any other is a category and becomes one input per value, in
-    sorted order, unless most of its cells look like numbers or dates, which is refused by row and column. Missing is a
-    cell that is empty or says ``?``, ``NA``, ``N/A``, ``NaN``, ``NULL`` or ``None``.
+    sorted order, unless most of its cells look like numbers or dates, which is refused by row and column. A cell is
+    missing if it is empty or says ``?``, ``NA``, ``N/A``, ``NaN``, ``NULL`` or ``None``.
     ``example_ids`` are rows counted from 0. :func:`describe` shows what would be read.
 
     Args:
-      path: the file, gzipped or not.
+      path: path of the file, gzipped or not.
       label: column with the class or the target.
       client: column with the natural client, read as text.
       features: columns that are inputs; empty takes all but label, client and id.
-      task: ``"auto"`` takes texts and at most 20 different whole numbers for classes, other numbers for a
-        regression.
-      missing: ``"error"``; ``"drop"`` leaves out rows with a missing value; ``"mean"`` puts the training mean in
-        the place of a missing input (a label or client must be there).
+      task: kind of prediction; ``"auto"`` treats texts and at most 20 different whole numbers as classes, other numbers
+        as a regression.
+      missing: what to do about missing values: ``"error"``; ``"drop"`` leaves out their rows; ``"mean"`` replaces a
+        missing input by the training mean (a label or client must not be missing).
       missing_values: further texts that stand for a missing value, such as ``unknown``.
       kinds: overrides like ``"age:number"`` and ``"ward:category"``.
       classes: the classes in order; a label that is none of them is an error. Empty takes the sorted labels.
@@ -75,12 +75,12 @@ def _csv(
       max_categories: largest number of values of one category column.
       test_column: column that says which rows are set apart for testing (``test`` or ``1``; ``train``, ``val`` and
         ``0`` are not). ``"auto"`` takes a column whose cells all say train, val or test; ``"none"`` takes none.
-      test_path: a second file of the same columns whose rows, counted on from those of the first, are set apart for
-        testing. It may lack the column ``client``: then its rows are no client's.
+      test_path: a second file of the same columns whose rows, numbered after those of the first, are set apart for
+        testing. If it lacks the column ``client``, its rows belong to no client.
       separator: the character between cells.
 
     Raises:
-      FileNotFoundError: no file at ``path``.
+      FileNotFoundError: there is no file at ``path``.
       ValueError: see :func:`table_dataset`, or the file is not a CSV.
     """
     table, test = _with_test(
@@ -106,10 +106,10 @@ def _parquet(
     test_column: str = "auto",
     test_path: str = "",
 ) -> Dataset:
-    """A Parquet file, one row per example; arguments as :func:`_csv`.
+    """Read a Parquet file with one row per example; arguments as :func:`_csv`.
 
-    Columns of integers, floats, decimals and flags are numbers, columns of texts whose cells are all numbers as well;
-    other texts are categories. Missing are nulls and NaN.
+    Columns of integers, floats, decimals and flags are numbers, and so are columns of texts whose cells are all
+    numbers; other texts are categories. Nulls and NaN are missing.
     """
     table, test = _with_test(lambda file: read_parquet(file, option_names(missing_values)), path, test_path, client)
     options = table_options(label, client, features, task, missing, kinds, classes, id, max_categories, test_column)
@@ -119,7 +119,7 @@ def _parquet(
 def _with_test(
     read: Callable[[Path], Table], path: object, test_path: object, client: object
 ) -> tuple[Table, np.ndarray | None]:
-    """The rows of the file, those of the test file behind them, and flags ``[N]`` of the latter."""
+    """Read the rows of a file, followed by those of the test file, and flags ``[N]`` on the latter."""
     table = read(Path(str(path)).expanduser())
     if not test_path:
         return table, None
@@ -140,7 +140,7 @@ def table_options(
     max_categories: int,
     test_column: str,
 ) -> TableOptions:
-    """Options as a command line hands them over: one name without a tuple around it, a column called 7 as a number."""
+    """Make the options from the command line's values, where one name may have no tuple, and a column 7 is a number."""
     return TableOptions(
         label=str(label),
         client=str(client),
