@@ -1,4 +1,4 @@
-"""The data sets, by name.
+"""The registry of data sets by name.
 
 A new data set is one new file here that ends in a :class:`~fedjax_layers.data.tables.source.Source`, and one entry in
 ``SOURCES``. Its options are the keyword-only parameters of the source's ``build``. Slow imports belong inside the
@@ -104,7 +104,7 @@ def load_dataset(name: str, data_dir: str | os.PathLike[str] | None = None, **op
       The data set, on the host.
 
     Raises:
-      ValueError: an unknown name or option (the nearest is suggested), or one out of range.
+      ValueError: a name or option is unknown (the nearest is suggested), or an option is out of range.
       FileNotFoundError: files are missing; the message says which and where they belong.
     """
     if name not in DATASETS:

@@ -30,16 +30,16 @@ _HOURS_PER_YEAR = 365.25 * 24
 
 
 def _beijing_air(tables: Tables, provenance: str, *, missing: str = "drop", horizon: int = 0) -> Dataset:
-    """PM2.5 in µg/m³ ``[N]`` from what else a station measured in that hour, ``[N, 30]`` float32.
+    """Make the regression of PM2.5 in µg/m³ ``[N]`` on a station's other measurements in the hour, ``[N, 30]`` float32.
 
     Inputs: PM10, SO2, NO2, CO and O3 in µg/m³, temperature in °C, air pressure in hPa, dew point in °C, rain in mm,
     wind speed in m/s; wind direction one-hot (16 points of the compass, from north, clockwise); sine and cosine of the
     time of day and of the time of year. The natural clients are the twelve stations. Hours without a target are left
-    out. Hours of one day resemble each other, so a random split of a station's hours asks less than a forecast.
+    out. Hours of one day resemble each other, so a random split of a station's hours is easier than a forecast.
 
     Args:
       tables: columns ``time``, ``pm25``, ``measures``, ``wind`` and ``station``.
-      provenance: where they come from.
+      provenance: line on the source of the data.
       missing: ``"drop"`` leaves out hours in which an input is missing; ``"mean"`` leaves NaN in the inputs, to be
         replaced by the training examples' mean when they are standardised.
       horizon: hours from the inputs to the target; with 1 or more, PM2.5 of the inputs' hour is the 31st input.
@@ -60,7 +60,7 @@ def _beijing_air(tables: Tables, provenance: str, *, missing: str = "drop", hori
     if horizon:
         columns.append(pm25[:, None])
     inputs = np.concatenate(columns, axis=1)
-    # A station's hours follow one another without a gap, so the hour to predict is ``horizon`` rows on.
+    # A station's hours follow one another without a gap, so the hour to predict is ``horizon`` rows later.
     target = np.full(len(pm25), np.nan, np.float32)
     here, there = slice(0, len(pm25) - horizon), slice(horizon, None)
     target[here] = np.where(station[here] == station[there], pm25[there], np.nan)
@@ -83,20 +83,20 @@ def _beijing_air(tables: Tables, provenance: str, *, missing: str = "drop", hori
 
 
 def _calendar(time: np.ndarray) -> np.ndarray:
-    """Sine and cosine of the time of day and of the time of year, ``[N, 4]`` float32, from hours since 1970."""
+    """Compute sine and cosine of the time of day and of the time of year, ``[N, 4]`` float32, from hours since 1970."""
     turns = np.stack([time % 24 / 24, time % _HOURS_PER_YEAR / _HOURS_PER_YEAR], axis=1)
     angles = 2 * np.pi * turns
     return np.concatenate([np.sin(angles), np.cos(angles)], axis=1).astype(np.float32)
 
 
 def _read(files: Mapping[str, Path]) -> Tables:
-    """All hours of all files, in the order of the stations."""
+    """Read all hours of all files, in the order of the stations."""
     parts = [_read_file(path) for _, path in sorted(files.items())]
     return {"train": {column: np.concatenate([part[column] for part in parts]) for column in parts[0]}}
 
 
 def _read_file(path: Path) -> dict[str, np.ndarray]:
-    """One file, of one station or of several, one after the other."""
+    """Read one file, of one station or of several one after the other."""
     cells = read_csv(path, _HEADER)
     station = classes(path, cells, "station", STATIONS)
     year, month, day, hour = (numbers(path, cells, column).astype(np.int64) for column in _DATE)

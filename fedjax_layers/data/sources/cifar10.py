@@ -25,15 +25,15 @@ _MEMBERS = {
 
 
 def _cifar10(tables: Tables, provenance: str, *, split: str = "train", limit: int | None = None) -> Dataset:
-    """CIFAR-10, ``[N, 32, 32, 3]`` uint8, ten classes.
+    """Make CIFAR-10, ``[N, 32, 32, 3]`` uint8, ten classes.
 
     Mean and standard deviation are those of the 50,000 training images, as Wide Residual Networks (Zagoruyko and
-    Komodakis, arXiv 1605.07146) and DenseNet (Huang et al., arXiv 1608.06993) use them: the numbers of
+    Komodakis, arXiv 1605.07146) and DenseNet (Huang et al., arXiv 1608.06993) use them; the numbers are from
     fb.resnet.torch.
 
     Args:
       tables: columns ``image`` and ``label``.
-      provenance: where they come from.
+      provenance: line on the source of the data.
       split: official part: ``"train"``, ``"test"`` or ``"all"`` (train, then test).
       limit: number of first images to take; ``None`` takes all.
 

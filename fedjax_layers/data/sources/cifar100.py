@@ -53,14 +53,14 @@ def _cifar100(
     labels: str = "fine",
     natural: str = "none",
 ) -> Dataset:
-    """CIFAR-100, ``[N, 32, 32, 3]`` uint8, 100 fine or 20 coarse classes.
+    """Make CIFAR-100, ``[N, 32, 32, 3]`` uint8, 100 fine or 20 coarse classes.
 
     Mean and standard deviation are those of the 50,000 training images, as DenseNet (Huang et al., arXiv
-    1608.06993) uses them: the numbers of fb.resnet.torch.
+    1608.06993) uses them; the numbers are from fb.resnet.torch.
 
     Args:
       tables: columns ``image``, ``fine`` and ``coarse``.
-      provenance: where they come from.
+      provenance: line on the source of the data.
       split: official part: ``"train"``, ``"test"`` or ``"all"`` (train, then test).
       limit: number of first images to take; ``None`` takes all.
       labels: what is predicted, ``"fine"`` or ``"coarse"``.

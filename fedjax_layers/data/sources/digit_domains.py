@@ -1,4 +1,4 @@
-"""Digit domains: MNIST and USPS as one set, so that clients differ in how their digits look, not in which they have."""
+"""Digit domains: MNIST and USPS as one set, in which clients differ in the look of digits and not in their labels."""
 
 from __future__ import annotations
 
@@ -25,15 +25,16 @@ _SIDE = 28
 def _digit_domains(
     tables: Tables, provenance: str, *, split: str = "train", limit_per_domain: int | None = None
 ) -> Dataset:
-    """MNIST and USPS, ``[N, 28, 28, 1]`` uint8, ten digits; the natural clients are the two domains.
+    """Make MNIST and USPS as one set, ``[N, 28, 28, 1]`` uint8, ten digits, with the two domains as natural clients.
 
-    The setting of FedBN (Li et al., arXiv 2102.07623): a domain is a client, labels are spread alike, looks differ.
-    FedBN cuts all domains to the size of the smallest; here ``limit_per_domain=7291`` does so for training. Both
-    domains are normalised by MNIST's mean and standard deviation, so that what sets them apart is left as it is.
+    This is the setting of FedBN (Li et al., arXiv 2102.07623): each domain is a client, labels are distributed alike,
+    and images look different. FedBN reduces all domains to the size of the smallest; here ``limit_per_domain=7291``
+    does so for training. Both domains are normalised by MNIST's mean and standard deviation, so that their differences
+    remain.
 
     Args:
       tables: columns ``image`` (USPS resized bilinearly), ``label`` and ``domain``.
-      provenance: where they come from.
+      provenance: line on the source of the data.
       split: official part: ``"train"`` (60,000 and 7,291), ``"test"`` (10,000 and 2,007) or ``"all"``.
       limit_per_domain: number of first images of each domain to take, or all of a smaller domain; ``None`` takes all.
 
@@ -62,7 +63,7 @@ def _digit_domains(
 
 
 def _layout(mnist: Layout, usps: Layout) -> Layout:
-    """Files of one form of MNIST beside those of one form of USPS, each in its own folder."""
+    """Combine one form of MNIST's files and one of USPS's, each in its own folder."""
 
     def read(files: Mapping[str, Path]) -> Tables:
         large = mnist.read({f.name: files[f"mnist/{f.name}"] for f in mnist.files})
@@ -75,7 +76,7 @@ def _layout(mnist: Layout, usps: Layout) -> Layout:
 
 
 def _joined(mnist: Examples, usps: Examples) -> dict[str, np.ndarray]:
-    """The rows of MNIST, then those of USPS made as large."""
+    """Join the rows of MNIST and those of USPS, scaled to the same size."""
     grey = np.rint(usps.array("pixels") * np.float32(255 / LEVELS)).astype(np.uint8)
     return {
         "image": np.concatenate([mnist.array("image"), resize_grey(grey, _SIDE, "bilinear")]),
@@ -99,6 +100,6 @@ DIGIT_DOMAINS = Source(
     clients="domain",
     columns={"image": image(_SIDE, _SIDE), "label": MNIST.columns["label"], "domain": label(DOMAINS)},
     layouts=tuple(_layout(mnist, usps) for mnist in MNIST.layouts for usps in USPS.layouts),
-    folder=".",  # its files are those of two other sets
+    folder=".",  # its files belong to two other sets
     obtain=USPS.obtain,
 )

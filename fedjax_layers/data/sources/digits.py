@@ -1,4 +1,4 @@
-"""Digits: the handwritten digits that scikit-learn carries, so that real images need no download."""
+"""Digits: the handwritten digits included in scikit-learn, which need no download."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from fedjax_layers.data.tables.source import Source
 
 
 def _digits() -> Dataset:
-    """1,797 scans of handwritten digits, ``[1797, 8, 8, 1]`` uint8 in 0..16.
+    """Make the set of 1,797 scans of handwritten digits, ``[1797, 8, 8, 1]`` uint8 in 0..16.
 
-    The test part of UCI's Optical Recognition of Handwritten Digits, by 13 writers; who wrote what is not
-    recorded, so there are no natural clients. Mean and standard deviation are those of all pixels, scaled to
+    They are the test part of UCI's Optical Recognition of Handwritten Digits, by 13 writers; the writer of each digit
+    is not recorded, so there are no natural clients. Mean and standard deviation are those of all pixels, scaled to
     0..1.
     """
     from sklearn import datasets  # noqa: PLC0415  (slow to import, needed by this set only)

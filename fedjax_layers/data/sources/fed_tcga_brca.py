@@ -34,7 +34,7 @@ _FOLDS = tuple(f"{split}_{region}" for split in _SPLITS for region in range(len(
 
 
 def _fed_tcga_brca(tables: Tables, provenance: str, *, split: str = "all") -> Dataset:
-    """1,088 patients, ``[1088, 39]`` float32, and their survival ``[1088, 2]``: days, and 1 for death.
+    """Make the set of 1,088 patients, ``[1088, 39]`` float32, and their survival ``[1088, 2]``: days, and 1 for death.
 
     Inputs are the age in years and 38 indicators of stage, morphology, treatment and demography, which FLamby
     (du Terrail et al. 2022) made from clinical data of The Cancer Genome Atlas. The natural clients are the regions of
@@ -42,7 +42,7 @@ def _fed_tcga_brca(tables: Tables, provenance: str, *, split: str = "all") -> Da
 
     Args:
       tables: columns ``features``, ``days``, ``event`` and ``region``.
-      provenance: where they come from.
+      provenance: line on the source of the data.
       split: official part: ``"train"`` (866), ``"test"`` (222) or ``"all"`` (train, then test).
 
     Raises:
@@ -66,7 +66,7 @@ def _fed_tcga_brca(tables: Tables, provenance: str, *, split: str = "all") -> Da
 
 
 def _read(files: Mapping[str, Path]) -> Tables:
-    """The patients of both parts, each in the order of ``brca.csv``, as FLamby has them."""
+    """Read the patients of both parts, each in the order of ``brca.csv``, as in FLamby."""
     path = files["brca.csv"]
     cells = read_csv(path, ("pid", *FEATURES, "E", "T"))
     row_of = {patient: row for row, patient in enumerate(cells["pid"])}
@@ -85,7 +85,7 @@ def _read(files: Mapping[str, Path]) -> Tables:
 
 
 def _places(files: Mapping[str, Path], row_of: Mapping[str, int]) -> dict[int, tuple[int, int]]:
-    """Rows of ``brca.csv`` in ascending order, each with its part (0 train, 1 test) and region."""
+    """Return the rows of ``brca.csv`` in ascending order, each with its part (0 train, 1 test) and region."""
     path = files["train_test_split.csv"]
     cells = read_csv(path, ("pid", "fold", "fold2"))
     sites = _sites(files["centers.csv"])
@@ -108,7 +108,7 @@ def _places(files: Mapping[str, Path], row_of: Mapping[str, int]) -> dict[int, t
 
 
 def _sites(path: Path) -> dict[str, str]:
-    """Region of each tissue source site."""
+    """Read the region of each tissue source site."""
     cells: Cells = read_csv(path, ("TSS Code", "Source Site", "Country", "State", "Region"))
     return dict(zip(cells["TSS Code"], cells["Region"], strict=True))
 

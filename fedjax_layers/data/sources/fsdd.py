@@ -36,17 +36,17 @@ def _fsdd(
     samples: int = RATE,
     bands: int = 40,
 ) -> Dataset:
-    """Spoken digits, ten classes; the natural clients are the six speakers.
+    """Make the set of spoken digits, ten classes, with the six speakers as natural clients.
 
-    Recordings last about half a second; they are cut, or continued with silence, to one length. Inputs are log-mel
+    Recordings last about half a second; they are cut, or extended with silence, to one length. Inputs are log-mel
     energies ``[N, 1 + (samples - 200) // 80, bands]`` float32, see :mod:`fedjax_layers.data.formats.logmel`, or
-    waveforms ``[N, samples, 1]`` int16, which a model sees in -1..1.
+    waveforms ``[N, samples, 1]`` int16, which are scaled to -1..1 for a model.
 
     Args:
       tables: columns ``waveform``, ``digit``, ``speaker`` and ``index``.
-      provenance: where they come from.
+      provenance: line on the source of the data.
       split: official part: ``"train"``, ``"test"`` (recordings 0 to 4 of each digit and speaker) or ``"all"``.
-      features: ``"logmel"`` or ``"waveform"``.
+      features: form of the inputs, ``"logmel"`` or ``"waveform"``.
       samples: length of an example in samples of 1/8000 s, at least 200 (a window of 25 ms).
       bands: number of mel bands.
 
@@ -78,7 +78,7 @@ def _fsdd(
 
 
 def _of_length(sounds: Ragged, samples: int) -> np.ndarray:
-    """The beginning of each sound, then silence, ``[N, samples]`` int16."""
+    """Cut each sound or extend it with silence, ``[N, samples]`` int16."""
     waves = np.zeros((len(sounds), samples), np.int16)
     for row, sound in enumerate(sounds):
         waves[row, : len(sound)] = sound[:samples]
@@ -86,7 +86,7 @@ def _of_length(sounds: Ragged, samples: int) -> np.ndarray:
 
 
 def _read_folder(files: Mapping[str, Path]) -> Tables:
-    """The repository's own files, ``recordings/*.wav``."""
+    """Read the repository's own files, ``recordings/*.wav``."""
     return _tables((name, path.read_bytes(), str(path)) for name, path in files.items())
 
 
@@ -97,7 +97,7 @@ def _read_zip(files: Mapping[str, Path]) -> Tables:
 
 
 def _tables(sounds: Iterable[tuple[str, bytes, str]]) -> Tables:
-    """By digit, speaker and index; from name, content and (for messages) place of each recording."""
+    """Make the tables, by digit, speaker and index, from name, content and (for messages) place of each recording."""
     rows = {}
     for name, content, where in sounds:
         match = _NAME.fullmatch(name)
@@ -121,7 +121,7 @@ def _tables(sounds: Iterable[tuple[str, bytes, str]]) -> Tables:
 
 
 def _samples(content: bytes, where: str) -> np.ndarray:
-    """The samples of a wav file, ``[T]`` int16."""
+    """Read the samples of a wav file, ``[T]`` int16."""
     try:
         with wave.open(io.BytesIO(content)) as sound:
             form = (sound.getnchannels(), 8 * sound.getsampwidth(), sound.getframerate())

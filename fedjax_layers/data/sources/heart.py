@@ -1,4 +1,4 @@
-"""Heart: heart disease in four hospitals, the smallest real cross-silo data set there is."""
+"""Heart: heart disease in four hospitals, a very small real cross-silo data set."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from fedjax_layers.data.tables.source import Layout, Source
 CENTRES = ("cleveland", "hungarian", "switzerland", "va")
 _COLUMNS = 14
 _FEATURES = ("age", "sex", "cp", "trestbps", "chol", "fbs", "restecg", "thalach", "exang", "oldpeak")
-_RAW = {"sex", "fbs", "exang"}  # yes/no columns; left as 0 and 1
+_RAW = {"sex", "fbs", "exang"}  # yes/no columns, which stay 0 and 1
 _LABEL = 13  # columns 10 to 12 (slope, ca, thal) are missing nearly everywhere outside Cleveland
 _SHA256 = {
     "processed.cleveland.data": "a74b7efa387bc9d108d7d0115d831fe9b414b29ae7124f331b622b4efa0427c8",
@@ -29,15 +29,14 @@ _URL = "https://archive.ics.uci.edu/ml/machine-learning-databases/heart-disease/
 
 
 def _heart(tables: Tables, provenance: str) -> Dataset:
-    """740 patients of four hospitals, ``[740, 10]`` float32, label 0 (no disease) to 4.
+    """Make the set of 740 patients of four hospitals, ``[740, 10]`` float32, label 0 (no disease) to 4.
 
-    Rows with a value missing among the ten features are left out, which keeps 303, 261, 46 and 130 of the
+    Rows with a missing value among the ten features are left out, which keeps 303, 261, 46 and 130 of the
     patients (as Fed-Heart-Disease does: FLamby, du Terrail et al. 2022). ``example_ids`` count rows of the
     four files together, left-out rows included. The natural clients are the hospitals.
 
-    PLayer-FL z-scores seven columns with fixed pooled numbers that were not published to us. Here they are
-    the mean and population standard deviation of all 740 rows, test rows included: nothing to set, and the
-    same numbers for any partition.
+    PLayer-FL standardises seven columns with fixed pooled numbers that are not published. Here they are the mean and
+    population standard deviation of all 740 rows, test rows included, so that they are the same for any partition.
     """
     examples = take_parts(tables)
     inputs = examples.array("values")[:, : len(_FEATURES)]
@@ -61,14 +60,14 @@ def _heart(tables: Tables, provenance: str) -> Dataset:
 
 
 def _read(files: Mapping[str, Path]) -> Tables:
-    """All rows of the four hospitals, NaN where a file says ``?``."""
+    """Read all rows of the four hospitals, NaN where a file says ``?``."""
     tables = [_read_centre(files[f"processed.{centre}.data"]) for centre in CENTRES]
     hospital = np.repeat(np.arange(len(CENTRES)), [len(t) for t in tables])
     return {"train": {"values": np.concatenate(tables), "hospital": hospital}}
 
 
 def _read_centre(path: Path) -> np.ndarray:
-    """All rows of one hospital, ``[n, 14]`` float64."""
+    """Read all rows of one hospital, ``[n, 14]`` float64."""
     cells = [line.split(",") for line in path.read_text(encoding="ascii").splitlines() if line.strip()]
     wrong = [i for i, row in enumerate(cells, start=1) if len(row) != _COLUMNS]
     if wrong:

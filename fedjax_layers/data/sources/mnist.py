@@ -26,7 +26,7 @@ _COUNTS = {"train": 60_000, "test": 10_000}
 
 
 def read_pairs(files: Mapping[str, Path]) -> Tables:
-    """The four IDX files: images and labels of train, then of test."""
+    """Read the four IDX files: images and labels of train, then of test."""
     train_images, train_labels, test_images, test_labels = (files[name] for name in sorted(files, key=_place))
     pairs = {"train": (train_images, train_labels), "test": (test_images, test_labels)}
     return {
@@ -39,7 +39,7 @@ def read_pairs(files: Mapping[str, Path]) -> Tables:
 
 
 def images_from_stock(splits: Mapping[str, Mapping[str, Any]]) -> Tables:
-    """What a stock TFDS image set yields (``image`` and ``label`` of train and test) as tables."""
+    """Convert a stock TFDS image set (``image`` and ``label`` of train and test) to tables."""
     return {
         split: {"image": np.stack(splits[split]["image"]), "label": np.array(splits[split]["label"], np.int64)}
         for split in ("train", "test")
@@ -47,12 +47,12 @@ def images_from_stock(splits: Mapping[str, Mapping[str, Any]]) -> Tables:
 
 
 def _mnist(tables: Tables, provenance: str, *, split: str = "train", limit: int | None = None) -> Dataset:
-    """MNIST, ``[N, 28, 28, 1]`` uint8, ten digits.
+    """Make MNIST, ``[N, 28, 28, 1]`` uint8, ten digits.
 
     Args:
       tables: columns ``image`` and ``label``.
-      provenance: where they come from. TFDS keeps the images in an order of its own, so the same id is another image
-        there.
+      provenance: line on the source of the data. TFDS keeps the images in an order of its own, so that an id means
+        another image there.
       split: official part: ``"train"`` (60,000), ``"test"`` (10,000) or ``"all"`` (train, then test).
       limit: number of first images to take; ``None`` takes all.
 
@@ -63,10 +63,10 @@ def _mnist(tables: Tables, provenance: str, *, split: str = "train", limit: int 
 
 
 def _fashion_mnist(tables: Tables, provenance: str, *, split: str = "train", limit: int | None = None) -> Dataset:
-    """Fashion-MNIST, arguments as :func:`_mnist`.
+    """Make Fashion-MNIST; arguments as :func:`_mnist`.
 
-    PLayer-FL uses the first 10,000 training images: ``limit=10_000``. Mean and standard deviation are that
-    paper's.
+    PLayer-FL uses the first 10,000 training images: ``limit=10_000``. Mean and standard deviation are those of that
+    paper.
     """
     return _dataset(FASHION_MNIST, Preprocess(scale=1 / 255, mean=0.286, std=0.353), tables, provenance, split, limit)
 
@@ -91,7 +91,7 @@ def _dataset(
 
 
 def _layouts(url: str, gzipped: tuple[str, ...], raw: tuple[str, ...]) -> tuple[Layout, ...]:
-    """The four files as they are distributed, and as other libraries leave them behind."""
+    """Make the layouts of the four files, as distributed and as other libraries store them."""
     zipped = tuple(SourceFile(f"{f}.gz", sha, f"{url}{f}.gz") for f, sha in zip(_FILES, gzipped, strict=True))
     plain = tuple(SourceFile(f, sha) for f, sha in zip(_FILES, raw, strict=True))
     return Layout(zipped, read_pairs, _COUNTS), Layout(plain, read_pairs, _COUNTS, "unzipped")

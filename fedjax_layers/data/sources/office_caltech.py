@@ -25,16 +25,16 @@ _NORMALISE = ("counts", "shares", "site")
 
 
 def _office_caltech(tables: Tables, provenance: str, *, normalise: str = "shares") -> Dataset:
-    """2,533 pictures as bags of 800 SURF words, ``[2533, 800]``, ten classes; the natural clients are the four sites.
+    """Make the set of 2,533 pictures as counts of 800 SURF words, ``[2533, 800]``, ten classes, of four sites.
 
     Args:
       tables: columns ``counts``, ``label`` and ``site``.
-      provenance: where they come from.
-      normalise: ``"counts"`` leaves the words' counts (uint8). ``"shares"`` divides a picture's counts by their sum
-        (float32), as pictures have 10 to 625 words. Both are standardised by the clients' training examples when
-        federated. ``"site"`` also standardises the shares over each site's pictures, tests included, as the authors'
-        code does (Gong et al. 2012): that takes away part of what sets the sites apart. A word that a site does not
-        have stays 0.
+      provenance: line on the source of the data.
+      normalise: how counts are normalised: ``"counts"`` leaves the words' counts (uint8). ``"shares"`` divides a
+        picture's counts by their sum (float32), as pictures have 10 to 625 words. Both are standardised by the clients'
+        training examples when federated. ``"site"`` also standardises the shares over each site's pictures, tests
+        included, as the authors' code does (Gong et al. 2012): that takes away part of what sets the sites apart. A
+        word that a site does not have stays 0.
 
     Raises:
       ValueError: an unknown way to normalise.
@@ -64,13 +64,13 @@ def _office_caltech(tables: Tables, provenance: str, *, normalise: str = "shares
 
 
 def _standardised(rows: np.ndarray) -> np.ndarray:
-    """Rows with mean 0 and standard deviation 1 in each column that is not constant."""
+    """Scale rows to mean 0 and standard deviation 1 in each column that is not constant."""
     spread = rows.std(axis=0)
     return (rows - rows.mean(axis=0)) / np.where(spread > 0, spread, 1)
 
 
 def _read(files: Mapping[str, Path]) -> Tables:
-    """The sites one after the other, in the order of their files."""
+    """Read the sites one after the other, in the order of their files."""
     parts = [_read_site(path, size) for path, size in zip(files.values(), SITES.values(), strict=True)]
     return {
         "train": {
@@ -82,7 +82,7 @@ def _read(files: Mapping[str, Path]) -> Tables:
 
 
 def _read_site(path: Path, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Counts ``[size, 800]`` uint8 and labels ``[size]`` int64 of one site, from 0."""
+    """Read counts ``[size, 800]`` uint8 and labels ``[size]`` int64, from 0, of one site."""
     from scipy.io import loadmat, matlab  # noqa: PLC0415  (needed by this set only)
 
     try:

@@ -37,20 +37,20 @@ _URL = "https://github.com/brendenlake/omniglot/raw/master/python/"
 
 
 def _omniglot(tables: Tables, provenance: str, *, size: int = SIDE) -> Dataset:
-    """4,840 drawings of 242 characters, ``[4840, size, size, 1]`` uint8: 0 is ink, 255 paper.
+    """Make the set of 4,840 drawings of 242 characters, ``[4840, size, size, 1]`` uint8: 0 is ink, 255 paper.
 
-    The two small background sets of Lake et al. overlap: Greek and Latin are in both, with the very same drawings,
-    which are taken once. So each class has 20 drawings, one by each of its alphabet's drawers.
+    The two small background sets of Lake et al. overlap: Greek and Latin are in both, with the same drawings, which are
+    taken once. Each class therefore has 20 drawings, one by each of its alphabet's drawers.
 
     The natural clients are the 160 drawers, 20 of each alphabet; the same number in two alphabets may be two people
-    or one. A client has each character of its alphabet once, so what it is tested on it has not trained on itself.
+    or one. A client has each character of its alphabet once, so its test characters are not among its training ones.
 
     A model sees ink as 1 and paper as 0, the inversion that MAML (Finn et al., arXiv 1703.03400) applies; its
     authors also resize to 28x28 with Lanczos' filter, as ``size=28`` does.
 
     Args:
       tables: columns ``image``, ``character``, ``alphabet`` and ``drawer``.
-      provenance: where they come from.
+      provenance: line on the source of the data.
       size: side of the pictures in pixels, 1..105.
 
     Raises:
@@ -75,7 +75,7 @@ def _omniglot(tables: Tables, provenance: str, *, size: int = SIDE) -> Dataset:
 
 
 def _read(files: Mapping[str, Path]) -> Tables:
-    """Every drawing once, by character and drawer."""
+    """Read every drawing once, by character and drawer."""
     first = dict(zip(ALPHABETS, itertools.accumulate(ALPHABETS.values(), initial=0), strict=False))
     images = np.zeros((len(_CHARACTERS), DRAWERS, SIDE, SIDE, 1), np.uint8)
     seen = np.zeros((len(_CHARACTERS), DRAWERS), bool)
@@ -108,7 +108,7 @@ def _read(files: Mapping[str, Path]) -> Tables:
 
 
 def _place(name: str, path: Path) -> tuple[str, int, int]:
-    """Alphabet, character and drawer of a member, the last two counted from 0."""
+    """Parse alphabet, character and drawer of a member's name, the last two counted from 0."""
     match = _MEMBER.fullmatch(name)
     if match:
         alphabet, character, drawer = match[1], int(match[2]) - 1, int(match[3]) - 1

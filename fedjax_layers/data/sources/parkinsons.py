@@ -1,4 +1,4 @@
-"""Parkinsons: how far the disease has gone, from the voices of 42 patients recorded at home."""
+"""Parkinsons: the progress of the disease, from the voices of 42 patients recorded at home."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _PATIENTS = tuple(str(n) for n in range(1, 43))
 
 
 def _parkinsons(tables: Tables, provenance: str, *, target: str = "total_updrs") -> Dataset:
-    """5,875 recordings of 42 patients, ``[5875, 19]`` float32, target ``[5875]`` in points of the UPDRS scale.
+    """Make the set of 5,875 recordings of 42 patients, ``[5875, 19]`` float32, with targets ``[5875]`` in UPDRS points.
 
     Inputs are age in years, sex (1 female), days since the trial began, and sixteen measures of the voice. The scores
     are interpolated between a few examinations of each patient, as the authors published them. The score that
@@ -33,8 +33,9 @@ def _parkinsons(tables: Tables, provenance: str, *, target: str = "total_updrs")
 
     Args:
       tables: columns ``features``, ``motor_updrs``, ``total_updrs`` and ``patient``.
-      provenance: where they come from.
-      target: ``"total_updrs"`` (0 to 176 points) or ``"motor_updrs"`` (its motor section, 0 to 108).
+      provenance: line on the source of the data.
+      target: the score to predict, ``"total_updrs"`` (0 to 176 points) or ``"motor_updrs"`` (its motor section, 0 to
+        108).
 
     Raises:
       ValueError: an unknown target.
@@ -58,7 +59,7 @@ def _parkinsons(tables: Tables, provenance: str, *, target: str = "total_updrs")
 
 
 def _read(files: Mapping[str, Path]) -> Tables:
-    """All recordings, in the order of the file."""
+    """Read all recordings, in the order of the file."""
     path = files["parkinsons_updrs.data"]
     cells = read_csv(path, _HEADER)
     return {

@@ -33,17 +33,17 @@ def _sentiment(
     length: int | None = None,
     vocabulary: int | None = None,
 ) -> Dataset:
-    """3,000 sentences of reviews, ``[3000, T]`` token numbers, half of them positive.
+    """Make the set of 3,000 sentences of reviews, ``[3000, T]`` token numbers, half of them positive.
 
     The natural clients are the sites, 1,000 sentences each: products, films and restaurants.
 
     There is no official training part, so words and characters get numbers by frequency in all 3,000 sentences. Those
-    that only test sentences hold get one as well, which no training touches; a smaller ``vocabulary`` makes most of
-    them ``<unk>``. Bytes have no such question.
+    that occur only in test sentences get one as well, which no training changes; a smaller ``vocabulary`` makes most of
+    them ``<unk>``. For bytes this does not matter.
 
     Args:
       tables: columns ``sentence``, ``label`` and ``site``.
-      provenance: where they come from.
+      provenance: line on the source of the data.
       tokens: ``"word"`` for words and punctuation marks in lower case, ``"char"`` or ``"byte"`` (of UTF-8).
       length: T, the number of tokens of a sentence that are kept; ``None`` keeps all: 85 words, 479 characters or 479
         bytes.
@@ -76,12 +76,12 @@ def _split_words(sentence: str) -> list[str]:
 
 
 def _read(files: Mapping[str, Path]) -> Tables:
-    """The sentences of the three sites, one site after the other."""
+    """Read the sentences of the three sites, one site after the other."""
     sentences: list[str] = []
     labels: list[int] = []
     sites: list[int] = []
     for name, site in _FILES.items():
-        lines = read_lines(files[name])  # sentences hold U+0085, which is no line end
+        lines = read_lines(files[name])  # sentences contain U+0085, which is no line end here
         for number, line in enumerate(lines, start=1):
             sentence, tab, score = line.rpartition("\t")
             if not tab or score not in ("0", "1"):

@@ -14,7 +14,7 @@ from fedjax_layers.options import Mark, defaults_of
 
 _FEATURES = 60
 _MOST_CLIENTS = 1_000_000
-_MOST_EXAMPLES = 2**31 - 1  # rows of the pool are counted in int32; how many fit is a question of memory
+_MOST_EXAMPLES = 2**31 - 1  # rows of the pool are int32; the memory may allow fewer
 _CLASSES = 10
 _CLIENTS_AT_ONCE = 1024  # bounds the weight matrices held at a time: 1024 x 60 x 10 floats
 _ROWS_AT_ONCE = 8192  # bounds the copies of them, one per example
@@ -30,21 +30,21 @@ def _synthetic(
     max_samples: int = 10_000,
     size_factor: int = 1,
 ) -> Dataset:
-    """Synthetic(α, β) of FedProx (Li et al. 2020, section 5.1), ``[N, 60]`` float32, ten classes.
+    """Generate Synthetic(α, β) of FedProx (Li et al. 2020, section 5.1), ``[N, 60]`` float32, ten classes.
 
     For client k: ``u_k ~ N(0, α)``, ``B_k ~ N(0, β)``; ``W_k ~ N(u_k, 1)`` and ``b_k ~ N(u_k, 1)``;
     ``v_k ~ N(B_k, 1)``, ``x ~ N(v_k, diag(j^-1.2))``, label ``argmax(W_k x + b_k)``; number of examples
     ``int(LogNormal(4, 2)) + 50``. As in the authors' generator, α and β are standard deviations (read as
     variances, the paper's other settings 0 and 1 mean the same).
 
-    The lognormal has a tail without end, so sizes are capped at ``max_samples``; about 0.5 % of the clients
+    The lognormal is unbounded, so sizes are limited to ``max_samples``; about 0.5 % of the clients
     reach the default. ``min_samples == max_samples`` gives clients of one size.
 
     Args:
       alpha: spread of the clients' models, at least 0.
       beta: spread of the clients' inputs, at least 0.
       clients: C, number of clients.
-      seed: of everything drawn here.
+      seed: seed of all draws.
       min_samples: number added to every client's lognormal size; the paper's 50.
       max_samples: largest number of examples of a client.
       size_factor: factor on the sizes before they are limited; PerMFL's released code has 5.
@@ -78,7 +78,7 @@ def _synthetic(
 
 
 def _sizes(rng: np.random.Generator, clients: int, min_samples: int, max_samples: int, size_factor: int) -> np.ndarray:
-    """Examples ``[C]`` of each client: the first that is drawn."""
+    """Draw the number of examples ``[C]`` of each client, before anything else is drawn."""
     for name, number in {"clients": clients, "min_samples": min_samples, "size_factor": size_factor}.items():
         if number < 1:
             raise ValueError(f"{name}: expected at least 1, got {number}")
@@ -86,7 +86,7 @@ def _sizes(rng: np.random.Generator, clients: int, min_samples: int, max_samples
         raise ValueError(f"clients: expected at most {_MOST_CLIENTS}, got {clients}")
     if max_samples < min_samples:
         raise ValueError(f"max_samples: expected at least min_samples={min_samples}, got {max_samples}")
-    # Clamped before the cast: a float beyond int64 would wrap round.
+    # Limited before the cast, since a float beyond int64 would wrap around.
     tail = np.minimum(rng.lognormal(4.0, 2.0, clients), max_samples).astype(np.int64)
     sizes = np.minimum((tail + min_samples) * size_factor, max_samples)
     if int(sizes.sum()) > _MOST_EXAMPLES:
@@ -95,7 +95,7 @@ def _sizes(rng: np.random.Generator, clients: int, min_samples: int, max_samples
 
 
 def _outline(**options: Any) -> Outline:
-    """What :func:`_synthetic` would make."""
+    """Make the outline of :func:`_synthetic`."""
     chosen = defaults_of(_synthetic) | options
     rng = np.random.default_rng(chosen["seed"])
     sizes = _sizes(rng, *(chosen[name] for name in ("clients", "min_samples", "max_samples", "size_factor")))
@@ -105,9 +105,9 @@ def _outline(**options: Any) -> Outline:
 def _draw(
     rng: np.random.Generator, sizes: np.ndarray, model_mean: np.ndarray, input_mean: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Inputs ``[N, 60]`` and labels ``[N]`` of all clients, a block of clients at a time."""
+    """Draw inputs ``[N, 60]`` and labels ``[N]`` of all clients, a block of clients at a time."""
     ends = np.cumsum(sizes)
-    inputs = aligned_empty((int(ends[-1]), _FEATURES), np.float32)  # federating it moves rows, and copies none
+    inputs = aligned_empty((int(ends[-1]), _FEATURES), np.float32)  # aligned, so that federating moves rows in place
     labels = aligned_empty((int(ends[-1]),), np.int32)
     spread = (np.arange(1, _FEATURES + 1) ** -0.6).astype(np.float32)  # the root of the variances j^-1.2
     for first in range(0, len(sizes), _CLIENTS_AT_ONCE):
@@ -127,7 +127,7 @@ def _draw(
 
 
 def _argmax(x: np.ndarray, owner: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
-    """Label of each example under its owner's model, ``[n]`` int32."""
+    """Compute the label of each example under its owner's model, ``[n]`` int32."""
     labels = np.empty(len(x), np.int32)
     for rows in slices(len(x), _ROWS_AT_ONCE):
         who = owner[rows]

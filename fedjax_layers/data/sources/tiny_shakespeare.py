@@ -1,4 +1,4 @@
-"""Tiny Shakespeare: language modelling of what the characters of several plays say."""
+"""Tiny Shakespeare: language modelling of the speeches in several plays."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ def _tiny_shakespeare(
     topics: int = 0,
     limit: int | None = None,
 ) -> Dataset:
-    """Windows ``[N, length]`` of a speech's characters, and for each the next one.
+    """Make windows ``[N, length]`` of a speech's characters, and for each character the next one.
 
     A document is one speech: the lines after ``SPEAKER:``, without that header, which would give the client away, and
-    without the blank line after them. Windows lie side by side within a speech, so each character but a speech's first
-    is predicted just once. The natural clients are the 299 speakers, as they are spelled.
+    without the blank line after them. Windows are adjacent within a speech, so each character but a speech's first is
+    predicted exactly once. The natural clients are the 299 speakers, as they are spelled.
 
     There is no official training part, so the vocabulary is that of all speeches, whatever the ``limit``: the 65
-    characters they hold. With ``tokens="word"``, words that only some client's test speeches hold get numbers as well;
-    a smaller ``vocabulary`` keeps most of them unknown. Bytes have no such question.
+    characters in them. With ``tokens="word"``, words that occur only in a client's test speeches get numbers as well; a
+    smaller ``vocabulary`` keeps most of them unknown. For bytes this does not matter.
 
     Args:
       tables: columns ``text`` and ``speaker``, one row per speech.
-      provenance: where they come from.
-      tokens: ``"char"``, ``"byte"``, ``"word"`` for words, punctuation marks and line ends, or the path of a
-        ``tokenizer.json``.
+      provenance: line on the source of the data.
+      tokens: units of the text: ``"char"``, ``"byte"``, ``"word"`` for words, punctuation marks and line ends, or the
+        path of a ``tokenizer.json``.
       length: T, the number of tokens in a window; LEAF's windows of Shakespeare have 80.
       vocabulary: V, the largest number of tokens, ``<pad>`` and ``<unk>`` included; ``None`` keeps all.
       topics: number of clusters of speeches by their words, which are the strata; 0 for none.
@@ -77,13 +77,13 @@ def _read(files: Mapping[str, Path]) -> Tables:
 
 
 def _from_stock(splits: Mapping[str, Mapping[str, Any]]) -> Tables:
-    """The stock set cuts the file into three after so many characters; together they are the file."""
+    """Join the three pieces of the stock set, which cuts the file after fixed numbers of characters."""
     parts = [splits[split]["text"][0] for split in ("train", "validation", "test")]
     return _speeches(b"".join(parts).decode(), "TFDS tiny_shakespeare")
 
 
 def _speeches(content: str, where: str) -> Tables:
-    """Speeches and speakers. Some 125 headers have nothing after them and are left out."""
+    """Split a text into speeches and speakers, without the 125 or so headers that no speech follows."""
     texts, speakers = [], []
     line = 1
     for block in content.split("\n\n"):

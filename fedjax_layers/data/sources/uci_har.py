@@ -1,4 +1,4 @@
-"""UCI HAR: what thirty people are doing, from the sensors of the telephone at their waist."""
+"""UCI HAR: the activities of thirty people, from the sensors of a telephone at the waist."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ _COUNTS = {"train": 7352, "test": 2947}
 
 
 def _uci_har(tables: Tables, provenance: str, *, split: str = "all") -> Dataset:
-    """10,299 windows of 2.56 s, ``[N, 128, 6]`` float32 at 50 Hz, six activities; the natural clients are the subjects.
+    """Make the set of 10,299 windows of 2.56 s, ``[N, 128, 6]`` float32 at 50 Hz, six activities, subjects as clients.
 
     The signals are the total acceleration x, y, z in g and the angular velocity x, y, z in rad/s. Neighbouring
-    windows of an activity share half of their samples: a random split within a subject puts nearly the same signal
-    on both sides. The official split is by subject (21 for training, 9 for testing) and free of that.
+    windows of an activity share half of their samples, so a random split within a subject puts nearly the same signal
+    on both sides. The official split, by subject (21 for training, 9 for testing), does not.
 
     Args:
       tables: columns ``signals``, ``activity`` and ``subject``.
-      provenance: where they come from.
+      provenance: line on the source of the data.
       split: official part: ``"train"`` (21 subjects), ``"test"`` (9 other subjects) or ``"all"`` (train, then test).
 
     Raises:
@@ -55,7 +55,7 @@ def _uci_har(tables: Tables, provenance: str, *, split: str = "all") -> Dataset:
 
 
 def _read_arrays(files: Mapping[str, Path]) -> Tables:
-    """``har_inertial.npz``: all windows, the training ones first; ``y`` from 0, ``subject`` from 1."""
+    """Read ``har_inertial.npz``: all windows, the training ones first; ``y`` from 0, ``subject`` from 1."""
     path = files["har_inertial.npz"]
     signals, activity, subject, is_test = read_npz(path, "X", "y", "subject", "is_test").values()
     first = len(is_test) - np.count_nonzero(is_test)
@@ -73,7 +73,7 @@ def _read_arrays(files: Mapping[str, Path]) -> Tables:
 
 
 def _read_archive(files: Mapping[str, Path]) -> Tables:
-    """``UCI HAR Dataset.zip``: a text file for each signal, with a window in each line."""
+    """Read ``UCI HAR Dataset.zip``: a text file for each signal, with a window in each line."""
     path = files["UCI HAR Dataset.zip"]
     wanted = {
         f"UCI HAR Dataset/{split}/{name}_{split}.txt": (split, name)
@@ -98,7 +98,7 @@ def _read_archive(files: Mapping[str, Path]) -> Tables:
 
 
 def _numbers(content: bytes, width: int, where: str) -> np.ndarray:
-    """Lines of ``width`` numbers, ``[n, width]`` float32."""
+    """Read lines of ``width`` numbers, ``[n, width]`` float32."""
     try:
         numbers = np.loadtxt(io.BytesIO(content), np.float32, ndmin=2)
     except ValueError as error:

@@ -42,19 +42,19 @@ def _ud_english_ewt(
     vocabulary: int | None = 10_000,
     limit: int | None = None,
 ) -> Dataset:
-    """Words ``[N, length]`` and their universal parts of speech, seventeen tags; or tokens and those that follow.
+    """Make words ``[N, length]`` with their universal parts of speech, seventeen tags; or tokens with the next ones.
 
-    A sentence longer than ``length`` goes on in a further example, so no word is lost. Words are told apart by case.
-    They get numbers by frequency in the official training part, whichever part is taken; by default nearly all that
-    are seen only once there stay ``<unk>``, so that a model learns what to make of unknown words. Strata are the
+    A sentence longer than ``length`` continues in a further example, so no word is lost. Words are case-sensitive. They
+    get numbers by frequency in the official training part, whichever part is loaded; by default nearly all that occur
+    only once there stay ``<unk>``, so that a model learns to handle unknown words. Strata are the
     genres. No document is in more than one official part.
 
-    As language (FedTLU's data), the sentences of a document run on, each closed by ``<eos>``, or by a line feed
-    where tokens are no words; windows lie side by side within a document.
+    For language modelling (FedTLU's data), the sentences of a document follow one another, each ended by ``<eos>``, or
+    by a line feed where tokens are not words; windows are adjacent within a document.
 
     Args:
       tables: columns ``words`` (separated by tabs), ``tags``, ``document`` and ``genre``, one row per sentence.
-      provenance: where they come from.
+      provenance: line on the source of the data.
       target: what is predicted: ``"tags"``, or ``"tokens"`` for language modelling.
       split: official part: ``"train"`` (12,544 sentences), ``"val"`` (2,001), ``"test"`` (2,077) or ``"all"``.
       natural: what a natural client is, ``"document"`` (540, 318 and 316) or ``"genre"`` (5).
@@ -101,7 +101,7 @@ _Made = tuple[np.ndarray, np.ndarray, tuple[str, ...], np.ndarray, np.ndarray]
 
 
 def _tagging(examples: Examples, training: Examples, tokens: str, vocabulary: int | None, length: int) -> _Made:
-    """Inputs, labels, names of classes, the sentence ``[N]`` of each example, and ids."""
+    """Make inputs, labels, names of classes, the sentence ``[N]`` of each example, and ids."""
     words, _ = encode(examples.ragged("words"), training.ragged("words"), tokens, vocabulary, _split_words)
     rows = cut(words.lengths, length)
     tags = rows.fill(examples.ragged("tags").values.astype(np.int32), NO_TARGET)
@@ -109,7 +109,7 @@ def _tagging(examples: Examples, training: Examples, tokens: str, vocabulary: in
 
 
 def _language(examples: Examples, training: Examples, tokens: str, vocabulary: int | None, length: int) -> _Made:
-    """As :func:`_tagging`; a window's sentence is the first of its document."""
+    """Do the same as :func:`_tagging` for language; a window's sentence is the first of its document."""
     texts, first = _documents(examples, tokens)
     if tokens == "byte" or tokens.endswith(SUFFIX):
         vocabulary = None
@@ -119,7 +119,7 @@ def _language(examples: Examples, training: Examples, tokens: str, vocabulary: i
 
 
 def _documents(part: Examples, tokens: str) -> tuple[Ragged, np.ndarray]:
-    """The documents as one text each, and the first sentence ``[D]`` of each; a document's sentences are neighbours."""
+    """Join each document's consecutive sentences to one text, and return each document's first sentence ``[D]``."""
     number, _ = number_texts(part.ragged("document"))
     first = np.flatnonzero(np.diff(number, prepend=-1))
     between, close = ("\t", f"\t{END_OF_LINE}\t") if tokens == "word" else (" ", "\n")
@@ -133,12 +133,12 @@ def _split_words(sentence: str) -> list[str]:
 
 
 def _read(files: Mapping[str, Path]) -> Tables:
-    """The three parts, sentence by sentence."""
+    """Read the three parts, sentence by sentence."""
     return {split: _read_part(files[f"en_ewt-ud-{part}.conllu"]) for split, part in _SPLITS.items()}
 
 
 def _read_part(path: Path) -> Table:
-    """One CoNLL-U file (universaldependencies.org/format.html)."""
+    """Read one CoNLL-U file (universaldependencies.org/format.html)."""
     words, tags, documents, genres = [], [], [], []
     for forms, numbers, document, genre in _sentences(path):
         words.append("\t".join(forms))
@@ -154,7 +154,7 @@ def _read_part(path: Path) -> Table:
 
 
 def _sentences(path: Path) -> Iterator[tuple[list[str], list[int], str, int]]:
-    """Each sentence's words, tags, document and genre."""
+    """Iterate over sentences: words, tags, document and genre."""
     tag_numbers = {tag: number for number, tag in enumerate(TAGS)}
     forms: list[str] = []
     tags: list[int] = []
@@ -180,7 +180,7 @@ def _sentences(path: Path) -> Iterator[tuple[list[str], list[int], str, int]]:
 
 
 def _word(line: str, expected: int, tag_numbers: Mapping[str, int], place: str) -> tuple[str, int] | None:
-    """Form and tag of a word's line; ``None`` for a range such as ``1-2`` or an empty node such as ``1.1``."""
+    """Parse form and tag of a word's line; ``None`` for a range such as ``1-2`` or an empty node such as ``1.1``."""
     cells = line.split("\t")
     if len(cells) != _CELLS:
         raise ValueError(f"{place}: expected {_CELLS} columns, found {len(cells)}")

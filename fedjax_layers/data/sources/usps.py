@@ -16,17 +16,17 @@ from fedjax_layers.data.tables.parts import take_parts
 from fedjax_layers.data.tables.source import Layout, Source
 
 SIDE = 16
-LEVELS = 2000  # a pixel is 0 (paper) to 2000 (ink): the three decimals of -1 to 1 in the published text
+LEVELS = 2000  # a pixel is 0 (paper) to 2000 (ink), for -1 to 1 with three decimals in the published text
 
 
 def _usps(tables: Tables, provenance: str, *, split: str = "train", limit: int | None = None) -> Dataset:
-    """USPS digits, ``[N, 16, 16, 1]`` int16 in 0..2000, ten classes.
+    """Make USPS's digits, ``[N, 16, 16, 1]`` int16 in 0..2000, ten classes.
 
     Mean and standard deviation are those of the training pixels, scaled to 0..1.
 
     Args:
       tables: columns ``pixels`` and ``label``.
-      provenance: where they come from.
+      provenance: line on the source of the data.
       split: official part: ``"train"`` (7,291), ``"test"`` (2,007) or ``"all"`` (train, then test).
       limit: number of first images to take; ``None`` takes all.
 
@@ -50,7 +50,7 @@ def _usps(tables: Tables, provenance: str, *, split: str = "train", limit: int |
 
 
 def read_arrays(files: Mapping[str, Path]) -> Tables:
-    """``usps.npz``: ``x_train`` and ``x_test`` ``[N, 256]`` int16, ``y_train`` and ``y_test`` ``[N]``."""
+    """Read ``usps.npz``: ``x_train`` and ``x_test`` ``[N, 256]`` int16, ``y_train`` and ``y_test`` ``[N]``."""
     tables = {}
     for split in ("train", "test"):
         pixels, digits = read_npz(files["usps.npz"], f"x_{split}", f"y_{split}").values()
@@ -59,7 +59,7 @@ def read_arrays(files: Mapping[str, Path]) -> Tables:
 
 
 def _read_text(files: Mapping[str, Path]) -> Tables:
-    """``zip.train.gz`` and ``zip.test.gz``: a line holds the digit and 256 pixels from -1 to 1."""
+    """Read ``zip.train.gz`` and ``zip.test.gz``, whose lines have the digit and 256 pixels from -1 to 1."""
     tables = {}
     for split in ("train", "test"):
         path = files[f"zip.{split}.gz"]

@@ -19,7 +19,7 @@ from fedjax_layers.data.text.topics import topic_strata
 UNTITLED = "(text that belongs to another article)"
 _HEADING = re.compile(r" = [^=].* = ")
 _SHUFFLED = "wiki.train.shuffled-articles.tokens"
-_PIECES = 29  # of the shuffled file that have no title of their own
+_PIECES = 29  # number of pieces of the shuffled file without a title
 
 
 def _wikitext2(
@@ -33,16 +33,16 @@ def _wikitext2(
     topics: int = 0,
     limit: int | None = None,
 ) -> Dataset:
-    """Windows ``[N, length]`` of an article's tokens, and for each token the next one.
+    """Make windows ``[N, length]`` of an article's tokens, and for each token the next one.
 
     Words are those of the files, which have 33,278 different ones: rare words are ``<unk>`` there already, and every
-    line ends with ``<eos>``. Windows lie side by side within an article, so each token but an article's first is
-    predicted just once. Words and characters get numbers by frequency in the official training part, whichever part is
-    taken. The natural clients are the articles; the shuffled training file adds one, ``UNTITLED``.
+    line ends with ``<eos>``. Windows are adjacent within an article, so each token but an article's first is predicted
+    exactly once. Words and characters get numbers by frequency in the official training part, whichever part is loaded.
+    The natural clients are the articles; the shuffled training file adds one, ``UNTITLED``.
 
     Args:
       tables: columns ``text`` and ``article``, one row per article.
-      provenance: where they come from.
+      provenance: line on the source of the data.
       split: official part: ``"train"`` (600 articles, 2,088,628 words), ``"val"`` (60, 217,646), ``"test"`` (60,
         245,569) or ``"all"``.
       tokens: ``"word"``, ``"char"``, ``"byte"`` (of UTF-8, lines ending with a line feed) or the path of a
@@ -81,12 +81,12 @@ def _wikitext2(
 
 
 def _read(files: Mapping[str, Path]) -> Tables:
-    """The three official files."""
+    """Read the three official files."""
     return _read_parts(files, "wiki.train.tokens", shuffled=False)
 
 
 def _read_shuffled(files: Mapping[str, Path]) -> Tables:
-    """Training articles in another order, and the two other official files."""
+    """Read training articles in another order, and the two other official files."""
     return _read_parts(files, _SHUFFLED, shuffled=True)
 
 
@@ -101,12 +101,11 @@ def _read_parts(files: Mapping[str, Path], train: str, shuffled: bool) -> Tables
 
 
 def _articles(path: Path, shuffled: bool) -> dict[str, list[str]]:
-    """Titles and texts of a file's articles.
+    """Split a file into the titles and texts of its articles.
 
-    An article begins with three lines: blank, `` = Title = ``, blank. Running text that happens to hold `` = ... = ``
-    in a line of its own has no blank lines around it. The shuffled file was cut there too, one line before, and put
-    together in another order, so what follows (14,796 words in all) belongs to an article that cannot be told; it goes
-    by ``UNTITLED``.
+    An article begins with three lines: blank, `` = Title = ``, blank. Running text with `` = ... = `` in a line of its
+    own has no blank lines around it. The shuffled file was cut there too, one line earlier, and joined in another
+    order, so what follows (14,796 words in all) belongs to an unknown article, named ``UNTITLED``.
     """
     lines = read_lines(path)
     starts: dict[int, str] = {}
@@ -124,7 +123,7 @@ def _articles(path: Path, shuffled: bool) -> dict[str, list[str]]:
 
 
 def _distinct(titles: Iterable[str]) -> Iterator[str]:
-    """Titles, of which several are ``<unk>``, as names of one article each."""
+    """Make titles, of which several are ``<unk>``, distinct."""
     seen: collections.Counter[str] = collections.Counter()
     for title in titles:
         seen[title] += 1

@@ -1,5 +1,5 @@
-"""Data sets that may not, or cannot, come with the package: too large, or given out on application only.
+"""Data sets that cannot be part of the package, since they are too large or need an application.
 
-Each reads the files as their authors distribute them. Where no checksum is published, counts and forms are all that
-is checked.
+Each reads the files as their authors distribute them. Where no checksum is published, only counts and forms are
+checked.
 """

@@ -41,7 +41,7 @@ _ARCHIVE = SourceFile(
 
 
 def _files(selection: str) -> dict[str, tuple[str, str]]:
-    """Names of images and labels of each official part."""
+    """Return the names of the images' and labels' files of each official part."""
     return {
         split: (
             f"emnist-{selection}-{split}-images-idx3-ubyte",
@@ -52,7 +52,7 @@ def _files(selection: str) -> dict[str, tuple[str, str]]:
 
 
 def _read_files(selection: str, suffix: str, files: Mapping[str, Path]) -> Tables:
-    """The four IDX files of a selection, which hold each image transposed."""
+    """Read the four IDX files of a selection, which have each image transposed."""
     first = 1 if selection == "letters" else 0
     tables = {}
     for split, (images, labels) in _files(selection).items():
@@ -63,7 +63,7 @@ def _read_files(selection: str, suffix: str, files: Mapping[str, Path]) -> Table
 
 
 def _read_archive(selection: str, files: Mapping[str, Path]) -> Tables:
-    """The four files of a selection from the archive that NIST offers."""
+    """Read the four files of a selection from NIST's archive."""
     path = files[_ARCHIVE.name]
     wanted = {f"gzip/{name}.gz" for pair in _files(selection).values() for name in pair}
     with tempfile.TemporaryDirectory() as folder:
@@ -79,7 +79,7 @@ def _read_archive(selection: str, files: Mapping[str, Path]) -> Tables:
 
 
 def _from_stock(selection: str, splits: Mapping[str, Mapping[str, Any]]) -> Tables:
-    """What stock TFDS yields: the images transposed as in the files, and of ``letters`` the first 88,800 and 14,800."""
+    """Convert stock TFDS data, transposed as in the files; ``letters`` has the first 88,800 and 14,800 of them."""
     first = 1 if selection == "letters" else 0
     return {
         split: {
@@ -91,23 +91,23 @@ def _from_stock(selection: str, splits: Mapping[str, Mapping[str, Any]]) -> Tabl
 
 
 def _upright(images: np.ndarray) -> np.ndarray:
-    """Images ``[N, H, W, 1]`` with rows and columns exchanged."""
+    """Exchange rows and columns of images ``[N, H, W, 1]``."""
     return np.ascontiguousarray(images.swapaxes(1, 2))
 
 
 def _build(selection: str) -> Callable[..., Dataset]:
-    """The function that makes examples of one selection."""
+    """Make the function that builds the data set of one selection."""
 
     def emnist(tables: Tables, provenance: str, *, split: str = "train", limit: int | None = None) -> Dataset:
-        """EMNIST, ``[N, 28, 28, 1]`` uint8, ink bright on black, upright (the files hold it transposed).
+        """Make EMNIST, ``[N, 28, 28, 1]`` uint8, ink bright on black, upright (the files have it transposed).
 
         Mean and standard deviation are PLayer-FL's, which takes the first 15,000 training images of ``byclass``:
         ``limit=15_000``.
 
         Args:
           tables: columns ``image`` and ``label``.
-          provenance: where they come from. TFDS keeps the images in an order of its own, so the same id is another
-            image there.
+          provenance: line on the source of the data. TFDS keeps the images in an order of its own, so that an id means
+            another image there.
           split: official part: ``"train"``, ``"test"`` or ``"all"`` (train, then test).
           limit: number of first images to take; ``None`` takes all.
 

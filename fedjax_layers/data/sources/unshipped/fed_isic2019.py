@@ -23,7 +23,7 @@ CENTRES = ("BCN", "HAM_vidir_molemax", "HAM_vidir_modern", "HAM_rosendahl", "MSK
 _SPLIT_FILE = "train_test_split"
 _FOLDER = "ISIC_2019_Training_Input_preprocessed"
 _CELLS = ("image", "target", "center", "fold2")
-_DRAW_SEED = 42  # of the images that ``max_per_centre`` keeps
+_DRAW_SEED = 42  # seed of the draw of the images that ``max_per_centre`` keeps
 
 
 def _fed_isic2019(
@@ -36,9 +36,9 @@ def _fed_isic2019(
     max_per_centre: int | None = None,
     size: int = 200,
 ) -> Dataset:
-    """Dermatoscopic pictures ``[N, size, size, 3]`` uint8, eight kinds of lesion, from six centres.
+    """Make the set of dermatoscopic pictures ``[N, size, size, 3]`` uint8, eight kinds of lesion, from six centres.
 
-    FLamby's pictures have a shorter side of 224 and keep their proportions; taken is the square in the middle. The
+    FLamby's pictures have a shorter side of 224 and keep their proportions; the square in the middle is taken. The
     natural clients are the centres.
 
     PLayer-FL takes the first four centres, four classes and 5,000 images per centre at most: ``centres=4``,
@@ -48,7 +48,7 @@ def _fed_isic2019(
 
     Args:
       tables: columns ``jpeg`` (the file's bytes), ``label`` and ``centre``.
-      provenance: where they come from.
+      provenance: line on the source of the data.
       split: official part, FLamby's by centre: ``"train"`` (18,597), ``"test"`` (4,650) or ``"all"``.
       centres: number of first centres to take.
       classes: kinds of lesion to take, in the order that numbers them; empty takes all eight.
@@ -89,7 +89,7 @@ def _fed_isic2019(
 
 
 def _at_most(rows: np.ndarray, centre: np.ndarray, limit: int | None) -> np.ndarray:
-    """Of each centre's rows a draw of ``limit`` at most, in order."""
+    """Draw at most ``limit`` rows of each centre, and return them in order."""
     if limit is None:
         return rows
     if limit < 1:
@@ -103,7 +103,7 @@ def _at_most(rows: np.ndarray, centre: np.ndarray, limit: int | None) -> np.ndar
 
 
 def _squares(examples: Examples, rows: np.ndarray, size: int) -> np.ndarray:
-    """The middle ``size x size`` pixels of each picture, ``[n, size, size, 3]`` uint8."""
+    """Cut the middle ``size x size`` pixels from each picture, ``[n, size, size, 3]`` uint8."""
     if size < 1:
         raise ValueError(f"size: expected at least 1, got {size}")
     files = examples.ragged("jpeg")
@@ -120,7 +120,7 @@ def _squares(examples: Examples, rows: np.ndarray, size: int) -> np.ndarray:
 
 
 def _read(files: Mapping[str, Path]) -> Tables:
-    """FLamby's list of images with class, centre and fold, and the JPEG files as they are."""
+    """Read FLamby's list of images with class, centre and fold, and the JPEG files unchanged."""
     parts: dict[str, dict[str, list]] = {part: {"jpeg": [], "label": [], "centre": []} for part in ("train", "test")}
     for where, cells in _rows(files[_SPLIT_FILE]):
         path = files.get(f"{_FOLDER}/{cells['image']}.jpg")
@@ -146,7 +146,7 @@ def _read(files: Mapping[str, Path]) -> Tables:
 
 
 def _rows(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
-    """Place and cells of each line below the header."""
+    """Iterate over the lines below the header: place and cells."""
     with path.open(encoding="utf-8", newline="") as stream:
         lines = csv.DictReader(stream, strict=True)
         absent = [name for name in _CELLS if name not in (lines.fieldnames or ())]

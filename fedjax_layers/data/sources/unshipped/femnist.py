@@ -15,20 +15,20 @@ from fedjax_layers.data.tables.source import Source
 
 CHARACTERS = tuple("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
 _SIDE = 28
-_SLACK = 1e-3  # a pixel is a multiple of 1/255, which some writers round
+_SLACK = 1e-3  # tolerance for pixels, which are multiples of 1/255 that some programs round
 
 
 def _femnist(
     tables: Tables, provenance: str, *, split: str = "all", ranks: tuple[int, ...] = (), min_examples: int = 1
 ) -> Dataset:
-    """Characters ``[N, 28, 28, 1]`` uint8, ink dark on white, 62 classes: digits, capitals, small letters.
+    """Make the characters ``[N, 28, 28, 1]`` uint8, ink dark on white, 62 classes: digits, capitals, small letters.
 
     The natural clients are the writers (3,550 of them in all data of LEAF, 805,263 examples). A model reads pixels in
     [0, 1] as LEAF writes them, so 1 is paper.
 
     Args:
       tables: columns ``image``, ``label`` and ``writer``.
-      provenance: where they come from.
+      provenance: line on the source of the data.
       split: ``"all"``; or ``"train"`` or ``"test"`` where LEAF has split the data.
       ranks: first and last rank, counted from 1, of the writers to take by their number of examples; empty takes all.
       min_examples: least number of examples of a writer; others are left out, as by LEAF's ``-k``.
@@ -69,7 +69,7 @@ def _table(paths: list[Path]) -> Table:
 
 
 def _pictures(pixels: list[list[float]], where: str) -> np.ndarray:
-    """Pictures ``[n, 28, 28, 1]`` uint8 of floats in [0, 1]; the files hold k / 255."""
+    """Convert floats in [0, 1], which are k / 255 in the files, to pictures ``[n, 28, 28, 1]`` uint8."""
     for row, picture in enumerate(pixels):
         if len(picture) != _SIDE * _SIDE:
             raise ValueError(f"{where}, example {row}: expected {_SIDE * _SIDE} pixels, found {len(picture)}")

@@ -1,4 +1,4 @@
-"""JSON files of LEAF (Caldas et al. 2018), the benchmark of cross-device data: one list of examples per user."""
+"""Readers of the JSON files of LEAF (Caldas et al. 2018), with one list of examples per user."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ OBTAIN = "LEAF's preprocess.sh makes them, see https://github.com/TalwalkarLab/l
 
 
 def layouts(pattern: str, table: Callable[[list[Path]], Table]) -> tuple[Layout, ...]:
-    """What LEAF's ``preprocess.sh`` leaves behind: all data in a folder or here, or its own train and test parts.
+    """Make the layouts of LEAF's ``preprocess.sh``: all data in a folder or here, or its train and test parts.
 
     Args:
-      pattern: of the files with all data, e.g. ``all_data_*.json``.
-      table: from the files of one part, in order, to its columns.
+      pattern: pattern of the files with all data, e.g. ``all_data_*.json``.
+      table: function from the files of one part, in order, to its columns.
     """
 
     def read(files: Mapping[str, Path]) -> Tables:
@@ -42,7 +42,7 @@ def layouts(pattern: str, table: Callable[[list[Path]], Table]) -> tuple[Layout,
 
 
 def read_users(path: Path) -> Iterator[tuple[str, list[Any], list[Any]]]:
-    """Name, inputs and labels of each user of a file, in the file's order.
+    """Iterate over the users of a file in its order: name, inputs and labels.
 
     Raises:
       ValueError: the file is truncated or no LEAF file, or a user's numbers of inputs and labels differ from each
@@ -72,20 +72,20 @@ def read_users(path: Path) -> Iterator[tuple[str, list[Any], list[Any]]]:
 def chosen_clients(
     examples: Examples, column: str, ranks: tuple[int, ...], min_examples: int
 ) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
-    """Examples of the users with most examples, or of those with enough.
+    """Choose the examples of the users with most examples, or of those with enough.
 
     Args:
       examples: all examples.
       column: text column with the user's name.
-      ranks: first and last rank by number of examples, counted from 1, of equals the first in alphabetical order
-        first; empty takes every user.
+      ranks: first and last rank by number of examples, counted from 1, where equal ones are in alphabetical order;
+        empty takes every user.
       min_examples: users with fewer are left out.
 
     Returns:
-      Rows that stay ``[n]`` int64, and their clients ``[n]`` int32 by number, with names in alphabetical order.
+      The kept rows ``[n]`` int64, and their clients ``[n]`` int32 by number, with names in alphabetical order.
 
     Raises:
-      ValueError: an argument out of range, or no user is left.
+      ValueError: an argument is out of range, or no user is left.
     """
     if ranks and (len(ranks) != 2 or not 1 <= ranks[0] <= ranks[1]):
         raise ValueError(f"ranks: expected first and last rank, counted from 1, got {ranks}")

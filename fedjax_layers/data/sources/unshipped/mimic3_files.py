@@ -1,4 +1,4 @@
-"""Files of MIMIC-III 1.4: the first day's nursing and physician notes of emergency admissions."""
+"""Readers of MIMIC-III 1.4: the first day's nursing and physician notes of emergency admissions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import numpy as np
 
 from fedjax_layers.data.tables.columns import Ragged, Tables
 
-# Diagnoses at admission, by group; free text that the hospital's staff typed.
+# Diagnoses at admission, by group; they are free text typed by the hospital's staff.
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "myocardial infarction": (
         "ACUTE CORONARY SYNDROME",
@@ -85,9 +85,9 @@ class Admission:
 
 
 def read_notes(admissions_path: Path, notes_path: Path) -> Tables:
-    """Every note that may be the one of its admission: nursing or physician, charted 24 hours after it at the latest.
+    """Read all notes that may be chosen: nursing or physician, charted at most 24 hours after admission.
 
-    Notes charted before the admission (in the emergency department) are among them.
+    They include notes charted before the admission, in the emergency department.
 
     Raises:
       ValueError: a column is missing, or a cell cannot be read; the message names file, line and column.
@@ -149,7 +149,7 @@ def _time(cells: Mapping[str, str], column: str, where: str) -> datetime.datetim
 
 
 def _rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, dict[str, str]]]:
-    """Place and wanted cells of each row, one at a time: the notes are four gigabytes."""
+    """Iterate over rows, place and wanted cells, one at a time, since the notes are four gigabytes."""
     opened = gzip.open if path.suffix == ".gz" else open
     limit = csv.field_size_limit(_LONGEST_CELL)
     try:

@@ -1,4 +1,4 @@
-"""MIMIC-III: death in hospital, from one note of the first day; given out on application only."""
+"""MIMIC-III: death in hospital, from one note of the first day; access to the data needs an application."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from fedjax_layers.data.tables.source import Layout, Source
 from fedjax_layers.data.text.encoding import encode, pad_to, words
 
 _LABELS = ("survived", "died")
-_MISSED = ("STROKE;TELEMETRY", "SUBDURAL HEMORRHAGE")  # by the published selection
+_MISSED = ("STROKE;TELEMETRY", "SUBDURAL HEMORRHAGE")  # not found by the published selection
 
 
 def _mimic3_mortality(
@@ -29,7 +29,7 @@ def _mimic3_mortality(
     vocabulary: int | None = None,
     published_selection: bool = False,
 ) -> Dataset:
-    """Emergency admissions ``[N, length]`` token numbers: did the patient die in hospital?
+    """Make the set of emergency admissions, ``[N, length]`` token numbers, and whether the patient died in hospital.
 
     As in PLayer-FL: of each emergency admission with one of 42 diagnoses the longest nursing or physician note that was
     charted until 24 hours after admission; the natural clients are the four groups of diagnoses. Length is counted in
@@ -42,14 +42,14 @@ def _mimic3_mortality(
     Args:
       tables: columns ``note``, ``diagnosis``, ``admission``, ``group``, ``died``, ``category_as_listed``, ``error``;
         one row per note.
-      provenance: where they come from.
+      provenance: line on the source of the data.
       tokens: ``"word"`` for words and punctuation marks in lower case, ``"char"`` or ``"byte"`` (of UTF-8).
       length: T, the number of tokens of a note that are kept; PLayer-FL keeps 512 of ClinicalBERT's.
       vocabulary: V, the largest number of tokens, ``<pad>`` and ``<unk>`` included; ``None`` is 20,000 for words and
         all characters.
-      published_selection: as PLayer-FL's released script has it: without the two diagnoses that a missing comma joins
-        into one, without the notes whose category is spelled with a blank at its end (the physicians'), and with those
-        that were marked as errors.
+      published_selection: select notes as PLayer-FL's released script does: without the two diagnoses that a missing
+        comma joins into one, without the notes whose category is spelled with a blank at its end (the physicians'), and
+        with those that were marked as errors.
 
     Raises:
       ValueError: an unknown kind of token, a number out of range, or no admission with a note.
@@ -77,7 +77,7 @@ def _mimic3_mortality(
 
 
 def _chosen(examples: Examples, published: bool) -> np.ndarray:
-    """The longest note's row of each admission, in the order of the notes."""
+    """Find the row of each admission's longest note, in the order of the notes."""
     if published:
         missed = np.array([diagnosis in _MISSED for diagnosis in examples.ragged("diagnosis").texts()], bool)
         allowed = (examples.array("category_as_listed") == 1) & ~missed

@@ -31,18 +31,19 @@ def _penn_treebank(
     topics: int = 0,
     limit: int | None = None,
 ) -> Dataset:
-    """Windows ``[N, length]`` of tokens, and for each token the next one.
+    """Make windows ``[N, length]`` of tokens, and for each token the next one.
 
     Words are those of the files: numbers are ``N``, rare words ``<unk>``, and every line (a sentence) ends with
     ``<eos>``, which makes 10,000 different ones. Words and characters get numbers by frequency in the official training
-    part, whichever part is taken.
+    part, whichever part is loaded.
 
-    The files name no authors or articles. With ``shards``, runs of neighbouring lines are the natural clients, and
-    windows run on from line to line within a shard; without, there are no clients, and a window stays within its line.
+    The files name no authors or articles. With ``shards``, runs of consecutive lines are the natural clients, and
+    windows continue from line to line within a shard; without, there are no clients, and a window stays within its
+    line.
 
     Args:
       tables: column ``text``, one row per line.
-      provenance: where they come from.
+      provenance: line on the source of the data.
       split: official part: ``"train"`` (42,068 lines, 929,589 words), ``"val"`` (3,370, 73,760), ``"test"`` (3,761,
         82,430) or ``"all"``.
       shards: number of runs of consecutive lines into which the part is cut, with nearly equal numbers of lines; 0 for
@@ -86,7 +87,7 @@ def _penn_treebank(
 
 
 def _documents(lines: Ragged, shards: int) -> tuple[Ragged, np.ndarray]:
-    """Sequences that windows may not leave, and the first line ``[D]`` of each."""
+    """Make the sequences within which windows stay, and the first line ``[D]`` of each."""
     if not shards:
         return lines, np.arange(len(lines))
     if not 1 <= shards <= len(lines):
@@ -96,7 +97,7 @@ def _documents(lines: Ragged, shards: int) -> tuple[Ragged, np.ndarray]:
 
 
 def _read(files: Mapping[str, Path]) -> Tables:
-    """Lines of the three files, the line feed with them."""
+    """Read the lines of the three files, including line feeds."""
     return {split: {"text": Ragged.of_texts(_lines(files[name]))} for split, name in _FILES.items()}
 
 

@@ -20,7 +20,7 @@ from fedjax_layers.data.text.encoding import encode, pad_to, words
 _LABELS = ("negative", "positive")
 _CSV = "training.1600000.processed.noemoticon.csv"
 _CELLS = ("polarity", "id", "date", "query", "user", "text")
-_TEXT = 4  # place of the text in what LEAF keeps of a tweet: id, date, query, user, text, part
+_TEXT = 4  # position of the text in LEAF's fields of a tweet: id, date, query, user, text, part
 _POLARITY = {"0": 0, "4": 1}
 
 
@@ -35,16 +35,16 @@ def _sent140(
     length: int = 64,
     vocabulary: int | None = None,
 ) -> Dataset:
-    """Tweets ``[N, length]`` token numbers, negative or positive by the smiley that was taken out of them.
+    """Make tweets ``[N, length]`` of token numbers, labelled negative or positive by the smiley removed from them.
 
     The natural clients are the users. PLayer-FL takes those ranked 36 to 50 by number of tweets in the original CSV:
     ``ranks=(36, 50)``; its tokens are those of BERT (119 at most), with BERT's embeddings. The vocabulary is that of
-    the users taken, of their training part where LEAF has split the data: tweets that a later split within clients
-    sets apart for testing count in it as well. Bytes have no such question.
+    the chosen users, of their training part where LEAF has split the data; tweets that a later split within clients
+    sets apart for testing are included. For bytes this does not matter.
 
     Args:
       tables: columns ``tweet``, ``label`` and ``user``.
-      provenance: where they come from.
+      provenance: line on the source of the data.
       split: ``"all"``; or ``"train"`` or ``"test"`` where LEAF has split the data.
       ranks: first and last rank, counted from 1, of the users to take by their number of tweets; empty takes all.
       min_examples: least number of tweets of a user; others are left out, as by LEAF's ``-k``.
@@ -110,7 +110,7 @@ def _table(paths: list[Path]) -> Table:
 
 
 def _read_csv(files: Mapping[str, Path]) -> Tables:
-    """The original file: Latin-1, quoted cells, no header."""
+    """Read the original file: Latin-1, quoted cells, no header."""
     path = files[_CSV]
     tweets, labels, users = [], [], []
     with path.open(encoding="iso-8859-1", newline="") as stream:
@@ -132,7 +132,7 @@ def _read_csv(files: Mapping[str, Path]) -> Tables:
 
 
 def _from_stock(splits: Mapping[str, Mapping[str, Any]]) -> Tables:
-    """Stock TFDS ``sentiment140``, its training part; the other one has neutral tweets, and no users to speak of."""
+    """Read the training part of stock TFDS's ``sentiment140``; the other part has neutral tweets, and few users."""
     part = splits["train"]
     labels = [_POLARITY[str(int(polarity))] for polarity in part["polarity"]]
     return {"train": _columns([t.decode() for t in part["text"]], labels, [u.decode() for u in part["user"]])}
