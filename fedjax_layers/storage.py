@@ -24,7 +24,7 @@ def storing(path: Path, errors: tuple[type[Exception], ...] = (OSError,)) -> Ite
         yield
     except errors as error:
         raise StorageError(
-            f"{path}: cannot be written: {_reason(error)}; what was written before is kept, --resume goes on from it"
+            f"{path}: cannot be written: {_reason(error)}; what was written before is kept, --resume continues from it"
         ) from error
 
 

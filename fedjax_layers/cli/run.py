@@ -116,7 +116,7 @@ def out_folder(options: argparse.Namespace, name: str) -> Path:
     if options.out:
         return Path(options.out)
     if options.resume:
-        raise UsageError("--resume: expected --out with the run to go on with, got none")
+        raise UsageError("--resume: expected --out with the run to continue, got none")
     folder = Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
     others = (folder.with_name(f"{folder.name}-{n}") for n in itertools.count(2))
     return next(one for one in itertools.chain([folder], others) if not one.exists())
@@ -160,5 +160,5 @@ def _in_teams(experiment: Experiment) -> str:
 def stopped(status: Status, folder: Path) -> int:
     """Print how to continue the stopped run; return the exit code."""
     status.stop()
-    status.console.print(f"Stopped. Go on with the same command and --out {folder} --resume", soft_wrap=True)
+    status.console.print(f"Stopped. To continue, repeat the command with --out {folder} --resume", soft_wrap=True)
     return INTERRUPTED

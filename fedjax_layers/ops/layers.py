@@ -66,7 +66,7 @@ def layer_map(params: Params, order: Sequence[Patterns] | None = None, blocks: S
 
 
 def regroup(layers: LayerMap, by: Literal["tensor", "layer", "block", "model"]) -> LayerMap:
-    """The same parameters under a finer or coarser numbering, for ops that work per layer.
+    """Renumber the same parameters more finely or coarsely, for ops that work per layer.
 
     Args:
       layers: the layer map.

@@ -102,17 +102,17 @@ class Option:
         return not several and any(kind in (bool, int, float) for kind in self.kinds)
 
     def has(self, mark: Mark) -> bool:
-        """Whether the option is declared with this mark."""
+        """Return whether the option is declared with this mark."""
         return mark in self.about
 
     def traces(self, value: Any, *, counts: bool = False) -> bool:
-        """Whether this value is traced in a run; a whole number is traced only if ``counts`` is True."""
+        """Return whether this value is traced in a run; a whole number is traced only if ``counts`` is True."""
         if not self.has(Mark.TRACED) or isinstance(value, bool):
             return False
         return isinstance(value, float) or (counts and isinstance(value, int))
 
     def parsed(self, value: Any) -> Any:
-        """A text as a value of the type, see :func:`~fedjax_layers.options.values.value_of`; another value as it is."""
+        """Read a text as a value of the type (see ``options.values.value_of``); return others unchanged."""
         return value_of(value, self.text_kinds) if isinstance(value, str) else value
 
     def fit(self, value: Any, argument: str = "") -> Any:
@@ -174,7 +174,7 @@ def defaults_of(taker: Callable[..., Any]) -> dict[str, Any]:
 
 
 def taken_from_config(taker: Callable[..., Any], field: str) -> bool:
-    """Whether ``taker`` has an option whose value is the config's field of this name."""
+    """Return whether ``taker`` has an option whose value is the config's field of this name."""
     option = options_of(taker).get(field)
     return option is not None and option.has(Mark.FIELD)
 

@@ -10,7 +10,7 @@ _LISTED = 60  # of more names than these only the nearest are listed
 
 
 def flag_of(name: str) -> str:
-    """The flag of a field or option: ``--batch-size``."""
+    """Return the flag of a field or option: ``--batch-size``."""
     return "--" + name.replace("_", "-")
 
 

@@ -173,7 +173,7 @@ def _colours(metric: str) -> str:
 
 
 def _shown(value: Any) -> Any:
-    """A value that can be compared and written on an axis; a list is a text."""
+    """Return a value that can be compared and written on an axis; a list becomes a text."""
     return ",".join(map(str, value)) if isinstance(value, list | tuple) else value
 
 

@@ -47,7 +47,7 @@ def test_a_run_that_got_a_real_sigint_ends_as_one_that_got_none(tmp_path):
     out, err = part.communicate(timeout=120)
     assert part.returncode == 130
     assert err == ""
-    assert f"Stopped. Go on with the same command and --out {tmp_path / 'part'} --resume" in out
+    assert f"Stopped. To continue, repeat the command with --out {tmp_path / 'part'} --resume" in out
     done = len((tmp_path / "part" / "rounds.jsonl").read_text().splitlines())
     assert 3 <= done < 1000
     assert not (tmp_path / "part" / "summary.json").exists()
@@ -80,7 +80,7 @@ def test_an_interrupted_run_and_comparison_go_on(tmp_path, monkeypatch):
     stopped = cli("compare", "local,fedavg", *flags.split())
     assert stopped.code == 130
     assert stopped.err == ""
-    assert "Stopped. Go on with the same command and --out there --resume" in stopped.out
+    assert "Stopped. To continue, repeat the command with --out there --resume" in stopped.out
     lines = (tmp_path / "there" / "local" / "seed-0" / "rounds.jsonl").read_text().splitlines()
     # The signal came after the first round was shown: the second one tells it.
     assert [json.loads(line)["round"] for line in lines] == [1, 2]

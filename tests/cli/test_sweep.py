@@ -81,7 +81,7 @@ def test_an_interrupted_sweep_goes_on_to_the_same_table(tmp_path, monkeypatch, f
     outcome = cli(*sweep, "--out", "part")
     monkeypatch.setattr(SweepFolder, "append", append)
     assert (outcome.code, outcome.err) == (130, "")
-    assert "Stopped. Go on with the same command and --out part --resume" in outcome.out
+    assert "Stopped. To continue, repeat the command with --out part --resume" in outcome.out
     assert 0 < len(SweepFolder(tmp_path / "part").rows) < 12
     again = cli(*sweep, "--out", "part", "--resume")
     assert (again.code, again.err) == (0, "")

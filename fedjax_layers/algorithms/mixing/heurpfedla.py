@@ -35,11 +35,11 @@ def heurpfedla(
     published_sign: bool = False,
     record_weights: bool = False,
 ) -> Algorithm:
-    """PFedLA in which a client keeps its own k layers of the largest self weight, and downloads only the others.
+    """Run :func:`pfedla`, but let each client keep its own k layers of largest self weight, and download the others.
 
-    Which layers those are may change from round to round and client to client. Kept layers teach the hypernetwork
-    nothing in that round: their heads stand still, trunk and vector follow the others. k = 0 is :func:`pfedla`, k of
-    all layers local training. The paper's k is not known.
+    These layers may change from round to round and from client to client. Kept layers give their hypernetwork no
+    gradient in that round: their heads do not change, and trunk and vector follow the other layers. k = 0 is
+    :func:`pfedla`, k of all layers is local training. The paper's k is not known.
 
     Args:
       trainer: how each client trains.

@@ -208,7 +208,7 @@ def random_layers(
     freeze_clients: bool = False,
     server_optimizer: ServerOptimizer = None,
 ) -> Algorithm:
-    """:func:`fedtlu` that chooses k blocks at random, anew each round: what the paper compares with.
+    """Run :func:`fedtlu` with k blocks chosen at random, anew each round, which is a baseline of the paper.
 
     Args:
       trainer: how each client trains.
@@ -235,7 +235,7 @@ def last_layers(
     freeze_clients: bool = False,
     server_optimizer: ServerOptimizer = None,
 ) -> Algorithm:
-    """:func:`fedtlu` that always updates the k blocks nearest to the output: what the paper compares with.
+    """Run :func:`fedtlu` with the k blocks nearest to the output in every round, which is a baseline of the paper.
 
     Args:
       trainer: how each client trains.

@@ -72,7 +72,7 @@ def demlearn(
     amplified_rounds: Annotated[Traced[int], Ge(0)] = 5,
     weighting: Literal["uniform", "examples"] = "uniform",
 ) -> Algorithm:
-    """Train, cluster the trained models, average them bottom-up, mix the averages top-down.
+    """Train clients, cluster their models, average these bottom-up, and mix the averages top-down.
 
     A client trains on ``f(theta) + mu/2 * ||theta - parent||^2`` from its own model; its parent is the group with which
     it was last mixed, and before its first round the common start. The present clients' models are clustered by average

@@ -13,7 +13,7 @@ from fedjax_layers.options import unknown_name
 
 
 def check_early(config: RunConfig, data_dir: str | None = None) -> None:
-    """Raise ``ValueError``, or ``FileNotFoundError``, for what is wrong with any data.
+    """Raise ``ValueError``, or ``FileNotFoundError``, for a config that is invalid whatever the data are.
 
     Args:
       config: the run's config.
