@@ -1,5 +1,7 @@
 """DemLearn: deep trees against the oracle's recursion, reductions, invariants of the parent_share, bad input."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -46,6 +48,16 @@ def models(num, seed):
     ], np.array([i for i in range(num + 2) if i not in (1, num)])
 
 
+@functools.cache
+def grown_and_mixed(levels):
+    @jax.jit
+    def of(stacked, slots):
+        nested = hierarchy(stacked, slots > 0, levels)
+        return nested, mix(stacked, slots, nested, 0.7, 1.15, fallback=row(stacked, 0))
+
+    return of
+
+
 @pytest.mark.parametrize("levels", [0, 1, 3, 6])
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_a_deep_hierarchy_is_mixed_as_by_the_recursion(seed, levels, x64):
@@ -63,8 +75,7 @@ def test_a_deep_hierarchy_is_mixed_as_by_the_recursion(seed, levels, x64):
     slots = np.zeros(16)
     slots[at] = weights
     stacked = jax.tree.map(jnp.asarray, stacked)
-    nested = hierarchy(stacked, jnp.asarray(slots > 0), levels)
-    mixed = mix(stacked, jnp.asarray(slots), nested, 0.7, 1.15, fallback=row(stacked, 0))
+    nested, mixed = grown_and_mixed(levels)(stacked, jnp.asarray(slots))
     close(mixed.root, expected_root)
     for place, (model, parent) in zip(at, (found[c] for c in range(14)), strict=True):
         close(row(mixed.members, place), model)
@@ -131,7 +142,7 @@ def test_mixing_keeps_the_weighted_mean_where_all_stand_equally_deep(x64):
     weights = jnp.asarray(np.random.default_rng(3).uniform(1, 5, 14))
     first = jnp.array([0] * 5 + [5] * 9)
     nested = [jnp.zeros(14, jnp.int32), first, jnp.array([0, 0, 0, 3, 3] + [5] * 3 + [8] * 6)]
-    mixed = mix(stacked, weights, nested, 0.6, 1.0, fallback=row(stacked, 0))
+    mixed = jax.jit(lambda *args: mix(*args, nested, 0.6, 1.0, fallback=row(args[0], 0)))(stacked, weights)
     mean = jax.tree.map(lambda x: np.average(x, axis=0, weights=weights), stacked)
     close(mixed.root, mean)
     close(jax.tree.map(lambda x: np.average(x, axis=0, weights=weights), mixed.members), mean)

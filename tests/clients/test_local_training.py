@@ -116,10 +116,8 @@ def test_a_client_sees_its_own_range_only():
     poisoned[own] = inputs[own]
     trainer = trainer_of(epochs=3)
     params = start(trainer)
-    clean, found = (
-        train_client(trainer, jax.random.key(4), params, (), params, data_of(3, (x, labels)))
-        for x in (inputs, poisoned)
-    )
+    train = jax.jit(lambda data: train_client(trainer, jax.random.key(4), params, (), params, data))
+    clean, found = (train(data_of(3, (x, labels))) for x in (inputs, poisoned))
     jax.tree.map(np.testing.assert_array_equal, found, clean)
 
 
@@ -141,11 +139,14 @@ def test_a_client_without_examples_returns_what_it_was_given(changes):
 def test_results_go_with_the_client_not_with_its_slot():
     trainer, pool = trainer_of(), toy.make_pool(dtype=np.float32)
     params, key = start(trainer), jax.random.key(3)
-    forward = train_cohort(trainer, key, toy.make_cohort([0, 2, 4, 3], pool), server=params)
-    backward = train_cohort(trainer, key, toy.make_cohort([3, 4, 2, 0], pool, pad_to=6), server=params)
+    train = jax.jit(lambda cohort: train_cohort(trainer, key, cohort, server=params))
+    forward = train(toy.make_cohort([0, 2, 4, 3], pool))
+    backward = train(toy.make_cohort([3, 4, 2, 0], pool, pad_to=6))
     flipped = jax.tree.map(lambda x: x[3::-1], backward)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), forward, flipped)
-    alone = train_client(trainer, jax.random.fold_in(key, 2), params, (), params, data_of(2))
+    alone = jax.jit(lambda data: train_client(trainer, jax.random.fold_in(key, 2), params, (), params, data))(
+        data_of(2)
+    )
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a[1], b, rtol=1e-5, atol=1e-6), forward._replace(observed=()), alone
     )
@@ -171,10 +172,10 @@ def test_the_mean_gradient_and_loss_are_over_the_steps():
     found = train_client(trainer, jax.random.fold_in(key, 0), params, (), params, data_of(0), options)
     jax.tree.map(np.testing.assert_array_equal, found.params, params)
     pool = data_of(0)[2]
-    losses, grads = [], []
+    losses, grads, loss_and_grad = [], [], jax.jit(jax.value_and_grad(trainer.task.loss))
     for rows in toy.drawn_batches(trainer, key, 0):
         batch = take_batch(pool, jnp.int32(0), jnp.asarray(rows), jnp.ones(len(rows), bool))
-        loss, grad = jax.value_and_grad(trainer.task.loss)(params, batch, None)
+        loss, grad = loss_and_grad(params, batch, None)
         losses.append(loss)
         grads.append(grad)
     assert len(grads) == 3
@@ -186,11 +187,11 @@ def test_the_mean_gradient_and_loss_are_over_the_steps():
 def test_a_slot_begins_at_the_servers_shared_layers_and_its_own_others():
     trainer, pool = trainer_of(), toy.make_pool(dtype=np.float32)
     server = start(trainer)
-    own = jax.vmap(trainer.task.init)(jax.random.split(jax.random.key(8), 2))
+    own = jax.jit(jax.vmap(trainer.task.init))(jax.random.split(jax.random.key(8), 2))
     nobody = toy.make_cohort([2, 0], pool, weights=[0, 0])  # does no step, so it shows where it began
-    found = train_cohort(
-        trainer, jax.random.key(0), nobody, server=server, own=own, shared=jnp.asarray([True, False, True])
-    ).params
+    shared = jnp.asarray([True, False, True])
+    train = jax.jit(lambda own: train_cohort(trainer, jax.random.key(0), nobody, server=server, own=own, shared=shared))
+    found = train(own).params
     for slot in range(2):
         for layer, source in enumerate((server, jax.tree.map(lambda x, s=slot: x[s], own), server)):
             jax.tree.map(lambda a, b, s=slot: np.testing.assert_array_equal(a[s], b), found[layer], source[layer])

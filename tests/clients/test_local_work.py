@@ -74,7 +74,7 @@ def test_a_client_with_its_own_work_trains_as_if_all_had_that_much(kind):
     ids = [3, 0, 2]
     params = trainer_of().task.init(jax.random.key(1))
     each = trainer_of(axis=ClientAxis(2), **{**both, kind: amounts})
-    found = train_cohort(each, jax.random.key(2), cohort_of(ids), server=params)
+    found = jax.jit(lambda cohort: train_cohort(each, jax.random.key(2), cohort, server=params))(cohort_of(ids))
     for slot, client in enumerate(ids):
         # As many orders are drawn as the client with most epochs needs, so the others' are the first of them.
         alike = tuple(amounts[client] if c == client else max(amounts) for c in range(5)) if kind == "epochs" else None
