@@ -12,7 +12,7 @@ from numpy.typing import DTypeLike
 
 ALIGNMENT = 64  # bytes; XLA's CPU backend copies a buffer whose address is no multiple of this
 _AT_ONCE = 2**24  # bytes of the rows that are copied at a time
-_LARGEST_SHARE = 8  # rows are moved block by block if no block is larger than this part of the whole
+_LARGEST_SHARE = 8  # rows are moved block by block if no block is larger than the whole divided by this
 _COLUMN_STEPS = 16  # otherwise in this many groups of columns, one after the other
 
 

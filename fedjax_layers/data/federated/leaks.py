@@ -12,7 +12,7 @@ from fedjax_layers.data.federated.splits import SPLITS
 from fedjax_layers.data.packing import blocks
 
 _ROWS_AT_ONCE = 2**20  # bounds the row numbers held beside the arrays
-_MOST_FLAGS = 8  # flags of one byte per example, up to which they take no more memory than sorting ids
+_MOST_FLAGS = 8  # flags per example, one byte each; as many take as much memory as sorting the ids
 
 
 @dataclasses.dataclass(frozen=True)
