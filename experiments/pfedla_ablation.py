@@ -115,7 +115,7 @@ def _parts() -> dict[str, dict[str, Variant]]:
         },
         "order": {
             "one by one": _pfedla(order="sequential"),
-            "pool: old entry plus update": _pfedla(pool_update="added"),
+            "pool: old entry plus update": _pfedla(server_keeps="added"),
         },
         "participation": {
             "5 of 10": _cohort_of(5),

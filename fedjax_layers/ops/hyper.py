@@ -44,7 +44,7 @@ def hypernetwork(
     softmax begin with exactly uniform weights; trunk and vector get a gradient once the heads have moved.
 
     Args:
-      num_clients: C, the number of models in the pool.
+      num_clients: C, the number of stored models.
       num_layers: L, the number of rows of weights.
       embedding: length of the learnt vector.
       hidden: widths of the trunk's layers.

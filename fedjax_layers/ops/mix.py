@@ -25,7 +25,7 @@ class SparseWeights(NamedTuple):
     """Mixing weights of only the m models of largest weight.
 
     Attributes:
-      indices: ``[K, L, m]`` int32, rows of the pool.
+      indices: ``[K, L, m]`` int32, rows of the stored models.
       weights: ``[K, L, m]``, which sum to 1 over m.
     """
 
@@ -39,19 +39,19 @@ def mix_layers(
     """Mix models: layer l of result k is ``sum_c alpha[k, l, c] * layer l of model c``; one contraction per leaf.
 
     Args:
-      stacked: the pool, params stacked ``[C, ...]``. Rows of weight 0 are multiplied too, so that their NaN is NaN in
-        the result.
+      stacked: the stored models, params stacked ``[C, ...]``. Rows of weight 0 are multiplied too, so that their NaN
+        is NaN in the result.
       alpha: ``[K, L, C]``, not negative, which sum to 1 over C; ``[L, C]`` for one result; or :class:`SparseWeights`,
         for which only m models are read per layer.
       layers: the layer map; for weights per tensor, block or model, that of :func:`fedjax_layers.ops.regroup`.
-      axis: only its mesh is used: each device sums over its own rows of the pool, and only sums travel.
+      axis: only its mesh is used: each device sums over its own rows of the stored models, and only sums travel.
 
     Returns:
       Params stacked ``[K, ...]`` (those of one model for ``[L, C]``), in the leaves' dtypes.
 
     Raises:
-      ValueError: the weights have another shape, or the pool differs from the map (the path is named); and where the
-        arrays are concrete, a weight is negative, weights do not sum to 1, or a model is not finite.
+      ValueError: the weights have another shape, or the stored models differ from the map (the path is named); and
+        where the arrays are concrete, a weight is negative, weights do not sum to 1, or a model is not finite.
 
     Source: pFedLA (arXiv 2205.03993), equation 5.
     """
@@ -91,13 +91,13 @@ def mix_pullback(
     of ``<mix, cotangent>`` by ``alpha[k, l, c]``: C inner products per layer instead of a backward pass.
 
     Args:
-      stacked: the pool that was mixed, ``[C, ...]``.
+      stacked: the stored models that were mixed, ``[C, ...]``.
       cotangent: params stacked ``[K, ...]``: gradients at the mixed models, or what stands for them.
       layers: the layer map.
-      axis: only its mesh is used: each device has its own rows of the pool.
+      axis: only its mesh is used: each device has its own rows of the stored models.
       relative: whether the first model is subtracted from all, which adds a constant to each ``[k, l]``. Gradients of a
-        normalised alpha (sums of 1) stay the same; differences of nearly equal models keep their digits, and a pool of
-        equal models gives exactly 0.
+        normalised alpha (sums of 1) stay the same; differences of nearly equal models keep their digits, and equal
+        models give exactly 0.
 
     Returns:
       ``[K, L, C]`` in the leaves' dtype, at least float32.
@@ -136,7 +136,7 @@ def top_weights(alpha: Array, m: int) -> SparseWeights:
     """
     expect_shape(alpha, (None, None, None), "alpha")
     if not 1 <= m <= alpha.shape[-1]:
-        raise ValueError(f"m: expected 1 to {alpha.shape[-1]}, the models of the pool, got {m}")
+        raise ValueError(f"m: expected 1 to {alpha.shape[-1]}, the stored models, got {m}")
     weights, indices = jax.lax.top_k(alpha, m)
     total = weights.sum(-1, keepdims=True)
     alone = jnp.zeros_like(weights).at[..., 0].set(1)
@@ -190,8 +190,7 @@ def _products(rows: Array, cotangent: Array, axis: ClientAxis, relative: bool) -
     num = rows.shape[0]
 
     def local(rows: Array, cotangent: Array) -> Array:
-        # Row 0 of the pool lies on the first device; if it is sliced outside, XLA's partitioner loses its shape (JAX
-        # 0.10).
+        # Row 0 lies on the first device; if it is sliced outside, XLA's partitioner loses its shape (JAX 0.10).
         first = jnp.where(jax.lax.axis_index(axis.name) == 0, rows[:1], jnp.zeros_like(rows[:1]))
         return _chunked_products(rows, jax.lax.psum(first, axis.name), cotangent, relative)
 
@@ -244,7 +243,7 @@ def _check_sparse(alpha: SparseWeights, layers: LayerMap, num: int) -> None:
         wrong = np.flatnonzero((np.asarray(alpha.indices) < 0) | (np.asarray(alpha.indices) >= num))
         if len(wrong):
             found = np.asarray(alpha.indices).ravel()[wrong[0]]
-            raise ValueError(f"alpha.indices: expected rows 0 to {num - 1} of the pool, got {found}")
+            raise ValueError(f"alpha.indices: expected rows 0 to {num - 1} of the stored models, got {found}")
     _check_weights(alpha.weights)
 
 
@@ -266,7 +265,7 @@ def _check_finite(leaves: list[Array]) -> None:
     for x in leaves:
         if isinstance(x, jax.core.Tracer) or not jnp.issubdtype(x.dtype, jnp.inexact):
             continue
-        with jax.ensure_compile_time_eval():  # a pool that a traced function closes over is concrete, too
+        with jax.ensure_compile_time_eval():  # models that a traced function closes over are concrete, too
             finite = np.asarray(jnp.isfinite(x).reshape(x.shape[0], -1).all(-1))
         if not finite.all():
             raise ValueError(f"stacked: expected finite models, got one that is not in row {int(finite.argmin())}")

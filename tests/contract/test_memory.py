@@ -117,7 +117,7 @@ CASES += [
         for name, options in (
             ("pfedla", {"order": "sequential"}),
             ("pfedla", {"hyper_hidden": (100, 500, 300)}),
-            ("pfedla", {"pool_update": "added"}),
+            ("pfedla", {"server_keeps": "added"}),
             ("pfedla", {"shared_hypernetwork": True}),
             ("heurpfedla", {"upload_retained": False}),
             ("layer_mix", {"rule": "logits"}),

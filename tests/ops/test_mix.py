@@ -196,7 +196,7 @@ def test_other_bad_input():
     broken["Dense_1"]["kernel"] = broken["Dense_1"]["kernel"].at[2, 0, 0].set(jnp.nan)
     with pytest.raises(ValueError, match="stacked: expected finite models, got one that is not in row 2"):
         mix_layers(broken, jnp.asarray(weights(2, 2, 3)), LAYERS)
-    with pytest.raises(ValueError, match="m: expected 1 to 3, the models of the pool, got 4"):
+    with pytest.raises(ValueError, match="m: expected 1 to 3, the stored models, got 4"):
         top_weights(jnp.asarray(weights(2, 2, 3)), 4)
     with pytest.raises(ValueError, match="cotangent: expected a leaf at 'Dense_1/kernel', found none there"):
         mix_pullback(pool(3), {"Dense_0": pool(2)["Dense_0"]}, LAYERS)

@@ -33,9 +33,9 @@ def layer_mix(
 ) -> Algorithm:
     """Run the rounds of :func:`pfedla` with mixing weights that come from a rule and not from a hypernetwork.
 
-    ``"uniform"`` is the mean of the pool; ``"self"`` gives the client's own model ``self_weight`` and shares the rest
-    evenly. ``"cosine"`` and ``"distance"`` weigh models by their likeness, group by group:
-    ``softmax(cos / temperature)`` of their differences from the pool's mean, and
+    ``"uniform"`` is the mean of the stored models; ``"self"`` gives the client's own model ``self_weight`` and shares
+    the rest evenly. ``"cosine"`` and ``"distance"`` weigh models by their likeness, group by group:
+    ``softmax(cos / temperature)`` of their differences from the stored models' mean, and
     ``softmax(-d^2 / (temperature * mean d^2))`` of squared distances. ``"logits"`` learns a free number for each group
     and model, which starts at zero, from the pulled-back update as in :func:`pfedla`.
 
@@ -81,13 +81,13 @@ def _rule(name: str, num: int, groups: LayerMap, self_weight: float | Array, tem
     return Rule(
         lambda _: (),
         lambda _, client, likeness: likeness[client],
-        lambda pool: _likeness(pool, groups, name, temperature),
+        lambda models: _likeness(models, groups, name, temperature),
     )
 
 
-def _likeness(pool: Params, groups: LayerMap, name: str, temperature: float | Array) -> Array:
-    """Compute ``alpha [C, G, C]`` from the likeness of the pool's models."""
-    centred = jax.tree.map(lambda x: x - x.mean(0, keepdims=True), pool)
+def _likeness(models: Params, groups: LayerMap, name: str, temperature: float | Array) -> Array:
+    """Compute ``alpha [C, G, C]`` from the likeness of the stored models."""
+    centred = jax.tree.map(lambda x: x - x.mean(0, keepdims=True), models)
     products = jnp.swapaxes(mix_pullback(centred, centred, groups), 0, 1)  # [G, C, C]
     squares = jnp.diagonal(products, axis1=1, axis2=2)  # [G, C]
     if name == "cosine":

@@ -1,4 +1,4 @@
-"""The memory of a round of mixing, in which the whole cohort is stacked since every start needs the whole pool."""
+"""The memory of a round of mixing, in which the whole cohort is stacked since every start needs all stored models."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from fedjax_layers.types.round_memory import RoundMemory, tree_bytes
 
 
 def mixing_memory(mixing: Mix) -> RoundMemory:
-    """Declare starts and trained models per slot, for learning rules updates and their parameters too, and a pool copy.
+    """Declare starts and trained models per slot, for learning rules updates and their parameters too; and a copy.
 
-    XLA makes the copy, since updates are pulled back through the old pool while the cohort's entries are replaced.
+    XLA makes the copy, since updates are pulled back through the old models while the cohort's entries are replaced.
     """
     rule = jax.eval_shape(mixing.rule.init, jax.random.key(0))
     learns = bool(jax.tree.leaves(rule))
-    behind = (mixing.retains and not mixing.upload_retained) or mixing.pool_update == "added"
+    behind = (mixing.retains and not mixing.upload_retained) or mixing.server_keeps == "added"
     return RoundMemory(
         slot=2.0 + learns + behind if mixing.order == "together" else 0.0,
         client=float(learns),

@@ -34,7 +34,7 @@ class Rule(NamedTuple):
       init: ``key -> params`` of one client's rule, or of the one for all if ``shared``; ``()`` where nothing is learnt.
       weights: ``(params, client [], features) -> alpha [G, C]`` of that client, for G groups of layers; sums over C are
         1.
-      features: ``pool -> features``, computed once per round from the models for ``weights``.
+      features: ``models -> features``, computed once per round from the models for ``weights``.
       shared: whether there is one set of params for all clients and not one for each.
     """
 
@@ -52,8 +52,8 @@ class MixingState:
       round: ``[]`` int32, the number of rounds with at least one client.
       common: params of a shared rule and its optimiser's state, or ``()``.
       chance: ``[]`` uint32, the seed of randomly retained layers, or ``()``.
-      models: the pool of models that are mixed, leaves ``[C, ...]``.
-      own: each client's latest model ``[C, ...]`` where the pool may hold an older one, else ``()``.
+      models: the stored models, which are mixed, leaves ``[C, ...]``.
+      own: each client's latest model ``[C, ...]`` where the stored one may be older, else ``()``.
       rules: params of the clients' rules, leaves ``[C, ...]``, or ``()``.
       rules_opt: states of their optimisers ``[C, ...]``, or ``()``.
       client_opt: clients' optimiser states ``[C, ...]``, or ``()``.
@@ -84,7 +84,7 @@ class Mix:
     sign: float = 1.0  # -1 climbs the clients' losses
     normalise_update: bool = False
     order: Literal["together", "sequential"] = "together"
-    pool_update: Literal["trained", "added"] = "trained"
+    server_keeps: Literal["trained", "added"] = "trained"
     same_start: bool = True
     retained: int | Array = 0
     retain: Retain = "largest"
@@ -101,9 +101,9 @@ class Mix:
         """Make the state before the first round: all clients' models and rules."""
         num = self.trainer.num_clients
         model_key, rule_key = jax.random.split(key)
-        pool = copies(params, num)
+        models = copies(params, num)
         if not self.same_start:
-            pool = jax.vmap(lambda c: self.trainer.task.init(jax.random.fold_in(model_key, c)))(jnp.arange(num))
+            models = jax.vmap(lambda c: self.trainer.task.init(jax.random.fold_in(model_key, c)))(jnp.arange(num))
         chance = jax.random.bits(jax.random.fold_in(key, keys.RETAINED), dtype=jnp.uint32)
         common: Any = ()
         rules: Any = ()
@@ -121,8 +121,8 @@ class Mix:
             round=jnp.int32(0),
             common=common,
             chance=chance if self.retain == "random" else (),
-            models=pool,
-            own=pool if self.retains and not self.upload_retained else (),
+            models=models,
+            own=models if self.retains and not self.upload_retained else (),
             rules=rules,
             rules_opt=rules_opt,
             client_opt=self.trainer.init_optimizer(params),
@@ -182,7 +182,7 @@ class Mix:
         return (select(retained, self.groups, own, mixed) if self.retains else mixed), alpha, retained
 
     def served(self, state: MixingState) -> Params:
-        """Build each client's mix ``[C, ...]`` from the present pool, from which it would start the next round.
+        """Build each client's mix ``[C, ...]`` from the models stored now, from which it would start the next round.
 
         A client that never took part has untrained weights, and gets the mean of the others' models.
         """

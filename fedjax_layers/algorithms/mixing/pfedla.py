@@ -33,7 +33,7 @@ def pfedla(
     shared_hypernetwork: bool = False,
     normalise_update: bool = False,
     order: Literal["together", "sequential"] = "together",
-    pool_update: Literal["trained", "added"] = "trained",
+    server_keeps: Literal["trained", "added"] = "trained",
     same_start: bool = True,
     fresh_rounds: Annotated[Traced[int] | None, Ge(0)] = None,
     published_sign: bool = False,
@@ -41,15 +41,15 @@ def pfedla(
 ) -> Algorithm:
     """Mix all clients' models into each start, train, and learn the mixing weights from the update.
 
-    The server holds every client's latest model (the pool) and a hypernetwork for each. A client of the cohort starts
-    from ``start_i^l = sum_j alpha_i[l, j] * theta_j^l``, trains, and its model enters the pool. The hypernetwork takes
+    The server holds every client's latest model and a hypernetwork for each. A client of the cohort starts
+    from ``start_i^l = sum_j alpha_i[l, j] * theta_j^l``, trains, and its model is stored. The hypernetwork takes
     a step along ``J^T (start_i - trained_i)``, where J is the derivative of the start by its parameters: weight moves
-    to clients whose layer lies where training went. All clients start from the pool as it was before the round.
+    to clients whose layer lies where training went. All clients start from the models before the round.
 
-    The personal model is the mix from the present pool; ``trained`` scores are of the model trained from it. A client
-    that never took part gets the mean of the models of those who have. Sizes and initial weights of the hypernetwork
-    are those of re-implementations, since the paper gives none: zero heads under softmax, so that the first round is
-    plain averaging. Running statistics of batch norms are never mixed, as in
+    The personal model is the mix of the models stored now; ``trained`` scores are of the model trained from it. A
+    client that never took part gets the mean of the models of those who have. Sizes and initial weights of the
+    hypernetwork are those of re-implementations, since the paper gives none: zero heads under softmax, so that the
+    first round is plain averaging. Running statistics of batch norms are never mixed, as in
     re-implementations; scales and offsets are.
 
     Args:
@@ -67,11 +67,11 @@ def pfedla(
       normalise_update: divide each group's update by its norm, so that large layers do not dominate.
       order: whether all clients of a round start from the models as the round found them (``"together"``), or in a
         ``"sequential"`` order, each from the models that the client before left.
-      pool_update: what the server keeps of a client: its ``"trained"`` model, or with ``"added"`` the model it had plus
-        the update, as one re-implementation does.
+      server_keeps: what the server keeps of a client: its ``"trained"`` model, or with ``"added"`` the model it had
+        plus the update, as one re-implementation does.
       same_start: let all models begin equal; otherwise each has its own start, as in one re-implementation.
       fresh_rounds: mix only models that came in during the last so many rounds, beside the client's own; without it
-        all. With few clients per round most of the pool is old, and holds back all who hear it.
+        all. With few clients per round most of the stored models are old, and hold back all clients that mix them in.
       published_sign: repeat the sign of public re-implementations, which climb on the clients' losses where the paper
         descends.
       record_weights: report the mixing weights ``alpha`` ``[C, G, C]`` of all clients in every round, for few clients.
@@ -94,7 +94,7 @@ def pfedla(
         sign=-1.0 if published_sign else 1.0,
         normalise_update=normalise_update,
         order=order,
-        pool_update=pool_update,
+        server_keeps=server_keeps,
         same_start=same_start,
         fresh_rounds=fresh_rounds,
         record_weights=record_weights,

@@ -39,7 +39,7 @@ class Mixing(Mix):
         return Algorithm(self.init, self.round, personal, welcome=self.welcome, memory=memory, beyond_cohort=beyond)
 
     def round(self, key: Key, state: MixingState, cohort: Cohort) -> tuple[MixingState, RoundInfo]:
-        """Run a round: all clients start from one pool, or each in turn from the pool that the one before it left."""
+        """Run a round: clients start from the same stored models, or each from those that the one before it left."""
         if self.order == "together":
             state, visit = self.visit(key, state, cohort)
         else:
@@ -48,7 +48,7 @@ class Mixing(Mix):
         return state, self.report(state, cohort, visit)
 
     def visit(self, key: Key, state: MixingState, cohort: Cohort) -> tuple[MixingState, Visit]:
-        """Mix models, train them, learn the weights, and update the pool."""
+        """Mix models, train them, learn the weights, and store the trained models."""
         rules, own, opt_state = take_clients((state.rules, self.latest(state), state.client_opt), cohort)
         start, alpha, retained = self.start(state, cohort.ids, rules, own)
         scale = self.trainer.scale_of(state.round)
@@ -58,14 +58,14 @@ class Mixing(Mix):
         if jax.tree.leaves((state.rules, state.common)):
             update = pulled_back_update(self, state, cohort, start, result, retained)
             learnt = (learn_common if self.rule.shared else learn)(self, key, state, cohort, update)
-        pool, old = result.params, take_clients(state.models, cohort)
-        if self.pool_update == "added":
-            pool = jax.tree.map(lambda o, t, s: o + (t - s), old, result.params, start)
+        models, old = result.params, take_clients(state.models, cohort)
+        if self.server_keeps == "added":
+            models = jax.tree.map(lambda o, t, s: o + (t - s), old, result.params, start)
         if self.retains and not self.upload_retained:
-            pool = select(retained, self.groups, old, pool)
+            models = select(retained, self.groups, old, models)
         state = dataclasses.replace(
             learnt,
-            models=put_clients(state.models, cohort, pool),
+            models=put_clients(state.models, cohort, models),
             own=put_clients(state.own, cohort, result.params),
             client_opt=put_clients(state.client_opt, cohort, result.opt_state),
             seen=take_note(state.seen, cohort),
