@@ -25,7 +25,7 @@ class CNN(nn.Module):
       num_classes: number of classes.
       channels: output channels of each convolution.
       kernel_size: side of the square kernels.
-      padding: ``"SAME"``, ``"VALID"``, or the number of zeros on each side of both axes.
+      padding: padding of the convolutions: ``"SAME"``, ``"VALID"``, or the number of zeros on each side of both axes.
       pooling: whether pooling follows each convolution; ``None`` pools after every one.
       dropout: dropout rate after each convolution (and its pooling); ``None`` means none.
       global_pool: whether positions are averaged before the dense layers, in place of flattening.

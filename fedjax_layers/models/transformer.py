@@ -24,7 +24,7 @@ class TransformerBlock(nn.Module):
     Attributes:
       heads: number of attention heads, which share the width.
       hidden: output width of the first dense layer.
-      activation: ``"gelu"`` or ``"relu"``.
+      activation: activation function, ``"gelu"`` or ``"relu"``.
       dropout: dropout rate of the attention weights and of both branches.
       residual_scale: factor on the initial weights of the two layers whose outputs are added to the shortcut.
     """
@@ -90,7 +90,7 @@ class Transformer(nn.Module):
       causal: whether a place attends only to itself and to earlier places.
       output: one row of outputs for each ``"token"``, or one for the ``"text"``, from the mean over its tokens.
       tied: whether the head is the transposed token embedding, which needs as many classes as embeddings.
-      activation: ``"gelu"`` or ``"relu"``.
+      activation: activation function, ``"gelu"`` or ``"relu"``.
       dropout: dropout rate of embeddings and blocks.
     """
 

@@ -36,7 +36,7 @@ def classes_per_client(
         without an owner (for sliding: ``C + classes - 1``).
       seed: seed of the assignment and the shuffles.
       classes: number of classes per client.
-      assignment: ``"random"`` or ``"sliding"``.
+      assignment: how classes are assigned to clients, ``"random"`` or ``"sliding"``.
       min_size: fewest examples that a client may have. Where an even spread leaves fewer, this is an error:
         moving examples would give some client a further class.
 

@@ -64,7 +64,8 @@ def _cifar100(
       split: official part: ``"train"``, ``"test"`` or ``"all"`` (train, then test).
       limit: number of first images to take; ``None`` takes all.
       labels: what is predicted, ``"fine"`` or ``"coarse"``.
-      natural: ``"coarse"`` makes each coarse class a natural client, ``"none"`` has no natural clients.
+      natural: natural clients: ``"coarse"`` makes each coarse class a natural client, ``"none"`` has no natural
+        clients.
 
     Raises:
       ValueError: an unknown split or name, or a limit out of range.

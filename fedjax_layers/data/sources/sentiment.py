@@ -44,7 +44,8 @@ def _sentiment(
     Args:
       tables: columns ``sentence``, ``label`` and ``site``.
       provenance: line on the source of the data.
-      tokens: ``"word"`` for words and punctuation marks in lower case, ``"char"`` or ``"byte"`` (of UTF-8).
+      tokens: unit of texts: ``"word"`` for words and punctuation marks in lower case, ``"char"``, ``"byte"`` (of
+        UTF-8).
       length: T, the number of tokens of a sentence that are kept; ``None`` keeps all: 85 words, 479 characters or 479
         bytes.
       vocabulary: V, the largest number of tokens, ``<pad>`` and ``<unk>`` included; ``None`` is 2,000 for words and all

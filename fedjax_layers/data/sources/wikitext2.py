@@ -45,7 +45,7 @@ def _wikitext2(
       provenance: line on the source of the data.
       split: official part: ``"train"`` (600 articles, 2,088,628 words), ``"val"`` (60, 217,646), ``"test"`` (60,
         245,569) or ``"all"``.
-      tokens: ``"word"``, ``"char"``, ``"byte"`` (of UTF-8, lines ending with a line feed) or the path of a
+      tokens: unit of texts: ``"word"``, ``"char"``, ``"byte"`` (of UTF-8, lines ending with a line feed) or path of a
         ``tokenizer.json``.
       length: T, the number of tokens in a window.
       vocabulary: V, the largest number of tokens, ``<pad>`` and ``<unk>`` included; ``None`` keeps all.

@@ -30,7 +30,8 @@ def by_labels(
       counts: ``[C, S]`` examples of each client and label.
       num_teams: T, the number of teams.
       seed: seed of the starts of ``"kmeans"``; the other method draws nothing.
-      method: ``"agglomerative"`` (average linkage; memory grows with C squared) or ``"kmeans"`` (for many clients).
+      method: how clients are clustered: ``"agglomerative"`` (average linkage; memory grows with C squared) or
+        ``"kmeans"`` (for many clients).
       distance: distance between two clients' shares of labels p and q: ``"hellinger"``, the Euclidean distance of their
         square roots, or ``"total_variation"``, half the sum of ``|p - q|``, which k-means does not take.
       size_ratio: size of each team as a multiple of the one before; ``None`` leaves the sizes to the data. Sizes are

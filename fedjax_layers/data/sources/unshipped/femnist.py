@@ -29,7 +29,7 @@ def _femnist(
     Args:
       tables: columns ``image``, ``label`` and ``writer``.
       provenance: line on the source of the data.
-      split: ``"all"``; or ``"train"`` or ``"test"`` where LEAF has split the data.
+      split: part of the data: ``"all"``; or ``"train"`` or ``"test"`` where LEAF has split them.
       ranks: first and last rank, counted from 1, of the writers to take by their number of examples; empty takes all.
       min_examples: least number of examples of a writer; others are left out, as by LEAF's ``-k``.
 

@@ -43,7 +43,8 @@ def _mimic3_mortality(
       tables: columns ``note``, ``diagnosis``, ``admission``, ``group``, ``died``, ``category_as_listed``, ``error``;
         one row per note.
       provenance: line on the source of the data.
-      tokens: ``"word"`` for words and punctuation marks in lower case, ``"char"`` or ``"byte"`` (of UTF-8).
+      tokens: unit of texts: ``"word"`` for words and punctuation marks in lower case, ``"char"``, ``"byte"`` (of
+        UTF-8).
       length: T, the number of tokens of a note that are kept; PLayer-FL keeps 512 of ClinicalBERT's.
       vocabulary: V, the largest number of tokens, ``<pad>`` and ``<unk>`` included; ``None`` is 20,000 for words and
         all characters.

@@ -48,7 +48,7 @@ def _penn_treebank(
         82,430) or ``"all"``.
       shards: number of runs of consecutive lines into which the part is cut, with nearly equal numbers of lines; 0 for
         none.
-      tokens: ``"word"``, ``"char"``, ``"byte"`` (of UTF-8, lines ending with a line feed) or the path of a
+      tokens: unit of texts: ``"word"``, ``"char"``, ``"byte"`` (of UTF-8, lines ending with a line feed) or path of a
         ``tokenizer.json``.
       length: T, the number of tokens in a window.
       vocabulary: V, the largest number of tokens, ``<pad>`` and ``<unk>`` included; ``None`` keeps all.

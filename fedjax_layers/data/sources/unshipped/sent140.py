@@ -45,10 +45,11 @@ def _sent140(
     Args:
       tables: columns ``tweet``, ``label`` and ``user``.
       provenance: line on the source of the data.
-      split: ``"all"``; or ``"train"`` or ``"test"`` where LEAF has split the data.
+      split: part of the data: ``"all"``; or ``"train"`` or ``"test"`` where LEAF has split them.
       ranks: first and last rank, counted from 1, of the users to take by their number of tweets; empty takes all.
       min_examples: least number of tweets of a user; others are left out, as by LEAF's ``-k``.
-      tokens: ``"word"`` for words and punctuation marks in lower case, ``"char"`` or ``"byte"`` (of UTF-8).
+      tokens: unit of texts: ``"word"`` for words and punctuation marks in lower case, ``"char"``, ``"byte"`` (of
+        UTF-8).
       length: T, the number of tokens of a tweet that are kept.
       vocabulary: V, the largest number of tokens, ``<pad>`` and ``<unk>`` included; ``None`` is 10,000 for words and
         all characters.
