@@ -212,7 +212,7 @@ def test_where_everybody_is_received_exploration_changes_nothing(x64):
 def test_the_decay_counts_attended_rounds(x64):
     """In the first round all models are equal: exploring there alone changes nothing. An empty round does not count."""
     args = {"num_models": 1, "validation_share": 0.5, "rounds": [EVERYONE, []] + [EVERYONE] * 4}
-    never = run(exploration=0.0, **args)[0]
+    never = run(exploration=0.0, exploration_decay=1.0, **args)[0]  # numbers are arguments: it is one program
     once = run(exploration=1.0, exploration_decay=0.0, **args)[0]
     always = run(exploration=1.0, exploration_decay=1.0, **args)[0]
     jax.tree.map(np.testing.assert_array_equal, once, never)

@@ -126,7 +126,9 @@ def test_keeping_all_layers_is_local_training(args, x64):
 @pytest.mark.slow
 def test_keeping_nothing_is_pfedla(x64):
     args = NET | {"hyper_heads": "normal", "hyper_learning_rate": 0.5}
-    one, other = run("heurpfedla", retained=0, **args), run("pfedla", **args)
+    one, other = (
+        run(name, **more, **args, optimised=True) for name, more in (("heurpfedla", {"retained": 0}), ("pfedla", {}))
+    )
     jax.tree.map(np.testing.assert_array_equal, one[0].models, other[0].models)
     traced = jax.jit(lambda k: run("heurpfedla", retained=k, **args)[0].models)(0)
     close(traced, toy.to_numpy(other[0].models))
