@@ -1,6 +1,7 @@
 """From data of each kind to a task: which model, with which options; language is scored by predicted tokens."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -147,9 +148,8 @@ def test_language_is_scored_by_predicted_tokens():
     pool = Pool(jnp.asarray(clients.inputs), jnp.asarray(clients.labels))
     ranges = Ranges(jnp.asarray(start, jnp.int32), jnp.asarray(count, jnp.int32))
     for batch_size in (1, 3, 256):
-        found, pooled = evaluate(
-            task, params, pool, ranges, stacked=False, largest=int(count.max()), pooled=True, batch_size=batch_size
-        )
+        how = {"stacked": False, "largest": int(count.max()), "pooled": True, "batch_size": batch_size}
+        found, pooled = jax.jit(functools.partial(evaluate, task, **how))(params, pool, ranges)
         expected = [by_hand(task, params, clients, range(s, s + n)) for s, n in zip(start, count, strict=True)]
         everything = by_hand(
             task, params, clients, [i for s, n in zip(start, count, strict=True) for i in range(s, s + n)]
@@ -161,9 +161,9 @@ def test_language_is_scored_by_predicted_tokens():
 
 def by_hand(task, params, clients, rows):
     """Scores of one model on some rows, from the probabilities of single tokens."""
-    losses, hits = [], []
+    losses, hits, apply = [], [], jax.jit(task.apply)
     for i in rows:
-        logits = np.asarray(task.apply(params, jnp.asarray(clients.inputs[i : i + 1]), None), np.float64)[0]
+        logits = np.asarray(apply(params, jnp.asarray(clients.inputs[i : i + 1]), None), np.float64)[0]
         for place, label in enumerate(clients.labels[i]):
             if label >= 0:
                 losses.append(np.log(np.exp(logits[place]).sum()) - logits[place, label])

@@ -19,8 +19,14 @@ def exactly(degrees):
     return (float(degrees), float(degrees))
 
 
-@pytest.mark.parametrize("size", [7, 8, pytest.param(32, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("border", ["black", "reflect"])
+@pytest.mark.parametrize(
+    ("size", "border"),
+    [(7, "black"), (8, "reflect")]
+    + [
+        pytest.param(size, border, marks=pytest.mark.slow)
+        for size, border in ((7, "reflect"), (8, "black"), (32, "black"), (32, "reflect"))
+    ],
+)
 def test_quarter_turns_are_exact(make_images, size, border):
     images = make_images(3, size, size)
     for turns in (-1, 1, 2, 4):
@@ -104,7 +110,7 @@ def test_perspective_equals_pillows(make_images):
 
 
 def drawn(warp, number=4000, height=20, width=30):
-    return np.asarray(jax.vmap(lambda k: warp.draw_map(k, height, width))(jax.random.split(KEY, number)))
+    return np.asarray(jax.jit(jax.vmap(lambda k: warp.draw_map(k, height, width)))(jax.random.split(KEY, number)))
 
 
 def test_angles_scales_and_shears_are_uniform_in_their_ranges():
