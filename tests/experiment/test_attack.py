@@ -11,7 +11,7 @@ from fedjax_layers.clients import train_cohort
 from fedjax_layers.engine.intervals import cohort_of, setting_of
 from fedjax_layers.experiment.config.run_config import RunConfig
 from fedjax_layers.experiment.run import execute
-from fedjax_layers.experiment.setup.attack import attack_fraction, attacked_clients
+from fedjax_layers.experiment.setup.attack import attacked_clients
 from fedjax_layers.experiment.setup.prepare import assemble, load_clients
 from fedjax_layers.ops import poison_update
 from fedjax_layers.ops.poison import POISONS
@@ -50,7 +50,7 @@ def test_attackers_send_poison_and_the_others_what_they_trained(clients, kind):
     attacked = config_of(attack=kind, attack_fraction=0.3, attack_strength=2.0, attack_blocks=("Dense_1",))
     layers, start, honest = trained(config_of())
     _, _, sent = trained(attacked)
-    bad = attack_fraction(attacked, clients)
+    bad = attacked_clients(attacked, clients)
     for c in range(10):
         mine, theirs = (jax.tree.map(lambda x, c=c: x[c], tree) for tree in (sent, honest))
         if not bad[c]:
