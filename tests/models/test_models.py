@@ -102,7 +102,10 @@ def test_shapes_and_parameter_counts(name, shape, classes, options, counts):
     assert outputs.dtype == jnp.float32
 
 
-@pytest.mark.parametrize(("name", "shape", "classes", "options", "counts"), CASES)
+@pytest.mark.parametrize(
+    ("name", "shape", "classes", "options", "counts"),
+    [pytest.param(*case, marks=() if i % 6 == 0 else pytest.mark.slow) for i, case in enumerate(CASES)],
+)
 def test_parameters_are_float32_in_64_bit_mode_as_well_unless_asked(x64, name, shape, classes, options, counts):
     tokens = {"preprocess": as_stored, "sample_dtype": jnp.int32} if name in TOKEN_MODELS else {}
     task = classification_task(build_model(name, classes, **options), shape, classes, **tokens)

@@ -37,7 +37,10 @@ SEVERAL = PIECES | {"cifar": AUGMENTATIONS["cifar"]}
 KEY = jax.random.key(3)
 
 
-@pytest.fixture(params=SEVERAL)
+QUICK = ("affine", "colour", "crop", "cifar")
+
+
+@pytest.fixture(params=[pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in SEVERAL])
 def augmentation(request):
     return SEVERAL[request.param]
 
