@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+import filelock
+
 
 class StorageError(Exception):
     """A file of a run could not be written or read; the message is one line and names it."""
@@ -26,6 +28,21 @@ def storing(path: Path, errors: tuple[type[Exception], ...] = (OSError,)) -> Ite
         raise StorageError(
             f"{path}: cannot be written: {_reason(error)}; what was written before is kept, --resume continues from it"
         ) from error
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep other processes out of a run's folder inside the block; the system lets go of it when the process ends.
+
+    Raises:
+      StorageError: another process is in it.
+    """
+    lock = filelock.FileLock(folder / ".lock", timeout=0, thread_local=False)
+    try:
+        with lock:
+            yield
+    except filelock.Timeout as error:
+        raise StorageError(f"{folder}: expected no other run in this folder, another process is writing it") from error
 
 
 @contextmanager

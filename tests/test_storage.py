@@ -10,7 +10,7 @@ import pytest
 
 import fedjax_layers
 from fedjax_layers.models.params_file import save_params
-from fedjax_layers.storage import JsonLines, StorageError, beside, replacing
+from fedjax_layers.storage import JsonLines, StorageError, beside, locked, replacing
 
 
 @pytest.fixture
@@ -147,3 +147,11 @@ def test_lines_that_could_not_be_written_whole_are_taken_away_with_the_next_one(
     path.write_bytes(path.read_bytes()[:-4])
     lines.append([{"n": 3}])
     assert path.read_text() == '{"n": 1}\n{"n": 3}\n'
+
+
+def test_a_folder_is_one_process_s_until_it_lets_go(tmp_path):
+    refused = pytest.raises(StorageError, match=f"{tmp_path}: expected no other run in this folder")
+    with locked(tmp_path), refused, locked(tmp_path):
+        raise AssertionError("two have it")
+    with locked(tmp_path):
+        pass

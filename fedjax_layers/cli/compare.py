@@ -55,7 +55,7 @@ def command(options: argparse.Namespace) -> int:
     with graceful_interrupt(status.console) as interrupt:
         done = _run_all(options, configs, folder, shared, interrupt)
     if done is None:
-        return stopped(status, folder)
+        return stopped(status, folder, interrupt.code)
     _report(status, done, folder, first)
     return 0
 

@@ -1,4 +1,4 @@
-"""Handling of Ctrl-C, which is acknowledged at once even during a compilation that cannot be interrupted."""
+"""Handling of Ctrl-C, SIGTERM and SIGHUP, which are acknowledged at once even during a compilation."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from types import FrameType
 
 from rich.console import Console
 
-INTERRUPTED = 130  # the exit code after an interrupt
+INTERRUPTED = 130  # the exit code after Ctrl-C
+_BY_THE_SYSTEM = (signal.SIGTERM, signal.SIGHUP)  # what schedulers such as SLURM send before they take a node
 _STUCK_SECONDS = 1.0  # after which a process that should stop at once but does not is ended
 
 
@@ -22,24 +23,35 @@ class Interrupt:
     Python calls the handler only between two of its own instructions, which may be many seconds later. Another thread
     therefore receives the signal too, prints the answer, and ends the process if a second signal is not handled.
 
+    SIGTERM and SIGHUP always ask, however often they come: a scheduler sends them to a group of processes, and later
+    kills what has not ended.
+
     Attributes:
-      grace: number of signals that ask the run to stop; the next one stops it at once.
+      grace: number of Ctrl-C that ask the run to stop; the next one stops it at once.
     """
 
     def __init__(self, console: Console, grace: int = 1) -> None:
         self.grace = grace
         self._console = console
-        self._heard = self._handled = 0
-        self._held = False
+        self._heard = self._handled = self._system = 0
+        self._held = self._told = False
         self._open = True
 
     @property
     def asked(self) -> bool:
         """Whether the run should stop after its interval."""
-        return max(self._heard, self._handled) > 0
+        return max(self._heard, self._handled, self._system) > 0
+
+    @property
+    def code(self) -> int:
+        """The exit code of a run that has stopped: 128 and the signal's number, as shells and schedulers expect."""
+        return 128 + self._system if self._system else INTERRUPTED
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         """Handle a signal in the main thread."""
+        if number != signal.SIGINT:
+            self._system = number
+            return
         self._handled += 1
         if self._handled > self.grace and not self._held:
             raise KeyboardInterrupt
@@ -58,9 +70,14 @@ class Interrupt:
     def listen(self, wire: socket.socket) -> None:
         """Read the signals' numbers from ``wire`` until it is closed; runs in a thread of its own."""
         while received := wire.recv(16):
-            for _ in range(received.count(signal.SIGINT)):
-                self._heard += 1
-                self._answer()
+            for number in received:
+                if number == signal.SIGINT:
+                    self._heard += 1
+                    self._answer()
+                elif number in _BY_THE_SYSTEM and not self._told:
+                    self._system, self._told = number, True
+                    name = signal.Signals(number).name
+                    self._console.print(f"Stopping after this interval, since the system asks for it ({name}).")
 
     def close(self) -> None:
         """End the handling: later signals stop nothing."""
@@ -81,14 +98,15 @@ class Interrupt:
 
 @contextmanager
 def graceful_interrupt(console: Console, *, grace: int = 1) -> Iterator[Interrupt]:
-    """Handle Ctrl-C gracefully inside the block; with ``grace`` 0, the first one stops at once."""
+    """Handle signals gracefully inside the block; with ``grace`` 0, Ctrl-C alone is handled, and stops at once."""
     handler = Interrupt(console, grace)
     if threading.current_thread() is not threading.main_thread():  # only the main thread may set a handler
         yield handler
         return
     near, far = socket.socketpair()
     far.setblocking(False)
-    before = signal.signal(signal.SIGINT, handler)
+    handled = (signal.SIGINT, *_BY_THE_SYSTEM) if grace else (signal.SIGINT,)
+    before = {number: signal.signal(number, handler) for number in handled}
     wire = signal.set_wakeup_fd(far.fileno(), warn_on_full_buffer=False)
     listener = threading.Thread(target=handler.listen, args=[near], name="interrupt", daemon=True)
     listener.start()
@@ -96,7 +114,8 @@ def graceful_interrupt(console: Console, *, grace: int = 1) -> Iterator[Interrup
         yield handler
     finally:
         signal.set_wakeup_fd(wire, warn_on_full_buffer=False)
-        signal.signal(signal.SIGINT, before)
+        for number, earlier in before.items():
+            signal.signal(number, earlier)
         handler.close()
         far.close()
         listener.join()

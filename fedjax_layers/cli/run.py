@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import itertools
+import secrets
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +14,7 @@ import numpy as np
 
 from fedjax_layers.cli.arguments import config_of
 from fedjax_layers.cli.given import refuse_unused
-from fedjax_layers.cli.interrupt import INTERRUPTED, Interrupt, graceful_interrupt
+from fedjax_layers.cli.interrupt import Interrupt, graceful_interrupt
 from fedjax_layers.cli.progress import RoundsProgress
 from fedjax_layers.cli.resume import MAY_DIFFER, is_resumed, resumed_config
 from fedjax_layers.cli.status import Status, print_table
@@ -69,7 +69,7 @@ def run_config(options: argparse.Namespace, config: RunConfig, name: str) -> int
         summary = run_one(status, experiment, directory, interrupt, resume=options.resume)
     status.stop()
     if summary is None:
-        return stopped(status, folder)
+        return stopped(status, folder, interrupt.code)
     title = f"{config.dataset}, {summary['clients']} clients, {config.rounds} rounds"
     width = status.console.width
     print_table(status.console, results_table([summary], title, width))
@@ -117,9 +117,8 @@ def out_folder(options: argparse.Namespace, name: str) -> Path:
         return Path(options.out)
     if options.resume:
         raise UsageError("--resume: expected --out with the run to continue, got none")
-    folder = Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}"
-    others = (folder.with_name(f"{folder.name}-{n}") for n in itertools.count(2))
-    return next(one for one in itertools.chain([folder], others) if not one.exists())
+    # Commands that start in the same second, perhaps on several machines, have folders of their own.
+    return Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
 
 
 @contextlib.contextmanager
@@ -157,8 +156,8 @@ def _in_teams(experiment: Experiment) -> str:
     return f" in {len(sizes)} team{'s' if len(sizes) > 1 else ''} of {span}"
 
 
-def stopped(status: Status, folder: Path) -> int:
-    """Print how to continue the stopped run; return the exit code."""
+def stopped(status: Status, folder: Path, code: int) -> int:
+    """Print how to continue the stopped run; return the exit code ``code``."""
     status.stop()
     status.console.print(f"Stopped. To continue, repeat the command with --out {folder} --resume", soft_wrap=True)
-    return INTERRUPTED
+    return code

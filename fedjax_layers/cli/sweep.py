@@ -68,7 +68,7 @@ def command(options: argparse.Namespace) -> int:
                 programs = Programs(request.width, folder.programs, say)
                 shown(own, programs, options.data_dir, stopping=request.stopping, folder=folder)
         except StoppedError:
-            return stopped(status, path)
+            return stopped(status, path, interrupt.code)
     report(status, folder)
     return 0
 

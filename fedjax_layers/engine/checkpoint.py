@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import errno
+import gc
 import os
 import shutil
 import tempfile
+import warnings
+import zlib
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -17,19 +20,20 @@ from fedjax_layers.ops.checks import leaf_path
 from fedjax_layers.storage import storing
 
 _PATTERN = set("[]*?")  # the special characters of glob patterns
+_COMPLETE = "_CHECKPOINT_METADATA"  # what Orbax writes into a checkpoint last
 
 
 def saved_rounds(folder: Path) -> int:
-    """Read the rounds done at the newest checkpoint from the files' names; 0 without one."""
-    steps = [int(entry.name) for entry in folder.iterdir() if entry.name.isdecimal()] if folder.is_dir() else []
-    return max(steps, default=0)
+    """Read the rounds done at the newest complete checkpoint from the files' names; 0 without one."""
+    entries = folder.iterdir() if folder.is_dir() else ()
+    return max((int(e.name) for e in entries if e.name.isdecimal() and (e / _COMPLETE).is_file()), default=0)
 
 
 class Checkpoints:
     """The checkpoints of one run: the whole state, named by the rounds done, up to which records are kept.
 
     Saves are atomic and asynchronous; the newest ``keep`` are kept. Random keys are not saved, since they follow from
-    the run's seed, the round and the client.
+    the run's seed, the round and the client. With each checkpoint there are the checksums (CRC-32) of the leaves.
     """
 
     def __init__(self, folder: Path, keep: int = 2) -> None:
@@ -38,7 +42,7 @@ class Checkpoints:
         self._ocp, self._folder = ocp, Path(folder)
         options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=True)
         # A new manager needs explicit handlers to read what an earlier process saved.
-        handlers = {"state": ocp.StandardCheckpointHandler()}
+        handlers = {"state": ocp.StandardCheckpointHandler(), "checksums": ocp.JsonCheckpointHandler()}
         self._alias: tempfile.TemporaryDirectory[str] | None = None
         with self._storing():
             self._manager = ocp.CheckpointManager(self._plain(Path(folder)), options=options, item_handlers=handlers)
@@ -60,7 +64,8 @@ class Checkpoints:
         Raises:
           StorageError: this save, or the one before, could not be written.
         """
-        args = self._ocp.args.Composite(state=self._ocp.args.StandardSave(_named(state)))
+        named, save = _named(state), self._ocp.args
+        args = save.Composite(state=save.StandardSave(named), checksums=save.JsonSave(_checksums(named)))
         with self._storing():
             _check_room(self._folder, state)
             self._manager.save(rounds_done, args=args)
@@ -68,26 +73,59 @@ class Checkpoints:
                 self._manager.wait_until_finished()
 
     def restore(self, like: Any) -> tuple[int, Any] | None:
-        """Load the newest checkpoint: the rounds done and the state; ``None`` if there is none.
+        """Load the newest undamaged checkpoint: the rounds done and the state; ``None`` if there are no checkpoints.
+
+        A damaged one is moved to ``damaged/`` beside the checkpoints, with a warning that says which one is taken.
 
         Args:
           like: a state of the same run (arrays or shapes), which gives structure, dtypes and shardings. NumPy arrays in
             it are filled in place and returned.
 
         Raises:
-          ValueError: the saved state has other leaves; the first path that differs is named.
+          ValueError: the saved state has other leaves (the first path that differs is named), or all are damaged.
         """
         self._manager.wait_until_finished()  # a save of this process may still be in progress
-        step = self._manager.latest_step()
-        if step is None:
-            return None
-        abstract = jax.tree.map(self._ocp.utils.to_shape_dtype_struct, _named(like))
+        failures: dict[int, str] = {}
+        for step in sorted(self._manager.all_steps(), reverse=True):
+            try:
+                state = self._load(step, like)
+            except Exception as error:  # a damaged file may raise anything in Orbax and below
+                failures[step] = str(error).partition("\n")[0] or type(error).__name__
+                continue
+            finally:
+                _forget_unread()
+            self._set_aside(failures, f"continuing from round {step}")
+            return int(step), state
+        if failures:
+            newest = failures[max(failures)]
+            damaged = f"checkpoint: expected an undamaged one in {self._folder}, found none"
+            raise ValueError(newest if newest.startswith("checkpoint: ") else damaged)
+        return None
+
+    def _load(self, step: int, like: Any) -> Any:
+        named = _named(like)
+        abstract = jax.tree.map(self._ocp.utils.to_shape_dtype_struct, named)
         saved = self._manager.item_metadata(step)["state"]
         _check_same(dict(saved.tree if hasattr(saved, "tree") else saved), abstract)
-        args = self._ocp.args.Composite(state=self._ocp.args.StandardRestore(abstract))
-        restored = self._manager.restore(step, args=args)
-        leaves = [_filled(old, restored["state"].pop(name)) for name, old in _named(like).items()]
-        return int(step), jax.tree.unflatten(jax.tree.structure(like), leaves)
+        load = self._ocp.args
+        args = load.Composite(state=load.StandardRestore(abstract), checksums=load.JsonRestore())
+        found = self._manager.restore(step, args=args)
+        if _checksums(found["state"]) != found["checksums"]:
+            raise ValueError("other checksums than when it was saved")
+        leaves = [_filled(old, found["state"].pop(name)) for name, old in named.items()]
+        return jax.tree.unflatten(jax.tree.structure(like), leaves)
+
+    def _set_aside(self, failures: dict[int, str], then: str) -> None:
+        for step, told in failures.items():
+            place = self._folder.parent / "damaged" / str(step)
+            shutil.rmtree(place, ignore_errors=True)
+            place.parent.mkdir(exist_ok=True)
+            shutil.move(self._folder / str(step), place)
+            warnings.warn(
+                f"the checkpoint of round {step} is damaged ({told}), it is now {place}; {then}", stacklevel=3
+            )
+        if failures:
+            self._manager.reload()
 
     def close(self) -> None:
         """Wait until the last checkpoint is on disk.
@@ -119,6 +157,19 @@ def _check_room(folder: Path, state: Any) -> None:
     if free < needed:
         words = os.strerror(errno.ENOSPC)
         raise OSError(errno.ENOSPC, f"{words}, {needed:,} bytes are needed and {free:,} are free")
+
+
+def _forget_unread() -> None:
+    """Collect what a read that failed has left in Orbax, whose unawaited coroutines would warn at any later time."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        gc.collect()
+
+
+def _checksums(named: dict[str, Any]) -> dict[str, int]:
+    """Compute the CRC-32 of each leaf's bytes, which finds any single flipped bit."""
+    flat = {name: np.ascontiguousarray(x).reshape(-1).view(np.uint8) for name, x in named.items()}
+    return {name: zlib.crc32(x.data) for name, x in flat.items()}
 
 
 def _named(state: Any) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 from typing import Any
@@ -29,6 +30,7 @@ from fedjax_layers.experiment.records.summary import client_arrays, client_facts
 from fedjax_layers.experiment.setup.design import deciding_sizes
 from fedjax_layers.experiment.setup.prepare import Experiment
 from fedjax_layers.experiment.unseen import adapted_scores, unseen_summary
+from fedjax_layers.storage import locked
 
 _CHECKPOINT_SECONDS = 20.0
 Progress = Callable[[int, History], object]
@@ -59,7 +61,15 @@ def execute(
 
     Raises:
       ValueError: the continued run has more rounds than the config asks for.
+      StorageError: another process runs in the directory, or a file cannot be written.
     """
+    with contextlib.nullcontext() if directory is None else locked(directory.path):
+        return _execute(experiment, directory, resume, progress, stop, say)
+
+
+def _execute(
+    experiment: Experiment, directory: RunDirectory | None, resume: bool, progress: Progress, stop: Stop, say: Say
+) -> tuple[dict[str, Any], History]:
     started = time.perf_counter()
     with compile_clock() as clock, _Recorder(directory, resume) as recorder:
         builder, inputs = experiment.builder, experiment.inputs

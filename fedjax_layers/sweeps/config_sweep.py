@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -16,6 +17,7 @@ from fedjax_layers.experiment.setup.design import deciding_sizes
 from fedjax_layers.experiment.setup.prepare import Experiment, check_numbers, prepare, vary
 from fedjax_layers.experiment.setup.shared_data import SharedData
 from fedjax_layers.ops import ClientAxis
+from fedjax_layers.storage import locked
 from fedjax_layers.sweeps.branches import Group, Outcome, Run, Tick, never
 from fedjax_layers.sweeps.configs import SweptRun, data_key, decision_of, family_key, program_key
 from fedjax_layers.sweeps.groups import run_groups
@@ -56,7 +58,21 @@ def run_sweep(
 
     Raises:
       ValueError: a config that does not fit its data or model.
+      StorageError: another process computes the same shard in the folder, or a file cannot be written.
     """
+    with contextlib.nullcontext() if folder is None else locked(folder.path):
+        return _run_sweep(runs, programs, data_dir, stopping, folder, tick, on_rows)
+
+
+def _run_sweep(
+    runs: Sequence[SweptRun],
+    programs: Programs,
+    data_dir: str | None,
+    stopping: Stopping,
+    folder: SweepFolder | None,
+    tick: Tick,
+    on_rows: Callable[[list[Row]], object],
+) -> list[Row]:
     rows: dict[int, Row] = {} if folder is None else dict(folder.rows)
 
     def ended(some: list[SweptRun], outcome: Outcome, experiment: Experiment) -> None:

@@ -1,5 +1,6 @@
 """Ctrl-C: a run stops after its interval and goes on where it stopped."""
 
+import io
 import json
 import os
 import signal
@@ -15,7 +16,8 @@ from rich.console import Console
 from fedjax_layers.cli import run as run_command
 from fedjax_layers.cli.interrupt import graceful_interrupt
 from fedjax_layers.experiment.records.run_directory import RunDirectory
-from tests.cli.command import cli
+from fedjax_layers.storage import locked
+from tests.cli.command import assert_refused, cli
 
 RUN = "run player_fl --dataset heart --rounds 1000 --cohort 3 --client-width all --batch-size 128"
 
@@ -155,3 +157,38 @@ def test_a_signal_waits_for_imports_to_end():
     with pytest.raises(KeyboardInterrupt):
         importing()
     assert reached == ["the end of the imports"]
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_the_system_s_signals_ask_however_often_they_come_and_give_their_code(name):
+    number, shown = getattr(signal, name), Console(file=io.StringIO())
+    with graceful_interrupt(shown) as interrupt:
+        assert not interrupt.asked
+        for _ in range(3):
+            os.kill(os.getpid(), number)
+        assert interrupt.asked
+        assert interrupt.code == 128 + number
+    assert shown.file.getvalue().count(name) == 1
+    assert signal.getsignal(number) == signal.SIG_DFL
+
+
+def test_a_run_beside_another_in_its_folder_is_refused_in_one_line(tmp_path):
+    command = [*RUN.replace("1000", "1").split(), "--out", tmp_path / "run"]
+    cli(*command)
+    with locked(tmp_path / "run"):
+        assert_refused(cli(*command, "--resume"), "expected no other run in this folder")
+
+
+@pytest.mark.slow
+def test_a_run_that_got_sigterm_saves_and_goes_on_to_the_same_numbers(tmp_path):
+    whole = start(*RUN.split(), "--out", tmp_path / "whole")
+    assert whole.communicate(timeout=300)[1] == ""
+    part = start(*RUN.split(), "--out", tmp_path / "part")
+    wait_for_lines(tmp_path / "part" / "rounds.jsonl", 3, part)
+    part.send_signal(signal.SIGTERM)
+    out, err = part.communicate(timeout=120)
+    assert (part.returncode, err) == (143, "")
+    assert "since the system asks for it (SIGTERM)" in out
+    rest = start(*RUN.split(), "--out", tmp_path / "part", "--resume")
+    assert rest.communicate(timeout=300)[1] == ""
+    assert RunDirectory(tmp_path / "whole").read_rounds() == RunDirectory(tmp_path / "part").read_rounds()

@@ -41,7 +41,7 @@ def test_the_run_directory_is_complete(player):
     folder, _ = player
     names = {p.name for p in folder.iterdir()}
     files = {"config.json", "manifest.json", "rounds.jsonl", "clients.npz", "summary.json"}
-    assert names == files | {"checkpoints", "history"}
+    assert names == files | {"checkpoints", "history", ".lock"}
     run = RunDirectory(folder)
     config = RunConfig.from_mapping(run.read("config"))
     assert config.algorithm_options == {"threshold": 2.0}

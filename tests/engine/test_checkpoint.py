@@ -1,7 +1,9 @@
 """Saving and going on: bit for bit, for every state there is, and after every kind of interruption."""
 
+import contextlib
 import json
 import shutil
+import warnings
 
 import chex
 import jax
@@ -210,3 +212,77 @@ def test_a_folder_whose_name_is_a_pattern_keeps_its_checkpoints(tmp_path, name):
     np.testing.assert_array_equal(found[1]["w"], state["w"])
     assert saved_rounds(tmp_path / name) == 2
     assert list((tmp_path / "axb").iterdir()) == []
+
+
+# A read that fails leaves coroutines and tasks of Orbax's that nothing awaits.
+LEFT_BY_ORBAX = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+
+def flip(path, bit):
+    content = bytearray(path.read_bytes())
+    content[bit // 8] ^= 1 << bit % 8
+    path.write_bytes(content)
+
+
+def two_saves(folder):
+    with contextlib.closing(Checkpoints(folder)) as checkpoints:
+        for t in (1, 2):
+            checkpoints.save(t, {"a": jnp.arange(64.0) + t, "count": jnp.int32(t)})
+
+
+def restored(folder):
+    with contextlib.closing(Checkpoints(folder)) as checkpoints:
+        return checkpoints.restore({"a": jnp.zeros(64), "count": jnp.int32(0)})
+
+
+@LEFT_BY_ORBAX
+def test_a_flipped_bit_anywhere_in_the_newest_checkpoint_changes_no_number(tmp_path):
+    """The older checkpoint is taken, with a warning, where the newest one is damaged; never other numbers."""
+    two_saves(tmp_path / "whole")
+    names = sorted(p.relative_to(tmp_path / "whole") for p in (tmp_path / "whole" / "2").rglob("*") if p.is_file())
+    rng, fallen = np.random.default_rng(0), 0
+    for number, name in enumerate(names * 2):
+        folder = tmp_path / str(number) / "checkpoints"
+        shutil.copytree(tmp_path / "whole", folder)
+        size = (folder / name).stat().st_size
+        if not size:
+            continue
+        flip(folder / name, int(rng.integers(8 * size)))
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            done, state = restored(folder)
+        np.testing.assert_array_equal(state["a"], np.arange(64.0) + done)
+        assert int(state["count"]) == done
+        assert (done == 1) == any("checkpoint of round 2 is damaged" in str(w.message) for w in told)
+        assert (done == 1) == (folder.parent / "damaged" / "2").is_dir()
+        fallen += done == 1
+    assert fallen > 0
+
+
+@LEFT_BY_ORBAX
+def test_a_run_goes_on_from_the_older_checkpoint_and_saves_the_damaged_round_again(tmp_path):
+    two_saves(tmp_path / "checkpoints")
+    shutil.rmtree(tmp_path / "checkpoints" / "2" / "state")
+    with pytest.warns(UserWarning, match=r"checkpoint of round 2 is damaged .*; continuing from round 1"):
+        assert restored(tmp_path / "checkpoints")[0] == 1
+    with contextlib.closing(Checkpoints(tmp_path / "checkpoints")) as checkpoints:
+        checkpoints.save(2, {"a": jnp.zeros(64), "count": jnp.int32(7)})
+    assert int(restored(tmp_path / "checkpoints")[1]["count"]) == 7
+
+
+@LEFT_BY_ORBAX
+def test_an_empty_folder_among_the_checkpoints_is_none(tmp_path):
+    two_saves(tmp_path / "checkpoints")
+    (tmp_path / "checkpoints" / "999").mkdir()
+    assert saved_rounds(tmp_path / "checkpoints") == 2
+    with pytest.warns(UserWarning, match="checkpoint of round 999 is damaged .*; continuing from round 2"):
+        assert restored(tmp_path / "checkpoints")[0] == 2
+
+
+@LEFT_BY_ORBAX
+def test_without_an_undamaged_checkpoint_one_line_says_so(tmp_path):
+    two_saves(tmp_path / "checkpoints")
+    for step in "12":
+        shutil.rmtree(tmp_path / "checkpoints" / step / "checksums")
+    with pytest.raises(ValueError, match=r"checkpoint: expected an undamaged one in .*checkpoints, found none"):
+        restored(tmp_path / "checkpoints")

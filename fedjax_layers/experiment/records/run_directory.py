@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from fedjax_layers.experiment.config.asked import as_asked
 from fedjax_layers.experiment.records.environment import environment
-from fedjax_layers.storage import JsonLines, replacing, storing
+from fedjax_layers.storage import JsonLines, locked, replacing, storing
 
 
 class RunDirectory:
@@ -86,6 +86,7 @@ class RunDirectory:
 
         Raises:
           ValueError: as :meth:`create`; or the folder, or the one in which it would be made, cannot be written.
+          StorageError: another process runs in the folder.
         """
         folder = Path(path)
         if folder.exists() and not folder.is_dir():
@@ -105,6 +106,8 @@ class RunDirectory:
         field = first_difference({**before, **{name: now[name] for name in free}}, now)
         if field is not None:
             raise ValueError(f"{folder}: cannot resume, {field}")
+        with locked(folder):  # said before work that takes time; the run takes it again
+            pass
 
     def read(self, name: str) -> dict[str, Any]:
         """Read ``config``, ``manifest`` or ``summary``; NaN and infinite numbers become ``None``."""
