@@ -59,12 +59,15 @@ def run_config(options: argparse.Namespace, config: RunConfig, name: str) -> int
     """Execute one run with progress, and return the exit code; ``name`` is the start of a new directory's name."""
     status: Status = options.status
     folder = out_folder(options, name)
+    begins = options.resume and not is_resumed(options)
     with usage_errors():
         RunDirectory.check(folder, config, resume=options.resume, free=MAY_DIFFER)
         axis = remembered_axis(folder) if options.resume else None
         experiment = prepare(config, options.data_dir, axis, say=status.say)
         directory = RunDirectory.create(folder, config, resume=options.resume, free=MAY_DIFFER)
     print_facts(status, experiment)
+    if begins:
+        status.console.print(f"--resume: no run in {folder} yet, a new one begins", soft_wrap=True)
     with graceful_interrupt(status.console) as interrupt:
         summary = run_one(status, experiment, directory, interrupt, resume=options.resume)
     status.stop()

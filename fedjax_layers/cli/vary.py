@@ -74,6 +74,8 @@ def _read_grid(path: str) -> list[dict[str, Any]] | dict[str, Any]:
     """A JSON file's settings, or values by name."""
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ValueError(f"--grid: expected a JSON file, got {path}: {error.strerror}") from None
     except ValueError as error:
         raise ValueError(f"--grid: expected JSON in {path}: {error}") from None
     if isinstance(content, list) and all(isinstance(setting, dict) for setting in content):

@@ -118,13 +118,13 @@ def _check_values(values: Mapping[str, Sequence[Any]]) -> None:
 
 
 def settings_of(grid: Sequence[Mapping[str, Any]] | Mapping[str, Sequence[Any]]) -> list[Setting]:
-    """The settings of a grid, given one by one or by columns ``[n]``.
+    """Return the settings of a grid: given one by one, or all combinations of the values of each name.
 
     Raises:
-      ValueError: columns of different lengths, or empty ones.
+      ValueError: a name without a value.
     """
     if isinstance(grid, Mapping):
-        return zipped(**{name: np.asarray(column).tolist() for name, column in grid.items()})
+        return product(**{name: np.atleast_1d(values).tolist() for name, values in grid.items()})
     return [dict(setting) for setting in grid]
 
 

@@ -89,7 +89,7 @@ def sweep(
     Args:
       build: ``numbers -> method`` as in :func:`simulate`, called while tracing with one setting of the grid.
       grid: settings, each a mapping of names to numbers (see :mod:`fedjax_layers.sweeps.request`), or one mapping of
-        names to arrays ``[n]``. All settings have the same names.
+        names to values, of which all combinations are settings. All settings have the same names.
       task: the model and loss.
       data: the clients; or, where seeds vary the partition, ``seed -> clients``. Clients of other shapes compile
         another program.

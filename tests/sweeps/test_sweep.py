@@ -170,10 +170,6 @@ def test_the_scores_of_all_runs():
     ("changes", "message"),
     [
         ({"grid": []}, "grid: expected at least one setting, got none"),
-        (
-            {"grid": {"rate": [0.1], "mu": [0.1, 0.2]}},
-            "grid: expected as many values of each name, got 1 of rate, 2 of mu",
-        ),
         ({"grid": [{"rate": 0.1}, {"mu": 0.1}]}, "grid: expected the names"),
         ({"seeds": ()}, "seeds: expected different numbers, got"),
         ({"seeds": (1, 1)}, "seeds: expected different numbers, got"),
@@ -192,3 +188,8 @@ def test_bad_input_is_named(changes, message):
     chosen = arguments.pop("grid")
     with pytest.raises(ValueError, match=message.replace("(", "[(]")):
         sweep(build("fedavg"), chosen, TASK, source(), **arguments)
+
+
+def test_one_mapping_makes_every_combination():
+    assert grid.settings_of({"rate": np.array([0.1, 0.2]), "mu": 0.5}) == grid.product(rate=[0.1, 0.2], mu=[0.5])
+    assert len(grid.settings_of({"rate": [0.1, 0.2], "mu": [0.5, 0.7, 0.9]})) == 6
