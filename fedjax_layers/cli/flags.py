@@ -52,7 +52,7 @@ def add_field(parser: Any, field: dataclasses.Field[Any]) -> None:
 def help_line(text: str, choices: Iterable[Any], default: Any, bounds: str = "") -> str:
     """Make a line of help: the text, the allowed values, and the default."""
     named = [str(choice) for choice in choices]
-    listed = f": {', '.join(named[:-1])} or {named[-1]}" if len(named) > 1 else ""
+    listed = f"; one of {', '.join(named[:-1])} or {named[-1]}" if len(named) > 1 else ""
     within = f" ({bounds})" if bounds else ""
     return f"{text}{listed}{within} [default: {_spoken(default)}]".replace("%", "%%")
 

@@ -128,8 +128,8 @@ def _check_ranges(ranges: Collection[str], config: RunConfig) -> None:
     for name in sorted(ranges):
         if not is_traced(config, name):
             raise ValueError(
-                f"--vary {name}: expected values separated by commas, got a range; it is no traced number: "
-                "each value is a program or a split of its own"
+                f"--vary {name}: expected values separated by commas, got a range; "
+                "a range is for numbers that need no new compilation"
             )
 
 

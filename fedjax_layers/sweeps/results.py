@@ -208,7 +208,7 @@ def merge(parts: Sequence[str | os.PathLike[str]], path: str | os.PathLike[str])
     rows = {number: row for folder in folders for number, row in folder.rows.items()}
     missing = [number for number in range(whole["size"]) if number not in rows]
     if missing:
-        found = f"{len(missing)} are missing, the first {missing[0]}"
+        found = f"{len(missing)} are missing, the first of them is run {missing[0]}"
         raise ValueError(f"parts: expected all {whole['size']} runs, {found}")
     joined = SweepFolder.create(path, whole)
     for folder in folders:

@@ -57,7 +57,10 @@ def test_shards_joined_equal_the_whole(tmp_path):
     again = cli(*flags, "--out", "joined", "--resume")
     assert (again.code, again.err) == (0, "")
     assert "10 runs, 0 to be computed" in again.out
-    assert_refused(cli("merge", "part0", "part2", "--out", "less"), "expected all 10 runs, 3 are missing, the first 3")
+    assert_refused(
+        cli("merge", "part0", "part2", "--out", "less"),
+        "expected all 10 runs, 3 are missing, the first of them is run 3",
+    )
     assert not (tmp_path / "less").exists()
 
 
@@ -110,7 +113,9 @@ def test_a_sweep_cut_short_in_the_middle_of_a_row_goes_on_to_the_same_table(tmp_
         if name != "programs.json"  # which tells the memory that was free
     }
     (tmp_path / "whole" / "rows.jsonl").write_bytes(rows[:-2])
-    assert_refused(cli("merge", "whole", "--out", "joined"), "expected all 2 runs, 1 are missing, the first 1")
+    assert_refused(
+        cli("merge", "whole", "--out", "joined"), "expected all 2 runs, 1 are missing, the first of them is run 1"
+    )
     assert (tmp_path / "whole" / "rows.jsonl").read_bytes() == rows[:-2], "merging only reads the parts"
 
 

@@ -138,7 +138,7 @@ def test_parts_that_do_not_fit_are_refused(tmp_path):
     RunDirectory.create(tmp_path / "c", {"a": 1})
     for parts, message in (
         ([], "parts: expected at least one folder, got none"),
-        (["a"], "parts: expected all 3 runs, 2 are missing, the first 1"),
+        (["a"], "parts: expected all 3 runs, 2 are missing, the first of them is run 1"),
         (["a", "b"], "expected a part of the sweep in .*a, found another sweep"),
         (["a", "c"], "c: expected the folder of a sweep, found another run"),
         (["a", "d"], "d: not a run directory"),

@@ -83,11 +83,14 @@ class RunConfig:
         None, "data", "recipe of random changes of training images", unset="none", choices=AUGMENTATIONS
     )
     attack: str | None = option(
-        None, "attack", "what bad clients do: corrupt their data, or poison their updates", unset="none",
+        None,
+        "attack",
+        "what attackers do to their training data (token_noise, label_flip) or to their updates (the others)",
+        unset="none",
         choices=(*CORRUPTIONS, *POISONS),
     )  # fmt: skip
     attack_fraction: Annotated[float, Ge(0), Le(1)] = option(
-        0.2, "attack", "share of the clients that are bad", needs=ATTACK
+        0.2, "attack", "share of the clients that attack", needs=ATTACK
     )
     attack_strength: Annotated[float, Ge(0)] = option(
         1.0, "attack", "rate of corrupted tokens or labels, or strength of the poison", needs=ATTACK
@@ -165,7 +168,9 @@ class RunConfig:
         None, "evaluation", "evaluations in a row without a better validation loss before stopping", unset="never"
     )
     scored_model: str = option(
-        "auto", "evaluation", "which personal model is scored; auto: trained, or served where there is a cohort",
+        "auto",
+        "evaluation",
+        "model of a client that is scored: trained is after local training, served as the server last left it",
         choices=("auto", "trained", "served"),
     )  # fmt: skip
     scored_round: str = option(
@@ -175,12 +180,23 @@ class RunConfig:
         "both", "evaluation", "personal models that are evaluated", choices=("both", "trained", "served")
     )
     save_model: bool = option(False, "run", "save the final models as files: the global, the clients' and the teams'")
-    client_width: str = option("auto", "run", "number of clients vectorised at once, or all or auto")
+    client_width: str = option(
+        "auto",
+        "run",
+        "clients that are trained at once: a number, all, or auto, which measures it; it changes speed and memory",
+    )
     on_host: tuple[str, ...] = option(
-        (), "run", "what stays in the host's memory, while the device gets each round's part: data, state", unset="none"
+        (),
+        "run",
+        "what stays in the host's memory while the device gets each round's part: data, state or both",
+        unset="none",
     )
     store: str | None = option(
-        None, "run", "folder in which a state on the host is kept while the run lasts", unset="memory", needs=ON_HOST
+        None,
+        "run",
+        "folder on disk for the state that --on-host keeps, while the run lasts",
+        unset="memory",
+        needs=ON_HOST,
     )
 
     def __post_init__(self) -> None:
