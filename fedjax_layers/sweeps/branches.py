@@ -191,7 +191,7 @@ class Branches:
         self._chunks = _chunks_of(left, self.program.size)
 
     def _compute(self, batch: list[Branch], until: int | None) -> list[Branch]:
-        """Go on with branches of the same round until one of them changes; those that are left."""
+        """Continue branches of the same round until one of them changes; return those that are left."""
         size = self.program.size
         filled = [batch[i % len(batch)] for i in range(size)]  # places left over repeat a branch
         stack = self.program.put([branch.members[0].inputs for branch in filled])

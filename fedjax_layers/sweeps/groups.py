@@ -99,7 +99,7 @@ class _Contest:
             self._ended += [(run, merit(history, *run.scored)) for run in runs]
 
     def losers(self, running: Sequence[tuple[Run, History]]) -> set[int]:
-        """The numbers of the running runs whose setting does not go on."""
+        """Return the numbers of the running runs whose setting stops here."""
         compete = {run.setting for run, _ in running}
         merits: dict[Hashable, list[float]] = {}
         for run, found in (*self._ended, *((run, merit(history, *run.scored)) for run, history in running)):
@@ -110,11 +110,11 @@ class _Contest:
 
 
 def fall_behind(merits: Mapping[Any, Sequence[float]], keep: float) -> set[Any]:
-    """The settings that do not go on: all but the best share by the mean over seeds, ties by their order.
+    """Return the settings that stop: all but the best share by the mean over seeds, ties by their order.
 
     Args:
       merits: setting -> one number per run, higher is better.
-      keep: share that goes on, rounded up.
+      keep: share of the settings that continue, rounded up.
     """
     ordered = sorted(merits, key=lambda setting: -float(np.mean(merits[setting])))
     return set(ordered[math.ceil(keep * len(ordered)) :])

@@ -134,7 +134,7 @@ class Stopping:
 
     Attributes:
       rungs: rounds after which settings are compared; each is taken at the first evaluation not before it.
-      keep: share of the settings still running that goes on after a rung, rounded up.
+      keep: share of the running settings that continue after a rung, rounded up.
       diverged: whether a run ends once neither training nor any client's model on validation examples has a finite
         loss; it keeps what it scored until then.
 

@@ -85,7 +85,7 @@ def rank(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[dict[s
 
     Args:
       rows: of a sweep.
-      names: of what is varied.
+      names: the names that are varied.
 
     Returns:
       The setting; ``runs``, how many; ``validation``, the mean over seeds of the personal models' validation score;
