@@ -43,7 +43,7 @@ def topic_clusters(texts: Ragged, topics: int, seed: int = 0) -> np.ndarray:
     Raises:
       ValueError: there are fewer than 1 or more than D topics.
 
-    Source: note on FedTLU, section 3 (topic clusters of lines by TF-IDF and k-means, ten of them).
+    Source: the clients of FedTLU's experiments, ten topic clusters of lines by TF-IDF and k-means.
     """
     from sklearn.cluster import KMeans  # noqa: PLC0415  (slow to import)
     from sklearn.feature_extraction.text import TfidfVectorizer  # noqa: PLC0415

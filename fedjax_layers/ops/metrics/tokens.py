@@ -44,7 +44,7 @@ class TokenScorer:
 def scores_from_hits(hits: Array, total: Array, loss: Array) -> dict[str, Array]:
     """Compute accuracy, loss and perplexity.
 
-    Perplexity is ``exp(total negative log-likelihood / predicted tokens)`` (note on FedTLU, section 3).
+    Perplexity is ``exp(total negative log-likelihood / predicted tokens)``.
 
     Args:
       hits: ``[...]``, the number of right predictions.
