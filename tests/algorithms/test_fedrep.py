@@ -12,6 +12,7 @@ from fedjax_layers import algorithms
 from fedjax_layers.clients import keys
 from tests import toy
 from tests.reference import personal
+from tests.rounds import jit_optimised
 
 ROUNDS = ([0, 2, 4], [3, 1], [2, 3, 0], [1, 2])  # partial, of unequal size: padded to three slots
 
@@ -67,7 +68,7 @@ def served(factory, which, **args):
     task, pool = toy.make_task(jnp.float32), toy.make_pool(dtype=np.float32)
     epochs = args.pop("epochs", 1)
     algorithm = factory(toy.make_trainer(task, keep_optimizer=True, epochs=epochs), **args)
-    state, step = algorithm.init(jax.random.key(2), task.init(jax.random.key(1))), jax.jit(algorithm.round)
+    state, step = algorithm.init(jax.random.key(2), task.init(jax.random.key(1))), jit_optimised(algorithm.round)
     for t, ids in enumerate(ROUNDS):
         state, _ = step(keys_of(t)[which], state, toy.make_cohort(ids, pool, pad_to=3))
     return algorithm.models(state)

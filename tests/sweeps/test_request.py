@@ -11,7 +11,6 @@ from fedjax_layers.sweeps.request import (
     SweepRequest,
     drawn,
     product,
-    settings_of,
     spaced,
     zipped,
 )
@@ -38,7 +37,7 @@ def test_draws_lie_inside_are_seeded_and_independent():
 
 
 def test_every_setting_of_a_request_has_every_seed():
-    request = SweepRequest(settings_of({"a": [1, 2], "b": ["x", "y"]}), range(5, 7))
+    request = SweepRequest(zipped(a=[1, 2], b=["x", "y"]), range(5, 7))
     settings = {5: {"a": 1, "b": "x"}, 6: {"a": 2, "b": "y"}}
     assert request.runs() == [(0, settings[5], 5), (1, settings[5], 6), (2, settings[6], 5), (3, settings[6], 6)]
     assert request.names == ["a", "b"]
