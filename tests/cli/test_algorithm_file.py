@@ -30,7 +30,7 @@ def file(tmp_path_factory):
 def test_its_options_are_in_the_help(file):
     shown = cli("run", "rotating", "--algorithm-file", file, "--help")
     assert shown.code == 0
-    assert re.search(r"--layers N\s+how many are shared at a time \[default: 1\]", shown.out)
+    assert re.search(r"--layers N\s+how many are shared at a time \(at least\s+1\)\s+\[default:\s+1\]", shown.out)
 
 
 def test_it_runs_and_its_file_is_in_the_config(file, tmp_path):
