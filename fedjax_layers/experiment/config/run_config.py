@@ -83,10 +83,7 @@ class RunConfig:
         None, "data", "recipe of random changes of training images", unset="none", choices=AUGMENTATIONS
     )
     attack: str | None = option(
-        None,
-        "attack",
-        "what attackers do to their training data (token_noise, label_flip) or to their updates (the others)",
-        unset="none",
+        None, "attack", "what attackers do, to their data (token_noise, label_flip) or to their updates", unset="none",
         choices=(*CORRUPTIONS, *POISONS),
     )  # fmt: skip
     attack_fraction: Annotated[float, Ge(0), Le(1)] = option(
@@ -168,9 +165,7 @@ class RunConfig:
         None, "evaluation", "evaluations in a row without a better validation loss before stopping", unset="never"
     )
     scored_model: str = option(
-        "auto",
-        "evaluation",
-        "model of a client that is scored: trained is after local training, served as the server last left it",
+        "auto", "evaluation", "model that is scored: after local training (trained), or as the server left it (served)",
         choices=("auto", "trained", "served"),
     )  # fmt: skip
     scored_round: str = option(
