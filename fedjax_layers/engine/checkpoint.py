@@ -89,16 +89,18 @@ class Checkpoints:
         for step in sorted(self._manager.all_steps(), reverse=True):
             try:
                 state = self._load(step, like)
+            except MemoryError:
+                raise
             except Exception as error:  # a damaged file may raise anything in Orbax and below
                 failures[step] = str(error).partition("\n")[0] or type(error).__name__
-                continue
-            finally:
+            if step in failures:
                 _forget_unread()
+                continue
             self._set_aside(failures, f"continuing from round {step}")
             return int(step), state
         if failures:
             newest = failures[max(failures)]
-            damaged = f"checkpoint: expected an undamaged one in {self._folder}, found none"
+            damaged = f"checkpoint: expected an undamaged one in {self._folder}, found none: {newest}"
             raise ValueError(newest if newest.startswith("checkpoint: ") else damaged)
         return None
 
@@ -168,8 +170,7 @@ def _forget_unread() -> None:
 
 def _checksums(named: dict[str, Any]) -> dict[str, int]:
     """Compute the CRC-32 of each leaf's bytes, which finds any single flipped bit."""
-    flat = {name: np.ascontiguousarray(x).reshape(-1).view(np.uint8) for name, x in named.items()}
-    return {name: zlib.crc32(x.data) for name, x in flat.items()}
+    return {name: zlib.crc32(np.ascontiguousarray(x).reshape(-1).view(np.uint8).data) for name, x in named.items()}
 
 
 def _named(state: Any) -> dict[str, Any]:

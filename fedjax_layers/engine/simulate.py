@@ -18,11 +18,11 @@ from fedjax_layers.clients import Setting
 from fedjax_layers.data.federated.client_data import ClientData
 from fedjax_layers.engine import on_host as host
 from fedjax_layers.engine.device_data import DeviceData, to_device
-from fedjax_layers.engine.going_on import check_start, go_on
 from fedjax_layers.engine.history.files import HistoryFiles
 from fedjax_layers.engine.history.history import History
 from fedjax_layers.engine.intervals import Build, Inputs, bound, place_inputs, setting_of
 from fedjax_layers.engine.plan import Plan, rounds_per_interval
+from fedjax_layers.engine.resume import check_start, go_on
 from fedjax_layers.engine.run_loop import always, finish_run, run_intervals, start_state
 from fedjax_layers.engine.sampling import Sampling, Select, all_clients, check_weights
 from fedjax_layers.ops import ClientAxis

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from fedjax_layers.algorithms import registry
-from fedjax_layers.data import ClientData
 from fedjax_layers.engine.announce import Say, say_nothing
 from fedjax_layers.engine.checkpoint import Checkpoints
 from fedjax_layers.engine.history.files import HistoryFiles
@@ -26,7 +25,7 @@ from fedjax_layers.experiment.config.run_config import RunConfig
 from fedjax_layers.experiment.controls import control_decisions
 from fedjax_layers.experiment.records.class_summary import class_summary
 from fedjax_layers.experiment.records.run_directory import RunDirectory
-from fedjax_layers.experiment.records.same_run import content_hash, refuse_another_run
+from fedjax_layers.experiment.records.same_run import refuse_another_run
 from fedjax_layers.experiment.records.saved_models import save_models
 from fedjax_layers.experiment.records.summary import client_arrays, client_facts, round_record, summarise_run
 from fedjax_layers.experiment.setup.design import deciding_sizes
@@ -75,7 +74,8 @@ def _execute(
 ) -> tuple[dict[str, Any], History]:
     started = time.perf_counter()
     with compile_clock() as clock, _Recorder(directory, resume) as recorder:
-        recorder.look_at(experiment.data)
+        if directory is not None and resume:
+            refuse_another_run(directory, experiment.data)
         builder, inputs = experiment.builder, experiment.inputs
         say("compiling the start")
         first_round, state = recorder.restore(start_state(builder, experiment.plan, inputs, experiment.config.store))
@@ -150,7 +150,6 @@ class _Recorder:
         self._directory, self._resume = directory, resume
         self._checkpoints = None if directory is None else Checkpoints(directory.checkpoints)
         self._saved = time.perf_counter()
-        self._content = ""
         self._unseen: np.ndarray | None = None
 
     def __enter__(self) -> _Recorder:
@@ -159,13 +158,6 @@ class _Recorder:
     def __exit__(self, *_: object) -> None:
         if self._checkpoints is not None:
             self._checkpoints.close()
-
-    def look_at(self, data: ClientData) -> None:
-        """Compute what is recorded of the data, and refuse to continue a run with others."""
-        if self._directory is not None:
-            self._content = content_hash(data)
-        if self._directory is not None and self._resume:
-            refuse_another_run(self._directory, data, self._content)
 
     def restore(self, state: Any) -> tuple[int, Any]:
         """Return the rounds done and state of the newest checkpoint when resuming, else 0 and the given start."""
@@ -192,7 +184,7 @@ class _Recorder:
         if self._directory.read("config").get("rounds", 0) < config.rounds:
             self._directory.set_summary_aside()
         self._directory.write("config", complete_config(experiment))
-        hashes = {"partition_hash": experiment.data.partition_hash, "content_hash": self._content}
+        hashes = {"partition_hash": experiment.data.partition_hash, "content_hash": experiment.data.content_hash}
         self._directory.write_manifest(experiment.axis.record, **hashes)
         return history
 

@@ -3,31 +3,16 @@
 from __future__ import annotations
 
 import warnings
-import zlib
 from collections.abc import Mapping
 from typing import Any
-
-import numpy as np
 
 from fedjax_layers.data import ClientData
 from fedjax_layers.experiment.records.environment import environment
 from fedjax_layers.experiment.records.run_directory import RunDirectory
 from fedjax_layers.storage import StorageError
 
-_BYTES_AT_ONCE = 2**26
 
-
-def content_hash(data: ClientData) -> str:
-    """Return the CRC-32 (8 hex digits) of all inputs and labels, in the order in which the clients hold them."""
-    found = 0
-    for array in (data.inputs, data.labels):
-        rows = max(1, _BYTES_AT_ONCE // max(1, array[:1].nbytes))
-        for start in range(0, len(array), rows):
-            found = zlib.crc32(np.ascontiguousarray(array[start : start + rows]).reshape(-1).view(np.uint8).data, found)
-    return f"{found:08x}"
-
-
-def refuse_another_run(directory: RunDirectory, data: ClientData, content: str) -> None:
+def refuse_another_run(directory: RunDirectory, data: ClientData) -> None:
     """Compare a run's manifest with what would continue it now.
 
     Other packages or devices change at most the last digits: they are a warning. A directory without a manifest has no
@@ -36,7 +21,6 @@ def refuse_another_run(directory: RunDirectory, data: ClientData, content: str) 
     Args:
       directory: of the run.
       data: the clients' data as they are now.
-      content: their :func:`content_hash`.
 
     Raises:
       StorageError: other data, another partition, or other settings of JAX's numbers; the first that differs is named.
@@ -46,7 +30,7 @@ def refuse_another_run(directory: RunDirectory, data: ClientData, content: str) 
     before, now = directory.read("manifest"), environment()
     must = {
         "the partition": (before.get("partition_hash"), data.partition_hash),
-        "the content of the data": (before.get("content_hash"), content),
+        "the content of the data": (before.get("content_hash"), data.content_hash),
         **_pairs("JAX's setting ", before.get("jax_settings", {}), now["jax_settings"]),
     }
     for name, (had, has) in must.items():
