@@ -5,6 +5,7 @@ Importing this package loads JAX, chex and optax, but neither Flax nor anything 
 
 from fedjax_layers.ops.average import masked_mean, weighted_mean
 from fedjax_layers.ops.clients import ClientAxis, Visit, Visited, map_clients, visit_clients
+from fedjax_layers.ops.collusion import colluding_updates
 from fedjax_layers.ops.hyper import Hypernetwork, hypernetwork
 from fedjax_layers.ops.layers import fill, layer_map, layer_sums, part, regroup, select
 from fedjax_layers.ops.mix import SparseWeights, mix_layers, mix_pullback, top_weights
@@ -24,6 +25,7 @@ __all__ = [
     "Visit",
     "Visited",
     "block_score",
+    "colluding_updates",
     "federation_sensitivity",
     "fill",
     "hypernetwork",
