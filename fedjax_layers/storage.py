@@ -54,6 +54,19 @@ def reading(path: Path) -> Iterator[None]:
         raise StorageError(f"{path}: expected a file that can be read, got: {_reason(error)}") from error
 
 
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+      StorageError: the file cannot be read, or holds anything else.
+    """
+    with reading(path):
+        content = json.loads(path.read_bytes())
+    if not isinstance(content, dict):
+        raise StorageError(f"{path}: expected a JSON object, got {type(content).__name__}")
+    return content
+
+
 @contextmanager
 def beside(path: Path) -> Iterator[Path]:
     """Give a temporary path beside ``path``, which is moved to ``path`` at the end, or removed on an error.

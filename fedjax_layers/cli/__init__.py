@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from fedjax_layers.cli.interrupt import INTERRUPTED, Interrupt, graceful_interrupt
 from fedjax_layers.cli.status import Status, make_console
 
-_LONG = ("run", "compare", "sweep", "pretrain")  # commands that report what they do from the start
+_LONG = ("run", "compare", "sweep", "pretrain", "verify")  # commands that report what they do from the start
 _HELP = {"-h", "--help"}
 
 

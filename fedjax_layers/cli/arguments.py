@@ -80,7 +80,7 @@ def _parse(arguments: Sequence[str], commands: Commands) -> argparse.Namespace:
             add_algorithm_file(options.algorithm_file)
         except ValueError as error:
             raise UsageError(str(error)) from error
-    if options.command == "merge" and unknown:
+    if options.command in ("merge", "verify") and unknown:
         raise UsageError(f"{options.command}: expected no flags but its own, got {unknown[0]!r}")
     return options
 

@@ -14,6 +14,7 @@ from fedjax_layers.cli.help import add_groups, add_owners
 from fedjax_layers.cli.usage import Parser
 from fedjax_layers.experiment.config.owners import Owner
 from fedjax_layers.experiment.config.run_config import RunConfig
+from fedjax_layers.experiment.records.same_run import TOLERANCE
 from fedjax_layers.sweeps.request import SEEDED, Stopping
 
 COMPARED = "player_fl,local,fedavg,fedprox,fedbabu"
@@ -68,6 +69,8 @@ def make_commands(shown: Sequence[Owner] = ()) -> Commands:
     merge.add_argument("--out", required=True, type=path_of, help="new folder for the whole sweep")
     inspect = command("inspect", "show the clients of a finished run, with their scores")
     _add_inspect(inspect)
+    verify = command("verify", "compute the first rounds of a run again, and compare them with its records", "DIR")
+    _add_verify(verify)
     doctor = command("doctor", "check devices, versions and data, or forecast the memory of a run", "[ALGORITHM]")
     text = "algorithm of the run whose memory is forecast"
     doctor.add_argument("algorithm", nargs="?", default=RunConfig.algorithm, help=text)
@@ -76,7 +79,7 @@ def make_commands(shown: Sequence[Owner] = ()) -> Commands:
     add_owners(doctor, groups, shown)
     of = {"run": [run], "compare": [compare], "pretrain": [pretrain], "sweep": [sweep], "merge": [merge]}
     data = _add_data(command("data", "list, prepare or show data sets"), shown)
-    return Commands(parser, of | {"inspect": [inspect], "doctor": [doctor], "data": data})
+    return Commands(parser, of | {"inspect": [inspect], "verify": [verify], "doctor": [doctor], "data": data})
 
 
 def _add_inspect(parser: argparse.ArgumentParser) -> None:
@@ -89,6 +92,28 @@ def _add_inspect(parser: argparse.ArgumentParser) -> None:
     )
     add("--scored-round", metavar="NAME", help="best or last [default: what the run's summary scores]")
     add("--csv", action="store_true", help="print all scores of all clients as comma-separated values")
+
+
+def _add_verify(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    parser.epilog = "Exit code: 0 if the numbers repeat, 1 if one differs, 2 for bad input. Nothing is written."
+    add(
+        "folder",
+        type=path_of,
+        metavar="DIR",
+        help="folder of a run, a comparison or a sweep, which need not have ended",
+    )
+    add("--rounds", type=int, metavar="N", help="rounds of each run [default: up to the first evaluation]")
+    add(
+        "--runs",
+        type=int,
+        metavar="N",
+        help="first runs of a comparison [default: all] or a sweep, whose runs are computed to their end [default: 1]",
+    )
+    tolerance = "relative difference allowed of means over clients; 0: every number bit for bit [default: 0, "
+    tolerance += f"or {TOLERANCE} with other releases or devices]"
+    add("--rtol", type=float, metavar="X", help=tolerance)
+    add("--data-dir", type=path_of, metavar="DIR", help=_DATA_DIR)
 
 
 def _add_sweep(group: Any) -> None:

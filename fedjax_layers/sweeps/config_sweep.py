@@ -23,6 +23,7 @@ from fedjax_layers.sweeps.configs import SweptRun, data_key, decision_of, family
 from fedjax_layers.sweeps.groups import run_groups
 from fedjax_layers.sweeps.request import Stopping
 from fedjax_layers.sweeps.results import Row, SweepFolder, row_of
+from fedjax_layers.sweeps.same_sweep import refuse_other_data, tell_other_environment
 from fedjax_layers.sweeps.widths import Programs
 
 OnRuns = Callable[[list[SweptRun], Outcome, Experiment], None]
@@ -58,7 +59,8 @@ def run_sweep(
 
     Raises:
       ValueError: a config that does not fit its data or model.
-      StorageError: another process computes the same shard in the folder, or a file cannot be written.
+      StorageError: another process computes the same shard in the folder, an earlier start had other data or settings
+        of JAX, or a file cannot be written.
     """
     with contextlib.nullcontext() if folder is None else locked(folder.path):
         return _run_sweep(runs, programs, data_dir, stopping, folder, tick, on_rows)
@@ -74,6 +76,8 @@ def _run_sweep(
     on_rows: Callable[[list[Row]], object],
 ) -> list[Row]:
     rows: dict[int, Row] = {} if folder is None else dict(folder.rows)
+    if folder is not None:
+        tell_other_environment(folder)
 
     def ended(some: list[SweptRun], outcome: Outcome, experiment: Experiment) -> None:
         new = _rows(some, outcome, experiment)
@@ -85,7 +89,7 @@ def _run_sweep(
     stored = set(rows)
     if stopping.rungs and not all(run.number in stored for run in runs):
         stored = set()  # a missing run is compared with all others, which are computed again
-    groups = _Groups(programs, data_dir, stopping, ended).of(runs, stored)
+    groups = _Groups(programs, data_dir, stopping, ended, folder).of(runs, stored)
     run_groups(groups, programs, stopping, tick=tick, stored=stored)
     return [rows[run.number] for run in runs]
 
@@ -111,8 +115,15 @@ class _Groups:
     The client axis of each kind of run is chosen once; an earlier start's choice is kept.
     """
 
-    def __init__(self, programs: Programs, data_dir: str | None, stopping: Stopping, on_end: OnRuns) -> None:
-        self._programs, self._stopping, self._on_end = programs, stopping, on_end
+    def __init__(
+        self,
+        programs: Programs,
+        data_dir: str | None,
+        stopping: Stopping,
+        on_end: OnRuns,
+        folder: SweepFolder | None = None,
+    ) -> None:
+        self._programs, self._stopping, self._on_end, self._folder = programs, stopping, on_end, folder
         self._data = SharedData(data_dir)
         before = programs.remembered.items()
         self._axes = {kind: recorded_axis(one["client_axis"]) for kind, one in before if "client_axis" in one}
@@ -135,6 +146,8 @@ class _Groups:
         axis = self._axes.get(kind) or self._unprobed(first)
         experiment = prepare(first, axis=axis, counts=some[0].counts, runs=len(some), shared=self._data)
         self._axes[kind] = experiment.axis
+        if self._folder is not None:
+            refuse_other_data(self._folder, some[0].number, experiment.data)
         by_number = {run.number: run for run in some}
         decision = decision_of(first)
         runs = [self._run(experiment, run) for run in some]

@@ -55,17 +55,21 @@ def swept_runs(request: SweepRequest, make: Callable[[Mapping[str, Any]], RunCon
     for name in _SEEDED.values():
         if name in request.names:
             raise ValueError(f"{name}: expected seeds beside the grid, got them as a setting")
-    varied = {_of_algorithm(name) for name in request.names}
     runs: list[SweptRun] = []
     for setting in request.settings:
         config = make(setting)
         if config.save_model:
             raise ValueError("save_model: expected none in a sweep, which keeps no models")
         read = {n: option_named(n, config).parsed(x) if isinstance(x, str) else x for n, x in setting.items()}
-        counts = frozenset(varied & traceable_counts(config.algorithm))
+        counts = counts_of(request.names, config.algorithm)
         for seed in request.seeds:
             runs.append(SweptRun(len(runs), read, seed, _seeded(config, seed, request.seeds_vary), counts))
     return runs
+
+
+def counts_of(varied: Collection[str], algorithm: str) -> frozenset[str]:
+    """Return the whole numbers among the algorithm's options that are traced, since they are varied."""
+    return frozenset({_of_algorithm(name) for name in varied} & traceable_counts(algorithm))
 
 
 def _seeded(config: RunConfig, seed: int, seeds_vary: Collection[str]) -> RunConfig:

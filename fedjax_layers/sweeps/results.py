@@ -163,6 +163,11 @@ class SweepFolder(RunDirectory):
         """What earlier starts recorded of how the runs are computed."""
         return self.read(_PROGRAMS) if (self.path / f"{_PROGRAMS}.json").exists() else {}
 
+    @property
+    def manifest(self) -> dict[str, Any]:
+        """The environment of the first start, and under ``data`` the hashes of each group's data; empty without one."""
+        return self.read("manifest") if (self.path / "manifest.json").exists() else {}
+
     def note_programs(self, record: Mapping[str, Any]) -> None:
         """Record how runs are computed: before their rows, whose last bits depend on it."""
         self.write(_PROGRAMS, self.programs | dict(record))

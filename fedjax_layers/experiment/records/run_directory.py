@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from fedjax_layers.experiment.config.asked import as_asked
 from fedjax_layers.experiment.records.environment import environment
-from fedjax_layers.storage import JsonLines, locked, replacing, storing
+from fedjax_layers.storage import JsonLines, locked, read_json, replacing, storing
 
 
 class RunDirectory:
@@ -110,9 +110,12 @@ class RunDirectory:
             pass
 
     def read(self, name: str) -> dict[str, Any]:
-        """Read ``config``, ``manifest`` or ``summary``; NaN and infinite numbers become ``None``."""
-        with (self.path / f"{name}.json").open(encoding="utf-8") as file:
-            return dict(json.load(file))
+        """Read ``config``, ``manifest`` or ``summary``; NaN and infinite numbers become ``None``.
+
+        Raises:
+          StorageError: the file is not there, or damaged.
+        """
+        return read_json(self.path / f"{name}.json")
 
     def write_manifest(self, client_axis: Any, partition_hash: str | None, **more: Any) -> dict[str, Any]:
         """Write ``manifest.json`` and return its content: :func:`environment` and the given entries.

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from fedjax_layers.data import ClientData
 from fedjax_layers.experiment.records.environment import environment
 from fedjax_layers.experiment.records.run_directory import RunDirectory
 from fedjax_layers.storage import StorageError
+
+TOLERANCE = 0.01
+"""Relative difference of means over clients that is expected where releases or devices are other ones."""
 
 
 def refuse_another_run(directory: RunDirectory, data: ClientData) -> None:
@@ -27,23 +31,38 @@ def refuse_another_run(directory: RunDirectory, data: ClientData) -> None:
     """
     if not (directory.path / "manifest.json").is_file():
         return
-    before, now = directory.read("manifest"), environment()
-    must = {
-        "the partition": (before.get("partition_hash"), data.partition_hash),
-        "the content of the data": (before.get("content_hash"), data.content_hash),
-        **_pairs("JAX's setting ", before.get("jax_settings", {}), now["jax_settings"]),
-    }
-    for name, (had, has) in must.items():
-        if had != has:
-            raise StorageError(f"{directory.path}: cannot resume, {name} differs: the run has {had}, now it is {has}")
-    may = {
-        **_pairs("", before.get("versions", {}), now["versions"]),
-        **_pairs("devices, ", before.get("devices", {}), now["devices"]),
-    }
-    other = [f"{name} {had} (now {has})" for name, (had, has) in may.items() if had != has]
+    before = directory.read("manifest")
+    for told in other_inputs(before, data):
+        raise StorageError(f"{directory.path}: cannot resume, {told}")
+    warn_of_environment(directory.path, before)
+
+
+def warn_of_environment(folder: Path, manifest: Mapping[str, Any]) -> None:
+    """Warn of other releases or devices than those that a run's manifest records."""
+    other = other_environment(manifest)
     if other:
         told = f"the run was computed with {', '.join(other)}; its last digits may be others from here on"
-        warnings.warn(f"{directory.path}: {told}", stacklevel=2)
+        warnings.warn(f"{folder}: {told}", stacklevel=3)
+
+
+def other_inputs(manifest: Mapping[str, Any], data: ClientData) -> list[str]:
+    """List what differs from a run's manifest and decides its numbers: the data, and settings of JAX's numbers."""
+    must = {
+        "the partition": (manifest.get("partition_hash"), data.partition_hash),
+        "the content of the data": (manifest.get("content_hash"), data.content_hash),
+        **_pairs("JAX's setting ", manifest.get("jax_settings", {}), environment()["jax_settings"]),
+    }
+    return [f"{name} differs: the run has {had}, now it is {has}" for name, (had, has) in must.items() if had != has]
+
+
+def other_environment(manifest: Mapping[str, Any]) -> list[str]:
+    """List what differs from a run's manifest and decides at most the last digits: releases and devices."""
+    now = environment()
+    may = {
+        **_pairs("", manifest.get("versions", {}), now["versions"]),
+        **_pairs("devices, ", manifest.get("devices", {}), now["devices"]),
+    }
+    return [f"{name} {had} (now {has})" for name, (had, has) in may.items() if had != has]
 
 
 def _pairs(prefix: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
