@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import fedjax_layers
@@ -64,6 +64,20 @@ def make_commands(shown: Sequence[Owner] = ()) -> Commands:
         if sub is sweep:
             _add_sweep(sub.add_argument_group("sweep"))
         add_owners(sub, groups, shown)
+    finished = _add_on_folders(command)
+    doctor = command("doctor", "check devices, versions and data, or forecast the memory of a run", "[ALGORITHM]")
+    text = "algorithm of the run whose memory is forecast"
+    doctor.add_argument("algorithm", nargs="?", default=RunConfig.algorithm, help=text)
+    groups = add_groups(doctor, shown)
+    _add_fields(groups)
+    add_owners(doctor, groups, shown)
+    of = {"run": [run], "compare": [compare], "pretrain": [pretrain], "sweep": [sweep]}
+    data = _add_data(command("data", "list, prepare or show data sets"), shown)
+    return Commands(parser, of | finished | {"doctor": [doctor], "data": data})
+
+
+def _add_on_folders(command: Callable[..., argparse.ArgumentParser]) -> dict[str, list[argparse.ArgumentParser]]:
+    """Add the commands that read folders of runs, and return their parsers."""
     merge = command("merge", "join the parts of a sweep")
     merge.add_argument("parts", nargs="+", type=path_of, help="folders of the finished parts")
     merge.add_argument("--out", required=True, type=path_of, help="new folder for the whole sweep")
@@ -71,15 +85,7 @@ def make_commands(shown: Sequence[Owner] = ()) -> Commands:
     _add_inspect(inspect)
     verify = command("verify", "compute the first rounds of a run again, and compare them with its records", "DIR")
     _add_verify(verify)
-    doctor = command("doctor", "check devices, versions and data, or forecast the memory of a run", "[ALGORITHM]")
-    text = "algorithm of the run whose memory is forecast"
-    doctor.add_argument("algorithm", nargs="?", default=RunConfig.algorithm, help=text)
-    groups = add_groups(doctor, shown)
-    _add_fields(groups)
-    add_owners(doctor, groups, shown)
-    of = {"run": [run], "compare": [compare], "pretrain": [pretrain], "sweep": [sweep], "merge": [merge]}
-    data = _add_data(command("data", "list, prepare or show data sets"), shown)
-    return Commands(parser, of | {"inspect": [inspect], "verify": [verify], "doctor": [doctor], "data": data})
+    return {"merge": [merge], "inspect": [inspect], "verify": [verify]}
 
 
 def _add_inspect(parser: argparse.ArgumentParser) -> None:
