@@ -13,6 +13,16 @@ from fedjax_layers.ops.permfl import permfl_client_step, permfl_server_step, per
 from fedjax_layers.ops.poison import poison_update
 from fedjax_layers.ops.prox import proximal_pull
 from fedjax_layers.ops.reduce import Term, settle
+from fedjax_layers.ops.robust import (
+    bulyan,
+    centred_clipping,
+    coordinate_median,
+    geometric_median,
+    krum,
+    multi_krum,
+    norm_clipping,
+    trimmed_mean,
+)
 from fedjax_layers.ops.segment import segment_mean
 from fedjax_layers.ops.sensitivity import federation_sensitivity, prefix_mask, transition_point
 from fedjax_layers.ops.update import block_score, top_k_mask, update_score
@@ -25,16 +35,23 @@ __all__ = [
     "Visit",
     "Visited",
     "block_score",
+    "bulyan",
+    "centred_clipping",
     "colluding_updates",
+    "coordinate_median",
     "federation_sensitivity",
     "fill",
+    "geometric_median",
     "hypernetwork",
+    "krum",
     "layer_map",
     "layer_sums",
     "map_clients",
     "masked_mean",
     "mix_layers",
     "mix_pullback",
+    "multi_krum",
+    "norm_clipping",
     "part",
     "permfl_client_step",
     "permfl_server_step",
@@ -49,6 +66,7 @@ __all__ = [
     "top_k_mask",
     "top_weights",
     "transition_point",
+    "trimmed_mean",
     "update_score",
     "visit_clients",
     "weighted_mean",
