@@ -162,7 +162,7 @@ def _loops(work: Workload, trainer: Trainer) -> tuple[Callable[..., Any], ...]:
             result = train(trainer, KEY, client, client.shared)
             return ClientVisit(result.params, result.loss, Term(result.params, client.share))
 
-        return one_pass(trainer.axis, cohort, visit, shared=params).sums
+        return one_pass(trainer, cohort, visit, shared=params).sums
 
     return bare, gathered, client, whole
 

@@ -94,7 +94,7 @@ def _measure(experiment: Experiment, kind: str) -> dict[str, Any]:
             scores = {g: score_client(trainer, key, client, result, CutRule(gradient=g)) for g in ("batch", "epoch")}
             return ClientVisit(result.params, result.loss, out=scores)
 
-        return one_pass(trainer.axis, cohort, visit, shared=params).out
+        return one_pass(trainer, cohort, visit, shared=params).out
 
     found = scores(key, start_params(trainer.task, inputs.key), cohort, scale)
     layers = trainer.task.layers

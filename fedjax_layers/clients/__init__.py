@@ -11,6 +11,7 @@ from fedjax_layers.clients.one_pass import (
     draw_order,
     observe_store,
     one_pass,
+    rescaled,
     train,
 )
 from fedjax_layers.clients.solver import LocalSolver
@@ -38,6 +39,7 @@ __all__ = [
     "one_pass",
     "plain_gradient",
     "refuse_own_steps",
+    "rescaled",
     "train",
     "train_client",
     "train_cohort",

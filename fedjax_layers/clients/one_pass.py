@@ -72,7 +72,7 @@ class Passed(NamedTuple):
 
 
 def one_pass(
-    axis: ClientAxis,
+    trainer: Trainer,
     cohort: Cohort,
     visit: Callable[[Client, Any], ClientVisit],
     *,
@@ -82,8 +82,12 @@ def one_pass(
 ) -> Passed:
     """Visit every slot of a cohort, a chunk of clients at a time.
 
+    A client whose results are not finite is left out, unless the trainer keeps such results: it adds to no sum, keeps
+    its row of the store, and its loss is NaN. :meth:`Trainer.heard` gives the cohort without these clients, with which
+    the server's step must continue. Shares of a mean are those of all slots, so that :func:`rescaled` must follow.
+
     Args:
-      axis: width and devices.
+      trainer: the trainer, with width and devices.
       cohort: the clients and their examples. Results of slots of weight 0 are meaningless.
       visit: ``(client, own) -> ClientVisit``, pure; ``own`` is the client's row of the store. It may close over
         numbers, masks and keys that are the same for all clients. A model to train from must be passed as ``shared``,
@@ -106,7 +110,11 @@ def one_pass(
         client = Client(ident, weight, share, there, start, count, pool, slot, shared)
         found = visit(client, own)
         observed = observe(observer, found.trained, watched)
-        return Visit((found.loss, found.out, observed), found.sums, found.row)
+        if trainer.keep_nonfinite:
+            return Visit((found.loss, found.out, observed), found.sums, found.row)
+        sound = _all_finite((found.trained, found.sums, found.row, found.out)) & ~jnp.isnan(found.loss)
+        loss = jnp.where(sound, found.loss, jnp.nan)
+        return Visit((loss, found.out, observed), found.sums, found.row, sound)
 
     rows = (cohort.ids, cohort.weight, share, present, cohort.train.start, count, slots)
     watched, observer = by_slot(cohort.observer)
@@ -118,9 +126,31 @@ def one_pass(
         places=None if cohort.in_order else cohort.rows,
         present=present,
         shared=(cohort.pool, observer, shared),
-        axis=axis,
+        axis=trainer.axis,
     )
     return Passed(loss, out, observed, sums, store)
+
+
+def _all_finite(tree: Any) -> Array:
+    found = [jnp.isfinite(x).all() for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.inexact)]
+    return jnp.stack(found).all()
+
+
+def rescaled(sums: Any, whole: Array, heard: Array) -> Any:
+    """Multiply sums by ``whole / heard``, so that the shares of the clients that were heard add up to 1.
+
+    Args:
+      sums: leaves ``[...]`` or ``[T, ...]``, sums of values times shares.
+      whole: ``[]`` or ``[T]``, the weight of all clients to which the shares refer.
+      heard: the weight of those that were not left out. Where both are equal, no bit of the sums changes.
+    """
+    whole, heard = whole.astype(float), heard.astype(float)
+    factor = jnp.where(heard > 0, whole / jnp.where(heard > 0, heard, 1), 1)
+
+    def one(x: Array) -> Array:
+        return x * factor.reshape(factor.shape + (1,) * (x.ndim - factor.ndim)).astype(x.dtype)
+
+    return jax.tree.map(one, sums)
 
 
 def by_slot(observer: Observer | None) -> tuple[Any, Observer | None]:

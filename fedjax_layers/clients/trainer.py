@@ -24,7 +24,7 @@ from fedjax_layers.clients.work import (
 )
 from fedjax_layers.ops import ClientAxis
 from fedjax_layers.ops.optimizer_update import refuse_objective
-from fedjax_layers.types import Array, Key, Params, Task
+from fedjax_layers.types import Array, Cohort, Key, Params, Task
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,9 +74,12 @@ class Trainer(LocalSolver, Setting):
     Attributes:
       attack: ``(key, client id, start, trained) -> params`` that a client sends in place of its trained model; ``None``
         without bad clients.
+      keep_nonfinite: whether results that are not finite (NaN or infinite) are used as they are. By default such a
+        client is left out of its round, as if it were absent; see docs/robustness.md.
     """
 
     attack: Callable[[Key, Array, Params, Params], Params] | None = None
+    keep_nonfinite: bool = False
 
     def __post_init__(self) -> None:
         Setting.__post_init__(self)
@@ -130,6 +133,17 @@ class Trainer(LocalSolver, Setting):
             return steps_of(self.steps, count, client)
         assert self.epochs is not None  # one of epochs and steps is given
         return steps_of_epochs(self.epochs, batches_per_epoch(count, self), client)
+
+    def heard(self, cohort: Cohort, loss: Array) -> Cohort:
+        """Return a cohort after its pass, in which slots that were left out are padding, of weight 0.
+
+        Args:
+          cohort: the cohort that was passed over.
+          loss: ``[K]``, the losses that the pass returned, which are NaN for slots that were left out.
+        """
+        if self.keep_nonfinite:
+            return cohort
+        return dataclasses.replace(cohort, weight=jnp.where(jnp.isnan(loss), 0, cohort.weight))
 
     def scale_of(self, round_number: Array) -> Array | None:
         """Return the factor ``[]`` on a round's updates; ``None`` without a ``learning_rate_factor``.

@@ -67,6 +67,6 @@ def train_cohort(
         result = train(trainer, key, client, params, opt_state=opt_state, anchor=anchor, options=options)
         return ClientVisit(result.params, result.loss, out=result)
 
-    passed = one_pass(trainer.axis, cohort, visit, slots=(own, opt_state, anchor), shared=server)
+    passed = one_pass(trainer, cohort, visit, slots=(own, opt_state, anchor), shared=server)
     result: LocalResult = passed.out
     return result._replace(observed=passed.observed)

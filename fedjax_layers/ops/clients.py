@@ -58,11 +58,13 @@ class Visit(NamedTuple):
       out: a pytree that is kept for every client; keep it small, since its memory grows with their number.
       sums: a pytree of :class:`fedjax_layers.ops.Term`, of which only the sums over clients are kept.
       row: the client's new row of the store, with the tree, shapes and dtypes of the old one.
+      counted: ``[]`` bool; where it is False, the client adds to no sum and keeps its row. ``None`` means True.
     """
 
     out: Any = ()
     sums: Any = ()
     row: Any = ()
+    counted: Any = None
 
 
 class Visited(NamedTuple):
@@ -196,6 +198,7 @@ def _visit(
 
     if width == num:
         found = visit(_take(store, places), rows)
+        present = _counted(present, found)
         sums = add_terms(empty_sums(found.sums), found.sums, present)
         return Visited(found.out, sums, _put(store, places, present, found.row))
 
@@ -214,8 +217,8 @@ def _visit(
         at, where = rows_at(i)
         part, there = jax.tree.map(lambda x: _slice(x, at, width), (rows, present))
         fresh = jnp.arange(width, dtype=at.dtype) + at >= i * width
-        there &= fresh
         found = again(own, part)
+        there = _counted(there & fresh, found)
         out = found.out
         if jax.tree.leaves(store):  # without a store, recomputed outputs equal the first ones
             out = _where(fresh, out, jax.tree.map(lambda x: _slice(x, at, width), before.out))
@@ -227,6 +230,10 @@ def _visit(
     out = jax.tree.map(lambda x: jnp.zeros((num, *x.shape[1:]), x.dtype), shapes.out)
     begin = Visited(out, empty_sums(shapes.sums), store), _take(store, rows_at(jnp.int32(0))[1])
     return jax.lax.fori_loop(0, -(-num // width), chunk, begin)[0]
+
+
+def _counted(present: Array, found: Visit) -> Array:
+    return present if found.counted is None else present & found.counted
 
 
 def _slice(x: Array, at: Array, width: int) -> Array:

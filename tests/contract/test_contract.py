@@ -161,6 +161,7 @@ def test_the_promise_of_a_cohort_in_order_changes_nothing(name, keep, x64):
     assert_close(toy.to_numpy(general), toy.to_numpy(short))
 
 
+CHANCE = ("l2gd", "al2gd")  # whether clients train is drawn anew in every round
 HEARD = ("pfedla", "heurpfedla", "layer_mix", "fedfomo")  # an absent client's model is in the pool all the same
 
 
@@ -187,6 +188,25 @@ def test_padding_that_holds_nan_is_inert(name, x64):
     others = np.array([0, 2, 3, 4])
     if expected.personal is not None:
         assert_close(*(jax.tree.map(lambda x: x[others], m.personal) for m in (expected, found)))
+
+
+@everything
+def test_a_client_whose_numbers_are_not_finite_is_as_good_as_absent(name, x64):
+    """Client 1 holds one NaN: in its rounds all others, and its own model, end as if its weight had been 0."""
+    inputs, labels = toy.make_pool()
+    spoilt = inputs.copy()
+    spoilt[toy.STARTS[1] + 2, 0] = np.nan
+    members = ([0, 1, 2], [3, 1], [1, 4, 2])
+    cohorts = [toy.make_cohort(ids, (spoilt, labels), pad_to=3) for ids in members]
+    without = [dataclasses.replace(c, weight=jnp.where(c.ids == 1, 0, c.weight)) for c in cohorts]
+    expected, _, rounds = run(name, cohorts=without)
+    found, info, _ = run(name, cohorts=cohorts)
+    if name in CHANCE:  # the client's model, which no training has spoilt, is averaged in rounds without training
+        chex.assert_tree_all_finite(models_of(found, rounds))
+        return
+    assert_close(models_of(expected, rounds), models_of(found, rounds))
+    assert np.isnan(info.loss[0]), "the loss tells who was left out"
+    assert np.isfinite(info.loss[1:]).all()
 
 
 @everything

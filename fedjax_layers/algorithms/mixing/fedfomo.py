@@ -113,7 +113,6 @@ def fedfomo(
         return FedFomoState(jnp.int32(0), stacked, zeros, trainer.init_optimizer(params), seen)
 
     def round_(key: Key, state: FedFomoState, cohort: Cohort) -> tuple[FedFomoState, RoundInfo]:
-        present = cohort.weight > 0
         train, held = hold_back(cohort.train, validation_share)
         own, opt_state, rows = take_clients((state.clients, state.client_opt, state.affinity), cohort)
         chance, factor = (jnp.asarray(x, jnp.float32) for x in numbers.values())
@@ -125,6 +124,8 @@ def fedfomo(
         options = LocalOptions(scale=trainer.scale_of(state.round))
         cohort = dataclasses.replace(cohort, train=train)
         result = train_cohort(trainer, key, cohort, own=start, opt_state=opt_state, options=options)
+        cohort = trainer.heard(cohort, result.loss)
+        present = cohort.weight > 0
         state = FedFomoState(
             state.round + present.any(),
             put_clients(state.clients, cohort, result.params),

@@ -139,6 +139,8 @@ def pfedhn(
         opt_state = take_clients(state.client_opt, cohort)
         result = train_cohort(trainer, key, cohort, own=start, opt_state=opt_state, options=options)
         update = jax.tree.map(lambda s, t: s.astype(dtype) - t.astype(dtype), start, result.params)
+        cohort = trainer.heard(cohort, result.loss)
+        present = cohort.weight > 0
         update = where_rows(present, update, jax.tree.map(jnp.zeros_like, update))
         grads, norms = hyper_gradient(state.net, cohort.ids, present, update, limit)
         net_opt = reseed(state.net_opt, server_key(key, cohort))
@@ -153,6 +155,7 @@ def pfedhn(
         state, (result, norms) = (
             visit(key, state, cohort) if order == "together" else sequential(visit, key, state, cohort)
         )
+        cohort = trainer.heard(cohort, result.loss)
         present = cohort.weight > 0
         norm = norms.sum() / jnp.maximum(present.sum(), 1).astype(norms.dtype)
         state = dataclasses.replace(state, round=state.round + present.any())

@@ -44,6 +44,7 @@ class Mixing(Mix):
             state, visit = self.visit(key, state, cohort)
         else:
             state, visit = sequential(self.visit, key, state, cohort)
+        cohort = self.trainer.heard(cohort, visit.result.loss)
         state = dataclasses.replace(state, round=state.round + (cohort.weight > 0).any())
         return state, self.report(state, cohort, visit)
 
@@ -54,6 +55,7 @@ class Mixing(Mix):
         scale = self.trainer.scale_of(state.round)
         options = LocalOptions(scale=scale)
         result = train_cohort(self.trainer, key, cohort, own=start, opt_state=opt_state, options=options)
+        cohort = self.trainer.heard(cohort, result.loss)
         learnt = state
         if jax.tree.leaves((state.rules, state.common)):
             update = pulled_back_update(self, state, cohort, start, result, retained)

@@ -30,7 +30,7 @@ def fedavg(trainer: Trainer, *, server_optimizer: ServerOptimizer = None) -> Alg
 
     def round_(key: Key, state: SharingState, cohort: Cohort) -> tuple[SharingState, RoundInfo]:
         phase = local_phase(trainer, key, state, cohort, None)
-        state = server_phase(trainer, key, state, cohort, phase, everything, server_optimizer)
-        return state, round_info(trainer, phase.passed, cohort, everything)
+        state = server_phase(trainer, key, state, phase, everything, server_optimizer)
+        return state, round_info(trainer, phase.passed, phase.cohort, everything)
 
     return Algorithm(init, round_, global_model=lambda state: state.server)

@@ -53,8 +53,8 @@ def fedbabu(
 
     def round_(key: Key, state: SharingState, cohort: Cohort) -> tuple[SharingState, RoundInfo]:
         phase = local_phase(trainer, key, state, cohort, None, trainable=jnp.asarray(body))
-        state = server_phase(trainer, key, state, cohort, phase, body, server_optimizer)
-        return state, round_info(trainer, phase.passed, cohort, body)
+        state = server_phase(trainer, key, state, phase, body, server_optimizer)
+        return state, round_info(trainer, phase.passed, phase.cohort, body)
 
     def finish(key: Key, state: SharingState, cohort: Cohort) -> Any:
         scale = trainer.scale_of(state.round)

@@ -106,9 +106,9 @@ def fedrep(
             return ClientVisit(result.params, loss, Term(result.params, client.share), row)
 
         phase = sharing_pass(trainer, old, cohort, visit, extra=state.head_opt)
-        sharing = server_phase(trainer, key, old, cohort, phase, body, server_optimizer)
-        info = round_info(trainer, phase.passed, cohort, body)
-        steps = info.steps + round_info(tuner, phase.passed, cohort, body).steps
+        sharing = server_phase(trainer, key, old, phase, body, server_optimizer)
+        info = round_info(trainer, phase.passed, phase.cohort, body)
+        steps = info.steps + round_info(tuner, phase.passed, phase.cohort, body).steps
         return FedRepState(sharing, phase.passed.store.extra), dataclasses.replace(info, steps=steps)
 
     personal = lambda state: sharing_models(layers, state.sharing, body)  # noqa: E731

@@ -186,10 +186,10 @@ def fedtlu(
             scores = jnp.where(due, found, scores)
             selected = jnp.where(due, blocks.mask(-found if choice == "lowest" else found), known)
         shared = selected[of_layer]
-        new = server_phase(trainer, key, old, cohort, phase, shared, server_optimizer)
-        info = round_info(trainer, phase.passed, cohort, shared, block_scores=scores, selected=selected)
+        new = server_phase(trainer, key, old, phase, shared, server_optimizer)
+        info = round_info(trainer, phase.passed, phase.cohort, shared, block_scores=scores, selected=selected)
         sent = jnp.ones_like(shared) if trainable is None else trainable
-        present = (cohort.weight > 0).sum(dtype=jnp.int32)
+        present = (phase.cohort.weight > 0).sum(dtype=jnp.int32)
         info = dataclasses.replace(info, sent=jnp.where(sent, present, 0).astype(jnp.int32))
         return FedTLUState(new, selected), info
 

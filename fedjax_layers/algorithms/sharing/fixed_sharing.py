@@ -49,8 +49,8 @@ def fixed_sharing(
 
     def round_(key: Key, state: SharingState, cohort: Cohort) -> tuple[SharingState, RoundInfo]:
         phase = local_phase(trainer, key, state, cohort, mask)
-        state = server_phase(trainer, key, state, cohort, phase, mask, server_optimizer)
-        return state, round_info(trainer, phase.passed, cohort, mask)
+        state = server_phase(trainer, key, state, phase, mask, server_optimizer)
+        return state, round_info(trainer, phase.passed, phase.cohort, mask)
 
     personal = lambda state: sharing_models(trainer.task.layers, state, mask)  # noqa: E731
     return Algorithm(init, round_, personal, welcome=welcome_by_mean_of_layers)

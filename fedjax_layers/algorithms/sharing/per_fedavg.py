@@ -86,8 +86,8 @@ def per_fedavg(
             )
 
         phase = sharing_pass(trainer, state, cohort, visit)
-        state = server_phase(trainer, key, state, cohort, phase, everything, server_optimizer)
-        return state, round_info(trainer, phase.passed, cohort, everything)
+        state = server_phase(trainer, key, state, phase, everything, server_optimizer)
+        return state, round_info(trainer, phase.passed, phase.cohort, everything)
 
     def finish(key: Key, state: SharingState, cohort: Cohort) -> Any:
         return last_phase(tuner, key, cohort, state.server, LocalOptions())

@@ -124,7 +124,7 @@ def player_fl(
         phase = local_phase(trainer, key, state.sharing, cohort, state.shared, with_gradient=epoch, look=look)
 
         def estimate() -> tuple[Array, Array, Array]:
-            cut, mean, reported = agree_on_cut(phase.passed.out, cohort.weight, cut_rule)
+            cut, mean, reported = agree_on_cut(phase.passed.out, phase.cohort.weight, cut_rule)
             cut = control(jax.random.fold_in(key, keys.RANDOM_PREFIX), cut)
             # Without scores there is no estimate, and the controls (offset, random prefix) have nothing to differ from.
             cut = jnp.where(reported | (fixed_cut is not None), cut, state.cut)
@@ -135,9 +135,9 @@ def player_fl(
 
         cut, scores, reported = jax.lax.cond(due, estimate, keep)
         shared = prefix_mask(cut, num_layers) & (average_first | state.estimated)
-        sharing = server_phase(trainer, key, state.sharing, cohort, phase, shared, server_optimizer)
-        uploaded = jnp.where(due, num_layers * (cohort.weight > 0).sum(), 0)
-        info = round_info(trainer, phase.passed, cohort, shared, cut=cut, scores=scores, sent_scalars=uploaded)
+        sharing = server_phase(trainer, key, state.sharing, phase, shared, server_optimizer)
+        uploaded = jnp.where(due, num_layers * (phase.cohort.weight > 0).sum(), 0)
+        info = round_info(trainer, phase.passed, phase.cohort, shared, cut=cut, scores=scores, sent_scalars=uploaded)
         return PLayerState(sharing, cut, shared, scores, state.estimated | reported), info
 
     def personal(state: PLayerState) -> Personal:

@@ -15,7 +15,18 @@ import numpy as np
 import optax
 from flax import struct
 
-from fedjax_layers.clients import Client, ClientVisit, LocalOptions, LocalResult, Passed, Trainer, keys, one_pass, train
+from fedjax_layers.clients import (
+    Client,
+    ClientVisit,
+    LocalOptions,
+    LocalResult,
+    Passed,
+    Trainer,
+    keys,
+    one_pass,
+    rescaled,
+    train,
+)
 from fedjax_layers.clients.running_statistics import weights_only, with_statistics
 from fedjax_layers.clients.stacked import copies
 from fedjax_layers.clients.store import take_note
@@ -60,10 +71,12 @@ class Phase(NamedTuple):
     Attributes:
       mean: the mean of the trained models by the cohort's weights; ``None`` for leaves that were not summed.
       passed: losses, outputs and observations of the slots, and the store with the :class:`Own` of all clients.
+      cohort: the cohort, in which clients that were left out of the pass are padding.
     """
 
     mean: Params
     passed: Passed
+    cohort: Cohort
 
 
 def init_sharing(
@@ -115,12 +128,11 @@ def sharing_pass(
         model.
       extra: further rows that the algorithm keeps for each client, leaves ``[C, ...]``.
     """
-    passed = one_pass(
-        trainer.axis, cohort, visit, store=Own(state.clients, state.client_opt, extra), shared=state.server
-    )
-    some = cohort.weight.sum() > 0
+    passed = one_pass(trainer, cohort, visit, store=Own(state.clients, state.client_opt, extra), shared=state.server)
+    heard = trainer.heard(cohort, passed.loss)
+    sums = rescaled(passed.sums, cohort.weight.sum(), heard.weight.sum())
     server = jax.tree.map(lambda s, x: None if s is None else x, passed.sums, state.server, is_leaf=_missing)
-    return Phase(settle(passed.sums, some, server), passed)
+    return Phase(settle(sums, heard.weight.sum() > 0, server), passed, heard)
 
 
 def local_phase(
@@ -184,7 +196,6 @@ def server_phase(
     trainer: Trainer,
     key: Key,
     state: SharingState,
-    cohort: Cohort,
     phase: Phase,
     shared: Array | np.ndarray,
     server_optimizer: optax.GradientTransformation | None = None,
@@ -199,11 +210,11 @@ def server_phase(
     server, server_opt = mean, state.server_opt
     if server_optimizer is not None:
         pseudo = weights_only(trainer.task, jax.tree.map(jnp.subtract, state.server, mean))
-        server_opt = reseed(state.server_opt, server_key(key, cohort))
+        server_opt = reseed(state.server_opt, server_key(key, phase.cohort))
         updates, server_opt = server_optimizer.update(pseudo, server_opt, weights_only(trainer.task, state.server))
         moved = with_statistics(trainer.task, optax.apply_updates(state.server, updates), mean)
         server = select(shared, layers, moved, state.server)
-        some = cohort.weight.sum() > 0
+        some = phase.cohort.weight.sum() > 0
         server, server_opt = jax.tree.map(
             lambda new, old: jnp.where(some, new, old), (server, server_opt), (state.server, state.server_opt)
         )
@@ -214,7 +225,7 @@ def server_phase(
         clients=phase.passed.store.model,
         client_opt=phase.passed.store.opt_state,
         server_opt=server_opt,
-        seen=take_note(state.seen, cohort),
+        seen=take_note(state.seen, phase.cohort),
     )
 
 
@@ -248,7 +259,7 @@ def last_phase(
         result = train(trainer, key, client, client.shared, opt_state=opt_state, options=options)
         return ClientVisit(result.params, result.loss, row=opt_state)
 
-    return one_pass(trainer.axis, cohort, visit, store=opt_states, shared=params).observed
+    return one_pass(trainer, cohort, visit, store=opt_states, shared=params).observed
 
 
 def _missing(x: Any) -> bool:

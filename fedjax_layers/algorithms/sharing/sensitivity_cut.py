@@ -132,7 +132,8 @@ def cut_controls(
             result = train(trainer, key, client, client.shared, options=options)
             return ClientVisit(result.params, result.loss, out=score_client(trainer, key, client, result, rule))
 
-        return agree_on_cut(one_pass(trainer.axis, cohort, visit, shared=params).out, cohort.weight, rule)[0]
+        passed = one_pass(trainer, cohort, visit, shared=params)
+        return agree_on_cut(passed.out, trainer.heard(cohort, passed.loss).weight, rule)[0]
 
     trainer = dataclasses.replace(trainer, keep_optimizer=False)
     permuted = dataclasses.replace(cohort, pool=cohort.pool._replace(labels=permuted_labels))

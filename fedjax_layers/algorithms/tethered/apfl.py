@@ -139,12 +139,12 @@ def apfl(
             return ClientVisit(mixed, result.loss, Term(result.params.w, client.share), row, share)
 
         phase = sharing_pass(trainer, old, cohort, visit, extra=state.personal_weight)
-        new = server_phase(trainer, key, old, cohort, phase, everything, server_optimizer)
-        present = cohort.weight > 0
+        new = server_phase(trainer, key, old, phase, everything, server_optimizer)
+        present = phase.cohort.weight > 0
         mean = jnp.where(present, phase.passed.out, 0).sum() / jnp.maximum(present.sum(), 1).astype(
             state.personal_weight.dtype
         )
-        info = round_info(trainer, phase.passed, cohort, everything, personal_weight=mean)
+        info = round_info(trainer, phase.passed, phase.cohort, everything, personal_weight=mean)
         return ApflState(new, phase.passed.store.extra), info
 
     def personal(state: ApflState) -> Personal:

@@ -97,9 +97,9 @@ def ditto(
             return ClientVisit(local.params, local.loss, Term(common.params, client.share), row)
 
         phase = sharing_pass(trainer, old, cohort, visit, extra=state.personal_opt)
-        new = server_phase(trainer, key, old, cohort, phase, everything, server_optimizer)
-        info = round_info(own, phase.passed, cohort, everything)
-        steps = info.steps + round_info(trainer, phase.passed, cohort, everything).steps
+        new = server_phase(trainer, key, old, phase, everything, server_optimizer)
+        info = round_info(own, phase.passed, phase.cohort, everything)
+        steps = info.steps + round_info(trainer, phase.passed, phase.cohort, everything).steps
         return DittoState(new, phase.passed.store.extra), dataclasses.replace(info, steps=steps)
 
     return Algorithm(

@@ -112,7 +112,8 @@ def _round(
         lambda: _mix(trainer, coupling, state, cohort, trained, (meets, network, clusters), coupling.step_size * decay),
         lambda: (trained, state.server, state.teams),
     )
-    steps = jnp.where(trains, trainer.num_steps(cohort.train.count, cohort.ids), 0)
+    heard = trainer.heard(cohort, jnp.where(trains, passed.loss, 0))
+    steps = jnp.where(trains & (heard.weight > 0), trainer.num_steps(cohort.train.count, cohort.ids), 0)
     transfers = jnp.full(trainer.task.layers.num_layers, meets.sum(dtype=jnp.int32))
     info = RoundInfo(
         observed=passed.observed,
@@ -124,12 +125,12 @@ def _round(
     )
     state = dataclasses.replace(
         state,
-        round=state.round + present.any(),
+        round=state.round + (heard.weight > 0).any(),
         server=server,
         teams=teams,
         clients=moved,
         client_opt=client_opt,
-        seen=take_note(state.seen, cohort),
+        seen=take_note(state.seen, heard),
     )
     return state, info
 
@@ -149,7 +150,7 @@ def _local_steps(
         )
 
     active = dataclasses.replace(cohort, weight=jnp.where(trains, cohort.weight, 0))
-    return one_pass(trainer.axis, active, visit, store=(state.clients, state.client_opt))
+    return one_pass(trainer, active, visit, store=(state.clients, state.client_opt))
 
 
 def _mix(

@@ -86,8 +86,8 @@ def pfedme(
             )
 
         phase = sharing_pass(trainer, state, cohort, visit)
-        state = server_phase(trainer, key, state, cohort, phase, everything, server_step)
-        return state, round_info(trainer, phase.passed, cohort, everything)
+        state = server_phase(trainer, key, state, phase, everything, server_step)
+        return state, round_info(trainer, phase.passed, phase.cohort, everything)
 
     return Algorithm(
         init,

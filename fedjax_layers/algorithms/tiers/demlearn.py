@@ -120,6 +120,7 @@ def demlearn(
         own, parents, opt_state = take_clients((state.clients, state.parents, state.client_opt), cohort)
         options = LocalOptions(scale=trainer.scale_of(state.round))
         result = train_cohort(trainer, key, cohort, own=own, opt_state=opt_state, anchor=parents, options=options)
+        cohort = trainer.heard(cohort, result.loss)
         present = cohort.weight > 0
         weights = cohort.weight if weighting == "examples" else present.astype(cohort.weight.dtype)
         nested = hierarchy(result.params, present, levels)

@@ -15,7 +15,17 @@ from flax import struct
 
 from fedjax_layers.algorithms.novel import seen_or, with_one
 from fedjax_layers.algorithms.tiers.tree import Tiers, clients_that_take_part, teams_that_take_part
-from fedjax_layers.clients import Client, ClientVisit, Trainer, draw_order, keys, observe_store, one_pass, train
+from fedjax_layers.clients import (
+    Client,
+    ClientVisit,
+    Trainer,
+    draw_order,
+    keys,
+    observe_store,
+    one_pass,
+    rescaled,
+    train,
+)
 from fedjax_layers.clients.stacked import copies, where_rows
 from fedjax_layers.clients.store import take_note
 from fedjax_layers.ops import Term, settle, weighted_mean
@@ -167,15 +177,20 @@ def tiered_round(
             return ClientVisit(result.params, result.loss, term, (result.params, result.opt_state))
 
         here = dataclasses.replace(cohort, weight=jnp.where(active, cohort.weight, 0), observer=None)
-        passed = one_pass(trainer.axis, here, visit, store=carry.store, slots=(team_of_slot, share), shared=carry.teams)
-        mean = settle(passed.sums, size > 0, carry.teams)
+        passed = one_pass(trainer, here, visit, store=carry.store, slots=(team_of_slot, share), shared=carry.teams)
+        active &= trainer.heard(here, passed.loss).weight > 0
+        heard = jnp.zeros_like(size).at[team_of_slot].add(jnp.where(active, counted, 0))
+        mean = settle(rescaled(passed.sums, size, heard), heard > 0, carry.teams)
         stepped = jax.vmap(lambda w, m: team(w, state.server, m))(carry.teams, mean)
-        loss = carry.loss + jnp.where(active, passed.loss, 0)
-        return _Carry(where_rows(size > 0, stepped, carry.teams), passed.store, loss, carry.turns + active)
+        loss = carry.loss + jnp.where(here.weight > 0, passed.loss, 0)
+        return _Carry(where_rows(heard > 0, stepped, carry.teams), passed.store, loss, carry.turns + active)
 
     loss = jnp.zeros(present.shape, jnp.result_type(*jax.tree.leaves(state.server)))
     first = _Carry(teams, (state.clients, state.client_opt), loss, jnp.zeros(present.shape, jnp.int32))
     last = jax.lax.fori_loop(0, tiers.team_rounds, team_round, first)
+    present = trainer.heard(cohort, last.loss).weight > 0
+    some = jnp.zeros(tiers.num_teams, bool).at[team_of_slot].max(present)  # a team of which nobody was heard stays
+    last = last._replace(teams=where_rows(some, last.teams, state.teams))
     new_server = _server_update(state, last.teams, team_of_slot, present, weights, met, tiers, server)
     return _close_round(trainer, state, cohort, tiers, met, last, new_server)
 

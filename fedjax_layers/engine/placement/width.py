@@ -171,7 +171,7 @@ def _train_some(trainer: Trainer, key: Key, params: Params, cohort: Cohort) -> P
         result = train(trainer, key, client, client.shared)
         return ClientVisit(result.params, result.loss, Term(result.params, client.share))
 
-    return one_pass(trainer.axis, cohort, visit, shared=params).sums
+    return one_pass(trainer, cohort, visit, shared=params).sums
 
 
 def _time_step(trainer: Trainer, axis: ClientAxis, key: Key, params: Params, cohort: Cohort) -> _Timing:
