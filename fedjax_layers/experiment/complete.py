@@ -62,6 +62,7 @@ def _fields(experiment: Experiment) -> dict[str, Any]:
         "partition_seed": clients.partition.get("seed"),
         "start_seed": config.seed if own_start else None,
         "cohort": int((~clients.unseen).sum()),
+        "attack_strength": config.strength,
     }
 
 

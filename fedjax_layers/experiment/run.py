@@ -28,6 +28,7 @@ from fedjax_layers.experiment.records.run_directory import RunDirectory
 from fedjax_layers.experiment.records.same_run import refuse_another_run
 from fedjax_layers.experiment.records.saved_models import save_models
 from fedjax_layers.experiment.records.summary import client_arrays, client_facts, round_record, summarise_run
+from fedjax_layers.experiment.setup.attack import attackers_of
 from fedjax_layers.experiment.setup.design import deciding_sizes
 from fedjax_layers.experiment.setup.prepare import Experiment
 from fedjax_layers.experiment.unseen import adapted_scores, unseen_summary
@@ -105,7 +106,7 @@ def _execute(
     summary["unseen"] = unseen_summary(history, adapted, unseen, experiment.data.sizes["train"])
     if directory is not None:
         say("writing the results")
-        facts = client_facts(experiment.data, experiment.team_of)
+        facts = client_facts(experiment.data, experiment.team_of, attackers_of(experiment.config, experiment.data))
         directory.write_clients(facts | client_arrays(history) | adapted)
         directory.write_summary(summary)
         if keep:
@@ -151,6 +152,7 @@ class _Recorder:
         self._checkpoints = None if directory is None else Checkpoints(directory.checkpoints)
         self._saved = time.perf_counter()
         self._unseen: np.ndarray | None = None
+        self._attackers: np.ndarray | None = None
 
     def __enter__(self) -> _Recorder:
         return self
@@ -173,6 +175,7 @@ class _Recorder:
           The history of the rounds ``done``.
         """
         self._unseen = experiment.data.unseen
+        self._attackers = attackers_of(experiment.config, experiment.data)
         if self._directory is None:
             return History()
         config = experiment.config
@@ -196,7 +199,7 @@ class _Recorder:
     def record(self, history: History) -> None:
         """Write a line for the last evaluation."""
         if self._directory is not None:
-            self._directory.append_round(round_record(history, self._unseen))
+            self._directory.append_round(round_record(history, self._unseen, self._attackers))
 
     def save(self, done: int, state: Any, history: History) -> None:
         """Write the records so far, then a checkpoint, which relies on them."""
@@ -223,6 +226,7 @@ def summary_of(
         timing=timing,
         unseen=experiment.data.unseen,
         team_of=experiment.team_of,
+        attackers=attackers_of(config, experiment.data),
     )
     unseen = experiment.data.unseen
     summary["per_class"] = class_summary(

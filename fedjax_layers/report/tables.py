@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fedjax_layers.engine.evaluation.score_names import LOWER_IS_BETTER, headline
+from fedjax_layers.engine.evaluation.score_names import ATTACK_SUCCESS, LOWER_IS_BETTER, headline
 from fedjax_layers.report.client_table import MODELS, ROUNDS
 from fedjax_layers.report.fitted_table import Column, Fitted, fitted
 from fedjax_layers.report.wording import BESIDE, COLUMNS, HEADLINES, number
@@ -43,6 +43,10 @@ def results_table(summaries: Sequence[Mapping[str, Any]], title: str, width: int
     if any(s["incentive"] is not None for s in summaries):
         better = "better off: the share of clients that do better than with local training and than with FedAvg."
         columns.insert(-2, Column("better off", [number(s["incentive"], ".0%") for s in summaries], 6, legend=better))
+    if all(ATTACK_SUCCESS in scores for scores in own):
+        told = "attack success: how often models of benign clients say the attackers' class where the trigger is."
+        values = [number(scores[ATTACK_SUCCESS]["mean"], ".0%") for scores in own]
+        columns.insert(-2, Column("attack success", values, 6, legend=told))
     bold = [(1, i) for i, mean in enumerate(means) if mean is not None and sign * mean == best and len(means) > 1]
     return fitted(columns, width, title, bold)
 

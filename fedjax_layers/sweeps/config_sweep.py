@@ -13,6 +13,7 @@ from fedjax_layers.engine.placement.width import AxisChoice, device_mesh, record
 from fedjax_layers.engine.plan import Plan
 from fedjax_layers.experiment.config.run_config import RunConfig
 from fedjax_layers.experiment.run import patience_of
+from fedjax_layers.experiment.setup.attack import attackers_of
 from fedjax_layers.experiment.setup.design import deciding_sizes
 from fedjax_layers.experiment.setup.prepare import Experiment, check_numbers, prepare, vary
 from fedjax_layers.experiment.setup.shared_data import SharedData
@@ -205,9 +206,14 @@ def _rows(some: list[SweptRun], outcome: Outcome, experiment: Experiment) -> lis
     for run in some:
         how = (run.config.scored_model, run.config.scored_round)
         if how not in scores:
-            sizes, unseen = data.sizes["train"], data.unseen
             scores[how] = row_of(
-                outcome.history, layers, sizes, scored_model=how[0], scored_round=how[1], unseen=unseen
+                outcome.history,
+                layers,
+                data.sizes["train"],
+                scored_model=how[0],
+                scored_round=how[1],
+                unseen=data.unseen,
+                attackers=attackers_of(run.config, data),
             )
         own = {"seed": run.seed, "why": outcome.why, "partition": data.partition_hash[:12]}
         rows.append({"run": run.number, **run.setting, **own, **scores[how]})

@@ -116,8 +116,8 @@ def data_key(config: RunConfig) -> str:
     if config.drift:
         parts |= {"drift": config.drift, "drift_seed": config.seed}
     if config.attack in CORRUPTIONS:
-        parts |= {name: getattr(config, name) for name in ("attack", "attack_fraction", "attack_strength")}
-        parts["attack_seed"] = config.seed
+        parts |= {name: getattr(config, name) for name in ("attack", "attack_fraction", "attack_target")}
+        parts |= {"attack_strength": config.strength, "attack_seed": config.seed}
     return _text(parts)
 
 

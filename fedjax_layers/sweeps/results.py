@@ -34,6 +34,7 @@ def row_of(
     scored_model: str,
     scored_round: str,
     unseen: np.ndarray | None = None,
+    attackers: np.ndarray | None = None,
 ) -> Row:
     """Flat scores of one run.
 
@@ -44,6 +45,7 @@ def row_of(
       scored_model: which model counts as the personal one.
       scored_round: ``best`` or ``last``.
       unseen: ``[C]`` bool, clients that are left out.
+      attackers: ``[C]`` bool, as in :func:`~fedjax_layers.experiment.records.summary.scores_of`.
 
     Returns:
       ``rounds``, ``num_shared_layers`` (how many, in the last round), ``bytes_up``, ``bytes_down``, ``steps``; and
@@ -57,7 +59,8 @@ def row_of(
     row |= {"bytes_up": up, "bytes_down": down, "steps": int(history.rounds["steps"].sum(dtype=np.int64))}
     for kind, when in {"personal": scored_model, "team": "team", "global": "global"}.items():
         for split in ("val", "test"):
-            for metric, found in (scores_of(history, when, scored_round, sizes, unseen, split) or {}).items():
+            scores = scores_of(history, when, scored_round, sizes, unseen, split, attackers)
+            for metric, found in (scores or {}).items():
                 name = f"{kind}/{split}/{metric}"
                 row |= {name: found["mean"], f"{name}/weighted": found["weighted"]}
                 if (kind, split) == ("personal", "test"):

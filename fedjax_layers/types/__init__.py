@@ -11,7 +11,7 @@ from fedjax_layers.types.examples import Batch, Pool, Ranges
 from fedjax_layers.types.layer_map import LayerMap
 from fedjax_layers.types.personal import Overview, Personal
 from fedjax_layers.types.round_memory import RoundMemory
-from fedjax_layers.types.task import BatchNorm, Metric, Scorer, Task
+from fedjax_layers.types.task import BatchNorm, Metric, Scorer, Task, Trigger
 
 __all__ = [
     "Algorithm",
@@ -33,5 +33,6 @@ __all__ = [
     "RoundMemory",
     "Scorer",
     "Task",
+    "Trigger",
     "per_client",
 ]

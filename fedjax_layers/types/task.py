@@ -68,6 +68,17 @@ Metric = Callable[[Array, Array, Array], Array]
 """A user's own score: ``(outputs [n, ...], labels [n, ...], mask [n]) -> []``, of all rows of one client at once."""
 
 
+class Trigger(Protocol):
+    """The trigger of a backdoor, hashable and equal by its fields."""
+
+    @property
+    def target(self) -> int:
+        """The class that attackers want predicted where the trigger is."""
+
+    def __call__(self, inputs: Array, /) -> Array:
+        """Return inputs ``[B, ...]``, as they are stored, with the trigger on each."""
+
+
 class Task(NamedTuple):
     """A learning task: a model, its loss and its layers, as pure functions.
 
@@ -85,6 +96,7 @@ class Task(NamedTuple):
         labelled places; in survival analysis, its event. ``None`` means one each.
       scorer: how outputs become scores; ``None`` scores them as classes.
       metrics: further scores of the user's own, pairs of name and function, each computed from all rows of one client.
+      trigger: of a backdoor, whose success is one more score of a classifier; ``None`` where there is none.
     """
 
     init: Callable[[Key], Params]
@@ -97,3 +109,4 @@ class Task(NamedTuple):
     predictions: Callable[[Array], Array] | None = None
     scorer: Scorer | None = None
     metrics: tuple[tuple[str, Metric], ...] = ()
+    trigger: Trigger | None = None

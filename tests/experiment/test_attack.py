@@ -1,6 +1,7 @@
 """Bad clients of a run: who they are, what they send, what they train on; the others are left as they were."""
 
 import dataclasses
+import json
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +11,7 @@ import pytest
 from fedjax_layers.clients import train_cohort
 from fedjax_layers.engine.intervals import cohort_of, setting_of
 from fedjax_layers.experiment.config.run_config import RunConfig
+from fedjax_layers.experiment.records.run_directory import RunDirectory
 from fedjax_layers.experiment.run import execute
 from fedjax_layers.experiment.setup.attack import attacked_clients
 from fedjax_layers.experiment.setup.prepare import assemble, load_clients
@@ -84,6 +86,41 @@ def test_corruption_reaches_the_data_that_train_and_no_others(clients):
             rows = slice(start[c], start[c] + count[c])
             same = np.array_equal(found.labels[rows], clients.labels[rows])
             assert same == (split != "train" or not bad[c])
+
+
+def test_a_boosted_backdoor_gets_further_and_its_success_is_that_of_the_others(clients, tmp_path):
+    """FedAvg on the digits: two attackers of ten; the share of stamped digits that benign clients call a 7."""
+
+    def run(boost, fraction=0.2, directory=None):
+        attack = {"attack": "backdoor", "attack_fraction": fraction, "attack_target": 7, "attack_boost": boost}
+        config = config_of(rounds=4, eval_every=4, scored_model="served", scored_round="last", **attack)
+        directory = None if directory is None else RunDirectory.create(directory, config)
+        return config, *execute(assemble(config, clients), directory)
+
+    success = [run(*asked)[1]["personal"]["attack_success"]["mean"] for asked in ((1.0, 0.0), (1.0,))]
+    config, summary, history = run(5.0, directory=tmp_path / "run")
+    assert success[0] < 0.1
+    assert summary["personal"]["attack_success"]["mean"] > max(success) + 0.2, success
+    bad = attacked_clients(config, clients)
+    values = history.scores("served", "last")["attack_success"]
+    assert summary["personal"]["attack_success"]["n"] == 8
+    assert summary["personal"]["attack_success"]["mean"] == pytest.approx(values[~bad].mean())
+    assert summary["pooled"]["attack_success"] > 0.5
+    line = json.loads((tmp_path / "run" / "rounds.jsonl").read_text())
+    assert line["served/test/attack_success"] == pytest.approx(values[~bad].mean())
+    arrays = np.load(tmp_path / "run" / "clients.npz")
+    np.testing.assert_array_equal(arrays["attacks"], bad)
+    np.testing.assert_array_equal(arrays["served/last/test/attack_success"], values)
+    recorded = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert (recorded["attack_strength"], recorded["attack_boost"], recorded["attack_target"]) == (0.5, 5.0, 7)
+
+
+def test_what_a_backdoor_cannot_be_put_into_is_refused(clients):
+    with pytest.raises(ValueError, match="target: expected a class of digits, 0 to 9, got 10"):
+        assemble(config_of(attack="backdoor", attack_target=10), clients)
+    heart = config_of(dataset="heart", clients=None, attack="backdoor")
+    with pytest.raises(ValueError, match="backdoor: expected classified images"):
+        assemble(heart, load_clients(heart))
 
 
 @pytest.mark.slow

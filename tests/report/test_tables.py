@@ -57,6 +57,11 @@ def test_what_the_numbers_are_stands_under_them():
         results_table([SUMMARY | {"incentive": None, "scored_model": "trained", "scored_round": "last"}], "", 110), 110
     )
     assert "better off" not in alone
+    assert "attack success" not in alone
+    fooled = SUMMARY | {"personal": SUMMARY["personal"] | {"attack_success": {"mean": 0.875}}}
+    text = printed(results_table([fooled], "", 120), 120)
+    assert "attack success: how often models of benign clients say" in text
+    assert "88%" in text
     assert "after local training, of the last round" in alone
 
 

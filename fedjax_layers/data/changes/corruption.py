@@ -7,15 +7,16 @@ from collections.abc import Callable
 
 import numpy as np
 
+from fedjax_layers.data.changes.backdoor import backdoor
 from fedjax_layers.data.federated.client_data import ClientData
 from fedjax_layers.data.federated.leaks import range_rows
 from fedjax_layers.data.text.vocabulary import PAD_ID
 from fedjax_layers.options import unknown_name
 
-Corrupt = Callable[[ClientData, np.ndarray, float, np.random.Generator], tuple[np.ndarray, np.ndarray]]
+Corrupt = Callable[[ClientData, np.ndarray, float, np.random.Generator, int], tuple[np.ndarray, np.ndarray]]
 
 
-def corrupt(data: ClientData, bad: np.ndarray, kind: str, rate: float, seed: int) -> ClientData:
+def corrupt(data: ClientData, bad: np.ndarray, kind: str, rate: float, seed: int, target: int = 0) -> ClientData:
     """Give some clients bad training examples.
 
     Validation and test examples stay as they are.
@@ -24,8 +25,9 @@ def corrupt(data: ClientData, bad: np.ndarray, kind: str, rate: float, seed: int
       data: the federated data.
       bad: ``[C]`` bool, the clients that get bad examples.
       kind: a key of :data:`CORRUPTIONS`.
-      rate: share of tokens or labels that change, 0 to 1.
+      rate: share of tokens, labels or images that change, 0 to 1.
       seed: seed of the changes.
+      target: the class of a backdoor; other kinds do not use it.
 
     Returns:
       The data with changed arrays.
@@ -41,12 +43,12 @@ def corrupt(data: ClientData, bad: np.ndarray, kind: str, rate: float, seed: int
         raise ValueError(f"bad: expected a flag for each of {data.num_clients} clients, got shape {bad.shape}")
     start, count = data.ranges["train"]
     rows = range_rows(start[bad].astype(np.int64), count[bad].astype(np.int64))
-    inputs, labels = CORRUPTIONS[kind](data, rows, rate, np.random.default_rng(seed))
+    inputs, labels = CORRUPTIONS[kind](data, rows, rate, np.random.default_rng(seed), target)
     return dataclasses.replace(data, inputs=inputs, labels=labels)
 
 
 def token_noise(
-    data: ClientData, rows: np.ndarray, rate: float, rng: np.random.Generator
+    data: ClientData, rows: np.ndarray, rate: float, rng: np.random.Generator, target: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
     """Replace tokens at this rate by tokens drawn from the whole vocabulary; padding stays.
 
@@ -58,6 +60,7 @@ def token_noise(
 
     Source: the token noise of FedTLU's experiments.
     """
+    del target
     if data.preprocess is not None or not np.issubdtype(data.inputs.dtype, np.integer):
         raise ValueError(f"corruption: expected token numbers for 'token_noise', got the quantities of {data.name}")
     inputs, labels = data.inputs.copy(), data.labels.copy()
@@ -78,13 +81,14 @@ def token_noise(
 
 
 def label_flip(
-    data: ClientData, rows: np.ndarray, rate: float, rng: np.random.Generator
+    data: ClientData, rows: np.ndarray, rate: float, rng: np.random.Generator, target: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
     """Change labels y to ``S - 1 - y``, of S classes, at this rate, except where nothing is to be predicted.
 
     Raises:
       ValueError: the labels are no classes.
     """
+    del target
     if not data.class_names:
         raise ValueError(f"corruption: expected classes for 'label_flip', got the {data.task} of {data.name}")
     labels = data.labels.copy()
@@ -94,5 +98,5 @@ def label_flip(
     return data.inputs, labels
 
 
-CORRUPTIONS: dict[str, Corrupt] = {"token_noise": token_noise, "label_flip": label_flip}
-"""The functions ``(data, rows [M], rate, rng) -> (inputs [N, ...], labels [N, ...])`` by name."""
+CORRUPTIONS: dict[str, Corrupt] = {"token_noise": token_noise, "label_flip": label_flip, "backdoor": backdoor}
+"""The functions ``(data, rows [M], rate, rng, target) -> (inputs [N, ...], labels [N, ...])`` by name."""

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from fedjax_layers.clients.stacked import where_rows
+from fedjax_layers.engine.evaluation.score_names import ATTACK_SUCCESS
 from fedjax_layers.ops import ClientAxis, Term, Visit, visit_clients
 from fedjax_layers.ops.metrics import ClassScorer
 from fedjax_layers.ops.metrics.classes import BY_CLASS
@@ -24,11 +25,14 @@ class Found(NamedTuple):
       tally: the scorer's tally.
       loss: the sum of the losses of all predictions.
       predictions: int32, the number of predictions.
+      fooled: ``[P, 2]`` int32, the examples of other classes than the trigger's target: those predicted as the target
+        with the trigger on them, and all of them. ``()`` for a task without a trigger.
     """
 
     tally: Any
     loss: Array
     predictions: Array
+    fooled: Any = ()
 
 
 def evaluate(
@@ -170,7 +174,8 @@ def scorer_of(task: Task) -> Scorer:
 def _merge(scorer: Scorer, found: Found) -> Found:
     """Merge n parts of each of P sets, leaves ``[n, P, ...]``."""
     tally = jax.vmap(scorer.merge, 1)(found.tally) if jax.tree.leaves(found.tally) else found.tally
-    return Found(tally, found.loss.sum(0), found.predictions.sum(0, dtype=jnp.int32))
+    fooled = jax.tree.map(lambda x: x.sum(0, dtype=jnp.int32), found.fooled)
+    return Found(tally, found.loss.sum(0), found.predictions.sum(0, dtype=jnp.int32), fooled)
 
 
 def _scores(scorer: Scorer, found: Found) -> dict[str, Array]:
@@ -178,7 +183,11 @@ def _scores(scorer: Scorer, found: Found) -> dict[str, Array]:
     number = found.predictions.astype(found.loss.dtype)
     loss = found.loss / jnp.maximum(number, 1)
     loss = jnp.where(jnp.isnan(loss), jnp.inf, loss)
-    return scorer.scores(found.tally, jnp.where(number > 0, loss, jnp.nan))
+    scores = scorer.scores(found.tally, jnp.where(number > 0, loss, jnp.nan))
+    if isinstance(found.fooled, tuple):
+        return scores
+    hits, others = (found.fooled[..., i].astype(loss.dtype) for i in range(2))
+    return scores | {ATTACK_SUCCESS: jnp.where(others > 0, hits / jnp.maximum(others, 1), jnp.nan)}
 
 
 def _named(scorer: Scorer, found: Found, whole: dict[str, Array], by_class: bool) -> dict[str, Array]:
@@ -203,7 +212,8 @@ def _score_sets(
         index = sets.start[0] + jnp.where(masks, sets.start[:, None] + place - sets.start[0], 0).sum(0, dtype=jnp.int32)
         batch = Batch(pool.inputs[index], pool.labels[index], masks.any(0))
         outputs = task.apply(params, batch.inputs, None)
-        return _tallies(task, scorer, outputs, batch, masks, params), outputs
+        found = _tallies(task, scorer, outputs, batch, masks, params)
+        return found._replace(fooled=_fooled(task, params, batch, masks)), outputs
 
     def step(i: Array, carry: tuple[Found, Any]) -> tuple[Found, Any]:
         before, kept = carry
@@ -233,6 +243,16 @@ def _tallies(task: Task, scorer: Scorer, outputs: Array, batch: Batch, masks: Ar
     weighted = losses if task.predictions is None else losses * each.astype(losses.dtype)
     loss = jnp.where(masks, weighted, 0).sum(1).astype(dtype)
     return Found(tally, loss, jnp.where(masks, each, 0).sum(1, dtype=jnp.int32))
+
+
+def _fooled(task: Task, params: Params, batch: Batch, masks: Array) -> Any:
+    """Count the rows of each of P sets that a trigger fools, and those that it could fool, see :class:`Found`."""
+    if task.trigger is None:
+        return ()
+    predicted = jnp.argmax(task.apply(params, task.trigger(batch.inputs), None), -1)
+    others = masks & (batch.labels != task.trigger.target)
+    hits = others & (predicted == task.trigger.target)
+    return jnp.stack([hits, others], -1).sum(1, dtype=jnp.int32)
 
 
 def _whole(

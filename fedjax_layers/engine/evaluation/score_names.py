@@ -29,7 +29,11 @@ SURVIVAL_METRICS = SurvivalScorer.names
 HEADLINES = ("macro_f1", "perplexity", "mae", "concordance")
 """The scores by which classifiers, language, regression and survival models are compared."""
 
-LOWER_IS_BETTER = frozenset({"loss", "perplexity", "mae", "rmse"})
+ATTACK_SUCCESS = "attack_success"
+"""Of a run with a backdoor: the share of test examples of other classes than the attackers' that are predicted as it,
+with the trigger on them."""
+
+LOWER_IS_BETTER = frozenset({"loss", "perplexity", "mae", "rmse", ATTACK_SUCCESS})
 """The scores for which lower is better; for all others higher is better."""
 
 

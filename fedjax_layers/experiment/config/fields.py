@@ -60,6 +60,7 @@ def _about(group: str, text: str, unset: str, choices: Collection[str], needs: N
 
 
 ATTACK = Needs("--attack", lambda c: c.attack is not None)
+BACKDOOR = Needs("--attack backdoor", lambda c: c.attack == "backdoor")
 FOCAL = Needs("--loss focal", lambda c: c.loss == "focal")
 SGD = Needs("--optimizer sgd", lambda c: c.optimizer == "sgd")
 EPOCHS = Needs("no --steps, which replaces it", lambda c: c.steps is None)

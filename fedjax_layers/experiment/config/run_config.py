@@ -11,12 +11,11 @@ from annotated_types import Ge, Gt, Le
 
 from fedjax_layers import algorithms, data, models
 from fedjax_layers.data.augmentation import AUGMENTATIONS
-from fedjax_layers.data.changes.corruption import CORRUPTIONS
 from fedjax_layers.data.team_formation import TEAM_FORMATIONS
 from fedjax_layers.experiment.config.asked import as_asked
+from fedjax_layers.experiment.config.attack_fields import AttackFields
 from fedjax_layers.experiment.config.checks import check_together
 from fedjax_layers.experiment.config.fields import (
-    ATTACK,
     AVERAGING,
     COHORT,
     CONVOLUTION,
@@ -24,7 +23,6 @@ from fedjax_layers.experiment.config.fields import (
     EPOCHS,
     FOCAL,
     ON_HOST,
-    POISON,
     SERVER_OPTIMIZER,
     SGD,
     option,
@@ -32,7 +30,6 @@ from fedjax_layers.experiment.config.fields import (
 )
 from fedjax_layers.experiment.config.optimizers import CLIENT_OPTIMIZERS, SERVER_OPTIMIZERS
 from fedjax_layers.models.registry import USUAL_MODELS, model_options
-from fedjax_layers.ops.poison import POISONS
 from fedjax_layers.options import Mark, Option, check_options, declared, options_of, taken_from_config, unknown_name
 
 algorithms.add_installed_algorithms()
@@ -42,7 +39,7 @@ LARGEST_SEED = 2**32 - 1  # without x64, JAX drops higher bits, so that two seed
 
 
 @dataclasses.dataclass(frozen=True)
-class RunConfig:
+class RunConfig(AttackFields):
     """Everything that decides a run's numbers; a second run of the same config repeats them.
 
     Raises:
@@ -81,19 +78,6 @@ class RunConfig:
     )
     augmentation: str | None = option(
         None, "data", "recipe of random changes of training images", unset="none", choices=AUGMENTATIONS
-    )
-    attack: str | None = option(
-        None, "attack", "what attackers do, to their data (token_noise, label_flip) or to their updates", unset="none",
-        choices=(*CORRUPTIONS, *POISONS),
-    )  # fmt: skip
-    attack_fraction: Annotated[float, Ge(0), Le(1)] = option(
-        0.2, "attack", "share of the clients that attack", needs=ATTACK
-    )
-    attack_strength: Annotated[float, Ge(0)] = option(
-        1.0, "attack", "rate of corrupted tokens or labels, or strength of the poison", needs=ATTACK
-    )
-    attack_blocks: tuple[str, ...] | None = option(
-        None, "attack", "blocks of the model that are poisoned", unset="all", needs=POISON
     )
     model: str | None = option(
         None, "model", "name of the model", unset="the data set's usual one", choices=models.MODELS

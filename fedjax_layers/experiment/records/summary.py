@@ -8,6 +8,7 @@ import numpy as np
 
 from fedjax_layers.data import ClientData
 from fedjax_layers.engine.evaluation.score_names import (
+    ATTACK_SUCCESS,
     EVALUATED_MODELS,
     HEADLINES,
     SCORED_ROUNDS,
@@ -28,6 +29,7 @@ def scores_of(
     sizes: np.ndarray,
     unseen: np.ndarray | None = None,
     split: str = "test",
+    attackers: np.ndarray | None = None,
 ) -> dict[str, Any] | None:
     """Summarise each score over clients: mean, example-weighted mean, std, min, 10th percentile, number of clients.
 
@@ -38,6 +40,7 @@ def scores_of(
       sizes: ``[C]`` weights of the weighted mean, the clients' numbers of training examples.
       unseen: ``[C]`` bool, clients that are left out; ``None`` leaves out none.
       split: ``test`` or ``val``.
+      attackers: ``[C]`` bool, clients that attack, which are left out of the success of their own attack.
 
     Returns:
       Summaries by metric; ``None`` where the run has no such model.
@@ -45,8 +48,16 @@ def scores_of(
     per_client = history.scores(scored_model, scored_round, split)
     if per_client is None:
         return None
-    left_out = np.zeros(len(sizes), bool) if unseen is None else unseen
-    return {metric: summarise(np.where(left_out, np.nan, values), sizes) for metric, values in per_client.items()}
+    counted = {metric: _counted(metric, values, unseen, attackers) for metric, values in per_client.items()}
+    return {metric: summarise(values, sizes) for metric, values in counted.items()}
+
+
+def _counted(metric: str, values: np.ndarray, unseen: np.ndarray | None, attackers: np.ndarray | None) -> np.ndarray:
+    """Put NaN in place of the values ``[C]`` of clients that do not count."""
+    left_out = np.zeros(len(values), bool) if unseen is None else unseen
+    if metric == ATTACK_SUCCESS and attackers is not None:
+        left_out = left_out | attackers
+    return np.where(left_out, np.nan, values)
 
 
 def exchanged_bytes(history: History, layers: LayerMap) -> tuple[int, int]:
@@ -77,10 +88,11 @@ def summarise_run(
     timing: dict[str, float | int],
     unseen: np.ndarray | None = None,
     team_of: np.ndarray | None = None,
+    attackers: np.ndarray | None = None,
 ) -> dict[str, Any]:
     """Make the content of ``summary.json``, in which clients that never took part (``unseen [C]``) do not count.
 
-    ``team_of [C]`` is each client's team, for an algorithm with teams.
+    ``team_of [C]`` is each client's team, for an algorithm with teams; ``attackers [C]`` as in :func:`scores_of`.
 
     ``personal`` is scored at ``scored_model`` and ``scored_round``, named beside it; ``by_model_and_round`` holds the
     means of all four combinations, each with its number of clients ``n``. The global model's scores are all of one
@@ -104,12 +116,12 @@ def summarise_run(
         "num_shared_layers": len(last_shared),
         "scored_model": scored_model,
         "scored_round": scored_round,
-        "personal": scores_of(history, scored_model, scored_round, sizes, unseen),
-        "global": scores_of(history, "global", scored_round, sizes, unseen),
+        "personal": scores_of(history, scored_model, scored_round, sizes, unseen, attackers=attackers),
+        "global": scores_of(history, "global", scored_round, sizes, unseen, attackers=attackers),
         "pooled": pooled_scores(history, "test", scored_round),
         "global_test": pooled_scores(history, "global_test", scored_round),
         "global_round": history.round_of("global", scored_round),
-        "team": scores_of(history, "team", scored_round, sizes, unseen),
+        "team": scores_of(history, "team", scored_round, sizes, unseen, attackers=attackers),
         "team_round": history.round_of("team", scored_round),
         "teams": None if team_of is None else int(team_of.max()) + 1,
         "team_sizes": None if team_of is None else np.bincount(team_of).tolist(),
@@ -117,7 +129,7 @@ def summarise_run(
             f"{m}/{s}": {k: v["mean"] for k, v in scores.items()} | {"n": scores["loss"]["n"]}
             for m in EVALUATED_MODELS
             for s in SCORED_ROUNDS
-            if (scores := scores_of(history, m, s, sizes, unseen)) is not None
+            if (scores := scores_of(history, m, s, sizes, unseen, attackers=attackers)) is not None
         },
         "fairness_variance": None if personal is None else fairness_variance(personal[headline(personal)]),
         "incentive": None,
@@ -160,30 +172,37 @@ def client_arrays(history: History) -> dict[str, np.ndarray]:
     return arrays
 
 
-def client_facts(clients: ClientData, team_of: np.ndarray | None = None) -> dict[str, np.ndarray]:
-    """Describe the rows of ``clients.npz``, ``[C]`` each: ``client_names``, ``{split}_examples``, ``team_of`` if any.
+def client_facts(
+    clients: ClientData, team_of: np.ndarray | None = None, attackers: np.ndarray | None = None
+) -> dict[str, np.ndarray]:
+    """Describe the rows of ``clients.npz``, ``[C]`` each.
 
-    A client without a name has its number as text.
+    They are ``client_names``, ``{split}_examples``, and where there are any ``team_of`` and ``attacks``. A client
+    without a name has its number as text.
     """
     names = clients.client_names or tuple(str(c) for c in range(clients.num_clients))
     sizes = {f"{split}_examples": np.asarray(count, np.int64) for split, count in clients.sizes.items()}
-    return {"client_names": np.array(names, np.str_)} | sizes | ({} if team_of is None else {"team_of": team_of})
+    facts = {"client_names": np.array(names, np.str_)} | sizes
+    known = {"team_of": team_of, "attacks": attackers}
+    return facts | {name: x for name, x in known.items() if x is not None}
 
 
-def round_record(history: History, unseen: np.ndarray | None = None) -> dict[str, Any]:
+def round_record(
+    history: History, unseen: np.ndarray | None = None, attackers: np.ndarray | None = None
+) -> dict[str, Any]:
     """Make a line of ``rounds.jsonl``: the last evaluation, means over ``{scored_model}/n`` clients, and training loss.
 
-    Clients that never took part (``unseen [C]``) are left out.
+    Clients that never took part (``unseen [C]``) are left out, and ``attackers [C]`` as in :func:`scores_of`.
     """
     done = int(history.latest["round"])
     record: dict[str, Any] = {"round": done, "train_loss": float(history.rounds["loss"][done - 1])}
     record["participants"] = int(history.rounds["participants"][done - 1])
     for scored_model in EVALUATED_MODELS:
-        for name in ("val/loss", "test/loss", "test/accuracy", *(f"test/{metric}" for metric in HEADLINES)):
-            values = history.latest.get(f"{scored_model}/{name}")
-            if values is not None and unseen is not None:
-                values = np.where(unseen, np.nan, values)
-            if values is not None and np.isfinite(values).any():
+        for name in ("val/loss", *(f"test/{metric}" for metric in ("loss", "accuracy", *HEADLINES, ATTACK_SUCCESS))):
+            if (found := history.latest.get(f"{scored_model}/{name}")) is None:
+                continue
+            values = _counted(name.removeprefix("test/"), found, unseen, attackers)
+            if np.isfinite(values).any():
                 record[f"{scored_model}/{name}"] = float(np.nanmean(values))
                 if name == "test/loss":
                     record[f"{scored_model}/n"] = int((~np.isnan(values)).sum())

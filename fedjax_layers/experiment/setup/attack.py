@@ -28,11 +28,33 @@ def attacked_clients(config: RunConfig, clients: data.ClientData) -> np.ndarray:
     return bad
 
 
+def attackers_of(config: RunConfig, clients: data.ClientData) -> np.ndarray | None:
+    """Return the bad clients ``[C]`` of a run, for its records; ``None`` for a run without an attack."""
+    return attacked_clients(config, clients) if config.attack else None
+
+
 def corrupted(config: RunConfig, clients: data.ClientData) -> data.ClientData:
     """Return the clients' data as they are trained on, corrupted if that is the attack."""
     if config.attack not in CORRUPTIONS:
         return clients
-    return corrupt(clients, attacked_clients(config, clients), config.attack, config.attack_strength, config.seed)
+    assert config.strength is not None  # there is an attack
+    bad = attacked_clients(config, clients)
+    return corrupt(clients, bad, config.attack, config.strength, config.seed, config.attack_target)
+
+
+def traced_attack(config: RunConfig, clients: data.ClientData) -> dict[str, Any]:
+    """Return the traced inputs of an attack on updates: ``bad`` ``[C]`` and ``attack_strength``; empty without one."""
+    if _poison(config) is None:
+        return {}
+    strength = config.attack_boost if config.attack == "backdoor" else config.strength
+    return {"bad": attacked_clients(config, clients), "attack_strength": strength}
+
+
+def _poison(config: RunConfig) -> Poison | None:
+    """Return the kind of attack on updates; a boosted backdoor also scales them."""
+    if config.attack == "backdoor":
+        return "scale" if config.attack_boost != 1 else None
+    return cast(Poison, config.attack) if config.attack in POISONS else None
 
 
 def poison_of(config: RunConfig, layers: LayerMap) -> tuple[Poison, tuple[bool, ...]] | None:
@@ -41,13 +63,14 @@ def poison_of(config: RunConfig, layers: LayerMap) -> tuple[Poison, tuple[bool, 
     Raises:
       ValueError: the model does not have a named block.
     """
-    if config.attack not in POISONS:
+    kind = _poison(config)
+    if kind is None:
         return None
     chosen = layers.block_names if config.attack_blocks is None else config.attack_blocks
     for name in chosen:
         if name not in layers.block_names:
             raise unknown_name("attack_blocks", name, layers.block_names)
-    return cast(Poison, config.attack), tuple(layers.block_names[b] in chosen for b in layers.blocks)
+    return kind, tuple(layers.block_names[b] in chosen for b in layers.blocks)
 
 
 def make_attack(

@@ -14,12 +14,12 @@ from fedjax_layers.engine.on_host.check import check_rows
 from fedjax_layers.engine.sampling import Sampling, all_clients, by_size, fixed, uniform
 from fedjax_layers.experiment.config.run_config import RunConfig
 from fedjax_layers.experiment.config.traced import traced_numbers
-from fedjax_layers.experiment.setup.attack import attacked_clients, poison_of
+from fedjax_layers.experiment.setup.attack import poison_of, traced_attack
 from fedjax_layers.experiment.setup.builder import Builder, sorted_items
 from fedjax_layers.experiment.setup.early import check_early
 from fedjax_layers.experiment.setup.tasks import make_task
 from fedjax_layers.experiment.setup.teams import count_teams, run_teams
-from fedjax_layers.ops.poison import POISONS, Poison
+from fedjax_layers.ops.poison import Poison
 from fedjax_layers.options import options_of
 from fedjax_layers.types import Task
 
@@ -60,9 +60,7 @@ def traced_inputs(config: RunConfig, clients: data.ClientData, counts: Collectio
     num_teams = count_teams(config, clients)
     if num_teams is not None and config.team_formation != "by_updates":
         hyper["team_of"] = run_teams(config, clients, num_teams)
-    if config.attack in POISONS:
-        hyper |= {"bad": attacked_clients(config, clients), "attack_strength": config.attack_strength}
-    return hyper
+    return hyper | traced_attack(config, clients)
 
 
 def deciding_sizes(clients: data.ClientData) -> np.ndarray:

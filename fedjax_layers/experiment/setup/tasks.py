@@ -10,6 +10,7 @@ import numpy as np
 
 from fedjax_layers import data, models
 from fedjax_layers.data.augmentation import AUGMENTATIONS
+from fedjax_layers.data.changes.backdoor import trigger_of
 from fedjax_layers.data.text.encoding import PADDINGS
 from fedjax_layers.experiment.config.run_config import RunConfig
 from fedjax_layers.experiment.setup.initial import model_options_of
@@ -72,7 +73,7 @@ def make_task(config: RunConfig, clients: data.ClientData) -> Task:
             f"model: expected one of {fitting} for the {what.replace('_', ' ')} of {clients.name}, got {name!r}"
         )
     tokens = holds_tokens(clients)
-    return _cached_task(
+    task = _cached_task(
         name,
         tuple(sorted(_options(config, clients, name, kind).items())),
         clients.inputs.shape[1:],
@@ -85,6 +86,7 @@ def make_task(config: RunConfig, clients: data.ClientData) -> Task:
         clients.task,
         target_units(clients) if clients.task == "regression" else (0.0, 1.0),
     )
+    return task if config.attack != "backdoor" else task._replace(trigger=trigger_of(clients, config.attack_target))
 
 
 def options_in_force(config: RunConfig, clients: data.ClientData) -> tuple[str, dict[str, Any]]:

@@ -1,0 +1,45 @@
+"""The fields of a config that say who attacks, and how."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Annotated
+
+from annotated_types import Ge, Le
+
+from fedjax_layers.data.changes.corruption import CORRUPTIONS
+from fedjax_layers.experiment.config.fields import ATTACK, BACKDOOR, POISON, option
+from fedjax_layers.ops.poison import POISONS
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AttackFields:
+    """The attack of a run; without one the other fields have no effect."""
+
+    attack: str | None = option(
+        None, "attack", f"what attackers do, to their data ({', '.join(CORRUPTIONS)}) or to their updates",
+        unset="none", choices=(*CORRUPTIONS, *POISONS),
+    )  # fmt: skip
+    attack_fraction: Annotated[float, Ge(0), Le(1)] = option(
+        0.2, "attack", "share of the clients that attack", needs=ATTACK
+    )
+    attack_strength: Annotated[float | None, Ge(0)] = option(
+        None, "attack", "rate of corrupted tokens, labels or images, or strength of the poison", needs=ATTACK,
+        unset="1; 0.5 of a backdoor",
+    )  # fmt: skip
+    attack_blocks: tuple[str, ...] | None = option(
+        None, "attack", "blocks of the model that are poisoned", unset="all", needs=POISON
+    )
+    attack_target: Annotated[int, Ge(0)] = option(
+        0, "attack", "class that attackers want predicted where their trigger is", needs=BACKDOOR
+    )
+    attack_boost: Annotated[float, Ge(0)] = option(
+        1.0, "attack", "factor on the updates of attackers with a backdoor", needs=BACKDOOR
+    )
+
+    @property
+    def strength(self) -> float | None:
+        """The attack's strength: the given one, or the attack's usual one; ``None`` without an attack."""
+        if self.attack is None or self.attack_strength is not None:
+            return self.attack_strength
+        return 0.5 if self.attack == "backdoor" else 1.0
