@@ -13,13 +13,14 @@ from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar, cast, overload
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 
 from fedjax_layers.algorithms.report import Decision, Report
-from fedjax_layers.clients import LocalSolver, Setting, Trainer
+from fedjax_layers.clients import Faults, LocalSolver, Setting, Trainer, struck
 from fedjax_layers.options import Mark, Option, options_of
-from fedjax_layers.types import Algorithm, Array, Key, Params
+from fedjax_layers.types import Algorithm, Array, Cohort, Key, Params, RoundInfo
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -137,6 +138,30 @@ def attacked(method: Method[T], attack: Callable[[Trainer], Attack]) -> Method[T
       attack: ``trainer -> attack``, see :attr:`fedjax_layers.clients.Trainer.attack`.
     """
     return Method(method.solver, lambda trainer: method.make(dataclasses.replace(trainer, attack=attack(trainer))))
+
+
+def faulty(method: Method[Algorithm], faults: Faults) -> Method[Algorithm]:
+    """Return a method whose clients drop out, do less work or return broken numbers, drawn anew in every round.
+
+    Args:
+      method: the method without faults.
+      faults: how likely each fault is.
+    """
+
+    def bound(trainer: Trainer) -> Algorithm:
+        algorithm = method.make(trainer)
+
+        def round_(key: Key, state: Any, cohort: Cohort) -> tuple[Any, RoundInfo]:
+            hit = struck(faults, key, cohort)
+            state, info = algorithm.round(key, state, hit)
+            gone = (cohort.weight > 0) & (hit.weight == 0)
+            dropped = gone if hit.lost is None else gone | ((hit.weight > 0) & hit.lost)
+            loss = jnp.where(dropped, jnp.nan, info.loss)
+            return state, dataclasses.replace(info, loss=loss, dropped=dropped)
+
+        return algorithm._replace(round=round_)
+
+    return Method(method.solver, bound)
 
 
 def _check(option: Option, value: Any) -> None:

@@ -3,6 +3,7 @@
 The server's half, which aggregates the clients' models, is in ``algorithms``.
 """
 
+from fedjax_layers.clients.faults import Faults, struck
 from fedjax_layers.clients.one_pass import (
     Client,
     ClientVisit,
@@ -25,6 +26,7 @@ __all__ = [
     "Client",
     "ClientVisit",
     "Epochs",
+    "Faults",
     "LocalOptions",
     "LocalResult",
     "LocalSolver",
@@ -40,6 +42,7 @@ __all__ = [
     "plain_gradient",
     "refuse_own_steps",
     "rescaled",
+    "struck",
     "train",
     "train_client",
     "train_cohort",

@@ -30,6 +30,7 @@ class Client(NamedTuple):
       pool: all examples.
       slot: the slot's row of the caller's ``slots``.
       shared: the caller's ``shared``, the same for all.
+      fate: the client's ``work``, ``lost`` and ``broken`` of the cohort, each ``None`` where no client has any.
     """
 
     ident: Array
@@ -41,6 +42,7 @@ class Client(NamedTuple):
     pool: Pool
     slot: Any
     shared: Any
+    fate: tuple[Array | None, Array | None, Array | None] = (None, None, None)
 
 
 class ClientVisit(NamedTuple):
@@ -106,17 +108,16 @@ def one_pass(
     count = jnp.where(present, cohort.train.count, 0)
 
     def one(own: Any, row: Any, watched: Any, pool: Pool, observer: Observer | None, shared: Any) -> Visit:
-        ident, weight, share, there, start, count, slot = row
-        client = Client(ident, weight, share, there, start, count, pool, slot, shared)
+        ident, weight, share, there, start, count, slot, fate = row
+        client = Client(ident, weight, share, there, start, count, pool, slot, shared, fate)
         found = visit(client, own)
         observed = observe(observer, found.trained, watched)
-        if trainer.keep_nonfinite:
-            return Visit((found.loss, found.out, observed), found.sums, found.row)
-        sound = _all_finite((found.trained, found.sums, found.row, found.out)) & ~jnp.isnan(found.loss)
-        loss = jnp.where(sound, found.loss, jnp.nan)
-        return Visit((loss, found.out, observed), found.sums, found.row, sound)
+        heard = _heard(trainer, found, lost=fate[1])
+        loss = found.loss if heard is None else jnp.where(heard, found.loss, jnp.nan)
+        return Visit((loss, found.out, observed), found.sums, found.row, heard)
 
-    rows = (cohort.ids, cohort.weight, share, present, cohort.train.start, count, slots)
+    fates = (cohort.work, cohort.lost, cohort.broken)
+    rows = (cohort.ids, cohort.weight, share, present, cohort.train.start, count, slots, fates)
     watched, observer = by_slot(cohort.observer)
     (loss, out, observed), sums, store = visit_clients(
         one,
@@ -129,6 +130,15 @@ def one_pass(
         axis=trainer.axis,
     )
     return Passed(loss, out, observed, sums, store)
+
+
+def _heard(trainer: Trainer, found: ClientVisit, lost: Array | None) -> Array | None:
+    """Return ``[]`` bool, whether a client's results are used; ``None`` where they are in any case."""
+    heard = None if lost is None else ~lost
+    if trainer.keep_nonfinite:
+        return heard
+    sound = _all_finite((found.trained, found.sums, found.row, found.out)) & ~jnp.isnan(found.loss)
+    return sound if heard is None else sound & heard
 
 
 def _all_finite(tree: Any) -> Array:
@@ -220,9 +230,18 @@ def train(
     """
     client_key = jax.random.fold_in(key, client.ident)
     data = (client.start, client.count, client.pool)
-    steps = trainer.num_steps(client.count, client.ident) if trainer.own_work else None
+    work, _, broken = client.fate
+    steps = None
+    if trainer.own_work or work is not None:
+        steps = trainer.num_steps(client.count, client.ident, work)
     anchor = params if anchor is None else anchor
     result = train_client(trainer, client_key, params, opt_state, anchor, data, options, place_in_order, steps)
-    if trainer.attack is None:
-        return result
-    return result._replace(params=trainer.attack(client_key, client.ident, params, result.params))
+    if trainer.attack is not None:
+        result = result._replace(params=trainer.attack(client_key, client.ident, params, result.params))
+    if broken is not None:
+        result = result._replace(params=jax.tree.map(lambda x: _nan_where(broken, x), result.params))
+    return result
+
+
+def _nan_where(broken: Array, x: Array) -> Array:
+    return jnp.where(broken, jnp.nan, x) if jnp.issubdtype(x.dtype, jnp.inexact) else x

@@ -54,14 +54,15 @@ def sequential(visit: Callable[[Key, Any, Cohort], tuple[Any, Any]], key: Key, s
     """
 
     def one(state: Any, slot: Any) -> tuple[Any, Any]:
-        ident, weight, train, place, watched = jax.tree.map(lambda x: x[None], slot)
+        ident, weight, train, place, watched, fate = jax.tree.map(lambda x: x[None], slot)
         looking = None if observer is None else dataclasses.replace(observer, rows=watched)
-        alone = Cohort(ident, weight, train, cohort.pool, looking, place)
+        alone = Cohort(ident, weight, train, cohort.pool, looking, place, False, *fate)
         state, seen = visit(key, state, alone)
         return state, jax.tree.map(lambda x: x[0], seen)
 
     watched, observer = by_slot(cohort.observer)
-    return jax.lax.scan(one, state, (cohort.ids, cohort.weight, cohort.train, cohort.rows, watched))
+    fates = (cohort.work, cohort.lost, cohort.broken)
+    return jax.lax.scan(one, state, (cohort.ids, cohort.weight, cohort.train, cohort.rows, watched, fates))
 
 
 def renew_clients(

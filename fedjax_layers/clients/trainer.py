@@ -122,17 +122,27 @@ class Trainer(LocalSolver, Setting):
         """Whether each client has its own number of epochs or steps; static."""
         return per_client(self.epochs) or per_client(self.steps)
 
-    def num_steps(self, count: int | Array, client: int | Array | None = None) -> int | Array:
+    def num_steps(
+        self, count: int | Array, client: int | Array | None = None, work: Array | None = None
+    ) -> int | Array:
         """Return the local steps per round of a client with ``count`` training examples; 0 for an empty client.
 
         Args:
           count: ``[]``, or ``[K]`` for several clients.
           client: the client's number ``[]``, or ``[K]``; needed where each client has its own work.
+          work: the share of its steps that the client does, ``[]`` or ``[K]``; ``None`` means all.
         """
         if self.steps is not None:
-            return steps_of(self.steps, count, client)
-        assert self.epochs is not None  # one of epochs and steps is given
-        return steps_of_epochs(self.epochs, batches_per_epoch(count, self), client)
+            steps = steps_of(self.steps, count, client)
+        else:
+            assert self.epochs is not None  # one of epochs and steps is given
+            steps = steps_of_epochs(self.epochs, batches_per_epoch(count, self), client)
+        return steps if work is None else jnp.ceil(work * steps).astype(jnp.int32)
+
+    def steps_of_slots(self, cohort: Cohort) -> Array:
+        """Return the local steps of a cohort's slots in a round, ``[K]`` int32; 0 for padding."""
+        steps = self.num_steps(cohort.train.count, cohort.ids, cohort.work)
+        return jnp.where(cohort.weight > 0, steps, 0)
 
     def heard(self, cohort: Cohort, loss: Array) -> Cohort:
         """Return a cohort after its pass, in which slots that were left out are padding, of weight 0.
@@ -142,8 +152,10 @@ class Trainer(LocalSolver, Setting):
           loss: ``[K]``, the losses that the pass returned, which are NaN for slots that were left out.
         """
         if self.keep_nonfinite:
-            return cohort
-        return dataclasses.replace(cohort, weight=jnp.where(jnp.isnan(loss), 0, cohort.weight))
+            out = jnp.bool_(False) if cohort.lost is None else cohort.lost
+        else:
+            out = jnp.isnan(loss)
+        return dataclasses.replace(cohort, weight=jnp.where(out, 0, cohort.weight))
 
     def scale_of(self, round_number: Array) -> Array | None:
         """Return the factor ``[]`` on a round's updates; ``None`` without a ``learning_rate_factor``.

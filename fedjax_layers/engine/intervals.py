@@ -21,6 +21,7 @@ from fedjax_layers.ops import ClientAxis, weighted_mean
 from fedjax_layers.ops.trace import traced_once
 from fedjax_layers.types import Algorithm, Array, Cohort, Key, Models, Observer, Params, Pool, RoundInfo, Task
 
+NAMED = 8  # clients that a round's record names, of those whose results were not finite
 Build = Callable[[Any], Algorithm | Method[Algorithm]]
 
 
@@ -148,7 +149,8 @@ def run_interval(
             observer = observer_of(plan, inputs.device_data.at(t), cohort.ids, due)
             cohort = dataclasses.replace(cohort, observer=observer)
         state, info = algorithm.round(round_key, state, cohort)
-        return state, round_row(cohort, info), trained_scores(cohort, info.observed) if info.observed else {}
+        trained = trained_scores(heard(cohort, info), info.observed) if info.observed else {}
+        return state, round_row(cohort, info), trained
 
     def body(i: Array, carry: Any) -> Any:
         state, log, _ = carry
@@ -165,11 +167,31 @@ def run_interval(
     return state, log, trained | evaluate_all(plan, source, algorithm, state)
 
 
+def heard(cohort: Cohort, info: RoundInfo) -> Cohort:
+    """Return the cohort in which slots that were left out of the round have weight 0."""
+    return dataclasses.replace(cohort, weight=jnp.where(jnp.isnan(info.loss), 0, cohort.weight))
+
+
 def round_row(cohort: Cohort, info: RoundInfo) -> dict[str, Array]:
-    """Make the record of a round."""
+    """Make the record of a round.
+
+    Beside what the algorithm reports these are the mean training loss of the clients that were heard, their number
+    (``participants``), the number of those whose results were not finite (``nonfinite``) with the ids of the first of
+    them (``nonfinite_clients`` ``[N]``, -1 where there is none), and the number that ``dropped`` out, where clients can.
+    """
+    used, present = heard(cohort, info).weight, cohort.weight > 0
+    spoilt = present & (used == 0)
+    told = {}
+    if info.dropped is not None:
+        told["dropped"] = info.dropped.sum(dtype=jnp.int32)
+        spoilt &= ~info.dropped
+    first = jnp.flatnonzero(spoilt, size=min(NAMED, len(spoilt)), fill_value=-1)
     return {
-        "loss": weighted_mean(info.loss, cohort.weight.astype(info.loss.dtype)),
-        "participants": (cohort.weight > 0).sum(dtype=jnp.int32),
+        "loss": weighted_mean(info.loss, used.astype(info.loss.dtype)),
+        "participants": (used > 0).sum(dtype=jnp.int32),
+        "nonfinite": spoilt.sum(dtype=jnp.int32),
+        "nonfinite_clients": jnp.where(first < 0, -1, cohort.ids[first]),
+        **told,
         "steps": info.steps,
         "sent": info.sent,
         "received": info.received,

@@ -43,12 +43,13 @@ class RoundInfo:
     Attributes:
       observed: what the cohort's observer computed from each slot's model after local training and before the server's
         step, leaves ``[K, ...]``; ``()`` without an observer.
-      loss: ``[K]``, the mean training loss of each slot over its local steps.
+      loss: ``[K]``, the mean training loss of each slot over its local steps; NaN for a slot that was left out.
       steps: ``[]`` int32, the number of local steps of all clients together.
       sent: ``[L]`` int32, number of clients that uploaded each layer this round.
       received: ``[L]`` int32, number of clients that downloaded each layer this round.
       sent_scalars: ``[]`` int32, the number of scalars that all clients together upload beside layers (scores, say).
       extra: further arrays by name, which are recorded for every round.
+      dropped: ``[K]`` bool, the slots that dropped out before or during training; ``None`` where no client can.
     """
 
     observed: Any
@@ -58,6 +59,7 @@ class RoundInfo:
     received: Array
     sent_scalars: Array
     extra: dict[str, Array] = dataclasses.field(default_factory=dict)
+    dropped: Array | None = None
 
 
 class Algorithm(NamedTuple):

@@ -46,6 +46,10 @@ class Cohort:
         the store holds all clients, so that row c is that of client c.
       in_order: static; True promises that row k of the store belongs to slot k, so that the store need not be gathered
         or scattered. This is so where all clients take part in order, or the store holds the cohort alone.
+      work: ``[K]`` float from 0 to 1, the share of its local steps that each slot does, rounded up; ``None`` means all.
+      lost: ``[K]`` bool, slots whose results nobody hears of, and which keep their row of the store; ``None`` means
+        none.
+      broken: ``[K]`` bool, slots that return NaN; ``None`` means none.
     """
 
     ids: Array
@@ -55,6 +59,9 @@ class Cohort:
     observer: Observer | None = None
     places: Array | None = None
     in_order: bool = dataclasses.field(default=False, metadata={"static": True})
+    work: Array | None = None
+    lost: Array | None = None
+    broken: Array | None = None
 
     @property
     def rows(self) -> Array:

@@ -82,7 +82,6 @@ class Mixing(Mix):
         retained = visit.retained[:, jnp.asarray([group_of[i] for i in range(layers.num_layers)])]
         all_of = jnp.full(layers.num_layers, present.sum(dtype=jnp.int32))
         moved = (present[:, None] & ~retained).sum(0, dtype=jnp.int32)
-        steps = jnp.where(present, self.trainer.num_steps(cohort.train.count, cohort.ids), 0)
         count = jnp.maximum(present.sum(), 1).astype(visit.alpha.dtype)
         num = visit.alpha.shape[2]
 
@@ -100,7 +99,7 @@ class Mixing(Mix):
         return RoundInfo(
             observed=visit.result.observed,
             loss=visit.result.loss,
-            steps=steps.sum(dtype=jnp.int32),
+            steps=self.trainer.steps_of_slots(cohort).sum(dtype=jnp.int32),
             sent=all_of if self.upload_retained else moved,
             received=moved,
             sent_scalars=jnp.int32(0),

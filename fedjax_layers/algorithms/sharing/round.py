@@ -235,11 +235,10 @@ def round_info(
     """Make the report of a round in which the layers of ``shared [L]`` are sent both ways."""
     present = cohort.weight > 0
     moved = jnp.where(shared, present.sum(dtype=jnp.int32), 0).astype(jnp.int32)
-    steps = jnp.where(present, trainer.num_steps(cohort.train.count, cohort.ids), 0)
     return RoundInfo(
         observed=passed.observed,
         loss=passed.loss,
-        steps=steps.sum(dtype=jnp.int32),
+        steps=trainer.steps_of_slots(cohort).sum(dtype=jnp.int32),
         sent=moved,
         received=moved,
         sent_scalars=jnp.int32(extra.pop("sent_scalars", 0)),

@@ -113,7 +113,7 @@ def _round(
         lambda: (trained, state.server, state.teams),
     )
     heard = trainer.heard(cohort, jnp.where(trains, passed.loss, 0))
-    steps = jnp.where(trains & (heard.weight > 0), trainer.num_steps(cohort.train.count, cohort.ids), 0)
+    steps = jnp.where(trains, trainer.steps_of_slots(heard), 0)
     transfers = jnp.full(trainer.task.layers.num_layers, meets.sum(dtype=jnp.int32))
     info = RoundInfo(
         observed=passed.observed,

@@ -228,7 +228,7 @@ def _close_round(
     info = RoundInfo(
         observed=observe_store(trainer.axis, cohort, last.store[0]),
         loss=last.loss / jnp.maximum(last.turns, 1).astype(last.loss.dtype),
-        steps=(trainer.num_steps(cohort.train.count, cohort.ids) * last.turns).sum(dtype=jnp.int32),
+        steps=(trainer.steps_of_slots(cohort) * last.turns).sum(dtype=jnp.int32),
         sent=layers,
         received=layers,
         sent_scalars=jnp.int32(0),

@@ -19,7 +19,7 @@ from fedjax_layers.engine.evaluation.interval_scores import (
     score_served,
     trained_scores,
 )
-from fedjax_layers.engine.intervals import Build, and_keep, bound, round_keys, round_row
+from fedjax_layers.engine.intervals import Build, and_keep, bound, heard, round_keys, round_row
 from fedjax_layers.engine.on_host.rows import map_rows, rows_of
 from fedjax_layers.engine.placement.sharding import constrain_state
 from fedjax_layers.engine.plan import Plan
@@ -90,7 +90,7 @@ def play_round(
         watch = observer(plan, those.scored, those.pool, frame.largest, due)
     cohort = those.cohort(watch, alone="state" in plan.on_host, in_order=frame.in_order)
     state, info = bound(build, frame.setting, hyper).round(round_keys(key, t)[1], state, cohort)
-    scores = trained_scores(cohort, info.observed) if info.observed else {}
+    scores = trained_scores(heard(cohort, info), info.observed) if info.observed else {}
     return constrain_state(state, plan.axis), round_row(cohort, info), scores
 
 
