@@ -17,6 +17,7 @@ _HOMES = {
     "ClientData": "fedjax_layers.data",
     "Cohort": "fedjax_layers.types",
     "DeviceData": "fedjax_layers.engine.device_data",
+    "Faults": "fedjax_layers.clients",
     "History": "fedjax_layers.engine.history.history",
     "LayerMap": "fedjax_layers.types",
     "LocalSolver": "fedjax_layers.clients",
@@ -53,6 +54,7 @@ if TYPE_CHECKING:  # type checkers read these imports and not __getattr__, which
     from fedjax_layers import models as models
     from fedjax_layers import ops as ops
     from fedjax_layers.algorithms.factory import Method as Method
+    from fedjax_layers.clients import Faults as Faults
     from fedjax_layers.clients import LocalSolver as LocalSolver
     from fedjax_layers.data import ClientData as ClientData
     from fedjax_layers.engine import sampling as sampling

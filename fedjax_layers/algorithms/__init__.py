@@ -113,6 +113,7 @@ __all__ = [
     "demlearn",
     "ditto",
     "factory",
+    "faulty",
     "fedavg",
     "fedbabu",
     "fedbn",

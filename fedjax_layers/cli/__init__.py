@@ -20,8 +20,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command of the command line.
 
     Returns:
-      The exit code: 0 for success, 2 for bad input or a disk that cannot be written (one line says which), 130 if
-      interrupted.
+      The exit code: 0 for success, 2 for bad input or a disk that cannot be written (one line says which), 3 for a
+      run that diverged, 130 if interrupted.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     console = make_console()
@@ -62,7 +62,7 @@ def _command(arguments: Sequence[str], status: Status, interrupt: Interrupt) -> 
     except (UsageError, StorageError, TooLargeError) as error:
         status.stop()
         print(f"fedjax-layers: {error}", file=sys.stderr)  # noqa: T201
-        return 2
+        return error.code if isinstance(error, UsageError) else 2
 
 
 def _keep_programs(where: str | None) -> None:

@@ -12,7 +12,7 @@ from fedjax_layers.cli.arguments import config_of
 from fedjax_layers.cli.given import refuse_unused
 from fedjax_layers.cli.interrupt import Interrupt, graceful_interrupt
 from fedjax_layers.cli.resume import MAY_DIFFER, is_resumed, resumed_config, resumed_content
-from fedjax_layers.cli.run import out_folder, print_facts, remembered_axis, run_one, stopped, usage_errors
+from fedjax_layers.cli.run import DIVERGED, out_folder, print_facts, remembered_axis, run_one, stopped, usage_errors
 from fedjax_layers.cli.status import Status, print_table
 from fedjax_layers.cli.usage import UsageError
 from fedjax_layers.engine.evaluation.score_names import LOWER_IS_BETTER
@@ -26,7 +26,7 @@ from fedjax_layers.experiment.setup.prepare import assemble, check_fit
 from fedjax_layers.experiment.setup.shared_data import SharedData
 from fedjax_layers.options import taken_from_config
 from fedjax_layers.report.tables import results_table
-from fedjax_layers.report.wording import HEADLINES, report_lines, team_lines
+from fedjax_layers.report.wording import HEADLINES, report_lines, soundness_lines, team_lines
 from fedjax_layers.sweeps.request import check_number_of_runs
 
 
@@ -56,8 +56,7 @@ def command(options: argparse.Namespace) -> int:
         done = _run_all(options, configs, folder, shared, interrupt)
     if done is None:
         return stopped(status, folder, interrupt.code)
-    _report(status, done, folder, first)
-    return 0
+    return _report(status, done, folder, first)
 
 
 def _resumed(options: argparse.Namespace) -> list[RunConfig]:
@@ -134,7 +133,7 @@ def _run_all(
     return done
 
 
-def _report(status: Status, done: Sequence[RunDirectory], folder: Path, config: RunConfig) -> None:
+def _report(status: Status, done: Sequence[RunDirectory], folder: Path, config: RunConfig) -> int:
     rows = compare_runs(done, config.scored_model, config.scored_round)
     status.say("comparing the results")
     whole, console = RunDirectory(folder), status.console
@@ -162,9 +161,10 @@ def _report(status: Status, done: Sequence[RunDirectory], folder: Path, config: 
         for line in report_lines(summary):
             console.print(line, soft_wrap=True)
     console.print(f"Run directory: {folder}", soft_wrap=True)
-    diverged = [row["algorithm"] for row in rows if row["personal"]["loss"]["mean"] is None]
-    if diverged:
-        console.print(f"Diverged, without a finite loss: {', '.join(diverged)}.")
+    for summary in summaries:
+        for line in soundness_lines(summary):
+            console.print(f"{summary['algorithm']}, seed {summary['seed']}: {line}", soft_wrap=True)
+    return DIVERGED if any(summary["diverged"] for summary in summaries) else 0
 
 
 def difference_lines(differences: Mapping[str, Mapping[str, Any]], metric: str, seeds: int) -> list[str]:

@@ -16,7 +16,19 @@ from fedjax_layers.experiment.config.run_config import RunConfig
 USUAL_RESERVE = 0.3
 _OF_A_FEDERATION = (
     *("clients", "partition", "partition_seed", "unseen", "drift", "cohort", "sampling", "weighting"),
-    *("server_optimizer", "attack", "team_formation", "team_of", "on_host", "store"),
+    *(
+        "server_optimizer",
+        "attack",
+        "drop_before",
+        "drop_during",
+        "straggle",
+        "broken",
+        "nonfinite",
+        "team_formation",
+        "team_of",
+        "on_host",
+        "store",
+    ),
 )
 _DECIDED = ("keep_optimizer", "save_model", "reserved", "scored_round")
 

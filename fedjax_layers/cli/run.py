@@ -18,17 +18,20 @@ from fedjax_layers.cli.interrupt import Interrupt, graceful_interrupt
 from fedjax_layers.cli.progress import RoundsProgress
 from fedjax_layers.cli.resume import MAY_DIFFER, is_resumed, resumed_config
 from fedjax_layers.cli.status import Status, print_table
-from fedjax_layers.cli.usage import UsageError
+from fedjax_layers.cli.usage import RunEndedError, UsageError
 from fedjax_layers.engine.memory.forecast import told
 from fedjax_layers.engine.memory.process import free_memory
 from fedjax_layers.engine.placement.width import AxisChoice, recorded_axis
 from fedjax_layers.experiment.config.run_config import RunConfig
 from fedjax_layers.experiment.records.run_directory import RunDirectory
+from fedjax_layers.experiment.records.soundness import NonFiniteError
 from fedjax_layers.experiment.run import execute
 from fedjax_layers.experiment.setup.prepare import Experiment, prepare
 from fedjax_layers.report.client_table import MOST_CLIENTS, client_table
 from fedjax_layers.report.tables import results_table
-from fedjax_layers.report.wording import report_lines, team_lines
+from fedjax_layers.report.wording import report_lines, soundness_lines, team_lines
+
+DIVERGED = RunEndedError.code  # exit code of a run that diverged
 
 
 def command(options: argparse.Namespace) -> int:
@@ -79,11 +82,9 @@ def run_config(options: argparse.Namespace, config: RunConfig, name: str) -> int
     if summary["clients"] <= MOST_CLIENTS and summary["personal"] is not None:
         clients = client_table(directory.read_clients(), summary["scored_model"], summary["scored_round"], width)
         print_table(status.console, clients)
-    if summary["personal"] is not None and not np.isfinite(summary["personal"]["loss"]["mean"]):
-        status.console.print("Diverged: the mean loss over clients is not finite.")
-    for line in (*team_lines(summary), *report_lines(summary), f"Run directory: {folder}"):
+    for line in (*soundness_lines(summary), *team_lines(summary), *report_lines(summary), f"Run directory: {folder}"):
         status.console.print(line, soft_wrap=True)
-    return 0
+    return DIVERGED if summary["diverged"] else 0
 
 
 def run_one(
@@ -92,14 +93,17 @@ def run_one(
     """Execute a run with progress, and return its summary; ``None`` if the user stopped it."""
     config = experiment.config
     progress = RoundsProgress(status, f"{config.algorithm}, seed {config.seed}", config.rounds)
-    summary, _ = execute(
-        experiment,
-        directory,
-        resume=resume,
-        progress=progress,
-        stop=lambda _: interrupt.asked,
-        say=progress.say,
-    )
+    try:
+        summary, _ = execute(
+            experiment,
+            directory,
+            resume=resume,
+            progress=progress,
+            stop=lambda _: interrupt.asked,
+            say=progress.say,
+        )
+    except NonFiniteError as error:
+        raise RunEndedError(f"{config.algorithm}, seed {config.seed}, {error}") from error
     return summary or None
 
 

@@ -9,7 +9,15 @@ from typing import NoReturn
 
 
 class UsageError(Exception):
-    """An error for bad input, whose text is the one line that the user sees."""
+    """An error for bad input, whose text is the one line that the user sees; ``code`` is the exit code."""
+
+    code = 2
+
+
+class RunEndedError(UsageError):
+    """A run that was ended by what it computed."""
+
+    code = 3
 
 
 class Parser(argparse.ArgumentParser):

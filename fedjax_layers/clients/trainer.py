@@ -151,10 +151,9 @@ class Trainer(LocalSolver, Setting):
           cohort: the cohort that was passed over.
           loss: ``[K]``, the losses that the pass returned, which are NaN for slots that were left out.
         """
+        out: Array | bool = jnp.isnan(loss)
         if self.keep_nonfinite:
-            out = jnp.bool_(False) if cohort.lost is None else cohort.lost
-        else:
-            out = jnp.isnan(loss)
+            out = False if cohort.lost is None else cohort.lost
         return dataclasses.replace(cohort, weight=jnp.where(out, 0, cohort.weight))
 
     def scale_of(self, round_number: Array) -> Array | None:

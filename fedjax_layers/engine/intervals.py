@@ -177,7 +177,7 @@ def round_row(cohort: Cohort, info: RoundInfo) -> dict[str, Array]:
 
     Beside what the algorithm reports these are the mean training loss of the clients that were heard, their number
     (``participants``), the number of those whose results were not finite (``nonfinite``) with the ids of the first of
-    them (``nonfinite_clients`` ``[N]``, -1 where there is none), and the number that ``dropped`` out, where clients can.
+    them (``nonfinite_clients`` ``[N]``, or -1), and, where clients can, the number that ``dropped`` out.
     """
     used, present = heard(cohort, info).weight, cohort.weight > 0
     spoilt = present & (used == 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from collections.abc import Callable
 from typing import Any
@@ -27,6 +28,7 @@ from fedjax_layers.experiment.records.class_summary import class_summary
 from fedjax_layers.experiment.records.run_directory import RunDirectory
 from fedjax_layers.experiment.records.same_run import refuse_another_run
 from fedjax_layers.experiment.records.saved_models import save_models
+from fedjax_layers.experiment.records.soundness import refuse_nonfinite, soundness
 from fedjax_layers.experiment.records.summary import client_arrays, client_facts, round_record, summarise_run
 from fedjax_layers.experiment.setup.attack import attackers_of
 from fedjax_layers.experiment.setup.design import deciding_sizes
@@ -63,6 +65,7 @@ def execute(
 
     Raises:
       ValueError: the continued run has more rounds than the config asks for.
+      NonFiniteError: the results of a client are not finite, and the config says to stop then.
       StorageError: another process runs in the directory, the run was begun with other data or settings of JAX, or a
         file cannot be written.
     """
@@ -123,7 +126,7 @@ def _run_rounds(
     ended = patience_of(config, deciding_sizes(experiment.data))
     # A run that had stopped early has no round left when it is resumed.
     rounds = history.rounds_done if ended(history) else config.rounds
-    stopped = False
+    stopped, looked = False, history.rounds_done
 
     def looked_at(done: int) -> bool:
         nonlocal stopped
@@ -133,6 +136,8 @@ def _run_rounds(
     for done, current, _ in run_intervals(builder, plan, inputs, state, history, rounds, looked_at=looked_at):
         progress(done, history)
         recorder.record(history)
+        refuse_nonfinite(config, history, looked)
+        looked = done
         if current is None:  # the state was donated to the next interval
             continue
         state = current
@@ -229,6 +234,9 @@ def summary_of(
         attackers=attackers_of(config, experiment.data),
     )
     unseen = experiment.data.unseen
+    of_values = experiment.data.task in ("regression", "survival")
+    guess = math.inf if of_values else math.log(max(experiment.data.num_classes, 2))
+    summary |= soundness(history, config.scored_model, unseen, guess)
     summary["per_class"] = class_summary(
         history, config.scored_model, config.scored_round, experiment.data.class_names, unseen
     )

@@ -35,3 +35,18 @@ def report_lines(summary: Mapping[str, Any]) -> list[str]:
     """Return the sentences that the algorithm reports of the run beside its scores."""
     report = registry[summary["algorithm"]].report
     return [] if report is None else report.lines(summary)
+
+
+def soundness_lines(summary: Mapping[str, Any]) -> list[str]:
+    """Return sentences on clients that were left out or dropped out, and on divergence."""
+    lines, spoilt = [], summary["nonfinite"]
+    if spoilt["results"]:
+        named = ", ".join(str(c) for c in spoilt["clients"])
+        times = f"{spoilt['results']} time{'s' if spoilt['results'] > 1 else ''}"
+        what = f"in {spoilt['rounds']} round{'s' if spoilt['rounds'] > 1 else ''}, of client {named}"
+        lines.append(f"Results that are not finite: {times} {what}.")
+    if summary["dropped"] is not None:
+        lines.append(f"Clients dropped out {summary['dropped']} times.")
+    if summary["diverged"]:
+        lines.append(f"Diverged: {summary['diverged']}.")
+    return lines

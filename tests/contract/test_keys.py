@@ -12,6 +12,7 @@ import pytest
 
 import fedjax_layers as fl
 from fedjax_layers import algorithms, ops
+from fedjax_layers.algorithms.factory import Method
 from fedjax_layers.clients import keys
 from fedjax_layers.data.augmentation import ColourJitter, Compose, Crop, Cutout, Flip
 from fedjax_layers.engine.intervals import round_keys
@@ -26,11 +27,14 @@ from tests.registry import NEEDED, marks_of
 
 NOISY = optax.chain(optax.add_noise(0.1, 0.5, jax.random.key(0)), optax.sgd(0.1))  # an optimiser that draws
 SHARES = {"client_participation": 0.5, "team_participation": 0.5, "num_teams": 2, "team_rounds": 3}
+FAULTS = fl.Faults(drop_before=0.3, drop_during=0.3, straggle=0.3, broken=0.3)
+SOLVER = fl.LocalSolver(optax.sgd(0.1), toy.BATCH)
 COINS = {"probability": 0.3, "cluster_probability": 0.3, "num_teams": 2}
 OPTIONS = {  # name of the case -> algorithm, its options, changes of the trainer: all that draws
     "noisy optimisers": ("fedavg", {"server_optimizer": NOISY}, {"optimizer": NOISY, "keep_optimizer": True}),
     "two epochs": ("fedavg", {}, {"epochs": 2}),
     "poison": ("fedavg", {}, {"attack": ("noise", (True, False, True))}),
+    "faults": ("fedavg", {}, {"faults": FAULTS}),
     "random prefix": ("player_fl", {"random_prefix": True, "dropout": True}, {}),
     "SiloBN": ("fedbn", {"local_affine": False}, {}),
     "random blocks": ("fedtlu", {"choice": "random"}, {}),
@@ -59,6 +63,7 @@ MISTAKEN = {"apfl", "pfedme", "noisy optimisers", "one hypernetwork"}
 EXPECTED = {  # where the options draw: a case that does not come there tests nothing
     "noisy optimisers": {"optimizer_update._drawn"},
     "poison": {"poison.<lambda>"},
+    "faults": {"faults.<lambda>"},
     "random prefix": {"player_fl._other_prefix"},
     "random blocks": {"fedtlu.without_update"},
     "team rounds by epochs": {"tree.<lambda>"},
@@ -98,11 +103,16 @@ def _task(norms):
 def _algorithm(name, options, changes):
     task = _task(name in batch_norm_toy.NEED_NORMS)
     trainer = toy.make_trainer(task, axis=ClientAxis(width=1))  # side by side, clients that are done would go on
+    changes = dict(changes)
     if "attack" in changes:
         bad = {"bad": jnp.ones(toy.CLIENTS, bool), "attack_strength": 1.0}
-        changes = {"attack": make_attack(task.layers, *changes["attack"], bad)}
+        changes["attack"] = make_attack(task.layers, *changes["attack"], bad)
+    faults = changes.pop("faults", None)
     trainer = dataclasses.replace(trainer, **changes)
-    return task, algorithms.registry[name](trainer, **NEEDED.get(name, {}) | options)
+    make = lambda trainer: algorithms.registry[name](trainer, **NEEDED.get(name, {}) | options)  # noqa: E731
+    if faults is not None:
+        return task, algorithms.faulty(Method(SOLVER, make), faults).make(trainer)
+    return task, make(trainer)
 
 
 def run(task, algorithm, cohort, key):

@@ -12,7 +12,7 @@ from fedjax_layers.models.registry import model_options
 from fedjax_layers.ops.poison import POISONS
 from fedjax_layers.options import options_of
 
-GROUPS = ("run", "data", "model", "local training", "server", "algorithm", "evaluation", "attack")
+GROUPS = ("run", "data", "model", "local training", "server", "algorithm", "evaluation", "faults", "attack")
 
 
 class Needs(NamedTuple):

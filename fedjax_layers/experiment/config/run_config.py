@@ -15,6 +15,7 @@ from fedjax_layers.data.team_formation import TEAM_FORMATIONS
 from fedjax_layers.experiment.config.asked import as_asked
 from fedjax_layers.experiment.config.attack_fields import AttackFields
 from fedjax_layers.experiment.config.checks import check_together
+from fedjax_layers.experiment.config.fault_fields import FaultFields
 from fedjax_layers.experiment.config.fields import (
     AVERAGING,
     COHORT,
@@ -39,7 +40,7 @@ LARGEST_SEED = 2**32 - 1  # without x64, JAX drops higher bits, so that two seed
 
 
 @dataclasses.dataclass(frozen=True)
-class RunConfig(AttackFields):
+class RunConfig(FaultFields, AttackFields):
     """Everything that decides a run's numbers; a second run of the same config repeats them.
 
     Raises:

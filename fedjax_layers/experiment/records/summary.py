@@ -197,6 +197,9 @@ def round_record(
     done = int(history.latest["round"])
     record: dict[str, Any] = {"round": done, "train_loss": float(history.rounds["loss"][done - 1])}
     record["participants"] = int(history.rounds["participants"][done - 1])
+    record["nonfinite"] = int(history.rounds["nonfinite"][done - 1])
+    if "dropped" in history.rounds:
+        record["dropped"] = int(history.rounds["dropped"][done - 1])
     for scored_model in EVALUATED_MODELS:
         for name in ("val/loss", *(f"test/{metric}" for metric in ("loss", "accuracy", *HEADLINES, ATTACK_SUCCESS))):
             if (found := history.latest.get(f"{scored_model}/{name}")) is None:

@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 import jax.numpy as jnp
 
 from fedjax_layers import algorithms
-from fedjax_layers.algorithms.factory import Method, attacked
-from fedjax_layers.clients import LocalSolver, Setting, Trainer
+from fedjax_layers.algorithms.factory import Method, attacked, faulty
+from fedjax_layers.clients import Faults, LocalSolver, Setting, Trainer
 from fedjax_layers.experiment.config.optimizers import client_optimizer, server_optimizer
 from fedjax_layers.experiment.setup.attack import make_attack
 from fedjax_layers.ops.poison import Poison
@@ -30,6 +30,8 @@ class Builder:
       server: name of the server's optimiser, or ``None``.
       work: the local solver's other static fields, sorted.
       poison: the kind of attack on updates and the layers ``[L]`` that it changes, or ``None``.
+      faults: the kinds of faults that clients have, names of fields of :class:`fedjax_layers.clients.Faults`.
+      keep_nonfinite: whether results that are not finite are used, see :class:`fedjax_layers.clients.Trainer`.
     """
 
     algorithm: str
@@ -38,6 +40,8 @@ class Builder:
     server: str | None
     work: tuple[tuple[str, Any], ...]
     poison: tuple[Poison, tuple[bool, ...]] | None = None
+    faults: tuple[str, ...] = ()
+    keep_nonfinite: bool = False
 
     def method(self, hyper: Mapping[str, Any], make: Callable[[Trainer], T]) -> Method[T]:
         """Make a method whose ``make`` gets a trainer of the run's solver, with the attack of bad clients, if any."""
@@ -51,7 +55,8 @@ class Builder:
         solver = LocalSolver(
             optimizer, learning_rate_factor=lambda t: decay ** t.astype(jnp.float32), **dict(self.work)
         )
-        method = Method(solver, make)
+        keep = self.keep_nonfinite
+        method = Method(solver, lambda trainer: make(dataclasses.replace(trainer, keep_nonfinite=keep)))
         if self.poison is None:
             return method
         kind, where = self.poison
@@ -68,7 +73,10 @@ class Builder:
             options["team_of"] = hyper["team_of"]
         if self.server is not None:
             options["server_optimizer"] = server_optimizer(self.server, hyper["server_learning_rate"])
-        return self.method(hyper, lambda trainer: algorithms.registry[self.algorithm](trainer, **options))
+        method = self.method(hyper, lambda trainer: algorithms.registry[self.algorithm](trainer, **options))
+        if not self.faults:
+            return method
+        return faulty(method, Faults(**{name: hyper[name] for name in (*self.faults, "straggle_work")}))
 
 
 def sorted_items(mapping: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:

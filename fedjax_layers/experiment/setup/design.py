@@ -124,7 +124,7 @@ def make_builder(
     if num_teams is not None:
         static["num_teams"] = num_teams
     fields = (sorted_items(static), config.optimizer, config.server_optimizer, sorted_items(work), poison)
-    return Builder(config.algorithm, *fields)
+    return Builder(config.algorithm, *fields, config.fault_kinds, config.nonfinite == "keep")
 
 
 def _check_epochs(config: RunConfig, largest: int) -> None:
