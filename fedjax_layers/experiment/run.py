@@ -111,10 +111,10 @@ def _execute(
         say("writing the results")
         facts = client_facts(experiment.data, experiment.team_of, attackers_of(experiment.config, experiment.data))
         directory.write_clients(facts | client_arrays(history) | adapted)
-        directory.write_summary(summary)
         if keep:
             models = models_of(builder, setting_of(experiment.plan, inputs.device_data), inputs.hyper, state)
             save_models(directory.path, models, finished, experiment.plan.task.layers)
+        directory.write_summary(summary)  # last, since a comparison passes over a run that has one
     return summary, history
 
 

@@ -107,3 +107,14 @@ def test_a_model_that_cannot_be_saved_is_one_line_and_leaves_no_part(tmp_path, m
     with pytest.raises(StorageError, match=r"model.safetensors: cannot be written: No space left on device; what was"):
         save_models(tmp_path, Models(global_model=params), None, ops.layer_map(params))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_comparison_that_could_not_save_a_model_saves_it_when_it_is_resumed(tmp_path, monkeypatch):
+    """Its run counts as finished once there is a summary, which therefore comes last."""
+    line = ("compare", "local", *SMALL, "--model", "logistic_regression", "--save-model", "--out", tmp_path / "all")
+    with monkeypatch.context() as patch:
+        patch.setattr(params_file, "save_file", failing(params_file.save_file, 1, errno.ENOSPC))
+        outcome = cli(*line)
+    assert (outcome.code, outcome.out.count("Traceback")) == (2, 0)
+    assert cli(*line, "--resume").code == 0
+    assert (tmp_path / "all" / "local" / "seed-0" / "personal.safetensors").is_file()
