@@ -2,14 +2,14 @@
 
     python benchmarks/kills.py [--kills 8] [--seed 0] [--only NAME,...] [--out benchmarks/results/kills.json]
 
-Each command of ``COMMANDS`` is run once without a kill. Then it is started in another folder with ``--resume``, killed, and
-started again, until it was killed ``--kills`` times; a last start brings it to its end. All results of the two folders
-must then be the same to the last bit: the lines, the clients' scores, the history, the saved models, the tables, and
-the summary but for its times. The moments are drawn with ``--seed``, in turn from five phases, see ``PHASES``. A process that
-ends before its moment counts as no kill, and the folder is begun anew after it was compared.
+Each command of ``COMMANDS`` is run once without a kill. Then it is started in another folder with ``--resume``, killed,
+and started again, until it was killed ``--kills`` times; a last start brings it to its end. All results of the two
+folders must then be the same to the last bit: the lines, the clients' scores, the history, the saved models, the
+tables, and the summary but for its times. The moments are drawn with ``--seed``, in turn from five phases, see
+``PHASES``. A process that ends before its moment counts as no kill, and the folder is begun anew after it was compared.
 
-In the killed processes a checkpoint is due every fifth of a second, and not every 20 seconds as usual, so that kills hit
-saves too; the processes that are not killed have the usual clock. The project has no runs of several processes.
+In the killed processes a checkpoint is due every fifth of a second, and not every 20 seconds as usual, so that kills
+hit saves too; the process that is not killed has the usual clock. The project has no runs of several processes.
 """
 
 from __future__ import annotations
@@ -163,9 +163,8 @@ def series(command: str, whole: Path, folder: Path, kills: int, rng: random.Rand
     yield {"wrong": "; ".join(differences(whole, folder)), "compared": True}
 
 
-def harness(names: Sequence[str], kills: int, seed: int) -> dict[str, Any]:
-    """Run the series of all commands; return the figures."""
-    found: dict[str, Any] = {}
+def harness(names: Sequence[str], kills: int, seed: int) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Run the series of all commands; yield the figures of each."""
     for name in names:
         rng, began, phases, wrong = random.Random(f"{seed} {name}"), time.monotonic(), Counter[str](), []
         with tempfile.TemporaryDirectory(prefix="kills-") as place:
@@ -178,9 +177,20 @@ def harness(names: Sequence[str], kills: int, seed: int) -> dict[str, Any]:
                     phases.update([record["kill"]] if "kill" in record else [])
                     wrong += [record["wrong"]] if record.get("wrong") else []
         seconds = round(time.monotonic() - began)
-        found[name] = {"command": COMMANDS[name], "kills": dict(phases), "wrong": wrong, "seconds": seconds}
         print(f"{name}: {phases.total()} kills, {seconds} s, {wrong or 'all results equal'}", flush=True)
-    return found
+        yield name, {"command": COMMANDS[name], "kills": dict(phases), "wrong": wrong, "seconds": seconds}
+
+
+def figures_of(found: dict[str, Any], seed: int) -> dict[str, Any]:
+    """Sum up the figures of all commands."""
+    from fedjax_layers.experiment.records.environment import environment  # noqa: PLC0415  (JAX is slow to import)
+
+    total = Counter[str]()
+    for one in found.values():
+        total.update(one["kills"])
+    wrong = sum(len(one["wrong"]) for one in found.values())
+    facts = {"kills": total.total(), "by_phase": dict(total), "commands": len(found), "wrong": wrong, "seed": seed}
+    return facts | {"by_command": found, "environment": environment()}
 
 
 def main() -> None:
@@ -193,23 +203,13 @@ def main() -> None:
     options = parser.parse_args()
     asked = options.only.split(",") if options.only else [""]
     names = [name for name in COMMANDS if any(part in name for part in asked)]
-    found = harness(names, options.kills, options.seed)
-    from fedjax_layers.experiment.records.environment import environment  # noqa: PLC0415  (JAX is slow to import)
-
-    total = Counter[str]()
-    for one in found.values():
-        total.update(one["kills"])
-    record = {
-        "kills": total.total(),
-        "by_phase": dict(total),
-        "commands": len(found),
-        "wrong": sum(len(one["wrong"]) for one in found.values()),
-        "seed": options.seed,
-        "by_command": found,
-        "environment": environment(),
-    }
-    if options.out:
-        options.out.write_text(json.dumps(record, indent=2) + "\n")
+    found: dict[str, Any] = {}
+    record: dict[str, Any] = {}
+    for name, figures in harness(names, options.kills, options.seed):
+        found[name] = figures
+        record = figures_of(found, options.seed)
+        if options.out:
+            options.out.write_text(json.dumps(record, indent=2) + "\n")
     print(json.dumps({name: record[name] for name in ("kills", "by_phase", "wrong")}))
     sys.exit(bool(record["wrong"]))
 

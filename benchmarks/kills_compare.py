@@ -16,7 +16,9 @@ _BYTES = ("rounds.jsonl", "model.safetensors", "personal.safetensors", "results.
 
 def differences(one: Path, other: Path) -> Iterator[str]:
     """Yield the results in which two folders differ."""
-    places = sorted({path.parent.relative_to(folder) for folder in (one, other) for path in folder.rglob("config.json")})
+    places = sorted(
+        {path.parent.relative_to(folder) for folder in (one, other) for path in folder.rglob("config.json")}
+    )
     for place in places:
         yield from (f"{place}/{told}" for told in _differences(one / place, other / place))
 
@@ -33,7 +35,6 @@ def _differences(one: Path, other: Path) -> Iterator[str]:
     for table in ("rounds", "evaluations", "clients"):
         if _table(one / "history" / table) != _table(other / "history" / table):
             yield f"history/{table}"
-    yield from (str(path.relative_to(other)) for path in other.glob(".*.tmp"))
 
 
 def _summary(path: Path) -> Any:

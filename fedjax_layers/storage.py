@@ -50,7 +50,7 @@ def reading(path: Path) -> Iterator[None]:
     """Turn errors inside the block, which reads ``path``, into a :class:`StorageError`."""
     try:
         yield
-    except (OSError, ValueError) as error:  # pyarrow's own errors are both
+    except (OSError, ValueError, RecursionError) as error:  # pyarrow's own are both; the last is of nested JSON
         raise StorageError(f"{path}: expected a file that can be read, got: {_reason(error)}") from error
 
 
@@ -92,6 +92,26 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
         yield file
         file.flush()
         os.fsync(file.fileno())
+
+
+def read_given_json(path: Path) -> Any:
+    """Read a JSON file of the user's, whatever it holds.
+
+    Raises:
+      FileNotFoundError: there is no plain file.
+      ValueError: it is not UTF-8, not JSON, or nested too deeply.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: expected a JSON file, found {'another thing' if path.exists() else 'none'}")
+    return json_of(path.read_bytes(), path)
+
+
+def json_of(content: bytes, where: object) -> Any:
+    """Read JSON from bytes that came from ``where``; the errors are those of :func:`read_given_json`."""
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError) as error:  # ValueError includes those of JSON, of UTF-8 and of too many digits
+        raise ValueError(f"{where}: expected a complete JSON file, found a broken one ({error})") from error
 
 
 class JsonLines:

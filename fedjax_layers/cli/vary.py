@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from fedjax_layers.storage import read_given_json
 from fedjax_layers.sweeps.request import Ends, check_ends, drawn, product, spaced, zipped
 
 
@@ -73,11 +73,9 @@ def _specs(options: argparse.Namespace, found: Mapping[str, Any]) -> dict[str, V
 def _read_grid(path: str) -> list[dict[str, Any]] | dict[str, Any]:
     """A JSON file's settings, or values by name."""
     try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ValueError(f"--grid: expected a JSON file, got {path}: {error.strerror}") from None
-    except ValueError as error:
-        raise ValueError(f"--grid: expected JSON in {path}: {error}") from None
+        content = read_given_json(Path(path))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"--grid: {error}") from None
     if isinstance(content, list) and all(isinstance(setting, dict) for setting in content):
         return [{name.replace("-", "_"): value for name, value in setting.items()} for setting in content]
     if not isinstance(content, dict):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from fedjax_layers.models.params_file import check_tensor, read_tensors
+from fedjax_layers.storage import read_given_json
 from fedjax_layers.types import Params
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
@@ -39,10 +39,9 @@ def gpt2_options(folder: str | os.PathLike[str]) -> dict[str, Any]:
       FileNotFoundError: there is no configuration.
     """
     path = Path(folder) / CONFIG
-    try:
-        found = json.loads(path.read_text())
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path}: expected JSON, got {error}") from None
+    found = read_given_json(path)
+    if not isinstance(found, dict):
+        raise ValueError(f"{path}: expected an object, got {type(found).__name__}")
     if found.get("model_type", "gpt2") != "gpt2":
         raise ValueError(f"{path}: expected model_type 'gpt2', got {found['model_type']!r}")
     for name, expected in _FIXED.items():

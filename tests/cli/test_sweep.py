@@ -200,7 +200,7 @@ def test_grid_files_of_values_pairs_and_draws(tmp_path):
         (("--vary", "threshold=1,2", "--rungs", "1,2"), ("rungs: expected rounds below the runs' 2, got 2",)),
         (("--vary", "threshold=1,2", "--save-model"), ("save_model: expected none in a sweep",)),
         (("--grid", "missing.json"), ("missing.json",)),
-        (("--grid", "bad.json"), ("--grid: expected JSON in bad.json",)),
+        (("--grid", "bad.json"), ("--grid: bad.json: expected a complete JSON file",)),
         (("--grid", "number.json"), ("--grid: expected a list of settings, or names with their values",)),
         (("--grid", "empty.json"), ("grid: expected --vary NAME=SPEC or a --grid file",)),
         (("--grid", "list.json", "--vary", "rounds=1"), ("--grid: expected no --vary, --zip or --random beside",)),

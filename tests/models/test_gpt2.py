@@ -94,5 +94,5 @@ def test_another_model_is_refused(folder, changes, message):
 
 def test_a_configuration_that_is_no_json_is_refused(folder):
     (folder / "config.json").write_text("{")
-    with pytest.raises(ValueError, match=r"config.json: expected JSON, got .*line 1"):
+    with pytest.raises(ValueError, match=r"config.json: expected a complete JSON file, found .*line 1"):
         gpt2_options(folder)

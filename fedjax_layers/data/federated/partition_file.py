@@ -16,7 +16,7 @@ from fedjax_layers.data.federated.client_data import ClientData, assemble_client
 from fedjax_layers.data.federated.splits import SPLITS
 from fedjax_layers.data.formats.archives import read_npz
 from fedjax_layers.options import check_options, options_of, unknown_name
-from fedjax_layers.storage import beside
+from fedjax_layers.storage import beside, json_of
 
 _ARRAYS = {"example_ids": "iu", "client": "i", "split": "i", "unseen": "b", "teams": "i"}  # NumPy's kinds of dtypes
 _TEXTS = {"dataset": str, "client_names": list, "partition": dict, "partition_hash": str}
@@ -119,7 +119,7 @@ def _shifted(
     name, params = partition.get("feature_shift"), partition.get("feature_shift_params", {})
     if name is None:
         return dataset
-    if name not in FEATURE_SHIFTS:
+    if not isinstance(name, str) or name not in FEATURE_SHIFTS:
         raise unknown_name("feature_shift", name, FEATURE_SHIFTS)
     client_of = np.full(len(dataset), -1, np.int32)
     client_of[rows] = client
@@ -137,7 +137,7 @@ def _read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         raise FileNotFoundError(f"partition_file: expected a file, found none at {path}")
     try:
         arrays = read_npz(path, *_ARRAYS, "about")
-        about = json.loads(arrays.pop("about").tobytes().decode())
+        about = json_of(arrays.pop("about").tobytes(), "about")
     except ValueError as error:  # includes errors of json, and of texts that are not UTF-8
         reason = " ".join(str(error).removeprefix(f"{path}").split())[:200].lstrip(":, ")
         raise ValueError(f"{path}: expected a partition file, could not read one ({reason})") from error

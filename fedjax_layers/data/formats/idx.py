@@ -27,8 +27,8 @@ def read_idx(path: str | os.PathLike[str], shape: Sequence[int | None] | None = 
 
     Raises:
       FileNotFoundError: there is no such file.
-      ValueError: the gzip stream is broken, the magic number is wrong, the dimensions are not ``shape``, or there are
-        more or fewer bytes than the header announces.
+      ValueError: the gzip stream is broken or would fill the memory, the magic number is wrong, the dimensions are not
+        ``shape`` or more than an array has, or there are more or fewer bytes than the header announces.
     """
     path = Path(path)
     if not path.is_file():
@@ -50,7 +50,11 @@ def read_idx(path: str | os.PathLike[str], shape: Sequence[int | None] | None = 
     if len(data) != expected:
         fault = "truncated" if len(data) < expected else "trailing bytes"
         raise ValueError(f"{path}: expected {expected} bytes for its dimensions, found {len(data)} ({fault})")
-    return np.frombuffer(data, dtype, offset=header).reshape(found).astype(dtype.newbyteorder("="), copy=False)
+    try:
+        array = np.frombuffer(data, dtype, offset=header).reshape(found)
+    except ValueError as error:  # so many dimensions, or so long ones beside one of length 0
+        raise ValueError(f"{path}: expected dimensions that an array can have, found {ndim} ({error})") from error
+    return array.astype(dtype.newbyteorder("="), copy=False)
 
 
 def _matches(found: Sequence[int], shape: Sequence[int | None]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from typing import Literal
 
 import numpy as np
@@ -22,10 +23,13 @@ def decode_picture(content: bytes, mode: Literal["L", "RGB"], where: str) -> np.
     from PIL import Image  # noqa: PLC0415  (needed by few sets)
 
     try:
-        with Image.open(io.BytesIO(content)) as picture:
-            return np.asarray(picture.convert(mode))
-    except (OSError, SyntaxError, ValueError) as error:
-        raise ValueError(f"{where}: expected a picture, found none or a broken one ({error})") from error
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(io.BytesIO(content)) as picture:
+                return np.asarray(picture.convert(mode))
+    except Exception as error:  # damaged bytes raise errors of Pillow and of whatever reads the form
+        reason = " ".join(str(error).split())[:200]
+        raise ValueError(f"{where}: expected a picture, found none or a broken one ({reason})") from error
 
 
 def resize_grey(images: np.ndarray, size: int, resample: Literal["bilinear", "lanczos"]) -> np.ndarray:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from fedjax_layers.data.dataset import Dataset
-from fedjax_layers.data.formats.archives import read_npz
+from fedjax_layers.data.formats.archives import read_bytes, read_npz
 from fedjax_layers.data.preprocess import Preprocess
 from fedjax_layers.data.tables.columns import Tables, label, number
 from fedjax_layers.data.tables.files import SourceFile
@@ -64,8 +65,8 @@ def _read_text(files: Mapping[str, Path]) -> Tables:
     for split in ("train", "test"):
         path = files[f"zip.{split}.gz"]
         try:
-            cells = np.loadtxt(path, np.float32, ndmin=2)
-        except (EOFError, OSError, ValueError) as error:
+            cells = np.loadtxt(io.BytesIO(read_bytes(path)), np.float32, ndmin=2)
+        except (OSError, ValueError) as error:
             raise ValueError(f"{path}: expected lines of numbers, found others ({error})") from error
         if cells.shape[1] != 1 + SIDE * SIDE:
             raise ValueError(f"{path}: expected {1 + SIDE * SIDE} columns, found {cells.shape[1]}")

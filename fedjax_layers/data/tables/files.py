@@ -100,9 +100,12 @@ def resolve_inside(folder: Path, name: str) -> Path:
     """Return ``folder / name``, which must lie within the folder after links are resolved.
 
     Raises:
-      ValueError: the path lies outside.
+      ValueError: the path lies outside, or is a circle of links.
     """
-    path = (folder / name).resolve()
+    try:
+        path = (folder / name).resolve()
+    except (OSError, RuntimeError) as error:  # a circle of links is the one or the other, depending on Python
+        raise ValueError(f"{name}: expected a path inside {folder}, got one that leads nowhere ({error})") from error
     if not path.is_relative_to(folder.resolve()):
         raise ValueError(f"{name}: expected a path inside {folder}, got one outside it ({path})")
     return path

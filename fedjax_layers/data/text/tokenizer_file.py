@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from fedjax_layers.data.formats.text_files import read_text
 from fedjax_layers.data.tables.columns import Ragged
 from fedjax_layers.data.text.vocabulary import id_dtype
 
 SUFFIX = ".json"
+_MOST_TOKENS = 2**24  # a list of names has as many places as the largest number says
 
 
 def encode_with_file(texts: Ragged, path: str) -> tuple[Ragged, tuple[str, ...]]:
@@ -29,7 +32,7 @@ def encode_with_file(texts: Ragged, path: str) -> tuple[Ragged, tuple[str, ...]]
       FileNotFoundError: there is no such file.
     """
     tokenizer = _load(path)
-    names = _names(tokenizer)
+    names = _names(tokenizer, path)
     lines = texts.texts()
     try:
         encoded = [encoding.ids for encoding in tokenizer.encode_batch(lines, add_special_tokens=False)]
@@ -50,16 +53,17 @@ def _load(path: str) -> Any:
     except ImportError:
         expected = "the package tokenizers, of the extra fedjax-layers[text],"
         raise ValueError(f"tokens: expected {expected} to read {path}, found none") from None
-    with open(path, encoding="utf-8") as file:
-        content = file.read()
+    content = read_text(Path(path))
     try:
         return Tokenizer.from_str(content)
     except Exception as error:  # the library raises nothing more special
         raise ValueError(f"{path}: expected a tokenizer.json, got one that cannot be read: {error}") from None
 
 
-def _names(tokenizer: Any) -> tuple[str, ...]:
+def _names(tokenizer: Any, path: str) -> tuple[str, ...]:
     numbers = tokenizer.get_vocab(with_added_tokens=True)
+    if max(numbers.values(), default=0) >= _MOST_TOKENS:
+        raise ValueError(f"{path}: expected numbers below {_MOST_TOKENS}, got {max(numbers.values())}")
     names = [""] * (max(numbers.values(), default=-1) + 1)
     for name, number in numbers.items():
         names[number] = name

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
 _FAMILIES = ("a flag", "a number", "a text")
+_WHOLE = re.compile(r"-?[0-9]{1,1000}")  # Python reads up to 4,300 digits
 
 Where = Callable[[int], str]  # gives the place of a row, for a message
 
@@ -112,4 +114,4 @@ def _family(value: object) -> str:
 
 
 def _all_whole(names: Sequence[str]) -> bool:
-    return all(name.lstrip("-").isdecimal() and name.isascii() for name in names)
+    return all(_WHOLE.fullmatch(name) for name in names)

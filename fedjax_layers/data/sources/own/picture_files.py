@@ -100,12 +100,13 @@ def _read_picture(file: Path, size: tuple[int, ...], grey: bool) -> np.ndarray:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(file) as image:
-                if image.mode.startswith(("I", "F")):
-                    raise ValueError(f"{file}: expected 8 bits a channel, found mode {image.mode}")
+                mode = image.mode
                 picture = image.convert("L" if grey else "RGB")
-    except (OSError, SyntaxError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+    except Exception as error:  # damaged bytes raise errors of Pillow and of whatever reads the form
         reason = " ".join(str(error).split())[:200]
         raise ValueError(f"{file}: expected a picture, could not read it ({reason})") from error
+    if mode.startswith(("I", "F")):
+        raise ValueError(f"{file}: expected 8 bits a channel, found mode {mode}")
     if size:
         picture = picture.resize((size[1], size[0]), Image.Resampling.BILINEAR)
     array = np.asarray(picture)

@@ -6,11 +6,14 @@ import dataclasses
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from fedjax_layers.data.formats.growth import check_growth
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+_COMPRESSED = {".gz": "gzip", ".bz2": "bz2", ".zst": "zstd", ".lz4": "lz4"}  # what Arrow knows by a file's name
 # Texts of a CSV cell that mean a missing value; blanks around a cell do not count.
 MISSING = ("", "?", "NA", "N/A", "n/a", "NaN", "nan", "NULL", "null", "None", "<NA>", "#N/A", "#NA")
 
@@ -63,26 +66,28 @@ def read_csv(path: Path, separator: str = ",", missing_values: Sequence[str] = (
 
     Raises:
       FileNotFoundError: there is no such file.
-      ValueError: the file is empty, a row is broken (it is named), a column name is repeated, or bytes are not UTF-8.
+      ValueError: the file is empty or would fill the memory, a row is broken (it is named), a column name is repeated,
+        or bytes are not UTF-8.
     """
     import pyarrow as pa  # noqa: PLC0415  (slow to import, needed by tables only)
     import pyarrow.compute as pc  # noqa: PLC0415
     from pyarrow import csv  # noqa: PLC0415
 
     _check_file(path)
-    if len(separator) != 1:
-        raise ValueError(f"separator: expected one character, got {separator!r}")
+    if len(separator) != 1 or not separator.isascii():
+        raise ValueError(f"separator: expected one character{' of ASCII' * (len(separator) == 1)}, got {separator!r}")
     parse = csv.ParseOptions(delimiter=separator, newlines_in_values=True, invalid_row_handler=None)
     try:
         # Only serial reading gives the number of a broken row.
         one = csv.ReadOptions(use_threads=False)
-        with csv.open_csv(path, read_options=one, parse_options=parse) as stream:
+        source = _unpacked(path)
+        with csv.open_csv(source, read_options=one, parse_options=parse) as stream:
             names = [name.strip() for name in stream.schema.names]
         _check_names(path, names)
         read = csv.ReadOptions(use_threads=False, column_names=names, skip_rows=1)
         texts = csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False)
-        table = csv.read_csv(path, read_options=read, parse_options=parse, convert_options=texts)
-    except (pa.ArrowInvalid, OSError) as error:
+        table = csv.read_csv(_unpacked(path), read_options=read, parse_options=parse, convert_options=texts)
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: expected a CSV file with a header, could not read it ({_line(error)})") from error
     columns = {}
     for name in names:
@@ -96,7 +101,7 @@ def read_parquet(path: Path, missing_values: Sequence[str] = ()) -> Table:
 
     Raises:
       FileNotFoundError: there is no such file.
-      ValueError: the file is empty, truncated or damaged, or a column name is repeated.
+      ValueError: the file is empty, truncated or damaged, or would fill the memory; or a column name is repeated.
     """
     import pyarrow as pa  # noqa: PLC0415
     from pyarrow import parquet  # noqa: PLC0415
@@ -104,11 +109,16 @@ def read_parquet(path: Path, missing_values: Sequence[str] = ()) -> Table:
     _check_file(path)
     try:
         # ``read_table`` would read folder names like ``year=2020`` as a column.
-        with parquet.ParquetFile(path, page_checksum_verification=True) as file:
+        with parquet.ParquetFile(path) as file:
+            check_growth(path, _announced(file))
+            _check_names(path, file.schema_arrow.names)
+            texts = [field.name for field in file.schema_arrow if pa.types.is_string(field.type)]
+        # Texts are read with each different one once, so that their size is known before they are written out.
+        with parquet.ParquetFile(path, read_dictionary=texts, page_checksum_verification=True) as file:
             table = file.read()
+        check_growth(path, sum(_text_bytes(table.column(name)) for name in set(texts)))
     except (pa.ArrowException, OSError) as error:
         raise ValueError(f"{path}: expected a Parquet file, could not read it ({_line(error)})") from error
-    _check_names(path, table.column_names)
     columns = {}
     for name in table.column_names:
         cells = table.column(name).combine_chunks()
@@ -146,6 +156,43 @@ def without_column(table: Table, like: Table, name: str) -> Table:
         return table
     empty = pa.nulls(len(table), like.columns[name].type)
     return Table({**table.columns, name: empty}, table.files)
+
+
+def _unpacked(path: Path) -> Any:
+    """Return the path of a plain file, or the bytes of a compressed one, whose size is followed while it is read."""
+    import pyarrow as pa  # noqa: PLC0415
+
+    if path.suffix not in _COMPRESSED:
+        return path
+    parts: list[bytes] = []
+    size = 0
+    with pa.input_stream(str(path), compression=_COMPRESSED[path.suffix]) as stream:
+        while part := stream.read(2**24):
+            parts.append(part)
+            size += len(part)
+            check_growth(path, size)
+    return pa.BufferReader(b"".join(parts))
+
+
+def _text_bytes(column: Any) -> int:
+    """Compute the bytes of a column of texts that is stored as a dictionary."""
+    import pyarrow.compute as pc  # noqa: PLC0415
+
+    parts = (pc.binary_length(part.dictionary).cast("int64").take(part.indices) for part in column.chunks)
+    return sum(pc.sum(lengths).as_py() or 0 for lengths in parts)
+
+
+def _announced(file: Any) -> int:
+    """Compute the least bytes that a Parquet file's columns take once they are read, from its footer."""
+    about = file.metadata
+    sizes = {"BOOLEAN": 1 / 8, "INT64": 8, "DOUBLE": 8, "INT96": 12}
+    total = 0.0
+    for i in range(about.num_row_groups):
+        group = about.row_group(i)
+        for j in range(group.num_columns):
+            column = group.column(j)
+            total += max(column.total_uncompressed_size, column.num_values * sizes.get(column.physical_type, 4))
+    return int(total)
 
 
 def _without(cells: pa.Array, missing: Sequence[str]) -> pa.Array:

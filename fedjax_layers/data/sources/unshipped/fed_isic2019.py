@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy as np
 
 from fedjax_layers.data.dataset import Dataset, present_clients
 from fedjax_layers.data.formats.pictures import decode_picture
+from fedjax_layers.data.formats.text_files import read_text
 from fedjax_layers.data.preprocess import Preprocess
 from fedjax_layers.data.sources.own.names import option_names
 from fedjax_layers.data.tables.columns import Ragged, Tables, label, tokens
@@ -147,8 +149,8 @@ def _read(files: Mapping[str, Path]) -> Tables:
 
 def _rows(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
     """Iterate over the lines below the header: place and cells."""
-    with path.open(encoding="utf-8", newline="") as stream:
-        lines = csv.DictReader(stream, strict=True)
+    lines = csv.DictReader(io.StringIO(read_text(path), newline=""), strict=True)
+    try:
         absent = [name for name in _CELLS if name not in (lines.fieldnames or ())]
         if absent:
             raise ValueError(f"{path}, line 1: expected columns {', '.join(_CELLS)}, found no {absent[0]}")
@@ -157,6 +159,8 @@ def _rows(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
             if None in cells or None in cells.values():
                 raise ValueError(f"{where}: expected {len(lines.fieldnames or ())} cells, found another number")
             yield where, cells
+    except csv.Error as error:
+        raise ValueError(f"{path}, line {lines.line_num}: expected quoted cells, found {error}") from error
 
 
 def _number(cells: Mapping[str, str], name: str, limit: int, where: str) -> int:

@@ -71,8 +71,9 @@ def _table(paths: list[Path]) -> Table:
 def _pictures(pixels: list[list[float]], where: str) -> np.ndarray:
     """Convert floats in [0, 1], which are k / 255 in the files, to pictures ``[n, 28, 28, 1]`` uint8."""
     for row, picture in enumerate(pixels):
-        if len(picture) != _SIDE * _SIDE:
-            raise ValueError(f"{where}, example {row}: expected {_SIDE * _SIDE} pixels, found {len(picture)}")
+        found = len(picture) if isinstance(picture, list) else 0
+        if found != _SIDE * _SIDE or not all(isinstance(level, int | float) for level in picture):
+            raise ValueError(f"{where}, example {row}: expected {_SIDE * _SIDE} pixels, found {found} or no numbers")
     levels = np.array(pixels, np.float64).reshape(-1, _SIDE, _SIDE, 1) * 255
     rounded = np.rint(levels)
     wrong = ~((np.abs(levels - rounded) <= 255 * _SLACK) & (rounded >= 0) & (rounded <= 255))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from fedjax_layers.data.tables.files import SourceFile
 from fedjax_layers.data.tables.parts import Examples
 from fedjax_layers.data.tables.source import Layout
 from fedjax_layers.data.text.encoding import number_texts
+from fedjax_layers.storage import read_given_json
 
 OBTAIN = "LEAF's preprocess.sh makes them, see https://github.com/TalwalkarLab/leaf"
 
@@ -48,20 +48,21 @@ def read_users(path: Path) -> Iterator[tuple[str, list[Any], list[Any]]]:
       ValueError: the file is truncated or no LEAF file, or a user's numbers of inputs and labels differ from each
         other or from what the file announces.
     """
-    try:
-        content = json.loads(path.read_bytes())
-    except ValueError as error:  # JSONDecodeError and UnicodeDecodeError
-        raise ValueError(f"{path}: expected a complete JSON file, found a broken one ({error})") from error
+    content = read_given_json(path)
     keys = ("users", "num_samples", "user_data")
     if not isinstance(content, dict) or any(key not in content for key in keys):
         found = ", ".join(sorted(content)) if isinstance(content, dict) else type(content).__name__
         raise ValueError(f"{path}: expected an object with {', '.join(keys)}, found {found}")
     users, announced, data = (content[key] for key in keys)
+    if not (isinstance(users, list) and isinstance(announced, list) and isinstance(data, dict)):
+        raise ValueError(f"{path}: expected lists users and num_samples and an object user_data, found others")
+    if not all(isinstance(user, str) for user in users):
+        raise ValueError(f"{path}: expected users' names, found others")
     if len(users) != len(announced):
         raise ValueError(f"{path}: expected num_samples of {len(users)} users, found {len(announced)}")
     for user, count in zip(users, announced, strict=True):
         own = data.pop(user, None)  # popped, so that what was read can be freed
-        if not isinstance(own, dict) or not {"x", "y"} <= set(own):
+        if not isinstance(own, dict) or not all(isinstance(own.get(name), list) for name in ("x", "y")):
             raise ValueError(f"{path}, user {user}: expected lists x and y, found none")
         if not len(own["x"]) == len(own["y"]) == count:
             found = f"{len(own['x'])} inputs and {len(own['y'])} labels"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import dataclasses
 import datetime
@@ -142,10 +143,11 @@ def _read_admissions(path: Path) -> dict[str, Admission]:
 
 
 def _time(cells: Mapping[str, str], column: str, where: str) -> datetime.datetime:
-    try:
-        return datetime.datetime.fromisoformat(cells[column])
-    except ValueError as error:
-        raise ValueError(f"{where}, column {column}: expected a time, found {cells[column]!r}") from error
+    with contextlib.suppress(ValueError):
+        time = datetime.datetime.fromisoformat(cells[column])
+        if time.tzinfo is None:  # times with a zone and without one cannot be compared
+            return time
+    raise ValueError(f"{where}, column {column}: expected a time, found {cells[column]!r}")
 
 
 def _rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, dict[str, str]]]:
@@ -154,7 +156,8 @@ def _rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, dict[str, s
     limit = csv.field_size_limit(_LONGEST_CELL)
     try:
         with opened(path, "rt", encoding="utf-8", newline="") as stream:
-            lines = csv.reader(stream, strict=True)
+            # A line of gigabytes, as in a file that was made to fill the memory, is read in parts.
+            lines = csv.reader(iter(lambda: stream.readline(_LONGEST_CELL), ""), strict=True)
             header = next(lines, [])
             absent = [name for name in columns if name not in header]
             if absent:

@@ -102,7 +102,7 @@ def _table(paths: list[Path]) -> Table:
             for row, (cells, number) in enumerate(zip(inputs, classes, strict=True)):
                 if not isinstance(cells, list) or len(cells) <= _TEXT or str(number) not in ("0", "1"):
                     expected = "a list id, date, query, user, text and a label 0 or 1"
-                    found = f"{len(cells)} cells and label {number!r}"
+                    found = f"{len(cells) if isinstance(cells, list) else 'no'} cells and label {number!r}"
                     raise ValueError(f"{path}, user {user}, example {row}: expected {expected}, found {found}")
                 tweets.append(str(cells[_TEXT]))
                 labels.append(int(number))

@@ -1,0 +1,3 @@
+"""Seeded command lines."""
+
+KINDS = {}

@@ -1,0 +1,3 @@
+"""Seeded damage to what a run has written."""
+
+KINDS = {}
