@@ -189,5 +189,5 @@ def test_without_another_prefix_the_estimate_stays(num_layers, cut):
 def test_contradictions_and_unknown_choices_are_refused(x64):
     with pytest.raises(ValueError, match="fixed_cut, random_prefix: expected at most one of them"):
         setup(fixed_cut=1, random_prefix=True)
-    with pytest.raises(ValueError, match="aggregate: expected one of"):
-        setup(aggregate="median")
+    with pytest.raises(ValueError, match="agreement: expected one of"):
+        setup(agreement="median")

@@ -28,22 +28,22 @@ def agree(scores, weight=None, **rule):
     return int(cut), np.asarray(mean), bool(reported)
 
 
-@pytest.mark.parametrize("aggregate", EXPECTED)
-def test_three_clients_by_hand(aggregate):
-    cut, mean, reported = agree(SCORES, aggregate=aggregate)
-    assert (cut, reported) == (EXPECTED[aggregate][0], True)
-    np.testing.assert_allclose(mean, EXPECTED[aggregate][1], rtol=1e-6)
+@pytest.mark.parametrize("agreement", EXPECTED)
+def test_three_clients_by_hand(agreement):
+    cut, mean, reported = agree(SCORES, agreement=agreement)
+    assert (cut, reported) == (EXPECTED[agreement][0], True)
+    np.testing.assert_allclose(mean, EXPECTED[agreement][1], rtol=1e-6)
 
 
-@pytest.mark.parametrize("aggregate", EXPECTED)
-def test_every_client_has_one_voice_whatever_its_weight(aggregate):
-    expected = agree(SCORES, aggregate=aggregate)
-    found = agree(SCORES, weight=[1, 1000, 7], aggregate=aggregate)
+@pytest.mark.parametrize("agreement", EXPECTED)
+def test_every_client_has_one_voice_whatever_its_weight(agreement):
+    expected = agree(SCORES, agreement=agreement)
+    found = agree(SCORES, weight=[1, 1000, 7], agreement=agreement)
     assert found[0] == expected[0]
     np.testing.assert_array_equal(found[1], expected[1])
 
 
-@pytest.mark.parametrize("aggregate", EXPECTED)
+@pytest.mark.parametrize("agreement", EXPECTED)
 @pytest.mark.parametrize(
     ("row", "weight"),
     [
@@ -55,35 +55,35 @@ def test_every_client_has_one_voice_whatever_its_weight(aggregate):
         ([0, 0, 0, 0], 1),
     ],
 )
-def test_clients_without_a_usable_score_have_no_say(aggregate, row, weight):
-    found = agree([*SCORES, row, row, row, row], weight=[1, 1, 1, *[weight] * 4], aggregate=aggregate)
-    assert (found[0], found[2]) == (EXPECTED[aggregate][0], True)
-    np.testing.assert_allclose(found[1], EXPECTED[aggregate][1], rtol=1e-6)
+def test_clients_without_a_usable_score_have_no_say(agreement, row, weight):
+    found = agree([*SCORES, row, row, row, row], weight=[1, 1, 1, *[weight] * 4], agreement=agreement)
+    assert (found[0], found[2]) == (EXPECTED[agreement][0], True)
+    np.testing.assert_allclose(found[1], EXPECTED[agreement][1], rtol=1e-6)
 
 
-@pytest.mark.parametrize("aggregate", EXPECTED)
-def test_without_a_report_the_cut_is_all_layers(aggregate):
-    cut, mean, reported = agree([[0.0, 1, 1, 1], [1, 9, 9, 9]], weight=[1, 0], aggregate=aggregate)
+@pytest.mark.parametrize("agreement", EXPECTED)
+def test_without_a_report_the_cut_is_all_layers(agreement):
+    cut, mean, reported = agree([[0.0, 1, 1, 1], [1, 9, 9, 9]], weight=[1, 0], agreement=agreement)
     assert (cut, reported) == (4, False)
     assert np.isfinite(mean).all()
 
 
 def test_a_tie_of_the_majority_goes_to_the_smallest():
-    assert agree([[1, 1, 1, 9], [1, 9, 9, 9]], aggregate="majority")[0] == 1
-    assert agree([[1, 1, 1, 9], [1, 9, 9, 9], [1, 1, 1, 9]], aggregate="majority")[0] == 3
+    assert agree([[1, 1, 1, 9], [1, 9, 9, 9]], agreement="majority")[0] == 1
+    assert agree([[1, 1, 1, 9], [1, 9, 9, 9], [1, 1, 1, 9]], agreement="majority")[0] == 3
 
 
 def test_the_rules_switches_reach_every_client():
     first = [[1.0, 9, 9, 9]] * 2
-    for aggregate in EXPECTED:
-        assert agree(first, aggregate=aggregate, local_on_first_jump=True)[0] == 0
+    for agreement in EXPECTED:
+        assert agree(first, agreement=agreement, local_on_first_jump=True)[0] == 0
     heart = [[1.0, 0.76, 1.71, 6.53]]  # ratios .76, 2.25, 3.8; cumulative 1.76, 1.97, 2.88
-    for aggregate in EXPECTED:
-        assert agree(heart, aggregate=aggregate, threshold=1.6)[0] == 2
-        assert agree(heart, aggregate=aggregate, threshold=1.6, cumulative=True)[0] == 1
+    for agreement in EXPECTED:
+        assert agree(heart, agreement=agreement, threshold=1.6)[0] == 2
+        assert agree(heart, agreement=agreement, threshold=1.6, cumulative=True)[0] == 1
 
 
-@pytest.mark.parametrize(("name", "value"), [("gradient", "step"), ("aggregate", "median")])
+@pytest.mark.parametrize(("name", "value"), [("gradient", "step"), ("agreement", "median")])
 def test_unknown_choices_are_refused(name, value):
     with pytest.raises(ValueError, match=f"{name}: expected one of .*got '{value}'"):
         algorithms.player_fl(toy.make_trainer(toy.make_task(jnp.float32)), **{name: value})

@@ -60,7 +60,7 @@ BAD_OPTIONS = [
     ("fedprox", {"mu": "much"}, "mu: expected a number, got 'much'"),
     ("player_fl", {"threshold": NAN}, "finite"),
     ("player_fl", {"threshold": -1}, "threshold: expected at least 0"),
-    ("player_fl", {"aggregate": "majorty"}, "did you mean 'majority'"),
+    ("player_fl", {"agreement": "majorty"}, "did you mean 'majority'"),
     ("player_fl", {"combine": "elemnts"}, "did you mean 'elements'"),
     ("player_fl", {"cumulative": 7}, "true or false"),
     ("player_fl", {"fixed_cut": -1}, "at least 0"),

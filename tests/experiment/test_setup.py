@@ -35,8 +35,8 @@ def test_numbers_are_traced_and_equal_builders_share_their_programs(clients):
 
 
 def test_static_options_make_another_program(clients):
-    one = assemble(config_of("player_fl", algorithm_options={"aggregate": "mean"}), clients)
-    other = assemble(config_of("player_fl", algorithm_options={"aggregate": "majority"}), clients)
+    one = assemble(config_of("player_fl", algorithm_options={"agreement": "mean"}), clients)
+    other = assemble(config_of("player_fl", algorithm_options={"agreement": "majority"}), clients)
     assert one.builder != other.builder
 
 

@@ -101,7 +101,7 @@ def test_runs_that_end_between_evaluations_share_no_rounds():
 
 
 def test_a_voting_cut_is_not_made_again():
-    base = with_setting(BASE, {"aggregate": "majority"})
+    base = with_setting(BASE, {"agreement": "majority"})
     assert apart(base, with_setting(base, {"threshold": 2.0})) == {"family_key"}
 
 

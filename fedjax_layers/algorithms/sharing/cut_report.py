@@ -24,7 +24,7 @@ def cut_decision(options: Mapping[str, Any]) -> Decision | None:
 
     Return ``None`` where clients vote, since their single scores are not recorded.
     """
-    if options["aggregate"] == "majority":
+    if options["agreement"] == "majority":
         return None
     rule = {name: options[name] for name in ("cumulative", "local_on_first_jump")}
     return Decision("threshold", threshold_decision(**rule))

@@ -48,7 +48,7 @@ def player_fl(
     threshold: Annotated[Traced[float], Ge(0)] = 1.5,
     gradient: Literal["batch", "epoch"] = "batch",
     cumulative: bool = False,
-    aggregate: Literal["normalised", "mean", "majority"] = "normalised",
+    agreement: Literal["normalised", "mean", "majority"] = "normalised",
     local_on_first_jump: bool = False,
     combine: Literal["elements", "matrices"] = "elements",
     dropout: bool = False,
@@ -70,7 +70,7 @@ def player_fl(
       gradient: which gradient the score takes: that of one batch, or the sum over the epoch. This and the next six are
         fields of :class:`CutRule`.
       cumulative: compare sums of the scores up to each layer instead of the scores themselves.
-      aggregate: how the server makes one cut of all clients' scores.
+      agreement: how the server makes one cut of all clients' scores.
       local_on_first_jump: share no layer where the jump comes right after layer 1.
       combine: how a layer with several arrays is scored: over all elements, or array by array.
       dropout: keep dropout on while scoring.
@@ -95,7 +95,7 @@ def player_fl(
         raise ValueError("fixed_cut, random_prefix: expected at most one of them, got both")
     if random_prefix and not (isinstance(cut_offset, int) and cut_offset == 0):
         raise ValueError(f"cut_offset: expected 0 beside random_prefix, got {cut_offset}")
-    cut_rule = CutRule(threshold, gradient, cumulative, aggregate, local_on_first_jump, combine, dropout, embeddings)
+    cut_rule = CutRule(threshold, gradient, cumulative, agreement, local_on_first_jump, combine, dropout, embeddings)
     num_layers = trainer.task.layers.num_layers
     control = functools.partial(
         _controlled, num_layers=num_layers, fixed_cut=fixed_cut, cut_offset=cut_offset, random_prefix=random_prefix

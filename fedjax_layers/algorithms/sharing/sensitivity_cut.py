@@ -24,7 +24,7 @@ class CutRule:
       gradient: ``"batch"``, one fresh mini-batch at the trained weights, as the published code; ``"epoch"``, the
         mean of the local phase's own step gradients, which needs no further pass, as the paper may be read.
       cumulative: whether cumulative scores are compared (see :func:`fedjax_layers.ops.transition_point`).
-      aggregate: the server's rule, which the paper leaves open: ``"normalised"``, the unweighted mean over clients
+      agreement: the server's rule, which the paper leaves open: ``"normalised"``, the unweighted mean over clients
         of ``s_k / s_1``; ``"mean"``, of ``s_k``; ``"majority"``, the commonest of the clients' own cuts (the
         smallest of several).
       local_on_first_jump: whether no layer is shared if the jump comes right after layer 1.
@@ -41,7 +41,7 @@ class CutRule:
     threshold: float | Array = 1.5
     gradient: Literal["batch", "epoch"] = "batch"
     cumulative: bool = False
-    aggregate: Literal["normalised", "mean", "majority"] = "normalised"
+    agreement: Literal["normalised", "mean", "majority"] = "normalised"
     local_on_first_jump: bool = False
     combine: Literal["elements", "matrices"] = "elements"
     dropout: bool = False
@@ -86,7 +86,7 @@ def agree_on_cut(scores: Array, weight: Array, rule: CutRule) -> tuple[Array, Ar
     """
     usable = (weight > 0) & jnp.isfinite(scores).all(-1) & (scores[:, 0] > 0)
     num = jnp.maximum(usable.sum(), 1)
-    base = scores[:, :1] if rule.aggregate != "mean" else jnp.ones_like(scores[:, :1])
+    base = scores[:, :1] if rule.agreement != "mean" else jnp.ones_like(scores[:, :1])
     safe = jnp.where(usable[:, None], scores, 1) / jnp.where(usable[:, None], base, 1)
     mean = jnp.where(usable[:, None], safe, 0).sum(0) / num.astype(scores.dtype)
 
@@ -95,7 +95,7 @@ def agree_on_cut(scores: Array, weight: Array, rule: CutRule) -> tuple[Array, Ar
             s, rule.threshold, cumulative=rule.cumulative, local_on_first_jump=rule.local_on_first_jump
         )
 
-    if rule.aggregate == "majority":
+    if rule.agreement == "majority":
         votes = jax.nn.one_hot(jax.vmap(cut_of)(safe), scores.shape[1] + 1, dtype=jnp.int32)
         cut = jnp.argmax(jnp.where(usable[:, None], votes, 0).sum(0)).astype(jnp.int32)
     else:
