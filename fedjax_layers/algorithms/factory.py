@@ -19,6 +19,7 @@ import optax
 
 from fedjax_layers.algorithms.report import Decision, Report
 from fedjax_layers.clients import Faults, LocalSolver, Setting, Trainer, struck
+from fedjax_layers.ops import Rule
 from fedjax_layers.options import Mark, Option, options_of
 from fedjax_layers.types import Algorithm, Array, Cohort, Key, Params, RoundInfo
 
@@ -57,11 +58,13 @@ class Factory(Protocol[P]):
       report: what the algorithm reports of a run beside its scores; ``None`` for nothing.
       decision: ``options -> Decision`` for the option whose only effect is a decision; ``None`` if there is none.
       averages: whether clients' models are averaged, so that the clients' weights matter.
+      aggregates: whether these averages are sums of a pass over the clients, so that a rule may take their place.
     """
 
     report: Report | None
     decision: Callable[[Mapping[str, Any]], Decision | None]
     averages: bool
+    aggregates: bool
 
     @overload
     def __call__(  # type: ignore[overload-overlap]  # a trainer is a solver whose algorithm can be made at once
@@ -80,6 +83,7 @@ def factory(
     report: Report | None = None,
     decision: Callable[[Mapping[str, Any]], Decision | None] = no_decision,
     averages: bool = True,
+    aggregates: bool = True,
 ) -> Callable[[Callable[Concatenate[Trainer, P], Algorithm]], Factory[P]]:
     """Make a decorator of functions ``(trainer, *, options) -> Algorithm``.
 
@@ -92,6 +96,7 @@ def factory(
       report: see :class:`Factory`.
       decision: see :class:`Factory`; it gets all options, including those left at their defaults.
       averages: see :class:`Factory`; False for local training alone.
+      aggregates: see :class:`Factory`; False for algorithms that mix models by weights of their own.
 
     Returns:
       The decorator. The factory raises ``ValueError`` for an option that is out of bounds or an array, and
@@ -110,7 +115,14 @@ def factory(
             def bound(trainer: Trainer) -> Algorithm:
                 for name in options.keys() & known.keys():
                     known[name].check_layers(options[name], trainer.task.layers.num_layers)
-                return fn(trainer, *args, **options)
+                algorithm = fn(trainer, *args, **options)
+                if trainer.aggregate is None:
+                    return algorithm
+                if not (averages and aggregates):
+                    raise ValueError(
+                        f"aggregate: expected none for {fn.__name__}, which does not average a round's models"
+                    )
+                return algorithm._replace(memory=algorithm.memory._replace(rows=trainer.aggregate.models))
 
             if isinstance(solver, Trainer):
                 return bound(solver)
@@ -123,7 +135,8 @@ def factory(
         first = inspect.Parameter("solver", inspect.Parameter.POSITIONAL_ONLY, annotation="LocalSolver")
         told = signature.replace(parameters=[first, *list(own)[1:]], return_annotation="Method")
         made.__signature__ = told  # type: ignore[attr-defined]  # as users call it
-        made.report, made.decision, made.averages = report, decision, averages  # type: ignore[attr-defined]
+        made.report, made.decision = report, decision  # type: ignore[attr-defined]
+        made.averages, made.aggregates = averages, averages and aggregates  # type: ignore[attr-defined]
         made.__doc__ = (fn.__doc__ or "").replace("\n      trainer: ", "\n      solver: ")
         return cast(Factory[P], made)
 
@@ -138,6 +151,16 @@ def attacked(method: Method[T], attack: Callable[[Trainer], Attack]) -> Method[T
       attack: ``trainer -> attack``, see :attr:`fedjax_layers.clients.Trainer.attack`.
     """
     return Method(method.solver, lambda trainer: method.make(dataclasses.replace(trainer, attack=attack(trainer))))
+
+
+def aggregated(method: Method[T], rule: Callable[[Trainer], Rule]) -> Method[T]:
+    """Return a method in which a rule makes one model of the clients' models, in place of their weighted mean.
+
+    Args:
+      method: the method that averages.
+      rule: ``trainer -> rule``, see :func:`fedjax_layers.ops.make_rule`.
+    """
+    return Method(method.solver, lambda trainer: method.make(dataclasses.replace(trainer, aggregate=rule(trainer))))
 
 
 def faulty(method: Method[Algorithm], faults: Faults) -> Method[Algorithm]:

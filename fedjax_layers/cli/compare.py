@@ -95,15 +95,17 @@ def _configs(options: argparse.Namespace) -> list[RunConfig]:
 
 
 def _left_out(name: str, names: Sequence[str]) -> dict[str, Any]:
-    """Reset fields that this algorithm does not use: the server's optimiser, as for ``local``, or teams, as for FedAvg.
+    """Reset fields that an algorithm does not use: server optimiser, rule of aggregation or teams, as for ``local``.
 
-    Where no algorithm of the comparison has teams, asking for teams remains an error.
+    An algorithm that averages refuses a rule that cannot take its mean's place. Where no algorithm of the comparison
+    has teams, asking for teams remains an error.
     """
     if name not in registry:
         return {}
     server = {} if taken_from_config(registry[name], "server_optimizer") else {"server_optimizer": None}
+    rule = {} if registry[name].averages else {"aggregate": None}
     beside = any(has_teams(other) for other in names if other in registry)
-    return server | ({"team_formation": None, "team_of": None} if beside and not has_teams(name) else {})
+    return server | rule | ({"team_formation": None, "team_of": None} if beside and not has_teams(name) else {})
 
 
 def _run_all(

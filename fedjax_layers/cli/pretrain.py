@@ -18,6 +18,7 @@ _OF_A_FEDERATION = (
     *("clients", "partition", "partition_seed", "unseen", "drift", "cohort", "sampling", "weighting"),
     *(
         "server_optimizer",
+        "aggregate",
         "attack",
         "drop_before",
         "drop_during",

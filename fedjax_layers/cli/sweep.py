@@ -111,7 +111,8 @@ def _runs(options: argparse.Namespace, asked: Varied, request: SweepRequest) -> 
     def make(setting: Mapping[str, Any]) -> RunConfig:
         return config_of(options, options.algorithm, beside=algorithms, setting=setting)
 
-    fields = [name for name in asked.ranges if name in config_options() and name != "attack_strength"]
+    sometimes = ("attack_strength", "aggregate_")  # numbers that are traced beside an attack, or a rule
+    fields = [name for name in asked.ranges if name in config_options() and not name.startswith(sometimes)]
     _check_ranges(fields, RunConfig())  # before configs: whole numbers refuse a range's
     runs = swept_runs(request, make)
     _check_ranges(asked.ranges, runs[0].config)

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from fedjax_layers.clients.aggregate import join_sums, split_terms
 from fedjax_layers.clients.batches import batch_order
 from fedjax_layers.clients.step_gradient import LocalOptions
 from fedjax_layers.clients.train import LocalResult, train_client
@@ -88,6 +89,9 @@ def one_pass(
     its row of the store, and its loss is NaN. :meth:`Trainer.heard` gives the cohort without these clients, with which
     the server's step must continue. Shares of a mean are those of all slots, so that :func:`rescaled` must follow.
 
+    Where the trainer has a rule, each term with a weight is kept for every slot, and in place of their sum stands the
+    model that the rule makes of them; ``shared`` is then the model that was sent, or one for each segment.
+
     Args:
       trainer: the trainer, with width and devices.
       cohort: the clients and their examples. Results of slots of weight 0 are meaningless.
@@ -112,14 +116,15 @@ def one_pass(
         client = Client(ident, weight, share, there, start, count, pool, slot, shared, fate)
         found = visit(client, own)
         observed = observe(observer, found.trained, watched)
+        sums, models = split_terms(found.sums, trainer.aggregate)
         heard = _heard(trainer, found, lost=fate[1])
         loss = found.loss if heard is None else jnp.where(heard, found.loss, jnp.nan)
-        return Visit((loss, found.out, observed), found.sums, found.row, heard)
+        return Visit((loss, found.out, observed, models), sums, found.row, heard)
 
     fates = (cohort.work, cohort.lost, cohort.broken)
     rows = (cohort.ids, cohort.weight, share, present, cohort.train.start, count, slots, fates)
     watched, observer = by_slot(cohort.observer)
-    (loss, out, observed), sums, store = visit_clients(
+    (loss, out, observed, models), sums, store = visit_clients(
         one,
         rows,
         watched,
@@ -129,7 +134,8 @@ def one_pass(
         shared=(cohort.pool, observer, shared),
         axis=trainer.axis,
     )
-    return Passed(loss, out, observed, sums, store)
+    counted = trainer.heard(cohort, loss).weight > 0
+    return Passed(loss, out, observed, join_sums(sums, models, trainer.aggregate, counted, shared), store)
 
 
 def _heard(trainer: Trainer, found: ClientVisit, lost: Array | None) -> Array | None:
@@ -146,14 +152,17 @@ def _all_finite(tree: Any) -> Array:
     return jnp.stack(found).all()
 
 
-def rescaled(sums: Any, whole: Array, heard: Array) -> Any:
+def rescaled(trainer: Trainer, sums: Any, whole: Array, heard: Array) -> Any:
     """Multiply sums by ``whole / heard``, so that the shares of the clients that were heard add up to 1.
 
     Args:
+      trainer: the trainer; where it has a rule, the sums are the rule's models, and stay as they are.
       sums: leaves ``[...]`` or ``[T, ...]``, sums of values times shares.
       whole: ``[]`` or ``[T]``, the weight of all clients to which the shares refer.
       heard: the weight of those that were not left out. Where both are equal, no bit of the sums changes.
     """
+    if trainer.aggregate is not None:
+        return sums
     whole, heard = whole.astype(float), heard.astype(float)
     factor = jnp.where(heard > 0, whole / jnp.where(heard > 0, heard, 1), 1)
 

@@ -24,6 +24,7 @@ from fedjax_layers.clients.work import (
 )
 from fedjax_layers.ops import ClientAxis
 from fedjax_layers.ops.optimizer_update import refuse_objective
+from fedjax_layers.ops.robust import Rule
 from fedjax_layers.types import Array, Cohort, Key, Params, Task
 
 
@@ -74,11 +75,14 @@ class Trainer(LocalSolver, Setting):
     Attributes:
       attack: ``(key, client id, start, trained) -> params`` that a client sends in place of its trained model; ``None``
         without bad clients.
+      aggregate: the rule that makes one model of the clients' models in place of their weighted mean; ``None`` for the
+        mean.
       keep_nonfinite: whether results that are not finite (NaN or infinite) are used as they are. By default such a
         client is left out of its round, as if it were absent; see docs/robustness.md.
     """
 
     attack: Callable[[Key, Array, Params, Params], Params] | None = None
+    aggregate: Rule | None = None
     keep_nonfinite: bool = False
 
     def __post_init__(self) -> None:

@@ -14,11 +14,13 @@ from fedjax_layers.ops.poison import poison_update
 from fedjax_layers.ops.prox import proximal_pull
 from fedjax_layers.ops.reduce import Term, settle
 from fedjax_layers.ops.robust import (
+    Rule,
     bulyan,
     centred_clipping,
     coordinate_median,
     geometric_median,
     krum,
+    make_rule,
     multi_krum,
     norm_clipping,
     trimmed_mean,
@@ -30,6 +32,7 @@ from fedjax_layers.ops.update import block_score, top_k_mask, update_score
 __all__ = [
     "ClientAxis",
     "Hypernetwork",
+    "Rule",
     "SparseWeights",
     "Term",
     "Visit",
@@ -46,6 +49,7 @@ __all__ = [
     "krum",
     "layer_map",
     "layer_sums",
+    "make_rule",
     "map_clients",
     "masked_mean",
     "mix_layers",

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from fedjax_layers import algorithms
 from fedjax_layers.algorithms.report import Decision
 from fedjax_layers.data.changes.corruption import CORRUPTIONS
+from fedjax_layers.experiment.config.aggregation_fields import traced_settings
 from fedjax_layers.experiment.config.named_options import option_named
 from fedjax_layers.experiment.config.owners import KINDS
 from fedjax_layers.experiment.config.run_config import RunConfig
@@ -95,7 +96,8 @@ def is_traced(config: RunConfig, name: str) -> bool:
     """Whether another value of this name is the same program."""
     options = traced_numbers(config, traceable_counts(config.algorithm))["options"]
     poison = name == "attack_strength" and config.attack in POISONS
-    return name in TRACED or _of_algorithm(name) in options or poison
+    rule = name.removeprefix("aggregate_") in traced_settings(config)
+    return name in TRACED or _of_algorithm(name) in options or poison or rule
 
 
 def decision_of(config: RunConfig) -> tuple[Decision, Any] | None:
@@ -129,6 +131,7 @@ def program_key(config: RunConfig, counts: Collection[str] = ()) -> str:
     fields = to_json(config)
     for name in (*TRACED, *_SEEDED.values(), *_READ_LAST, "attack_strength"):
         del fields[name]
+    fields |= {f"aggregate_{name}": "traced" for name in traced_settings(config)}
     fields["data_options"].pop("split_seed", None)
     for name in traced_numbers(config, counts)["options"]:
         fields["algorithm_options"][name] = "traced"

@@ -20,6 +20,7 @@ class RoundMemory(NamedTuple):
       states: number of optimiser states for each such client: one, and XLA's copies of it.
       server: number of models that exist once: the running sums over clients, the teams' models, the server's results.
       slot: number of models for each slot of the cohort.
+      rows: number of models for each slot that a rule of aggregation holds beside them; 0 for a mean.
       client: number of models for each client of the federation.
       served: number of models for each client of the federation while personal models are built all at once; 0 where
         each is built when it is scored.
@@ -37,6 +38,12 @@ class RoundMemory(NamedTuple):
     server_bytes: int = 0
     slot_bytes: int = 0
     client_bytes: int = 0
+    rows: float = 0
+
+    @property
+    def by_slot(self) -> float:
+        """The number of models for each slot of the cohort, with a rule's."""
+        return self.slot + self.rows
 
     def in_bytes(self, model: int, optimizer: int, batch: int) -> RoundBytes:
         """Convert the numbers of models to bytes.
@@ -49,7 +56,7 @@ class RoundMemory(NamedTuple):
         return RoundBytes(
             visit=round(self.visit * model + self.states * optimizer) + batch,
             server=round(self.server * model) + self.server_bytes,
-            slot=round(self.slot * model) + self.slot_bytes,
+            slot=round(self.by_slot * model) + self.slot_bytes,
             client=round(self.client * model) + self.client_bytes,
             served=round(self.served * model),
         )

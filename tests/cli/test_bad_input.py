@@ -55,6 +55,8 @@ BAD = [
     (f"run fedavg {HEART} --init-from none.safetensors", "init_from: ", "found none at none.safetensors"),
     (f"run fedavg {HEART} --reserved", "reserve: ", "expected a share above 0 with reserved=True, got 0"),
     (f"run fedavg {HEART} --attack noise --attack-blocks Dense_9", "attack_blocks: ", "did you mean 'Dense_"),
+    (f"run fedavg {HEART} --aggregate krum", "aggregate_bad: ", "expected at most 0, got 1; krum needs 2 * bad + 3"),
+    (f"run pfedla {HEART} --aggregate krum", "aggregate: ", "pfedla, which does not average the models of a round"),
     ("pretrain --cohort 3", "--cohort: ", "expected none for pretrain, got 3"),
     (f"run local {HEART} --server-optimizer adam", "server_optimizer: ", "expected none for local"),
     (f"run fedavg {HEART} --resume", "--resume: ", "expected --out"),

@@ -1,5 +1,6 @@
 """A round's memory, as the compiler tells it: what the algorithm declares, by width and not by cohort where it can."""
 
+import dataclasses
 import itertools
 import pathlib
 import re
@@ -13,6 +14,7 @@ import pytest
 from fedjax_layers import algorithms, models, ops
 from fedjax_layers.clients import LocalSolver, Setting
 from fedjax_layers.ops import ClientAxis, mix
+from fedjax_layers.ops.robust import RULES
 from fedjax_layers.types import Cohort, Observer, Pool, Ranges, Task
 from tests.registry import NEEDED, marks_of
 
@@ -71,10 +73,11 @@ def task_of(name):
 class Measured:
     """One algorithm's memory, compiled and declared; nothing is run."""
 
-    def __init__(self, name, clients=CLIENTS, optimizer=None, **options):
+    def __init__(self, name, clients=CLIENTS, optimizer=None, rule=None, **options):
         self.clients, self.task, self.optimizer = clients, task_of(name), optimizer or optax.sgd(0.1)
         solver = LocalSolver(self.optimizer, batch_size=BATCH)
         trainer = Setting(self.task, clients, 8, axis=ClientAxis(WIDTH)).bind(solver)
+        trainer = dataclasses.replace(trainer, aggregate=rule)
         self.algorithm = algorithms.registry[name](trainer, **NEEDED.get(name, {}), **options)
         self.params = jax.eval_shape(self.task.init, jax.random.key(0))
         self.state = jax.eval_shape(self.algorithm.init, jax.random.key(0), self.params)
@@ -151,6 +154,26 @@ def test_a_round_holds_what_the_algorithm_declares(name, options, monkeypatch):
     assert by_slot <= declared.slot + small
     if declared.slot and name != "pfedhn":  # whose network hides it
         assert declared.slot <= 2 * by_slot
+
+
+RULED = [("fedavg", rule) for rule in RULES] + [("permfl", "trimmed_mean")]
+
+
+@pytest.mark.parametrize(
+    ("name", "rule"), [pytest.param(*case, marks=pytest.mark.slow if i else ()) for i, case in enumerate(RULED)]
+)
+def test_a_rule_holds_the_models_that_it_declares(name, rule):
+    settings = {"bad": 1, "keep": 2, "bound": 1.0, "steps": 3, "smoothing": 1e-6}
+    measured = Measured(name, rule=ops.make_rule(rule, settings))
+    for slots in (FEW, MANY):
+        found = measured.temporary(slots)
+        assert found <= measured.declared.total(WIDTH, 1, slots, CLIENTS) <= 2 * found, found / measured.model
+
+
+def test_the_page_on_rules_tells_how_many_models_they_hold():
+    page = pathlib.Path(__file__).parents[2].joinpath("docs/robustness.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)` \|.*\| ([\d.]+) \|$", page, re.MULTILINE)
+    assert {name: float(models) for name, models in rows} == {name: kind.models for name, kind in RULES.items()}
 
 
 def test_the_table_of_the_documentation_tells_what_is_declared():

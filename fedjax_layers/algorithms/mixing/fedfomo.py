@@ -45,7 +45,7 @@ class FedFomoState:
     seen: Array = per_client()
 
 
-@factory()
+@factory(aggregates=False)
 def fedfomo(
     trainer: Trainer,
     *,

@@ -18,7 +18,7 @@ from fedjax_layers.options.traced import Traced
 from fedjax_layers.types import Algorithm, Array, LayerMap, Params
 
 
-@factory()
+@factory(aggregates=False)
 def layer_mix(
     trainer: Trainer,
     *,

@@ -55,7 +55,7 @@ class Sizes:
     head_scale: float | Array
 
 
-@factory()
+@factory(aggregates=False)
 def pfedhn(
     trainer: Trainer,
     *,

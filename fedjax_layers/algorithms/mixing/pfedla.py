@@ -18,7 +18,7 @@ from fedjax_layers.options.traced import Traced
 from fedjax_layers.types import Algorithm
 
 
-@factory()
+@factory(aggregates=False)
 def pfedla(
     trainer: Trainer,
     *,

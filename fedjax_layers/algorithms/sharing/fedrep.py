@@ -23,6 +23,7 @@ from fedjax_layers.algorithms.sharing.round import (
     server_phase,
     sharing_pass,
     start_from,
+    summed_part,
 )
 from fedjax_layers.clients import Client, ClientVisit, Epochs, LocalOptions, Steps, Trainer, keys, train
 from fedjax_layers.ops import Term
@@ -103,7 +104,8 @@ def fedrep(
             steps = [t.num_steps(client.count, client.ident, client.fate[0]) for t in (tuner, trainer)]
             counts = [jnp.asarray(n, result.loss.dtype) for n in steps]
             loss = (counts[0] * tuned.loss + counts[1] * result.loss) / jnp.maximum(counts[0] + counts[1], 1)
-            return ClientVisit(result.params, loss, Term(result.params, client.share), row)
+            summed = summed_part(trainer, result.params, client.shared, body)
+            return ClientVisit(result.params, loss, Term(summed, client.share), row)
 
         phase = sharing_pass(trainer, old, cohort, visit, extra=state.head_opt)
         sharing = server_phase(trainer, key, old, phase, body, server_optimizer)

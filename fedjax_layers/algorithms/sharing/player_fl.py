@@ -121,7 +121,9 @@ def player_fl(
             return jax.lax.cond(due, score, lambda: jnp.zeros(nothing.shape, nothing.dtype))
 
         epoch = cut_rule.gradient == "epoch"
-        phase = local_phase(trainer, key, state.sharing, cohort, state.shared, with_gradient=epoch, look=look)
+        phase = local_phase(
+            trainer, key, state.sharing, cohort, state.shared, with_gradient=epoch, look=look, judged=state.shared | due
+        )
 
         def estimate() -> tuple[Array, Array, Array]:
             cut, mean, reported = agree_on_cut(phase.passed.out, phase.cohort.weight, cut_rule)

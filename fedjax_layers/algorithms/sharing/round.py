@@ -130,7 +130,7 @@ def sharing_pass(
     """
     passed = one_pass(trainer, cohort, visit, store=Own(state.clients, state.client_opt, extra), shared=state.server)
     heard = trainer.heard(cohort, passed.loss)
-    sums = rescaled(passed.sums, cohort.weight.sum(), heard.weight.sum())
+    sums = rescaled(trainer, passed.sums, cohort.weight.sum(), heard.weight.sum())
     server = jax.tree.map(lambda s, x: None if s is None else x, passed.sums, state.server, is_leaf=_missing)
     return Phase(settle(sums, heard.weight.sum() > 0, server), passed, heard)
 
@@ -145,6 +145,7 @@ def local_phase(
     trainable: Array | None = None,
     with_gradient: bool = False,
     look: Callable[[Client, LocalResult], Any] | None = None,
+    judged: Array | None = None,
 ) -> Phase:
     """Train the cohort locally, from the server's shared layers and each client's own other layers.
 
@@ -157,6 +158,7 @@ def local_phase(
       trainable: bool ``[L]``, the layers to train; ``None`` means all.
       with_gradient: whether local training also returns the mean gradient.
       look: ``(client, result) -> small arrays``, which are kept for every slot as ``passed.out``; ``None`` for nothing.
+      judged: bool ``[L]``, the layers by which a rule of aggregation judges models; ``None`` means those of ``shared``.
     """
     layers = trainer.task.layers
     options = LocalOptions(trainable, trainer.scale_of(state.round), with_gradient)
@@ -164,12 +166,25 @@ def local_phase(
     def visit(client: Client, own: Own) -> ClientVisit:
         params = start_from(layers, client.shared, own.model, shared)
         result = train(trainer, key, client, params, opt_state=own.opt_state, options=options)
-        summed = result.params if not isinstance(shared, np.ndarray) else part(result.params, layers, shared)
+        summed = summed_part(trainer, result.params, client.shared, shared if judged is None else judged)
         row = Own(kept_part(result.params, own.model), result.opt_state)
         out = () if look is None else look(client, result)
         return ClientVisit(result.params, result.loss, Term(summed, client.share), row, out)
 
     return sharing_pass(trainer, state, cohort, visit)
+
+
+def summed_part(trainer: Trainer, params: Params, server: Params, shared: Array | np.ndarray | None) -> Any:
+    """Return what a client sends: the layers of a static mask, or a whole model.
+
+    A rule of aggregation judges models by their distances, in which a layer that stays with its client must not count:
+    where the mask is traced, such a layer is the server's.
+    """
+    if isinstance(shared, np.ndarray):
+        return part(params, trainer.task.layers, shared)
+    if shared is None or trainer.aggregate is None:
+        return params
+    return select(shared, trainer.task.layers, params, server)
 
 
 def start_from(layers: LayerMap, server: Params, own: Any, shared: Array | np.ndarray | None) -> Params:

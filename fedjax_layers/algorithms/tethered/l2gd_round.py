@@ -12,6 +12,7 @@ from flax import struct
 from fedjax_layers.algorithms.novel import seen_or
 from fedjax_layers.algorithms.tethered.coupling import Coupling, Number, served
 from fedjax_layers.clients import Client, ClientVisit, LocalOptions, Passed, Trainer, keys, one_pass, train
+from fedjax_layers.clients.aggregate import reduce_rows
 from fedjax_layers.clients.stacked import copies, where_rows
 from fedjax_layers.clients.store import renew_clients, take_note
 from fedjax_layers.ops import Term, Visit, settle, visit_clients, weighted_mean
@@ -205,5 +206,9 @@ def _cluster_means(
         own = jax.tree.map(lambda x: x[row], store)
         return Visit(sums=Term(own, share, place, len(mass)))
 
+    if trainer.aggregate is not None:
+        rows = jax.tree.map(lambda x: x[cohort.rows], store)
+        made = reduce_rows(trainer.aggregate, Term(rows, share, team, len(mass)), cohort.weight > 0, fallback)
+        return settle(made, mass > 0, fallback)
     found = visit_clients(one, cohort.rows, team, share, present=cohort.weight > 0, axis=trainer.axis)
     return settle(found.sums, mass > 0, fallback)

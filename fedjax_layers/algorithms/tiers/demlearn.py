@@ -61,7 +61,7 @@ def _first_rounds(numbers: Sequence[int], recorded: Mapping[str, np.ndarray], fi
     return rounds < np.asarray(numbers)[:, None]
 
 
-@factory(decision=lambda options: Decision("amplified_rounds", _first_rounds))
+@factory(decision=lambda options: Decision("amplified_rounds", _first_rounds), aggregates=False)
 def demlearn(
     trainer: Trainer,
     *,

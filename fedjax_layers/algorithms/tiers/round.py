@@ -180,7 +180,7 @@ def tiered_round(
         passed = one_pass(trainer, here, visit, store=carry.store, slots=(team_of_slot, share), shared=carry.teams)
         active &= trainer.heard(here, passed.loss).weight > 0
         heard = jnp.zeros_like(size).at[team_of_slot].add(jnp.where(active, counted, 0))
-        mean = settle(rescaled(passed.sums, size, heard), heard > 0, carry.teams)
+        mean = settle(rescaled(trainer, passed.sums, size, heard), heard > 0, carry.teams)
         stepped = jax.vmap(lambda w, m: team(w, state.server, m))(carry.teams, mean)
         loss = carry.loss + jnp.where(here.weight > 0, passed.loss, 0)
         return _Carry(where_rows(heard > 0, stepped, carry.teams), passed.store, loss, carry.turns + active)

@@ -63,7 +63,7 @@ def refuse_too_large_rounds(build: Build, plan: Plan, state: Any, inputs: Inputs
     argument, got = "model, batch_size", "those"
     if plan.axis.width != 1:
         argument, got = "client_width", str(plan.axis.width or "all")
-    elif inputs.sampling.size > 1 and algorithm_of(build, plan, inputs).memory.slot:
+    elif inputs.sampling.size > 1 and algorithm_of(build, plan, inputs).memory.by_slot:
         argument, got = "cohort", str(inputs.sampling.size)
     room = f"expected less, so that the compiled rounds fit into the free {spoken(free)}"
     raise TooLargeError(f"{argument}: {room}, got {got}, with which they take {spoken(needed)}")

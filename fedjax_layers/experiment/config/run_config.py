@@ -12,6 +12,7 @@ from annotated_types import Ge, Gt, Le
 from fedjax_layers import algorithms, data, models
 from fedjax_layers.data.augmentation import AUGMENTATIONS
 from fedjax_layers.data.team_formation import TEAM_FORMATIONS
+from fedjax_layers.experiment.config.aggregation_fields import AggregationFields, check_aggregation
 from fedjax_layers.experiment.config.asked import as_asked
 from fedjax_layers.experiment.config.attack_fields import AttackFields
 from fedjax_layers.experiment.config.checks import check_together
@@ -40,7 +41,7 @@ LARGEST_SEED = 2**32 - 1  # without x64, JAX drops higher bits, so that two seed
 
 
 @dataclasses.dataclass(frozen=True)
-class RunConfig(FaultFields, AttackFields):
+class RunConfig(FaultFields, AttackFields, AggregationFields):
     """Everything that decides a run's numbers; a second run of the same config repeats them.
 
     Raises:
@@ -196,6 +197,7 @@ class RunConfig(FaultFields, AttackFields):
                 self, "scored_model", usual if self.evaluated_models == "both" else self.evaluated_models
             )
         check_together(self)
+        check_aggregation(self)
         factory = options_of(algorithms.registry[self.algorithm])
         if self.server_optimizer is not None and "server_optimizer" not in factory:
             raise ValueError(f"server_optimizer: expected none for {self.algorithm}, got {self.server_optimizer!r}")

@@ -9,10 +9,11 @@ from typing import Any, TypeVar
 import jax.numpy as jnp
 
 from fedjax_layers import algorithms
-from fedjax_layers.algorithms.factory import Method, attacked, faulty
+from fedjax_layers.algorithms.factory import Method, aggregated, attacked, faulty
 from fedjax_layers.clients import Faults, LocalSolver, Setting, Trainer
 from fedjax_layers.experiment.config.optimizers import client_optimizer, server_optimizer
 from fedjax_layers.experiment.setup.attack import make_attack
+from fedjax_layers.ops import make_rule
 from fedjax_layers.ops.poison import Poison
 from fedjax_layers.types import Algorithm
 
@@ -32,6 +33,8 @@ class Builder:
       poison: the kind of attack on updates and the layers ``[L]`` that it changes, or ``None``.
       faults: the kinds of faults that clients have, names of fields of :class:`fedjax_layers.clients.Faults`.
       keep_nonfinite: whether results that are not finite are used, see :class:`fedjax_layers.clients.Trainer`.
+      aggregate: the rule in place of the mean, its settings that are not traced, sorted, and whether it judges each
+        layer by itself; ``None`` for the mean.
     """
 
     algorithm: str
@@ -42,6 +45,7 @@ class Builder:
     poison: tuple[Poison, tuple[bool, ...]] | None = None
     faults: tuple[str, ...] = ()
     keep_nonfinite: bool = False
+    aggregate: tuple[str, tuple[tuple[str, Any], ...], bool] | None = None
 
     def method(self, hyper: Mapping[str, Any], make: Callable[[Trainer], T]) -> Method[T]:
         """Make a method whose ``make`` gets a trainer of the run's solver, with the attack of bad clients, if any."""
@@ -74,6 +78,10 @@ class Builder:
         if self.server is not None:
             options["server_optimizer"] = server_optimizer(self.server, hyper["server_learning_rate"])
         method = self.method(hyper, lambda trainer: algorithms.registry[self.algorithm](trainer, **options))
+        if self.aggregate is not None:
+            name, static, per_layer = self.aggregate
+            settings = dict(static) | dict(hyper["aggregate"])
+            method = aggregated(method, lambda t: make_rule(name, settings, t.task.layers if per_layer else None))
         if not self.faults:
             return method
         return faulty(method, Faults(**{name: hyper[name] for name in (*self.faults, "straggle_work")}))

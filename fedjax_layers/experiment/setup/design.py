@@ -12,6 +12,7 @@ from fedjax_layers.clients import Setting
 from fedjax_layers.data.changes.drift import Phase, drift_phases
 from fedjax_layers.engine.on_host.check import check_rows
 from fedjax_layers.engine.sampling import Sampling, all_clients, by_size, fixed, uniform
+from fedjax_layers.experiment.config.aggregation_fields import check_bad, static_rule, traced_settings
 from fedjax_layers.experiment.config.run_config import RunConfig
 from fedjax_layers.experiment.config.traced import traced_numbers
 from fedjax_layers.experiment.setup.attack import poison_of, traced_attack
@@ -44,6 +45,7 @@ def make_design(config: RunConfig, clients: data.ClientData, counts: Collection[
     check_layers(config, task)
     phases = make_phases(config, clients)
     sampling = make_sampling(config, clients)
+    check_bad(config, sampling.size)
     num_teams = count_teams(config, clients)
     poison = poison_of(config, task.layers)
     hyper = traced_inputs(config, clients, counts)
@@ -60,6 +62,8 @@ def traced_inputs(config: RunConfig, clients: data.ClientData, counts: Collectio
     num_teams = count_teams(config, clients)
     if num_teams is not None and config.team_formation != "by_updates":
         hyper["team_of"] = run_teams(config, clients, num_teams)
+    if config.aggregate is not None:
+        hyper["aggregate"] = traced_settings(config)
     return hyper | traced_attack(config, clients)
 
 
@@ -124,7 +128,9 @@ def make_builder(
     if num_teams is not None:
         static["num_teams"] = num_teams
     fields = (sorted_items(static), config.optimizer, config.server_optimizer, sorted_items(work), poison)
-    return Builder(config.algorithm, *fields, config.fault_kinds, config.nonfinite == "keep")
+    return Builder(
+        config.algorithm, *fields, config.fault_kinds, config.nonfinite == "keep", aggregate=static_rule(config)
+    )
 
 
 def _check_epochs(config: RunConfig, largest: int) -> None:

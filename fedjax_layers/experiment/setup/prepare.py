@@ -20,6 +20,7 @@ from fedjax_layers.engine.placement.sharding import replicate
 from fedjax_layers.engine.placement.width import AxisChoice, choose_axis, pinned_axis, recorded_axis
 from fedjax_layers.engine.plan import Plan, rounds_per_interval
 from fedjax_layers.engine.simulate import make_inputs
+from fedjax_layers.experiment.config.aggregation_fields import check_bad
 from fedjax_layers.experiment.config.run_config import RunConfig
 from fedjax_layers.experiment.config.traced import traced_numbers
 from fedjax_layers.experiment.setup.attack import corrupted
@@ -145,6 +146,7 @@ def check_numbers(experiment: Experiment, config: RunConfig) -> None:
     A traced number is not checked, so the algorithm is built once with concrete whole numbers.
     """
     check_layers(config, experiment.plan.task)
+    check_bad(config, experiment.inputs.sampling.size)
     usual = traced_numbers(config)
     hyper = experiment.inputs.hyper | usual
     builder = experiment.builder

@@ -87,7 +87,7 @@ def centred_clipping(
     centre: Params,
     bound: float | Array,
     *,
-    steps: int | Array = 3,
+    steps: int | Array = 5,
     layers: LayerMap | None = None,
 ) -> Params:
     """Take steps ``v <- v + sum_i p_i (x_i - v) min(1, bound / ||x_i - v||)`` from a centre.

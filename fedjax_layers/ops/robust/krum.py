@@ -39,7 +39,7 @@ def krum(rows: Params, weight: Array, bad: int | Array, layers: LayerMap | None 
 
 
 def multi_krum(
-    rows: Params, weight: Array, bad: int | Array, keep: int | Array, layers: LayerMap | None = None
+    rows: Params, weight: Array, bad: int | Array, keep: int | Array | None = None, layers: LayerMap | None = None
 ) -> Params:
     """Compute the mean of the ``keep`` rows with the lowest scores of :func:`krum`, each scored once, among all.
 
@@ -49,8 +49,8 @@ def multi_krum(
       rows: any pytree with leaves ``[K, ...]``.
       weight: ``[K]``, not negative; a slot of weight 0 is absent.
       bad: as in :func:`krum`.
-      keep: number m of rows in the mean; may be traced. 1 is Krum, n is the mean, which withstands nothing; the paper's
-        claim holds for m <= n - f - 2. Where fewer than m slots are present, all of them are taken.
+      keep: number m of rows in the mean; may be traced. 1 is Krum, n is the mean, which withstands nothing. ``None`` is
+        n - f - 2, up to which the paper's claim holds. Where fewer than m slots are present, all of them are taken.
       layers: as in :func:`krum`; a layer map makes it *layer-wise multi-Krum*.
 
     Returns:
@@ -64,7 +64,7 @@ def multi_krum(
     found = flat_rows(rows, weight, layers)
     number, slots = found.number, len(found.weight)
     bad = count_within("bad", bad, 0, (number - 3) // 2, (slots - 3) // 2, f"2 * bad + 3 <= {slots} slots")
-    keep = count_within("keep", keep, 1, number, slots, f"{slots} slots")
+    keep = count_within("keep", number - bad - 2 if keep is None else keep, 1, number, slots, f"{slots} slots")
 
     def best(distances: Array) -> Array:
         order = _by_score(distances, found.present, number - bad - 2)
