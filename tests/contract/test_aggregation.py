@@ -20,6 +20,7 @@ MEAN = Rule(lambda rows, weight, centre: ops.weighted_mean(rows, weight))
 MEDIAN = ops.make_rule("coordinate_median", {})
 KRUM = ops.make_rule("krum", {"bad": 1})
 MANY = {"l2gd": {"probability": 0.5}, "al2gd": {"probability": 0.5}}  # rounds of both kinds among a few
+ONE_TEAM = {name: {"num_teams": 1} | MANY.get(name, {}) for name in ("permfl", "hsgd", "al2gd")}
 
 
 def assert_close(a, b, **kw):
@@ -46,7 +47,7 @@ def test_one_loud_client_does_not_move_the_others_models(name, x64):
     """With the median, all models but the client's own stay of the size that they have without it; the mean is lost."""
     sizes = {}
     for rule in (MEDIAN, None):
-        rounds = rounds_of(name, MANY.get(name), attack=scream, aggregate=rule)
+        rounds = rounds_of(name, {**MANY, **ONE_TEAM}.get(name), attack=scream, aggregate=rule)
         states, _ = rounds.run([ALL] * 4, pad_to=5)
         models = toy.to_numpy(rounds.models(states[-1]))
         personal = jax.tree.map(lambda x: x[1:], models.personal)
