@@ -17,14 +17,15 @@ gc.set_threshold(50_000, 20, 50)  # tracing makes many objects that stay: a tent
 os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"
 jax.config.update("jax_enable_compilation_cache", True)
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+jax.config.update("jax_include_full_tracebacks_in_locations", False)  # nobody reads the programs
 # Nor need it be done well: the older of XLA's two CPU emitters, gone from JAX 0.11, and programs that are not
-# optimised take a third of the time. Tests that compare programs which differ to the last bit have them optimised, see
-# tests/rounds.py. A variable that is set, though empty, is left alone: ``XLA_FLAGS= python -m pytest`` compiles
-# everything as users do.
-OLDER_EMITTER = "--xla_cpu_use_fusion_emitters=false"
-AS_USERS = os.environ.get("XLA_FLAGS", OLDER_EMITTER) != OLDER_EMITTER
+# optimised take a third of the time, and less in one piece than split for many cores. Tests that compare programs which
+# differ to the last bit have them optimised, see tests/rounds.py. A variable that is set, though empty, is left alone:
+# ``XLA_FLAGS= python -m pytest`` compiles everything as users do.
+QUICKLY = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
+AS_USERS = os.environ.get("XLA_FLAGS", QUICKLY) != QUICKLY
 if jax.__version_info__ < (0, 11):
-    os.environ.setdefault("XLA_FLAGS", OLDER_EMITTER)
+    os.environ.setdefault("XLA_FLAGS", QUICKLY)
 if not AS_USERS:
     os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"  # also in processes that a test starts
     jax.config.update("jax_disable_most_optimizations", True)

@@ -19,13 +19,17 @@ from fedjax_layers.experiment.records.run_directory import RunDirectory
 from fedjax_layers.storage import locked
 from tests.cli.command import assert_refused, cli
 
-RUN = "run player_fl --dataset heart --rounds 1000 --cohort 3 --client-width all --batch-size 128"
+ROUNDS = 400
+RUN = f"run player_fl --dataset heart --rounds {ROUNDS} --cohort 3 --client-width all --batch-size 128"
 
 
-def start(*arguments):
+def start(*arguments, programs=None):
+    """A process of the command; ``programs``: a folder in which those of one test keep compiled ones."""
     code = "import sys; from fedjax_layers.cli import main; sys.exit(main(sys.argv[1:]))"
     command = [sys.executable, "-c", code, *map(str, arguments)]
     environment = os.environ | {"JAX_NUM_CPU_DEVICES": "2", "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    if programs is not None:
+        environment |= {"JAX_ENABLE_COMPILATION_CACHE": "true", "JAX_COMPILATION_CACHE_DIR": str(programs)}
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
 
 
@@ -37,13 +41,19 @@ def wait_for_lines(path, number, process):
         time.sleep(0.02)
 
 
-@pytest.mark.slow
-def test_a_run_that_got_a_real_sigint_ends_as_one_that_got_none(tmp_path):
-    whole = start(*RUN.split(), "--out", tmp_path / "whole")
-    assert whole.communicate(timeout=300)[1] == ""
-    assert whole.returncode == 0
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A run that got no signal; its compiled programs are in the folder beside it."""
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    process = start(*RUN.split(), "--out", folder / "whole", programs=folder / "programs")
+    assert process.communicate(timeout=300)[1] == ""
+    assert process.returncode == 0
+    return folder / "whole"
 
-    part = start(*RUN.split(), "--out", tmp_path / "part")
+
+@pytest.mark.slow
+def test_a_run_that_got_a_real_sigint_ends_as_one_that_got_none(whole, tmp_path):
+    part = start(*RUN.split(), "--out", tmp_path / "part", programs=whole.with_name("programs"))
     wait_for_lines(tmp_path / "part" / "rounds.jsonl", 3, part)
     part.send_signal(signal.SIGINT)
     out, err = part.communicate(timeout=120)
@@ -51,14 +61,14 @@ def test_a_run_that_got_a_real_sigint_ends_as_one_that_got_none(tmp_path):
     assert err == ""
     assert f"Stopped. To continue, repeat the command with --out {tmp_path / 'part'} --resume" in out
     done = len((tmp_path / "part" / "rounds.jsonl").read_text().splitlines())
-    assert 3 <= done < 1000
+    assert 3 <= done < ROUNDS
     assert not (tmp_path / "part" / "summary.json").exists()
 
-    rest = start(*RUN.split(), "--out", tmp_path / "part", "--resume")
+    rest = start(*RUN.split(), "--out", tmp_path / "part", "--resume", programs=whole.with_name("programs"))
     assert rest.communicate(timeout=300)[1] == ""
     assert rest.returncode == 0
-    one, other = RunDirectory(tmp_path / "whole"), RunDirectory(tmp_path / "part")
-    assert [line["round"] for line in other.read_rounds()] == list(range(1, 1001))
+    one, other = RunDirectory(whole), RunDirectory(tmp_path / "part")
+    assert [line["round"] for line in other.read_rounds()] == list(range(1, ROUNDS + 1))
     assert one.read_rounds() == other.read_rounds()
     for key in ("personal", "by_model_and_round", "cut", "layer_scores", "bytes_up", "bytes_down", "controls"):
         assert one.read("summary")[key] == other.read("summary")[key], key
@@ -173,22 +183,20 @@ def test_the_system_s_signals_ask_however_often_they_come_and_give_their_code(na
 
 
 def test_a_run_beside_another_in_its_folder_is_refused_in_one_line(tmp_path):
-    command = [*RUN.replace("1000", "1").split(), "--out", tmp_path / "run"]
+    command = [*RUN.replace(str(ROUNDS), "1").split(), "--out", tmp_path / "run"]
     cli(*command)
     with locked(tmp_path / "run"):
         assert_refused(cli(*command, "--resume"), "expected no other run in this folder")
 
 
 @pytest.mark.slow
-def test_a_run_that_got_sigterm_saves_and_goes_on_to_the_same_numbers(tmp_path):
-    whole = start(*RUN.split(), "--out", tmp_path / "whole")
-    assert whole.communicate(timeout=300)[1] == ""
-    part = start(*RUN.split(), "--out", tmp_path / "part")
+def test_a_run_that_got_sigterm_saves_and_goes_on_to_the_same_numbers(whole, tmp_path):
+    part = start(*RUN.split(), "--out", tmp_path / "part", programs=whole.with_name("programs"))
     wait_for_lines(tmp_path / "part" / "rounds.jsonl", 3, part)
     part.send_signal(signal.SIGTERM)
     out, err = part.communicate(timeout=120)
     assert (part.returncode, err) == (143, "")
     assert "since the system asks for it (SIGTERM)" in out
-    rest = start(*RUN.split(), "--out", tmp_path / "part", "--resume")
+    rest = start(*RUN.split(), "--out", tmp_path / "part", "--resume", programs=whole.with_name("programs"))
     assert rest.communicate(timeout=300)[1] == ""
-    assert RunDirectory(tmp_path / "whole").read_rounds() == RunDirectory(tmp_path / "part").read_rounds()
+    assert RunDirectory(whole).read_rounds() == RunDirectory(tmp_path / "part").read_rounds()
