@@ -19,12 +19,14 @@ import optax
 
 from fedjax_layers.algorithms.report import Decision, Report
 from fedjax_layers.clients import Faults, LocalSolver, Setting, Trainer, struck
-from fedjax_layers.ops import Rule
+from fedjax_layers.clients.trainer import Collude
+from fedjax_layers.ops import Rule, weighted_mean
 from fedjax_layers.options import Mark, Option, options_of
 from fedjax_layers.types import Algorithm, Array, Cohort, Key, Params, RoundInfo
 
 P = ParamSpec("P")
 T = TypeVar("T")
+_KNOWN_MODELS = 2.0  # held for each slot, beside those of the rule, while bad clients look at all updates
 Attack = Callable[[Key, Array, Params, Params], Params]
 ServerOptimizer = Annotated[optax.GradientTransformation | None, Mark.FIELD]
 """The server's optimiser; ``None`` replaces the shared model by the clients' mean."""
@@ -119,9 +121,8 @@ def factory(
                 if trainer.aggregate is None:
                     return algorithm
                 if not (averages and aggregates):
-                    raise ValueError(
-                        f"aggregate: expected none for {fn.__name__}, which does not average a round's models"
-                    )
+                    what = "aggregate: expected none" if trainer.collude is None else "attack: expected none together"
+                    raise ValueError(f"{what} for {fn.__name__}, which does not average a round's models")
                 return algorithm._replace(memory=algorithm.memory._replace(rows=trainer.aggregate.models))
 
             if isinstance(solver, Trainer):
@@ -161,6 +162,24 @@ def aggregated(method: Method[T], rule: Callable[[Trainer], Rule]) -> Method[T]:
       rule: ``trainer -> rule``, see :func:`fedjax_layers.ops.make_rule`.
     """
     return Method(method.solver, lambda trainer: method.make(dataclasses.replace(trainer, aggregate=rule(trainer))))
+
+
+def colluded(method: Method[T], collude: Collude) -> Method[T]:
+    """Return a method in which bad clients know the models of a round's others and replace their own together.
+
+    All models of a round are then kept as rows, for the method's rule, or else for the mean.
+
+    Args:
+      method: the method that averages, without such clients.
+      collude: see :attr:`fedjax_layers.clients.Trainer.collude`.
+    """
+
+    def make(trainer: Trainer) -> T:
+        rule = trainer.aggregate or Rule(lambda rows, weight, centre: weighted_mean(rows, weight))
+        rule = dataclasses.replace(rule, models=rule.models + _KNOWN_MODELS)
+        return method.make(dataclasses.replace(trainer, aggregate=rule, collude=collude))
+
+    return Method(method.solver, make)
 
 
 def faulty(method: Method[Algorithm], faults: Faults) -> Method[Algorithm]:

@@ -24,6 +24,7 @@ from fedjax_layers.experiment.setup.early import check_early
 from fedjax_layers.experiment.setup.foreseen import refuse_early
 from fedjax_layers.experiment.setup.prepare import assemble, check_fit
 from fedjax_layers.experiment.setup.shared_data import SharedData
+from fedjax_layers.ops.collusion import COLLUSIONS
 from fedjax_layers.options import taken_from_config
 from fedjax_layers.report.tables import results_table
 from fedjax_layers.report.wording import HEADLINES, report_lines, soundness_lines, team_lines
@@ -86,7 +87,7 @@ def _configs(options: argparse.Namespace) -> list[RunConfig]:
     with usage_errors():
         check_number_of_runs(len(names), options.seeds)
     configs = [
-        config_of(options, name, beside=names, seed=options.seed + i, **_left_out(name, names))
+        config_of(options, name, beside=names, seed=options.seed + i, **_left_out(name, names, options.attack))
         for i in range(options.seeds)
         for name in names
     ]
@@ -94,16 +95,16 @@ def _configs(options: argparse.Namespace) -> list[RunConfig]:
     return configs
 
 
-def _left_out(name: str, names: Sequence[str]) -> dict[str, Any]:
-    """Reset fields that an algorithm does not use: server optimiser, rule of aggregation or teams, as for ``local``.
+def _left_out(name: str, names: Sequence[str], attack: str | None) -> dict[str, Any]:
+    """Reset fields that an algorithm does not use: server optimiser, rule, attack on it or teams, as for ``local``.
 
-    An algorithm that averages refuses a rule that cannot take its mean's place. Where no algorithm of the comparison
-    has teams, asking for teams remains an error.
+    An algorithm that averages refuses a rule that cannot take its mean's place, and an attack on such a rule. Where no
+    algorithm of the comparison has teams, asking for teams remains an error.
     """
     if name not in registry:
         return {}
     server = {} if taken_from_config(registry[name], "server_optimizer") else {"server_optimizer": None}
-    rule = {} if registry[name].averages else {"aggregate": None}
+    rule = {} if registry[name].averages else {"aggregate": None} | ({"attack": None} if attack in COLLUSIONS else {})
     beside = any(has_teams(other) for other in names if other in registry)
     return server | rule | ({"team_formation": None, "team_of": None} if beside and not has_teams(name) else {})
 

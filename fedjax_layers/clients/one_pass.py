@@ -135,7 +135,7 @@ def one_pass(
         axis=trainer.axis,
     )
     counted = trainer.heard(cohort, loss).weight > 0
-    return Passed(loss, out, observed, join_sums(sums, models, trainer.aggregate, counted, shared), store)
+    return Passed(loss, out, observed, join_sums(sums, models, trainer.rule_of(cohort.ids), counted, shared), store)
 
 
 def _heard(trainer: Trainer, found: ClientVisit, lost: Array | None) -> Array | None:

@@ -68,6 +68,9 @@ class Setting:
         return Trainer(**fields | {"batch_size": size, "min_batch": least})
 
 
+Collude = Callable[[Array, Params, Array, Params], Params]
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Trainer(LocalSolver, Setting):
     """A local solver in its setting, with which algorithms train clients. :meth:`Setting.bind` makes it.
@@ -77,12 +80,16 @@ class Trainer(LocalSolver, Setting):
         without bad clients.
       aggregate: the rule that makes one model of the clients' models in place of their weighted mean; ``None`` for the
         mean.
+      collude: ``(client ids [K], models [K, ...], weight [K], model that was sent) -> models``, in which clients that
+        know the others' models have replaced their own; ``None`` without such clients. It needs a rule, see
+        :func:`fedjax_layers.algorithms.colluded`.
       keep_nonfinite: whether results that are not finite (NaN or infinite) are used as they are. By default such a
         client is left out of its round, as if it were absent; see docs/robustness.md.
     """
 
     attack: Callable[[Key, Array, Params, Params], Params] | None = None
     aggregate: Rule | None = None
+    collude: Collude | None = None
     keep_nonfinite: bool = False
 
     def __post_init__(self) -> None:
@@ -103,6 +110,17 @@ class Trainer(LocalSolver, Setting):
         if steps is not None:
             steps = as_steps(f"{name}_steps", steps, self.num_clients)
         return dataclasses.replace(self, epochs=epochs if steps is None else None, steps=steps, **changes)
+
+    def rule_of(self, ids: Array) -> Rule | None:
+        """Return the rule for a cohort ``ids [K]``, whose models those that collude replace before it is applied."""
+        rule, collude = self.aggregate, self.collude
+        if rule is None or collude is None:
+            return rule
+
+        def reduce(rows: Params, weight: Array, centre: Params) -> Params:
+            return rule.reduce(collude(ids, rows, weight, centre), weight, centre)
+
+        return dataclasses.replace(rule, reduce=reduce)
 
     @property
     def goes_by_steps(self) -> bool:

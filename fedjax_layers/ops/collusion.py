@@ -14,6 +14,7 @@ from fedjax_layers.types import Array, Params
 
 Collusion = Literal["alie", "ipm", "min_max", "min_sum"]
 COLLUSIONS = ("alie", "ipm", "min_max", "min_sum")
+SEARCHING = ("min_max", "min_sum")  # find their own strength, in a direction
 Direction = Literal["unit", "sign", "std"]
 DIRECTIONS = ("unit", "sign", "std")
 
@@ -100,7 +101,7 @@ def _check_choice(kind: str, strength: float | Array | None, direction: str) -> 
         raise ValueError(f"direction: expected one of {', '.join(DIRECTIONS)}, got {direction!r}")
     if kind == "ipm" and strength is None:
         raise ValueError("strength: expected a number for ipm, got none")
-    if kind in ("min_max", "min_sum") and strength is not None:
+    if kind in SEARCHING and strength is not None:
         raise ValueError(f"strength: expected none for {kind}, which finds its own, got {strength}")
 
 

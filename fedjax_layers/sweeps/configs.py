@@ -17,6 +17,7 @@ from fedjax_layers.experiment.config.run_config import RunConfig
 from fedjax_layers.experiment.config.traced import TRACED, traceable_counts, traced_numbers
 from fedjax_layers.experiment.records.run_directory import to_json
 from fedjax_layers.experiment.setup.shared_data import loaded_key
+from fedjax_layers.ops.collusion import COLLUSIONS
 from fedjax_layers.ops.poison import POISONS
 from fedjax_layers.options import defaults_of
 from fedjax_layers.sweeps.request import SweepRequest
@@ -95,7 +96,7 @@ def _of_algorithm(name: str) -> str:
 def is_traced(config: RunConfig, name: str) -> bool:
     """Whether another value of this name is the same program."""
     options = traced_numbers(config, traceable_counts(config.algorithm))["options"]
-    poison = name == "attack_strength" and config.attack in POISONS
+    poison = name == "attack_strength" and config.attack in (*POISONS, *COLLUSIONS)
     rule = name.removeprefix("aggregate_") in traced_settings(config)
     return name in TRACED or _of_algorithm(name) in options or poison or rule
 
@@ -129,12 +130,13 @@ def program_key(config: RunConfig, counts: Collection[str] = ()) -> str:
     ``counts`` names whole numbers among the algorithm's options that are traced.
     """
     fields = to_json(config)
-    for name in (*TRACED, *_SEEDED.values(), *_READ_LAST, "attack_strength"):
+    for name in (*TRACED, *_SEEDED.values(), *_READ_LAST):
         del fields[name]
     fields |= {f"aggregate_{name}": "traced" for name in traced_settings(config)}
     fields["data_options"].pop("split_seed", None)
     for name in traced_numbers(config, counts)["options"]:
         fields["algorithm_options"][name] = "traced"
+    fields["attack_strength"] = config.strength is not None  # traced, or the rate of a corruption
     return _text(fields | {"own_start": config.start_seed is not None, "tail": _tail(config)})
 
 

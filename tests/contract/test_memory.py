@@ -12,7 +12,9 @@ import optax
 import pytest
 
 from fedjax_layers import algorithms, models, ops
+from fedjax_layers.algorithms.factory import Method, colluded
 from fedjax_layers.clients import LocalSolver, Setting
+from fedjax_layers.experiment.setup.attack import make_collusion
 from fedjax_layers.ops import ClientAxis, mix
 from fedjax_layers.ops.robust import RULES
 from fedjax_layers.types import Cohort, Observer, Pool, Ranges, Task
@@ -73,12 +75,13 @@ def task_of(name):
 class Measured:
     """One algorithm's memory, compiled and declared; nothing is run."""
 
-    def __init__(self, name, clients=CLIENTS, optimizer=None, rule=None, **options):
+    def __init__(self, name, clients=CLIENTS, optimizer=None, rule=None, collude=None, **options):
         self.clients, self.task, self.optimizer = clients, task_of(name), optimizer or optax.sgd(0.1)
         solver = LocalSolver(self.optimizer, batch_size=BATCH)
         trainer = Setting(self.task, clients, 8, axis=ClientAxis(WIDTH)).bind(solver)
         trainer = dataclasses.replace(trainer, aggregate=rule)
-        self.algorithm = algorithms.registry[name](trainer, **NEEDED.get(name, {}), **options)
+        method = Method(solver, lambda t: algorithms.registry[name](t, **NEEDED.get(name, {}), **options))
+        self.algorithm = (method if collude is None else colluded(method, collude)).make(trainer)
         self.params = jax.eval_shape(self.task.init, jax.random.key(0))
         self.state = jax.eval_shape(self.algorithm.init, jax.random.key(0), self.params)
         self.model = sum(self.task.layers.bytes)
@@ -165,6 +168,15 @@ RULED = [("fedavg", rule) for rule in RULES] + [("permfl", "trimmed_mean")]
 def test_a_rule_holds_the_models_that_it_declares(name, rule):
     settings = {"bad": 1, "keep": 2, "bound": 1.0, "steps": 3, "smoothing": 1e-6}
     measured = Measured(name, rule=ops.make_rule(rule, settings))
+    for slots in (FEW, MANY):
+        found = measured.temporary(slots)
+        assert found <= measured.declared.total(WIDTH, 1, slots, CLIENTS) <= 2 * found, found / measured.model
+
+
+@pytest.mark.parametrize("name", ["fedavg", pytest.param("permfl", marks=pytest.mark.slow)])
+def test_clients_that_collude_hold_the_models_that_are_declared(name):
+    bad = {"bad": jnp.arange(CLIENTS) % 3 == 0, "attack_strength": None}
+    measured = Measured(name, collude=make_collusion("min_max", "unit", bad))
     for slots in (FEW, MANY):
         found = measured.temporary(slots)
         assert found <= measured.declared.total(WIDTH, 1, slots, CLIENTS) <= 2 * found, found / measured.model

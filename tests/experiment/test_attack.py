@@ -115,6 +115,20 @@ def test_a_boosted_backdoor_gets_further_and_its_success_is_that_of_the_others(c
     assert (recorded["attack_strength"], recorded["attack_boost"], recorded["attack_target"]) == (0.5, 5.0, 7)
 
 
+def test_clients_that_collude_can_keep_the_global_model_where_it_was(clients):
+    """Eight benign clients of weight 1 against two that send four times their mean, turned round."""
+    attack = {"attack": "ipm", "attack_strength": 4.0, "attack_fraction": 0.2, "weighting": "uniform"}
+    _, history = execute(assemble(config_of(rounds=2, evaluated_models="served", **attack), clients))
+    first, last = history.evaluations["global/test/loss"]
+    np.testing.assert_allclose(first, last, rtol=1e-5)
+    one, other = (assemble(config_of(**attack | {"attack_strength": s, "seed": s}), clients) for s in (1, 2))
+    assert (one.builder, one.plan) == (other.builder, other.plan)
+    usual = [assemble(config_of(attack=kind), clients).inputs.hyper["attack_strength"] for kind in ("alie", "min_max")]
+    assert usual == [None, None], "by the numbers of clients, or found by the attack"
+    directions = [assemble(config_of(attack="min_sum", attack_direction=d), clients).builder for d in ("sign", "std")]
+    assert directions[0] != directions[1]
+
+
 def test_what_a_backdoor_cannot_be_put_into_is_refused(clients):
     with pytest.raises(ValueError, match="target: expected a class of digits, 0 to 9, got 10"):
         assemble(config_of(attack="backdoor", attack_target=10), clients)
@@ -138,6 +152,8 @@ def test_an_attack_on_all_updates_hurts(clients):
     ("values", "message"),
     [
         ({"attack": "sign_flop"}, "attack: expected .* got 'sign_flop'; did you mean 'sign_flip'"),
+        ({"algorithm": "local", "attack": "alie"}, "attack: expected none of alie, ipm, .* for local, which does not"),
+        ({"attack": "min_max", "attack_direction": "up"}, "attack_direction: expected .* got 'up'"),
         ({"attack_fraction": 1.5}, "attack_fraction: expected 0 to 1, got 1.5"),
         ({"attack_strength": -1.0}, "attack_strength: expected at least 0, got -1.0"),
     ],

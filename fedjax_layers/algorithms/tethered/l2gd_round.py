@@ -206,9 +206,10 @@ def _cluster_means(
         own = jax.tree.map(lambda x: x[row], store)
         return Visit(sums=Term(own, share, place, len(mass)))
 
-    if trainer.aggregate is not None:
+    rule = trainer.rule_of(cohort.ids)
+    if rule is not None:
         rows = jax.tree.map(lambda x: x[cohort.rows], store)
-        made = reduce_rows(trainer.aggregate, Term(rows, share, team, len(mass)), cohort.weight > 0, fallback)
+        made = reduce_rows(rule, Term(rows, share, team, len(mass)), cohort.weight > 0, fallback)
         return settle(made, mass > 0, fallback)
     found = visit_clients(one, cohort.rows, team, share, present=cohort.weight > 0, axis=trainer.axis)
     return settle(found.sums, mass > 0, fallback)

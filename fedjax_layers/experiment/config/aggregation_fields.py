@@ -9,6 +9,7 @@ from annotated_types import Ge, Gt
 
 from fedjax_layers.algorithms import registry
 from fedjax_layers.experiment.config.fields import Needs, option
+from fedjax_layers.ops.collusion import COLLUSIONS
 from fedjax_layers.ops.robust import RULES, most_bad
 
 _TRACED = ("bad", "keep", "bound", "smoothing")  # the number of steps is part of the program, as local steps are
@@ -68,9 +69,15 @@ def _settings(config: Any) -> dict[str, Any]:
 
 
 def check_aggregation(config: Any) -> None:
-    """Raise ``ValueError`` for a rule with an algorithm that averages no models."""
-    if config.aggregate is not None and not registry[config.algorithm].aggregates:
-        why = "which does not average the models of a round"
+    """Raise ``ValueError`` for a rule, or an attack on what it gets, with an algorithm that averages no models."""
+    if registry[config.algorithm].aggregates:
+        return
+    why = "which does not average the models of a round"
+    if config.attack in COLLUSIONS:
+        raise ValueError(
+            f"attack: expected none of {', '.join(COLLUSIONS)} for {config.algorithm}, {why}, got {config.attack!r}"
+        )
+    if config.aggregate is not None:
         raise ValueError(f"aggregate: expected none for {config.algorithm}, {why}, got {config.aggregate!r}")
 
 

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from fedjax_layers import data
 from fedjax_layers.algorithms import registry
 from fedjax_layers.models.registry import model_options
+from fedjax_layers.ops.collusion import SEARCHING
 from fedjax_layers.ops.poison import POISONS
 from fedjax_layers.options import options_of
 
@@ -60,6 +61,11 @@ def _about(group: str, text: str, unset: str, choices: Collection[str], needs: N
 
 
 ATTACK = Needs("--attack", lambda c: c.attack is not None)
+STRENGTH = Needs(
+    f"--attack with a strength, which {' and '.join(SEARCHING)} find themselves",
+    lambda c: c.attack not in (None, *SEARCHING),
+)
+SEARCHED = Needs(f"--attack {' or '.join(SEARCHING)}", lambda c: c.attack in SEARCHING)
 BACKDOOR = Needs("--attack backdoor", lambda c: c.attack == "backdoor")
 FOCAL = Needs("--loss focal", lambda c: c.loss == "focal")
 SGD = Needs("--optimizer sgd", lambda c: c.optimizer == "sgd")

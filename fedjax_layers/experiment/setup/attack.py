@@ -11,9 +11,12 @@ import numpy as np
 
 from fedjax_layers import data
 from fedjax_layers.clients import keys
+from fedjax_layers.clients.stacked import where_rows
+from fedjax_layers.clients.trainer import Collude
 from fedjax_layers.data.changes.corruption import CORRUPTIONS, corrupt
 from fedjax_layers.experiment.config.run_config import RunConfig
-from fedjax_layers.ops import poison_update
+from fedjax_layers.ops import colluding_updates, poison_update
+from fedjax_layers.ops.collusion import COLLUSIONS, SEARCHING, Collusion, Direction
 from fedjax_layers.ops.poison import POISONS, Poison
 from fedjax_layers.options import unknown_name
 from fedjax_layers.types import Array, Key, LayerMap, Params
@@ -44,7 +47,7 @@ def corrupted(config: RunConfig, clients: data.ClientData) -> data.ClientData:
 
 def traced_attack(config: RunConfig, clients: data.ClientData) -> dict[str, Any]:
     """Return the traced inputs of an attack on updates: ``bad`` ``[C]`` and ``attack_strength``; empty without one."""
-    if _poison(config) is None:
+    if _poison(config) is None and collusion_of(config) is None:
         return {}
     strength = config.attack_boost if config.attack == "backdoor" else config.strength
     return {"bad": attacked_clients(config, clients), "attack_strength": strength}
@@ -71,6 +74,33 @@ def poison_of(config: RunConfig, layers: LayerMap) -> tuple[Poison, tuple[bool, 
         if name not in layers.block_names:
             raise unknown_name("attack_blocks", name, layers.block_names)
     return kind, tuple(layers.block_names[b] in chosen for b in layers.blocks)
+
+
+def collusion_of(config: RunConfig) -> tuple[Collusion, Direction] | None:
+    """Return the attack of clients that know the benign updates, and its direction; ``None`` where there is none."""
+    if config.attack not in COLLUSIONS:
+        return None
+    direction = config.attack_direction if config.attack in SEARCHING else "unit"
+    return cast(Collusion, config.attack), cast(Direction, direction)
+
+
+def make_collusion(kind: Collusion, direction: Direction, hyper: Mapping[str, Any]) -> Collude:
+    """Make the :attr:`~fedjax_layers.clients.Trainer.collude` of bad clients.
+
+    Args:
+      kind: the attack, see :func:`fedjax_layers.ops.colluding_updates`.
+      direction: its direction, see there.
+      hyper: the traced ``bad``, bool ``[C]``, and ``attack_strength``, which may be ``None``.
+    """
+
+    def collude(ids: Array, rows: Params, weight: Array, centre: Params) -> Params:
+        bad = hyper["bad"][ids]
+        updates = jax.tree.map(lambda x, c: x - c[None], rows, centre)
+        sent = colluding_updates(updates, bad, weight, kind, hyper["attack_strength"], direction)
+        added = jax.tree.map(lambda s, c: s + c[None], sent, centre)
+        return where_rows(bad, added, rows)  # benign rows keep every bit
+
+    return collude
 
 
 def make_attack(

@@ -9,11 +9,12 @@ from typing import Any, TypeVar
 import jax.numpy as jnp
 
 from fedjax_layers import algorithms
-from fedjax_layers.algorithms.factory import Method, aggregated, attacked, faulty
+from fedjax_layers.algorithms.factory import Method, aggregated, attacked, colluded, faulty
 from fedjax_layers.clients import Faults, LocalSolver, Setting, Trainer
 from fedjax_layers.experiment.config.optimizers import client_optimizer, server_optimizer
-from fedjax_layers.experiment.setup.attack import make_attack
+from fedjax_layers.experiment.setup.attack import make_attack, make_collusion
 from fedjax_layers.ops import make_rule
+from fedjax_layers.ops.collusion import Collusion, Direction
 from fedjax_layers.ops.poison import Poison
 from fedjax_layers.types import Algorithm
 
@@ -35,6 +36,7 @@ class Builder:
       keep_nonfinite: whether results that are not finite are used, see :class:`fedjax_layers.clients.Trainer`.
       aggregate: the rule in place of the mean, its settings that are not traced, sorted, and whether it judges each
         layer by itself; ``None`` for the mean.
+      collusion: the attack of clients that know the benign updates, and its direction; ``None`` where there is none.
     """
 
     algorithm: str
@@ -46,6 +48,7 @@ class Builder:
     faults: tuple[str, ...] = ()
     keep_nonfinite: bool = False
     aggregate: tuple[str, tuple[tuple[str, Any], ...], bool] | None = None
+    collusion: tuple[Collusion, Direction] | None = None
 
     def method(self, hyper: Mapping[str, Any], make: Callable[[Trainer], T]) -> Method[T]:
         """Make a method whose ``make`` gets a trainer of the run's solver, with the attack of bad clients, if any."""
@@ -78,6 +81,8 @@ class Builder:
         if self.server is not None:
             options["server_optimizer"] = server_optimizer(self.server, hyper["server_learning_rate"])
         method = self.method(hyper, lambda trainer: algorithms.registry[self.algorithm](trainer, **options))
+        if self.collusion is not None:
+            method = colluded(method, make_collusion(*self.collusion, hyper))
         if self.aggregate is not None:
             name, static, per_layer = self.aggregate
             settings = dict(static) | dict(hyper["aggregate"])

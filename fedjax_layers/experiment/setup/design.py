@@ -15,7 +15,7 @@ from fedjax_layers.engine.sampling import Sampling, all_clients, by_size, fixed,
 from fedjax_layers.experiment.config.aggregation_fields import check_bad, static_rule, traced_settings
 from fedjax_layers.experiment.config.run_config import RunConfig
 from fedjax_layers.experiment.config.traced import traced_numbers
-from fedjax_layers.experiment.setup.attack import poison_of, traced_attack
+from fedjax_layers.experiment.setup.attack import collusion_of, poison_of, traced_attack
 from fedjax_layers.experiment.setup.builder import Builder, sorted_items
 from fedjax_layers.experiment.setup.early import check_early
 from fedjax_layers.experiment.setup.tasks import make_task
@@ -129,7 +129,12 @@ def make_builder(
         static["num_teams"] = num_teams
     fields = (sorted_items(static), config.optimizer, config.server_optimizer, sorted_items(work), poison)
     return Builder(
-        config.algorithm, *fields, config.fault_kinds, config.nonfinite == "keep", aggregate=static_rule(config)
+        config.algorithm,
+        *fields,
+        config.fault_kinds,
+        config.nonfinite == "keep",
+        aggregate=static_rule(config),
+        collusion=collusion_of(config),
     )
 
 
