@@ -23,6 +23,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import fuzz_bytes
 import fuzz_watch
@@ -49,7 +50,7 @@ def kinds() -> dict[str, Prepare]:
         return prepare
 
     files = {f"file: {name}": of_file(target) for name, target in fuzz_files.TARGETS.items()}
-    return files | fuzz_odd.KINDS | fuzz_bombs.KINDS | fuzz_records.KINDS | fuzz_commands.KINDS
+    return files | fuzz_odd.KINDS | fuzz_bombs.KINDS | fuzz_records.KINDS | fuzz_commands.KINDS_OF_COMMANDS
 
 
 @contextlib.contextmanager
@@ -62,13 +63,14 @@ def workplace() -> Iterator[Path]:
         (guarded / "deep" / "mine.txt").write_text("mine")
         (guarded / "mine.csv").write_text("a,b\n1,2\n")
         (guarded / "mine.npz").write_bytes(b"mine")
-        os.environ |= {"FEDJAX_LAYERS_CACHE": str(root / "cache"), "TFDS_DATA_DIR": str(root / "tfds")}
-        os.environ.pop("FEDJAX_LAYERS_DATA", None)
-        os.chdir(root)
-        try:
-            yield root
-        finally:
-            os.chdir(before)
+        variables = {"FEDJAX_LAYERS_CACHE": str(root / "cache"), "TFDS_DATA_DIR": str(root / "tfds")}
+        with mock.patch.dict(os.environ, variables):
+            os.environ.pop("FEDJAX_LAYERS_DATA", None)
+            os.chdir(root)
+            try:
+                yield root
+            finally:
+                os.chdir(before)
 
 
 def run_case(prepare: Prepare, kind: str, seed: int, number: int, root: Path) -> tuple[str, Outcome]:

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 MOST_SECONDS = 60
 MOST_BYTES = 4 * 2**30
 _SAFETY = 8 * 2**30  # beyond which the system gives no memory, so that a bomb ends the case and not the machine
+_OWN = ("StorageError", "UsageError", "TooLargeError")
 _OURS = re.compile(r"expected|did you mean|cannot resume|not a run directory")
 
 
@@ -75,6 +76,8 @@ def _judged_error(error: BaseException) -> tuple[str, str]:
     for kind, name in ((Refused, "refused"), (Bad, "wrong"), (Hang, "hang")):
         if isinstance(error, kind):
             return name, message
+    if type(error).__name__ in _OWN and "\n" not in message:
+        return "refused", message
     place = traceback.extract_tb(error.__traceback__)[-1]
     told = f"{type(error).__name__}: {message[:300]!r} at {place.filename}:{place.lineno}"
     if not isinstance(error, (ValueError, OSError)):

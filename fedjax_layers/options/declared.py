@@ -197,7 +197,7 @@ def _numbers(value: Any) -> list[int | float]:
 
 def _complaint(number: int | float, about: tuple[Any, ...]) -> str:
     """Say what is expected of a number that is out of bounds; empty for one within."""
-    if not math.isfinite(number):
+    if isinstance(number, float) and not math.isfinite(number):  # a whole number may be beyond the floats
         return "a finite number"
     least, more, most, less = _bounds(about)
     if most is None and isinstance(number, int) and abs(number) > _LARGEST_COUNT:

@@ -87,7 +87,10 @@ def _fit(value: Any, kind: Any) -> Any:
         fits = isinstance(value, Mapping)
     elif kind in (int, float):
         fits = isinstance(value, numbers.Integral if kind is int else numbers.Real) and not isinstance(value, bool)
-        value = kind(value) if fits else value
+        try:
+            value = kind(value) if fits else value
+        except OverflowError:  # a whole number beyond the floats
+            raise _MisfitError from None
     else:
         fits = isinstance(value, kind)
     if not fits:

@@ -207,3 +207,30 @@ def test_a_config_read_from_its_run_repeats_the_scores_exactly(tmp_path):
     clients, clients_again = first.read_clients(), second.read_clients()
     for name, values in clients.items():
         np.testing.assert_array_equal(values, clients_again[name], name)
+
+
+def deep(levels):
+    value = 1
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize(
+    ("content", "tells"),
+    [
+        ({"algorithm": ["local"]}, "algorithm: expected text, got"),
+        ({"algorithm_file": 3}, "algorithm_file: expected"),
+        ({"learning_rate": 10**400}, "learning_rate: expected a number"),
+        ({"clients": 10**400}, "clients: expected at most 2147483647"),
+        ({"steps": deep(900)}, "config: expected fields of plain values"),
+        ({"by_default": 3}, "by_default: expected a list of names, got 3"),
+        ({"by_default": [["clients"]]}, "by_default: expected a list of names"),
+        ({"by_default": ["data_options.alpha"]}, "by_default: expected names of options that are there"),
+        ({"by_default": ["data_options.alpha"], "data_options": 3}, "by_default: expected names of options"),
+    ],
+    ids=range(9),
+)
+def test_a_config_of_other_types_is_told(content, tells):
+    with pytest.raises(ValueError, match=tells):
+        RunConfig.from_mapping(content)

@@ -20,15 +20,28 @@ def as_asked(content: Mapping[str, Any]) -> dict[str, Any]:
 
     Args:
       content: the content of a ``config.json``, complete or not.
+
+    Raises:
+      ValueError: ``by_default`` is no list of names of values that are there, or a value is nested too deeply.
     """
-    asked = copy.deepcopy(dict(content))
-    factory = algorithms.registry.get(asked.get("algorithm", ""))
+    try:
+        asked = copy.deepcopy(dict(content))
+    except RecursionError as error:
+        raise ValueError("config: expected fields of plain values, got one that is nested too deeply") from error
+    name = asked.get("algorithm", "")
+    factory = algorithms.registry.get(name) if isinstance(name, str) else None
     usual = {} if factory is None else options_of(factory)
-    for name in asked.pop(BY_DEFAULT, []):
+    filled_in = asked.pop(BY_DEFAULT, [])
+    if not isinstance(filled_in, list) or not all(isinstance(name, str) for name in filled_in):
+        raise ValueError(f"{BY_DEFAULT}: expected a list of names, got {filled_in!r}")
+    for name in filled_in:
         home, _, option = name.partition(".")
         if not option:
             asked[home] = None
-        elif home != "algorithm_options" or not _moved(asked[home][option], usual.get(option)):
+            continue
+        if not isinstance(asked.get(home), dict) or option not in asked[home]:
+            raise ValueError(f"{BY_DEFAULT}: expected names of options that are there, got {name!r}")
+        if home != "algorithm_options" or not _moved(asked[home][option], usual.get(option)):
             del asked[home][option]
     return asked
 

@@ -181,8 +181,9 @@ class RunConfig(FaultFields, AttackFields, AggregationFields):
     )
 
     def __post_init__(self) -> None:
-        if self.algorithm_file is not None:
-            algorithms.add_algorithm_file(self.algorithm_file)
+        file = config_options()["algorithm_file"].fit(self.algorithm_file)
+        if file is not None:  # first, since the algorithm may be one of its own
+            algorithms.add_algorithm_file(file)
         for name, field_option in config_options().items():
             object.__setattr__(self, name, field_option.fit(getattr(self, name)))
         if self.steps is not None:
