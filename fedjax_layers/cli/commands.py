@@ -15,11 +15,13 @@ from fedjax_layers.cli.usage import Parser
 from fedjax_layers.experiment.config.owners import Owner
 from fedjax_layers.experiment.config.run_config import RunConfig
 from fedjax_layers.experiment.records.same_run import TOLERANCE
+from fedjax_layers.experiment.run import SAVE_EVERY
 from fedjax_layers.sweeps.request import SEEDED, Stopping
 
 COMPARED = "player_fl,local,fedavg,fedprox,fedbabu"
 _SHOWN = ("partition", "clients", "partition_seed", "seed")  # fields that decide a partition
 _DATA_DIR = "folder of the data files [default: the variable FEDJAX_LAYERS_DATA, else TFDS's own folder]"
+_SAVE = f"seconds between two checkpoints, which do not wait for an evaluation [default: {SAVE_EVERY:g}]"
 _ALL_FLAGS = "To see the options of an algorithm, data set, partition or model, name it beside --help."
 
 
@@ -58,6 +60,8 @@ def make_commands(shown: Sequence[Owner] = ()) -> Commands:
         sub.epilog = _ALL_FLAGS
         groups = add_groups(sub, shown)
         _add_common(groups)
+        if sub is not sweep:
+            groups["run"].add_argument("--save-every", type=float, default=SAVE_EVERY, metavar="SECONDS", help=_SAVE)
         if sub is compare:
             text = "runs per algorithm, seeds counting up from --seed [default: 1]"
             groups["run"].add_argument("--seeds", type=int, default=1, metavar="N", help=text)

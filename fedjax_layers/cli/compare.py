@@ -129,7 +129,7 @@ def _run_all(
             if axis is None:
                 print_facts(status, experiment)
                 axis = experiment.axis
-            if run_one(status, experiment, directory, interrupt, resume=options.resume) is None:
+            if run_one(options, experiment, directory, interrupt) is None:
                 return None
             del experiment  # frees its data before the next seed's are loaded
         done.append(directory)

@@ -18,7 +18,7 @@ _STUCK_SECONDS = 1.0  # after which a process that should stop at once but does 
 
 
 class Interrupt:
-    """The handler of Ctrl-C, which asks the run to stop after the current interval; a second one stops it at once.
+    """The handler of Ctrl-C, which asks the run to stop after the rounds at work; a second one stops it at once.
 
     Python calls the handler only between two of its own instructions, which may be many seconds later. Another thread
     therefore receives the signal too, prints the answer, and ends the process if a second signal is not handled.
@@ -39,7 +39,7 @@ class Interrupt:
 
     @property
     def asked(self) -> bool:
-        """Whether the run should stop after its interval."""
+        """Whether the run should stop after the rounds that are being computed."""
         return max(self._heard, self._handled, self._system) > 0
 
     @property
@@ -77,7 +77,7 @@ class Interrupt:
                 elif number in _BY_THE_SYSTEM and not self._told:
                     self._system, self._told = number, True
                     name = signal.Signals(number).name
-                    self._console.print(f"Stopping after this interval, since the system asks for it ({name}).")
+                    self._console.print(f"Stopping after the rounds at work, since the system asks for it ({name}).")
 
     def close(self) -> None:
         """End the handling: later signals stop nothing."""
@@ -85,7 +85,7 @@ class Interrupt:
 
     def _answer(self) -> None:
         if self._heard <= self.grace:
-            self._console.print("Stopping after this interval; Ctrl-C again: at once.")
+            self._console.print("Stopping after the rounds at work; Ctrl-C again: at once.")
             return
         threading.Timer(_STUCK_SECONDS, self._end_if_stuck, [self._heard]).start()
 

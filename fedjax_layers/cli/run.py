@@ -63,6 +63,8 @@ def run_config(options: argparse.Namespace, config: RunConfig, name: str) -> int
     status: Status = options.status
     folder = out_folder(options, name)
     begins = options.resume and not is_resumed(options)
+    if not options.save_every >= 0:
+        raise UsageError(f"--save-every: expected at least 0 seconds, got {options.save_every}")
     with usage_errors():
         RunDirectory.check(folder, config, resume=options.resume, free=MAY_DIFFER)
         axis = remembered_axis(folder) if options.resume else None
@@ -72,7 +74,7 @@ def run_config(options: argparse.Namespace, config: RunConfig, name: str) -> int
     if begins:
         status.console.print(f"--resume: no run in {folder} yet, a new one begins", soft_wrap=True)
     with graceful_interrupt(status.console) as interrupt:
-        summary = run_one(status, experiment, directory, interrupt, resume=options.resume)
+        summary = run_one(options, experiment, directory, interrupt)
     status.stop()
     if summary is None:
         return stopped(status, folder, interrupt.code)
@@ -88,19 +90,20 @@ def run_config(options: argparse.Namespace, config: RunConfig, name: str) -> int
 
 
 def run_one(
-    status: Status, experiment: Experiment, directory: RunDirectory, interrupt: Interrupt, *, resume: bool
+    options: argparse.Namespace, experiment: Experiment, directory: RunDirectory, interrupt: Interrupt
 ) -> dict[str, Any] | None:
     """Execute a run with progress, and return its summary; ``None`` if the user stopped it."""
     config = experiment.config
-    progress = RoundsProgress(status, f"{config.algorithm}, seed {config.seed}", config.rounds)
+    progress = RoundsProgress(options.status, f"{config.algorithm}, seed {config.seed}", config.rounds)
     try:
         summary, _ = execute(
             experiment,
             directory,
-            resume=resume,
+            resume=options.resume,
             progress=progress,
             stop=lambda _: interrupt.asked,
             say=progress.say,
+            save_every=options.save_every,
         )
     except NonFiniteError as error:
         raise RunEndedError(f"{config.algorithm}, seed {config.seed}, {error}") from error

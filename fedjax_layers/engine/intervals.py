@@ -131,12 +131,13 @@ def models_of(build: Build, setting: Setting, hyper: Any, state: Any) -> Models:
 
 @build_program(static=(1,), donated=(2,))
 def run_interval(
-    build: Build, plan: Plan, state: Any, inputs: Inputs, first: Array, count: Array
+    build: Build, plan: Plan, state: Any, inputs: Inputs, first: Array, count: Array, end: Array
 ) -> tuple[Any, dict[str, Array], dict[str, Array]]:
-    """Run ``count`` rounds from round ``first`` on, then an evaluation.
+    """Run ``count`` rounds from round ``first`` on, and an evaluation if that is the end of the interval, ``end``.
 
     Returns:
-      The state; per-round arrays ``[eval_every, ...]`` whose first ``count`` rows are valid; scores by name.
+      The state; per-round arrays ``[eval_every, ...]`` whose first ``count`` rows are valid; scores by name, which are
+      zeros before the interval's end.
     """
     algorithm = algorithm_of(build, plan, inputs)
 
@@ -145,7 +146,7 @@ def run_interval(
         draw_key, round_key = round_keys(inputs.key, t)
         cohort = cohort_of(inputs, draw_key, t)
         if "trained" in plan.evaluated_models:
-            due = t == first + count - 1
+            due = t == end - 1
             observer = observer_of(plan, inputs.device_data.at(t), cohort.ids, due)
             cohort = dataclasses.replace(cohort, observer=observer)
         state, info = algorithm.round(round_key, state, cohort)
@@ -163,8 +164,9 @@ def run_interval(
     # The count is traced, so that a shorter last interval, or a resumed one, uses the same program.
     state, log, trained = jax.lax.fori_loop(0, count, body, (state, empty_log, nothing))
     state = constrain_state(state, plan.axis)
-    source = inputs.device_data.at(first + count - 1)
-    return state, log, trained | evaluate_all(plan, source, algorithm, state)
+    score, served = traced_once(lambda s: evaluate_all(plan, inputs.device_data.at(end - 1), algorithm, s), state)
+    none = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), served)
+    return state, log, trained | jax.lax.cond(first + count == end, score, lambda _: none, state)
 
 
 def heard(cohort: Cohort, info: RoundInfo) -> Cohort:

@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from fedjax_layers.engine import on_host as host
 from fedjax_layers.engine.history.history import History
@@ -22,6 +23,7 @@ from fedjax_layers.engine.intervals import (
     start,
 )
 from fedjax_layers.engine.memory.program import refuse_too_large_rounds
+from fedjax_layers.engine.parts import Parts
 from fedjax_layers.engine.placement.sharding import replicate
 from fedjax_layers.engine.plan import Plan
 from fedjax_layers.engine.sampling import Select, selected
@@ -51,6 +53,7 @@ def run_intervals(
     rounds: int,
     select: Select | None = None,
     looked_at: LookedAt | None = always,
+    part_seconds: float | None = None,
 ) -> Iterator[tuple[int, Any, History]]:
     """Continue from ``state`` to ``rounds`` rounds, and yield (rounds done, state, history) after each evaluation.
 
@@ -66,33 +69,54 @@ def run_intervals(
         called at the end of every interval but the last. Where it returns False, the next interval starts before the
         scores are fetched, so that the host works while it runs, and ``None`` is yielded in place of the state.
         ``None`` means always False.
+      part_seconds: if an interval takes longer, ``looked_at`` is asked about every so many seconds within it too, and
+        where it returns True, (rounds done, state, history) is yielded before the evaluation. No number depends on it.
+        ``None`` never asks within an interval.
     """
     if plan.on_host:
-        yield from host.run_intervals(build, plan, inputs, state, history, rounds, select, looked_at)
+        yield from host.run_intervals(build, plan, inputs, state, history, rounds, select, looked_at, part_seconds)
         return
     before = done = history.rounds_done
+    parts = Parts(None if select is not None else part_seconds)
     slots, num_clients = None, inputs.device_data.num_clients
     left: list[tuple[Any, Any, int]] = []  # results of the interval before, if its state was not used
     while done < rounds:
         if select is not None:
             sampling = selected(select, history, num_clients, slots)
             inputs, slots = inputs._replace(sampling=replicate(sampling, plan.axis)), sampling.size
-        count = min(plan.eval_every - done % plan.eval_every, rounds - done)
+        left_over = min(plan.eval_every - done % plan.eval_every, rounds - done)
         if done == before:
             refuse_too_large_rounds(build, plan, state, inputs)
-        state, log, scores = run_interval(build, plan, state, inputs, jnp.int32(done), jnp.int32(count))
-        if jax.default_backend() != "cpu":  # arrays of a CPU are read in place
-            for array in jax.tree.leaves((log, scores)):
-                array.copy_to_host_async()
+        count, end = parts.begin(left_over), done + left_over
+        state, log, scores = run_interval(build, plan, state, inputs, *map(jnp.int32, (done, count, end)))
+        _send_to_host((log, scores))
         if left:
             add_interval(history, *left.pop(), num_clients)
             yield done, None, history
         done += count
+        if done < end:
+            _add_part(history, log, count)
+            parts.end(count)
+            if looked_at is not None and looked_at(done):
+                yield done, state, history
+            continue
         if select is not None or done == rounds or (looked_at is not None and _ended(scores) and looked_at(done)):
             add_interval(history, log, scores, count, num_clients)
             yield done, state, history
         else:
             left = [(log, scores, count)]
+
+
+def _send_to_host(results: Any) -> None:
+    """Start to copy arrays to the host, except those of a CPU, which are read in place."""
+    if jax.default_backend() != "cpu":
+        for array in jax.tree.leaves(results):
+            array.copy_to_host_async()
+
+
+def _add_part(history: History, log: Any, count: int) -> None:
+    """Wait until rounds within an interval have ended, and add them."""
+    history.add({name: np.asarray(x)[:count] for name, x in log.items()}, None)
 
 
 def _ended(scores: Any) -> bool:

@@ -36,7 +36,9 @@ from fedjax_layers.experiment.setup.prepare import Experiment
 from fedjax_layers.experiment.unseen import adapted_scores, unseen_summary
 from fedjax_layers.storage import locked
 
-_CHECKPOINT_SECONDS = 20.0
+SAVE_EVERY = 20.0
+"""Seconds between two checkpoints, unless others are asked for."""
+_PARTS = 4  # in a time between two checkpoints, after each of which a run can stop
 Progress = Callable[[int, History], object]
 Stop = Callable[[int], bool]
 
@@ -49,6 +51,7 @@ def execute(
     progress: Progress = lambda *_: None,
     stop: Stop = lambda _: False,
     say: Say = say_nothing,
+    save_every: float | None = None,
 ) -> tuple[dict[str, Any], History]:
     """Run an experiment to its end, or until ``stop`` returns True.
 
@@ -59,6 +62,8 @@ def execute(
       progress: called with (rounds done, history) when an evaluation has arrived; the next rounds may have started.
       stop: called with the rounds done before further ones start; True ends the run after a checkpoint.
       say: called with what starts outside the rounds: compiling, controls, saving.
+      save_every: seconds between two checkpoints, also within an interval that takes longer; ``None`` means
+        :data:`SAVE_EVERY`.
 
     Returns:
       The summary (empty if the run was stopped) and the history.
@@ -70,15 +75,21 @@ def execute(
         file cannot be written.
     """
     with contextlib.nullcontext() if directory is None else locked(directory.path):
-        return _execute(experiment, directory, resume, progress, stop, say)
+        seconds = SAVE_EVERY if save_every is None else save_every
+        return _execute(experiment, directory, _Recorder(directory, resume, seconds), progress, stop, say)
 
 
 def _execute(
-    experiment: Experiment, directory: RunDirectory | None, resume: bool, progress: Progress, stop: Stop, say: Say
+    experiment: Experiment,
+    directory: RunDirectory | None,
+    recorder: _Recorder,
+    progress: Progress,
+    stop: Stop,
+    say: Say,
 ) -> tuple[dict[str, Any], History]:
     started = time.perf_counter()
-    with compile_clock() as clock, _Recorder(directory, resume) as recorder:
-        if directory is not None and resume:
+    with compile_clock() as clock, recorder:
+        if directory is not None and recorder.resume:
             refuse_another_run(directory, experiment.data)
         builder, inputs = experiment.builder, experiment.inputs
         say("compiling the start")
@@ -133,15 +144,20 @@ def _run_rounds(
         stopped = stop(done)
         return stopped or config.patience is not None or recorder.due
 
-    for done, current, _ in run_intervals(builder, plan, inputs, state, history, rounds, looked_at=looked_at):
-        progress(done, history)
-        recorder.record(history)
+    parts = recorder.part_seconds
+    for done, current, _ in run_intervals(
+        builder, plan, inputs, state, history, rounds, looked_at=looked_at, part_seconds=parts
+    ):
+        evaluated = int(history.latest.get("round", 0)) == done  # or the rounds are a part of an interval
+        if evaluated:
+            progress(done, history)
+            recorder.record(history)
         refuse_nonfinite(config, history, looked)
         looked = done
         if current is None:  # the state was donated to the next interval
             continue
         state = current
-        last = done == config.rounds or ended(history)
+        last = done == config.rounds or (evaluated and ended(history))
         if stopped or last or recorder.due:
             recorder.save(done, state, history)
         if stopped or last:
@@ -152,8 +168,8 @@ def _run_rounds(
 class _Recorder:
     """A writer of a run's rounds and checkpoints into its directory; without one, it does nothing."""
 
-    def __init__(self, directory: RunDirectory | None, resume: bool) -> None:
-        self._directory, self._resume = directory, resume
+    def __init__(self, directory: RunDirectory | None, resume: bool, seconds: float) -> None:
+        self._directory, self.resume, self._seconds = directory, resume, seconds
         self._checkpoints = None if directory is None else Checkpoints(directory.checkpoints)
         self._saved = time.perf_counter()
         self._unseen: np.ndarray | None = None
@@ -168,7 +184,7 @@ class _Recorder:
 
     def restore(self, state: Any) -> tuple[int, Any]:
         """Return the rounds done and state of the newest checkpoint when resuming, else 0 and the given start."""
-        found = self._checkpoints.restore(state) if self._checkpoints is not None and self._resume else None
+        found = self._checkpoints.restore(state) if self._checkpoints is not None and self.resume else None
         return (0, state) if found is None else found
 
     def begin(self, experiment: Experiment, done: int) -> History:
@@ -184,9 +200,10 @@ class _Recorder:
         if self._directory is None:
             return History()
         config = experiment.config
-        kept = done - 1 if done % config.eval_every and done < config.rounds else done
+        within = done % config.eval_every if done < config.rounds else 0  # rounds since the last evaluation
+        kept = done - 1 if within else done
         files = HistoryFiles(self._directory.history)
-        files.keep(done, kept)
+        files.keep(done, kept, needed=done - within)
         history = History.open(files)
         self._directory.keep_rounds(kept)
         if self._directory.read("config").get("rounds", 0) < config.rounds:
@@ -199,7 +216,12 @@ class _Recorder:
     @property
     def due(self) -> bool:
         """Return whether enough time has passed since the last checkpoint."""
-        return self._checkpoints is not None and time.perf_counter() - self._saved > _CHECKPOINT_SECONDS
+        return self._checkpoints is not None and time.perf_counter() - self._saved >= self._seconds
+
+    @property
+    def part_seconds(self) -> float | None:
+        """Return the seconds after which an interval is interrupted to ask what is due; ``None`` without a folder."""
+        return None if self._directory is None else self._seconds / _PARTS
 
     def record(self, history: History) -> None:
         """Write a line for the last evaluation."""

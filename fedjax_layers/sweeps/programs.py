@@ -57,7 +57,7 @@ class Program:
     def interval(self, stack: Any, state: Any, first: int, count: int) -> tuple[Any, list[Log], list[Log]]:
         """The states after ``count`` rounds, and per run its log and scores; the states given are used up."""
         compiled = self._compiled(stack, state)
-        state, log, scores = compiled(state, stack, jnp.int32(first), jnp.int32(count))
+        state, log, scores = compiled(state, stack, jnp.int32(first), jnp.int32(count), jnp.int32(first + count))
         log, scores = jax.device_get((log, scores))
         return state, [log], [scores]
 
@@ -86,7 +86,7 @@ class Program:
     def _compile(self, stack: Any, state: Any) -> Any:
         zero = jnp.int32(0)
         refuse_too_large_rounds(self.build, self.plan, state, stack)
-        return run_interval.compiled(self.build, self.plan, state, stack, zero, zero)
+        return run_interval.compiled(self.build, self.plan, state, stack, zero, zero, zero)
 
 
 class _Stack(NamedTuple):
@@ -179,7 +179,7 @@ def _interval_many(
     build: Build, plan: Plan, axis: ClientAxis, state: Any, stack: _Stack, first: Array, count: Array
 ) -> Any:
     def one(state: Any, row: Any, shared: Any, first: Array, count: Array) -> Any:
-        return run_interval(build, plan, state, _inputs_of(row, shared), first, count)
+        return run_interval(build, plan, state, _inputs_of(row, shared), first, count, first + count)
 
     return map_clients(one, state, stack.rows, shared=(stack.shared, first, count), axis=axis)
 

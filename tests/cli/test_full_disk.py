@@ -58,7 +58,7 @@ FAILURES = {
 @pytest.mark.parametrize("case", FAILURES)
 def test_it_is_one_line_and_the_run_goes_on_to_the_same_end(whole, tmp_path, monkeypatch, case):
     owner, name, call, number, path, saved = FAILURES[case]
-    monkeypatch.setattr(experiment, "_CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(experiment, "SAVE_EVERY", 0.0)
     with monkeypatch.context() as patch:
         patch.setattr(owner, name, failing(getattr(owner, name), call, number))
         outcome = cli("run", *FLAGS, "--out", tmp_path / "run")

@@ -152,7 +152,7 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one(tmp_path, algorithm):
 
 def test_lines_past_the_newest_checkpoint_are_not_doubled(tmp_path, monkeypatch):
     """A killed run: rounds are on disk that no checkpoint has, and the last line is cut short."""
-    monkeypatch.setattr(running, "_CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(running, "SAVE_EVERY", 0.0)
     config = config_of("fedavg")
     run_into(tmp_path / "whole", config)
 

@@ -47,7 +47,7 @@ BUILDS = {key: made(*key) for key in (("layer_mix", 1), ("fedavg", 1), ("fedavg"
 
 def needed_by(run):
     build, plan, inputs, state = run
-    program = run_interval.compiled(build, plan, state, inputs, jnp.int32(0), jnp.int32(0))
+    program = run_interval.compiled(build, plan, state, inputs, jnp.int32(0), jnp.int32(0), jnp.int32(0))
     return planned_bytes(program, beside_arguments=True)
 
 

@@ -66,7 +66,10 @@ class HistoryFiles:
         if number:
             numbers = np.arange(first_round + 1, first_round + number + 1)
             self._rounds.append({"round": numbers, **rounds}, first_round, number)
-        each, count = evaluations["round"], len(evaluations["round"])
+        each = evaluations.get("round", np.zeros(0, int))
+        count = len(each)
+        if not count:  # the rounds of an interval that has not ended
+            return
         num_clients = next(iter(clients.values())).shape[1]
         keys = {
             "round": np.repeat(each, num_clients),
@@ -77,20 +80,25 @@ class HistoryFiles:
         self._clients.append(keys | flat, first_evaluation, count)
         self._evaluations.append(evaluations, first_evaluation, count)
 
-    def keep(self, rounds: int, evaluated: int) -> None:
-        """Drop records later than a checkpoint: keep ``rounds`` rounds, and evaluations up to round ``evaluated``.
+    def keep(self, rounds: int, evaluated: int, needed: int | None = None) -> None:
+        """Drop records later than a checkpoint.
 
         The evaluation after a last local phase is dropped too, since a run that continues makes it later.
+
+        Args:
+          rounds: number of rounds to keep.
+          evaluated: evaluations are kept up to this round.
+          needed: a round whose evaluation has to be there; ``None`` means ``rounds``, and 0 needs none.
 
         Raises:
           StorageError: rounds or evaluations are missing, or a file is damaged; nothing is dropped then.
         """
-        there, kept = 0, 0
+        there, kept, needed = 0, 0, rounds if needed is None else needed
         if rounds:
             facts = self.evaluations()
             going = ~facts["finished"] if facts else np.zeros(0, bool)
             done = facts["round"][going] if facts else np.zeros(0, int)
-            there = min(self._rounds.count, int(done.max(initial=0)))
+            there = min(self._rounds.count, rounds if done.max(initial=0) >= needed else int(done.max(initial=0)))
             kept = int((done <= evaluated).sum())
         if there < rounds or self._clients.count < kept:
             raise StorageError(

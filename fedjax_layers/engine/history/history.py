@@ -82,9 +82,11 @@ class History:
         """The number of rounds recorded."""
         return self._rounds.count
 
-    def add(self, rounds: Mapping[str, Any], evaluation: Mapping[str, Any]) -> None:
-        """Append one interval: its rounds' arrays ``[n, ...]`` (none after the last local phase) and its evaluation."""
+    def add(self, rounds: Mapping[str, Any], evaluation: Mapping[str, Any] | None) -> None:
+        """Append rounds' arrays ``[n, ...]`` (none after the last local phase), and the evaluation if one follows."""
         self._rounds.append(rounds)
+        if evaluation is None:
+            return
         row = {name: np.asarray(evaluation[name]) for name in self.latest or evaluation}
         self.latest = {name: x.astype(self.latest.get(name, x).dtype, copy=False) for name, x in row.items()}
         self._facts.append({name: x[None] for name, x in self.latest.items() if not _per_client(name)})
@@ -98,7 +100,7 @@ class History:
         Raises:
           StorageError: the records cannot be written; they stay in memory.
         """
-        if self._files is None or self._facts.count == self._written:
+        if self._files is None or (self._facts.count, self._rounds.count) == (self._written, self._rounds_written):
             return
         rounds, facts = self._rounds.arrays, self._facts.arrays
         self._files.append(

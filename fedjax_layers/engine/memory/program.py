@@ -53,7 +53,7 @@ def refuse_too_large_rounds(build: Build, plan: Plan, state: Any, inputs: Inputs
     """
     if _config.jax_disable_jit:
         return
-    program = run_interval.compiled(build, plan, state, inputs, jnp.int32(0), jnp.int32(0))
+    program = run_interval.compiled(build, plan, state, inputs, jnp.int32(0), jnp.int32(0), jnp.int32(0))
     each, free = planned_bytes(program, beside_arguments=True), free_memory()
     if each is None or free is None:
         return

@@ -31,6 +31,7 @@ def run_intervals(
     rounds: int,
     select: Select | None = None,
     looked_at: Callable[[int], bool] | None = None,
+    part_seconds: float | None = None,
 ) -> Iterator[tuple[int, Any, History]]:
     """Do the same as :func:`fedjax_layers.engine.run_loop.run_intervals`, round by round; always yield the state.
 
@@ -52,12 +53,20 @@ def run_intervals(
             following = t + 1 if t + 1 < rounds and not (last and select is not None) else None
             state, row, scores, ahead = play_round(run, state, t, ahead, following, due=last)
             log.append(row)
+            if not last and part_seconds is not None and looked_at is not None and looked_at(t + 1):
+                history.add(_stacked(log), None)
+                log = []
+                yield t + 1, state, history
         scores |= evaluate(run, state, done + count - 1)
-        stacked = {name: np.stack([np.asarray(row[name]) for row in log]) for name in log[0]}
-        add_interval(history, stacked, scores, count, run.clients)
+        add_interval(history, _stacked(log), scores, len(log), run.clients)
         if looked_at is not None and history.rounds_done < rounds:
             looked_at(history.rounds_done)
         yield history.rounds_done, state, history
+
+
+def _stacked(log: list[dict[str, Any]]) -> dict[str, np.ndarray]:
+    """Stack the records of rounds."""
+    return {name: np.stack([np.asarray(row[name]) for row in log]) for name in log[0]}
 
 
 def play_round(
