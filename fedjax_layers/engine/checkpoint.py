@@ -9,6 +9,7 @@ import shutil
 import tempfile
 import warnings
 import zlib
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -32,15 +33,18 @@ def saved_rounds(folder: Path) -> int:
 class Checkpoints:
     """The checkpoints of one run: the whole state, named by the rounds done, up to which records are kept.
 
-    Saves are atomic and asynchronous; the newest ``keep`` are kept. Random keys are not saved, since they follow from
-    the run's seed, the round and the client. With each checkpoint there are the checksums (CRC-32) of the leaves.
+    Saves are atomic and asynchronous. With each checkpoint there are the checksums (CRC-32) of the leaves. A thread
+    reads each one back when it is written; only if the checksums are right are older ones deleted, except the newest
+    ``keep``. Random keys are not saved, since they follow from the run's seed, the round and the client.
     """
 
     def __init__(self, folder: Path, keep: int = 2) -> None:
         import orbax.checkpoint as ocp  # noqa: PLC0415  (slow to import)
 
-        self._ocp, self._folder = ocp, Path(folder)
-        options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=True)
+        self._ocp, self._folder, self._keep = ocp, Path(folder), keep
+        self._thread = ThreadPoolExecutor(1, "checkpoint")  # uses the manager while nobody else does
+        self._verified: Future[None] | None = None
+        options = ocp.CheckpointManagerOptions(create=True)
         # A new manager needs explicit handlers to read what an earlier process saved.
         handlers = {"state": ocp.StandardCheckpointHandler(), "checksums": ocp.JsonCheckpointHandler()}
         self._alias: tempfile.TemporaryDirectory[str] | None = None
@@ -59,18 +63,44 @@ class Checkpoints:
         return link
 
     def save(self, rounds_done: int, state: Any) -> None:
-        """Copy the state off the device, then write it in the background.
+        """Copy the state off the device, then write it and read it back in the background.
 
         Raises:
           StorageError: this save, or the one before, could not be written.
         """
         named, save = _named(state), self._ocp.args
-        args = save.Composite(state=save.StandardSave(named), checksums=save.JsonSave(_checksums(named)))
+        checksums = _checksums(named)
+        args = save.Composite(state=save.StandardSave(named), checksums=save.JsonSave(checksums))
+        like = {name: np.broadcast_to(np.zeros((), x.dtype), x.shape) for name, x in named.items()}
         with self._storing():
+            self._wait()
             _check_room(self._folder, state)
             self._manager.save(rounds_done, args=args)
             if any(isinstance(x, np.ndarray) for x in jax.tree.leaves(state)):  # the next round changes these in place
                 self._manager.wait_until_finished()
+        self._verified = self._thread.submit(self._verify, rounds_done, like, checksums)
+
+    def _verify(self, step: int, like: dict[str, Any], checksums: dict[str, int]) -> None:
+        """Read a checkpoint back; then delete old ones, or set it aside if it is not what was saved."""
+        self._manager.wait_until_finished()
+        try:
+            self._read(step, like, checksums)
+        except MemoryError:  # says nothing of the file
+            return
+        except Exception as error:  # as in :meth:`restore`
+            _forget_unread()
+            told = str(error).partition("\n")[0] or type(error).__name__
+            self._set_aside({step: told}, "the one before is kept")
+            return
+        for old in sorted(self._manager.all_steps())[: -self._keep]:
+            self._manager.delete(old)
+
+    def _wait(self) -> None:
+        """Wait until the last save is written and verified."""
+        if self._verified is not None:
+            self._verified.result()
+            self._verified = None
+        self._manager.wait_until_finished()
 
     def restore(self, like: Any) -> tuple[int, Any] | None:
         """Load the newest undamaged checkpoint: the rounds done and the state; ``None`` if there are no checkpoints.
@@ -84,7 +114,7 @@ class Checkpoints:
         Raises:
           ValueError: the saved state has other leaves (the first path that differs is named), or all are damaged.
         """
-        self._manager.wait_until_finished()  # a save of this process may still be in progress
+        self._wait()  # a save of this process may still be in progress
         failures: dict[int, str] = {}
         for step in sorted(self._manager.all_steps(), reverse=True):
             try:
@@ -109,13 +139,19 @@ class Checkpoints:
         abstract = jax.tree.map(self._ocp.utils.to_shape_dtype_struct, named)
         saved = self._manager.item_metadata(step)["state"]
         _check_same(dict(saved.tree if hasattr(saved, "tree") else saved), abstract)
-        load = self._ocp.args
-        args = load.Composite(state=load.StandardRestore(abstract), checksums=load.JsonRestore())
-        found = self._manager.restore(step, args=args)
-        if _checksums(found["state"]) != found["checksums"]:
-            raise ValueError("other checksums than when it was saved")
-        leaves = [_filled(old, found["state"].pop(name)) for name, old in named.items()]
+        found = self._read(step, abstract)
+        leaves = [_filled(old, found.pop(name)) for name, old in named.items()]
         return jax.tree.unflatten(jax.tree.structure(like), leaves)
+
+    def _read(self, step: int, like: dict[str, Any], checksums: dict[str, int] | None = None) -> dict[str, Any]:
+        """Read the leaves of a checkpoint; raise ``ValueError`` unless they and ``checksums`` are what was stored."""
+        load = self._ocp.args
+        args = load.Composite(state=load.StandardRestore(like), checksums=load.JsonRestore())
+        found = self._manager.restore(step, args=args)
+        if _checksums(found["state"]) != found["checksums"] or checksums not in (None, found["checksums"]):
+            raise ValueError("other checksums than when it was saved")
+        state: dict[str, Any] = found["state"]
+        return state
 
     def _set_aside(self, failures: dict[int, str], then: str) -> None:
         for step, told in failures.items():
@@ -130,13 +166,16 @@ class Checkpoints:
             self._manager.reload()
 
     def close(self) -> None:
-        """Wait until the last checkpoint is on disk.
+        """Wait until the last checkpoint is on disk and verified.
 
         Raises:
           StorageError: it could not be written.
         """
-        with self._storing():
-            self._manager.wait_until_finished()
+        try:
+            with self._storing():
+                self._wait()
+        finally:
+            self._thread.shutdown()
         self._manager.close()
         if self._alias is not None:
             self._alias.cleanup()

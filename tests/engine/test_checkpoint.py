@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import orbax.checkpoint as ocp
 import pytest
 
 from fedjax_layers import algorithms
@@ -286,3 +287,30 @@ def test_without_an_undamaged_checkpoint_one_line_says_so(tmp_path):
         shutil.rmtree(tmp_path / "checkpoints" / step / "checksums")
     with pytest.raises(ValueError, match=r"checkpoint: expected an undamaged one in .*checkpoints, found none"):
         restored(tmp_path / "checkpoints")
+
+
+def test_older_checkpoints_are_deleted_only_after_the_new_one_was_read_back(tmp_path, monkeypatch):
+    """What is written otherwise than it was saved, as by a bad disk, is set aside, and the ones before stay."""
+    checkpoints = Checkpoints(tmp_path / "checkpoints", keep=2)
+    for t in (1, 2):
+        checkpoints.save(t, {"a": jnp.full(2, float(t))})
+    checkpoints._wait()
+    saved = checkpoints._manager.save
+
+    def spoilt(step, args):
+        other = ocp.args.StandardSave({"a": jnp.full(2, 7.0)})
+        return saved(step, args=ocp.args.Composite(state=other, checksums=args["checksums"]))
+
+    monkeypatch.setattr(checkpoints._manager, "save", spoilt)
+    checkpoints.save(3, {"a": jnp.full(2, 3.0)})
+    with pytest.warns(
+        UserWarning, match=r"the checkpoint of round 3 is damaged \(other checksums .* one before is kept"
+    ):
+        checkpoints._wait()
+    monkeypatch.undo()
+    assert checkpoints.restore({"a": jnp.zeros(2)})[0] == 2
+    assert sorted(p.name for p in (tmp_path / "checkpoints").iterdir() if p.name.isdigit()) == ["1", "2"]
+    for t in (4, 5):
+        checkpoints.save(t, {"a": jnp.full(2, float(t))})
+    checkpoints.close()
+    assert sorted(p.name for p in (tmp_path / "checkpoints").iterdir() if p.name.isdigit()) == ["4", "5"]
