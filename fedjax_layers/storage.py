@@ -7,10 +7,12 @@ import json
 import os
 import secrets
 import shutil
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
+from zipfile import BadZipFile
 
 import filelock
 
@@ -39,10 +41,23 @@ def locked(folder: Path) -> Iterator[None]:
     """
     lock = filelock.FileLock(folder / ".lock", timeout=0, thread_local=False)
     try:
-        with lock:
-            yield
+        lock.acquire()
     except filelock.Timeout as error:
         raise StorageError(f"{folder}: expected no other run in this folder, another process is writing it") from error
+    except OSError as error:
+        raise StorageError(f"{folder / '.lock'}: cannot be locked: {_reason(error)}") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+_CHECK = "crc32"
+DAMAGE = (
+    OSError, ValueError, TypeError, LookupError, AttributeError, NotImplementedError, EOFError, RecursionError,
+    BadZipFile, zlib.error,
+)  # fmt: skip
+"""What reading a damaged file may raise, in this package, NumPy or pyarrow."""
 
 
 @contextmanager
@@ -50,20 +65,23 @@ def reading(path: Path) -> Iterator[None]:
     """Turn errors inside the block, which reads ``path``, into a :class:`StorageError`."""
     try:
         yield
-    except (OSError, ValueError, RecursionError) as error:  # pyarrow's own are both; the last is of nested JSON
+    except DAMAGE as error:
         raise StorageError(f"{path}: expected a file that can be read, got: {_reason(error)}") from error
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path, advice: str = "") -> dict[str, Any]:
     """Read a JSON object.
 
     Raises:
-      StorageError: the file cannot be read, or holds anything else.
+      StorageError: the file cannot be read, or holds anything else; ``advice`` says what to do then.
     """
-    with reading(path):
+    then = f"; {advice}" if advice else ""
+    try:
         content = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise StorageError(f"{path}: expected a file that can be read, got: {_reason(error)}{then}") from error
     if not isinstance(content, dict):
-        raise StorageError(f"{path}: expected a JSON object, got {type(content).__name__}")
+        raise StorageError(f"{path}: expected a JSON object, got {type(content).__name__}{then}")
     return content
 
 
@@ -120,22 +138,40 @@ class JsonLines:
     Args:
       path: path of the file, which need not exist.
       sync: whether :meth:`append` forces lines to the disk before it returns.
+      checked: whether each line gets a checksum, by which any change of it is noticed.
     """
 
-    def __init__(self, path: Path, *, sync: bool = False) -> None:
-        self._path, self._sync = path, sync
+    def __init__(self, path: Path, *, sync: bool = False, checked: bool = False) -> None:
+        self._path, self._sync, self._checked = path, sync, checked
         self._ends_whole = False  # not known before the file is first read
 
     def read(self) -> list[dict[str, Any]]:
         """Read the objects of all complete lines; none where there is no file. The file is not changed.
 
         Raises:
-          ValueError: a complete line is not JSON.
+          StorageError: the file cannot be read, or a complete line is no JSON object.
         """
-        try:
-            return [json.loads(line) for line in self._whole().split(b"\n")[:-1]]
-        except ValueError as error:
-            raise ValueError(f"{self._path}: a line is not JSON: {error}") from error
+        with reading(self._path):
+            found, damaged = self.read_whole()
+        if damaged:
+            raise StorageError(f"{self._path}: expected a JSON object in each line, found none in line {damaged[0]}")
+        return found
+
+    def read_whole(self) -> tuple[list[dict[str, Any]], list[int]]:
+        """Read the objects of all undamaged complete lines, and the numbers, from 1, of the damaged ones."""
+        found: list[dict[str, Any]] = []
+        damaged = []
+        for number, line in enumerate(self._whole().split(b"\n")[:-1], 1):
+            try:
+                record = json.loads(line)
+                sound = isinstance(record, dict) and (_CHECK not in record or record.pop(_CHECK) == _crc(record))
+            except (ValueError, RecursionError):
+                sound = False
+            if sound:
+                found.append(record)
+            else:
+                damaged.append(number)
+        return found, damaged
 
     def append(self, records: Iterable[Mapping[str, Any]]) -> None:
         """Append a line for each record; a truncated last line is removed first.
@@ -147,28 +183,35 @@ class JsonLines:
             if not self._ends_whole:
                 file.truncate(len(self._whole()))
             self._ends_whole = False  # until all lines are written
-            file.write(b"".join(_line(record) for record in records))
+            file.write(b"".join(map(self._line, records)))
             file.flush()
             if self._sync:
                 os.fsync(file.fileno())
             self._ends_whole = True
 
-    def replace(self, records: Iterable[Mapping[str, Any]]) -> None:
+    def rewrite(self, records: Iterable[Mapping[str, Any]]) -> None:
         """Rewrite the file with these records only.
 
         Raises:
           StorageError: the file cannot be written.
         """
         with replacing(self._path) as file:
-            file.writelines(_line(record) for record in records)
+            file.writelines(map(self._line, records))
+
+    def _line(self, record: Mapping[str, Any]) -> bytes:
+        return _text({**record, _CHECK: _crc(record)} if self._checked else record) + b"\n"
 
     def _whole(self) -> bytes:
         data = self._path.read_bytes() if self._path.exists() else b""
         return data[: data.rfind(b"\n") + 1]
 
 
-def _line(record: Mapping[str, Any]) -> bytes:
-    return (json.dumps(record, allow_nan=False, ensure_ascii=False) + "\n").encode()
+def _text(record: Mapping[str, Any]) -> bytes:
+    return json.dumps(record, allow_nan=False, ensure_ascii=False).encode()
+
+
+def _crc(record: Mapping[str, Any]) -> int:
+    return zlib.crc32(_text(record))
 
 
 def _reason(error: Exception) -> str:

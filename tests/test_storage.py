@@ -108,7 +108,7 @@ def test_lines_are_read_in_their_order_by_whoever_opens_the_file(tmp_path):
     lines.append([{"n": 1}, {"n": 2, "name": "ü"}])
     lines.append([{"n": 3}])
     assert [line["n"] for line in JsonLines(tmp_path / "lines.jsonl").read()] == [1, 2, 3]
-    lines.replace([{"n": 4}])
+    lines.rewrite([{"n": 4}])
     lines.append([{"n": 5}])
     assert (tmp_path / "lines.jsonl").read_text() == '{"n": 4}\n{"n": 5}\n'
 
@@ -129,7 +129,7 @@ def test_a_last_line_that_was_cut_short_counts_for_nothing_and_goes_with_the_nex
 
 def test_a_whole_line_that_is_no_json_is_told(tmp_path):
     (tmp_path / "lines.jsonl").write_text('{"n": 1\n{"n": 2}\n')
-    with pytest.raises(ValueError, match=r"lines\.jsonl: a line is not JSON: "):
+    with pytest.raises(StorageError, match=r"lines\.jsonl: expected a JSON object in each line, found none in line 1"):
         JsonLines(tmp_path / "lines.jsonl").read()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from fedjax_layers.engine.placement.width import AxisChoice
 from fedjax_layers.experiment.comparison import FEWEST_SEEDS, compare_runs, differences_of, statistics_of
 from fedjax_layers.experiment.config.run_config import RunConfig, has_teams
 from fedjax_layers.experiment.records.run_directory import RunDirectory, to_json
+from fedjax_layers.experiment.records.summary import rebuild_rounds
 from fedjax_layers.experiment.setup.early import check_early
 from fedjax_layers.experiment.setup.foreseen import refuse_early
 from fedjax_layers.experiment.setup.prepare import assemble, check_fit
@@ -28,6 +30,7 @@ from fedjax_layers.ops.collusion import COLLUSIONS
 from fedjax_layers.options import taken_from_config
 from fedjax_layers.report.tables import results_table
 from fedjax_layers.report.wording import HEADLINES, report_lines, soundness_lines, team_lines
+from fedjax_layers.storage import StorageError
 from fedjax_layers.sweeps.request import check_number_of_runs
 
 
@@ -63,9 +66,7 @@ def command(options: argparse.Namespace) -> int:
 def _resumed(options: argparse.Namespace) -> list[RunConfig]:
     """Read the configs of the comparison in ``--out``, with which given algorithms, seeds and flags must agree."""
     folder = Path(options.out)
-    runs = RunDirectory(folder).read("config").get("runs")
-    if not isinstance(runs, list):
-        raise UsageError(f"{folder}: cannot resume, expected a comparison, found another run")
+    runs = listed_runs(folder)
     names, seeds = (list(dict.fromkeys(run[field] for run in runs)) for field in ("algorithm", "seed"))
     if "algorithms" in options.given and options.algorithms != ",".join(names):
         raise UsageError(f"algorithms: expected none, or {','.join(names)} of {folder}, got {options.algorithms}")
@@ -76,6 +77,20 @@ def _resumed(options: argparse.Namespace) -> list[RunConfig]:
     beside = argparse.Namespace(**{**vars(options), "given": options.given - {"seed"}})
     places = [folder / run["algorithm"] / f"seed-{run['seed']}" for run in runs]
     return [resumed_config(beside, resumed_content(p, run), p, names) for p, run in zip(places, runs, strict=True)]
+
+
+def listed_runs(folder: Path) -> list[dict[str, Any]]:
+    """Read the configs of a comparison's runs.
+
+    Raises:
+      UsageError: the folder holds no comparison, or its config is damaged.
+    """
+    runs = RunDirectory(folder).read("config").get("runs")
+    if not isinstance(runs, list):
+        raise UsageError(f"{folder}: expected a comparison, found another run")
+    if not runs or not all(isinstance(run, dict) and run.keys() >= {"algorithm", "seed"} for run in runs):
+        raise UsageError(f"{folder / 'config.json'}: expected the runs of a comparison, found others")
+    return runs
 
 
 def _configs(options: argparse.Namespace) -> list[RunConfig]:
@@ -122,9 +137,10 @@ def _run_all(
     done = []
     for config in configs:
         own = folder / config.algorithm / f"seed-{config.seed}"
-        directory = RunDirectory.create(own, config, resume=options.resume, free=MAY_DIFFER)
+        with usage_errors():
+            directory = RunDirectory.create(own, config, resume=options.resume, free=MAY_DIFFER)
         axis = axis or remembered_axis(own)
-        if not (own / "summary.json").exists() or directory.read("config")["rounds"] != config.rounds:
+        if not _ended(directory, config, shared):
             experiment = assemble(config, shared.of(config), axis, runs=len(configs), say=status.say)
             if axis is None:
                 print_facts(status, experiment)
@@ -134,6 +150,25 @@ def _run_all(
             del experiment  # frees its data before the next seed's are loaded
         done.append(directory)
     return done
+
+
+def _ended(directory: RunDirectory, config: RunConfig, shared: SharedData) -> bool:
+    """Return whether a run has ended and its results can be read; otherwise it goes on, and writes them again."""
+    if not (directory.path / "summary.json").exists():
+        return False
+    try:
+        read, clients = directory.read("summary"), directory.read_clients()
+    except StorageError:
+        return False
+    whole = read.keys() >= {"algorithm", "seed", "personal", "clients", "rounds", "scored_model"}
+    if not whole or directory.read("config").get("rounds") != config.rounds:
+        return False
+    try:
+        unseen = None if read.get("unseen") is None else shared.of(config).unseen
+        rebuild_rounds(directory, unseen, clients.get("attacks"))
+    except StorageError as error:
+        warnings.warn(f"{error}; the results of the run, which has ended, are used", stacklevel=2)
+    return True
 
 
 def _report(status: Status, done: Sequence[RunDirectory], folder: Path, config: RunConfig) -> int:

@@ -25,8 +25,8 @@ def command(options: argparse.Namespace) -> int:
         raise UsageError(f"inspect: expected no flags but its own, got {options.unknown[0]!r}")
     with usage_errors():
         summary, arrays = _read(Path(options.folder))
-        scored_model = _choice("scored_model", options.scored_model, arrays, 0) or summary["scored_model"]
-        scored_round = _choice("scored_round", options.scored_round, arrays, 1) or summary["scored_round"]
+        scored_model = _choice("scored_model", options.scored_model, arrays, 0) or str(summary.get("scored_model"))
+        scored_round = _choice("scored_round", options.scored_round, arrays, 1) or str(summary.get("scored_round"))
         if f"{scored_model}/{scored_round}/test/loss" not in arrays:
             raise ValueError(f"scored_model: expected one that this run has, got {scored_model}, {scored_round}")
     if options.csv:
@@ -47,8 +47,8 @@ def _read(folder: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     for name in ("summary.json", "clients.npz"):
         if not (folder / name).is_file():
             raise ValueError(f"folder: expected a finished run with {name}, found none in {folder}")
-    with np.load(folder / "clients.npz", allow_pickle=False) as arrays:
-        return RunDirectory(folder).read("summary"), dict(arrays)
+    run = RunDirectory(folder)
+    return run.read("summary"), run.read_clients()
 
 
 def _choice(argument: str, asked: str | None, arrays: Mapping[str, np.ndarray], place: int) -> str | None:

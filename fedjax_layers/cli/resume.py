@@ -14,6 +14,7 @@ from fedjax_layers.engine.checkpoint import saved_rounds
 from fedjax_layers.experiment.config.named_options import routed, with_options
 from fedjax_layers.experiment.config.run_config import RunConfig
 from fedjax_layers.experiment.records.run_directory import RunDirectory, to_json
+from fedjax_layers.storage import DAMAGE
 
 MAY_DIFFER = ("rounds", "store")
 
@@ -39,7 +40,7 @@ def resumed_config(
     """
     try:
         stored = RunConfig.from_mapping(content)
-    except (TypeError, ValueError) as error:
+    except DAMAGE as error:
         raise UsageError(f"{folder}: cannot resume, its config.json is not one of this version: {error}") from error
     fields = {field.name for field in dataclasses.fields(RunConfig)}
     given = {name: getattr(options, name) for name in options.given & fields - {"algorithm", *MAY_DIFFER}}

@@ -51,10 +51,12 @@ def resumed_run(options: argparse.Namespace, algorithm: str | None) -> RunConfig
     """Read the config of the run in ``--out``, which must be of this algorithm if one is named."""
     folder = Path(options.out)
     content = RunDirectory(folder).read("config")
-    if "algorithm" not in content:
+    if "runs" in content:
         raise UsageError(f"{folder}: cannot resume, expected one run, found several: a comparison's or a sweep's")
-    if algorithm not in (None, content["algorithm"]):
-        raise UsageError(f"algorithm: expected none, or {content['algorithm']} of the run in {folder}, got {algorithm}")
+    if algorithm not in (None, content.get("algorithm")):
+        raise UsageError(
+            f"algorithm: expected none, or {content.get('algorithm')} of the run in {folder}, got {algorithm}"
+        )
     return resumed_config(options, content, folder)
 
 
@@ -114,7 +116,7 @@ def remembered_axis(folder: Path) -> AxisChoice | None:
     """Read the client axis of the run in this folder, since another one would change the last bits of results."""
     if not (folder / "manifest.json").is_file():
         return None
-    return recorded_axis(RunDirectory(folder).read("manifest")["client_axis"])
+    return recorded_axis(RunDirectory(folder).read_manifest()["client_axis"])
 
 
 def out_folder(options: argparse.Namespace, name: str) -> Path:

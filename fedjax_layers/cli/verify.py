@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 
+from fedjax_layers.cli.compare import listed_runs
 from fedjax_layers.cli.run import usage_errors
 from fedjax_layers.cli.usage import UsageError
 from fedjax_layers.experiment.records.run_directory import RunDirectory
@@ -43,24 +44,21 @@ def _verdicts(options: argparse.Namespace) -> Iterator[tuple[Path, Verdict]]:
         _use_devices(sweep.manifest)
         yield folder, verify_sweep(sweep, options.data_dir, runs=options.runs or 1, rtol=options.rtol, say=status.say)
         return
-    places = [folder] if "algorithm" in content else _begun(folder, content)[: options.runs]
+    places = [folder] if "algorithm" in content else _begun(folder)[: options.runs]
     if options.runs is not None and "algorithm" in content:
         raise UsageError("--runs: expected none for a single run")
     if not places:
         raise UsageError(f"{folder}: expected a run that has begun, found none")
     for place in places:
         directory = RunDirectory(place)
-        _use_devices(directory.read("manifest"))
+        _use_devices(directory.read_manifest())
         verdict = verify_run(directory, options.data_dir, rounds=options.rounds, rtol=options.rtol, say=status.say)
         yield place, verdict
 
 
-def _begun(folder: Path, content: Mapping[str, Any]) -> list[Path]:
+def _begun(folder: Path) -> list[Path]:
     """List the folders of a comparison's runs that have begun."""
-    listed = content.get("runs")
-    if not isinstance(listed, list) or not all(isinstance(run, dict) for run in listed):
-        raise UsageError(f"{folder / 'config.json'}: expected the config of a run, a comparison or a sweep")
-    places = [folder / str(run.get("algorithm")) / f"seed-{run.get('seed')}" for run in listed]
+    places = [folder / str(run["algorithm"]) / f"seed-{run['seed']}" for run in listed_runs(folder)]
     return [place for place in places if (place / "manifest.json").exists()]
 
 

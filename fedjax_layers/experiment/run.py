@@ -29,12 +29,18 @@ from fedjax_layers.experiment.records.run_directory import RunDirectory
 from fedjax_layers.experiment.records.same_run import refuse_another_run
 from fedjax_layers.experiment.records.saved_models import save_models
 from fedjax_layers.experiment.records.soundness import refuse_nonfinite, soundness
-from fedjax_layers.experiment.records.summary import client_arrays, client_facts, round_record, summarise_run
+from fedjax_layers.experiment.records.summary import (
+    client_arrays,
+    client_facts,
+    round_record,
+    round_records,
+    summarise_run,
+)
 from fedjax_layers.experiment.setup.attack import attackers_of
 from fedjax_layers.experiment.setup.design import deciding_sizes
 from fedjax_layers.experiment.setup.prepare import Experiment
 from fedjax_layers.experiment.unseen import adapted_scores, unseen_summary
-from fedjax_layers.storage import locked
+from fedjax_layers.storage import locked, reading
 
 SAVE_EVERY = 20.0
 """Seconds between two checkpoints, unless others are asked for."""
@@ -204,8 +210,9 @@ class _Recorder:
         kept = done - 1 if within else done
         files = HistoryFiles(self._directory.history)
         files.keep(done, kept, needed=done - within)
-        history = History.open(files)
-        self._directory.keep_rounds(kept)
+        with reading(self._directory.history):
+            history = History.open(files)
+            self._directory.restore_rounds(round_records(files, self._unseen, self._attackers))
         if self._directory.read("config").get("rounds", 0) < config.rounds:
             self._directory.set_summary_aside()
         self._directory.write("config", complete_config(experiment))

@@ -20,8 +20,9 @@ from fedjax_layers.experiment.records.environment import SETTINGS
 from fedjax_layers.experiment.records.run_directory import RunDirectory, to_json
 from fedjax_layers.experiment.records.same_run import TOLERANCE, other_environment, other_inputs
 from fedjax_layers.experiment.records.summary import round_record
+from fedjax_layers.experiment.setup.attack import attackers_of
 from fedjax_layers.experiment.setup.prepare import Experiment, prepare
-from fedjax_layers.storage import StorageError
+from fedjax_layers.storage import DAMAGE, StorageError, reading
 
 
 class Difference(NamedTuple):
@@ -85,8 +86,9 @@ def verify_run(
       ValueError: no evaluated round is recorded, or fewer than ``rounds``.
       StorageError: a record cannot be read.
     """
-    manifest, config = directory.read("manifest"), stored_config(directory)
-    stored = History.open(HistoryFiles(directory.history))
+    manifest, config = directory.read_manifest(), stored_config(directory)
+    with reading(directory.history):
+        stored = History.open(HistoryFiles(directory.history))
     evaluated = _evaluated(stored)
     if not len(evaluated):
         raise ValueError(f"{directory.path}: expected the records of an evaluated round, found none")
@@ -115,7 +117,7 @@ def stored_config(directory: RunDirectory) -> RunConfig:
     """
     try:
         return RunConfig.from_mapping(directory.read("config"))
-    except (TypeError, ValueError, KeyError, AttributeError) as error:
+    except DAMAGE as error:
         told = f"expected the config of a run of this version, got: {error}"
         raise StorageError(f"{directory.path / 'config.json'}: {told}") from error
 
@@ -144,9 +146,10 @@ def _first_rounds(experiment: Experiment, rounds: int) -> tuple[History, dict[in
     """Compute rounds; return their history and, by round, what ``rounds.jsonl`` would hold of the evaluations."""
     builder, plan, inputs = experiment.builder, experiment.plan, experiment.inputs
     history, lines = History(), {}
+    attackers = attackers_of(experiment.config, experiment.data)
     state = start_state(builder, plan, inputs, experiment.config.store)
     for done, _, _ in run_intervals(builder, plan, inputs, state, history, rounds):
-        lines[done] = to_json(round_record(history, experiment.data.unseen))
+        lines[done] = to_json(round_record(history, experiment.data.unseen, attackers))
     return history, lines
 
 

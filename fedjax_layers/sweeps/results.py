@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -16,7 +17,7 @@ from fedjax_layers.engine.evaluation.score_names import LOWER_IS_BETTER, headlin
 from fedjax_layers.engine.history.history import History
 from fedjax_layers.experiment.records.run_directory import RunDirectory, to_json
 from fedjax_layers.experiment.records.summary import exchanged_bytes, pooled_scores, scores_of
-from fedjax_layers.storage import JsonLines, replacing
+from fedjax_layers.storage import JsonLines, StorageError, reading, replacing
 from fedjax_layers.sweeps.configs import SweptRun
 from fedjax_layers.sweeps.request import Shard
 from fedjax_layers.types import LayerMap
@@ -142,6 +143,7 @@ class SweepFolder(RunDirectory):
 
     Attributes:
       rows: the finished runs' rows, by number.
+      damaged: numbers of lines of ``rows.jsonl`` that hold no row any more.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -153,8 +155,13 @@ class SweepFolder(RunDirectory):
         super().__init__(path)
         if "shard" not in self.read("config"):
             raise ValueError(f"{path}: expected the folder of a sweep, found another run")
-        self._lines = JsonLines(self.path / "rows.jsonl", sync=True)
-        self.rows: dict[int, Row] = {row["run"]: row for row in self._lines.read()}
+        path = self.path / "rows.jsonl"
+        self._lines = JsonLines(path, sync=True, checked=True)
+        with reading(path):
+            rows, self.damaged = self._lines.read_whole()
+            self.rows: dict[int, Row] = {int(row["run"]): row for row in rows}
+        for number in self.damaged:
+            warnings.warn(f"{path}: line {number} is damaged; its run counts as one that is missing", stacklevel=2)
 
     @property
     def ordered_rows(self) -> list[Row]:
@@ -164,12 +171,20 @@ class SweepFolder(RunDirectory):
     @property
     def programs(self) -> dict[str, Any]:
         """What earlier starts recorded of how the runs are computed."""
-        return self.read(_PROGRAMS) if (self.path / f"{_PROGRAMS}.json").exists() else {}
+        path = self.path / f"{_PROGRAMS}.json"
+        found = self.read(_PROGRAMS) if path.exists() else {}
+        if not all(isinstance(one, dict) for one in found.values()):
+            raise StorageError(f"{path}: expected a record for each kind of run; delete it to go on with others")
+        return found
 
     @property
     def manifest(self) -> dict[str, Any]:
         """The environment of the first start, and under ``data`` the hashes of each group's data; empty without one."""
-        return self.read("manifest") if (self.path / "manifest.json").exists() else {}
+        path = self.path / "manifest.json"
+        found = self.read("manifest") if path.exists() else {}
+        if found and not isinstance(found.get("data"), dict):
+            raise StorageError(f"{path}: expected the hashes of the data; delete it to go on without comparing them")
+        return found
 
     def note_programs(self, record: Mapping[str, Any]) -> None:
         """Record how runs are computed: before their rows, whose last bits depend on it."""
@@ -178,9 +193,12 @@ class SweepFolder(RunDirectory):
     def append(self, rows: Sequence[Row]) -> None:
         """Store finished runs, at once; those that are there already are left as they are."""
         new = [to_json(row) for row in rows if row["run"] not in self.rows]
-        if new:
+        self.rows |= {row["run"]: row for row in new}
+        if self.damaged:
+            self._lines.rewrite(self.rows.values())
+            self.damaged = []
+        elif new:
             self._lines.append(new)
-            self.rows |= {row["run"]: row for row in new}
 
     def finish(self, names: Sequence[str]) -> list[dict[str, Any]]:
         """Write the table of all rows and the ranking of the settings; returns the latter, see :func:`rank`."""

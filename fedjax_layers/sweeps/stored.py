@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from fedjax_layers.experiment.config.run_config import RunConfig
-from fedjax_layers.storage import StorageError
+from fedjax_layers.storage import DAMAGE, StorageError
 from fedjax_layers.sweeps.configs import SweptRun, counts_of
 from fedjax_layers.sweeps.request import Shard, Stopping
 from fedjax_layers.sweeps.results import SweepFolder
@@ -58,6 +58,6 @@ def stored_request(folder: SweepFolder) -> StoredRequest:
         rule = content["options"]["stopping"]
         stopping = Stopping(tuple(rule["rungs"]), rule["keep"], rule["diverged"])
         return StoredRequest(runs, stopping, content["options"]["width"], Shard(*content["shard"]), content)
-    except (TypeError, ValueError, KeyError, AttributeError) as error:
+    except DAMAGE as error:
         told = f"expected the config of a sweep of this version, got: {error}"
         raise StorageError(f"{folder.path / 'config.json'}: {told}") from error

@@ -11,6 +11,7 @@ from fedjax_layers.engine.announce import Say, say_nothing
 from fedjax_layers.experiment.records.run_directory import to_json
 from fedjax_layers.experiment.records.same_run import TOLERANCE, other_environment
 from fedjax_layers.experiment.verify import Difference, Verdict, differs, run_settings
+from fedjax_layers.storage import StorageError
 from fedjax_layers.sweeps.config_sweep import run_sweep
 from fedjax_layers.sweeps.results import Row, SweepFolder
 from fedjax_layers.sweeps.stored import stored_request
@@ -41,6 +42,9 @@ def verify_sweep(
       ValueError: no run has ended.
       StorageError: a record cannot be read.
     """
+    if folder.damaged:
+        told = f"line {folder.damaged[0]} is damaged; sweep --resume computes its run again"
+        raise StorageError(f"{folder.path / 'rows.jsonl'}: {told}")
     stored = folder.ordered_rows[:runs]
     if not stored:
         raise ValueError(f"{folder.path}: expected a sweep of which a run has ended, found none")

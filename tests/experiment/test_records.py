@@ -15,6 +15,7 @@ import pytest
 
 from fedjax_layers.experiment.records import environment
 from fedjax_layers.experiment.records.run_directory import RunDirectory, first_difference, to_json
+from fedjax_layers.storage import StorageError
 
 CONFIG = {"algorithm": "fedavg", "seed": 0, "model": {"name": "cnn", "width": 32}, "rates": (0.1, 0.2)}
 
@@ -148,14 +149,17 @@ def test_append_refuses_a_truth_value_for_the_first_round(run):
         run.append_round({"round": True})
 
 
-def test_keep_rounds_lets_a_resumed_run_repeat_what_its_checkpoint_lacks(run):
+def test_rounds_are_rewritten_where_they_are_not_those_of_the_history(run):
     for number in (2, 4, 6):
         run.append_round({"round": number, "loss": 1.0})
     resumed = RunDirectory.create(run.path, CONFIG, resume=True)
-    resumed.keep_rounds(4)
+    before = (run.path / "rounds.jsonl").stat().st_ino
+    resumed.restore_rounds(run.read_rounds())
+    assert (run.path / "rounds.jsonl").stat().st_ino == before
+    resumed.restore_rounds(run.read_rounds()[:2])
     resumed.append_round({"round": 6, "loss": 2.0})
     assert [(line["round"], line["loss"]) for line in resumed.read_rounds()] == [(2, 1.0), (4, 1.0), (6, 2.0)]
-    resumed.keep_rounds(-1)
+    resumed.restore_rounds([])
     resumed.append_round({"round": 0})
     assert resumed.read_rounds() == [{"round": 0}]
 
@@ -172,12 +176,14 @@ def test_a_line_cut_short_is_not_read_and_goes_on_resuming(run):
 
 def test_a_damaged_whole_line_is_an_error(run):
     (run.path / "rounds.jsonl").write_text('{"round": 1\n{"round": 2}\n')
-    with pytest.raises(ValueError, match="not JSON"):
+    with pytest.raises(StorageError, match=r"rounds.jsonl: expected a JSON object in each line, found none in line 1"):
         run.read_rounds()
+    run.restore_rounds([{"round": 1}])
+    assert run.read_rounds() == [{"round": 1}]
 
 
-def test_keep_rounds_without_a_file_makes_none(run):
-    run.keep_rounds(3)
+def test_no_rounds_make_no_file(run):
+    run.restore_rounds([])
     assert run.read_rounds() == []
     assert not (run.path / "rounds.jsonl").exists()
 

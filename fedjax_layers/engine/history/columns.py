@@ -60,6 +60,8 @@ class ColumnFiles:
         for part in self._parts()[0]:
             if part.end > start:
                 table = _read(part.path, names)
+                if table.num_rows % (part.end - part.first):
+                    raise StorageError(f"{part.path}: expected rows of {part.end - part.first} entries, found others")
                 entries, skipped = part.end - part.first, max(start - part.first, 0)
                 table = table.slice(table.num_rows // entries * skipped)
                 yield entries - skipped, {name: _array(table[name]) for name in table.column_names}
@@ -107,7 +109,8 @@ class ColumnFiles:
         repeated = [name for name in _REPEATED if name in table.column_names]
         counted = {name: "DELTA_BINARY_PACKED" for name in ("client",) if name in table.column_names}
         with replacing(self._folder / f"{first:09d}-{end:09d}.parquet") as file:
-            parquet.write_table(table, file, compression="zstd", use_dictionary=repeated, column_encoding=counted)
+            options: dict[str, Any] = {"compression": "zstd", "write_page_checksum": True}
+            parquet.write_table(table, file, use_dictionary=repeated, column_encoding=counted, **options)
 
 
 def _table(columns: Mapping[str, np.ndarray]) -> Any:
@@ -131,7 +134,7 @@ def _column(values: np.ndarray) -> Any:
 def _read(path: Path, names: Collection[str] | None) -> Any:
     from pyarrow import parquet  # noqa: PLC0415
 
-    with reading(path), parquet.ParquetFile(path) as file:
+    with reading(path), parquet.ParquetFile(path, page_checksum_verification=True) as file:
         return file.read(columns=None if names is None else list(names))
 
 

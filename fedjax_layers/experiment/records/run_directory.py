@@ -12,7 +12,7 @@ import dataclasses
 import json
 import math
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Self
 from zipfile import ZIP_DEFLATED, ZipFile
@@ -23,7 +23,13 @@ import numpy.typing as npt
 
 from fedjax_layers.experiment.config.asked import as_asked
 from fedjax_layers.experiment.records.environment import environment
-from fedjax_layers.storage import JsonLines, locked, read_json, replacing, storing
+from fedjax_layers.storage import JsonLines, StorageError, locked, read_json, reading, replacing, storing
+
+_HELP = {
+    "config": "without it the run cannot go on; begin it again in another folder",
+    "manifest": "delete it to go on without comparing data and settings, with a client width chosen anew",
+    "programs": "delete it to go on with widths that are chosen anew",
+}  # what to do about a damaged file
 
 
 class RunDirectory:
@@ -102,7 +108,10 @@ class RunDirectory:
             raise ValueError(f"{folder}: the folder is not empty; resume its run (--resume), or choose another folder")
         if config is None:
             return
-        before, now = as_asked(cls(folder).read("config")), as_asked(to_json(config))
+        content = cls(folder).read("config")
+        with reading(folder / "config.json"):
+            before = as_asked(content)
+        now = as_asked(to_json(config))
         field = first_difference({**before, **{name: now[name] for name in free}}, now)
         if field is not None:
             raise ValueError(f"{folder}: cannot resume, {field}")
@@ -115,7 +124,21 @@ class RunDirectory:
         Raises:
           StorageError: the file is not there, or damaged.
         """
-        return read_json(self.path / f"{name}.json")
+        return read_json(self.path / f"{name}.json", _HELP.get(name, ""))
+
+    def read_manifest(self) -> dict[str, Any]:
+        """Read ``manifest.json``.
+
+        Raises:
+          StorageError: the file is not there, damaged, or lacks what :meth:`write_manifest` writes.
+        """
+        manifest = self.read("manifest")
+        axis, parts = manifest.get("client_axis"), [manifest.get(part) for part in ("versions", "devices")]
+        sound = isinstance(axis, dict) and axis.keys() >= {"width", "devices", "chosen"}
+        if not sound or not all(isinstance(part, dict) for part in [*parts, manifest.get("jax_settings", {})]):
+            told = f"expected a client axis, versions and devices, found others; {_HELP['manifest']}"
+            raise StorageError(f"{self.path / 'manifest.json'}: {told}")
+        return manifest
 
     def write_manifest(self, client_axis: Any, partition_hash: str | None, **more: Any) -> dict[str, Any]:
         """Write ``manifest.json`` and return its content: :func:`environment` and the given entries.
@@ -166,16 +189,21 @@ class RunDirectory:
         """Read all lines of ``rounds.jsonl`` except a truncated last one; none if there is no file.
 
         Raises:
-          ValueError: a complete line is not JSON.
+          StorageError: the file cannot be read, or a complete line is no JSON object with a round's number.
         """
-        return self._rounds.read()
+        found = self._rounds.read()
+        for number, record in enumerate(found, 1):
+            if not isinstance(record.get("round"), int):
+                raise StorageError(f"{self.path / 'rounds.jsonl'}: expected a round's number in line {number}")
+        return found
 
-    def keep_rounds(self, last: int) -> None:
-        """Drop the lines of rounds after ``last``, so that a run resumed from there repeats none."""
-        found = self.read_rounds()
-        kept = [record for record in found if record["round"] <= last]
-        if len(kept) < len(found):
-            self._rounds.replace(kept)
+    def restore_rounds(self, records: Iterable[Mapping[str, Any]]) -> None:
+        """Rewrite ``rounds.jsonl`` unless it holds these records, which the stored history gives, and no others."""
+        lines = [to_json(record) for record in records]
+        with reading(self.path / "rounds.jsonl"):
+            found, damaged = self._rounds.read_whole()
+        if damaged or found != lines:
+            self._rounds.rewrite(lines)
         self._last_round = None
 
     def write_clients(self, arrays: Mapping[str, npt.ArrayLike]) -> None:
@@ -193,8 +221,13 @@ class RunDirectory:
                     np.lib.format.write_array(entry, array, allow_pickle=False)
 
     def read_clients(self) -> dict[str, npt.NDArray[Any]]:
-        """Read ``clients.npz`` into memory."""
-        with np.load(self.path / "clients.npz", allow_pickle=False) as box:
+        """Read ``clients.npz`` into memory.
+
+        Raises:
+          StorageError: the file is not there, or damaged.
+        """
+        path = self.path / "clients.npz"
+        with reading(path), path.open("rb") as file, np.load(file, allow_pickle=False) as box:
             return {name: box[name] for name in box.files}
 
 

@@ -31,7 +31,7 @@ def refuse_another_run(directory: RunDirectory, data: ClientData) -> None:
     """
     if not (directory.path / "manifest.json").is_file():
         return
-    before = directory.read("manifest")
+    before = directory.read_manifest()
     for told in other_inputs(before, data):
         raise StorageError(f"{directory.path}: cannot resume, {told}")
     warn_of_environment(directory.path, before)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,10 @@ from fedjax_layers.engine.evaluation.score_names import (
     scores_under,
 )
 from fedjax_layers.engine.history.client_statistics import fairness_variance, summarise
+from fedjax_layers.engine.history.files import HistoryFiles
 from fedjax_layers.engine.history.history import History
+from fedjax_layers.experiment.records.run_directory import RunDirectory
+from fedjax_layers.storage import reading
 from fedjax_layers.types import LayerMap
 
 _SCALAR_BYTES = 4  # layer scores are sent as float32
@@ -194,20 +198,57 @@ def round_record(
 
     Clients that never took part (``unseen [C]``) are left out, and ``attackers [C]`` as in :func:`scores_of`.
     """
-    done = int(history.latest["round"])
-    record: dict[str, Any] = {"round": done, "train_loss": float(history.rounds["loss"][done - 1])}
-    record["participants"] = int(history.rounds["participants"][done - 1])
-    record["nonfinite"] = int(history.rounds["nonfinite"][done - 1])
-    if "dropped" in history.rounds:
-        record["dropped"] = int(history.rounds["dropped"][done - 1])
+    return _record(history.latest, history.rounds, unseen, attackers)
+
+
+def round_records(
+    files: HistoryFiles, unseen: np.ndarray | None = None, attackers: np.ndarray | None = None
+) -> Iterator[dict[str, Any]]:
+    """Make all lines of ``rounds.jsonl`` from the stored history, see :func:`round_record`."""
+    rounds, facts, number = files.rounds(), files.evaluations(), 0
+    for block in files.clients():
+        for i in range(len(next(iter(block.values())))):
+            row = {name: x[number] for name, x in facts.items()} | {name: x[i] for name, x in block.items()}
+            number += 1
+            if not row["finished"]:
+                yield _record(row, rounds, unseen, attackers)
+
+
+def rebuild_rounds(directory: RunDirectory, unseen: np.ndarray | None, attackers: np.ndarray | None) -> None:
+    """Write the lines of ``rounds.jsonl`` of a run that has ended anew, where they are not those of its history.
+
+    Args:
+      directory: of the run.
+      unseen: ``[C]`` as for :func:`round_record`.
+      attackers: ``[C]`` likewise.
+
+    Raises:
+      StorageError: the history is damaged, or the file cannot be written.
+    """
+    with reading(directory.history):
+        directory.restore_rounds(round_records(HistoryFiles(directory.history), unseen, attackers))
+
+
+def _record(
+    evaluation: Mapping[str, np.ndarray],
+    rounds: Mapping[str, np.ndarray],
+    unseen: np.ndarray | None,
+    attackers: np.ndarray | None,
+) -> dict[str, Any]:
+    done = int(evaluation["round"])
+    record: dict[str, Any] = {"round": done, "train_loss": float(rounds["loss"][done - 1])}
+    record["participants"] = int(rounds["participants"][done - 1])
+    record["nonfinite"] = int(rounds["nonfinite"][done - 1])
+    if "dropped" in rounds:
+        record["dropped"] = int(rounds["dropped"][done - 1])
     for scored_model in EVALUATED_MODELS:
         for name in ("val/loss", *(f"test/{metric}" for metric in ("loss", "accuracy", *HEADLINES, ATTACK_SUCCESS))):
-            if (found := history.latest.get(f"{scored_model}/{name}")) is None:
+            if (found := evaluation.get(f"{scored_model}/{name}")) is None:
                 continue
             values = _counted(name.removeprefix("test/"), found, unseen, attackers)
             if np.isfinite(values).any():
                 record[f"{scored_model}/{name}"] = float(np.nanmean(values))
                 if name == "test/loss":
                     record[f"{scored_model}/n"] = int((~np.isnan(values)).sum())
-    record["num_shared_layers"] = int((history.rounds["sent"][done - 1] > 0).sum())
+    record["num_shared_layers"] = int((rounds["sent"][done - 1] > 0).sum())
     return record
