@@ -11,7 +11,6 @@ from safetensors import SafetensorError
 
 from fedjax_layers import ops, storage
 from fedjax_layers.engine import checkpoint
-from fedjax_layers.experiment import run as experiment
 from fedjax_layers.experiment.records import run_directory as records
 from fedjax_layers.experiment.records.run_directory import RunDirectory
 from fedjax_layers.experiment.records.saved_models import save_models
@@ -50,7 +49,7 @@ FAILURES = {
     "the clients' scores": (parquet, "write_table", 8, errno.ENOSPC, "history/clients/000000002-000000003.parquet", 2),
     "read-only all at once": (parquet, "write_table", 4, errno.EROFS, "history/rounds/000000001-000000002.parquet", 1),
     "the last phase's scores": (parquet, "write_table", 13, errno.ENOSPC, "history/clients/000000004-000000005", 4),
-    "a line": (storage, "_line", 3, errno.ENOSPC, "rounds.jsonl", 2),
+    "a line": (storage, "_text", 3, errno.ENOSPC, "rounds.jsonl", 2),
     "the results": (records.np.lib.format, "write_array", 2, errno.EDQUOT, "clients.npz", 4),
 }
 
@@ -58,10 +57,9 @@ FAILURES = {
 @pytest.mark.parametrize("case", FAILURES)
 def test_it_is_one_line_and_the_run_goes_on_to_the_same_end(whole, tmp_path, monkeypatch, case):
     owner, name, call, number, path, saved = FAILURES[case]
-    monkeypatch.setattr(experiment, "SAVE_EVERY", 0.0)
     with monkeypatch.context() as patch:
         patch.setattr(owner, name, failing(getattr(owner, name), call, number))
-        outcome = cli("run", *FLAGS, "--out", tmp_path / "run")
+        outcome = cli("run", *FLAGS, "--save-every", 0, "--out", tmp_path / "run")
     assert outcome.code == 2
     (line,) = (line for line in outcome.err.splitlines() if line.startswith("fedjax-layers:"))
     assert "Traceback" not in outcome.err + outcome.out
