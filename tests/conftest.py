@@ -7,9 +7,14 @@ import pathlib
 import sys
 import tempfile
 
+import hypothesis
 import jax
 import pytest
 
+# A few examples, the same ones every time; ``--hypothesis-profile full`` draws many, as docs/guarantees.md counts them.
+hypothesis.settings.register_profile("few", max_examples=5, derandomize=True, deadline=None, database=None)
+hypothesis.settings.register_profile("full", max_examples=300, derandomize=True, deadline=None, database=None)
+hypothesis.settings.load_profile("few")
 jax.config.update("jax_num_cpu_devices", 8)
 gc.set_threshold(50_000, 20, 50)  # tracing makes many objects that stay: a tenth of the time was looking through them
 # Most of a test is compilation, and most programs are compiled by several tests: the first one keeps it for the others,
