@@ -55,7 +55,7 @@ def reduce_rows(rule: Rule, term: Term, counted: Array, centre: Any) -> Params:
       centre: as in :func:`join_sums`; it may have leaves that the term lacks.
     """
     weight = jnp.where(counted, term.weight, 0)  # type: ignore[arg-type]  # a term without a weight is summed
-    centre = jax.tree.map(lambda x, c: None if x is None else c, term.value, centre, is_leaf=lambda x: x is None)
+    centre = _of_same_leaves(centre, term.value)
     if not term.segments:
         return rule.reduce(term.value, weight, centre)
 
@@ -64,3 +64,14 @@ def reduce_rows(rule: Rule, term: Term, counted: Array, centre: Any) -> Params:
         return rule.reduce(term.value, jnp.where(term.segment == number, weight, 0), own)
 
     return jax.lax.map(of_segment, jnp.arange(term.segments))  # one after the other, each on all rows
+
+
+def _of_same_leaves(centre: Any, value: Params) -> Any:
+    """Return the leaves of the model that was sent which a term has, too."""
+    try:
+        return jax.tree.map(lambda x, c: None if x is None else c, value, centre, is_leaf=lambda x: x is None)
+    except ValueError:
+        found = jax.tree.structure(centre)
+        raise ValueError(
+            f"shared: expected the model that is sent, beside a rule of aggregation, got {found}"
+        ) from None

@@ -133,12 +133,11 @@ def test_an_option_may_be_one_algorithms_only(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_server_optimizer_is_left_out_where_there_is_no_server_and_divergence_is_told(tmp_path):
-    flags = ("--server-optimizer", "adam", "--learning-rate", 1e30)
+def test_what_a_server_does_is_left_out_where_there_is_no_server_and_divergence_is_told(tmp_path):
+    flags = ("--server-optimizer", "adam", "--aggregate", "coordinate_median", "--learning-rate", 1e30)
     outcome = cli("compare", "local,fedavg", *SMALL, *flags, "--out", tmp_path / "c")
-    assert outcome.code == 0
-    found = [
-        RunDirectory(tmp_path / "c" / n / "seed-0").read("config")["server_optimizer"] for n in ("local", "fedavg")
-    ]
-    assert found == [None, "adam"]
-    assert "Diverged, without a finite loss: local, fedavg." in outcome.out
+    assert outcome.code == 3  # as every run that diverged
+    configs = [RunDirectory(tmp_path / "c" / n / "seed-0").read("config") for n in ("local", "fedavg")]
+    assert [config["server_optimizer"] for config in configs] == [None, "adam"]
+    assert [config["aggregate"] for config in configs] == [None, "coordinate_median"]
+    assert "fedavg, seed 0: Diverged: the median test loss over clients is not finite." in outcome.out

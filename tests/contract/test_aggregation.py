@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from fedjax_layers import algorithms, ops
-from fedjax_layers.ops import ClientAxis, Rule
+from fedjax_layers.clients import ClientVisit, one_pass
+from fedjax_layers.ops import ClientAxis, Rule, Term
 from fedjax_layers.ops.robust import RULES
 from tests import toy
 from tests.registry import cases
-from tests.rounds import make, rounds_of, task_of
+from tests.rounds import POOL, make, rounds_of, task_of
 
 ALL = list(range(toy.CLIENTS))
 ROUNDS = (ALL, [0, 2, 4], ALL)
@@ -85,6 +86,14 @@ def test_every_rule_runs_and_knows_its_cohort(rule, x64):
     assert_close(made.reduce(infos[0].observed, there, states[0].server), states[1].server, rtol=1e-9)
 
 
+def test_a_pass_that_is_not_told_the_model_is_refused(x64):
+    trainer = toy.make_trainer(task_of("fedavg"), aggregate=MEDIAN)
+    model = trainer.task.init(jax.random.key(0))
+    visit = lambda client, _: ClientVisit(model, jnp.zeros(()), Term(model, client.share))  # noqa: E731
+    with pytest.raises(ValueError, match="shared: expected the model that is sent, beside a rule of aggregation, got"):
+        one_pass(trainer, toy.make_cohort(ALL, POOL), visit, shared=(model, model))
+
+
 def test_a_team_is_reduced_by_itself(x64):
     """Team 0 has clients 0, 1 and 2, of whom the median takes the middle; team 1 has 3 and 4."""
     options = {"team_of": (0, 0, 0, 1, 1), "num_teams": 2, "team_rounds": 1}
@@ -95,11 +104,13 @@ def test_a_team_is_reduced_by_itself(x64):
         np.testing.assert_allclose(team[1], np.median(x[3:], 0), rtol=1e-9)
 
 
+@pytest.mark.parametrize("per_layer", [False, pytest.param(True, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("name", "option"), [("fedper", "personal_layers"), ("fedrep", "head_layers")])
-def test_layers_that_stay_with_a_client_do_not_count_in_distances(name, option, x64):
+def test_layers_that_stay_with_a_client_do_not_count_in_distances(name, option, per_layer, x64):
     """A traced number of them, with which whole models are passed on, gives what a fixed one gives."""
-    fixed, _ = rounds_of(name, {option: 1}, aggregate=KRUM).run(ROUNDS, pad_to=5)
-    traced, _ = rounds_of(name, {option: 1}, traced=(option,), aggregate=KRUM).run(ROUNDS, pad_to=5)
+    rule = ops.make_rule("krum", {"bad": 1}, task_of(name).layers) if per_layer else KRUM
+    fixed, _ = rounds_of(name, {option: 1}, aggregate=rule).run(ROUNDS, pad_to=5)
+    traced, _ = rounds_of(name, {option: 1}, traced=(option,), aggregate=rule).run(ROUNDS, pad_to=5)
     assert_close(
         fixed[-1].server if name == "fedper" else fixed[-1].sharing.server,
         traced[-1].server if name == "fedper" else traced[-1].sharing.server,

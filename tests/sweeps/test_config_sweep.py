@@ -134,6 +134,24 @@ def test_what_a_seed_decides_beside_numbers(algorithm, changes):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("rule", "name", "values"),
+    [
+        ("trimmed_mean", "aggregate_bad", [0, 1]),
+        ("multi_krum", "aggregate_keep", [1, 3]),
+        ("geometric_median", "aggregate_smoothing", [1e-6, 0.3]),
+        ("norm_clipping", "aggregate_bound", [0.01, 0.1]),
+    ],
+)
+def test_a_rules_numbers_are_traced(rule, name, values):
+    base = make("fedavg", aggregate=rule, **({"aggregate_bad": 0} if rule == "multi_krum" else {}))
+    runs = runs_of(base, product(**{name: values}))
+    rows = run_sweep(runs, Programs())
+    assert_rows(rows, runs, 1e-5)
+    assert rows[0]["personal/test/loss"] != rows[1]["personal/test/loss"]
+
+
+@pytest.mark.slow
 def test_static_choices_are_grouped_by_program():
     base = make("fedavg")
     settings = product(learning_rate=[0.01, 0.1], algorithm=["fedavg", "local"], batch_size=[64, 128])
