@@ -112,6 +112,12 @@ def test_corrupt_data_and_drift_are_drawn_by_the_seed():
     assert "data_key" in apart(bad, with_setting(bad, {"attack_strength": 0.5}))
     poison = with_setting(BASE, {"attack": "noise", **pinned})
     assert apart(poison, with_setting(poison, {"seed": 1, "attack_strength": 0.5})) == {"family_key"}
+    planted = with_setting(BASE, {"attack": "backdoor", **pinned})
+    assert apart(planted, with_setting(planted, {"attack_target": 3})) == {"program_key", "data_key", "family_key"}
+    lie = with_setting(BASE, {"attack": "alie", **pinned})
+    known = with_setting(lie, {"attack_strength": 0.5})
+    assert apart(lie, known) == {"program_key", "family_key"}, "by the numbers of clients, or traced"
+    assert apart(known, with_setting(known, {"attack_strength": 2.0, "seed": 1})) == {"family_key"}
 
 
 def test_traced_numbers():
