@@ -24,7 +24,16 @@ from fedjax_layers.experiment.run import execute
 from fedjax_layers.experiment.setup.prepare import prepare
 
 PRESETS: dict[str, dict[str, Any]] = {
-    "smoke": {"seeds": 1, "rounds": 2, "batch_size": 16, "clients": 4, "cohort": 2, "limit": 300, "ks": ([1], [])},
+    "smoke": {
+        "seeds": 1,
+        "rounds": 2,
+        "batch_size": 16,
+        "clients": 4,
+        "cohort": 2,
+        "limit": 300,
+        "ks": ([1], []),
+        "methods": ["FedAvg", "FedTLU"],
+    },
     "laptop": {
         "seeds": 3,
         "rounds": 30,
@@ -66,9 +75,9 @@ def _cells(preset: dict[str, Any]) -> Iterator[tuple[dict[str, Any], dict[str, A
     shared = {name: preset[name] for name in ("clients", "cohort", "limit")}
     for (network, sizes), ks in zip(MODELS.items(), preset["ks"], strict=True):
         model = {"model": NAMES[network], "model_options": sizes["paper" if preset.get("full_width") else "laptop"]}
-        for name, algorithm in METHODS.items():
+        for name in preset.get("methods", METHODS):
             for k in [0] if name == "FedAvg" else ks:
-                how = {"algorithm": algorithm, "options": {"k": k, "leftovers": LEFTOVERS[network]} if k else {}}
+                how = {"algorithm": METHODS[name], "options": {"k": k, "leftovers": LEFTOVERS[network]} if k else {}}
                 yield {"network": network, "method": name, "k": k}, shared | model | how
 
 

@@ -12,7 +12,7 @@ from experiments.fedtlu_runs import MEASURES, MODEL, SIZES, common, gain, of, pl
 from experiments.harness import run_cells
 
 PRESETS: dict[str, dict[str, Any]] = {
-    "smoke": {**SIZES["smoke"], "depths": [1, 2], "methods": ["FedAvg", "FedTLU"]},
+    "smoke": {**SIZES["smoke"], "depths": [2], "methods": ["FedAvg", "FedTLU"]},
     "laptop": {**SIZES["laptop"], "rounds": 24, "depths": [6, 12, 24], "methods": None},
     "paper": {**SIZES["paper"], "depths": [6, 12, 24], "methods": None},
 }

@@ -30,6 +30,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "ks": [2],
         "rates": [1e-3],
         "methods": ["FedAvg", "FedAvg + FedTLU"],
+        "rules": ["FedTLU"],
     },
     "laptop": {
         **SIZES["laptop"],
@@ -73,9 +74,9 @@ def _cells(preset: dict[str, Any]) -> Iterator[tuple[dict[str, Any], dict[str, A
             key = {"part": "methods", **case, "method": method, "k": options.get("k", 0)}
             yield key, {**common(preset), **case, **how}
     for k in preset["ks"]:
-        for name, rule in RULES.items():
+        for name in preset.get("rules", RULES):
             case = dict(zip(("data", "start"), preset["cases"][0], strict=True))
-            how = {"algorithm": rule, "options": {"k": k}}
+            how = {"algorithm": RULES[name], "options": {"k": k}}
             yield {"part": "k", **case, "method": f"FedAvg + {name}", "k": k}, {**common(preset), **case, **how}
 
 

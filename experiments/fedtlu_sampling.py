@@ -16,7 +16,7 @@ from experiments.fedtlu_runs import MEASURES, SIZES, common, gain, of, plain, ru
 from experiments.harness import run_cells
 
 PRESETS: dict[str, dict[str, Any]] = {
-    "smoke": {**SIZES["smoke"], "methods": ["FedTLU"]},
+    "smoke": {**SIZES["smoke"], "methods": ["FedTLU"], "noise": ["30 % noisy"], "draws": ["by size", "by quality"]},
     "laptop": {**SIZES["laptop"], "rounds": 20, "methods": None},
     "paper": {**SIZES["paper"], "methods": None},
 }
@@ -38,13 +38,13 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _cells(preset: dict[str, Any]) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
-    for noise, bad in NOISE.items():
-        for draw, changes in DRAWS.items():
+    for noise in preset.get("noise", NOISE):
+        for draw in preset.get("draws", DRAWS):
             for name in preset["methods"] or METHODS:
                 algorithm, options = METHODS[name]
                 how = {"data": "UD English", "start": "pretrained", "algorithm": algorithm, "options": options}
-                sizes = {"partition": "dirichlet_lognormal"}
-                yield {"noise": noise, "draw": draw, "method": name}, common(preset) | how | sizes | bad | changes
+                how |= {"partition": "dirichlet_lognormal"} | NOISE[noise] | DRAWS[draw]
+                yield {"noise": noise, "draw": draw, "method": name}, common(preset) | how
 
 
 def _tables(rows: list[dict[str, Any]], preset: dict[str, Any]) -> str:

@@ -23,7 +23,7 @@ from fedjax_layers.types import LayerMap, Params
 
 REPEATS = 20
 PRESETS: dict[str, dict[str, Any]] = {
-    "smoke": {**SIZES["smoke"], "sizes": [4, 8], "methods": ["FedTLU", "random"]},
+    "smoke": {**SIZES["smoke"], "sizes": [8], "methods": ["FedTLU", "random"]},
     "laptop": {**SIZES["laptop"], "rounds": 20, "sizes": [100, 300, 1000], "methods": None},
     "paper": {**SIZES["paper"], "sizes": [100, 500, 1000, 5000], "methods": None},
 }

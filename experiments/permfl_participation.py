@@ -24,6 +24,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         **SIZES["smoke"],
         "shares": [0.1],
         "present": [0.5],
+        "methods": ["PerMFL", "FedAvg"],
     },
     "laptop": {
         **SIZES["laptop"],
@@ -52,7 +53,8 @@ def main(argv: list[str] | None = None) -> None:
 def _cells(preset: dict[str, Any]) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
     shares = [(share, 1.0) for share in preset["shares"]] + [(1.0, teams) for teams in preset["present"]]
     for share, teams in shares:
-        for method, (algorithm, options, kinds) in METHODS.items():
+        for method in preset.get("methods", METHODS):
+            algorithm, options, kinds = METHODS[method]
             how: dict[str, Any] = {
                 "data": "mnist",
                 "model": "mclr",

@@ -22,7 +22,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "smoke": {
         **SIZES["smoke"],
         "team_rounds": 10,
-        "every": [2],
+        "every": [],
         "formations": ["by_labels"],
     },
     "laptop": {

@@ -26,6 +26,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "data": ["mnist"],
         "numbers": [],
         "formations": ["by_labels"],
+        "methods": ["PerMFL"],
     },
     "laptop": {
         **SIZES["laptop"],
@@ -62,7 +63,8 @@ def main(argv: list[str] | None = None) -> None:
 
 def _cells(preset: dict[str, Any]) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
     for (part, case), where in _settings(preset):
-        for method, (algorithm, options) in METHODS.items():
+        for method in preset.get("methods", METHODS):
+            algorithm, options = METHODS[method]
             given = {"team_rounds": preset["team_rounds"], **where.get("options", {})}
             how = {**where, "algorithm": algorithm, "options": options | given, "kinds": KINDS, "model": "mclr"}
             yield {"part": part, "data": where["data"], "case": case, "method": method}, how

@@ -26,7 +26,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         **SIZES["smoke"],
         "rounds": 2,
         "model": "lenet5",
-        "clients": [5, 10],
+        "clients": [5],
         "client_size": 48,
         "methods": ["FedAvg", "pFedLA"],
     },

@@ -28,6 +28,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         **SIZES["smoke"],
         "clients": 4,
         "data": ["mnist"],
+        "variants": ["descent"],
     },
     "laptop": {
         **SIZES["laptop"],
@@ -55,7 +56,7 @@ def main(argv: list[str] | None = None) -> None:
     rows = Rows(options.out)
     for data in preset["data"]:
         for split in SPLITS:
-            for variant in VARIANTS:
+            for variant in preset.get("variants", VARIANTS):
                 for seed in range(preset["seeds"]):
                     key = {"data": data, "split": split, "variant": variant, "seed": seed}
                     rows.get(key, lambda key=key: _row(preset, options.data_dir, **key))  # type: ignore[misc]
@@ -119,12 +120,12 @@ def _plot_clusters(rows: Sequence[Mapping[str, Any]], path: Any) -> None:
     import matplotlib.pyplot as plt  # noqa: PLC0415  (after the backend is chosen)
 
     rows = [r for r in rows if r["split"] == "two clusters"]
-    data = list(dict.fromkeys(r["data"] for r in rows))
+    data, variants = (list(dict.fromkeys(r[column] for r in rows)) for column in ("data", "variant"))
     figure, panels = plt.subplots(
-        len(data), len(VARIANTS), figsize=(4 * len(VARIANTS), 3.2 * len(data)), sharey=True, squeeze=False
+        len(data), len(variants), figsize=(4 * len(variants), 3.2 * len(data)), sharey=True, squeeze=False
     )
     for row_of, name in zip(panels, data, strict=True):
-        for axes, variant in zip(row_of, VARIANTS, strict=True):
+        for axes, variant in zip(row_of, variants, strict=True):
             some = [r for r in rows if (r["data"], r["variant"]) == (name, variant)]
             mean = np.mean([r["within"] for r in some], axis=0)  # [R, L]
             for layer, curve in zip(some[0]["layers"], mean.T, strict=True):

@@ -36,7 +36,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "batch_size": 32,
         "rounds": {"new": 1},
         "rates": {},
-        "variants": ("local", "local_adaptation", "fedbabu", "player_fl", "player_fl random"),
+        "variants": ("local", "local_adaptation", "player_fl"),
     },
     "laptop": {
         "seeds": 3,
@@ -166,7 +166,8 @@ def _against_fedavg(rows: list[dict[str, Any]]) -> str:
         return np.array([r["macro_f1"] for r in sorted(rows, key=lambda r: r["seed"]) if r["variant"] == variant])
 
     parts = []
-    for bar in ("fedavg", "local", "fedbabu", "player_fl random"):
+    there = {r["variant"] for r in rows}
+    for bar in (b for b in ("fedavg", "local", "fedbabu", "player_fl random") if b in there):
         d = paired_difference(f1("player_fl"), f1(bar))
         parts.append(f"{bar} {100 * d.mean:+.1f} [{100 * d.low:+.1f}, {100 * d.high:+.1f}]")
     return "PLayer-FL minus, macro-F1 points, mean and 95 % interval over paired seeds: " + "; ".join(parts) + "."
