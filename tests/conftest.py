@@ -1,5 +1,6 @@
 """Eight CPU devices; folders of real data, of decoded data and of programs. Strict promotion: in tests/ops alone."""
 
+import collections
 import functools
 import gc
 import os
@@ -58,6 +59,24 @@ def pytest_configure(config):
         from fedjax_layers.algorithms import add_algorithm_file  # noqa: PLC0415  (not where nobody asks for it)
 
         add_algorithm_file(file)
+
+
+LONG = (
+    "experiments/test_presets.py",
+    "contract/test_contract.py",
+    "engine/test_on_host.py",
+    "contract/test_memory.py",
+    "cli/test_sweep_killed.py",
+    "sweeps/test_config_sweep.py",
+    "cli/test_interrupt.py",
+)
+
+
+def pytest_collection_modifyitems(items):
+    """Long files first, then those of many tests: a worker that begins a long one last leaves the others idle."""
+    tests = collections.Counter(item.path for item in items)
+    place = {path: next((i for i, end in enumerate(LONG) if path.match(end)), len(LONG)) for path in tests}
+    items.sort(key=lambda item: (place[item.path], -tests[item.path], item.path))
 
 
 programs_since = {"test": 0, "module": 0}  # loaded since the memory maps were last looked at, which takes its time
