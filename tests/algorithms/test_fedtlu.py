@@ -31,7 +31,7 @@ def same_layers(a, b):
 @pytest.mark.parametrize(
     ("inner", "options"),
     [
-        ("fedavg", {}),
+        pytest.param("fedavg", {}, marks=pytest.mark.slow),
         pytest.param("fedprox", {"mu": 0.3}, marks=pytest.mark.slow),
         ("fedavg", {"server_optimizer": optax.adam(0.05, eps=1e-3)}),
     ],

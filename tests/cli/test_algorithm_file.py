@@ -42,6 +42,7 @@ def test_it_runs_and_its_file_is_in_the_config(file, tmp_path):
     assert refused.code == 2
 
 
+@pytest.mark.slow
 def test_it_is_swept(file, tmp_path):
     flags = ["--algorithm-file", file, *SMALL, "--model=mlp", "--vary", "layers=1,3"]
     assert cli("sweep", "rotating", *flags, "--out", tmp_path).code == 0

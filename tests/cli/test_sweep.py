@@ -66,7 +66,11 @@ def test_shards_joined_equal_the_whole(tmp_path):
 
 @pytest.mark.parametrize(
     "flags",
-    [pytest.param(("--run-width", 1), marks=pytest.mark.slow), ("--run-width", 2), ("--rungs", "1")],
+    [
+        pytest.param(("--run-width", 1), marks=pytest.mark.slow),
+        ("--run-width", 2),
+        pytest.param(("--rungs", "1"), marks=pytest.mark.slow),
+    ],
     ids=["in turn", "vectorised", "rungs"],
 )
 def test_an_interrupted_sweep_goes_on_to_the_same_table(tmp_path, monkeypatch, flags):

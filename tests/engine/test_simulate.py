@@ -55,7 +55,7 @@ def assert_same_history(one, other):
     jax.tree.map(np.testing.assert_array_equal, one.to_arrays(), other.to_arrays())
 
 
-@pytest.mark.parametrize("name", ["player_fl", "fedavg"])
+@pytest.mark.parametrize("name", [pytest.param("player_fl", marks=pytest.mark.slow), "fedavg"])
 def test_two_rounds_and_two_more_equal_four_bit_for_bit(source, name):
     plan = Plan(TASK, 2)
     inputs = make_inputs(source, hyper={"rate": 0.1}, seed=5, sampling=uniform(3, C), weights=None)
@@ -119,7 +119,7 @@ def test_the_clock_counts_what_is_compiled():
     assert clock.compilations == 1, "it goes on counting after its block"
 
 
-@pytest.mark.parametrize("width", [1, 2])
+@pytest.mark.parametrize("width", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_the_result_does_not_depend_on_the_width(source, width):
     whole = run(source, "fedper")
     chunked = run(source, "fedper", width=width, axis=ClientAxis(width))

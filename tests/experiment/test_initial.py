@@ -57,7 +57,7 @@ def accuracies(task, clients, params, split):
     return np.array(found)
 
 
-@pytest.mark.parametrize("algorithm", ["fedper", "local", "local_adaptation"])
+@pytest.mark.parametrize("algorithm", ["fedper", "local", pytest.param("local_adaptation", marks=pytest.mark.slow)])
 def test_personal_models_are_kept_as_they_were_scored(tmp_path, algorithm):
     """Those that were served last, or after the last local phase the ones that it trained."""
     config = config_of(algorithm=algorithm, model="logistic_regression", save_model=True)

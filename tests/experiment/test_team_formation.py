@@ -99,6 +99,7 @@ def run(config, clients, directory=None):
     return execute(assemble(config, clients), directory)
 
 
+@pytest.mark.slow
 def test_other_teams_and_shares_compile_nothing_and_change_the_result(clients):
     def config(**changes):
         options = {"num_teams": 3, "client_participation": changes.pop("share", 0.5)}

@@ -43,7 +43,11 @@ def same(one, other, tolerance=0.0):
 
 @pytest.mark.parametrize(
     ("width", "mesh", "tolerance"),
-    [(1, False, 0.0), (3, False, 1e-5), pytest.param(2, True, 1e-5, marks=pytest.mark.slow)],
+    [
+        pytest.param(1, False, 0.0, marks=pytest.mark.slow),
+        (3, False, 1e-5),
+        pytest.param(2, True, 1e-5, marks=pytest.mark.slow),
+    ],
     ids=["in turn", "3", "devices"],
 )
 @pytest.mark.parametrize("name", ["fedprox", pytest.param("fedbabu", marks=pytest.mark.slow)])
