@@ -49,6 +49,7 @@ def make_history(
             "received": np.array([received[t]], np.int32),
             "sent_scalars": np.array([scalars[t]], np.int32),
             "participants": np.array([2 - t], np.int32),
+            "nonfinite": np.array([0], np.int32),
         }
         scores = {"round": np.int64(t + 1), "finished": np.bool_(False), "examples": SIZES}
         for prefix in prefixes:
