@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import socket
@@ -14,7 +15,8 @@ from rich.console import Console
 
 INTERRUPTED = 130  # the exit code after Ctrl-C
 _BY_THE_SYSTEM = (signal.SIGTERM, signal.SIGHUP)  # what schedulers such as SLURM send before they take a node
-_STUCK_SECONDS = 1.0  # after which a process that should stop at once but does not is ended
+_STUCK_SECONDS = 1.0  # after which a process that has not heard that it should stop at once is ended
+_SWALLOWED_SECONDS = 5.0  # after which one that has heard it, but goes on, is ended: a library caught the exception
 
 
 class Interrupt:
@@ -27,7 +29,8 @@ class Interrupt:
     kills what has not ended.
 
     Attributes:
-      grace: number of Ctrl-C that ask the run to stop; the next one stops it at once.
+      grace: number of Ctrl-C that ask the run to stop; the next one stops it at once. It may be changed: a run that has
+        nothing to save yet stops at the first one.
     """
 
     def __init__(self, console: Console, grace: int = 1) -> None:
@@ -87,9 +90,12 @@ class Interrupt:
         if self._heard <= self.grace:
             self._console.print("Stopping after the rounds at work; Ctrl-C again: at once.")
             return
-        threading.Timer(_STUCK_SECONDS, self._end_if_stuck, [self._heard]).start()
+        for seconds, heard in ((_STUCK_SECONDS, self._heard), (_SWALLOWED_SECONDS, math.inf)):
+            timer = threading.Timer(seconds, self._end_if_stuck, [heard])
+            timer.daemon = True
+            timer.start()
 
-    def _end_if_stuck(self, heard: int) -> None:
+    def _end_if_stuck(self, heard: float) -> None:
         if self._handled < heard and self._open:
             self._console.show_cursor(True)
             self._console.print("Stopped at once.")

@@ -48,10 +48,12 @@ class SweepProgress:
         self._status, self._runs, self._rounds, self._interrupt = status, runs, rounds, interrupt
         self._started = time.perf_counter()
         self._done = 0
+        interrupt.grace = 0  # until a round has ended there is nothing to wait for
         status.say(f"0 of {runs} runs, compiling")
 
     def tick(self, done: int, branches: int) -> bool:
         """Show the progress of the present runs; return True if the user asked to stop."""
+        self._interrupt.grace = 1
         self._show(f"round {done} of {self._rounds}" + (f" of {branches} runs" if branches > 1 else ""))
         return self._interrupt.asked
 

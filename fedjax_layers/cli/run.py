@@ -96,6 +96,12 @@ def run_one(
 ) -> dict[str, Any] | None:
     """Execute a run with progress, and return its summary; ``None`` if the user stopped it."""
     config = experiment.config
+    interrupt.grace = 0  # until a round has ended there is nothing to save
+
+    def stop(_: int) -> bool:
+        interrupt.grace = 1
+        return interrupt.asked
+
     progress = RoundsProgress(options.status, f"{config.algorithm}, seed {config.seed}", config.rounds)
     try:
         summary, _ = execute(
@@ -103,7 +109,7 @@ def run_one(
             directory,
             resume=options.resume,
             progress=progress,
-            stop=lambda _: interrupt.asked,
+            stop=stop,
             say=progress.say,
             save_every=options.save_every,
         )

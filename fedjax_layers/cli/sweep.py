@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import functools
 from collections.abc import Collection, Mapping
+from pathlib import Path
 from typing import Any
 
 from rich.filesize import decimal
@@ -13,12 +14,14 @@ from fedjax_layers.cli.arguments import config_of
 from fedjax_layers.cli.given import refuse_given, refuse_unused
 from fedjax_layers.cli.interrupt import graceful_interrupt
 from fedjax_layers.cli.progress import SweepProgress
+from fedjax_layers.cli.resume import is_resumed
 from fedjax_layers.cli.run import out_folder, stopped, usage_errors
 from fedjax_layers.cli.status import Status, print_table
 from fedjax_layers.cli.usage import UsageError
 from fedjax_layers.cli.vary import Varied, varied
 from fedjax_layers.experiment.config.checks import check_width
 from fedjax_layers.experiment.config.run_config import RunConfig, config_options
+from fedjax_layers.experiment.records.run_directory import first_other_field, to_json
 from fedjax_layers.experiment.setup.early import check_early
 from fedjax_layers.options import flag_of
 from fedjax_layers.report.sweep_picture import PICTURE, plot_sweep
@@ -28,8 +31,10 @@ from fedjax_layers.sweeps.config_sweep import check_runs, run_sweep
 from fedjax_layers.sweeps.configs import SweptRun, is_traced, swept_runs
 from fedjax_layers.sweeps.request import Shard, Stopping, SweepRequest, check_number_of_runs
 from fedjax_layers.sweeps.results import SweepFolder, headline_of, sweep_config
+from fedjax_layers.sweeps.stored import StoredRequest, stored_request
 from fedjax_layers.sweeps.widths import Programs
 
+_BESIDE = {"out", "resume", "data_dir", "compilation_cache", "command"}  # flags that decide nothing of a sweep
 _SHOWN = 10  # settings of the printed ranking
 
 
@@ -39,20 +44,15 @@ def command(options: argparse.Namespace) -> int:
     console = status.console
     refuse_given(options, ("on_host", "store"), "sweep")
     with usage_errors():
-        asked = varied(options)
-        request = _request(options, asked)
-        runs = _runs(options, asked, request)
-        first = runs[0].config
-        path = out_folder(options, f"sweep-{first.algorithm}-{first.dataset}")
-        rule = {"stopping": request.stopping, "width": options.run_width, "log": asked.ranges}
-        content = sweep_config(runs, rule, request.shard)
-        SweepFolder.check(path, content, resume=options.resume)
+        path, asked = _asked(options)
+        runs, first = asked.runs, asked.runs[0].config
+        SweepFolder.check(path, asked.content, resume=options.resume)
         for run in runs:
             check_early(run.config, options.data_dir)
         status.say("checking that every run fits its data and model")
-        check_runs(runs, request.stopping, options.data_dir)
-        folder = SweepFolder.create(path, content, resume=options.resume)
-    own = request.shard.own(runs)
+        check_runs(runs, asked.stopping, options.data_dir)
+        folder = SweepFolder.create(path, asked.content, resume=options.resume)
+    own = asked.own
     left = sum(run.number not in folder.rows for run in own)
     console.print(f"{len(own)} runs, {left} to be computed; {first.rounds} rounds", soft_wrap=True)
 
@@ -65,12 +65,49 @@ def command(options: argparse.Namespace) -> int:
         shown = functools.partial(run_sweep, tick=progress.tick, on_rows=progress.finished)
         try:
             with usage_errors():
-                programs = Programs(request.width, folder.programs, say)
-                shown(own, programs, options.data_dir, stopping=request.stopping, folder=folder)
+                programs = Programs(asked.width, folder.programs, say)
+                shown(own, programs, options.data_dir, stopping=asked.stopping, folder=folder)
         except StoppedError:
-            return stopped(status, path, interrupt.code)
-    report(status, folder)
+            if not all(run.number in folder.rows for run in own):
+                return stopped(status, path, interrupt.code)
+        interrupt.grace = 1  # a table and a picture take less than starting again
+        report(status, folder)
     return 0
+
+
+def _asked(options: argparse.Namespace) -> tuple[Path, StoredRequest]:
+    """Return the folder and what is asked for: by the flags, or by the folder where ``--resume`` has no other flags."""
+    if is_resumed(options) and not options.given - _BESIDE and not options.unknown:
+        return Path(options.out), stored_request(SweepFolder(options.out))
+    asked = varied(options)
+    request = _request(options, asked)
+    runs = _runs(options, asked, request)
+    first = runs[0].config
+    path = out_folder(options, f"sweep-{first.algorithm}-{first.dataset}")
+    rule = {"stopping": request.stopping, "width": options.run_width, "log": asked.ranges}
+    content = sweep_config(runs, rule, request.shard)
+    if is_resumed(options):
+        _refuse_another(path, content)
+    return path, StoredRequest(runs, request.stopping, options.run_width, request.shard, content)
+
+
+def _refuse_another(folder: Path, content: Mapping[str, Any]) -> None:
+    """Raise ``UsageError`` that names the first flag by which a command differs from the sweep that it continues."""
+    found = first_other_field(SweepFolder(folder).read("config"), to_json(content))
+    if found is None:
+        return
+    path, has, wants = found
+    part, *inner = path
+    run = f" run {inner[0]} of" if part == "runs" else ""
+    if part == "size" or (part == "runs" and len(inner) < 2):
+        name = "number of runs"
+    elif part == "runs" and inner[1] == "setting":
+        name = f"--vary {'.'.join(inner[2:])}"
+    elif part == "options" and inner[0] in ("width", "log"):
+        name = {"width": "--run-width", "log": "--vary"}[inner[0]]
+    else:
+        name = path[-1] if path[-1] == "algorithm" else flag_of(path[-1])
+    raise UsageError(f"{name}: expected none, or {has} as{run} the sweep in {folder} has it, got {wants}")
 
 
 def report(status: Status, folder: SweepFolder) -> None:

@@ -221,7 +221,7 @@ def merge(parts: Sequence[str | os.PathLike[str]], path: str | os.PathLike[str])
       path: the new folder.
 
     Raises:
-      ValueError: no parts, parts of different sweeps, or runs that none of them holds.
+      ValueError: no parts, parts of different sweeps, parts that disagree about a run, or runs that none of them holds.
     """
     SweepFolder.check(path)
     folders = [SweepFolder(part) for part in parts]
@@ -231,7 +231,7 @@ def merge(parts: Sequence[str | os.PathLike[str]], path: str | os.PathLike[str])
     for folder, other in zip(folders[1:], others, strict=True):
         if other != whole:
             raise ValueError(f"{folder.path}: expected a part of the sweep in {folders[0].path}, found another sweep")
-    rows = {number: row for folder in folders for number, row in folder.rows.items()}
+    rows = _joined_rows(folders)
     missing = [number for number in range(whole["size"]) if number not in rows]
     if missing:
         found = f"{len(missing)} are missing, the first of them is run {missing[0]}"
@@ -240,7 +240,26 @@ def merge(parts: Sequence[str | os.PathLike[str]], path: str | os.PathLike[str])
     for folder in folders:
         joined.note_programs({f"part {folder.read('config')['shard'][0]}": folder.programs})
     joined.append([rows[number] for number in sorted(rows)])
+    manifests = [folder.manifest for folder in folders if folder.manifest]
+    if manifests:
+        data = {group: hashes for manifest in manifests for group, hashes in manifest["data"].items()}
+        joined.write("manifest", manifests[0] | {"data": data})
     return joined
+
+
+def _joined_rows(folders: Sequence[SweepFolder]) -> dict[int, Row]:
+    """Join the rows of parts; ``ValueError`` names the run and the field about which two of them disagree."""
+    rows: dict[int, Row] = {}
+    holder: dict[int, SweepFolder] = {}
+    for folder in folders:
+        for number, row in folder.rows.items():
+            other = rows.setdefault(number, row)
+            first = holder.setdefault(number, folder)
+            for name in {**other, **row}:
+                if other.get(name) != row.get(name):
+                    told = f"{name} is {other.get(name)} in {first.path} and {row.get(name)} in {folder.path}"
+                    raise ValueError(f"parts: expected one result of run {number}, found two: {told}")
+    return rows
 
 
 def _column(values: list[Any]) -> pa.Array:

@@ -17,7 +17,7 @@ from fedjax_layers.cli import run as run_command
 from fedjax_layers.cli.interrupt import graceful_interrupt
 from fedjax_layers.experiment.records.run_directory import RunDirectory
 from fedjax_layers.storage import locked
-from tests.cli.command import assert_refused, cli
+from tests.cli.command import SMALL, assert_refused, cli
 
 ROUNDS = 400
 RUN = f"run player_fl --dataset heart --rounds {ROUNDS} --cohort 3 --client-width all --batch-size 128"
@@ -113,6 +113,42 @@ def test_an_interruption_before_the_first_round_is_one_line(monkeypatch):
     monkeypatch.setattr(run_command, "command", interrupted)
     outcome = cli("run", "fedavg")
     assert (outcome.code, outcome.out, outcome.err) == (130, "", "fedjax-layers: interrupted\n")
+
+
+def test_ctrl_c_before_the_first_round_ends_is_one_line_and_the_folder_goes_on(tmp_path, monkeypatch):
+    """A signal that comes while the start is compiled, when there is nothing to save."""
+    command = ["run", "local", *SMALL, "--model", "logistic_regression", "--out", tmp_path / "run"]
+
+    def interrupted(*_):
+        signal.raise_signal(signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("fedjax_layers.experiment.run.start_state", interrupted)
+        outcome = cli(*command)
+    assert (outcome.code, outcome.err) == (130, "fedjax-layers: interrupted\n")
+    assert cli(*command, "--resume").code == 0
+
+
+DEAF = """
+import time
+from rich.console import Console
+from fedjax_layers.cli.interrupt import graceful_interrupt
+class Deaf:
+    def __del__(self):  # an exception ends here, as in a callback of a library
+        print("ready", flush=True)
+        time.sleep(60)
+with graceful_interrupt(Console(), grace=0):
+    Deaf()
+    time.sleep(60)
+"""
+
+
+def test_a_process_that_goes_on_although_it_was_interrupted_is_ended():
+    deaf = subprocess.Popen([sys.executable, "-c", DEAF], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    assert deaf.stdout.readline() == "ready\n"
+    deaf.send_signal(signal.SIGINT)
+    assert deaf.communicate(timeout=20)[0] == "Stopped at once.\n"
+    assert deaf.returncode == 130
 
 
 def test_the_second_interruption_stops_at_once_and_the_handler_is_put_back():

@@ -90,7 +90,7 @@ def test_an_interrupted_sweep_goes_on_to_the_same_table(tmp_path, monkeypatch, f
     assert (outcome.code, outcome.err) == (130, "")
     assert "Stopped. To continue, repeat the command with --out part --resume" in outcome.out
     assert 0 < len(SweepFolder(tmp_path / "part").rows) < 12
-    again = cli(*sweep, "--out", "part", "--resume")
+    again = cli("sweep", "--out", "part", "--resume")  # the folder knows the rest
     assert (again.code, again.err) == (0, "")
     for name in ("results.csv", "summary.json"):
         assert (tmp_path / "part" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
@@ -222,9 +222,36 @@ def test_results_of_another_grid_are_refused_and_kept(tmp_path):
     assert cli(*SWEEP, "--vary", "mu=0,1", "--out", "there").code == 0
     before = contents(tmp_path / "there")
     other = (*SWEEP, "--vary", "mu=0,2", "--out", "there")
-    assert_refused(cli(*other, "--resume"), "cannot resume, field 'runs.1.setting.mu' differs: the run has 1")
+    told = "expected none, or {} the sweep in there has it, got {}"
+    assert_refused(cli(*other, "--resume"), f"--vary mu: {told.format('1 as run 1 of', 2)}")
+    again = (*SWEEP, "--vary", "mu=0,1", "--out", "there", "--resume")
+    for flags, message in (
+        (("--learning-rate", 0.5), f"--learning-rate: {told.format('0.05 as run 0 of', 0.5)}"),
+        (("--seed", 5), f"--seed: {told.format('0 as run 0 of', 5)}"),
+        (("--run-width", 2), f"--run-width: {told.format(repr('auto') + ' as', repr('2'))}"),
+        (("--rungs", 1), f"--rungs: {told.format('[] as', [1])}"),
+        (("--seeds", 2), f"number of runs: {told.format('2 as', 4)}"),
+        (("--shard", "0/2"), f"--shard: {told.format([0, 1], [0, 2])}".replace("] the", "] as the")),
+    ):
+        assert_refused(cli(*again, *flags), message)
     assert_refused(cli(*other), "there: the folder is not empty")
     assert_refused(cli("run", "fedprox", *SMALL, "--out", "there", "--resume"), "expected one run, found several")
     assert contents(tmp_path / "there") == before
     assert_refused(cli("merge", "nowhere", "--out", "joined"), "nowhere: not a run directory")
     assert_refused(cli("merge", "there", "--out", "there"), "there: the folder is not empty")
+
+
+def test_ctrl_c_after_the_last_run_still_writes_the_table_and_the_picture(tmp_path, monkeypatch):
+    append, calls = SweepFolder.append, []
+
+    def interrupted(self, rows):
+        append(self, rows)
+        calls.extend(rows)
+        if len(calls) == 2:
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(SweepFolder, "append", interrupted)
+    outcome = cli(*SWEEP, "--vary", "mu=0,0.1", "--out", "there")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert (tmp_path / "there" / "sweep.png").exists()
+    assert len(table(tmp_path / "there")) == 2

@@ -131,6 +131,16 @@ def test_parts_joined_are_the_whole(tmp_path):
     assert create(tmp_path / "whole", runs, {}, resume=True).rows == whole.rows
 
 
+def test_parts_that_disagree_about_a_run_are_refused(tmp_path):
+    runs = runs_of()
+    for name, changes in (("a", {}), ("b", {"steps": 7})):
+        create(tmp_path / name, runs, {}).append([row(0), row(1) | changes, row(2)])
+    with pytest.raises(ValueError, match=r"expected one result of run 1, found two: steps is .* in .*a and 7 in"):
+        merge([tmp_path / "a", tmp_path / "b"], tmp_path / "whole")
+    assert not (tmp_path / "whole").exists()
+    assert merge([tmp_path / "a", tmp_path / "a"], tmp_path / "whole").rows[1] == row(1)
+
+
 def test_parts_that_do_not_fit_are_refused(tmp_path):
     runs = runs_of()
     create(tmp_path / "a", runs, {}, Shard(0, 3)).append([row(0)])

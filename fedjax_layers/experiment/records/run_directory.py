@@ -256,17 +256,26 @@ def to_json(value: Any) -> Any:
     raise TypeError(f"expected something that JSON holds, got {type(value).__name__}: {value!r}")
 
 
-def first_difference(before: Mapping[str, Any], now: Mapping[str, Any], within: str = "") -> str | None:
+def first_difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
     """Describe in one line the first field in which two configs (of :func:`to_json`) differ; ``None`` if none does."""
+    found = first_other_field(before, now)
+    if found is None:
+        return None
+    path, has, wants = found
+    return f"field {'.'.join(path)!r} differs: the run has {has}, this config {wants}"
+
+
+def first_other_field(before: Mapping[str, Any], now: Mapping[str, Any]) -> tuple[list[str], str, str] | None:
+    """Find that field: its path, and the two values as they are shown."""
     for name in dict.fromkeys([*before, *now]):
         old, new = before.get(name, ...), now.get(name, ...)
         if isinstance(old, Mapping) and isinstance(new, Mapping):
-            deeper = first_difference(old, new, f"{within}{name}.")
+            deeper = first_other_field(old, new)
             if deeper is not None:
-                return deeper
+                return [name, *deeper[0]], *deeper[1:]
         elif old != new:
             has, wants = ("nothing" if value is ... else repr(value) for value in (old, new))
-            return f"field {within + name!r} differs: the run has {has}, this config {wants}"
+            return [name], has, wants
     return None
 
 
