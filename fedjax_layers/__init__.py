@@ -25,6 +25,7 @@ _HOMES = {
     "Models": "fedjax_layers.types",
     "Pool": "fedjax_layers.types",
     "Ranges": "fedjax_layers.types",
+    "Privacy": "fedjax_layers.clients",
     "Result": "fedjax_layers.engine.simulate",
     "RoundInfo": "fedjax_layers.types",
     "Sampling": "fedjax_layers.engine.sampling",
@@ -56,6 +57,7 @@ if TYPE_CHECKING:  # type checkers read these imports and not __getattr__, which
     from fedjax_layers.algorithms.factory import Method as Method
     from fedjax_layers.clients import Faults as Faults
     from fedjax_layers.clients import LocalSolver as LocalSolver
+    from fedjax_layers.clients import Privacy as Privacy
     from fedjax_layers.data import ClientData as ClientData
     from fedjax_layers.engine import sampling as sampling
     from fedjax_layers.engine.device_data import DeviceData as DeviceData

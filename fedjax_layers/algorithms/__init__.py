@@ -8,7 +8,7 @@ makes a :class:`Method`, which ``simulate`` binds to the task and the clients. G
 
 from typing import Any
 
-from fedjax_layers.algorithms.factory import Factory, Method, aggregated, attacked, colluded, factory, faulty
+from fedjax_layers.algorithms.factory import Factory, Method, aggregated, attacked, colluded, factory, faulty, private
 from fedjax_layers.algorithms.mixing.fedfomo import fedfomo
 from fedjax_layers.algorithms.mixing.heurpfedla import heurpfedla
 from fedjax_layers.algorithms.mixing.layer_mix import layer_mix
@@ -137,6 +137,7 @@ __all__ = [
     "pfedla",
     "pfedme",
     "player_fl",
+    "private",
     "registry",
     "threshold_decision",
     "unstable",

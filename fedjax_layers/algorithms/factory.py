@@ -18,7 +18,7 @@ import numpy as np
 import optax
 
 from fedjax_layers.algorithms.report import Decision, Report
-from fedjax_layers.clients import Faults, LocalSolver, Setting, Trainer, struck
+from fedjax_layers.clients import Faults, LocalSolver, Privacy, Setting, Trainer, struck
 from fedjax_layers.clients.trainer import Collude
 from fedjax_layers.ops import Rule, weighted_mean
 from fedjax_layers.options import Mark, Option, options_of
@@ -204,6 +204,19 @@ def faulty(method: Method[Algorithm], faults: Faults) -> Method[Algorithm]:
         return algorithm._replace(round=round_)
 
     return Method(method.solver, bound)
+
+
+def private(method: Method[T], privacy: Privacy) -> Method[T]:
+    """Return a method with client-level differential privacy of what the server learns.
+
+    An algorithm can have it if its clients send updates alone, which the server averages. With another one ``simulate``
+    raises ``ValueError``.
+
+    Args:
+      method: the method without privacy.
+      privacy: clipping and noise.
+    """
+    return Method(method.solver, lambda trainer: method.make(dataclasses.replace(trainer, privacy=privacy)))
 
 
 def _check(option: Option, value: Any) -> None:

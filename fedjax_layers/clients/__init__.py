@@ -15,6 +15,7 @@ from fedjax_layers.clients.one_pass import (
     rescaled,
     train,
 )
+from fedjax_layers.clients.privacy import Privacy
 from fedjax_layers.clients.solver import LocalSolver
 from fedjax_layers.clients.step_gradient import LocalOptions, StepGradient, plain_gradient
 from fedjax_layers.clients.train import LocalResult, train_client
@@ -31,6 +32,7 @@ __all__ = [
     "LocalResult",
     "LocalSolver",
     "Passed",
+    "Privacy",
     "Setting",
     "StepGradient",
     "Steps",

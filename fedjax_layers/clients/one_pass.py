@@ -82,6 +82,7 @@ def one_pass(
     store: Any = (),
     slots: Any = (),
     shared: Any = (),
+    private: bool = False,
 ) -> Passed:
     """Visit every slot of a cohort, a chunk of clients at a time.
 
@@ -101,10 +102,16 @@ def one_pass(
       store: leaves ``[C, ...]``, updated in place.
       slots: leaves ``[K, ...]``, passed to ``visit`` as ``client.slot``.
       shared: passed to ``visit`` as ``client.shared``.
+      private: whether the sums keep the promise of the trainer's ``privacy``.
 
     Returns:
       The results. Memory grows with the width of the axis, and with what ``visit`` returns to be kept.
+
+    Raises:
+      ValueError: the trainer asks for differential privacy, and the caller does not provide it.
     """
+    if trainer.privacy is not None and not private:
+        raise ValueError("privacy: expected an algorithm whose server learns of a noisy mean alone, got another one")
     present = cohort.weight > 0
     weight = cohort.weight.astype(float)
     total = weight.sum()

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from fedjax_layers.clients.batches import batches_per_epoch
+from fedjax_layers.clients.privacy import Privacy
 from fedjax_layers.clients.running_statistics import refuse_statistics, weights_only
 from fedjax_layers.clients.solver import LocalSolver
 from fedjax_layers.clients.work import (
@@ -85,12 +86,14 @@ class Trainer(LocalSolver, Setting):
         :func:`fedjax_layers.algorithms.colluded`.
       keep_nonfinite: whether results that are not finite (NaN or infinite) are used as they are. By default such a
         client is left out of its round, as if it were absent; see docs/robustness.md.
+      privacy: the clipping and noise of client-level differential privacy; ``None`` without it.
     """
 
     attack: Callable[[Key, Array, Params, Params], Params] | None = None
     aggregate: Rule | None = None
     collude: Collude | None = None
     keep_nonfinite: bool = False
+    privacy: Privacy | None = None
 
     def __post_init__(self) -> None:
         Setting.__post_init__(self)

@@ -24,6 +24,7 @@ from fedjax_layers.engine.run_loop import finish_run, run_intervals, start_state
 from fedjax_layers.experiment.complete import complete_config
 from fedjax_layers.experiment.config.run_config import RunConfig
 from fedjax_layers.experiment.controls import control_decisions
+from fedjax_layers.experiment.privacy import guarantee
 from fedjax_layers.experiment.records.class_summary import class_summary
 from fedjax_layers.experiment.records.run_directory import RunDirectory
 from fedjax_layers.experiment.records.same_run import refuse_another_run
@@ -265,6 +266,7 @@ def summary_of(
     unseen = experiment.data.unseen
     of_values = experiment.data.task in ("regression", "survival")
     guess = math.inf if of_values else math.log(max(experiment.data.num_classes, 2))
+    summary["privacy"] = guarantee(config, experiment.data, history.rounds_done)
     summary |= soundness(history, config.scored_model, unseen, guess)
     summary["per_class"] = class_summary(
         history, config.scored_model, config.scored_round, experiment.data.class_names, unseen

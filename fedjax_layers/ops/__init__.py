@@ -11,6 +11,7 @@ from fedjax_layers.ops.layers import fill, layer_map, layer_sums, part, regroup,
 from fedjax_layers.ops.mix import SparseWeights, mix_layers, mix_pullback, top_weights
 from fedjax_layers.ops.permfl import permfl_client_step, permfl_server_step, permfl_team_step
 from fedjax_layers.ops.poison import poison_update
+from fedjax_layers.ops.privacy import adapted_bound, add_noise, clip_update
 from fedjax_layers.ops.prox import proximal_pull
 from fedjax_layers.ops.reduce import Term, settle
 from fedjax_layers.ops.robust import (
@@ -37,9 +38,12 @@ __all__ = [
     "Term",
     "Visit",
     "Visited",
+    "adapted_bound",
+    "add_noise",
     "block_score",
     "bulyan",
     "centred_clipping",
+    "clip_update",
     "colluding_updates",
     "coordinate_median",
     "federation_sensitivity",

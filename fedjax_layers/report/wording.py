@@ -49,4 +49,13 @@ def soundness_lines(summary: Mapping[str, Any]) -> list[str]:
         lines.append(f"Clients dropped out {summary['dropped']} times.")
     if summary["diverged"]:
         lines.append(f"Diverged: {summary['diverged']}.")
+    if (private := summary["privacy"]) is not None:
+        lines.append(f"Privacy of a client: {_epsilon(private)}.")
     return lines
+
+
+def _epsilon(private: Mapping[str, Any]) -> str:
+    if private["epsilon"] is None:
+        return "none, as there is no noise or far too little"
+    promise = f"epsilon {private['epsilon']:.3g} at delta {private['delta']:.1e}"
+    return f"{promise}, neighbours {private['adjacency']} client; it covers what the server and other clients see"

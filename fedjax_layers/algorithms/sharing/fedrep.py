@@ -107,7 +107,7 @@ def fedrep(
             summed = summed_part(trainer, result.params, client.shared, body)
             return ClientVisit(result.params, loss, Term(summed, client.share), row)
 
-        phase = sharing_pass(trainer, old, cohort, visit, extra=state.head_opt)
+        phase = sharing_pass(trainer, key, old, cohort, visit, extra=state.head_opt)
         sharing = server_phase(trainer, key, old, phase, body, server_optimizer)
         info = round_info(trainer, phase.passed, phase.cohort, body)
         steps = info.steps + round_info(tuner, phase.passed, phase.cohort, body).steps

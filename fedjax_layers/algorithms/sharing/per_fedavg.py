@@ -85,7 +85,7 @@ def per_fedavg(
                 result.params, result.loss, Term(result.params, client.share), Own(None, result.opt_state)
             )
 
-        phase = sharing_pass(trainer, state, cohort, visit)
+        phase = sharing_pass(trainer, key, state, cohort, visit)
         state = server_phase(trainer, key, state, phase, everything, server_optimizer)
         return state, round_info(trainer, phase.passed, phase.cohort, everything)
 

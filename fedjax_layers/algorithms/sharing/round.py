@@ -15,6 +15,7 @@ import numpy as np
 import optax
 from flax import struct
 
+from fedjax_layers.algorithms.sharing.private_mean import first_bound, private_mean
 from fedjax_layers.clients import (
     Client,
     ClientVisit,
@@ -46,12 +47,14 @@ class SharingState:
         server's in every round; no leaves at all where nothing personal is kept.
       client_opt: clients' optimiser states ``[C, ...]``, or ``()``.
       server_opt: state of the server's optimiser, or ``()``.
+      clip: ``[]``, the bound of clients' updates in the next round where differential privacy adapts it, or ``()``.
       seen: ``[C]`` bool, who has taken part; ``None`` where nothing personal is kept.
     """
 
     round: Array
     server: Params
     server_opt: Any
+    clip: Any
     clients: Params | None = per_client()
     client_opt: Any = per_client()
     seen: Array | None = per_client()
@@ -72,11 +75,13 @@ class Phase(NamedTuple):
       mean: the mean of the trained models by the cohort's weights; ``None`` for leaves that were not summed.
       passed: losses, outputs and observations of the slots, and the store with the :class:`Own` of all clients.
       cohort: the cohort, in which clients that were left out of the pass are padding.
+      clip: the next round's ``clip`` of the state.
     """
 
     mean: Params
     passed: Passed
     cohort: Cohort
+    clip: Any = ()
 
 
 def init_sharing(
@@ -106,12 +111,14 @@ def init_sharing(
         clients=copies(part(params, layers, kept), trainer.num_clients) if kept.any() else None,
         client_opt=trainer.init_optimizer(params),
         server_opt=() if server_optimizer is None else server_optimizer.init(params),
+        clip=first_bound(trainer),
         seen=None if personal is False else jnp.zeros(trainer.num_clients, bool),
     )
 
 
 def sharing_pass(
     trainer: Trainer,
+    key: Key,
     state: SharingState,
     cohort: Cohort,
     visit: Callable[[Client, Own], ClientVisit],
@@ -122,14 +129,24 @@ def sharing_pass(
 
     Args:
       trainer: the trainer with the client axis.
+      key: the round's key.
       state: the state before the round.
       cohort: the clients that take part.
       visit: ``(client, own) -> ClientVisit`` whose ``row`` is an :class:`Own`; ``client.shared`` is the server's
         model.
       extra: further rows that the algorithm keeps for each client, leaves ``[C, ...]``.
+
+    Raises:
+      ValueError: the trainer asks for differential privacy, and clients send more than updates.
     """
-    passed = one_pass(trainer, cohort, visit, store=Own(state.clients, state.client_opt, extra), shared=state.server)
+    private = None if trainer.privacy is None else private_mean(trainer, state.clip)
+    visit = visit if private is None else private.visit(visit)
+    store = Own(state.clients, state.client_opt, extra)
+    passed = one_pass(trainer, cohort, visit, store=store, shared=state.server, private=private is not None)
     heard = trainer.heard(cohort, passed.loss)
+    if private is not None:
+        mean, clip = private.mean(key, passed.sums, state.server, len(cohort.ids))
+        return Phase(mean, passed, heard, clip)
     sums = rescaled(trainer, passed.sums, cohort.weight.sum(), heard.weight.sum())
     server = jax.tree.map(lambda s, x: None if s is None else x, passed.sums, state.server, is_leaf=_missing)
     return Phase(settle(sums, heard.weight.sum() > 0, server), passed, heard)
@@ -171,18 +188,18 @@ def local_phase(
         out = () if look is None else look(client, result)
         return ClientVisit(result.params, result.loss, Term(summed, client.share), row, out)
 
-    return sharing_pass(trainer, state, cohort, visit)
+    return sharing_pass(trainer, key, state, cohort, visit)
 
 
 def summed_part(trainer: Trainer, params: Params, server: Params, shared: Array | np.ndarray | None) -> Any:
     """Return what a client sends: the layers of a static mask, or a whole model.
 
-    A rule of aggregation judges models by their distances, in which a layer that stays with its client must not count:
-    where the mask is traced, such a layer is the server's.
+    Rules of aggregation and privacy measure norms and distances, in which a layer that stays with its client must not
+    count: where the mask is traced, such a layer is the server's.
     """
     if isinstance(shared, np.ndarray):
         return part(params, trainer.task.layers, shared)
-    if shared is None or trainer.aggregate is None:
+    if shared is None or (trainer.aggregate is None and trainer.privacy is None):
         return params
     return select(shared, trainer.task.layers, params, server)
 
@@ -240,6 +257,7 @@ def server_phase(
         clients=phase.passed.store.model,
         client_opt=phase.passed.store.opt_state,
         server_opt=server_opt,
+        clip=phase.clip,
         seen=take_note(state.seen, phase.cohort),
     )
 

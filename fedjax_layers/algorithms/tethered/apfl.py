@@ -138,7 +138,7 @@ def apfl(
             row = Own(result.params.v, result.opt_state, share)
             return ClientVisit(mixed, result.loss, Term(result.params.w, client.share), row, share)
 
-        phase = sharing_pass(trainer, old, cohort, visit, extra=state.personal_weight)
+        phase = sharing_pass(trainer, key, old, cohort, visit, extra=state.personal_weight)
         new = server_phase(trainer, key, old, phase, everything, server_optimizer)
         present = phase.cohort.weight > 0
         mean = jnp.where(present, phase.passed.out, 0).sum() / jnp.maximum(present.sum(), 1).astype(

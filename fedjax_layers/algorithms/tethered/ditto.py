@@ -96,7 +96,7 @@ def ditto(
             row = Own(local.params, common.opt_state, local.opt_state)
             return ClientVisit(local.params, local.loss, Term(common.params, client.share), row)
 
-        phase = sharing_pass(trainer, old, cohort, visit, extra=state.personal_opt)
+        phase = sharing_pass(trainer, key, old, cohort, visit, extra=state.personal_opt)
         new = server_phase(trainer, key, old, phase, everything, server_optimizer)
         info = round_info(own, phase.passed, phase.cohort, everything)
         steps = info.steps + round_info(trainer, phase.passed, phase.cohort, everything).steps

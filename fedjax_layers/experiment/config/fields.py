@@ -13,7 +13,7 @@ from fedjax_layers.ops.collusion import SEARCHING
 from fedjax_layers.ops.poison import POISONS
 from fedjax_layers.options import options_of
 
-GROUPS = ("run", "data", "model", "local training", "server", "algorithm", "evaluation", "faults", "attack")
+GROUPS = ("run", "data", "model", "local training", "server", "algorithm", "evaluation", "faults", "attack", "privacy")
 
 
 class Needs(NamedTuple):

@@ -31,6 +31,7 @@ from fedjax_layers.experiment.config.fields import (
     options,
 )
 from fedjax_layers.experiment.config.optimizers import CLIENT_OPTIMIZERS, SERVER_OPTIMIZERS
+from fedjax_layers.experiment.config.privacy_fields import PrivacyFields
 from fedjax_layers.models.registry import USUAL_MODELS, model_options
 from fedjax_layers.options import Mark, Option, check_options, declared, options_of, taken_from_config, unknown_name
 
@@ -41,7 +42,7 @@ LARGEST_SEED = 2**32 - 1  # without x64, JAX drops higher bits, so that two seed
 
 
 @dataclasses.dataclass(frozen=True)
-class RunConfig(FaultFields, AttackFields, AggregationFields):
+class RunConfig(FaultFields, AttackFields, AggregationFields, PrivacyFields):
     """Everything that decides a run's numbers; a second run of the same config repeats them.
 
     Raises:

@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 import jax.numpy as jnp
 
 from fedjax_layers import algorithms
-from fedjax_layers.algorithms.factory import Method, aggregated, attacked, colluded, faulty
-from fedjax_layers.clients import Faults, LocalSolver, Setting, Trainer
+from fedjax_layers.algorithms.factory import Method, aggregated, attacked, colluded, faulty, private
+from fedjax_layers.clients import Faults, LocalSolver, Privacy, Setting, Trainer
 from fedjax_layers.experiment.config.optimizers import client_optimizer, server_optimizer
 from fedjax_layers.experiment.setup.attack import make_attack, make_collusion
 from fedjax_layers.ops import make_rule
@@ -37,6 +37,7 @@ class Builder:
       aggregate: the rule in place of the mean, its settings that are not traced, sorted, and whether it judges each
         layer by itself; ``None`` for the mean.
       collusion: the attack of clients that know the benign updates, and its direction; ``None`` where there is none.
+      privacy: noise, whether each layer is clipped by itself, and the quantile of the bound; ``None`` without privacy.
     """
 
     algorithm: str
@@ -49,6 +50,7 @@ class Builder:
     keep_nonfinite: bool = False
     aggregate: tuple[str, tuple[tuple[str, Any], ...], bool] | None = None
     collusion: tuple[Collusion, Direction] | None = None
+    privacy: tuple[float, bool, float | None] | None = None
 
     def method(self, hyper: Mapping[str, Any], make: Callable[[Trainer], T]) -> Method[T]:
         """Make a method whose ``make`` gets a trainer of the run's solver, with the attack of bad clients, if any."""
@@ -64,6 +66,9 @@ class Builder:
         )
         keep = self.keep_nonfinite
         method = Method(solver, lambda trainer: make(dataclasses.replace(trainer, keep_nonfinite=keep)))
+        if self.privacy is not None:
+            noise, per_layer, quantile = self.privacy
+            method = private(method, Privacy(noise, hyper["dp_clip"], per_layer, quantile, hyper["dp_clip_rate"]))
         if self.poison is None:
             return method
         kind, where = self.poison

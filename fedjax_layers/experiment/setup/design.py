@@ -15,6 +15,7 @@ from fedjax_layers.engine.sampling import Sampling, all_clients, by_size, fixed,
 from fedjax_layers.experiment.config.aggregation_fields import check_bad, static_rule, traced_settings
 from fedjax_layers.experiment.config.run_config import RunConfig
 from fedjax_layers.experiment.config.traced import traced_numbers
+from fedjax_layers.experiment.privacy import refuse_without_privacy
 from fedjax_layers.experiment.setup.attack import collusion_of, poison_of, traced_attack
 from fedjax_layers.experiment.setup.builder import Builder, sorted_items
 from fedjax_layers.experiment.setup.early import check_early
@@ -53,6 +54,7 @@ def make_design(config: RunConfig, clients: data.ClientData, counts: Collection[
     setting = make_setting(config, task, phases)
     algorithm = builder(hyper).bind(setting)  # raises for a wrong option value, before any work
     check_rows(config.on_host, algorithm, config.algorithm)
+    refuse_without_privacy(config, task, algorithm, clients)
     return Design(task, phases, sampling, builder, hyper, setting)
 
 
@@ -135,6 +137,7 @@ def make_builder(
         config.nonfinite == "keep",
         aggregate=static_rule(config),
         collusion=collusion_of(config),
+        privacy=config.privacy_kind,
     )
 
 

@@ -1,0 +1,63 @@
+"""``--dp-noise``: epsilon beside the result, and the refusal of runs in which it would be wrong."""
+
+import numpy as np
+import pytest
+
+from fedjax_layers.experiment.records.run_directory import RunDirectory
+from tests.cli.command import SMALL, cli
+
+PRIVATE = (*SMALL, "--dp-noise", 2, "--weighting", "uniform")
+
+
+def classical(noise, rounds, delta):
+    """Epsilon by Mironov 2017: RDP of Gaussian noise, composed and converted by the first formula."""
+    orders = np.linspace(1.01, 200, 20_000)
+    return (rounds * orders / (2 * noise**2) + np.log(1 / delta) / (orders - 1)).min()
+
+
+def test_epsilon_is_printed_and_recorded(tmp_path):
+    outcome = cli("run", "fedper", *PRIVATE, "--dp-clip", 0.5, "--dp-delta", 1e-3, "--out", tmp_path / "a")
+    assert outcome.code == 0, outcome.err
+    told = RunDirectory(tmp_path / "a").read("summary")["privacy"]
+    bound = classical(2, 2, 1e-3)
+    assert 0.6 * bound < told["epsilon"] <= bound
+    promise = (
+        f"Privacy of a client: epsilon {told['epsilon']:.3g} at delta 1.0e-03, where neighbours leave one out client"
+    )
+    assert promise in outcome.out.replace("\n", " ")
+
+
+def test_a_cohort_has_the_neighbours_of_its_sampling(tmp_path):
+    outcome = cli("run", "fedavg", *PRIVATE, "--cohort", 2, "--out", tmp_path / "a")
+    assert outcome.code == 0, outcome.err
+    told = RunDirectory(tmp_path / "a").read("summary")["privacy"]
+    assert told["adjacency"] == "replace one"
+    assert told["delta"] == pytest.approx(4**-1.1)
+    assert 0 < told["epsilon"] <= classical(1, 2, told["delta"])  # sampling only helps
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ("fedavg", "--dp-noise", 1),
+            "dp_noise: expected --weighting uniform, as all clients must count alike",
+        ),
+        (
+            ("player_fl", "--dp-noise", 1, "--weighting", "uniform"),
+            "privacy: expected an algorithm in which clients",
+        ),
+        (
+            ("permfl", "--dp-noise", 1, "--weighting", "uniform"),
+            "privacy: expected an algorithm whose server",
+        ),
+        (("fedavg", "--dp-noise", 1, "--weighting", "uniform", "--aggregate", "median"), "privacy: expected the mean"),
+        (("fedavg", "--dp-clip", 1), "--dp-clip: "),
+        (("fedavg", "--dp-noise", 3, "--dp-quantile", 0.5, "--weighting", "uniform"), "noise: expected less than 0.4"),
+    ],
+)
+def test_a_run_that_would_break_the_promise_is_refused(arguments, message, tmp_path):
+    outcome = cli("run", *arguments, *SMALL, "--out", tmp_path / "a")
+    assert outcome.code == 2
+    assert message in outcome.err
+    assert outcome.err.count("\n") == 1
