@@ -108,7 +108,8 @@ def test_a_measured_client_axis_is_in_the_manifest(tmp_path, monkeypatch):
 
 def test_a_diverged_run_is_shown_and_written(tmp_path):
     outcome = cli("run", "local", *SMALL, "--learning-rate", 1e30, "--patience", 3, "--out", tmp_path / "run")
-    assert outcome.code == 0
+    assert outcome.code == 3
+    assert "Diverged: since the middle of the run, the results of no client are finite." in outcome.out
     assert outcome.err == ""
     summary = RunDirectory(tmp_path / "run").read("summary")
     assert summary["personal"]["loss"]["mean"] is None
