@@ -187,7 +187,7 @@ def round_row(cohort: Cohort, info: RoundInfo) -> dict[str, Array]:
     if info.dropped is not None:
         told["dropped"] = info.dropped.sum(dtype=jnp.int32)
         spoilt &= ~info.dropped
-    first = jnp.flatnonzero(spoilt, size=min(NAMED, len(spoilt)), fill_value=-1)
+    first = jnp.flatnonzero(spoilt, size=NAMED, fill_value=-1)
     return {
         "loss": weighted_mean(info.loss, used.astype(info.loss.dtype)),
         "participants": (used > 0).sum(dtype=jnp.int32),
