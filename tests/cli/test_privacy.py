@@ -6,6 +6,7 @@ import pytest
 from fedjax_layers.experiment.records.run_directory import RunDirectory
 from tests.cli.command import SMALL, cli
 
+UNIFORM = ("--dp-noise", 1, "--weighting", "uniform")
 PRIVATE = (*SMALL, "--dp-noise", 2, "--weighting", "uniform")
 
 
@@ -48,7 +49,10 @@ def test_a_cohort_has_the_neighbours_of_its_sampling(tmp_path):
             ("permfl", "--dp-noise", 1, "--weighting", "uniform"),
             "privacy: expected an algorithm whose server",
         ),
-        (("fedavg", "--dp-noise", 1, "--weighting", "uniform", "--aggregate", "coordinate_median"), "privacy: expected the mean"),
+        (
+            ("fedavg", "--dp-noise", 1, "--weighting", "uniform", "--aggregate", "coordinate_median"),
+            "privacy: expected the mean",
+        ),
         (("fedavg", "--dp-clip", 1), "--dp-clip: "),
         (("fedavg", "--dp-noise", 3, "--dp-quantile", 0.5, "--weighting", "uniform"), "noise: expected less than 0.4"),
     ],
