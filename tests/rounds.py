@@ -135,7 +135,7 @@ def jit_optimised(function):
 
 
 class TracedRounds(NamedTuple):
-    """Rounds whose learning rate and one option are arguments of the compiled functions."""
+    """Rounds whose learning rate and one option are arguments of the compiled functions; optimisers are kept."""
 
     start: Callable  # (value) -> state
     step: Callable  # (key, state, cohort, learning_rate, value) -> state, info
@@ -150,7 +150,8 @@ def traced_rounds_of(name, option, axis=ClientAxis()):
 
     def algorithm_of(value, learning_rate=0.1):
         options = {} if option is None else {option: value}
-        return make(name, toy.make_trainer(task, learning_rate=learning_rate, axis=axis), **options)
+        trainer = toy.make_trainer(task, learning_rate=learning_rate, axis=axis, keep_optimizer=True)
+        return make(name, trainer, **options)
 
     def start(value):
         return algorithm_of(value).init(jax.random.key(STATE_KEY), task.init(jax.random.key(START_KEY)))

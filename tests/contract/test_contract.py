@@ -11,7 +11,7 @@ import pytest
 from fedjax_layers import algorithms
 from fedjax_layers.ops import ClientAxis
 from tests import toy
-from tests.registry import OWN, cases, traced_option
+from tests.registry import OWN, QUICK, cases, traced_option
 from tests.rounds import make, rounds_of, task_of, traced_rounds_of
 
 ROUNDS = ([0, 2, 4], [3, 1], [2, 3, 0])
@@ -70,10 +70,32 @@ for own in OWN:
 everything = pytest.mark.parametrize("name", cases(algorithms.registry))
 
 
-def run(name, *, pool=None, cohorts=None, key=3, args=None, state=None, first=0, **changes):
-    """A few rounds; returns the state, the last info and what was run."""
+@dataclasses.dataclass
+class Usual:
+    """The rounds with their usual number as an argument, at one value of it: one program serves most tests."""
+
+    name: str
+    axis: ClientAxis = ClientAxis()
+
+    def __post_init__(self):
+        self._rounds, values = traced(self.name, axis=self.axis)
+        self._value = values[1 % len(values)]
+
+    def start(self):
+        return self._rounds.start(self._value)
+
+    def step(self, key, state, cohort):
+        return self._rounds.step(key, state, cohort, jnp.asarray(0.1), self._value)
+
+    def models(self, state):
+        return self._rounds.models(state, self._value)
+
+
+def run(name, *, pool=None, cohorts=None, key=3, args=None, state=None, first=0, axis=ClientAxis(), **changes):
+    """A few rounds, the usual ones unless given options; returns the state, the last info and what was run."""
     pool = pool or toy.make_pool()
-    rounds = rounds_of(name, args, **changes)
+    usual = args is None and not changes
+    rounds = Usual(name, axis) if usual else rounds_of(name, args, axis=axis, **changes)
     state = rounds.start() if state is None else state
     info = None
     for t, cohort in enumerate(cohorts or [toy.make_cohort(ids, pool, pad_to=3) for ids in ROUNDS], start=first):
@@ -109,16 +131,21 @@ def traced(name, **kw):
 @everything
 def test_rounds_trace_once_whatever_the_members_and_numbers(name, x64):
     rounds, values = traced(name)
-    state = rounds.start(values[0])
+    state, before = rounds.start(values[0]), len(rounds.traces)
     for t, ids in enumerate(ROUNDS):
         cohort = toy.make_cohort(ids, toy.make_pool(), pad_to=3)
         rate, value = jnp.asarray(0.1 * (t + 1)), values[t % len(values)]
         state, _ = rounds.step(jax.random.key(t), state, cohort, rate, value)
-    assert len(rounds.traces) == 1
+    assert len(rounds.traces) - before <= 1, "another test may have traced it"
 
 
-@everything
-@pytest.mark.parametrize("width", [pytest.param(1, marks=pytest.mark.slow), 2])
+@pytest.mark.parametrize(
+    ("name", "width"),  # the others one by one: see the promise of a cohort in order
+    [
+        *(pytest.param(*c.values, 2, marks=c.marks) for c in cases(algorithms.registry)),
+        *(pytest.param(name, 1, marks=pytest.mark.slow) for name in QUICK),
+    ],
+)
 def test_any_width_equals_the_full_vmap(name, width, x64):
     whole, info, rounds = run(name)
     chunked, chunked_info, _ = run(name, axis=ClientAxis(width))
@@ -126,19 +153,14 @@ def test_any_width_equals_the_full_vmap(name, width, x64):
     np.testing.assert_allclose(info.loss, chunked_info.loss, rtol=1e-10)
 
 
-@everything
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=() if name in ("permfl", *OWN) else pytest.mark.slow) for name in algorithms.registry],
+)
 def test_eight_devices_equal_one(name, x64):
     mesh = jax.make_mesh((8,), ("clients",), axis_types=(jax.sharding.AxisType.Auto,))
-    found = []
-    for axis in (ClientAxis(), ClientAxis(None, mesh)):
-        rounds, values = traced(name, axis=axis)
-        value = values[1 % len(values)]
-        state = rounds.start(value)
-        for t, ids in enumerate(ROUNDS):
-            cohort = toy.make_cohort(ids, toy.make_pool(), pad_to=3)
-            state, _ = rounds.step(jax.random.key(t), state, cohort, jnp.asarray(0.1), value)
-        found.append(toy.to_numpy(rounds.models(state, value)))
-    assert_close(*found)
+    one, eight = run(name), run(name, axis=ClientAxis(None, mesh))
+    assert_close(*(models_of(state, rounds) for state, _, rounds in (one, eight)))
 
 
 @everything
@@ -150,19 +172,26 @@ def test_order_of_the_cohort_does_not_matter(name, x64):
 
 
 @everything
-@pytest.mark.parametrize("keep", [pytest.param(False, marks=pytest.mark.slow), True])
-def test_the_promise_of_a_cohort_in_order_changes_nothing(name, keep, x64):
-    """The path without gather and scatter gives what the general one gives."""
+def test_the_promise_of_a_cohort_in_order_changes_nothing(name, x64):
+    """The path without gather and scatter gives what the general one gives; of most algorithms also one by one."""
     cohorts = [toy.make_cohort(range(toy.CLIENTS), toy.make_pool()) for _ in range(2)]
     promised = [dataclasses.replace(c, in_order=True) for c in cohorts]
-    changes = {"keep_optimizer": True} if keep else {}
-    general, _, _ = run(name, cohorts=cohorts, **changes)
-    short, _, _ = run(name, cohorts=promised, **changes)
+    general, _, _ = run(name, cohorts=cohorts)
+    short, _, _ = run(name, cohorts=promised, axis=ClientAxis(None if name in QUICK else 1))
     assert_close(toy.to_numpy(general), toy.to_numpy(short))
 
 
-CHANCE = ("l2gd", "al2gd")  # whether clients train is drawn anew in every round
+@pytest.mark.slow
+@pytest.mark.parametrize("name", QUICK)
+def test_the_promise_changes_nothing_without_kept_optimisers(name, x64):
+    cohorts = [toy.make_cohort(range(toy.CLIENTS), toy.make_pool()) for _ in range(2)]
+    promised = [dataclasses.replace(c, in_order=True) for c in cohorts]
+    general, short = (run(name, cohorts=those, args={})[0] for those in (cohorts, promised))
+    assert_close(toy.to_numpy(general), toy.to_numpy(short))
+
+
 HEARD = ("pfedla", "heurpfedla", "layer_mix", "fedfomo")  # an absent client's model is in the pool all the same
+CHANCE = ("l2gd", "al2gd")  # whether clients train is drawn anew in every round
 
 
 @everything
@@ -212,9 +241,9 @@ def test_a_client_whose_numbers_are_not_finite_is_as_good_as_absent(name, x64):
 @everything
 def test_two_rounds_and_two_more_equal_four_bit_for_bit(name, x64):
     cohorts = [toy.make_cohort(ids, toy.make_pool(), pad_to=toy.CLIENTS) for ids in (*ROUNDS, [1, 4])]
-    four, _, _ = run(name, cohorts=cohorts, keep_optimizer=True)
-    two, _, _ = run(name, cohorts=cohorts[:2], keep_optimizer=True)
-    again, _, _ = run(name, cohorts=cohorts[2:], state=two, first=2, keep_optimizer=True)
+    four, _, _ = run(name, cohorts=cohorts)
+    two, _, _ = run(name, cohorts=cohorts[:2])
+    again, _, _ = run(name, cohorts=cohorts[2:], state=two, first=2)
     chex.assert_trees_all_equal(four, again)
 
 
@@ -253,7 +282,7 @@ def served(name, **kw):
     """Served personal models after a few rounds of full participation."""
     pool = toy.make_pool()
     cohorts = [toy.make_cohort(range(toy.CLIENTS), pool) for _ in range(3)]
-    state, _, rounds = run(name, cohorts=cohorts, **kw)
+    state, _, rounds = run(name, cohorts=cohorts, **{"args": {}} | kw)
     models = rounds.models(state)
     if models.personal is not None:
         return models.personal
