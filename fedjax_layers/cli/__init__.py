@@ -33,6 +33,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     except KeyboardInterrupt:  # Ctrl-C before the first round, or a second one during a run
         print("fedjax-layers: interrupted", file=sys.stderr)  # noqa: T201
+        if argv is None:  # the process ends here: threads that still compile would crash Python's own ending
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(INTERRUPTED)
         return INTERRUPTED
 
 

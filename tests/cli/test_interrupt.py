@@ -129,6 +129,14 @@ def test_ctrl_c_before_the_first_round_ends_is_one_line_and_the_folder_goes_on(t
     assert cli(*command, "--resume").code == 0
 
 
+def test_an_interrupted_process_does_not_wait_for_the_threads_of_its_libraries():
+    """Threads that still compile at Python's own ending crash it, with another exit code."""
+    code = "import sys, atexit; atexit.register(print, 'late'); from fedjax_layers import cli; "
+    code += "cli._command = lambda *_: (_ for _ in ()).throw(KeyboardInterrupt); sys.exit(cli.main())"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "fedjax-layers: interrupted\n")
+
+
 DEAF = """
 import time
 from rich.console import Console
