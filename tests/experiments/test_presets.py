@@ -21,12 +21,13 @@ CASES = [
         for name in ("lm", "stability", "scores", "depth", "attack", "sampling", "cnn", "scale", "gpt2", "k")
     ),
     pytest.param("playerfl_heart", marks=pytest.mark.slow),
+    pytest.param("robustness", marks=pytest.mark.slow),
     pytest.param("playerfl_thresholds", marks=[pytest.mark.slow, pytest.mark.data]),
     pytest.param("playerfl_text", marks=[pytest.mark.slow, pytest.mark.data]),
     pytest.param("playerfl_metric", marks=[pytest.mark.slow, pytest.mark.data]),
     pytest.param("playerfl_fmnist", marks=[pytest.mark.slow, pytest.mark.data]),
 ]
-WITHOUT_DATA = ("permfl_theory", "playerfl_heart", "sharing_pays")
+WITHOUT_DATA = ("permfl_theory", "robustness", "playerfl_heart", "sharing_pays")
 
 
 @pytest.mark.parametrize("name", CASES)
