@@ -53,14 +53,14 @@ COMMANDS = {  # name: command; its first part names the family
     "sweep": f"sweep fedprox {COMMON} --rounds 200 --vary mu=0.01:1:40:log --seeds 2 --run-width 4",
     "sweep in turn": f"sweep fedper {COMMON} --rounds 100 --vary personal_layers=1,2,3 --seeds 6 --run-width 1",
 }
-_OFTEN = "import fedjax_layers.experiment.run as run; run._CHECKPOINT_SECONDS = 0.2; "
 _MAIN = "import sys; from fedjax_layers.cli import main; sys.exit(main(sys.argv[1:]))"
 _LONGEST = 300.0  # seconds for which a moment is waited for
 
 
 def start(command: str, folder: Path, *flags: str, often: bool) -> subprocess.Popen[str]:
     """Start a command of the command line in a process of its own."""
-    words = [sys.executable, "-c", _OFTEN * often + _MAIN, *command.split(), "--out", str(folder), *flags]
+    words = [sys.executable, "-c", _MAIN, *command.split(), "--out", str(folder), *flags]
+    words += ["--save-every", "0.2"] * (often and not command.startswith("sweep"))  # a sweep saves after every run
     root = str(Path(__file__).parent.parent)
     variables = os.environ | {"JAX_NUM_CPU_DEVICES": "2", "PYTHONPATH": root}
     return subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=variables)

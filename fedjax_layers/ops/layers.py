@@ -184,7 +184,10 @@ def _beside(values: Array, shape: tuple[int, ...]) -> Array:
 def _match(paths: Sequence[str], order: Sequence[Patterns], name: str) -> tuple[tuple[str, ...], tuple[int, ...]]:
     """Find the one entry of ``order`` that matches each path; return the entries' names and each path's entry."""
     entries = [(e,) if isinstance(e, str) else tuple(e) for e in order]
-    compiled = [[re.compile(p) for p in entry] for entry in entries]
+    try:
+        compiled = [[re.compile(p) for p in entry] for entry in entries]
+    except re.error as error:
+        raise ValueError(f"{name}: expected regular expressions, got {error.pattern!r} ({error})") from error
 
     def hits(path: str) -> list[int]:
         parts = path.split("/")

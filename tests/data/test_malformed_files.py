@@ -20,7 +20,7 @@ from fedjax_layers.data import load
 from fedjax_layers.data.formats.archives import read_bytes, read_npz, read_tar, read_zip
 from fedjax_layers.data.formats.idx import read_idx
 from fedjax_layers.data.formats.pictures import decode_picture
-from fedjax_layers.data.sources import usps
+from fedjax_layers.data.sources import fsdd, usps
 from fedjax_layers.data.sources.own.tables import describe
 from fedjax_layers.data.sources.unshipped import fed_isic2019, femnist, leaf, mimic3_files, sent140
 from fedjax_layers.data.tables.columns import Ragged
@@ -66,6 +66,8 @@ def test_a_pipe_is_not_waited_for(tmp_path, reader):
     os.mkfifo(path)
     refused(JSON_READERS[reader], path)
     refused(lambda _: usps._read_text({"zip.train.gz": path}), path)
+    refused(lambda _: list(read_zip(path, lambda _: True)), path)
+    refused(lambda _: list(read_tar(path, lambda _: True)), path)
     refused(lambda _: list(fed_isic2019._rows(path)), path)
 
 
@@ -262,6 +264,15 @@ def test_separators_and_texts_of_other_alphabets(tmp_path):
 def test_a_table_of_folds_that_is_broken(tmp_path, content):
     (tmp_path / "train_test_split").write_bytes(content)
     refused(lambda path: list(fed_isic2019._rows(path)), tmp_path / "train_test_split")
+
+
+BROKEN_WAV = b"RIFF\xb4\x01\0\0WAVEfmt \x10\0\0\0\x01\0\x01\0@\x1f\0\0\x80>\0\0\x02\x002\x9a\x10\0data\x90\x01"
+
+
+@pytest.mark.parametrize("content", [BROKEN_WAV + bytes(400), BROKEN_WAV])
+def test_recordings_that_raise_other_errors(content):
+    with pytest.raises(ValueError, match="a: expected a wav file, found another or a broken one"):
+        fsdd._samples(content, "a")
 
 
 def test_times_with_a_zone(tmp_path):

@@ -42,7 +42,9 @@ def of_one_segment(stack, weight):
 
 
 def by_rule(stack, weight):
-    return ops.make_rule("trimmed_mean", {"bad": 1}).reduce(stack, weight, centre_like(stack))
+    rule = ops.make_rule("trimmed_mean", {"bad": 1})
+    assert isinstance(rule, ops.Rule)
+    return rule.reduce(stack, weight, centre_like(stack))
 
 
 RULES = {
@@ -60,7 +62,7 @@ RULES = {
     "make_rule": by_rule,
 }
 COMPILED = {name: jax.jit(rule) for name, rule in RULES.items()}
-of(*RULES)
+of("Rule", *RULES)
 
 rules = pytest.mark.parametrize("name", RULES)
 

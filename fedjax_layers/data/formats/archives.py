@@ -16,15 +16,20 @@ from fedjax_layers.data.formats.growth import check_growth, gunzipped
 from fedjax_layers.data.tables.files import check_member_name, safe_members
 
 
+def check_plain(path: Path) -> None:
+    """Raise ``FileNotFoundError`` unless there is a plain file; a pipe, say, would have to be waited for."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: expected a file, found {'another thing' if path.exists() else 'none'}")
+
+
 def read_bytes(path: Path) -> bytes:
     """Read a file, raw or gzipped (recognised by content, not by name).
 
     Raises:
-      FileNotFoundError: there is no plain file; a pipe, say, would have to be waited for.
+      FileNotFoundError: there is no plain file.
       ValueError: the gzip stream is broken, or would fill the memory, see :func:`check_growth`.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: expected a file, found {'another thing' if path.exists() else 'none'}")
+    check_plain(path)
     data = path.read_bytes()
     if data[:2] != b"\x1f\x8b":
         return data
@@ -44,6 +49,7 @@ def read_zip(path: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str, b
     Raises:
       ValueError: the archive is broken or would fill the memory, or some member's name points outside it.
     """
+    check_plain(path)
     unpacked = 0
     with _opened_zip(path) as archive:
         for member in safe_members(archive, path):
@@ -74,6 +80,7 @@ def read_tar(path: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str, b
       ValueError: the archive is broken or would fill the memory, a wanted member is no plain file, or a name points
         outside the archive.
     """
+    check_plain(path)
     unpacked = 0
     try:
         with tarfile.open(path, "r:gz") as archive:

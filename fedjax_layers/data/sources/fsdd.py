@@ -127,7 +127,7 @@ def _samples(content: bytes, where: str) -> np.ndarray:
             form = (sound.getnchannels(), 8 * sound.getsampwidth(), sound.getframerate())
             length = sound.getnframes()
             found = sound.readframes(length)
-    except (wave.Error, EOFError) as error:
+    except Exception as error:  # damaged bytes raise errors of several kinds, a RuntimeError without words among them
         raise ValueError(f"{where}: expected a wav file, found another or a broken one ({error})") from error
     if form != (1, 16, RATE):
         raise ValueError(
