@@ -16,7 +16,7 @@ import pytest
 DRAWN = {"derandomize": True, "deadline": None, "database": None}
 UNSHRUNK = [hypothesis.Phase.explicit, hypothesis.Phase.generate]  # a failure is told as it was drawn, at once
 hypothesis.settings.register_profile("few", max_examples=5, phases=UNSHRUNK, **DRAWN)
-hypothesis.settings.register_profile("full", max_examples=200, **DRAWN)
+hypothesis.settings.register_profile("full", max_examples=100, **DRAWN)
 hypothesis.settings.load_profile("few")
 jax.config.update("jax_num_cpu_devices", 8)
 gc.set_threshold(50_000, 20, 50)  # tracing makes many objects that stay: a tenth of the time was looking through them
