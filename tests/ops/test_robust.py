@@ -221,12 +221,14 @@ def test_layer_by_layer_is_each_layer_alone(name, x64):
         "norm_clipping": lambda f, x, c, **kw: f(x, weight, c, 1.0, **kw),
         "centred_clipping": lambda f, x, c, **kw: f(x, weight, c, 1.0, steps=2, **kw),
     }[name]
-    op = getattr(ops, name)
-    found = settings(op, rows, centre, layers=LAYERS)
-    apart = {layer: settings(op, rows[layer], centre[layer]) for layer in rows}
+    op, layers = getattr(ops, name), LAYERS
+    by_layer = jax.jit(lambda rows, centre: settings(op, rows, centre, layers=layers))
+    whole = jax.jit(lambda rows, centre: settings(op, rows, centre))
+    found = by_layer(rows, centre)
+    apart = {layer: whole(rows[layer], centre[layer]) for layer in rows}
     np.testing.assert_allclose(flat(found), flat(apart), rtol=1e-12)
-    assert np.abs(flat(found) - flat(settings(op, rows, centre))).max() > 1e-3
-    some = settings(op, {"n": rows["n"]}, {"n": centre["n"]}, layers=LAYERS)  # a tree that lacks leaves
+    assert np.abs(flat(found) - flat(whole(rows, centre))).max() > 1e-3
+    some = by_layer({"n": rows["n"]}, {"n": centre["n"]})  # a tree that lacks leaves
     np.testing.assert_allclose(flat(some), flat(apart["n"]), rtol=1e-12)
 
 
