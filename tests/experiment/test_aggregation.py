@@ -53,16 +53,26 @@ def test_runs_that_differ_in_a_traced_setting_share_a_program():
             {"aggregate": "bulyan", "aggregate_bad": 2},
             "aggregate_bad: expected at most 1, got 2; bulyan needs 4 \\* bad",
         ),
-        ({"aggregate": "trimmed_mean", "aggregate_bad": 1, "cohort": 2}, "at most 0, got 1; .* and a round has 2"),
+        (
+            {"aggregate": "trimmed_mean", "aggregate_bad": 1, "cohort": 2},
+            "at most 0, got 1; .* and a round, or its largest team, has 2",
+        ),
         (
             {"aggregate": "multi_krum", "aggregate_keep": 10},
-            "aggregate_keep: expected at most 9, the clients of a round",
+            "aggregate_keep: expected at most 9, got 10; a round, or its",
         ),
     ],
 )
 def test_a_rule_that_the_cohort_is_too_small_for_is_refused(clients, changes, message):
     with pytest.raises(ValueError, match=message):
         assemble(config_of(**changes), clients)
+
+
+def test_a_rule_that_the_largest_team_is_too_small_for_is_refused(clients):
+    teams = {"algorithm": "permfl", "algorithm_options": {"num_teams": 2}}  # of 5 and 4 clients
+    with pytest.raises(ValueError, match=r"aggregate_bad: expected at most 1, got 2; krum .* largest team, has 5"):
+        assemble(config_of(aggregate="krum", aggregate_bad=2, **teams), clients)
+    assemble(config_of(aggregate="krum", aggregate_bad=1, **teams), clients)
 
 
 def test_an_algorithm_without_a_mean_refuses():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Annotated, Any
 
+import numpy as np
 from annotated_types import Ge, Gt
 
 from fedjax_layers.algorithms import registry
@@ -81,13 +82,23 @@ def check_aggregation(config: Any) -> None:
         raise ValueError(f"aggregate: expected none for {config.algorithm}, {why}, got {config.aggregate!r}")
 
 
-def check_bad(config: Any, slots: int) -> None:
-    """Raise ``ValueError`` for more bad clients, or more to keep, than a round of ``slots`` clients allows."""
+def check_bad(config: Any, slots: int, team_of: Any = None) -> None:
+    """Raise ``ValueError`` for more bad clients, or more to keep, than even the most clients of a rule's call allow.
+
+    Args:
+      config: the run's config.
+      slots: K, the clients of a round.
+      team_of: ``[C]``, the clients' teams, each of which the rule judges by itself; ``None`` where there are none.
+    """
     if config.aggregate is None:
         return
+    if team_of is not None:
+        slots = min(slots, int(np.bincount(np.asarray(team_of)).max()))
     kind, bad, keep = RULES[config.aggregate], config.aggregate_bad, config.aggregate_keep
+    has = f"a round, or its largest team, has {slots}"
     if "bad" in kind.takes and bad > most_bad(config.aggregate, slots):
-        needs = f"{config.aggregate} needs {kind.per_bad} * bad + {kind.beside} clients, and a round has {slots}"
-        raise ValueError(f"aggregate_bad: expected at most {most_bad(config.aggregate, slots)}, got {bad}; {needs}")
+        most = most_bad(config.aggregate, slots)
+        needs = f"{config.aggregate} needs {kind.per_bad} * bad + {kind.beside} clients, and {has}"
+        raise ValueError(f"aggregate_bad: expected at most {most}, got {bad}; {needs}")
     if "keep" in kind.takes and keep is not None and keep > slots:
-        raise ValueError(f"aggregate_keep: expected at most {slots}, the clients of a round, got {keep}")
+        raise ValueError(f"aggregate_keep: expected at most {slots}, got {keep}; {has} clients")

@@ -46,10 +46,10 @@ def make_design(config: RunConfig, clients: data.ClientData, counts: Collection[
     check_layers(config, task)
     phases = make_phases(config, clients)
     sampling = make_sampling(config, clients)
-    check_bad(config, sampling.size)
     num_teams = count_teams(config, clients)
     poison = poison_of(config, task.layers)
     hyper = traced_inputs(config, clients, counts)
+    check_bad(config, sampling.size, hyper.get("team_of"))
     builder = make_builder(config, set(hyper["options"]), num_teams, poison)
     setting = make_setting(config, task, phases)
     algorithm = builder(hyper).bind(setting)  # raises for a wrong option value, before any work

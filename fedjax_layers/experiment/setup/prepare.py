@@ -146,7 +146,7 @@ def check_numbers(experiment: Experiment, config: RunConfig) -> None:
     A traced number is not checked, so the algorithm is built once with concrete whole numbers.
     """
     check_layers(config, experiment.plan.task)
-    check_bad(config, experiment.inputs.sampling.size)
+    check_bad(config, experiment.inputs.sampling.size, experiment.inputs.hyper.get("team_of"))
     usual = traced_numbers(config)
     hyper = experiment.inputs.hyper | usual
     builder = experiment.builder
