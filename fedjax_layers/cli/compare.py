@@ -165,7 +165,7 @@ def _ended(directory: RunDirectory, config: RunConfig, shared: SharedData) -> bo
         return False
     try:
         unseen = None if read.get("unseen") is None else shared.of(config).unseen
-        rebuild_rounds(directory, unseen, clients.get("attacks"))
+        rebuild_rounds(directory, read["rounds"], unseen, clients.get("attacks"))
     except StorageError as error:
         warnings.warn(f"{error}; the results of the run, which has ended, are used", stacklevel=2)
     return True

@@ -212,13 +212,18 @@ def round_records(
             number += 1
             if not row["finished"]:
                 yield _record(row, rounds, unseen, attackers)
+    if number < len(facts.get("round", ())):
+        raise ValueError(f"clients' scores of {number} evaluations, fewer than the evaluations")
 
 
-def rebuild_rounds(directory: RunDirectory, unseen: np.ndarray | None, attackers: np.ndarray | None) -> None:
+def rebuild_rounds(
+    directory: RunDirectory, rounds: int, unseen: np.ndarray | None, attackers: np.ndarray | None
+) -> None:
     """Write the lines of ``rounds.jsonl`` of a run that has ended anew, where they are not those of its history.
 
     Args:
       directory: of the run.
+      rounds: number of rounds of the run, the last of which was evaluated.
       unseen: ``[C]`` as for :func:`round_record`.
       attackers: ``[C]`` likewise.
 
@@ -226,7 +231,10 @@ def rebuild_rounds(directory: RunDirectory, unseen: np.ndarray | None, attackers
       StorageError: the history is damaged, or the file cannot be written.
     """
     with reading(directory.history):
-        directory.restore_rounds(round_records(HistoryFiles(directory.history), unseen, attackers))
+        records = list(round_records(HistoryFiles(directory.history), unseen, attackers))
+        if not records or records[-1]["round"] != rounds:
+            raise ValueError(f"records of fewer than the {rounds} rounds")
+    directory.restore_rounds(records)
 
 
 def _record(
