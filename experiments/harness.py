@@ -24,6 +24,14 @@ from fedjax_layers.sweeps.widths import Programs
 PRESETS = ("smoke", "laptop", "paper")
 RESULTS = Path(__file__).parent / "results"
 USUAL = ("rounds", "steps", "epochs", "batch_size", "learning_rate", "model", "client_size")  # of every run of a preset
+MEASURED = (
+    "seconds",
+    "compile_seconds",
+    "wall_seconds",
+    "client_steps_per_second",
+    "peak_memory_bytes",
+    "compilations",
+)
 Cells = Callable[[dict[str, Any]], Iterable[tuple[dict[str, Any], dict[str, Any]]]]
 
 
@@ -36,6 +44,7 @@ def arguments(name: str, doc: str | None, argv: Sequence[str] | None = None) -> 
     parser.add_argument("--data-dir", help="folder of the data files; FEDJAX_LAYERS_DATA")
     parser.add_argument("--out", type=Path, help="folder of the results; experiments/results/NAME/PRESET")
     parser.add_argument("--devices", type=int, default=1, help="CPU devices that clients are spread over")
+    parser.add_argument("--verify", action="store_true", help="compute the first row again, and compare it")
     options = parser.parse_args(argv)
     if options.devices > 1:
         jax.config.update("jax_num_cpu_devices", options.devices)
@@ -44,13 +53,19 @@ def arguments(name: str, doc: str | None, argv: Sequence[str] | None = None) -> 
 
 
 class Rows:
-    """Finished units of work, one JSON line each; what is there is not computed again."""
+    """Finished units of work, one JSON line each; what is there is not computed again.
 
-    def __init__(self, folder: Path) -> None:
+    With ``verify`` the first row is computed again and compared with the stored one, and nothing is written.
+    """
+
+    def __init__(self, folder: Path, *, verify: bool = False) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self._lines = JsonLines(folder / "rows.jsonl")
         self.rows = self._lines.read()
+        if verify and not self.rows:
+            raise SystemExit(f"--verify: expected rows in {folder}, found none")
+        self._stored = self.rows.pop(0) if verify else None
 
     def has(self, key: Mapping[str, Any]) -> bool:
         """Whether the row with this key is there."""
@@ -71,13 +86,36 @@ class Rows:
     def add(self, row: Mapping[str, Any]) -> dict[str, Any]:
         """Store a row."""
         stored: dict[str, Any] = to_json(row)
-        self._lines.append([stored])
+        if self._stored is None:
+            self._lines.append([stored])
+        else:
+            _refuse_another(self._stored, stored)
         self.rows.append(stored)
         return stored
 
     def finish(self, **more: Any) -> None:
-        """Write what the rows stand on."""
+        """Write what the rows stand on; of rows that were verified, say that they are."""
+        if self._stored is not None:
+            print("The first row repeats.")
+            return
         (self.folder / "environment.json").write_text(json.dumps({**environment(), **more}, indent=2) + "\n")
+
+
+def _refuse_another(stored: Mapping[str, Any], computed: Mapping[str, Any]) -> None:
+    """End the command with one line where a row differs by more than the rounding of another place in a sweep."""
+    for name, value in stored.items():
+        if name in MEASURED:
+            continue
+        found = computed.get(name)
+        if value != found and not _near(value, found):
+            raise SystemExit(f"--verify: {name} of the first row: expected {value}, got {found}")
+
+
+def _near(stored: Any, computed: Any) -> bool:
+    try:
+        return np.allclose(np.asarray(stored, float), np.asarray(computed, float), rtol=1e-4, equal_nan=True)
+    except (TypeError, ValueError):  # texts, or other shapes
+        return False
 
 
 def run_cells(
@@ -102,7 +140,7 @@ def run_cells(
     """
     options = arguments(name, doc, argv)
     preset = presets[options.preset]
-    rows = Rows(options.out)
+    rows = Rows(options.out, verify=options.verify)
     usual: dict[str, Any] = {field: preset[field] for field in USUAL if field in preset}
     for key, how in cells(preset):  # seeds inside: where the sizes are the same, they share the compiled programs
         for seed in how.pop("seeds", range(preset["seeds"])):
@@ -133,7 +171,7 @@ def run_grid(
     """
     options = arguments(name, doc, argv)
     preset = presets[options.preset]
-    rows = Rows(options.out)
+    rows = Rows(options.out, verify=options.verify)
 
     def store(new: Sequence[Mapping[str, Any]]) -> None:
         for row in new:

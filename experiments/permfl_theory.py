@@ -56,7 +56,7 @@ def main(argv: list[str] | None = None) -> None:
     """Run the preset, write rows and the plot, print the tables."""
     options = arguments("permfl_theory", __doc__, argv)
     preset = PRESETS[options.preset]
-    rows = Rows(options.out)
+    rows = Rows(options.out, verify=options.verify)
     problem = functools.partial(
         random_quadratics,
         team_sizes=preset["teams"],

@@ -53,7 +53,7 @@ def main(argv: list[str] | None = None) -> None:
     """Run the preset, write rows and plots, print a table."""
     options = arguments("pfedla_weights", __doc__, argv)
     preset = PRESETS[options.preset]
-    rows = Rows(options.out)
+    rows = Rows(options.out, verify=options.verify)
     for data in preset["data"]:
         for split in SPLITS:
             for variant in preset.get("variants", VARIANTS):

@@ -86,7 +86,7 @@ def main(argv: list[str] | None = None) -> None:
     """Run the preset, write rows, print a table per protocol."""
     options = arguments("playerfl_fmnist", __doc__, argv)
     preset = PRESETS[options.preset]
-    rows = Rows(options.out)
+    rows = Rows(options.out, verify=options.verify)
     skip = LAPTOP_SAME if options.preset == "laptop" else {}
     variants = [v for v in preset["variants"] or VARIANTS if v not in skip]
     for seed in range(preset["seeds"]):

@@ -45,7 +45,7 @@ def main(argv: list[str] | None = None) -> None:
     """Run the preset, write rows and the plot, print the tables."""
     options = arguments("playerfl_heart", __doc__, argv)
     preset = PRESETS[options.preset]
-    rows = Rows(options.out)
+    rows = Rows(options.out, verify=options.verify)
     for protocol in preset["rounds"]:
         for seed in range(preset["seeds"]):
             for cut in range(LAYERS + 1):

@@ -45,7 +45,7 @@ def main(argv: list[str] | None = None) -> None:
     """Run the preset, write rows and the plot, print the table."""
     options = arguments("playerfl_metric", __doc__, argv)
     preset = PRESETS[options.preset]
-    rows = Rows(options.out)
+    rows = Rows(options.out, verify=options.verify)
     for seed in range(preset["seeds"]):
         if all(any(r["seed"] == seed and r["kind"] == k for r in rows.rows) for k in KINDS):
             continue

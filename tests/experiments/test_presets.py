@@ -1,4 +1,4 @@
-"""Every experiment's smoke preset runs from its command, and goes on from the rows it finds."""
+"""Every experiment's smoke preset runs from its command, goes on from the rows it finds, and repeats the first."""
 
 import importlib
 import json
@@ -42,4 +42,8 @@ def test_smoke_preset(name, tmp_path, capsys, request):
     stored = json.loads((tmp_path / "environment.json").read_text())["preset"]
     assert stored == json.loads(json.dumps(experiment.PRESETS["smoke"])), "tuples are lists in JSON"
     experiment.main(["--preset", "smoke", "--out", str(tmp_path)])
+    assert (tmp_path / "rows.jsonl").read_text().splitlines() == rows
+    capsys.readouterr()
+    experiment.main(["--preset", "smoke", "--out", str(tmp_path), "--verify"])
+    assert "The first row repeats." in capsys.readouterr().out
     assert (tmp_path / "rows.jsonl").read_text().splitlines() == rows
