@@ -77,22 +77,22 @@ def safe_members(archive: zipfile.ZipFile, path: str | os.PathLike[str]) -> list
     """List the files of an archive, none of which may point outside it.
 
     Raises:
-      ValueError: a member has an absolute name or a ``..`` in it.
+      ValueError: a member has no name, an absolute one, or one with a ``..`` in it.
     """
-    members = [member for member in archive.infolist() if not member.is_dir()]
+    members = [member for member in archive.infolist() if not member.filename.endswith("/")]
     for member in members:
         check_member_name(member.filename, path)
     return members
 
 
 def check_member_name(name: str, archive: str | os.PathLike[str]) -> None:
-    """Check that the name of an archive's member is neither absolute nor contains ``..``.
+    """Check that the name of an archive's member is neither empty nor absolute, and contains no ``..``.
 
     Raises:
       ValueError: the name points outside the archive.
     """
     parts = PurePosixPath(name.replace("\\", "/"))
-    if parts.is_absolute() or ".." in parts.parts or ":" in name.split("/", maxsplit=1)[0]:
+    if not name or parts.is_absolute() or ".." in parts.parts or ":" in name.split("/", maxsplit=1)[0]:
         raise ValueError(f"{os.fspath(archive)}: expected members inside the archive, found {name!r}")
 
 

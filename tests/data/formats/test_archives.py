@@ -9,6 +9,7 @@ import pytest
 
 from fedjax_layers.data.formats.archives import read_npz, read_tar, read_zip
 from fedjax_layers.data.formats.pictures import decode_picture, resize_grey
+from fedjax_layers.data.tables.files import safe_members
 
 
 def write_zip(path, members):
@@ -103,3 +104,10 @@ def test_resizing_is_bilinear_between_pixel_centres():
     assert found.shape == (3, 28, 28, 1)
     assert found.dtype == np.uint8
     np.testing.assert_allclose(found[..., 0], expected, atol=1.01)
+
+
+def test_a_member_without_a_name_is_refused(tmp_path):
+    with zipfile.ZipFile(write_zip(tmp_path / "a", {"x": b"one"})) as archive:
+        archive.infolist()[0].filename = ""  # as a damaged list of members has it
+        with pytest.raises(ValueError, match="a: expected members inside the archive, found ''"):
+            safe_members(archive, "a")
