@@ -95,7 +95,7 @@ def command_line(rng: random.Random, folder: Path) -> Case:
     return " ".join(words)[:300], lambda: command(words, mine)
 
 
-command_line.share = 45.0  # type: ignore[attr-defined]
+command_line.share = 15.0  # type: ignore[attr-defined]
 
 
 def _words(rng: random.Random) -> list[str]:
@@ -195,7 +195,7 @@ def config(rng: random.Random, folder: Path) -> Case:
     return told, lambda: command(words)
 
 
-config.share = 18.0  # type: ignore[attr-defined]
+config.share = 8.0  # type: ignore[attr-defined]
 
 
 def mapping(rng: random.Random, folder: Path) -> Case:
@@ -207,6 +207,6 @@ def mapping(rng: random.Random, folder: Path) -> Case:
     return f"{field} = {content[field]!r}"[:150], lambda: RunConfig.from_mapping(content)
 
 
-mapping.share = 10.0  # type: ignore[attr-defined]
+mapping.share = 25.0  # type: ignore[attr-defined]
 
 KINDS_OF_COMMANDS = {"command line": command_line, "config file": config, "config": mapping}

@@ -27,7 +27,7 @@ from fedjax_layers.engine.history.history import History
 from fedjax_layers.experiment.records.run_directory import RunDirectory
 
 Case = tuple[str, Callable[[], object]]
-_FLAGS = "run fedper --dataset heart --model logistic_regression --rounds 3 --batch-size 128 --client-width all"
+_FLAGS = "run fedavg --dataset heart --model logistic_regression --rounds 3 --batch-size 128 --client-width all"
 
 
 @functools.cache
@@ -35,7 +35,7 @@ def _run() -> Path:
     """Make a finished run, once."""
     folder = Path(tempfile.mkdtemp(prefix="fuzz-run-", dir=Path.cwd())) / "run"
     with contextlib.redirect_stdout(io.StringIO()):
-        code = main([*_FLAGS.split(), "--personal-layers", "0", "--save-model", "--out", str(folder)])
+        code = main([*_FLAGS.split(), "--save-model", "--out", str(folder)])
     assert code == 0, "the run that is to be damaged could not be made"
     return folder
 
