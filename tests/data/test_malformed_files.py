@@ -68,6 +68,8 @@ def test_a_pipe_is_not_waited_for(tmp_path, reader):
     refused(lambda _: usps._read_text({"zip.train.gz": path}), path)
     refused(lambda _: list(read_zip(path, lambda _: True)), path)
     refused(lambda _: list(read_tar(path, lambda _: True)), path)
+    refused(lambda _: sent140._read_csv({sent140._CSV: path}), path)
+    refused(lambda _: mimic3_files.read_notes(path, path), path)
     refused(lambda _: list(fed_isic2019._rows(path)), path)
 
 

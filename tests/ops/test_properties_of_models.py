@@ -175,6 +175,26 @@ def test_poison_changes_its_layers_alone(seed, model, kind, strength, where):
     assert_bits(ops.part(found, LAYERS, ~np.asarray(where)), ops.part(model, LAYERS, ~np.asarray(where)))
 
 
+@of("clip_update", "add_noise", "adapted_bound")
+@given(seeds, models(dtypes), st.floats(2**-10, 1024, width=32), st.booleans(), steps)
+def test_a_clipped_update_is_within_its_bound(seed, model, bound, per_layer, share):
+    found, within = ops.clip_update(model, LAYERS, bound, per_layer=per_layer)
+    assert_same_form(found, model)
+    slack = 1.02 if model["head"]["b"].dtype == jnp.bfloat16 else 1.0001
+    assert sum(float((np.asarray(x, np.float64) ** 2).sum()) for x in jax.tree.leaves(found)) <= (bound * slack) ** 2
+    assert (
+        per_layer or not bool(within) or bound < 1 or all(map(jnp.array_equal, *map(jax.tree.leaves, (found, model))))
+    )
+    noisy = ops.add_noise(jax.random.key(seed), found, share)
+    assert_same_form(noisy, model)
+    assert_finite(noisy)
+    silent = ops.add_noise(jax.random.key(seed), found, 0.0)
+    assert all(map(jnp.array_equal, *map(jax.tree.leaves, (silent, found))))
+    moved = ops.adapted_bound(bound, share, 0.5, 0.2)
+    assert float(moved) > 0
+    assert (float(moved) <= bound * 1.0001) == (share >= 0.5) or abs(share - 0.5) < 1e-3
+
+
 @of("hypernetwork", "Hypernetwork", "top_weights", "SparseWeights", "mix_layers", "mix_pullback")
 @given(
     seeds,
@@ -245,6 +265,7 @@ WRONG_CALLS = {
     "how": lambda x: ops.block_score(jnp.ones(L), LAYERS, "median"),
     "k": lambda x: ops.top_k_mask(jnp.ones(L), L + 1),
     "kind": lambda x: ops.poison_update(jax.random.key(0), x, LAYERS, "worse", 1.0),
+    "update": lambda x: ops.clip_update(WRONG, LAYERS, 1.0),
     "num_clients": lambda x: ops.hypernetwork(0, L),
     "m": lambda x: ops.top_weights(jnp.ones((1, L, K)), K + 1),
     "alpha": lambda x: ops.mix_layers(jax.tree.map(lambda y: jnp.stack([y] * K), x), jnp.ones((1, L, K)), LAYERS),

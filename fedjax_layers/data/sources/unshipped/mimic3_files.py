@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fedjax_layers.data.formats.archives import check_plain
 from fedjax_layers.data.tables.columns import Ragged, Tables
 
 # Diagnoses at admission, by group; they are free text typed by the hospital's staff.
@@ -152,6 +153,7 @@ def _time(cells: Mapping[str, str], column: str, where: str) -> datetime.datetim
 
 def _rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, dict[str, str]]]:
     """Iterate over rows, place and wanted cells, one at a time, since the notes are four gigabytes."""
+    check_plain(path)
     opened = gzip.open if path.suffix == ".gz" else open
     limit = csv.field_size_limit(_LONGEST_CELL)
     try:

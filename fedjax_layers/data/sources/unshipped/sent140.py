@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from fedjax_layers.data.dataset import Dataset
+from fedjax_layers.data.formats.archives import check_plain
 from fedjax_layers.data.sources.unshipped.leaf import OBTAIN, chosen_clients, layouts, read_users
 from fedjax_layers.data.tables.columns import Ragged, Table, Tables, label, text
 from fedjax_layers.data.tables.files import SourceFile
@@ -113,6 +114,7 @@ def _table(paths: list[Path]) -> Table:
 def _read_csv(files: Mapping[str, Path]) -> Tables:
     """Read the original file: Latin-1, quoted cells, no header."""
     path = files[_CSV]
+    check_plain(path)
     tweets, labels, users = [], [], []
     with path.open(encoding="iso-8859-1", newline="") as stream:
         lines = csv.reader(stream, strict=True)
