@@ -13,6 +13,7 @@ from fedjax_layers.engine.intervals import common_start, start_params
 from fedjax_layers.experiment.config.run_config import RunConfig
 from fedjax_layers.experiment.records.run_directory import RunDirectory
 from fedjax_layers.experiment.run import execute
+from fedjax_layers.experiment.setup.initial import check_disjoint
 from fedjax_layers.experiment.setup.prepare import assemble, prepare
 from fedjax_layers.models.gpt2 import load_gpt2
 from fedjax_layers.models.params_file import load_params, load_stacked_params, save_params
@@ -134,3 +135,11 @@ def test_what_does_not_fit_is_named(tmp_path):
     )  # fmt: skip
     with pytest.raises(ValueError, match=r"expected the model's .* leaves, got 'block_2/attention/key/bias' as well"):
         assemble(config, sentences())
+
+
+@pytest.mark.parametrize("content", ["{}", '{"dataset": "heart"}', '{"dataset": "heart", "data_options": 3}'])
+def test_a_start_with_a_damaged_config_is_named(tmp_path, content):
+    for name, text in {"config.json": content, "manifest.json": "{}", "model.safetensors": ""}.items():
+        (tmp_path / name).write_text(text)
+    with pytest.raises(ValueError, match="expected a run's config with dataset and data_options"):
+        check_disjoint(config_of(init_from=str(tmp_path)))

@@ -92,6 +92,10 @@ def check_disjoint(config: RunConfig) -> None:
     if folder is None or not _is_run(folder):
         return
     before = RunDirectory(folder).read("config")
+    if "dataset" not in before or not isinstance(before.get("data_options"), dict):
+        raise ValueError(
+            f"{folder}: expected a run's config with dataset and data_options, found another or a damaged one"
+        )
     theirs, ours = ({**_SPLIT, **options} for options in (before["data_options"], config.data_options))
     if before["dataset"] != config.dataset or not theirs["reserved"]:
         return
