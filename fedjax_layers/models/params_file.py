@@ -100,6 +100,8 @@ def read_tensors(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
       ValueError: the file is no safetensors file, or truncated.
       FileNotFoundError: there is no file.
     """
+    if not Path(path).is_file():  # the library would wait for a pipe
+        raise FileNotFoundError(f"{path}: expected a safetensors file, found none")
     try:
         return load_file(path)
     except SafetensorError as error:

@@ -26,6 +26,7 @@ from fedjax_layers.data.sources.unshipped import fed_isic2019, femnist, leaf, mi
 from fedjax_layers.data.tables.columns import Ragged
 from fedjax_layers.data.text.encoding import encode
 from fedjax_layers.models.gpt2 import gpt2_options
+from fedjax_layers.models.params_file import read_tensors
 from fedjax_layers.storage import StorageError, read_json
 
 TEXTS = Ragged.of_texts(["the day"])
@@ -70,6 +71,7 @@ def test_a_pipe_is_not_waited_for(tmp_path, reader):
     refused(lambda _: list(read_tar(path, lambda _: True)), path)
     refused(lambda _: sent140._read_csv({sent140._CSV: path}), path)
     refused(lambda _: mimic3_files.read_notes(path, path), path)
+    refused(read_tensors, path)
     refused(lambda _: list(fed_isic2019._rows(path)), path)
 
 
@@ -89,8 +91,9 @@ LEAF = {"users": ["a"], "num_samples": [1], "user_data": {"a": USER}}
         {"user_data": {"a": {"x": [3], "y": [1]}}},
         {"user_data": {"a": {"x": [["0"] * 784], "y": [1]}}},
         {"user_data": {"a": {"x": [[[0]] * 784], "y": [1]}}},
+        {"user_data": {"a": {"x": [[10**400] * 784], "y": [1]}}},
     ],
-    ids=range(9),
+    ids=range(10),
 )
 def test_other_types_in_files_of_leaf(tmp_path, change):
     path = tmp_path / "all_data_0.json"

@@ -72,7 +72,7 @@ def _pictures(pixels: list[list[float]], where: str) -> np.ndarray:
     """Convert floats in [0, 1], which are k / 255 in the files, to pictures ``[n, 28, 28, 1]`` uint8."""
     for row, picture in enumerate(pixels):
         found = len(picture) if isinstance(picture, list) else 0
-        if found != _SIDE * _SIDE or not all(isinstance(level, int | float) for level in picture):
+        if found != _SIDE * _SIDE or not all(isinstance(x, int | float) and abs(x) < 2**31 for x in picture):
             raise ValueError(f"{where}, example {row}: expected {_SIDE * _SIDE} pixels, found {found} or no numbers")
     levels = np.array(pixels, np.float64).reshape(-1, _SIDE, _SIDE, 1) * 255
     rounded = np.rint(levels)
