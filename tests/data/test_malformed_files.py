@@ -124,6 +124,15 @@ def test_a_tokenizer_with_a_number_that_would_fill_the_memory(tmp_path, largest)
     refused(JSON_READERS["tokenizer"], path, str(largest))
 
 
+def test_a_tokenizer_on_which_the_library_panics(tmp_path):
+    """Its merges join a token that is shorter than the mark which continues a word."""
+    model = {"type": "BPE", "vocab": {"a": 0, "b": 1, "ab": 2}, "merges": ["a b"], "continuing_subword_prefix": "abc"}
+    parts = dict.fromkeys(("truncation", "padding", "normalizer", "post_processor", "decoder", "pre_tokenizer"))
+    path = tmp_path / "tokenizer.json"
+    path.write_text(json.dumps({"version": "1.0", **parts, "added_tokens": [], "model": model}))
+    refused(JSON_READERS["tokenizer"], path)
+
+
 def save_npz(path, header, body=b"\0" * 96, name="x.npy"):
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as box:
         encoded = header.encode() + b"\n"

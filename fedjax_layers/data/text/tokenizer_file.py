@@ -36,7 +36,8 @@ def encode_with_file(texts: Ragged, path: str) -> tuple[Ragged, tuple[str, ...]]
     lines = texts.texts()
     try:
         encoded = [encoding.ids for encoding in tokenizer.encode_batch(lines, add_special_tokens=False)]
-    except Exception as error:  # the library raises no more specific type
+    except BaseException as error:
+        _leave_alone(error)
         raise ValueError(f"{path}: {_first_refused(tokenizer, lines)}: {error}") from None
     ragged = Ragged.of((np.array(ids, np.int64) for ids in encoded), "int64")
     beyond = np.flatnonzero(ragged.values >= len(names))
@@ -56,8 +57,15 @@ def _load(path: str) -> Any:
     content = read_text(Path(path))
     try:
         return Tokenizer.from_str(content)
-    except Exception as error:  # the library raises nothing more special
+    except BaseException as error:
+        _leave_alone(error)
         raise ValueError(f"{path}: expected a tokenizer.json, got one that cannot be read: {error}") from None
+
+
+def _leave_alone(error: BaseException) -> None:
+    """Raise an error that is not the library's, whose own are exceptions or, where its code panics, none."""
+    if isinstance(error, KeyboardInterrupt | SystemExit | MemoryError):
+        raise error
 
 
 def _names(tokenizer: Any, path: str) -> tuple[str, ...]:
@@ -74,6 +82,7 @@ def _first_refused(tokenizer: Any, lines: list[str]) -> str:
     for number, line in enumerate(lines):
         try:
             tokenizer.encode(line, add_special_tokens=False)
-        except Exception:
+        except BaseException as error:
+            _leave_alone(error)
             return f"expected a number for every token, got none for one of text {number}"
     return "expected texts that it can encode"
