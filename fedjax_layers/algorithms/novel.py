@@ -93,11 +93,14 @@ def rows_or(store: Any, seen: Array, other: Params) -> Personal:
     return Personal((store, seen), other, lambda row, other, _: seen_or(row[1], row[0], other))
 
 
-def sharing_models(layers: LayerMap, state: Any, shared: Array | np.ndarray) -> Personal:
+def sharing_models(layers: LayerMap, state: Any, shared: Array | np.ndarray, *, private: bool = False) -> Personal:
     """Make personal models of the server's layers where ``shared [L]`` is True, and each client's own elsewhere.
 
-    The own layers of a client never seen are the mean of the others'.
+    The own layers of a client never seen are the mean of the others'; if ``private`` they are those of the common
+    start, since own layers have no noise and must not reach another client.
     """
+    if private:
+        return Personal(state.clients, state.server, lambda own, server, _: start_from(layers, server, own, shared))
     own = rows_or_mean(state.clients, state.seen)
     assert own.overview is not None
     mean = own.overview

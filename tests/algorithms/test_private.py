@@ -96,6 +96,38 @@ def test_the_bound_follows_the_quantile(x64):
     assert 1e-2 < float(state.clip) < 1
 
 
+def test_one_client_changes_the_count_behind_the_bound_by_a_half_whether_its_update_is_short_or_long(x64):
+    here, nobody = (toy.make_cohort(ids, toy.make_pool(), pad_to=2) for ids in ([3], []))
+
+    def moved(clip, cohort):
+        privacy = fl.Privacy(0.0, clip, quantile=0.5, clip_rate=1.0, count_noise=1e-9)
+        return np.log(float(step("fedavg", privacy, cohort=cohort)[1].clip) / clip)
+
+    for clip, sign in ((1e-3, 1), (1e3, -1)):
+        assert moved(clip, nobody) == pytest.approx(0, abs=1e-6)
+        assert moved(clip, here) == pytest.approx(sign * 0.5 / 2, abs=1e-6)
+
+
+def test_a_server_optimizer_steps_even_if_nobody_was_heard_as_this_would_tell_who_was(x64):
+    nobody = toy.make_cohort([], toy.make_pool(), pad_to=2)
+    start, state = step("fedavg", fl.Privacy(1.0, 0.05), cohort=nobody, server_optimizer=optax.adam(0.1))
+    assert int(state.server_opt[0].count) == 1
+    assert np.abs(flat(state.server) - flat(start)).min() > 0
+
+
+@pytest.mark.parametrize(("name", "option"), [("fedper", "personal_layers"), ("fedrep", "head_layers")])
+def test_a_client_that_never_took_part_is_not_served_the_layers_of_others(name, option, x64):
+    task, algorithm = make(name, fl.Privacy(0.0, 0.05), **{option: 1})
+    start = task.init(jax.random.key(0))
+    state = algorithm.init(jax.random.key(1), start)
+    state, _ = jax.jit(algorithm.round)(jax.random.key(2), state, toy.make_cohort([0, 1], toy.make_pool()))
+    served = algorithm.personal(state).stacked()
+    last = jax.tree.map(lambda x: x[3], served)[-1]
+    assert np.abs(flat(jax.tree.map(lambda x: x[0], served)[-1]) - flat(start[-1])).max() > 0
+    np.testing.assert_array_equal(flat(last), flat(start[-1]))
+    assert algorithm.welcome is None
+
+
 def test_noise_on_the_count_is_taken_from_the_budget():
     privacy = fl.Privacy(1.0, 1.0, quantile=0.5, count_noise=1.0)
     assert privacy.update_noise(10) ** -2 + (2 * 1.0) ** -2 == pytest.approx(1.0)

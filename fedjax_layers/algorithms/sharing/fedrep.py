@@ -113,5 +113,7 @@ def fedrep(
         steps = info.steps + round_info(tuner, phase.passed, phase.cohort, body).steps
         return FedRepState(sharing, phase.passed.store.extra), dataclasses.replace(info, steps=steps)
 
-    personal = lambda state: sharing_models(layers, state.sharing, body)  # noqa: E731
-    return Algorithm(init, round_, personal, welcome=within_sharing(welcome_by_mean_of_layers))
+    private = trainer.privacy is not None
+    personal = lambda state: sharing_models(layers, state.sharing, body, private=private)  # noqa: E731
+    welcome = None if private else within_sharing(welcome_by_mean_of_layers)
+    return Algorithm(init, round_, personal, welcome=welcome)

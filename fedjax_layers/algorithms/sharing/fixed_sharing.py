@@ -34,7 +34,8 @@ def fixed_sharing(
 
     Returns:
       The algorithm; it offers personal models only, since no one model holds all layers. A client that never took part
-      is served the mean of the others' personal layers under the shared ones.
+      is served the mean of the others' personal layers under the shared ones; with differential privacy, those of the
+      common start.
 
     Raises:
       ValueError: no name, one that is none of the model's layers or blocks (the nearest is suggested), or a mask of
@@ -52,8 +53,9 @@ def fixed_sharing(
         state = server_phase(trainer, key, state, phase, mask, server_optimizer)
         return state, round_info(trainer, phase.passed, phase.cohort, mask)
 
-    personal = lambda state: sharing_models(trainer.task.layers, state, mask)  # noqa: E731
-    return Algorithm(init, round_, personal, welcome=welcome_by_mean_of_layers)
+    private = trainer.privacy is not None
+    personal = lambda state: sharing_models(trainer.task.layers, state, mask, private=private)  # noqa: E731
+    return Algorithm(init, round_, personal, welcome=None if private else welcome_by_mean_of_layers)
 
 
 def shared_mask(shared: Sequence[str] | Array | np.ndarray, layers: LayerMap) -> Array | np.ndarray:

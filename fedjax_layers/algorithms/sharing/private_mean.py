@@ -31,7 +31,7 @@ class PrivateMean:
     bound: Any
 
     def visit(self, visit: Callable[[Client, Any], ClientVisit]) -> Callable[[Client, Any], ClientVisit]:
-        """Return the visit whose sums are the clipped update, and whether its norm was within the bound.
+        """Return the visit whose sums are the clipped update, and 1/2 if its norm was within the bound, else -1/2.
 
         Raises:
           ValueError: the algorithm keeps further results of each client, which have no noise.
@@ -44,7 +44,8 @@ class PrivateMean:
             update = jax.tree.map(_difference, found.sums.value, client.shared, is_leaf=_missing)
             update, within = clip_update(update, self.layers, self.bound, per_layer=self.privacy.per_layer)
             there = jax.tree.map(lambda x, u: None if x is None else u, found.sums.value, update, is_leaf=_missing)
-            return found._replace(sums=(Term(there), Term(within.astype(jnp.float32))))
+            # Around its middle the count changes by a half with one client, whether its update is short or long.
+            return found._replace(sums=(Term(there), Term(within.astype(jnp.float32) - 0.5)))
 
         return clipped
 
@@ -65,7 +66,7 @@ class PrivateMean:
         )
         if self.privacy.quantile is None:
             return mean, ()
-        share = add_noise(count_key, within, self.privacy.count_deviation(slots)) / slots
+        share = 0.5 + add_noise(count_key, within, self.privacy.count_deviation(slots)) / slots
         return mean, adapted_bound(self.bound, share, self.privacy.quantile, self.privacy.clip_rate)
 
 

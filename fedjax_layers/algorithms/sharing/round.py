@@ -236,6 +236,7 @@ def server_phase(
 
     With a server optimiser the pseudo-gradient is ``server - mean`` (Reddi et al. 2021, Algorithm 2); layers that
     are not shared do not move whatever the optimiser's state is, and an empty cohort leaves that state unchanged.
+    With differential privacy the noise of an empty cohort is a pseudo-gradient as any other.
     """
     layers = trainer.task.layers
     mean = select(shared, layers, fill(phase.mean, state.server), state.server)
@@ -246,7 +247,8 @@ def server_phase(
         updates, server_opt = server_optimizer.update(pseudo, server_opt, weights_only(trainer.task, state.server))
         moved = with_statistics(trainer.task, optax.apply_updates(state.server, updates), mean)
         server = select(shared, layers, moved, state.server)
-        some = phase.cohort.weight.sum() > 0
+        # With differential privacy a server that stood still would tell that nobody was heard, without noise.
+        some = (phase.cohort.weight.sum() > 0) | (trainer.privacy is not None)
         server, server_opt = jax.tree.map(
             lambda new, old: jnp.where(some, new, old), (server, server_opt), (state.server, state.server_opt)
         )
