@@ -111,7 +111,7 @@ def _configs(options: argparse.Namespace) -> list[RunConfig]:
 
 
 def _left_out(name: str, names: Sequence[str], attack: str | None) -> dict[str, Any]:
-    """Reset fields that an algorithm does not use: server optimiser, rule, attack on it or teams, as for ``local``.
+    """Reset fields that an algorithm does not use, as ``local``: server optimiser, rule, attack on it, privacy, teams.
 
     An algorithm that averages refuses a rule that cannot take its mean's place, and an attack on such a rule. Where no
     algorithm of the comparison has teams, asking for teams remains an error.
@@ -119,7 +119,8 @@ def _left_out(name: str, names: Sequence[str], attack: str | None) -> dict[str, 
     if name not in registry:
         return {}
     server = {} if taken_from_config(registry[name], "server_optimizer") else {"server_optimizer": None}
-    rule = {} if registry[name].averages else {"aggregate": None} | ({"attack": None} if attack in COLLUSIONS else {})
+    unused = {"aggregate": None, "dp_noise": None} | ({"attack": None} if attack in COLLUSIONS else {})
+    rule = {} if registry[name].averages else unused
     beside = any(has_teams(other) for other in names if other in registry)
     return server | rule | ({"team_formation": None, "team_of": None} if beside and not has_teams(name) else {})
 

@@ -10,22 +10,35 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from fedjax_layers.algorithms import registry
 from fedjax_layers.data import ClientData
 from fedjax_layers.experiment.config.run_config import RunConfig
 from fedjax_layers.types import Algorithm, Cohort, Pool, Ranges, Task
 
 
-def refuse_without_privacy(config: RunConfig, task: Task, algorithm: Algorithm, clients: ClientData) -> None:
-    """Raise ``ValueError`` where a run asks for a privacy that it would not have, before anything is computed."""
+def refuse_without_privacy(
+    config: RunConfig, task: Task, algorithm: Algorithm, clients: ClientData, slots: int
+) -> None:
+    """Raise ``ValueError`` where a run asks for a privacy that it would not have, before anything is computed.
+
+    ``slots`` is K, the clients of a round.
+    """
     if config.dp_noise is None:
         return
+    if not registry[config.algorithm].averages:
+        raise ValueError(f"dp_noise: expected none for {config.algorithm}, whose clients send nothing")
     if config.weighting != "uniform":
         raise ValueError("dp_noise: expected --weighting uniform, as all clients must count alike, got examples")
     if config.cohort is not None and config.sampling != "uniform":
         raise ValueError(f"dp_noise: expected --sampling uniform, got {config.sampling}")
     epsilon_import()
+    if config.dp_quantile is not None and not 0 <= config.dp_noise < slots / 10:
+        raise ValueError(
+            f"dp_noise: expected less than {slots / 10:g} beside --dp-quantile, a tenth of a round's clients, "
+            f"got {config.dp_noise:g}"
+        )
     one = [jnp.zeros((1, *x.shape[1:]), x.dtype) for x in (clients.inputs, clients.labels)]
-    zeros = jnp.zeros(config.cohort or clients.num_clients, jnp.int32)
+    zeros = jnp.zeros(slots, jnp.int32)
     cohort = Cohort(zeros, jnp.ones(zeros.shape), Ranges(zeros, zeros), Pool(*one))
 
     def round_(key: Any) -> Any:

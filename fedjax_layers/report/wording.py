@@ -45,8 +45,8 @@ def soundness_lines(summary: Mapping[str, Any]) -> list[str]:
         times = f"{spoilt['results']} time{'s' if spoilt['results'] > 1 else ''}"
         what = f"in {spoilt['rounds']} round{'s' if spoilt['rounds'] > 1 else ''}, of client {named}"
         lines.append(f"Results that are not finite: {times} {what}.")
-    if summary["dropped"] is not None:
-        lines.append(f"Clients dropped out {summary['dropped']} times.")
+    if summary["dropped"]:
+        lines.append(f"Clients dropped out {summary['dropped']} time{'s' if summary['dropped'] > 1 else ''}.")
     if summary["diverged"]:
         lines.append(f"Diverged: {summary['diverged']}.")
     if (private := summary["privacy"]) is not None:

@@ -18,7 +18,7 @@ def test_a_run_with_broken_clients_ends_well_and_names_them(name, tmp_path):
     assert told["results"] >= len(told["clients"]) > 0
     assert f"Results that are not finite: {told['results']} time" in outcome.out
     assert f"of client {', '.join(map(str, told['clients']))}." in outcome.out.replace("\n", " ")
-    assert f"Clients dropped out {summary['dropped']} times." in outcome.out
+    assert f"Clients dropped out {summary['dropped']} time" in outcome.out
     lines = RunDirectory(folder).read_rounds()
     assert sum(line["nonfinite"] for line in lines) == told["results"]
     assert sum(line["dropped"] for line in lines) == summary["dropped"]

@@ -34,6 +34,14 @@ def test_a_cohort_has_the_neighbours_of_its_sampling(tmp_path):
     assert 0 < told["epsilon"] <= classical(1, 2, told["delta"])  # sampling only helps
 
 
+def test_what_sends_nothing_is_compared_without_privacy(tmp_path):
+    outcome = cli("compare", "local,fedavg", *PRIVATE, "--dp-clip", 0.5, "--out", tmp_path / "c")
+    assert outcome.code == 0, outcome.err
+    told = [RunDirectory(tmp_path / "c" / n / "seed-0").read("summary")["privacy"] for n in ("local", "fedavg")]
+    assert told[0] is None
+    assert told[1]["noise"] == 2
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -54,7 +62,11 @@ def test_a_cohort_has_the_neighbours_of_its_sampling(tmp_path):
             "privacy: expected the mean",
         ),
         (("fedavg", "--dp-clip", 1), "--dp-clip: "),
-        (("fedavg", "--dp-noise", 3, "--dp-quantile", 0.5, "--weighting", "uniform"), "noise: expected less than 0.4"),
+        (
+            ("fedavg", "--dp-noise", 0.35, "--dp-quantile", 0.5, "--weighting", "uniform", "--unseen", 1),
+            "dp_noise: expected less than 0.3 beside --dp-quantile, a tenth of a round's clients, got 0.35",
+        ),
+        (("local", "--dp-noise", 1), "dp_noise: expected none for local, whose clients send nothing"),
     ],
 )
 def test_a_run_that_would_break_the_promise_is_refused(arguments, message, tmp_path):

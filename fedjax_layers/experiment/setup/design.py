@@ -54,7 +54,7 @@ def make_design(config: RunConfig, clients: data.ClientData, counts: Collection[
     setting = make_setting(config, task, phases)
     algorithm = builder(hyper).bind(setting)  # raises for a wrong option value, before any work
     check_rows(config.on_host, algorithm, config.algorithm)
-    refuse_without_privacy(config, task, algorithm, clients)
+    refuse_without_privacy(config, task, algorithm, clients, sampling.size)
     return Design(task, phases, sampling, builder, hyper, setting)
 
 
