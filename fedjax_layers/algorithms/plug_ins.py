@@ -42,6 +42,8 @@ def add_file(registry: dict[str, Any], file: str) -> list[str]:
     Raises:
       ValueError: there is no such file, it has no algorithm, it fails, or a name is taken already.
     """
+    if "\0" in file:
+        raise ValueError(f"algorithm_file: expected a path, got {file!r}")
     path = Path(file).expanduser().resolve()
     module_name = f"fedjax_layers_algorithm_{path.stem}"
     known = sys.modules.get(module_name)

@@ -88,9 +88,13 @@ def listed_runs(folder: Path) -> list[dict[str, Any]]:
     runs = RunDirectory(folder).read("config").get("runs")
     if not isinstance(runs, list):
         raise UsageError(f"{folder}: expected a comparison, found another run")
-    if not runs or not all(isinstance(run, dict) and run.keys() >= {"algorithm", "seed"} for run in runs):
+    if not runs or not all(isinstance(run, dict) and _names_its_run(run) for run in runs):
         raise UsageError(f"{folder / 'config.json'}: expected the runs of a comparison, found others")
     return runs
+
+
+def _names_its_run(run: Mapping[str, Any]) -> bool:
+    return isinstance(run.get("algorithm"), str) and isinstance(run.get("seed"), int)
 
 
 def _configs(options: argparse.Namespace) -> list[RunConfig]:

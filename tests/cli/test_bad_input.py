@@ -188,3 +188,9 @@ def test_a_bug_while_preparing_is_not_dressed_up(monkeypatch):
     monkeypatch.setattr(run_command, "prepare", broken)
     with pytest.raises(TypeError, match="a bug"):
         cli("run", "fedavg", *HEART.split())
+
+
+@pytest.mark.parametrize("run", [{}, {"algorithm": "local", "seed": [0]}, {"algorithm": ["local"], "seed": 0}])
+def test_a_comparison_whose_runs_are_not_named_cannot_be_resumed(tmp_path, run):
+    (tmp_path / "config.json").write_text(json.dumps({"runs": [run, run]}))
+    assert_refused(cli("compare", "--out", tmp_path, "--resume"), "expected the runs of a comparison, found others")

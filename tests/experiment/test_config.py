@@ -221,6 +221,7 @@ def deep(levels):
     [
         ({"algorithm": ["local"]}, "algorithm: expected text, got"),
         ({"algorithm_file": 3}, "algorithm_file: expected"),
+        ({"algorithm_file": "\0"}, "algorithm_file: expected"),
         ({"learning_rate": 10**400}, "learning_rate: expected a number"),
         ({"clients": 10**400}, "clients: expected at most 2147483647"),
         ({"steps": deep(900)}, "config: expected fields of plain values"),
@@ -229,7 +230,7 @@ def deep(levels):
         ({"by_default": ["data_options.alpha"]}, "by_default: expected names of options that are there"),
         ({"by_default": ["data_options.alpha"], "data_options": 3}, "by_default: expected names of options"),
     ],
-    ids=range(9),
+    ids=range(10),
 )
 def test_a_config_of_other_types_is_told(content, tells):
     with pytest.raises(ValueError, match=tells):
