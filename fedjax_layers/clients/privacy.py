@@ -7,6 +7,7 @@ import math
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from fedjax_layers.types import Array
 
@@ -25,7 +26,8 @@ class Privacy:
       quantile: adapt the bound, so that this share of the updates is within it; ``None`` keeps it. May be traced.
       clip_rate: step size of the bound's logarithm. May be traced.
       count_noise: standard deviation of the noise on the number of updates within the bound; ``None`` means a
-        twentieth of the number of slots, as in the paper. A part of ``noise`` is spent on it.
+        twentieth of the number of slots, as in the paper, or ``noise`` if that is larger. A part of ``noise`` is spent
+        on it.
 
     Raises:
       ValueError: a number that is not traced is out of range, or ``quantile`` with ``per_layer``.
@@ -56,9 +58,12 @@ class Privacy:
         """Whether the bound is adapted from round to round; static."""
         return self.quantile is not None
 
-    def count_deviation(self, slots: int) -> float:
+    def count_deviation(self, slots: int) -> Any:
         """Return the standard deviation of the noise on the number of updates within the bound."""
-        return slots / 20 if self.count_noise is None else self.count_noise
+        if self.count_noise is not None:
+            return self.count_noise
+        larger = jnp.maximum if isinstance(self.noise, jax.core.Tracer) else max
+        return larger(slots / 20, self.noise)  # the count spends no more than a quarter of 1 / noise^2
 
     def update_noise(self, slots: int) -> Any:
         """Return the noise multiplier of the updates, from which that of the count has been taken.

@@ -32,11 +32,6 @@ def refuse_without_privacy(
     if config.cohort is not None and config.sampling != "uniform":
         raise ValueError(f"dp_noise: expected --sampling uniform, got {config.sampling}")
     epsilon_import()
-    if config.dp_quantile is not None and not 0 <= config.dp_noise < slots / 10:
-        raise ValueError(
-            f"dp_noise: expected less than {slots / 10:g} beside --dp-quantile, a tenth of a round's clients, "
-            f"got {config.dp_noise:g}"
-        )
     one = [jnp.zeros((1, *x.shape[1:]), x.dtype) for x in (clients.inputs, clients.labels)]
     zeros = jnp.zeros(slots, jnp.int32)
     cohort = Cohort(zeros, jnp.ones(zeros.shape), Ranges(zeros, zeros), Pool(*one))

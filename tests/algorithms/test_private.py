@@ -132,7 +132,10 @@ def test_noise_on_the_count_is_taken_from_the_budget():
     privacy = fl.Privacy(1.0, 1.0, quantile=0.5, count_noise=1.0)
     assert privacy.update_noise(10) ** -2 + (2 * 1.0) ** -2 == pytest.approx(1.0)
     with pytest.raises(ValueError, match="noise: expected less than 1, twice the noise on the count"):
-        fl.Privacy(1.5, 1.0, quantile=0.5).update_noise(10)
+        fl.Privacy(1.5, 1.0, quantile=0.5, count_noise=0.5).update_noise(10)
+    few = fl.Privacy(1.5, 1.0, quantile=0.5)
+    assert few.count_deviation(100) == 5
+    assert few.update_noise(2) == pytest.approx(1.5 / 0.75**0.5)
 
 
 @pytest.mark.parametrize("name", sorted(algorithms.registry))
