@@ -31,6 +31,8 @@ def refuse_without_privacy(
         raise ValueError("dp_noise: expected --weighting uniform, as all clients must count alike, got examples")
     if config.cohort is not None and config.sampling != "uniform":
         raise ValueError(f"dp_noise: expected --sampling uniform, got {config.sampling}")
+    if config.nonfinite == "keep":
+        raise ValueError("dp_noise: expected --nonfinite exclude or stop, as noise hides no NaN, got keep")
     epsilon_import()
     one = [jnp.zeros((1, *x.shape[1:]), x.dtype) for x in (clients.inputs, clients.labels)]
     zeros = jnp.zeros(slots, jnp.int32)

@@ -43,10 +43,13 @@ def soundness_lines(summary: Mapping[str, Any]) -> list[str]:
     if spoilt["results"]:
         named = ", ".join(str(c) for c in spoilt["clients"])
         times = f"{spoilt['results']} time{'s' if spoilt['results'] > 1 else ''}"
-        what = f"in {spoilt['rounds']} round{'s' if spoilt['rounds'] > 1 else ''}, of client {named}"
+        who = f"client{'s' if len(spoilt['clients']) > 1 else ''} {named}"
+        what = f"in {spoilt['rounds']} round{'s' if spoilt['rounds'] > 1 else ''}, of {who}"
         lines.append(f"Results that are not finite: {times} {what}.")
     if summary["dropped"]:
         lines.append(f"Clients dropped out {summary['dropped']} time{'s' if summary['dropped'] > 1 else ''}.")
+    if summary["unheard_rounds"]:
+        lines.append(f"Rounds in which no client was heard: {summary['unheard_rounds']} of {summary['rounds']}.")
     if summary["diverged"]:
         lines.append(f"Diverged: {summary['diverged']}.")
     if (private := summary["privacy"]) is not None:

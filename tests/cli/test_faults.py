@@ -17,7 +17,7 @@ def test_a_run_with_broken_clients_ends_well_and_names_them(name, tmp_path):
     told = summary["nonfinite"]
     assert told["results"] >= len(told["clients"]) > 0
     assert f"Results that are not finite: {told['results']} time" in outcome.out
-    assert f"of client {', '.join(map(str, told['clients']))}." in outcome.out.replace("\n", " ")
+    assert f"{', '.join(map(str, told['clients']))}." in outcome.out.replace("\n", " ")
     assert f"Clients dropped out {summary['dropped']} time" in outcome.out
     lines = RunDirectory(folder).read_rounds()
     assert sum(line["nonfinite"] for line in lines) == told["results"]
@@ -35,6 +35,7 @@ def test_a_run_may_stop_at_the_first_broken_client(tmp_path):
 def test_a_run_that_kept_broken_results_says_that_it_diverged(tmp_path):
     outcome = cli("run", "fedavg", *SMALL, "--broken", 1, "--nonfinite", "keep", "--out", tmp_path / "a")
     assert outcome.code == 3
+    assert "Rounds in which no client was heard: 2 of 2." in outcome.out
     assert "Diverged: since the middle of the run, the results of no client are finite." in outcome.out
 
 

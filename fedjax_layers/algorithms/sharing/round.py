@@ -243,7 +243,10 @@ def server_phase(
     server, server_opt = mean, state.server_opt
     if server_optimizer is not None:
         pseudo = weights_only(trainer.task, jax.tree.map(jnp.subtract, state.server, mean))
-        server_opt = reseed(state.server_opt, server_key(key, phase.cohort))
+        drawn = server_key(key, phase.cohort)
+        if trainer.privacy is not None:  # random numbers must not tell who was heard either
+            drawn = jax.random.fold_in(key, keys.SERVER_OPTIMIZER)
+        server_opt = reseed(state.server_opt, drawn)
         updates, server_opt = server_optimizer.update(pseudo, server_opt, weights_only(trainer.task, state.server))
         moved = with_statistics(trainer.task, optax.apply_updates(state.server, updates), mean)
         server = select(shared, layers, moved, state.server)

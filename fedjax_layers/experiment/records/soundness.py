@@ -29,7 +29,8 @@ def soundness(
 
     Returns:
       ``nonfinite``: the number of times that a client was left out, in how many rounds, and the clients as far as the
-      records name them. ``dropped``: how often a client dropped out. ``diverged``: see :func:`divergence`.
+      records name them. ``unheard_rounds``: the number of rounds in which no client was heard. ``dropped``: how often a
+      client dropped out. ``diverged``: see :func:`divergence`.
     """
     rounds = history.rounds
     named = np.asarray(rounds["nonfinite_clients"])
@@ -40,6 +41,7 @@ def soundness(
             "rounds": int((rounds["nonfinite"] > 0).sum()),
             "clients": sorted({int(c) for c in named[named >= 0]}),
         },
+        "unheard_rounds": int((rounds["participants"] == 0).sum()),
         "dropped": None if dropped is None else int(dropped.sum(dtype=np.int64)),
         "diverged": divergence(history, scored_model, unseen, guess),
     }
