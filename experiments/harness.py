@@ -25,13 +25,6 @@ PRESETS = ("smoke", "laptop", "paper")
 RESULTS = Path(__file__).parent / "results"
 USUAL = ("rounds", "steps", "epochs", "batch_size", "learning_rate", "model", "client_size")  # of every run of a preset
 MEASURED = ("second", "memory")  # columns whose names hold one of these are other ones every time
-    "seconds",
-    "compile_seconds",
-    "wall_seconds",
-    "client_steps_per_second",
-    "peak_memory_bytes",
-    "compilations",
-)
 Cells = Callable[[dict[str, Any]], Iterable[tuple[dict[str, Any], dict[str, Any]]]]
 
 
