@@ -75,11 +75,11 @@ def task_of(name):
 class Measured:
     """One algorithm's memory, compiled and declared; nothing is run."""
 
-    def __init__(self, name, clients=CLIENTS, optimizer=None, rule=None, collude=None, **options):
+    def __init__(self, name, clients=CLIENTS, optimizer=None, aggregate=None, collude=None, **options):
         self.clients, self.task, self.optimizer = clients, task_of(name), optimizer or optax.sgd(0.1)
         solver = LocalSolver(self.optimizer, batch_size=BATCH)
         trainer = Setting(self.task, clients, 8, axis=ClientAxis(WIDTH)).bind(solver)
-        trainer = dataclasses.replace(trainer, aggregate=rule)
+        trainer = dataclasses.replace(trainer, aggregate=aggregate)
         method = Method(solver, lambda t: algorithms.registry[name](t, **NEEDED.get(name, {}), **options))
         self.algorithm = (method if collude is None else colluded(method, collude)).make(trainer)
         self.params = jax.eval_shape(self.task.init, jax.random.key(0))
@@ -167,7 +167,7 @@ RULED = [("fedavg", rule) for rule in RULES] + [("permfl", "trimmed_mean")]
 )
 def test_a_rule_holds_the_models_that_it_declares(name, rule):
     settings = {"bad": 1, "keep": 2, "bound": 1.0, "steps": 3, "smoothing": 1e-6}
-    measured = Measured(name, rule=ops.make_rule(rule, settings))
+    measured = Measured(name, aggregate=ops.make_rule(rule, settings))
     for slots in (FEW, MANY):
         found = measured.temporary(slots)
         assert found <= measured.declared.total(WIDTH, 1, slots, CLIENTS) <= 2 * found, found / measured.model

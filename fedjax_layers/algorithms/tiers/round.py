@@ -112,7 +112,8 @@ def tiered_algorithm(init: Callable[..., TierState], round_: Callable[..., Any],
         global_model=lambda state: state.server,
         teams=lambda state: (state.teams, tiers.team_of),
         welcome=welcome,
-        memory=RoundMemory(visit=4, states=2, server=1 + tiers.num_teams),
+        # The teams of before stay beside those of the round, for a team of which nobody is heard.
+        memory=RoundMemory(visit=4, states=2, server=1 + 2 * tiers.num_teams),
     )
 
 
