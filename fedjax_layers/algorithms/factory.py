@@ -199,7 +199,10 @@ def faulty(method: Method[Algorithm], faults: Faults) -> Method[Algorithm]:
             gone = (cohort.weight > 0) & (hit.weight == 0)
             dropped = gone if hit.lost is None else gone | ((hit.weight > 0) & hit.lost)
             loss = jnp.where(dropped, jnp.nan, info.loss)
-            return state, dataclasses.replace(info, loss=loss, dropped=dropped)
+            extra = info.extra
+            if hit.broken is not None:
+                extra = extra | {"broken": ((hit.weight > 0) & hit.broken & ~dropped).sum(dtype=jnp.int32)}
+            return state, dataclasses.replace(info, loss=loss, dropped=dropped, extra=extra)
 
         return algorithm._replace(round=round_)
 

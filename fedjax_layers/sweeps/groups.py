@@ -10,6 +10,7 @@ import numpy as np
 
 from fedjax_layers.engine.evaluation.score_names import LOWER_IS_BETTER, headline
 from fedjax_layers.engine.history.history import History
+from fedjax_layers.experiment.records.soundness import nobody_heard
 from fedjax_layers.sweeps.branches import Branches, Group, Outcome, Run, Tick, never
 from fedjax_layers.sweeps.request import Stopping
 from fedjax_layers.sweeps.widths import Programs
@@ -135,11 +136,14 @@ def merit(history: History, scored_model: str, scored_round: str) -> float:
 
 
 def _diverged(history: History, num_clients: int) -> bool:
-    """Whether neither training nor any client's model has a finite loss any more."""
+    """Whether nobody is heard any more, or no client's model has a finite loss."""
     latest, rounds = history.latest, history.rounds
+    if nobody_heard(rounds):
+        return True
+    served = latest.get("served/val/loss")
+    if served is not None and not np.isnan(served).all():  # NaN means that a client has no validation examples
+        return not np.isfinite(served).any()
     if np.isfinite(rounds["loss"][-1]):
         return False
-    if "served/val/loss" in latest:
-        return not np.isfinite(latest["served/val/loss"]).any()
     all_there = rounds["participants"][-1] == num_clients  # who was not there may have a model that is sound
-    return bool(all_there and not np.isfinite(latest["trained/val/loss"]).any())
+    return bool(served is not None or (all_there and not np.isfinite(latest["trained/val/loss"]).any()))

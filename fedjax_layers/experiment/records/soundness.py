@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -57,9 +58,7 @@ def divergence(
     median of all evaluations or the loss of guessing, but at least 1. It is the median, since a single client with
     broken test examples says nothing of the models.
     """
-    rounds = history.rounds
-    half = len(rounds["nonfinite"]) // 2
-    if rounds["nonfinite"][half:].sum() > 0 and rounds["participants"][half:].sum() == 0:
+    if nobody_heard(history.rounds):
         return "since the middle of the run, the results of no client are finite"
     losses = history.evaluations.get(f"{scored_model}/test/loss")
     medians = [] if losses is None else [m for row in losses if (m := _median(row, unseen)) is not None]
@@ -69,6 +68,13 @@ def divergence(
         return "the median test loss over clients is not finite"
     limit = FACTOR * max(1.0, min(*medians, guess))
     return f"the median test loss over clients is {medians[-1]:.2g}" if medians[-1] > limit else None
+
+
+def nobody_heard(rounds: Mapping[str, Any]) -> bool:
+    """Return whether in the second half of the rounds no client was heard, and not only because of drawn faults."""
+    half = len(rounds["nonfinite"]) // 2
+    spoilt = rounds["nonfinite"][half:].sum() - (rounds["broken"][half:].sum() if "broken" in rounds else 0)
+    return bool(spoilt > 0 and rounds["participants"][half:].sum() == 0)
 
 
 def _median(losses: np.ndarray, unseen: np.ndarray | None) -> float | None:
