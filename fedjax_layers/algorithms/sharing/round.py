@@ -218,9 +218,9 @@ def kept_part(params: Params, own: Any) -> Any:
     return jax.tree.map(lambda o, x: None if o is None else x, own, params, is_leaf=_missing)
 
 
-def server_key(key: Key, cohort: Cohort) -> Key:
-    """Return the key of the server's optimiser; a cohort of one gets a key of its own within the round."""
-    visited = jnp.where(cohort.weight > 0, cohort.ids, 0).sum()
+def server_key(key: Key, cohort: Cohort | None) -> Key:
+    """Return the key of the server's optimiser; a cohort of one gets its own within the round, ``None`` tells nothing."""
+    visited = 0 if cohort is None else jnp.where(cohort.weight > 0, cohort.ids, 0).sum()
     return jax.random.fold_in(jax.random.fold_in(key, keys.SERVER_OPTIMIZER), visited)
 
 
@@ -243,10 +243,7 @@ def server_phase(
     server, server_opt = mean, state.server_opt
     if server_optimizer is not None:
         pseudo = weights_only(trainer.task, jax.tree.map(jnp.subtract, state.server, mean))
-        drawn = server_key(key, phase.cohort)
-        if trainer.privacy is not None:  # random numbers must not tell who was heard either
-            drawn = jax.random.fold_in(key, keys.SERVER_OPTIMIZER)
-        server_opt = reseed(state.server_opt, drawn)
+        server_opt = reseed(state.server_opt, server_key(key, phase.cohort if trainer.privacy is None else None))
         updates, server_opt = server_optimizer.update(pseudo, server_opt, weights_only(trainer.task, state.server))
         moved = with_statistics(trainer.task, optax.apply_updates(state.server, updates), mean)
         server = select(shared, layers, moved, state.server)
