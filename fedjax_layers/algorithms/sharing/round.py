@@ -219,7 +219,7 @@ def kept_part(params: Params, own: Any) -> Any:
 
 
 def server_key(key: Key, cohort: Cohort | None) -> Key:
-    """Return the key of the server's optimiser; a cohort of one gets its own within the round, ``None`` tells nothing."""
+    """Return the key of the server's optimiser; a cohort of one has its own within the round, ``None`` says nothing."""
     visited = 0 if cohort is None else jnp.where(cohort.weight > 0, cohort.ids, 0).sum()
     return jax.random.fold_in(jax.random.fold_in(key, keys.SERVER_OPTIMIZER), visited)
 
