@@ -197,11 +197,11 @@ def faulty(method: Method[Algorithm], faults: Faults) -> Method[Algorithm]:
             hit = struck(faults, key, cohort)
             state, info = algorithm.round(key, state, hit)
             gone = (cohort.weight > 0) & (hit.weight == 0)
-            dropped = gone if hit.lost is None else gone | ((hit.weight > 0) & hit.lost)
+            dropped = gone if hit.faults.lost is None else gone | ((hit.weight > 0) & hit.faults.lost)
             loss = jnp.where(dropped, jnp.nan, info.loss)
             extra = info.extra
-            if hit.broken is not None:
-                extra = extra | {"broken": ((hit.weight > 0) & hit.broken & ~dropped).sum(dtype=jnp.int32)}
+            if hit.faults.broken is not None:
+                extra = extra | {"broken": ((hit.weight > 0) & hit.faults.broken & ~dropped).sum(dtype=jnp.int32)}
             return state, dataclasses.replace(info, loss=loss, dropped=dropped, extra=extra)
 
         return algorithm._replace(round=round_)

@@ -8,7 +8,10 @@ import jax
 import jax.numpy as jnp
 
 from fedjax_layers.clients import keys
-from fedjax_layers.types import Array, Cohort, Key
+from fedjax_layers.types import Array, ClientFaults, Cohort, Key
+
+# The number of each kind's draw; a further kind gets a further number, so that the others keep theirs.
+_DROP_BEFORE, _DROP_DURING, _STRAGGLE, _BROKEN = range(4)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,12 +45,6 @@ class Faults:
                 raise ValueError(f"{name}: expected a number from 0 to 1, got {value}")
 
 
-class FaultKinds:
-    """The number of each kind's draw; a further kind gets a further number, so that the others keep theirs."""
-
-    DROP_BEFORE, DROP_DURING, STRAGGLE, BROKEN = range(4)
-
-
 def struck(faults: Faults, key: Key, cohort: Cohort) -> Cohort:
     """Draw the faults of a round's clients.
 
@@ -57,8 +54,7 @@ def struck(faults: Faults, key: Key, cohort: Cohort) -> Cohort:
       cohort: the clients as they were chosen.
 
     Returns:
-      The cohort in which clients that drop out before training have weight 0, and the others' ``work``, ``lost`` and
-      ``broken`` are set where the kind of fault is asked for.
+      The cohort in which clients that drop out before training have weight 0, with the others' ``faults``.
     """
     stream = jax.random.fold_in(key, keys.FAULTS)
 
@@ -66,15 +62,13 @@ def struck(faults: Faults, key: Key, cohort: Cohort) -> Cohort:
         of_client = jax.vmap(lambda c: jax.random.fold_in(jax.random.fold_in(stream, kind), c))(cohort.ids)
         return jax.vmap(lambda k: jax.random.bernoulli(k, probability))(of_client)
 
+    weight, lost, work, broken = cohort.weight, None, None, None
     if faults.drop_before is not None:
-        gone = hit(FaultKinds.DROP_BEFORE, faults.drop_before)
-        cohort = dataclasses.replace(cohort, weight=jnp.where(gone, 0, cohort.weight))
+        weight = jnp.where(hit(_DROP_BEFORE, faults.drop_before), 0, weight)
     if faults.drop_during is not None:
-        cohort = dataclasses.replace(cohort, lost=hit(FaultKinds.DROP_DURING, faults.drop_during))
+        lost = hit(_DROP_DURING, faults.drop_during)
     if faults.straggle is not None:
-        slow = hit(FaultKinds.STRAGGLE, faults.straggle)
-        work = jnp.where(slow, jnp.asarray(faults.straggle_work, jnp.float32), 1)
-        cohort = dataclasses.replace(cohort, work=work)
+        work = jnp.where(hit(_STRAGGLE, faults.straggle), jnp.asarray(faults.straggle_work, jnp.float32), 1)
     if faults.broken is not None:
-        cohort = dataclasses.replace(cohort, broken=hit(FaultKinds.BROKEN, faults.broken))
-    return cohort
+        broken = hit(_BROKEN, faults.broken)
+    return dataclasses.replace(cohort, weight=weight, faults=ClientFaults(work, lost, broken))

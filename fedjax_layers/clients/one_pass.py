@@ -15,7 +15,7 @@ from fedjax_layers.clients.step_gradient import LocalOptions
 from fedjax_layers.clients.train import LocalResult, train_client
 from fedjax_layers.clients.trainer import Trainer
 from fedjax_layers.ops import ClientAxis, Visit, map_clients, visit_clients
-from fedjax_layers.types import Array, Cohort, Key, Observer, Params, Pool
+from fedjax_layers.types import Array, ClientFaults, Cohort, Key, Observer, Params, Pool
 
 
 class Client(NamedTuple):
@@ -31,7 +31,7 @@ class Client(NamedTuple):
       pool: all examples.
       slot: the slot's row of the caller's ``slots``.
       shared: the caller's ``shared``, the same for all.
-      fate: the client's ``work``, ``lost`` and ``broken`` of the cohort, each ``None`` where no client has any.
+      faults: what goes wrong with the client in this round.
     """
 
     ident: Array
@@ -43,7 +43,7 @@ class Client(NamedTuple):
     pool: Pool
     slot: Any
     shared: Any
-    fate: tuple[Array | None, Array | None, Array | None] = (None, None, None)
+    faults: ClientFaults = ClientFaults()
 
 
 class ClientVisit(NamedTuple):
@@ -119,17 +119,16 @@ def one_pass(
     count = jnp.where(present, cohort.train.count, 0)
 
     def one(own: Any, row: Any, watched: Any, pool: Pool, observer: Observer | None, shared: Any) -> Visit:
-        ident, weight, share, there, start, count, slot, fate = row
-        client = Client(ident, weight, share, there, start, count, pool, slot, shared, fate)
+        ident, weight, share, there, start, count, slot, faults = row
+        client = Client(ident, weight, share, there, start, count, pool, slot, shared, faults)
         found = visit(client, own)
         observed = observe(observer, found.trained, watched)
         sums, models = split_terms(found.sums, trainer.aggregate)
-        heard = _heard(trainer, found, lost=fate[1])
+        heard = _heard(trainer, found, lost=faults.lost)
         loss = found.loss if heard is None else jnp.where(heard, found.loss, jnp.nan)
         return Visit((loss, found.out, observed, models), sums, found.row, heard)
 
-    fates = (cohort.work, cohort.lost, cohort.broken)
-    rows = (cohort.ids, cohort.weight, share, present, cohort.train.start, count, slots, fates)
+    rows = (cohort.ids, cohort.weight, share, present, cohort.train.start, count, slots, cohort.faults)
     watched, observer = by_slot(cohort.observer)
     (loss, out, observed, models), sums, store = visit_clients(
         one,
@@ -246,7 +245,7 @@ def train(
     """
     client_key = jax.random.fold_in(key, client.ident)
     data = (client.start, client.count, client.pool)
-    work, _, broken = client.fate
+    work, _, broken = client.faults
     steps = None
     if trainer.own_work or work is not None:
         steps = trainer.num_steps(client.count, client.ident, work)

@@ -54,15 +54,14 @@ def sequential(visit: Callable[[Key, Any, Cohort], tuple[Any, Any]], key: Key, s
     """
 
     def one(state: Any, slot: Any) -> tuple[Any, Any]:
-        ident, weight, train, place, watched, fate = jax.tree.map(lambda x: x[None], slot)
+        ident, weight, train, place, watched, faults = jax.tree.map(lambda x: x[None], slot)
         looking = None if observer is None else dataclasses.replace(observer, rows=watched)
-        alone = Cohort(ident, weight, train, cohort.pool, looking, place, False, *fate)
+        alone = Cohort(ident, weight, train, cohort.pool, looking, place, faults=faults)
         state, seen = visit(key, state, alone)
         return state, jax.tree.map(lambda x: x[0], seen)
 
     watched, observer = by_slot(cohort.observer)
-    fates = (cohort.work, cohort.lost, cohort.broken)
-    return jax.lax.scan(one, state, (cohort.ids, cohort.weight, cohort.train, cohort.rows, watched, fates))
+    return jax.lax.scan(one, state, (cohort.ids, cohort.weight, cohort.train, cohort.rows, watched, cohort.faults))
 
 
 def renew_clients(

@@ -166,7 +166,7 @@ class Trainer(LocalSolver, Setting):
 
     def steps_of_slots(self, cohort: Cohort) -> Array:
         """Return the local steps of a cohort's slots in a round, ``[K]`` int32; 0 for padding."""
-        steps = self.num_steps(cohort.train.count, cohort.ids, cohort.work)
+        steps = self.num_steps(cohort.train.count, cohort.ids, cohort.faults.work)
         return jnp.where(cohort.weight > 0, steps, 0)
 
     def heard(self, cohort: Cohort, loss: Array) -> Cohort:
@@ -178,7 +178,7 @@ class Trainer(LocalSolver, Setting):
         """
         out: Array | bool = jnp.isnan(loss)
         if self.keep_nonfinite:
-            out = False if cohort.lost is None else cohort.lost
+            out = False if cohort.faults.lost is None else cohort.faults.lost
         return dataclasses.replace(cohort, weight=jnp.where(out, 0, cohort.weight))
 
     def scale_of(self, round_number: Array) -> Array | None:

@@ -8,7 +8,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from fedjax_layers.algorithms import registry
 from fedjax_layers.data import ClientData
@@ -94,4 +93,4 @@ def guarantee(config: RunConfig, clients: ClientData, rounds: int) -> dict[str, 
     logging.getLogger("absl").setLevel(logging.ERROR)  # it warns of orders that it leaves out
     accountant.compose(event, rounds)
     epsilon = float(accountant.get_epsilon(delta))
-    return told | {"epsilon": epsilon if math.isfinite(epsilon) and not np.isnan(epsilon) else None}
+    return told | {"epsilon": epsilon if math.isfinite(epsilon) else None}

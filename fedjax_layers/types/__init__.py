@@ -6,7 +6,7 @@ Axis letters used in all docstrings: ``C`` clients stored, ``K`` client slots in
 
 from fedjax_layers.types.algorithm import Algorithm, Models, RoundInfo, per_client
 from fedjax_layers.types.arrays import Array, Key, Params
-from fedjax_layers.types.cohort import Cohort, Observer
+from fedjax_layers.types.cohort import ClientFaults, Cohort, Observer
 from fedjax_layers.types.examples import Batch, Pool, Ranges
 from fedjax_layers.types.layer_map import LayerMap
 from fedjax_layers.types.personal import Overview, Personal
@@ -18,6 +18,7 @@ __all__ = [
     "Array",
     "Batch",
     "BatchNorm",
+    "ClientFaults",
     "Cohort",
     "Key",
     "LayerMap",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 
@@ -30,6 +30,23 @@ class Observer:
     due: Array | bool = True
 
 
+class ClientFaults(NamedTuple):
+    """What goes wrong with the clients of one round, ``[K]`` each, or with one of them, ``[]``.
+
+    Attributes:
+      work: float from 0 to 1, the share of its local steps that a client does, rounded up; ``None`` means all.
+      lost: bool, clients of whose results nobody hears, and which keep their row of the store; ``None`` means none.
+      broken: bool, clients that return NaN; ``None`` means none.
+    """
+
+    work: Array | None = None
+    lost: Array | None = None
+    broken: Array | None = None
+
+
+NO_FAULTS = ClientFaults()
+
+
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Cohort:
@@ -46,10 +63,7 @@ class Cohort:
         the store holds all clients, so that row c is that of client c.
       in_order: static; True promises that row k of the store belongs to slot k, so that the store need not be gathered
         or scattered. This is so where all clients take part in order, or the store holds the cohort alone.
-      work: ``[K]`` float from 0 to 1, the share of its local steps that each slot does, rounded up; ``None`` means all.
-      lost: ``[K]`` bool, slots whose results nobody hears of, and which keep their row of the store; ``None`` means
-        none.
-      broken: ``[K]`` bool, slots that return NaN; ``None`` means none.
+      faults: what goes wrong with each slot in this round.
     """
 
     ids: Array
@@ -59,9 +73,7 @@ class Cohort:
     observer: Observer | None = None
     places: Array | None = None
     in_order: bool = dataclasses.field(default=False, metadata={"static": True})
-    work: Array | None = None
-    lost: Array | None = None
-    broken: Array | None = None
+    faults: ClientFaults = NO_FAULTS
 
     @property
     def rows(self) -> Array:

@@ -9,7 +9,7 @@ import pytest
 import fedjax_layers as fl
 from fedjax_layers import algorithms
 from fedjax_layers.clients import Setting
-from tests import toy
+from tests import batch_norm_toy, toy
 from tests.registry import NEEDED
 
 PRIVATE = {  # clients send updates alone; every other algorithm must refuse
@@ -140,8 +140,12 @@ def test_noise_on_the_count_is_taken_from_the_budget():
 
 @pytest.mark.parametrize("name", sorted(algorithms.registry))
 def test_an_algorithm_whose_clients_send_more_is_refused(name):
-    if name == "fedbn":
-        pytest.skip("needs a model with batch normalisation, which is refused")
+    if name == "fedbn":  # its model has batch normalisation, which is refused
+        bound = Setting(batch_norm_toy.make_task(jnp.float32), toy.CLIENTS, int(toy.COUNTS.max()))
+        private = algorithms.private(algorithms.fedbn(SOLVER), fl.Privacy(1.0, 1.0)).bind(bound)
+        with pytest.raises(ValueError, match="differential privacy"):
+            jax.eval_shape(lambda key: private.init(key, bound.task.init(key)), jax.random.key(0))
+        return
     task, algorithm = make(name, fl.Privacy(1.0, 1.0), jnp.float32)
     cohort = toy.make_cohort([0, 1, 3], toy.make_pool(dtype=np.float32))
     run = lambda key: algorithm.round(key, algorithm.init(key, task.init(key)), cohort)  # noqa: E731

@@ -45,16 +45,17 @@ def test_a_clients_fate_depends_on_its_id_and_the_round_alone():
     pool = toy.make_pool()
     faults = fl.Faults(drop_before=0.5, drop_during=0.5, straggle=0.5, broken=0.5)
     forward, backward = (struck(faults, KEY, toy.make_cohort(ids, pool)) for ids in ([0, 1, 2, 3, 4], [4, 3, 2, 1, 0]))
-    for name in ("weight", "lost", "work", "broken"):
-        np.testing.assert_array_equal(getattr(forward, name), getattr(backward, name)[::-1])
     other = struck(faults, jax.random.key(4), toy.make_cohort([0, 1, 2, 3, 4], pool))
-    assert any(not np.array_equal(getattr(forward, n), getattr(other, n)) for n in ("weight", "lost", "work", "broken"))
+    forward, backward, other = ((c.weight, *c.faults) for c in (forward, backward, other))
+    for ahead, behind in zip(forward, backward, strict=True):
+        np.testing.assert_array_equal(ahead, behind[::-1])
+    assert any(not np.array_equal(a, b) for a, b in zip(forward, other, strict=True))
 
 
 def test_faults_come_as_often_as_they_are_asked_for():
     pool, hits = toy.make_pool(), []
     cohort = toy.make_cohort([0, 1, 2, 3, 4], pool)
-    draw = jax.jit(lambda key, p: struck(fl.Faults(drop_during=p), key, cohort).lost)
+    draw = jax.jit(lambda key, p: struck(fl.Faults(drop_during=p), key, cohort).faults.lost)
     hits = np.concatenate([draw(jax.random.key(i), 0.3) for i in range(400)])
     assert abs(hits.mean() - 0.3) < 4 * np.sqrt(0.3 * 0.7 / hits.size)
 

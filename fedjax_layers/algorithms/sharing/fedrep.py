@@ -101,7 +101,7 @@ def fedrep(
             tuned = train(tuner, head_key, client, params, opt_state=own.extra, options=head_only)
             result = train(trainer, key, client, tuned.params, opt_state=own.opt_state, options=body_only)
             row = Own(kept_part(result.params, own.model), result.opt_state, tuned.opt_state)
-            steps = [t.num_steps(client.count, client.ident, client.fate[0]) for t in (tuner, trainer)]
+            steps = [t.num_steps(client.count, client.ident, client.faults.work) for t in (tuner, trainer)]
             counts = [jnp.asarray(n, result.loss.dtype) for n in steps]
             loss = (counts[0] * tuned.loss + counts[1] * result.loss) / jnp.maximum(counts[0] + counts[1], 1)
             summed = summed_part(trainer, result.params, client.shared, body)
