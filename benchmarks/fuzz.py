@@ -39,6 +39,7 @@ def kinds() -> dict[str, Prepare]:
     import fuzz_commands  # noqa: PLC0415
     import fuzz_files  # noqa: PLC0415
     import fuzz_odd  # noqa: PLC0415
+    import fuzz_own  # noqa: PLC0415
     import fuzz_records  # noqa: PLC0415
 
     def of_file(target: fuzz_files.Target) -> Prepare:
@@ -49,8 +50,15 @@ def kinds() -> dict[str, Prepare]:
 
         return prepare
 
-    files = {f"file: {name}": of_file(target) for name, target in fuzz_files.TARGETS.items()}
-    return files | fuzz_odd.KINDS | fuzz_bombs.KINDS | fuzz_records.KINDS | fuzz_commands.KINDS_OF_COMMANDS
+    files = {f"file: {name}": of_file(target) for name, target in (fuzz_files.TARGETS | fuzz_own.TARGETS).items()}
+    return (
+        files
+        | fuzz_own.KINDS
+        | fuzz_odd.KINDS
+        | fuzz_bombs.KINDS
+        | fuzz_records.KINDS
+        | fuzz_commands.KINDS_OF_COMMANDS
+    )
 
 
 @contextlib.contextmanager

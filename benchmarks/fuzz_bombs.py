@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import io
+import lzma
 import random
 import struct
 import tarfile
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+from PIL import Image
 from pyarrow import parquet
 
 from fedjax_layers import data
@@ -33,6 +35,10 @@ def bomb(rng: random.Random, folder: Path) -> tuple[str, Callable[[], object]]:
         "text": (_csv_bomb, text_files.read_lines),
         "zip": (_zip_bomb, lambda path: list(archives.read_zip(path, lambda _: True))),
         "tar": (_tar_bomb, lambda path: list(archives.read_tar(path, lambda _: True))),
+        "sqlite.lzma": (_lzma_bomb, lambda path: data.load("tff", path=path)),
+        "arrow": (_arrow_bomb, lambda path: data.load("huggingface", path=path, label="a")),
+        "lists.parquet": (_lists_bomb, lambda path: data.load("huggingface", path=path, label="a")),
+        "pictures.parquet": (_pictures_bomb, lambda path: data.load("huggingface", path=path, label="a")),
         "parquet": (_parquet_bomb, lambda path: data.load("parquet", path=path, label="a")),
     }
     name = rng.choice(list(kinds))
@@ -119,6 +125,34 @@ def _parquet_bomb(path: Path) -> None:
     with parquet.ParquetWriter(path, one.schema) as writer:
         for _ in range(100):
             writer.write_table(one)
+
+
+def _lzma_bomb(path: Path) -> None:
+    packer = lzma.LZMACompressor(format=lzma.FORMAT_ALONE, preset=0)
+    parts = [packer.compress(b"SQLite format 3\0")] + [packer.compress(bytes(_BLOCK)) for _ in range(96)]
+    path.write_bytes(b"".join(parts) + packer.flush())
+
+
+def _arrow_bomb(path: Path) -> None:
+    nothing = pa.NullArray.from_buffers(pa.null(), 2**31 - 1, [None])  # ``pa.nulls`` would make room for it
+    table = pa.table({"a": nothing, "b": nothing})
+    with pa.ipc.new_stream(path, table.schema) as stream:
+        stream.write_table(table)
+
+
+def _lists_bomb(path: Path) -> None:
+    rows, zeros = 2**9, pa.array(np.zeros(2**22, np.float32))
+    one = pa.table({"a": np.zeros(rows, np.int64), "b": pa.FixedSizeListArray.from_arrays(zeros, len(zeros) // rows)})
+    with parquet.ParquetWriter(path, one.schema) as writer:
+        for _ in range(100):
+            writer.write_table(one)
+
+
+def _pictures_bomb(path: Path) -> None:
+    stream = io.BytesIO()
+    Image.new("L", (9000, 9000)).save(stream, "png", compress_level=9)
+    picture = pa.array([{"bytes": stream.getvalue()}] * 100)
+    parquet.write_table(pa.table({"a": np.arange(100) % 2, "b": picture}), path)
 
 
 KINDS = {"bomb": bomb}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from fedjax_layers.data.sources import DATASETS
 from fedjax_layers.data.tables.source import Source
@@ -39,6 +39,14 @@ def whereabouts(source: Source, data_dir: Path) -> Whereabouts:
     download = "fedjax-layers data prepare NAME fetches them"
     remedy = download if all(file.url for file in source.layouts[0].files) else source.obtain
     return Whereabouts(False, "missing", f"needs {names} in {source.place(data_dir)}" + (remedy and f"; {remedy}"))
+
+
+def facts_of(source: Source, where: Whereabouts) -> dict[str, Any]:
+    """Return what the table says of a data set, for JSON."""
+    facts = {name: getattr(source, name) for name in ("name", "title", "task", "licence", "citation")}
+    counted = max((sum(layout.counts.values()) for layout in source.layouts), default=0)
+    known = {"examples": counted or source.examples, "classes": source.classes, "natural_clients": source.clients}
+    return {**facts, **{name: value or None for name, value in known.items()}, "here": where._asdict()}
 
 
 def markdown_table() -> str:

@@ -19,6 +19,7 @@ from fedjax_layers.data.federated.owners import OfficialTest, owners, place_exam
 from fedjax_layers.data.federated.partition_file import apply_partition
 from fedjax_layers.data.partitions import PARTITIONS
 from fedjax_layers.data.sources import DATASETS, load_dataset
+from fedjax_layers.data.sources.own.detect import resolve
 from fedjax_layers.data.sources.own.names import option_names
 from fedjax_layers.options import Mark, defaults_of, options_of, unknown_name
 
@@ -54,7 +55,7 @@ def load(
     """Load, partition and split a data set.
 
     Args:
-      name: a key of ``DATASETS``.
+      name: a key of ``DATASETS``, or ``"own"`` for the reader that fits the files at ``path`` or that ``format`` names.
       partition: a key of ``PARTITIONS``; ``None`` is ``"natural"`` where the data have natural clients, else
         ``"dirichlet"`` (alpha 0.5).
       clients: C; ``None`` is 10, or the number of natural clients. Fewer than there are of these, with partition
@@ -100,7 +101,7 @@ def load(
       FileNotFoundError: data files are missing.
     """
     choices = {argument: value for argument, value in locals().items() if argument not in _BESIDE_A_FILE}
-    _check_names(name, partition, feature_shift)
+    name, options = _named(name, options, partition, feature_shift)
     chosen = data_set_options(name, options, partition, clients, seed)
     dataset = load_dataset(name, data_dir, **chosen)
     scheme = partition or ("dirichlet" if dataset.clients is None else "natural")
@@ -150,7 +151,11 @@ def _shifted(
     return dataclasses.replace(dataset, inputs=inputs)
 
 
-def _check_names(name: str, partition: str | None, feature_shift: str | None) -> None:
+def _named(
+    name: str, options: dict[str, Any], partition: str | None, feature_shift: str | None
+) -> tuple[str, dict[str, Any]]:
+    """Return the data set's name and options, with the reader in place of ``own``, after a check of all names."""
+    name, options = resolve(name, options)
     registries: dict[str, tuple[str | None, Mapping[str, Any]]] = {
         "data set": (name, DATASETS),
         "partition": (partition, PARTITIONS),
@@ -159,6 +164,7 @@ def _check_names(name: str, partition: str | None, feature_shift: str | None) ->
     for argument, (value, registry) in registries.items():
         if value is not None and value not in registry:
             raise unknown_name(argument, value, registry)
+    return name, options
 
 
 def data_set_options(

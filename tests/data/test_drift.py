@@ -162,13 +162,31 @@ def test_new_clients_that_come_later_stay_away_longer(data):
     assert absent[0] > absent[1] > absent[2] == set()
 
 
-EVERYTHING = ("label_shift@2", "new_clients@3:0.2", "class_swap@5:1", "noise@8:0.5", "rotation@9", "label_shift@11:1")
+def test_leaving_clients_are_there_before_and_absent_from_then_on(data):
+    phases = drift_phases(data, ["leaving_clients@4:0.34", "noise@6:1"], seed=2)
+    first, second, third = (set(np.flatnonzero(p.data.sizes["train"] == 0).tolist()) for p in phases)
+    assert [p.since for p in phases] == [0, 4, 6]
+    assert first == set()
+    assert len(second) == 2  # a third of six
+    assert third == second
+    assert all((phases[1].data.sizes[split][list(second)] == 0).all() for split in SPLITS)
+
+
+EVERYTHING = (
+    "label_shift@2",
+    "new_clients@3:0.2",
+    "class_swap@5:1",
+    "noise@8:0.5",
+    "rotation@9",
+    "leaving_clients@10:0.2",
+    "label_shift@11:1",
+)
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_whatever_changes_no_example_changes_its_split(data, seed):
     phases = drift_phases(data, EVERYTHING, seed)
-    assert [p.since for p in phases] == [0, 2, 3, 5, 8, 9, 11]
+    assert [p.since for p in phases] == [0, 2, 3, 5, 8, 9, 10, 11]
     for _, after in phases:
         assert_same_split(data, after)
         assert after.num_clients == 6
@@ -231,8 +249,12 @@ def test_without_changes_there_is_one_phase(data):
         (["class_swap@0"], "expected rounds that go up from 1, got 'class_swap@0' after round 0"),
         (["noise@5", "class_swap@5"], "expected rounds that go up from 1, got 'class_swap@5' after round 5"),
         (["noise@5", "class_swap@3"], "expected rounds that go up from 1, got 'class_swap@3' after round 5"),
-        (["new_clients@5:1"], "expected some clients with data before the new ones come, got none"),
-        (["new_clients@5:0.9", "new_clients@6:0.9", "new_clients@7:0.9"], "expected some clients with data before"),
+        (["new_clients@5:1"], "expected some clients with data from round 0 on, got none"),
+        (["leaving_clients@5:1"], "expected some clients with data from round 5 on, got none"),
+        (
+            ["new_clients@5:0.9", "new_clients@6:0.9", "new_clients@7:0.9"],
+            "expected some clients with data from round 0",
+        ),
         (["colour@2"], "expected 'invert' for grey images"),
     ],
 )

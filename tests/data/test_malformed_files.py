@@ -4,6 +4,7 @@ import csv
 import gzip
 import io
 import json
+import lzma
 import os
 import struct
 import tarfile
@@ -16,7 +17,7 @@ from PIL import Image
 from pyarrow import parquet
 
 from fedjax_layers.cli.vary import _read_grid
-from fedjax_layers.data import load
+from fedjax_layers.data import load, load_dataset
 from fedjax_layers.data.formats.archives import read_bytes, read_npz, read_tar, read_zip
 from fedjax_layers.data.formats.idx import read_idx
 from fedjax_layers.data.formats.pictures import decode_picture
@@ -195,7 +196,41 @@ def write_texts(path, zeros):
     parquet.write_table(pa.table({"a": ["x" * 10_000] * (zeros // 10_000)}), path)
 
 
+def write_lists(path, zeros):
+    numbers = pa.array(np.zeros(zeros // 4, np.float32))
+    lists = pa.ListArray.from_arrays(pa.array(range(0, len(numbers) + 1, 1024), pa.int32()), numbers)
+    parquet.write_table(pa.table({"a": lists, "label": np.arange(len(lists)) % 2}), path)
+
+
+def write_one_list(path, zeros):
+    """All numbers are in one row, so that they would be read at once."""
+    write_lists(path, zeros)
+    numbers = parquet.read_table(path)["a"].combine_chunks().flatten()
+    lists = pa.ListArray.from_arrays(pa.array([0, len(numbers), len(numbers)], pa.int32()), numbers)
+    parquet.write_table(pa.table({"a": lists, "label": [0, 1]}), path)
+
+
+def write_pictures(path, zeros):
+    """One picture a hundred times, which Parquet stores once."""
+    stream = io.BytesIO()
+    Image.new("L", (400, 400)).save(stream, "png")
+    pictures = pa.array([{"bytes": stream.getvalue()}] * (zeros // 160_000))
+    parquet.write_table(pa.table({"a": pictures, "label": np.arange(len(pictures)) % 2}), path)
+
+
+def write_lzma(path, zeros):
+    path.write_bytes(lzma.compress(b"SQLite format 3\0" + bytes(zeros)))
+
+
+def read_shards(path):
+    return load_dataset("huggingface", path=str(path))
+
+
 BOMBS = {
+    "sqlite.xz": (write_lzma, lambda path: load_dataset("tff", path=str(path))),
+    "lists.parquet": (write_lists, read_shards),
+    "one_list.parquet": (write_one_list, read_shards),
+    "pictures.parquet": (write_pictures, read_shards),
     "gz": (write_gz, read_bytes),
     "csv.gz": (write_gz, describe),
     "zip": (write_zip, lambda path: list(read_zip(path, lambda _: True))),

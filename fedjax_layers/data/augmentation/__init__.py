@@ -6,7 +6,7 @@ Example::
     changed = recipe(jax.random.key(0), images)  # [B, H, W, C] floats, before they are normalised
 
 An augmentation is a frozen dataclass, hence static where a jitted function closes over it;
-``models.classification_task(..., augment=recipe)`` applies one to training batches only. Named recipes are in
+``models.task(..., augment=recipe)`` applies one to training batches only. Named recipes are in
 ``AUGMENTATIONS``; ``--augmentation NAME`` picks one on the command line.
 
 ================  ===============================================================

@@ -1,4 +1,4 @@
-"""Changes of data during a run: label shift, class swap, covariate shift, clients that join late.
+"""Changes of data during a run: label shift, class swap, covariate shift, clients that join late or leave early.
 
 A change starts a new :class:`Phase` at a round. A training example never becomes a validation or test example of any
 client, nor the reverse.
@@ -118,8 +118,8 @@ def drift_phases(data: ClientData, changes: Sequence[str], seed: int = 0) -> lis
       data: the clients' data before any change.
       changes: each ``name@round`` or ``name@round:share``, in the order of their rounds: at that round (counted from 0)
         a share of the clients (default a half, at least one; ``label_shift`` needs two) is changed. Names:
-        ``label_shift``, ``class_swap``, the keys of ``FEATURE_SHIFTS``, and ``new_clients``, who are without data
-        before that round.
+        ``label_shift``, ``class_swap``, the keys of ``FEATURE_SHIFTS``, ``new_clients``, who are without data before
+        that round, and ``leaving_clients``, who are without data from that round on.
       seed: seed of the choice of clients and of the changes' draws.
 
     Returns:
@@ -131,6 +131,7 @@ def drift_phases(data: ClientData, changes: Sequence[str], seed: int = 0) -> lis
     rng = np.random.default_rng(seed)
     phases: list[Phase] = []
     late: list[tuple[int, np.ndarray]] = []  # the first round, and the clients that join then
+    early: list[tuple[int, np.ndarray]] = []  # the first round without them, and the clients that leave then
     current, since = data, 0
     for name, at, share in parse_changes(changes):
         some = max(1, round(share * data.num_clients))
@@ -139,22 +140,26 @@ def drift_phases(data: ClientData, changes: Sequence[str], seed: int = 0) -> lis
         since = at
         if name == "new_clients":
             late.append((at, clients))
+        elif name == "leaving_clients":
+            early.append((at, clients))
         elif name in CHANGES:
             current = CHANGES[name](current, clients, seed)
         else:
             current = shift_inputs(current, clients, seed, kind=name)
     phases.append(Phase(since, current))
-    return [Phase(p.since, _before(p, late)) for p in phases]
+    return [_present(phase, late, early) for phase in phases]
 
 
-def _before(phase: Phase, late: list[tuple[int, np.ndarray]]) -> ClientData:
+def _present(phase: Phase, late: list[tuple[int, np.ndarray]], early: list[tuple[int, np.ndarray]]) -> Phase:
+    """Take away the clients that have not joined yet, and those that have left."""
     absent = [clients for at, clients in late if phase.since < at]
+    absent += [clients for at, clients in early if phase.since >= at]
     if not absent:
-        return phase.data
+        return phase
     clients = np.unique(np.concatenate(absent))
     if len(clients) == phase.data.num_clients:
-        raise ValueError("drift: expected some clients with data before the new ones come, got none")
-    return without_clients(phase.data, clients)
+        raise ValueError(f"drift: expected some clients with data from round {phase.since} on, got none")
+    return Phase(phase.since, without_clients(phase.data, clients))
 
 
 class Change(NamedTuple):
@@ -171,7 +176,7 @@ def parse_changes(changes: Sequence[str]) -> list[Change]:
     Raises:
       ValueError: one cannot be read, is unknown, or does not come after the one before.
     """
-    known = ["new_clients", *CHANGES, *FEATURE_SHIFTS]
+    known = ["new_clients", "leaving_clients", *CHANGES, *FEATURE_SHIFTS]
     found: list[Change] = []
     for change in changes:
         match, since = _SPEC.fullmatch(change), found[-1].at if found else 0

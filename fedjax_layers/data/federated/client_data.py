@@ -31,7 +31,7 @@ _BYTES_AT_ONCE = 2**26  # of examples, where they are hashed
 _ROWS_AT_ONCE = 2**20  # bounds the row numbers held beside the arrays
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class ClientData:
     """The examples of all clients, on the host, ordered by client, then split, then example id.
 
@@ -78,6 +78,12 @@ class ClientData:
     def __post_init__(self) -> None:
         for field in ("inputs", "labels"):  # devices may use these two in place
             object.__setattr__(self, field, settled(getattr(self, field)))
+
+    def __repr__(self) -> str:
+        splits = ", ".join(f"{int(count.sum()):,} {split}" for split, count in self.sizes.items())
+        pairs = (("inputs", self.inputs), ("labels", self.labels))
+        arrays = (f"{name} {x.dtype.name} {list(x.shape)}" for name, x in pairs)
+        return f"ClientData({self.name}: {self.num_clients:,} clients, {splits} examples; {', '.join(arrays)})"
 
     @property
     def num_clients(self) -> int:
@@ -145,6 +151,20 @@ class ClientData:
         strata = max(len(self.strata_names), 1)
         cells = client[counted].astype(np.int64) * strata + self.strata[counted]
         return np.bincount(cells, minlength=self.num_clients * strata).reshape(-1, strata)
+
+    @property
+    def holds_tokens(self) -> bool:
+        """Whether the inputs are token ids, which are not preprocessed."""
+        return self.preprocess is None and bool(np.issubdtype(self.inputs.dtype, np.integer))
+
+    @property
+    def target_units(self) -> tuple[float, float]:
+        """Mean and standard deviation of all participating clients' training targets; 1 where all are equal."""
+        client, split = self.places
+        trained_on = (client >= 0) & (split == 0)
+        trained_on[trained_on] = ~self.unseen[client[trained_on]]
+        targets = self.labels[trained_on].astype(np.float64)
+        return float(targets.mean()), float(targets.std()) or 1.0
 
     def client_name(self, client: int) -> str:
         """Return a client's name to print: its own, or its number."""

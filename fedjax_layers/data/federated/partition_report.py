@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -46,6 +47,31 @@ def skew(counts: np.ndarray) -> Skew:
         strata_held=float((counts > 0).sum(1).mean()),
         distance=float((distance * sizes).sum() / max(sizes.sum(), 1)),
     )
+
+
+def partition_facts(clients: ClientData) -> dict[str, Any]:
+    """Return how the examples are split among the clients, for JSON: totals, distances, and an entry per client."""
+    counts, strata = clients.stratum_counts(), list(clients.strata_names)
+    per_client = [
+        {
+            "name": str(clients.client_names[c]) if len(clients.client_names) else str(c),
+            "unseen": bool(clients.unseen[c]),
+            "examples": {split: int(sizes[c]) for split, sizes in clients.sizes.items()},
+            "strata": counts[c].tolist(),
+        }
+        for c in range(clients.num_clients)
+    ]
+    return {
+        "data_set": clients.name,
+        "task": clients.task,
+        "partition": clients.partition,
+        "partition_hash": clients.partition_hash,
+        "global_test": clients.global_test,
+        "skew": dataclasses.asdict(skew(counts)),
+        "duplicates": dataclasses.asdict(clients.duplicates),
+        "strata": strata,
+        "clients": per_client,
+    }
 
 
 def plot_partition(data: ClientData, path: str | os.PathLike[str]) -> None:

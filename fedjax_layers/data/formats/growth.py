@@ -13,19 +13,20 @@ _MOST_TIMES = 100  # what a file may grow by beyond that; those of real data set
 _GZIP = 31  # zlib's number for a gzip stream
 
 
-def check_growth(path: str | os.PathLike[str], unpacked: int) -> None:
+def check_growth(path: str | os.PathLike[str], unpacked: int, packed: int | None = None) -> None:
     """Raise ``ValueError`` for a file that is no plausible data set, or one too large for the memory.
 
     Args:
       path: the compressed file.
       unpacked: the bytes that it announces, or that were unpacked so far.
+      packed: the bytes that it takes together with other files; ``None`` for one file alone.
 
     Raises:
       ValueError: that is more than a gigabyte and more than a hundred times the file, or more than the free memory.
     """
-    packed = Path(path).stat().st_size
     if unpacked <= _LARGE:
         return
+    packed = Path(path).stat().st_size if packed is None else packed
     if unpacked > _MOST_TIMES * packed:
         found = f"{spoken(unpacked)} or more in a file of {spoken(packed)}"
         raise ValueError(f"{path}: expected at most {_MOST_TIMES} times the file's size once unpacked, found {found}")

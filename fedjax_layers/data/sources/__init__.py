@@ -22,10 +22,13 @@ from fedjax_layers.data.sources.heart import HEART
 from fedjax_layers.data.sources.mnist import FASHION_MNIST, MNIST
 from fedjax_layers.data.sources.office_caltech import OFFICE_CALTECH
 from fedjax_layers.data.sources.omniglot import OMNIGLOT
+from fedjax_layers.data.sources.own.detect import resolve
 from fedjax_layers.data.sources.own.folders import CLIENT_FOLDER, IMAGE_FOLDER
+from fedjax_layers.data.sources.own.hugging_face.reader import HUGGINGFACE
 from fedjax_layers.data.sources.own.npz import NPZ
 from fedjax_layers.data.sources.own.prepared_set import TFDS
 from fedjax_layers.data.sources.own.tables import CSV, PARQUET
+from fedjax_layers.data.sources.own.tff import TFF
 from fedjax_layers.data.sources.parkinsons import PARKINSONS
 from fedjax_layers.data.sources.sentiment import SENTIMENT
 from fedjax_layers.data.sources.synthetic import SYNTHETIC
@@ -70,6 +73,7 @@ SOURCES = (
     FEMNIST,
     FSDD,
     HEART,
+    HUGGINGFACE,
     IMAGE_FOLDER,
     MIMIC3_MORTALITY,
     MNIST,
@@ -83,6 +87,7 @@ SOURCES = (
     SENTIMENT,
     SYNTHETIC,
     TFDS,
+    TFF,
     TINY_SHAKESPEARE,
     UCI_HAR,
     UD_ENGLISH_EWT,
@@ -96,7 +101,7 @@ def load_dataset(name: str, data_dir: str | os.PathLike[str] | None = None, **op
     """Load a data set by name.
 
     Args:
-      name: a key of ``DATASETS``.
+      name: a key of ``DATASETS``, or ``"own"`` for the reader that fits the files at ``path`` or that ``format`` names.
       data_dir: folder of the data files, for the sets that read any; see :func:`resolve_data_dir`.
       **options: keyword-only parameters of the set's ``build``, e.g. ``limit`` of ``fashion_mnist``.
 
@@ -107,6 +112,7 @@ def load_dataset(name: str, data_dir: str | os.PathLike[str] | None = None, **op
       ValueError: a name or option is unknown (the nearest is suggested), or an option is out of range.
       FileNotFoundError: files are missing; the message says which and where they belong.
     """
+    name, options = resolve(name, options)
     if name not in DATASETS:
         raise unknown_name("data set", name, DATASETS)
     source = DATASETS[name]

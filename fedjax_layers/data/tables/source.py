@@ -7,7 +7,7 @@ import inspect
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -56,6 +56,20 @@ class Outline:
         return int(self.sizes.sum()) * (self.sample.inputs[0].nbytes + self.sample.labels[0].nbytes + _SPLITTING)
 
 
+class Found(NamedTuple):
+    """What was found in a user's own data.
+
+    Attributes:
+      splits: number of examples by the name of each split; one without a name is called ``data``.
+      clients: number of clients that folders or the file name, 0 where there are none.
+      columns: what each column or feature holds, in words.
+    """
+
+    splits: dict[str, int]
+    clients: int
+    columns: dict[str, str]
+
+
 @dataclasses.dataclass(frozen=True)
 class Source:
     """A data set of the registry.
@@ -81,6 +95,7 @@ class Source:
       obtain: one line on how to get the files.
       version: version that rises when the result of ``read`` changes.
       own: whether the data are a user's own, whose test part no client trains on.
+      describe: for a user's own data, a function of the path that says what is there, without reading all of it.
       outline: for a generated set, a function of ``build``'s options that gives its outline without generating it.
     """
 
@@ -102,6 +117,7 @@ class Source:
     obtain: str = ""
     version: str = "1.0.0"
     own: bool = False
+    describe: Callable[[Path], Found] | None = None
     outline: Callable[..., Outline] | None = None
 
     def load(self, data_dir: str | os.PathLike[str] | None = None, **options: Any) -> Dataset:

@@ -120,6 +120,25 @@ def decode(numbers: np.ndarray, names: Sequence[str]) -> list[str]:
     return [names[number] for number in numbers.tolist()]
 
 
+def encode_rows(
+    texts: Sequence[str], test: np.ndarray, length: int, tokens: str, vocabulary: int | None = None
+) -> np.ndarray:
+    """Convert N texts to rows ``[N, T]`` of token numbers; words and characters get theirs from the training texts.
+
+    Args:
+      texts: N texts.
+      test: bool ``[N]``, the texts of the test part.
+      length: T, the length of a row; longer texts are cut, shorter ones padded.
+      tokens: as for :func:`encode`.
+      vocabulary: as for :func:`encode`.
+
+    Raises:
+      ValueError: as for :func:`encode`.
+    """
+    training = Ragged.of_texts(text for text, apart in zip(texts, test.tolist(), strict=True) if not apart)
+    return pad_to(encode(Ragged.of_texts(texts), training, tokens, vocabulary)[0], length)
+
+
 def pad_to(ragged: Ragged, length: int, fill: int = PAD_ID) -> np.ndarray:
     """Take the first ``length`` entries of each sequence, ``[N, length]``, and pad shorter sequences.
 

@@ -6,13 +6,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import fedjax_layers as fl
 from fedjax_layers.data import Preprocess
 from fedjax_layers.data.augmentation import AUGMENTATIONS, Flip
 from fedjax_layers.experiment.config.run_config import RunConfig
 from fedjax_layers.experiment.records.run_directory import RunDirectory
 from fedjax_layers.experiment.run import execute
 from fedjax_layers.experiment.setup.prepare import prepare
-from fedjax_layers.models import build_model, classification_task
+from fedjax_layers.models import build_model
 from fedjax_layers.types import Batch
 from tests.cli.command import cli
 
@@ -34,7 +35,7 @@ def make_task():
 
     def make(augment=None, **options):
         preprocess = Preprocess(scale=1 / 255, mean=0.5, std=0.25)
-        return classification_task(Dropping(), (8, 8, 1), 4, preprocess=preprocess, augment=augment, **options)
+        return fl.task(Dropping(), (8, 8, 1), 4, preprocess=preprocess, augment=augment, **options)
 
     return make
 
@@ -106,7 +107,7 @@ def test_padding_rows_change_neither_loss_nor_gradient(make_task, images, name):
 )
 def test_a_task_refuses_what_it_cannot_augment(shape, augment, message):
     with pytest.raises(ValueError, match=message):
-        classification_task(build_model("mlp", 3), shape, 3, augment=augment)
+        fl.task(build_model("mlp", 3), shape, 3, augment=augment)
 
 
 def config_of(**changes):

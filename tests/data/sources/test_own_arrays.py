@@ -70,7 +70,10 @@ def with_entry(value):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"inputs": with_entry(np.nan)}, r"inputs\[2, 1\]: expected a number, got NaN"),
+        (
+            {"inputs": with_entry(np.nan)},
+            r"inputs\[2, 1\]: expected a number, got NaN.*missing='drop' .*missing='mean' ",
+        ),
         ({"inputs": with_entry(np.inf)}, r"inputs\[2, 1\]: expected a finite number, got infinity"),
         ({"inputs": with_entry(1e39)}, r"inputs\[2, 1\]: expected a finite number, got infinity"),
         ({"inputs": np.array([["a"]] * 4)}, "inputs: expected numbers"),

@@ -147,6 +147,12 @@ def _check_finite(inputs: np.ndarray) -> None:
         raise ValueError(f"{_entry(inputs, int(rows[0]), np.isinf)}: expected a finite number, got infinity")
 
 
+def ways_out(*, mean: bool = True) -> str:
+    """Say how missing values are allowed; ``mean`` says whether a mean may take their place."""
+    drop = "missing='drop' (--missing drop) leaves out their rows"
+    return drop + ", missing='mean' (--missing mean) puts the training mean there" * mean
+
+
 def _kept(inputs: np.ndarray, missing: Missing) -> np.ndarray:
     """Return the rows to keep."""
     if inputs.dtype.kind != "f":
@@ -154,7 +160,7 @@ def _kept(inputs: np.ndarray, missing: Missing) -> np.ndarray:
     gaps = _rows_where(np.isnan, inputs)
     if missing == "error" and gaps.any():
         place = _entry(inputs, int(gaps.argmax()), np.isnan)
-        raise ValueError(f"{place}: expected a number, got NaN; missing (--missing) says what becomes of them")
+        raise ValueError(f"{place}: expected a number, got NaN; {ways_out()}")
     return np.flatnonzero(~gaps) if missing == "drop" else np.arange(len(inputs))
 
 

@@ -13,6 +13,7 @@ from fedjax_layers.data.sources.own.arrays import Missing, OwnTask, Scaling, fro
 from fedjax_layers.data.sources.own.held_out import part_folders, test_files
 from fedjax_layers.data.sources.own.names import option_names
 from fedjax_layers.data.sources.own.npz import labelled_arrays
+from fedjax_layers.data.sources.own.pfllib.convert import is_pickled_tree, refusal
 from fedjax_layers.data.sources.own.picture_files import entries, folders, picture_files, read_pictures
 from fedjax_layers.data.sources.own.table import join_tables, read_csv
 from fedjax_layers.data.sources.own.table_dataset import MAX_CATEGORIES, TableOptions, table_dataset
@@ -128,6 +129,8 @@ class _Place(NamedTuple):
 
 def _places(root: Path) -> list[_Place]:
     """List the folders with the clients' examples, those of training first."""
+    if is_pickled_tree(root):
+        raise refusal(root)
     found = folders(root, root, "client")
     parts = part_folders(found)
     if parts is not None:

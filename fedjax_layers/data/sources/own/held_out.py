@@ -12,6 +12,7 @@ import numpy as np
 
 from fedjax_layers.data.dataset import Dataset
 from fedjax_layers.data.sources.own.table import Table
+from fedjax_layers.options import unknown_name
 
 Part = Literal["train", "test"]
 _TEST = ("test", "testing")
@@ -23,6 +24,34 @@ def part_of(text: str) -> Part | None:
     """Return the part that a cell or a name means; ``None`` for any other text."""
     word = text.strip().lower()
     return "test" if word in _TEST else "train" if word in _TRAIN else None
+
+
+def part_of_split(name: str) -> Part | None:
+    """Return the part that a split's name means, by its first word: ``validation_matched`` is for training."""
+    return part_of(re.split(r"[^a-z]+", name.lower())[0])
+
+
+def chosen_splits(there: Sequence[str], asked: Sequence[str]) -> dict[str, bool]:
+    """Choose splits.
+
+    Args:
+      there: names of the splits of the data, each once.
+      asked: names of splits; empty takes all if their names say train, validation or test, or if there is only one.
+
+    Returns:
+      For each name of a chosen split whether it is set apart for testing; no split is if all would be.
+
+    Raises:
+      ValueError: a split is unknown, or a name does not say which part it is.
+    """
+    for name in asked:
+        if name not in there:
+            raise unknown_name("split", name, there)
+    taken = [name for name in there if name in (asked or there)]
+    if len(taken) > 1 and not asked and not all(part_of_split(name) for name in taken):
+        raise ValueError(f"split: expected names like train and test, found {', '.join(taken)}; name those to read")
+    parts = {name: part_of_split(name) == "test" for name in taken}
+    return parts if not all(parts.values()) else dict.fromkeys(taken, False)
 
 
 def test_files(found: Sequence[Path]) -> set[Path]:

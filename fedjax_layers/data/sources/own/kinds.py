@@ -134,7 +134,7 @@ def one_hot(table: Table, name: str, limit: int) -> np.ndarray:
     if len(names) > limit:
         raise ValueError(
             f"{table.name}, column {name}: expected at most {limit} categories (max_categories), found {len(names)}; "
-            "a list of features can leave it out"
+            "a list of the other columns in --features can leave it out"
         )
     encoded = np.full((len(texts), len(names)), np.nan, np.float32)
     encoded[~missing] = np.eye(len(names), dtype=np.float32)[codes]

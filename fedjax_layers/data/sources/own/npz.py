@@ -13,6 +13,7 @@ from fedjax_layers.data.formats.archives import read_npz
 from fedjax_layers.data.sources.own.arrays import Missing, OwnTask, Scaling, from_arrays
 from fedjax_layers.data.sources.own.held_out import without_owner
 from fedjax_layers.data.sources.own.names import option_names
+from fedjax_layers.data.sources.own.pfllib.convert import is_pickled_tree, refusal
 from fedjax_layers.data.tables.source import Source
 
 _TEST = {"x_test": "x", "y_test": "y", "client_test": "client"}
@@ -95,7 +96,13 @@ def _npz(
         :func:`~fedjax_layers.data.sources.own.arrays.from_arrays`.
     """
     file = Path(str(path)).expanduser()
-    arrays, official_test, nobodys = labelled_arrays(file)
+    try:
+        arrays, official_test, nobodys = labelled_arrays(file)
+    except ValueError as error:
+        tree = file.absolute().parent.parent
+        if is_pickled_tree(tree):
+            raise refusal(tree) from error
+        raise
     try:
         dataset = from_arrays(
             arrays.pop("x"),  # so that it can be freed after its conversion to float32

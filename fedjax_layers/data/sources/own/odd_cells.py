@@ -47,7 +47,10 @@ def why_refused(table: Table, name: str) -> str:
         odd = set(counts) - numbers
         return _first(table, name, odd, "a number", rows(odd), way_out)
     if 2 * rows(dates) > total:
-        leave = f"a list of features can leave it out, and kinds={name + ':category'!r} (--kinds) makes categories"
+        leave = (
+            "a list of the other columns in --features can leave it out, and "
+            f"kinds={name + ':category'!r} (--kinds) makes categories"
+        )
         return _first(table, name, dates, "a number or a category", rows(dates), leave, "the date ")
     return ""
 

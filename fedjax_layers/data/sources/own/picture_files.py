@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -64,13 +66,32 @@ def picture_files(folder: Path, root: Path) -> list[Path]:
     return found
 
 
+class Picture(NamedTuple):
+    """A picture that has not been decoded: its place and its short name for messages, and its file or its bytes."""
+
+    where: str
+    name: str
+    content: Path | Callable[[], bytes]
+
+
 def read_pictures(files: Sequence[Path], size: tuple[int, ...] = (), grey: bool = False) -> np.ndarray:
-    """Read pictures into one array.
+    """Read picture files into one array; see :func:`decode_pictures`."""
+    return decode_pictures([Picture(str(file), file.name, file) for file in files], size, grey)
+
+
+def decode_pictures(
+    pictures: Sequence[Picture],
+    size: tuple[int, ...] = (),
+    grey: bool = False,
+    check: Callable[[int], object] = lambda _: None,
+) -> np.ndarray:
+    """Decode pictures into one array.
 
     Args:
-      files: one picture each; the first frame of an animation is taken.
+      pictures: the pictures; the first frame of an animation is taken.
       size: ``(H, W)`` to which all are scaled bilinearly; empty where they all have one size.
       grey: whether pictures get one channel in place of three.
+      check: called with the bytes of the array before it is made.
 
     Returns:
       ``[N, H, W, 1 or 3]`` uint8; transparency is dropped.
@@ -81,33 +102,45 @@ def read_pictures(files: Sequence[Path], size: tuple[int, ...] = (), grey: bool 
     """
     if size and (len(size) != 2 or not all(isinstance(s, int) and s >= 1 for s in size)):
         raise ValueError(f"size: expected height and width, two whole numbers of at least 1, got {size}")
-    first = _read_picture(files[0], size, grey)
-    pictures = np.empty((len(files), *first.shape), np.uint8)
-    for row, file in enumerate(files):
-        picture = _read_picture(file, size, grey)
+    first = _decode(pictures[0], size, grey)
+    check(len(pictures) * first.nbytes)
+    decoded = np.empty((len(pictures), *first.shape), np.uint8)
+    for row, one in enumerate(pictures):
+        picture = _decode(one, size, grey)
         if picture.shape != first.shape:
             sizes = [f"{p.shape[0]} x {p.shape[1]}" for p in (first, picture)]
-            expected = f"{sizes[0]} pixels (H x W) as {files[0].name} has"
-            raise ValueError(f"{file}: expected {expected}, found {sizes[1]}; the option size scales all pictures")
-        pictures[row] = picture
-    return pictures
+            expected = f"{sizes[0]} pixels (H x W) as {pictures[0].name} has"
+            raise ValueError(f"{one.where}: expected {expected}, found {sizes[1]}; the option size scales all pictures")
+        decoded[row] = picture
+    return decoded
 
 
-def _read_picture(file: Path, size: tuple[int, ...], grey: bool) -> np.ndarray:
+def are_grey(pictures: Sequence[Picture]) -> bool:
+    """Return whether all pictures are stored in grey or in black and white; this reads their headers only."""
+    return all(_opened(picture, lambda image: str(image.mode)) in ("L", "1", "LA") for picture in pictures)
+
+
+def _decode(picture: Picture, size: tuple[int, ...], grey: bool) -> np.ndarray:
     from PIL import Image  # noqa: PLC0415
 
+    mode, image = _opened(picture, lambda image: (image.mode, image.convert("L" if grey else "RGB")))
+    if mode.startswith(("I", "F")):
+        raise ValueError(f"{picture.where}: expected 8 bits a channel, found mode {mode}")
+    if size:
+        image = image.resize((size[1], size[0]), Image.Resampling.BILINEAR)
+    array = np.asarray(image)
+    return array[..., None] if grey else array
+
+
+def _opened(picture: Picture, use: Callable[[Any], Any]) -> Any:
+    from PIL import Image  # noqa: PLC0415
+
+    content = picture.content
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(file) as image:
-                mode = image.mode
-                picture = image.convert("L" if grey else "RGB")
+            with Image.open(content if isinstance(content, Path) else io.BytesIO(content())) as image:
+                return use(image)
     except Exception as error:  # damaged bytes raise errors of Pillow and of whatever reads the form
         reason = " ".join(str(error).split())[:200]
-        raise ValueError(f"{file}: expected a picture, could not read it ({reason})") from error
-    if mode.startswith(("I", "F")):
-        raise ValueError(f"{file}: expected 8 bits a channel, found mode {mode}")
-    if size:
-        picture = picture.resize((size[1], size[0]), Image.Resampling.BILINEAR)
-    array = np.asarray(picture)
-    return array[..., None] if grey else array
+        raise ValueError(f"{picture.where}: expected a picture, could not read it ({reason})") from error

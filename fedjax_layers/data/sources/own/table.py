@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fedjax_layers.data.formats.arrow_files import check_names, check_table_file, read_parquet_table
 from fedjax_layers.data.formats.growth import check_growth
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def read_csv(path: Path, separator: str = ",", missing_values: Sequence[str] = (
     import pyarrow.compute as pc  # noqa: PLC0415
     from pyarrow import csv  # noqa: PLC0415
 
-    _check_file(path)
+    check_table_file(path)
     if len(separator) != 1 or not separator.isascii():
         raise ValueError(f"separator: expected one character{' of ASCII' * (len(separator) == 1)}, got {separator!r}")
     parse = csv.ParseOptions(delimiter=separator, newlines_in_values=True, invalid_row_handler=None)
@@ -83,7 +84,7 @@ def read_csv(path: Path, separator: str = ",", missing_values: Sequence[str] = (
         source = _unpacked(path)
         with csv.open_csv(source, read_options=one, parse_options=parse) as stream:
             names = [name.strip() for name in stream.schema.names]
-        _check_names(path, names)
+        check_names(path, names)
         read = csv.ReadOptions(use_threads=False, column_names=names, skip_rows=1)
         texts = csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False)
         table = csv.read_csv(_unpacked(path), read_options=read, parse_options=parse, convert_options=texts)
@@ -103,24 +104,32 @@ def read_parquet(path: Path, missing_values: Sequence[str] = ()) -> Table:
       FileNotFoundError: there is no such file.
       ValueError: the file is empty, truncated or damaged, or would fill the memory; or a column name is repeated.
     """
-    import pyarrow as pa  # noqa: PLC0415
-    from pyarrow import parquet  # noqa: PLC0415
+    return table_of(path, read_parquet_table(path), missing_values)
 
-    _check_file(path)
+
+def table_of(path: Path, read: pa.Table, missing_values: Sequence[str] = ()) -> Table:
+    """Make a table of an Arrow table that was read from a file, with texts as plain ones.
+
+    Raises:
+      ValueError: the texts would fill the memory once each is written out, or there is no row.
+    """
+    import pyarrow as pa  # noqa: PLC0415
+
+    repeated = [name for name in read.column_names if _has_repeated_texts(read.column(name).type)]
     try:
-        # ``read_table`` would read folder names like ``year=2020`` as a column.
-        with parquet.ParquetFile(path) as file:
-            check_growth(path, _announced(file))
-            _check_names(path, file.schema_arrow.names)
-            texts = [field.name for field in file.schema_arrow if pa.types.is_string(field.type)]
-        # Texts are read with each different one once, so that their size is known before they are written out.
-        with parquet.ParquetFile(path, read_dictionary=texts, page_checksum_verification=True) as file:
-            table = file.read()
-        check_growth(path, sum(_text_bytes(table.column(name)) for name in set(texts)))
-        columns = {name: _plain(table.column(name), missing_values) for name in table.column_names}
-    except (pa.ArrowException, OSError, IndexError) as error:  # an IndexError of Arrow's is none of its exceptions
-        raise ValueError(f"{path}: expected a Parquet file, could not read it ({_line(error)})") from error
-    return _table(path, columns, table.num_rows)
+        # Texts were read with each different one once, so that their size is known before they are written out.
+        check_growth(path, sum(_text_bytes(read.column(name)) for name in repeated))
+        columns = {name: _plain(read.column(name), missing_values) for name in read.column_names}
+    except pa.ArrowException as error:
+        raise ValueError(f"{path}: expected a table, could not read it ({_line(error)})") from error
+    return _table(path, columns, read.num_rows)
+
+
+def _has_repeated_texts(kind: Any) -> bool:
+    import pyarrow as pa  # noqa: PLC0415
+
+    texts = (pa.types.is_string, pa.types.is_large_string, pa.types.is_binary, pa.types.is_large_binary)
+    return pa.types.is_dictionary(kind) and any(f(kind.value_type) for f in texts)
 
 
 def _plain(column: Any, missing_values: Sequence[str]) -> Any:
@@ -128,7 +137,9 @@ def _plain(column: Any, missing_values: Sequence[str]) -> Any:
     import pyarrow as pa  # noqa: PLC0415
 
     cells = column.combine_chunks()
-    if pa.types.is_dictionary(cells.type):
+    if _has_repeated_texts(cells.type) or (
+        pa.types.is_dictionary(cells.type) and pa.types.is_primitive(cells.type.value_type)
+    ):
         cells = cells.dictionary_decode()
     cells = cells.cast(pa.string()) if pa.types.is_large_string(cells.type) else cells
     return _without(cells, missing_values) if pa.types.is_string(cells.type) else cells
@@ -187,14 +198,6 @@ def _text_bytes(column: Any) -> int:
     return sum(pc.sum(lengths).as_py() or 0 for lengths in parts)
 
 
-def _announced(file: Any) -> int:
-    """Compute the least bytes that a Parquet file's columns take once they are read, from its footer."""
-    # Arrow ends the process for some damage in what it tells about a column, so columns are known by the schema alone.
-    about, sizes = file.metadata, {"BOOLEAN": 1 / 8, "INT64": 8, "DOUBLE": 8, "INT96": 12}
-    row = sum(sizes.get(file.schema.column(i).physical_type, 4) for i in range(len(file.schema)))
-    return int(about.num_rows * row)
-
-
 def _without(cells: pa.Array, missing: Sequence[str]) -> pa.Array:
     """Replace texts that mean a missing value by null."""
     import pyarrow as pa  # noqa: PLC0415
@@ -208,26 +211,6 @@ def _table(path: Path, columns: dict[str, pa.Array], rows: int) -> Table:
     if not rows:
         raise ValueError(f"{path}: expected at least one row below the header, found none")
     return Table(columns, ((path, rows),))
-
-
-def _check_file(path: Path) -> None:
-    if not path.is_file():
-        raise FileNotFoundError(f"path: expected a file, found none at {path}")
-    if not path.stat().st_size:
-        raise ValueError(f"{path}: expected a table, found an empty file")
-
-
-def _check_names(path: Path, names: Sequence[str]) -> None:
-    for name in _repeated(names):
-        raise ValueError(f"{path}: expected distinct column names, found {name!r} more than once")
-
-
-def _repeated(names: Sequence[str]) -> Iterator[str]:
-    seen = set()
-    for name in names:
-        if name in seen:
-            yield name
-        seen.add(name)
 
 
 def _line(error: BaseException) -> str:

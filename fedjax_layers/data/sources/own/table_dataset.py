@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import get_args
 
 import numpy as np
 
 from fedjax_layers.data.dataset import Dataset
-from fedjax_layers.data.sources.own.arrays import Missing, OwnTask, from_arrays
+from fedjax_layers.data.preprocess import Preprocess
+from fedjax_layers.data.sources.own.arrays import Missing, OwnTask, Scaling, from_arrays, ways_out
 from fedjax_layers.data.sources.own.held_out import find_test_column, test_rows, without_owner
 from fedjax_layers.data.sources.own.kinds import ColumnKind, kind_of, numbers_of, one_hot, parse_kinds, texts_of
 from fedjax_layers.data.sources.own.names import class_numbers
@@ -82,6 +83,35 @@ def table_dataset(
         test = test | test_rows(table, test_column)
     features = _features(table, options, test_column)
     inputs, gaps = _inputs(table, features, kinds, options.max_categories)
+    return labelled_dataset(name, table, options, inputs, gaps, clients, test)
+
+
+def labelled_dataset(
+    name: str,
+    table: Table,
+    options: TableOptions,
+    inputs: np.ndarray,
+    gaps: Mapping[str, np.ndarray],
+    clients: np.ndarray | None,
+    test: np.ndarray,
+    preprocess: Preprocess | Scaling = "standardise",
+) -> Dataset:
+    """Make a data set of inputs that are ready, and of a table's columns of labels and clients.
+
+    Args:
+      name: registry name.
+      table: the rows.
+      options: which columns are label, client and id, and what becomes of missing values.
+      inputs: ``[N, ...]``, the inputs; NaN for a missing value.
+      gaps: flags ``[N]`` on missing values of each column that is an input.
+      clients: ``[N]`` texts, each row's client, where no column has them; else ``None``.
+      test: ``[N]`` flags on rows that are set apart for testing.
+      preprocess: how a model reads the inputs.
+
+    Raises:
+      ValueError: as :func:`table_dataset`.
+    """
+    kinds, gaps = parse_kinds(options.kinds, table), dict(gaps)
     gaps[options.label] = _missing(table, options.label, "label")
     if options.client:
         gaps[options.client] = _missing(table, options.client, "client") & ~test
@@ -92,15 +122,16 @@ def table_dataset(
     needed = {options.label, options.client, options.id} & set(gaps)
     kept = _kept_rows(table, gaps, needed, options.missing)
     labels, classes = _labels(table, options, kinds, kept)
+    everything = len(kept) == len(table)
     dataset = from_arrays(
-        inputs[kept],
+        inputs if everything else inputs[kept],
         labels,
         None if clients is None else clients[kept],
         name=name,
         task="classification" if classes else "regression",
         classes=classes,
-        preprocess="standardise",
-        missing="mean",  # missing values that are not allowed have been refused above
+        preprocess=preprocess,
+        missing="mean" if options.missing == "mean" else "error",  # others have been dropped or refused
         example_ids=kept,
         official_test=test[kept] if test.any() else None,
         source=table.name,
@@ -139,7 +170,7 @@ def _inputs(
         if kind == "category" and name not in kinds:
             _refuse(table, name)
         if kind == "unsupported":
-            found = f"{table.columns[name].type}; a list of features can leave it out"
+            found = f"{table.columns[name].type}; a list of the other columns in --features can leave it out"
             raise ValueError(f"{table.name}, column {name}: expected numbers or texts, got {found}")
         column = one_hot(table, name, limit) if kind == "category" else numbers_of(table, name)[:, None]
         gaps[name] = np.isnan(column).any(axis=1) if column.shape[1] else np.ones(len(column), bool)
@@ -174,7 +205,7 @@ def _kept_rows(table: Table, gaps: dict[str, np.ndarray], needed: set[str], miss
         name = min(refused, key=lambda n: int(refused[n].argmax()))
         raise ValueError(
             f"{table.where(int(refused[name].argmax()), name)}: expected a value, found none "
-            f"({int(refused[name].sum())} in this column); missing (--missing) says what becomes of them"
+            f"({int(refused[name].sum())} in this column); {ways_out(mean=name not in needed)}"
         )
     return np.arange(len(table))
 
