@@ -1,5 +1,6 @@
-"""Flax Linen networks, and what makes tasks of them: losses, layers in call order, fast per-client convolutions."""
+"""Networks, and what makes tasks of models of any kind: losses, layers in call order, fast per-client convolutions."""
 
+from fedjax_layers.models.adapters.functions import Functions
 from fedjax_layers.models.cnn import (
     CNN,
     LeNet5,
@@ -12,9 +13,9 @@ from fedjax_layers.models.cnn import (
 from fedjax_layers.models.conv import client_conv, patches_conv
 from fedjax_layers.models.embedding_bag import EmbeddingBag
 from fedjax_layers.models.initializers import kaiming_normal
-from fedjax_layers.models.kinds import classification_task, regression_task, survival_task
 from fedjax_layers.models.linear import LogisticRegression
 from fedjax_layers.models.losses import cox_losses, focal_losses, softmax_losses, target_losses
+from fedjax_layers.models.make_task import task
 from fedjax_layers.models.mlp import MLP, heart_mlp
 from fedjax_layers.models.module_task import as_float, as_stored
 from fedjax_layers.models.order import block_order, call_order
@@ -33,7 +34,6 @@ from fedjax_layers.models.registry import (
 )
 from fedjax_layers.models.resnet import ResNet
 from fedjax_layers.models.rewrite import for_clients
-from fedjax_layers.models.task import task_from_functions
 
 __all__ = [
     "BLOCK_MODELS",
@@ -44,6 +44,7 @@ __all__ = [
     "TOKEN_MODELS",
     "USUAL_MODELS",
     "EmbeddingBag",
+    "Functions",
     "LeNet5",
     "LogisticRegression",
     "PlayerText",
@@ -54,7 +55,6 @@ __all__ = [
     "bn_cnn",
     "build_model",
     "call_order",
-    "classification_task",
     "client_conv",
     "cox_losses",
     "fedavg_cnn",
@@ -71,10 +71,8 @@ __all__ = [
     "player_cifar_cnn",
     "player_fmnist_cnn",
     "player_isic_cnn",
-    "regression_task",
     "save_params",
     "softmax_losses",
-    "survival_task",
     "target_losses",
-    "task_from_functions",
+    "task",
 ]

@@ -49,15 +49,15 @@ def find_norms(variables: Mapping[str, Any], called: Collection[Path]) -> frozen
     """
     state = sorted(set(variables) - {"params", "batch_stats"})
     if state:
-        raise ValueError(f"module: expected no state but batch statistics, found {', '.join(state)}")
+        raise ValueError(f"model: expected no state but batch statistics, found {', '.join(state)}")
     parameters = {path[:-1] for path in flatten_dict(variables["params"])}
     norms = frozenset(path[:-1] for path in flatten_dict(variables.get("batch_stats", {})))
     for path in sorted(norms):
         name = "/".join(path)
         if path not in called:
-            raise ValueError(f"module: expected batch statistics of flax.linen.BatchNorm alone, found some of {name!r}")
+            raise ValueError(f"model: expected batch statistics of flax.linen.BatchNorm alone, found some of {name!r}")
         if path not in parameters:
-            raise ValueError(f"module: expected a scale or a bias in every BatchNorm, found neither in {name!r}")
+            raise ValueError(f"model: expected a scale or a bias in every BatchNorm, found neither in {name!r}")
     return norms
 
 
@@ -89,7 +89,7 @@ def mask_norms(mask: Array) -> AbstractContextManager[Any]:
             x: jax.Array = args[0] if args else kwargs["x"]
             if x.shape[:1] != mask.shape:
                 name = "/".join(context.module.path)
-                raise ValueError(f"module: expected {mask.shape[0]} rows as the batch in {name!r}, found {x.shape}")
+                raise ValueError(f"model: expected {mask.shape[0]} rows as the batch in {name!r}, found {x.shape}")
             kwargs = {"mask": mask.reshape(mask.shape + (1,) * (x.ndim - 1))} | kwargs
         return follow(*args, **kwargs)
 

@@ -1,24 +1,49 @@
-"""The task of a Linen module: its training and evaluation modes, batch norms, and layers in call order."""
+"""The task of a network: its inputs are preprocessed and augmented, its outputs checked and read, its layers found."""
 
 from __future__ import annotations
 
-import inspect
-import re
-from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from fedjax_layers.models.batch_norm import AFFINE, STATISTICS, Path, find_norms, join, mask_norms, split, watch_norms
-from fedjax_layers.models.order import block_order, call_order
-from fedjax_layers.models.task import Losses, task_from_functions
+from fedjax_layers.models.adapters.dispatch import network_of
+from fedjax_layers.models.adapters.network import Network, Order, told
+from fedjax_layers.models.kinds import Kind
+from fedjax_layers.models.order import block_order
+from fedjax_layers.models.task import task_from_functions
 from fedjax_layers.ops import layer_map
-from fedjax_layers.types import Array, Key, Metric, Params, Scorer, Task
+from fedjax_layers.types import Array, Key, Metric, Params, Task
 
 Preprocess = Callable[[Array, Any], Array]
 Augment = Callable[[Key, Array], Array]
+
+
+class Sample(NamedTuple):
+    """What a model reads and what it is to return.
+
+    Attributes:
+      shape: shape of one stored example.
+      dtype: dtype of stored examples.
+      preprocess: ``(stored inputs, dtype) -> inputs``.
+      num_classes: length of the outputs' last axis.
+      places: shape of one example's labels where they are classes; ``None`` if it is not known.
+    """
+
+    shape: tuple[int, ...]
+    dtype: Any
+    preprocess: Preprocess
+    num_classes: int
+    places: tuple[int, ...] | None
+
+    def batch(self, rows: int) -> jax.ShapeDtypeStruct:
+        """Return shape and dtype of a stored batch."""
+        return jax.ShapeDtypeStruct((rows, *self.shape), self.dtype)
+
+    def prepared(self, rows: int) -> jax.ShapeDtypeStruct:
+        """Return shape and dtype of a preprocessed batch."""
+        return jax.eval_shape(lambda x: self.preprocess(x, jnp.float32), self.batch(rows))
 
 
 def as_float(raw: Array, dtype: Any) -> Array:
@@ -32,110 +57,73 @@ def as_stored(raw: Array, dtype: Any) -> Array:
     return raw
 
 
-def module_task(
-    module: nn.Module,
-    sample_shape: Sequence[int],
-    num_outputs: int,
-    losses: Losses,
+def network_task(
+    model: Any,
+    sample: Sample,
+    kind: Kind,
     *,
-    preprocess: Preprocess | None,
-    sample_dtype: Any = jnp.float32,
-    blocks: int | Sequence[Any] | None = None,
-    augment: Augment | None = None,
-    readout: Callable[[Array], Array] | None = None,
-    predictions: Callable[[Array], Array] | None = None,
-    predictions_of_places: Callable[[Array], Array] | None = None,
-    scorer: Scorer | None = None,
-    metrics: Mapping[str, Metric] | None = None,
-    padding_label: float = 0,
+    augment: Augment | None,
+    order: Order | None,
+    blocks: int | Sequence[Any] | None,
+    metrics: Mapping[str, Metric] | None,
 ) -> Task:
-    """Make the task of a module, for the functions of each kind of task; see ``classification_task`` for details.
-
-    Args:
-      module: the Linen module, ``[B, *sample_shape] -> [B, ..., num_outputs]``.
-      sample_shape: shape of one stored example.
-      num_outputs: length of the module's last axis.
-      losses: ``(outputs, labels) -> [B]``.
-      preprocess: ``(stored inputs, dtype) -> inputs``; ``None`` casts to float.
-      sample_dtype: dtype of the stored inputs.
-      blocks: a coarser grouping of layers.
-      augment: random changes of training images.
-      readout: function from the module's outputs to the task's; ``None`` leaves them.
-      predictions: see :func:`fedjax_layers.models.task_from_functions`.
-      predictions_of_places: the same, used in place of ``predictions`` if the module's outputs have an axis of places.
-      scorer: how outputs become scores.
-      metrics: further scores of the user's own.
-      padding_label: see :func:`fedjax_layers.models.task_from_functions`.
+    """Make the task of a model of any kind; arguments as of :func:`fedjax_layers.task`.
 
     Raises:
-      ValueError: see ``classification_task``.
+      ValueError: see there.
     """
-    prepare = as_float if preprocess is None else preprocess
-    stored = jax.ShapeDtypeStruct((1, *sample_shape), sample_dtype)
 
-    def init(key: Key) -> Params:
-        sample = prepare(jnp.zeros(stored.shape, stored.dtype), jnp.float32)
-        return join(module.init(key, sample, **_mode(module, True)))
-
-    def forward(params: Params, inputs: Array, key: Key | None, **options: Any) -> Any:
+    def prepare(params: Params, inputs: Array, key: Key | None) -> tuple[Array, Key | None]:
         dtype = _dtype(params)
         if augment is not None and key is not None:  # otherwise dropout gets the whole key
             augment_key, key = jax.random.split(key)
             inputs = augment(augment_key, inputs.astype(dtype))
-        x = prepare(inputs, dtype)
-        rngs = None if key is None else {"dropout": key}
-        found = module.apply(split(params, norms), x, rngs=rngs, **_mode(module, key is None), **options)
-        if readout is None:
-            return found
-        return (readout(found[0]), *found[1:]) if options else readout(found)  # options ask for the statistics, too
+        return sample.preprocess(inputs, dtype), key
 
-    def train(params: Params, inputs: Array, mask: Array, key: Key) -> tuple[Array, Params]:
-        with mask_norms(mask):
-            outputs, changed = forward(params, inputs, key, mutable=["batch_stats"])
-        return outputs, join(split(params, norms) | changed)
+    def read(outputs: Array) -> Array:
+        return outputs if kind.readout is None else kind.readout(outputs)
 
     def apply(params: Params, inputs: Array, key: Key | None) -> Array:
-        if norms and key is not None:
-            return train(params, inputs, jnp.ones(inputs.shape[0], bool), key)[0]
-        return forward(params, inputs, key)
+        return read(network.apply(params, *prepare(params, inputs, key)))
+
+    def train(params: Params, inputs: Array, mask: Array, key: Key) -> tuple[Array, Params]:
+        x, left = prepare(params, inputs, key)
+        assert network.train is not None
+        assert left is not None
+        outputs, moved = network.train(params, x, mask, left)
+        return read(outputs), moved
 
     if augment is not None:
-        _check_augment(augment, stored.shape)
-    sample = jax.eval_shape(lambda x: prepare(x, jnp.float32), stored)
-    norms, axes = _check_module(module, sample, num_outputs)
-    order = call_order(module, sample, **_mode(module, True))
-    grouping = block_order(order, blocks) if isinstance(blocks, int) else blocks
-    layers = layer_map(jax.eval_shape(init, jax.random.key(0)), order, grouping)
+        _check_augment(augment, sample.batch(1).shape)
+    with told(f"one that can be built for inputs of shape {sample.prepared(1).shape}"):
+        network = network_of(model, sample.prepared(1))
+    outputs = _check_outputs(network, sample)
+    order = network.order() if order is None else order
     return task_from_functions(
-        init,
+        network.init,
         apply,
-        losses,
-        layers,
-        num_outputs,
-        train=train if norms else None,
-        statistics=_leaves_of(norms, STATISTICS),
-        affine=_leaves_of(norms, AFFINE),
-        predictions=predictions_of_places if axes > 2 else predictions,
-        scorer=scorer,
+        kind.losses,
+        layer_map(network.params, order, _grouping(order, blocks)),
+        sample.num_classes,
+        train=train if network.train else None,
+        statistics=network.statistics,
+        affine=network.affine,
+        predictions=kind.predictions_of_places if len(outputs) > 2 else kind.predictions,
+        scorer=kind.scorer,
         metrics=metrics,
-        padding_label=padding_label,
+        padding_label=kind.padding_label,
     )
 
 
-def _leaves_of(norms: Collection[Path], names: Sequence[str]) -> tuple[str, ...]:
-    """Return regular expressions that match the leaves ``names`` of ``norms``."""
-    return tuple(f"{re.escape('/'.join(path))}/({'|'.join(names)})" for path in sorted(norms))
+def _grouping(order: Order | None, blocks: int | Sequence[Any] | None) -> Sequence[Any] | None:
+    """Return ``blocks`` as :func:`fedjax_layers.ops.layer_map` takes them."""
+    if not isinstance(blocks, int):
+        return blocks
+    return block_order([[entry] if isinstance(entry, str) else entry for entry in order or ()], blocks)
 
 
 def _dtype(params: Params) -> Any:
     return jnp.float64 if any(x.dtype == jnp.float64 for x in jax.tree.leaves(params)) else jnp.float32
-
-
-def _mode(module: nn.Module, deterministic: bool) -> dict[str, bool]:
-    names = inspect.signature(type(module).__call__).parameters
-    if "deterministic" in names:
-        return {"deterministic": deterministic}
-    return {name: not deterministic for name in ("train", "training") if name in names}
 
 
 def _check_augment(augment: Augment, shape: tuple[int, ...]) -> None:
@@ -146,15 +134,21 @@ def _check_augment(augment: Augment, shape: tuple[int, ...]) -> None:
         raise ValueError(f"augment: expected images of shape {shape[1:]} again, got {changed[1:]}")
 
 
-def _check_module(module: nn.Module, sample: jax.ShapeDtypeStruct, num_outputs: int) -> tuple[frozenset[Path], int]:
-    """Return the paths of the module's norms that keep statistics, and the number of axes of its outputs."""
-    called: set[Path] = set()
-    mode = _mode(module, True)
-    with watch_norms(called):
-        outputs, variables = jax.eval_shape(lambda x: module.init_with_output(jax.random.key(0), x, **mode), sample)
-    norms = find_norms(variables, called)
-    if norms and not mode:
-        raise ValueError("module: expected an argument deterministic, train or training beside BatchNorm, found none")
-    if outputs.shape[-1] != num_outputs:
-        raise ValueError(f"num_classes: expected the outputs' last axis, {outputs.shape[-1]}, got {num_outputs}")
-    return norms, outputs.ndim
+def _check_outputs(network: Network, sample: Sample) -> tuple[int, ...]:
+    """Trace the model for two examples in both modes, check the shape of its outputs, and return it."""
+    x = sample.prepared(2)
+    shape: tuple[int, ...] = ()
+    for key in (jax.random.key(0), None):
+        with told(f"one that takes inputs of shape {x.shape} in {'evaluation' if key is None else 'training'}"):
+            found = jax.eval_shape(lambda params, x, key=key: network.apply(params, x, key), network.params, x)
+        if not isinstance(found, jax.ShapeDtypeStruct):
+            raise ValueError(f"model: expected one array of outputs, got {type(found).__name__}")
+        shape = found.shape
+    if len(shape) < 2 or shape[0] != 2:
+        raise ValueError(f"model: expected outputs [B, ..., {sample.num_classes}], got shape {shape} for a batch of 2")
+    if shape[-1] != sample.num_classes:
+        raise ValueError(f"model: expected {sample.num_classes} outputs, one for each class or target, got {shape[-1]}")
+    if sample.places is not None and shape[1:-1] != sample.places:
+        expected = (2, *sample.places, sample.num_classes)
+        raise ValueError(f"model: expected outputs of shape {expected} for a batch of 2, got {shape}")
+    return shape

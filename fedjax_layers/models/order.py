@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import flax.linen as nn
 import jax
 
-Path = tuple[str, ...]
+from fedjax_layers.models.layer_groups import Path, Unit, group_layers
 
 _NORMS = (nn.BatchNorm, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, nn.InstanceNorm)
 
@@ -62,7 +61,14 @@ def call_order(module: nn.Module, *args: Any, **kwargs: Any) -> tuple[tuple[str,
     leaves = [tuple(k.key for k in path) for path, _ in jax.tree_util.tree_flatten_with_path(params)[0]]
     if not leaves:
         raise ValueError(f"module: expected parameters, found none in {type(module).__name__}")
-    return _layers(called, _owned(leaves, called, known))
+    owned = _owned(leaves, called, known)
+    return group_layers(
+        [
+            Unit(path, owned[path], _is_norm(module), isinstance(module, nn.WeightNorm))
+            for path, module in called.items()
+            if path in owned
+        ]
+    )
 
 
 def block_order(order: Sequence[Sequence[str]], depth: int = 1) -> tuple[str, ...]:
@@ -96,29 +102,6 @@ def _owned(leaves: Sequence[Path], called: dict[Path, nn.Module], known: set[Pat
             )
         owned.setdefault(owner, []).append(leaf)
     return owned
-
-
-def _layers(called: dict[Path, nn.Module], owned: dict[Path, list[Path]]) -> tuple[tuple[str, ...], ...]:
-    layers: list[list[str]] = []
-    waiting: list[str] = []
-    last: Path | None = None
-    for path, module in called.items():
-        if path not in owned:
-            continue
-        has_children = any(len(other) > len(path) and other[: len(path)] == path for other in owned)
-        exact = has_children or not path
-        patterns = ["/".join(map(re.escape, p)) for p in (owned[path] if exact else [path])]
-        before = last is not None and last[: len(path) - 1] == path[:-1]  # a layer of the same parent came earlier
-        if isinstance(module, nn.WeightNorm) or (_is_norm(module) and not has_children and not before):
-            waiting += patterns
-        elif _is_norm(module) and not has_children and not waiting:
-            layers[-1] += patterns
-        else:
-            layers.append(patterns + waiting)
-            waiting, last = [], path
-    if waiting:
-        layers.append(waiting)
-    return tuple(tuple(entry) for entry in layers)
 
 
 def _is_norm(module: nn.Module) -> bool:

@@ -21,6 +21,7 @@ from fedjax_layers.models.cnn import (
 from fedjax_layers.models.embedding_bag import EmbeddingBag
 from fedjax_layers.models.linear import LogisticRegression
 from fedjax_layers.models.mlp import MLP, heart_mlp
+from fedjax_layers.models.own_model import is_own, own_options
 from fedjax_layers.models.player_text import PlayerText
 from fedjax_layers.models.resnet import ResNet
 from fedjax_layers.models.transformer import Transformer
@@ -92,7 +93,13 @@ def build_model(name: str, num_classes: int, **options: Any) -> nn.Module:
 
 
 def model_options(name: str) -> dict[str, Option]:
-    """Return a model's own options by name; empty for an unknown model, which :func:`build_model` refuses."""
+    """Return a model's own options by name; empty for an unknown model, which :func:`build_model` refuses.
+
+    Raises:
+      ValueError: the name is that of a user's own factory, which cannot be loaded.
+    """
+    if is_own(name):
+        return own_options(name)
     return dict(_options_of(MODELS[name])) if name in MODELS else {}
 
 

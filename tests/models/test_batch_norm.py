@@ -7,8 +7,10 @@ import numpy as np
 import optax
 import pytest
 
+import fedjax_layers as fl
 from fedjax_layers.clients import LocalSolver, Setting, train_client, train_cohort
-from fedjax_layers.models import build_model, classification_task, softmax_losses, task_from_functions
+from fedjax_layers.models import build_model, softmax_losses
+from fedjax_layers.models.task import task_from_functions
 from fedjax_layers.types import Batch, Pool
 from tests import batch_norm_toy, toy
 from tests.reference import batch_norm
@@ -37,7 +39,7 @@ def test_statistics_are_leaves_of_the_layer_that_the_norm_follows():
     assert task.layers.names == ("Dense_0", "Dense_1", "Dense_2")
     assert task.layers.sizes == (30 + 4 * 6, 49 + 4 * 7, 24)
     assert task.layers.scored_sizes == (24, 42, 21), "norms enter no layer's score"
-    plain = classification_task(build_model("mlp", 3), (4,), 3)
+    plain = fl.task(build_model("mlp", 3), (4,), 3)
     assert plain.batch_norm is None
 
 
@@ -67,7 +69,7 @@ def test_padding_rows_are_inert_whatever_they_hold(model):
     if model == "dense":
         task, batch = batch_norm_toy.make_task(jnp.float32), a_batch()
     else:
-        task = classification_task(build_model("bn_cnn", 3, width=0.05, dense_norm=True), (8, 8), 3)
+        task = fl.task(build_model("bn_cnn", 3, width=0.05, dense_norm=True), (8, 8), 3)
         batch = a_batch()._replace(inputs=jax.random.normal(jax.random.key(0), (6, 8, 8)))
     step = jax.jit(jax.value_and_grad(task.batch_norm.loss, has_aux=True))
     params, key = jax.jit(task.init)(jax.random.key(1)), jax.random.key(2)
@@ -194,7 +196,7 @@ def test_the_digit_network_learns_and_its_running_statistics_serve():
     rng = np.random.default_rng(0)
     labels = jnp.asarray(np.arange(48) % 3)
     inputs = jnp.asarray(rng.normal(size=(48, 8, 8)) + 3 * np.eye(3)[labels].repeat(22, 1)[:, :64].reshape(48, 8, 8))
-    task = classification_task(build_model("bn_cnn", 3, width=0.05), (8, 8), 3)
+    task = fl.task(build_model("bn_cnn", 3, width=0.05), (8, 8), 3)
     trainer = Setting(task, 1, 48).bind(LocalSolver(optax.sgd(0.05), 16, epochs=20))
     params = jax.jit(task.init)(jax.random.key(0))
     data = (jnp.int32(0), jnp.int32(48), Pool(inputs, labels))
@@ -257,15 +259,14 @@ class Folded(nn.Module):
     ],
 )
 def test_modules_that_are_refused(module, message):
-    with pytest.raises(ValueError, match=f"^module: {message}") as caught:
-        classification_task(module, (4,), 3)
+    with pytest.raises(ValueError, match=f"^model: {message}") as caught:
+        fl.task(module, (4,), 3)
     assert "\n" not in str(caught.value)
 
 
-def test_a_norm_off_the_batch_axis_is_refused_where_it_is_trained():
-    task = classification_task(Folded(), (4,), 3)
-    with pytest.raises(ValueError, match=r"^module: expected 6 rows as the batch in 'BatchNorm_0', found \(3, 1, 3\)"):
-        task.apply(start_of(task), jnp.ones((6, 4)), jax.random.key(0))
+def test_a_norm_off_the_batch_axis_is_refused_before_it_is_trained():
+    with pytest.raises(ValueError, match=r"^model: expected 2 rows as the batch in 'BatchNorm_0', found \(1, 1, 3\)"):
+        fl.task(Folded(), (4,), 3)
 
 
 def test_tasks_of_plain_functions_say_which_leaves_are_statistics():

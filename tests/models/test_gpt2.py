@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fedjax_layers.models import as_stored, build_model, classification_task
+import fedjax_layers as fl
+from fedjax_layers.models import as_stored, build_model
 from fedjax_layers.models.gpt2 import gpt2_options, load_gpt2
 from fedjax_layers.models.params_file import load_params, read_tensors, save_params
 
@@ -26,8 +27,13 @@ def folder(tmp_path):
 def task_of(options):
     module = build_model("transformer", options["num_embeddings"], **options)
     shape = (options["length"],)
-    return classification_task(
-        module, shape, options["num_embeddings"], preprocess=as_stored, sample_dtype=jnp.int32, language=True
+    return fl.task(
+        module,
+        shape,
+        options["num_embeddings"],
+        preprocess=as_stored,
+        sample_dtype=jnp.int32,
+        kind="language_modelling",
     )
 
 

@@ -3,13 +3,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import fedjax_layers as fl
 from fedjax_layers.models import (
     CNN,
     MODELS,
     TOKEN_MODELS,
     as_stored,
     build_model,
-    classification_task,
     in_precision,
     kaiming_normal,
 )
@@ -94,7 +94,7 @@ CASES = [
 @pytest.mark.parametrize(("name", "shape", "classes", "options", "counts"), CASES)
 def test_shapes_and_parameter_counts(name, shape, classes, options, counts):
     tokens = {"preprocess": as_stored, "sample_dtype": jnp.int32} if name in TOKEN_MODELS else {}
-    task = classification_task(build_model(name, classes, **options), shape, classes, **tokens)
+    task = fl.task(build_model(name, classes, **options), shape, classes, **tokens)
     assert list(task.layers.sizes) == counts
     params = jax.eval_shape(task.init, jax.random.key(0))
     outputs = jax.eval_shape(task.apply, params, jnp.zeros((3, *shape), jnp.uint8), None)
@@ -108,7 +108,7 @@ def test_shapes_and_parameter_counts(name, shape, classes, options, counts):
 )
 def test_parameters_are_float32_in_64_bit_mode_as_well_unless_asked(x64, name, shape, classes, options, counts):
     tokens = {"preprocess": as_stored, "sample_dtype": jnp.int32} if name in TOKEN_MODELS else {}
-    task = classification_task(build_model(name, classes, **options), shape, classes, **tokens)
+    task = fl.task(build_model(name, classes, **options), shape, classes, **tokens)
     for made, dtype in ((task, jnp.float32), (in_precision(task, "float64"), jnp.float64)):
         params = jax.eval_shape(made.init, jax.random.key(0))
         assert {x.dtype for x in jax.tree.leaves(params)} == {jnp.dtype(dtype)}
@@ -119,7 +119,7 @@ def test_parameters_are_float32_in_64_bit_mode_as_well_unless_asked(x64, name, s
 
 
 def test_a_precision_that_jax_does_not_have_is_refused():
-    task = classification_task(build_model("logistic_regression", 3), (4,), 3)
+    task = fl.task(build_model("logistic_regression", 3), (4,), 3)
     for dtype in ("float64", "int32"):
         with pytest.raises(ValueError, match=f"dtype: expected a floating one that JAX has .* got {dtype}"):
             in_precision(task, dtype)

@@ -12,9 +12,7 @@ KEY = jax.random.key(0)
 
 
 def test_its_layers_are_the_papers_groups():
-    task = models.classification_task(
-        PlayerText(2, 30, width=8), (6,), 2, preprocess=models.as_stored, sample_dtype=jnp.uint8
-    )
+    task = models.task(PlayerText(2, 30, width=8), (6,), 2, preprocess=models.as_stored, sample_dtype=jnp.uint8)
     assert task.layers.names == ("embedding", "attention", "dense", "classifier")
     assert task.layers.sizes == (30 * 8 + 6 * 8, 4 * 64 + 8, 2 * 8 * 32 + 32 + 8, 8 * 2 + 2)
 

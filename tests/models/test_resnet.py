@@ -19,7 +19,7 @@ def test_resnet_20_has_the_parameters_of_the_paper():
 
 
 def test_blocks_of_the_task_are_the_residual_blocks():
-    task = models.classification_task(ResNet(10, channels=(4, 8), depth=2), (8, 8, 1), 10, blocks=1)
+    task = models.task(ResNet(10, channels=(4, 8), depth=2), (8, 8, 1), 10, blocks=1)
     assert task.layers.block_names == ("stem", "block_0", "block_1", "block_2", "block_3", "head")
     sizes = np.bincount(task.layers.blocks, weights=task.layers.sizes).astype(int)
     assert sizes[1] == sizes[2] == 2 * 9 * 4 * 4 + 2 * 2 * 4

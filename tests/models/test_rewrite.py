@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fedjax_layers.models import classification_task, client_conv, for_clients
+import fedjax_layers as fl
+from fedjax_layers.models import client_conv, for_clients
 
 SLOW = ("conv_general_dilated", "reduce_window", "select_and_scatter")
 
@@ -109,7 +110,7 @@ def test_a_task_of_a_users_own_module_has_nothing_slow_in_it():
             x = nn.max_pool(nn.Conv(4, (3, 3))(x), (2, 2), (2, 2))
             return nn.Dense(3)(nn.avg_pool(x, (2, 2), (2, 2)).reshape(x.shape[0], -1))
 
-    task = classification_task(Own(), (8, 8, 1), 3)
+    task = fl.task(Own(), (8, 8, 1), 3)
     params, x = task.init(jax.random.key(0)), pictures((2, 8, 8, 1))
     assert not slow_in(jax.grad(lambda p: task.apply(p, x, None).sum()), params)
     np.testing.assert_allclose(task.apply(params, x, None), Own().apply({"params": params}, x), rtol=1e-5, atol=1e-5)

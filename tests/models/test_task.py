@@ -6,16 +6,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import fedjax_layers as fl
 from fedjax_layers.data import Preprocess
 from fedjax_layers.models import (
     MLP,
     as_stored,
     build_model,
-    classification_task,
     focal_losses,
     softmax_losses,
-    task_from_functions,
 )
+from fedjax_layers.models.task import task_from_functions
 from fedjax_layers.types import Batch
 
 
@@ -75,7 +75,7 @@ def test_softmax_by_hand():
 
 @pytest.fixture
 def task():
-    return classification_task(MLP(3, hidden=(7,)), (4,), 3)
+    return fl.task(MLP(3, hidden=(7,)), (4,), 3)
 
 
 @pytest.fixture
@@ -97,7 +97,7 @@ def test_loss_is_the_mean_over_real_rows(task, batch):
 
 @pytest.mark.parametrize("model", ["mlp", "cnn"])
 def test_padding_rows_are_inert_whatever_they_hold(model):
-    task = classification_task(build_model(model, 3), (4, 4), 3, loss="focal", gamma=3.0)
+    task = fl.task(build_model(model, 3), (4, 4), 3, loss="focal", gamma=3.0)
     params = jax.jit(task.init)(jax.random.key(0))
     gradient = jax.jit(jax.value_and_grad(task.loss))
     inputs = jax.random.normal(jax.random.key(1), (4, 4, 4))
@@ -122,7 +122,7 @@ def test_empty_batch_has_zero_loss_and_gradient(task, batch):
 
 @pytest.mark.parametrize(("name", "options"), [("cnn", {"dropout": (0.0, 0.5)}), ("player_cifar_cnn", {"width": 0.05})])
 def test_dropout_follows_the_key(name, options):
-    task = classification_task(build_model(name, 4, **options), (16, 16, 3), 4)
+    task = fl.task(build_model(name, 4, **options), (16, 16, 3), 4)
     params = jax.jit(task.init)(jax.random.key(0))
     x = jax.random.normal(jax.random.key(1), (2, 16, 16, 3))
     apply = jax.jit(task.apply)
@@ -141,7 +141,7 @@ class Trained(nn.Module):
 
 
 def test_modules_with_a_train_argument():
-    task = classification_task(Trained(), (50,), 2)
+    task = fl.task(Trained(), (50,), 2)
     params = task.init(jax.random.key(0))
     x = jnp.ones((1, 50))
     np.testing.assert_allclose(task.apply(params, x, None), x @ params["Dense_0"]["kernel"], rtol=1e-5)
@@ -152,7 +152,7 @@ def test_inputs_are_normalised_inside_apply_from_their_stored_dtype():
     module = MLP(3, hidden=(7,))
     raw = jnp.asarray(np.random.default_rng(0).integers(0, 256, (2, 4, 4, 3)), jnp.uint8)
     mean, std = (0.1, 0.2, 0.3), (0.5, 0.25, 2.0)
-    task = classification_task(module, (4, 4, 3), 3, preprocess=Preprocess(1 / 255, mean, std))
+    task = fl.task(module, (4, 4, 3), 3, preprocess=Preprocess(1 / 255, mean, std))
     params = task.init(jax.random.key(0))
     expected = (np.asarray(raw, np.float32) / 255 - np.array(mean, np.float32)) / np.array(std, np.float32)
     np.testing.assert_allclose(
@@ -165,7 +165,7 @@ def test_inputs_are_normalised_inside_apply_from_their_stored_dtype():
 
 @pytest.mark.usefixtures("x64")
 def test_double_precision_follows_the_parameters():
-    task = classification_task(MLP(3), (4,), 3, preprocess=Preprocess(1 / 3, 0.1, 0.7))
+    task = fl.task(MLP(3), (4,), 3, preprocess=Preprocess(1 / 3, 0.1, 0.7))
     params = task.init(jax.random.key(0))
     x = jnp.ones((2, 4), jnp.uint8)
     assert task.apply(params, x, None).dtype == jnp.float32
@@ -181,7 +181,7 @@ class Tokens(nn.Module):
 
 
 def test_token_sequences():
-    task = classification_task(Tokens(), (6,), 5, preprocess=as_stored, sample_dtype=jnp.int32)
+    task = fl.task(Tokens(), (6,), 5, preprocess=as_stored, sample_dtype=jnp.int32)
     params = task.init(jax.random.key(0))
     tokens = jnp.zeros((2, 6), jnp.int32)
     outputs = task.apply(params, tokens, None)
@@ -191,9 +191,9 @@ def test_token_sequences():
 
 
 def test_blocks_by_depth_and_by_pattern():
-    by_depth = classification_task(nn.Sequential([nn.Dense(4), MLP(3)]), (4,), 3, blocks=1).layers
+    by_depth = fl.task(nn.Sequential([nn.Dense(4), MLP(3)]), (4,), 3, blocks=1).layers
     assert by_depth.blocks == (0, 1, 1, 1)
-    by_pattern = classification_task(MLP(3), (4,), 3, blocks=("Dense_[01]", "Dense_2")).layers
+    by_pattern = fl.task(MLP(3), (4,), 3, blocks=("Dense_[01]", "Dense_2")).layers
     assert by_pattern.blocks == (0, 0, 1)
 
 
@@ -213,7 +213,7 @@ def test_functions_of_ones_own():
 
 
 def test_vmapped_over_clients_equals_a_loop():
-    task = classification_task(build_model("cnn", 4, conv="patches"), (8, 8), 4)
+    task = fl.task(build_model("cnn", 4, conv="patches"), (8, 8), 4)
     params = jax.jit(jax.vmap(task.init))(jax.random.split(jax.random.key(0), 3))
     rng = np.random.default_rng(0)
     batches = Batch(
@@ -232,8 +232,12 @@ def test_vmapped_over_clients_equals_a_loop():
 @pytest.mark.parametrize(
     ("module", "changes", "message"),
     [
-        (MLP(4), {}, "num_classes: expected the outputs' last axis, 4, got 3"),
-        (MLP(3), {"loss": "hinge"}, "loss: expected 'softmax', 'focal' or a function, got 'hinge'"),
+        (MLP(4), {}, "model: expected 3 outputs, one for each class or target, got 4"),
+        (
+            MLP(3),
+            {"loss": "hinge"},
+            "loss: expected 'softmax' or 'focal' for classification, or a function, got 'h",
+        ),
         (MLP(3), {"loss": "focal", "alpha": (0.1,)}, "alpha: expected 3 entries, got 1"),
         (MLP(3), {"loss": "focal", "alpha": (0.1, 0.2, 2)}, r"alpha: expected numbers in \[0, 1\]"),
         (MLP(3), {"loss": "focal", "gamma": 0.5}, "gamma: expected 0 or at least 1, got 0.5"),
@@ -241,7 +245,7 @@ def test_vmapped_over_clients_equals_a_loop():
 )
 def test_refusals(module, changes, message):
     with pytest.raises(ValueError, match=message):
-        classification_task(module, (4,), 3, **changes)
+        fl.task(module, (4,), 3, **changes)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -255,7 +259,7 @@ class Recorded:
 
 
 def test_any_callable_preprocesses():
-    task = classification_task(build_model("logistic_regression", 2), (3,), 2, preprocess=Recorded(0.5))
+    task = fl.task(build_model("logistic_regression", 2), (3,), 2, preprocess=Recorded(0.5))
     params = task.init(jax.random.key(0))
     x = jnp.array([[2, 4, 6]], jnp.uint8)
     expected = jnp.array([[1.0, 2.0, 3.0]]) @ params["RowDense_0"]["kernel"].T

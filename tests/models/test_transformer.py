@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fedjax_layers.models import as_stored, build_model, classification_task, softmax_losses
+import fedjax_layers as fl
+from fedjax_layers.models import as_stored, build_model, softmax_losses
 from fedjax_layers.types import Batch
 
 SMALL = {"num_embeddings": 11, "length": 6, "width": 8, "heads": 2, "layers": 2}
@@ -14,8 +15,8 @@ TOKENS = np.array([[3, 4, 5, 6, 7, 8], [9, 2, 1, 0, 0, 0]], np.int32)
 
 def task_of(classes=11, shape=(6,), **options):
     module = build_model("transformer", classes, **SMALL | options)
-    return classification_task(
-        module, shape, classes, preprocess=as_stored, sample_dtype=jnp.int32, blocks=1, language=True
+    return fl.task(
+        module, shape, classes, preprocess=as_stored, sample_dtype=jnp.int32, blocks=1, kind="language_modelling"
     )
 
 

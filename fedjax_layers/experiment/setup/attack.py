@@ -18,7 +18,7 @@ from fedjax_layers.experiment.config.run_config import RunConfig
 from fedjax_layers.ops import colluding_updates, poison_update
 from fedjax_layers.ops.collusion import COLLUSIONS, SEARCHING, Collusion, Direction
 from fedjax_layers.ops.poison import POISONS, Poison
-from fedjax_layers.options import unknown_name
+from fedjax_layers.options import renamed, unknown_name
 from fedjax_layers.types import Array, Key, LayerMap, Params
 
 
@@ -42,7 +42,8 @@ def corrupted(config: RunConfig, clients: data.ClientData) -> data.ClientData:
         return clients
     assert config.strength is not None  # there is an attack
     bad = attacked_clients(config, clients)
-    return corrupt(clients, bad, config.attack, config.strength, config.seed, config.attack_target)
+    with renamed({"target": "attack_target"}):
+        return corrupt(clients, bad, config.attack, config.strength, config.seed, config.attack_target)
 
 
 def traced_attack(config: RunConfig, clients: data.ClientData) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from fedjax_layers.experiment.setup.attack import make_attack, make_collusion
 from fedjax_layers.ops import make_rule
 from fedjax_layers.ops.collusion import Collusion, Direction
 from fedjax_layers.ops.poison import Poison
+from fedjax_layers.options import renamed
 from fedjax_layers.types import Algorithm
 
 T = TypeVar("T")
@@ -68,7 +69,9 @@ class Builder:
         method = Method(solver, lambda trainer: make(dataclasses.replace(trainer, keep_nonfinite=keep)))
         if self.privacy is not None:
             noise, per_layer, quantile = self.privacy
-            method = private(method, Privacy(noise, hyper["dp_clip"], per_layer, quantile, hyper["dp_clip_rate"]))
+            with renamed({name: f"dp_{name}" for name in ("noise", "clip", "per_layer", "quantile", "clip_rate")}):
+                privacy = Privacy(noise, hyper["dp_clip"], per_layer, quantile, hyper["dp_clip_rate"])
+            method = private(method, privacy)
         if self.poison is None:
             return method
         kind, where = self.poison

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-import numpy as np
+import jax
 
 from fedjax_layers import data, models
 from fedjax_layers.data.augmentation import AUGMENTATIONS
@@ -14,6 +15,8 @@ from fedjax_layers.data.changes.backdoor import trigger_of
 from fedjax_layers.data.text.encoding import PADDINGS
 from fedjax_layers.experiment.config.run_config import RunConfig
 from fedjax_layers.experiment.setup.initial import model_options_of
+from fedjax_layers.models.kinds import LOSSES, KindName, predicts_classes
+from fedjax_layers.models.own_model import build_own, is_own, own_factory
 from fedjax_layers.models.registry import (
     BLOCK_MODELS,
     SEQUENCE_MODELS,
@@ -22,17 +25,9 @@ from fedjax_layers.models.registry import (
     model_options,
     option_defaults,
 )
-from fedjax_layers.options import unknown_name
+from fedjax_layers.options import check_options, renamed, unknown_name
 from fedjax_layers.types import Task
 
-_CLASS_LOSSES = ("softmax", "focal")
-_LOSSES: Mapping[str, tuple[str, ...]] = {  # losses of each kind of data, the default one first
-    "classification": _CLASS_LOSSES,
-    "tagging": _CLASS_LOSSES,
-    "language_modelling": _CLASS_LOSSES,
-    "regression": ("huber", "squared", "absolute"),  # huber's gradients are bounded, so the usual step size works
-    "survival": ("cox",),
-}
 _OF_EXAMPLES = ("classification", "regression", "survival")  # kinds with one output per example, not per place
 
 
@@ -48,6 +43,19 @@ class _Kind(NamedTuple):
     fitting: tuple[str, ...]
     usual: str
     options: Mapping[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Outline:
+    """What a task depends on of the data, hashable; see :class:`fedjax_layers.models.make_task.Examples`."""
+
+    inputs: jax.ShapeDtypeStruct
+    labels: jax.ShapeDtypeStruct
+    num_classes: int
+    task: KindName
+    preprocess: data.Preprocess | None
+    holds_tokens: bool
+    target_units: tuple[float, float]
 
 
 def make_task(config: RunConfig, clients: data.ClientData) -> Task:
@@ -66,27 +74,25 @@ def make_task(config: RunConfig, clients: data.ClientData) -> Task:
     kind = _kind(clients)
     name = config.model or USUAL_MODELS.get(clients.name, kind.usual)
     if name in models.MODELS and name not in kind.fitting:
-        inputs = "tokens" if holds_tokens(clients) else "quantities"
+        inputs = "tokens" if clients.holds_tokens else "quantities"
         what = inputs if clients.task in _OF_EXAMPLES else clients.task
         fitting = ", ".join(kind.fitting)
         raise ValueError(
             f"model: expected one of {fitting} for the {what.replace('_', ' ')} of {clients.name}, got {name!r}"
         )
-    tokens = holds_tokens(clients)
     task = _cached_task(
         name,
+        own_factory(name) if is_own(name) else None,
         tuple(sorted(_options(config, clients, name, kind).items())),
-        clients.inputs.shape[1:],
-        clients.num_classes,
-        models.as_stored if tokens else clients.preprocess,
-        clients.inputs.dtype if tokens else None,
+        _outline(clients),
         config.conv,
         (loss, config.focal_gamma, config.focal_alpha),
         config.augmentation,
-        clients.task,
-        target_units(clients) if clients.task == "regression" else (0.0, 1.0),
     )
-    return task if config.attack != "backdoor" else task._replace(trigger=trigger_of(clients, config.attack_target))
+    if config.attack != "backdoor":
+        return task
+    with renamed({"target": "attack_target"}):
+        return task._replace(trigger=trigger_of(clients, config.attack_target))
 
 
 def options_in_force(config: RunConfig, clients: data.ClientData) -> tuple[str, dict[str, Any]]:
@@ -98,7 +104,7 @@ def options_in_force(config: RunConfig, clients: data.ClientData) -> tuple[str, 
 
 def loss_in_force(config: RunConfig, clients: data.ClientData) -> str:
     """Return the config's loss, or the default for the kind of data."""
-    fitting, kind = _LOSSES[clients.task], f"the {clients.task.replace('_', ' ')} of {clients.name}"
+    fitting, kind = LOSSES[clients.task], f"the {clients.task.replace('_', ' ')} of {clients.name}"
     if config.loss is not None and config.loss not in fitting:
         raise ValueError(f"loss: expected {' or '.join(fitting)} for {kind}, got {config.loss}")
     if config.augmentation is not None and "softmax" not in fitting:
@@ -106,22 +112,8 @@ def loss_in_force(config: RunConfig, clients: data.ClientData) -> str:
     return config.loss or fitting[0]
 
 
-def target_units(clients: data.ClientData) -> tuple[float, float]:
-    """Compute mean and standard deviation of all participating clients' training targets; 1 where all are equal."""
-    client, split = clients.places
-    trained_on = (client >= 0) & (split == 0)
-    trained_on[trained_on] = ~clients.unseen[client[trained_on]]
-    targets = clients.labels[trained_on].astype(np.float64)
-    return float(targets.mean()), float(targets.std()) or 1.0
-
-
-def holds_tokens(clients: data.ClientData) -> bool:
-    """Return whether the inputs are token ids, which are not preprocessed."""
-    return clients.preprocess is None and bool(np.issubdtype(clients.inputs.dtype, np.integer))
-
-
 def _kind(clients: data.ClientData) -> _Kind:
-    if clients.task in _OF_EXAMPLES and not holds_tokens(clients):
+    if clients.task in _OF_EXAMPLES and not clients.holds_tokens:
         fitting = tuple(name for name in models.MODELS if name not in TOKEN_MODELS)
         return _Kind(fitting, "mlp", {})
     if clients.task in _OF_EXAMPLES:
@@ -141,7 +133,7 @@ def _options(config: RunConfig, clients: data.ClientData, name: str, kind: _Kind
         options.setdefault("length", clients.inputs.shape[1])
         if clients.task == "language_modelling" and clients.class_names[0] not in PADDINGS:
             options.setdefault("padding", None)  # in a user's tokenizer, token 0 is a token like others
-    if name in TOKEN_MODELS:
+    if name in TOKEN_MODELS or (clients.holds_tokens and "num_embeddings" in model_options(name)):
         options["num_embeddings"] = _num_embeddings(clients, options.get("num_embeddings"))
     return options
 
@@ -156,38 +148,45 @@ def _num_embeddings(clients: data.ClientData, asked: int | None) -> int:
     return asked or least
 
 
+def _outline(clients: data.ClientData) -> _Outline:
+    units = clients.target_units if clients.task == "regression" else (0.0, 1.0)
+    inputs, labels = (jax.ShapeDtypeStruct((1, *x.shape[1:]), x.dtype) for x in (clients.inputs, clients.labels))
+    return _Outline(inputs, labels, clients.num_classes, clients.task, clients.preprocess, clients.holds_tokens, units)
+
+
 @functools.lru_cache(maxsize=64)
 def _cached_task(
     name: str,
+    factory: Any,
     options: tuple[tuple[str, Any], ...],
-    shape: tuple[int, ...],
-    num_classes: int,
-    preprocess: Any,
-    sample_dtype: Any,
+    examples: _Outline,
     conv: str,
     loss: tuple[str, float, tuple[float, ...] | None],
     augmentation: str | None,
-    task: str,
-    target: tuple[float, float],
 ) -> Task:
+    del factory  # it is a part of the key, as the file that a name leads to may have been changed
+    kind, gamma, alpha = loss
+    model = _build(name, examples, conv, dict(options))
+    with renamed({"alpha": "focal_alpha", "gamma": "focal_gamma"}):
+        return models.task(
+            model,
+            examples,
+            loss=kind,
+            gamma=gamma,
+            alpha=alpha,
+            augment=None if augmentation is None else AUGMENTATIONS[augmentation],
+            blocks=1 if name in BLOCK_MODELS else None,  # stem or embeddings, each block of layers, head
+        )
+
+
+def _build(name: str, examples: _Outline, conv: str, options: dict[str, Any]) -> Any:
+    """Build the model of this name, a registered one or a user's own."""
+    outputs = examples.num_classes if predicts_classes(examples.task) else 1
     known = model_options(name)
-    for option in dict(options):
+    if is_own(name):
+        check_options(f"model {name!r}", options, known)
+        return build_own(name, outputs, examples.inputs.shape[1:], options)
+    for option in options:
         if name in models.MODELS and option not in known:
             raise unknown_name(f"option of model {name!r}", option, known)
-    outputs = num_classes if "softmax" in _LOSSES[task] else 1
-    module = models.build_model(name, outputs, **({"conv": conv} if "conv" in known else {}), **dict(options))
-    kind, gamma, alpha = loss
-    focal: dict[str, Any] = {"loss": kind} if kind == "softmax" else {"loss": kind, "gamma": gamma, "alpha": alpha}
-    augment = None if augmentation is None else AUGMENTATIONS[augmentation]
-    stored: dict[str, Any] = {"preprocess": preprocess} | (
-        {} if sample_dtype is None else {"sample_dtype": sample_dtype}
-    )
-    if name in BLOCK_MODELS:
-        stored["blocks"] = 1  # each top module is a block: stem or embeddings, each block of layers, head
-    if task == "regression":
-        mean, scale = target
-        return models.regression_task(module, shape, loss=kind, target_mean=mean, target_scale=scale, **stored)  # type: ignore[arg-type]
-    if task == "survival":
-        return models.survival_task(module, shape, **stored)
-    language = task == "language_modelling"
-    return models.classification_task(module, shape, outputs, augment=augment, language=language, **stored, **focal)
+    return models.build_model(name, outputs, **({"conv": conv} if "conv" in known else {}), **options)
