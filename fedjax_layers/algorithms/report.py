@@ -42,6 +42,20 @@ class Controls(NamedTuple):
     options: frozenset[str]
 
 
+class LayerRecord(NamedTuple):
+    """A record of each round that has a number for each layer, or for each block of layers.
+
+    Attributes:
+      name: the record's name, as in the history's ``rounds``; its values are ``[R, L]`` or ``[R, B]``.
+      short: what the number is, in two or three words.
+      title: the same in a sentence without its full stop.
+    """
+
+    name: str
+    short: str
+    title: str
+
+
 @dataclasses.dataclass(frozen=True)
 class Report:
     """What an algorithm reports of a run beside its scores.
@@ -50,8 +64,10 @@ class Report:
       summary: ``records of all rounds, [R, ...] by name -> entries`` for ``summary.json``.
       lines: ``content of summary.json -> sentences`` to print at the end of a run.
       controls: decisions without learning, written to ``summary.json`` as ``controls``; ``None`` for none.
+      layers: records that have a number for each layer or block, which reports draw over the rounds.
     """
 
     summary: Callable[[Mapping[str, np.ndarray]], dict[str, Any]] = lambda rounds: {}
     lines: Callable[[Mapping[str, Any]], list[str]] = lambda summary: []
     controls: Controls | None = None
+    layers: tuple[LayerRecord, ...] = ()

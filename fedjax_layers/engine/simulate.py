@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import html
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,7 +19,9 @@ from fedjax_layers.clients import Setting
 from fedjax_layers.data.federated.client_data import ClientData
 from fedjax_layers.engine import on_host as host
 from fedjax_layers.engine.device_data import DeviceData, to_device
+from fedjax_layers.engine.history.display import score_line, score_table, tree_line
 from fedjax_layers.engine.history.files import HistoryFiles
+from fedjax_layers.engine.history.frame import data_frame, history_columns
 from fedjax_layers.engine.history.history import History
 from fedjax_layers.engine.intervals import Build, Inputs, bound, place_inputs, setting_of
 from fedjax_layers.engine.plan import Plan, rounds_per_interval
@@ -31,7 +34,7 @@ from fedjax_layers.types import Algorithm, Models, Params, Task
 _LAST_ROUND = 2**31 - 1  # round numbers are int32
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Result:
     """The result of a run.
 
@@ -47,14 +50,38 @@ class Result:
     state: Any
     history: History
     seed: int
-    build: Build = dataclasses.field(repr=False)
-    setting: Setting = dataclasses.field(repr=False)
-    hyper: Any = dataclasses.field(default=None, repr=False)
+    build: Build
+    setting: Setting
+    hyper: Any = None
 
     @functools.cached_property
     def models(self) -> Models:
         """The models of the state, built when they are first asked for; the clients' are stacked ``[C, ...]``."""
         return host.models_of(self.build, self.setting, self.hyper, self.state)
+
+    def to_frame(self, rows: str = "clients") -> Any:
+        """Return what was recorded as a ``pandas.DataFrame``, which needs pandas.
+
+        Args:
+          rows: ``"clients"``, a row for each evaluation and client: ``round`` (rounds done), ``finished`` (whether it
+            follows the algorithm's last local phase), ``client`` from 0, ``examples`` (training examples at that time,
+            0 for a client that never takes part), and each score ``{scored_model}/{split}/{metric}``, NaN where the
+            client has none; or ``"rounds"``, a row for each round: ``round`` from 1, and every record of
+            :attr:`History.rounds`, those with a number for each layer as ``{name}/{layer}``.
+
+        Raises:
+          ValueError: ``rows`` is neither.
+          ImportError: pandas is not installed.
+        """
+        return data_frame({"seed": self.seed} | history_columns(self.history, self.setting.task.layers.names, rows))
+
+    def __repr__(self) -> str:
+        score = score_line(self.history)
+        told = f"seed={self.seed}, {self.history!r}, state: {tree_line(self.state)}"
+        return f"Result({told}{f'; {score}' if score else ''})"
+
+    def _repr_html_(self) -> str:
+        return f"<p>{html.escape(repr(self.history))}, seed {self.seed}</p>{score_table(self.history)}"
 
 
 def simulate(

@@ -19,7 +19,7 @@ _MANY = 8  # largest number of values on an axis that are all written out
 _WIDE = 20.0  # ratio of largest to smallest value from which a scale is logarithmic
 
 
-def plot_sweep(
+def save_sweep_picture(
     rows: Sequence[Mapping[str, Any]],
     names: Sequence[str],
     path: Path,
@@ -54,26 +54,49 @@ def draw_sweep(
     metric: str,
     log: Mapping[str, bool] | None = None,
 ) -> None:
-    """Draw the rows of a sweep into a matplotlib figure; see :func:`plot_sweep`."""
-    rows = [{**row, **{name: _shown(row.get(name)) for name in names}} for row in rows]
-    values = {name: _values(rows, name) for name in names}
-    varied = [name for name in names if len(values[name]) > 1] or list(names[:1])
-    scored = [row for row in rows if _scores([row], metric)]
-    shared = len({row.get(_SHARED) for row in scored}) > 1  # else there is nothing to see
-    if len(varied) == 2 and shared:
+    """Draw the rows of a sweep into a matplotlib figure; see :func:`save_sweep_picture`."""
+    scored, varied, values = _prepared(rows, names, metric)
+    if len(varied) == 2 and _shares_differ(scored):
         ax, beside = figure.subplots(1, 2)
         _heat_map(figure, beside, scored, varied, values, _SHARED)
     else:
         ax = figure.add_subplot()
+    draw_on_axes(ax, rows, names, metric, log)
+
+
+def draw_on_axes(
+    ax: Any,
+    rows: Sequence[Mapping[str, Any]],
+    names: Sequence[str],
+    metric: str,
+    log: Mapping[str, bool] | None = None,
+) -> None:
+    """Draw the rows of a sweep on matplotlib axes: a line, a map, or parallel coordinates, by what is varied."""
+    scored, varied, values = _prepared(rows, names, metric)
     if len(varied) == 1:
         is_log = (log or {}).get(varied[0])
         _line(ax, scored, varied[0], values[varied[0]], metric, is_log)
-        if shared:
+        if _shares_differ(scored):
             _shared(ax.twinx(), ax, scored, varied[0], values[varied[0]])
     elif len(varied) == 2:
-        _heat_map(figure, ax, scored, varied, values, metric)
+        _heat_map(ax.figure, ax, scored, varied, values, metric)
     else:
-        _coordinates(figure, ax, scored, varied, values, metric)
+        _coordinates(ax.figure, ax, scored, varied, values, metric)
+
+
+def _prepared(
+    rows: Sequence[Mapping[str, Any]], names: Sequence[str], metric: str
+) -> tuple[list[Mapping[str, Any]], list[str], dict[str, list[Any]]]:
+    """Return the rows with a score, the names with more than one value, and the values by name."""
+    shown = [{**row, **{name: _shown(row.get(name)) for name in names}} for row in rows]
+    values = {name: _values(shown, name) for name in names}
+    varied = [name for name in names if len(values[name]) > 1] or list(names[:1])
+    return [row for row in shown if _scores([row], metric)], varied, values
+
+
+def _shares_differ(rows: Sequence[Mapping[str, Any]]) -> bool:
+    """Return whether the number of shared layers differs; otherwise there is nothing to see."""
+    return len({row.get(_SHARED) for row in rows}) > 1
 
 
 def _line(
@@ -126,7 +149,7 @@ def _heat_map(
             dark = (image[i, j] < middle) != (metric in LOWER_IS_BETTER)
             ax.text(j, i, f"{image[i, j]:.3g}", ha="center", va="center", color="w" if dark else "k", fontsize=7)
     for axis, own_values in ((ax.yaxis, down), (ax.xaxis, across)):
-        some = _some(len(own_values))
+        some = some_places(len(own_values))
         axis.set_ticks(some, [_text(own_values[i]) for i in some])
     ax.set(ylabel=names[0], xlabel=names[1])
 
@@ -149,7 +172,7 @@ def _coordinates(
         ax.plot(range(len(names)), at, color=colours.to_rgba(np.array(mean)), linewidth=1.2, alpha=0.8)
     for place, name in enumerate(names):
         ax.axvline(place, color="0.7", linewidth=0.8, zorder=0)
-        for i in _some(len(values[name])):
+        for i in some_places(len(values[name])):
             height = i / max(1, len(values[name]) - 1)
             ax.annotate(_text(values[name][i]), (place, height), xytext=(3, 0), textcoords="offset points", fontsize=7)
     ax.set_xticks(range(len(names)), names)
@@ -196,9 +219,9 @@ def _places(ax: Any, values: list[Any], log: bool | None) -> list[float]:
     return [float(x) for x in values]
 
 
-def _some(number: int) -> list[int]:
+def some_places(number: int, most: int = _MANY) -> list[int]:
     """Choose positions of a limited number of ticks, including both ends."""
-    return sorted({round(i) for i in np.linspace(0, number - 1, min(number, _MANY))})
+    return sorted({round(i) for i in np.linspace(0, number - 1, min(number, most))})
 
 
 def _text(value: Any) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from fedjax_layers.engine.evaluation.score_names import ATTACK_SUCCESS, LOWER_IS_BETTER, headline
 from fedjax_layers.report.client_table import MODELS, ROUNDS
 from fedjax_layers.report.fitted_table import Column, Fitted, fitted
@@ -20,6 +22,17 @@ def results_table(summaries: Sequence[Mapping[str, Any]], title: str, width: int
       width: width of the terminal in characters.
       seeds: number of runs over which each row is the mean.
     """
+    columns, best = results_columns(summaries, seeds)
+    return fitted(columns, width, title, [(1, row) for row in best])
+
+
+def results_columns(summaries: Sequence[Mapping[str, Any]], seeds: int = 1) -> tuple[list[Column], list[int]]:
+    """Make the columns of :func:`results_table`, and list the rows that are best; none where there is a single row.
+
+    Args:
+      summaries: see :func:`results_table`.
+      seeds: see :func:`results_table`.
+    """
     first = summaries[0]
     metric = headline(first["personal"])
     beside = BESIDE[metric]
@@ -33,7 +46,7 @@ def results_table(summaries: Sequence[Mapping[str, Any]], title: str, width: int
         Column("algorithm", [s["algorithm"] for s in summaries], left=True),
         Column(HEADLINES[metric], spread, legend=_what(first, seeds)),
         Column("loss", [number(s["loss"]["mean"], ".3f") for s in own], 3),
-        Column("MB up", [f"{s['bytes_up'] / 1e6:.2f}" for s in summaries], 1, legend="MB up: what all clients sent."),
+        Column("MB up", [_megabytes(s["bytes_up"]) for s in summaries], 1, legend="MB up: what all clients sent."),
         Column("shared", [f"{s['num_shared_layers']:.3g} of {len(s['layers'])}" for s in summaries], 5, legend=shared),
     ]
     if beside:
@@ -47,8 +60,14 @@ def results_table(summaries: Sequence[Mapping[str, Any]], title: str, width: int
         told = "attack success: how often models of benign clients say the attackers' class where the trigger is."
         values = [number(scores[ATTACK_SUCCESS]["mean"], ".0%") for scores in own]
         columns.insert(-2, Column("attack success", values, 6, legend=told))
-    bold = [(1, i) for i, mean in enumerate(means) if mean is not None and sign * mean == best and len(means) > 1]
-    return fitted(columns, width, title, bold)
+    return columns, [i for i, x in enumerate(means) if x is not None and sign * x == best and len(means) > 1]
+
+
+def _megabytes(count: float) -> str:
+    """Write bytes as megabytes: with two places, or as many as it takes to tell little from nothing."""
+    if 0 < count < 5000:
+        return np.format_float_positional(count / 1e6, precision=2, unique=False, fractional=False, trim="-")
+    return f"{count / 1e6:.2f}"
 
 
 def _spread(summary: Mapping[str, Any], metric: str) -> str:
@@ -81,7 +100,15 @@ def ranking_table(
       width: width of the terminal in characters.
       most: largest number of settings that are shown.
     """
-    shown = ranking[:most]
+    columns = ranking_columns(ranking[:most], names)
+    found = fitted(columns, width, title)
+    if len(ranking) > most:
+        found.lines.append(f"The best {most} of {len(ranking)} settings; all of them are in results.csv.")
+    return found
+
+
+def ranking_columns(shown: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[Column]:
+    """Make the columns of :func:`ranking_table`, of the settings that are ``shown``."""
     several = any(line["runs"] > 1 for line in shown)
     what = "validation, test: means over clients" + (
         " and seeds; ± is the standard deviation over seeds." if several else "."
@@ -90,17 +117,22 @@ def ranking_table(
     columns += [
         Column("validation", [number(line["validation"], ".3f") for line in shown], legend=what),
         Column("test", [_test(line) for line in shown]),
+        Column("epsilon", [_epsilon(line) for line in shown], legend=_EPSILON),
         Column("runs", [str(line["runs"]) for line in shown], 1),
         Column("ended", [_ended(line) for line in shown], 2),
     ]
-    found = fitted(columns, width, title)
-    if len(ranking) > most:
-        found.lines.append(f"The best {most} of {len(ranking)} settings; all of them are in results.csv.")
-    return found
+    return columns
 
 
 def _setting(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+_EPSILON = "epsilon: the privacy of a client, the smaller the better; –: none."
+
+
+def _epsilon(line: Mapping[str, Any]) -> str:
+    return number(line["epsilon"], ".3g") if "epsilon" in line else ""
 
 
 def _test(line: Mapping[str, Any]) -> str:

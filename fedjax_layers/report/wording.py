@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from fedjax_layers.algorithms import registry
-from fedjax_layers.engine.evaluation.score_names import headline
+from fedjax_layers.engine.evaluation.score_names import LOWER_IS_BETTER, headline
+from fedjax_layers.experiment.comparison import FEWEST_SEEDS
 
 HEADLINES = {"macro_f1": "macro-F1", "perplexity": "perplexity", "mae": "MAE", "concordance": "C-index"}
 BESIDE = {"macro_f1": "accuracy", "perplexity": "accuracy", "mae": "r2", "concordance": None}  # shown next to it
@@ -33,8 +34,8 @@ def team_lines(summary: Mapping[str, Any]) -> list[str]:
 
 def report_lines(summary: Mapping[str, Any]) -> list[str]:
     """Return the sentences that the algorithm reports of the run beside its scores."""
-    report = registry[summary["algorithm"]].report
-    return [] if report is None else report.lines(summary)
+    factory = registry.get(summary["algorithm"])  # of a user's own file, there may be none in this process
+    return [] if factory is None or factory.report is None else factory.report.lines(summary)
 
 
 def soundness_lines(summary: Mapping[str, Any]) -> list[str]:
@@ -62,3 +63,48 @@ def _epsilon(private: Mapping[str, Any]) -> str:
         return "none, as there is no noise or far too little"
     promise = f"epsilon {private['epsilon']:.3g} at delta {private['delta']:.1e}"
     return f"{promise}, neighbours {private['adjacency']} client; it covers what the server and other clients see"
+
+
+def difference_lines(differences: Mapping[str, Mapping[str, Any]], metric: str, seeds: int) -> list[str]:
+    """Describe each algorithm's difference to the baselines, and whether it is decided, in sentences."""
+    if seeds == 1:
+        return [f"Differences are undecided: one seed has no interval, and a claim takes {FEWEST_SEEDS} (--seeds)."]
+    lines = []
+    bases = list(differences)
+    for base, others in differences.items():
+        for name, found in others.items():
+            if name in bases[: bases.index(base)]:
+                continue  # the reverse difference is listed already
+            told = f"{_interval(found)}: {verdict(found, seeds, metric)}"
+            lines.append(f"{HEADLINES[metric]} of {name} minus that of {base}: {told}.")
+    return lines
+
+
+def _interval(found: Mapping[str, Any]) -> str:
+    mean, low, high = (f"{found[part]:+.3f}" for part in ("mean", "low", "high"))
+    return f"{mean}, 95 % interval {low} to {high} over {found['seeds']} paired seeds"
+
+
+def verdict(found: Mapping[str, Any], seeds: int, metric: str) -> str:
+    """Say whether a difference over so many seeds is decided, and which way.
+
+    ``found`` is one of :func:`~fedjax_layers.experiment.comparison.differences_of`.
+    """
+    better, worse = ("lower", "higher") if metric in LOWER_IS_BETTER else ("higher", "lower")
+    if not found["undecided"]:
+        return f"{better}, so better" if (found["mean"] > 0) == (better == "higher") else f"{worse}, so worse"
+    if found["seeds"] < seeds:
+        return f"undecided, {seeds - found['seeds']} of {seeds} seeds without a score"
+    few = found["seeds"] < FEWEST_SEEDS
+    return f"undecided, fewer than {FEWEST_SEEDS} seeds" if few else "undecided, the interval holds 0"
+
+
+def rank_lines(tests: Mapping[str, Any]) -> list[str]:
+    """Describe the mean ranks over seeds, with Friedman's and Nemenyi's tests, in sentences; none without ranks."""
+    if tests.get("friedman") is None:
+        return []
+    ranks = ", ".join(f"{k} {v:.1f}" for k, v in sorted(tests["mean_ranks"].items(), key=lambda kv: kv[1]))
+    return [
+        f"Mean ranks over seeds: {ranks}; Friedman p = {tests['friedman']['p_value']:.3f}",
+        f"Nemenyi critical difference (5 %): {tests['critical_difference']:.2f} ranks",
+    ]

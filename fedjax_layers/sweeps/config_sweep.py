@@ -6,12 +6,15 @@ import contextlib
 import dataclasses
 import hashlib
 from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import Any
 
 import jax
 
+from fedjax_layers.data import ClientData
 from fedjax_layers.engine.placement.width import AxisChoice, device_mesh, recorded_axis
 from fedjax_layers.engine.plan import Plan
 from fedjax_layers.experiment.config.run_config import RunConfig
+from fedjax_layers.experiment.privacy import guarantee
 from fedjax_layers.experiment.run import patience_of
 from fedjax_layers.experiment.setup.attack import attackers_of
 from fedjax_layers.experiment.setup.design import deciding_sizes
@@ -202,6 +205,7 @@ def _rows(some: list[SweptRun], outcome: Outcome, experiment: Experiment) -> lis
     """A row per run; what several have in common is computed once."""
     data, layers = experiment.data, experiment.plan.task.layers
     scores: dict[tuple[str, str], Row] = {}
+    known: dict[tuple[Any, ...], Row] = {}
     rows = []
     for run in some:
         how = (run.config.scored_model, run.config.scored_round)
@@ -215,6 +219,18 @@ def _rows(some: list[SweptRun], outcome: Outcome, experiment: Experiment) -> lis
                 unseen=data.unseen,
                 attackers=attackers_of(run.config, data),
             )
-        own = {"seed": run.seed, "why": outcome.why, "partition": data.partition_hash[:12]}
+        own: Row = {"seed": run.seed, "why": outcome.why, "partition": data.partition_hash[:12]}
+        own |= _privacy(run.config, data, outcome.history.rounds_done, known)
         rows.append({"run": run.number, **run.setting, **own, **scores[how]})
     return rows
+
+
+def _privacy(config: RunConfig, data: ClientData, rounds: int, known: dict[tuple[Any, ...], Row]) -> Row:
+    """The epsilon and delta of a run; empty without privacy. What the accountant has computed stays in ``known``."""
+    if config.dp_noise is None:
+        return {}
+    key = (config.dp_noise, config.dp_delta, config.cohort, rounds)
+    if key not in known:
+        told = guarantee(config, data, rounds) or {}
+        known[key] = {name: told[name] for name in ("epsilon", "delta")}
+    return known[key]

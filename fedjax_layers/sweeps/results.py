@@ -15,6 +15,7 @@ from pyarrow import csv, parquet
 
 from fedjax_layers.engine.evaluation.score_names import LOWER_IS_BETTER, headline
 from fedjax_layers.engine.history.history import History
+from fedjax_layers.experiment.records.config_hash import HASHES, config_hash, refuse_changed_config
 from fedjax_layers.experiment.records.run_directory import RunDirectory, to_json
 from fedjax_layers.experiment.records.summary import exchanged_bytes, pooled_scores, scores_of
 from fedjax_layers.storage import JsonLines, StorageError, reading, replacing
@@ -94,8 +95,9 @@ def rank(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[dict[s
     Returns:
       The setting; ``runs``, how many; ``validation``, the mean over seeds of the personal models' validation score;
       ``test`` and ``test_std``, the same models on test examples, mean and population deviation over seeds; ``n``,
-      the clients behind a run's test score, the fewest of any seed; ``why``, how many runs ended how. The test score
-      never orders. Settings that stopped at a rung come behind all that did not, in their order by rung; those without
+      the clients behind a run's test score, the fewest of any seed; ``why``, how many runs ended how; and ``epsilon``,
+      the largest of any seed, in a sweep with differential privacy (``None`` for no privacy). The test score never
+      orders. Settings that stopped at a rung come behind all that did not, in their order by rung; those without
       a finite score come last.
     """
     metric = headline_of(rows)
@@ -115,6 +117,7 @@ def rank(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[dict[s
                 "n": float(_numbers(some, f"personal/test/{metric}/n").min()),
                 "why": {why: ends.count(why) for why in dict.fromkeys(ends)},
             }
+            | _epsilon(some)
         )
 
     def order(line: dict[str, Any]) -> tuple[bool, float, float]:
@@ -123,6 +126,14 @@ def rank(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[dict[s
         return (not finite, behind, sign * line["validation"] if finite else 0.0)
 
     return sorted(lines, key=order)
+
+
+def _epsilon(rows: Sequence[Mapping[str, Any]]) -> dict[str, float | None]:
+    """Return the epsilon of a setting; empty if none of its runs is private."""
+    if not any("epsilon" in row for row in rows):
+        return {}
+    known = [float(row["epsilon"]) for row in rows if row.get("epsilon") is not None]
+    return {"epsilon": max(known) if len(known) == len(rows) else None}
 
 
 def _numbers(rows: Sequence[Mapping[str, Any]], name: str) -> np.ndarray:
@@ -167,6 +178,12 @@ class SweepFolder(RunDirectory):
     def ordered_rows(self) -> list[Row]:
         """The rows in the order of the grid."""
         return [self.rows[number] for number in sorted(self.rows)]
+
+    @property
+    def names(self) -> list[str]:
+        """The names of what is varied."""
+        runs = self.read("config")["runs"].values()
+        return list(dict.fromkeys(name for run in runs for name in run["setting"]))
 
     @property
     def programs(self) -> dict[str, Any]:
@@ -227,6 +244,9 @@ def merge(parts: Sequence[str | os.PathLike[str]], path: str | os.PathLike[str])
     folders = [SweepFolder(part) for part in parts]
     if not folders:
         raise ValueError("parts: expected at least one folder, got none")
+    _refuse_twice(folders)
+    for folder in folders:
+        refuse_changed_config(folder.path, folder.read("config"), folder.manifest)
     whole, *others = [folder.read("config") | {"shard": list(Shard())} for folder in folders]
     for folder, other in zip(folders[1:], others, strict=True):
         if other != whole:
@@ -243,8 +263,16 @@ def merge(parts: Sequence[str | os.PathLike[str]], path: str | os.PathLike[str])
     manifests = [folder.manifest for folder in folders if folder.manifest]
     if manifests:
         data = {group: hashes for manifest in manifests for group, hashes in manifest["data"].items()}
-        joined.write("manifest", manifests[0] | {"data": data})
+        joined.write("manifest", manifests[0] | {"data": data, HASHES: [config_hash(joined.read("config"))]})
     return joined
+
+
+def _refuse_twice(folders: Sequence[SweepFolder]) -> None:
+    """Raise ``ValueError`` for the same folder twice among parts."""
+    seen: dict[Any, SweepFolder] = {}
+    for folder in folders:
+        if seen.setdefault(folder.path.resolve(), folder) is not folder:
+            raise ValueError(f"parts: expected each folder once, got {folder.path} twice")
 
 
 def _joined_rows(folders: Sequence[SweepFolder]) -> dict[int, Row]:

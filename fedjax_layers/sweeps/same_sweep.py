@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fedjax_layers.data import ClientData
+from fedjax_layers.experiment.records.config_hash import HASHES, config_hash
 from fedjax_layers.experiment.records.environment import environment
 from fedjax_layers.experiment.records.same_run import other_inputs, warn_of_environment
 from fedjax_layers.storage import StorageError
@@ -14,7 +15,8 @@ def tell_other_environment(folder: SweepFolder) -> None:
     if folder.manifest:
         warn_of_environment(folder.path, folder.manifest)
     else:
-        folder.write("manifest", {**environment(), "data": {}})
+        hashes = [config_hash(folder.read("config"))]
+        folder.write("manifest", {**environment(), HASHES: hashes, "data": {}})
 
 
 def refuse_other_data(folder: SweepFolder, first: int, data: ClientData) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from fedjax_layers.experiment.config.run_config import RunConfig
+from fedjax_layers.experiment.records.config_hash import refuse_changed_config
 from fedjax_layers.storage import DAMAGE, StorageError
 from fedjax_layers.sweeps.configs import SweptRun, counts_of
 from fedjax_layers.sweeps.request import Shard, Stopping
@@ -44,9 +45,10 @@ def stored_request(folder: SweepFolder) -> StoredRequest:
     """Read the request of a sweep.
 
     Raises:
-      StorageError: the file is damaged, or was written by another version.
+      StorageError: the file is damaged, was changed, or was written by another version.
     """
     content = folder.read("config")
+    refuse_changed_config(folder.path, content, folder.manifest)
     try:
         listed = [content["runs"][str(number)] for number in range(content["size"])]
         names = {name for one in listed for name in one["setting"]}

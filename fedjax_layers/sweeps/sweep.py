@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -12,17 +13,21 @@ from fedjax_layers.algorithms.factory import Method
 from fedjax_layers.algorithms.report import Decide
 from fedjax_layers.data import ClientData
 from fedjax_layers.engine.device_data import DeviceData, to_device
+from fedjax_layers.engine.history.frame import data_frame
 from fedjax_layers.engine.history.history import History
 from fedjax_layers.engine.intervals import Build, Inputs, start_params
 from fedjax_layers.engine.plan import Plan, rounds_per_interval
 from fedjax_layers.engine.sampling import Sampling, usual_scored_model
 from fedjax_layers.engine.simulate import as_build, check_rounds, make_inputs
 from fedjax_layers.ops import ClientAxis
+from fedjax_layers.sweeps.arguments import check_arguments
 from fedjax_layers.sweeps.branches import Group, OnEnd, Outcome, Run
+from fedjax_layers.sweeps.display import plain, ranking_html
 from fedjax_layers.sweeps.groups import run_groups
 from fedjax_layers.sweeps.request import SEEDED, Stopping, SweepRequest, settings_of
+from fedjax_layers.sweeps.results import Row, row_of
 from fedjax_layers.sweeps.widths import Programs
-from fedjax_layers.types import Algorithm, Task
+from fedjax_layers.types import Algorithm, LayerMap, Task
 
 Data = ClientData | DeviceData | Callable[[int], ClientData | DeviceData]
 
@@ -38,6 +43,7 @@ class SweepResult(NamedTuple):
       scored_model: which model is scored unless asked otherwise: ``trained``, or ``served`` where cohorts are
         drawn.
       record: how many runs were computed at once and why, and how many programs of an interval were compiled.
+      layers: the layers of the model.
     """
 
     settings: list[dict[str, Any]]
@@ -46,6 +52,7 @@ class SweepResult(NamedTuple):
     why: list[str]
     scored_model: str
     record: dict[str, Any]
+    layers: LayerMap
 
     def scores(
         self, metric: str, scored_model: str | None = None, scored_round: str = "best", split: str = "test"
@@ -61,6 +68,44 @@ class SweepResult(NamedTuple):
                 raise ValueError(f"metric: expected one that these runs have at {scored_model!r}, got {metric!r}")
             means.append(np.nanmean(found[metric]) if not np.isnan(found[metric]).all() else np.nan)
         return np.array(means)
+
+    @property
+    def names(self) -> list[str]:
+        """The names of what is varied."""
+        return list(dict.fromkeys(name for setting in self.settings for name in setting))
+
+    def rows(self) -> list[Row]:
+        """Return a row for each run: its setting, ``seed``, ``why``, and the columns of a sweep's ``results.csv``.
+
+        These are ``rounds``, ``num_shared_layers``, ``bytes_up``, ``bytes_down``, ``steps``, and
+        ``{personal, team, global}/{val, test}/{metric}``, the means over clients at the best round.
+        """
+        found = []
+        for setting, seed, history, why in zip(self.settings, self.seeds, self.histories, self.why, strict=True):
+            sizes = np.asarray(history.latest["examples"])
+            scores = row_of(
+                history, self.layers, sizes, scored_model=self.scored_model, scored_round="best", unseen=sizes == 0
+            )
+            found.append({name: plain(x) for name, x in setting.items()} | {"seed": seed, "why": why} | scores)
+        return found
+
+    def to_frame(self) -> Any:
+        """Return :meth:`rows` as a ``pandas.DataFrame`` with a row for each run, which needs pandas.
+
+        Raises:
+          ImportError: pandas is not installed.
+        """
+        rows = self.rows()
+        columns = dict.fromkeys(name for row in rows for name in row)
+        return data_frame({name: [row.get(name) for row in rows] for name in columns})
+
+    def __repr__(self) -> str:
+        ends = ", ".join(f"{self.why.count(why)} {why}" for why in dict.fromkeys(self.why))
+        varied = ", ".join(f"{name}: {len({repr(s.get(name)) for s in self.settings})} values" for name in self.names)
+        return f"SweepResult({len(self.seeds)} runs ({ends}); {varied}; {len(set(self.seeds))} seeds)"
+
+    def _repr_html_(self) -> str:
+        return ranking_html(self.rows(), self.names, repr(self))
 
 
 def sweep(
@@ -119,9 +164,15 @@ def sweep(
       All runs, seeds within settings.
 
     Raises:
-      ValueError: an empty grid, settings of different names, no seeds or one twice, ``seeds_vary`` of other names, a
-        model to ``compare`` that is not evaluated, or ``rounds`` or ``width`` below 1.
+      ValueError: an argument of another kind, or seeds out of range; an empty grid, settings of different names, or
+        others than ``build`` asks for; no seeds or one twice, ``seeds_vary`` of other names, a model to ``compare``
+        that is not evaluated, or ``rounds`` or ``width`` below 1.
     """
+    check_arguments(
+        build=build, grid=grid, task=task, data=data, rounds=rounds, seeds=seeds, seeds_vary=seeds_vary,
+        sampling=sampling, weights=weights, eval_every=eval_every, axis=axis, evaluated_models=evaluated_models,
+        width=width, runs=runs, decide=decide, stopping=stopping, compare=compare, on_end=on_end,
+    )  # fmt: skip
     request = SweepRequest(settings_of(grid), seeds, seeds_vary, width, stopping)
     check_rounds(rounds)
     plan = Plan(task, rounds_per_interval(eval_every, rounds), axis, tuple(evaluated_models))
@@ -139,12 +190,26 @@ def sweep(
                 on_end(run.number, outcome)
 
     programs = Programs(request.width)
-    run_groups(swept.groups(ended), programs, request.stopping)
+    with _names_of(request):
+        run_groups(swept.groups(ended), programs, request.stopping)
     numbers, settings, own_seeds = zip(*request.runs(), strict=True)
     record = programs.record["runs"] | {"programs": programs.compiled}
     ordered = [outcomes[number] for number in numbers]
     histories, why = [outcome.history for outcome in ordered], [outcome.why for outcome in ordered]
-    return SweepResult(list(settings), list(own_seeds), histories, why, scored_model, record)
+    return SweepResult(list(settings), list(own_seeds), histories, why, scored_model, record, task.layers)
+
+
+@contextlib.contextmanager
+def _names_of(request: SweepRequest) -> Iterator[None]:
+    """Turn the ``KeyError`` of a ``build`` that asks for another name than the grid has into a ``ValueError``."""
+    try:
+        yield
+    except KeyError as error:
+        (name, *_) = error.args or ("",)
+        if name in request.names or not isinstance(name, str):
+            raise
+        has = ", ".join(request.names) or "no names"
+        raise ValueError(f"grid: expected the names that build asks for, as {name!r}, got {has}") from error
 
 
 class _Swept(NamedTuple):

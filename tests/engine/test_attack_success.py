@@ -7,7 +7,7 @@ import numpy as np
 from fedjax_layers.data.changes.backdoor import Trigger
 from fedjax_layers.engine.evaluation.evaluate import evaluate
 from fedjax_layers.engine.evaluation.score_names import ATTACK_SUCCESS
-from fedjax_layers.models import task_from_functions
+from fedjax_layers.models.task import task_from_functions
 from fedjax_layers.types import Pool, Ranges
 
 CLASSES, TARGET = 4, 2

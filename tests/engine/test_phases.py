@@ -141,6 +141,16 @@ def test_new_clients_take_part_when_they_come(clients):
     assert history.rounds["steps"].tolist() == [steps(clients, early)] * 2 + [steps(clients, slice(None))] * 2
 
 
+def test_leaving_clients_take_part_until_they_leave(clients):
+    _, history = execute(assemble(config_of("leaving_clients@2:0.5", rounds=4), clients))
+    assert history.rounds["participants"].tolist() == [4, 4, 2, 2]
+    there = np.isfinite(history.evaluations["global/test/loss"])
+    left = there[3]
+    assert left.sum() == 2
+    assert there.tolist() == [[True] * 4] * 2 + [left.tolist()] * 2
+    assert history.rounds["steps"].tolist() == [steps(clients, slice(None))] * 2 + [steps(clients, left)] * 2
+
+
 def weights(config, clients, t, draws=1):
     """Aggregation weights ``[draws, C]`` of cohorts of round ``t``."""
     inputs = assemble(config, clients).inputs

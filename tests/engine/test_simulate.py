@@ -10,6 +10,7 @@ import numpy as np
 import optax
 import pytest
 
+import fedjax_layers as fl
 from fedjax_layers import algorithms
 from fedjax_layers.clients import LocalSolver, keys
 from fedjax_layers.data import load
@@ -20,7 +21,7 @@ from fedjax_layers.engine.plan import Plan
 from fedjax_layers.engine.run_loop import run_intervals, start_state
 from fedjax_layers.engine.sampling import all_clients, check_weights, draw_cohort, fixed, uniform
 from fedjax_layers.engine.simulate import make_inputs, simulate
-from fedjax_layers.models import build_model, classification_task
+from fedjax_layers.models import build_model
 from fedjax_layers.ops import ClientAxis
 from fedjax_layers.types import Observer
 from tests import toy
@@ -281,6 +282,6 @@ def test_weights_keep_their_precision_in_64_bit_mode(x64):
 
 def test_labels_that_the_model_has_no_output_for_are_refused():
     clients = load("digits", clients=2, seed=0)
-    task = classification_task(build_model("logistic_regression", 9), clients.inputs.shape[1:], 9)
+    task = fl.task(build_model("logistic_regression", 9), clients.inputs.shape[1:], 9)
     with pytest.raises(ValueError, match="task: expected outputs for the 10 classes of digits, got 9"):
         simulate(algorithms.fedavg(LocalSolver(optax.sgd(0.1), batch_size=8)), task, clients, rounds=1)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from fedjax_layers.report.sweep_picture import draw_sweep, plot_sweep
+from fedjax_layers.report.sweep_picture import draw_sweep, save_sweep_picture
 
 
 def rows_of(**values):
@@ -93,6 +93,8 @@ def test_three_are_parallel_lines_and_one_value_is_no_axis():
 @pytest.mark.parametrize("names", [["a"], ["a", "b"], ["a", "b", "c"]])
 def test_a_file_is_written_whatever_there_is(tmp_path, names):
     rows = rows_of(a=[1, 2], b=[3, 4], c=[5, 6])
-    plot_sweep(rows, names, tmp_path / "some.png")
-    plot_sweep([row | {"personal/test/macro_f1": None} for row in rows], names, tmp_path / "none.png", "macro_f1")
+    save_sweep_picture(rows, names, tmp_path / "some.png")
+    save_sweep_picture(
+        [row | {"personal/test/macro_f1": None} for row in rows], names, tmp_path / "none.png", "macro_f1"
+    )
     assert all((tmp_path / name).stat().st_size > 1000 for name in ("some.png", "none.png"))

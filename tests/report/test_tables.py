@@ -9,7 +9,7 @@ from rich.console import Console
 from fedjax_layers.cli.status import print_table
 from fedjax_layers.report.client_table import client_table
 from fedjax_layers.report.fitted_table import Column, fitted
-from fedjax_layers.report.tables import ranking_table, results_table
+from fedjax_layers.report.tables import ranking_table, results_columns, results_table
 
 SUMMARY = {
     "algorithm": "player_fl",
@@ -43,6 +43,15 @@ def test_no_digit_is_cut_on_any_terminal(width):
         (head,) = [line for line in text.splitlines() if line.startswith(" algorithm")]
         assert (cell in text) == (column in head)
         assert column in text, "it is there, or said to be left out"
+
+
+@pytest.mark.parametrize(
+    ("sent", "cell"),
+    [(0, "0.00"), (12, "0.000012"), (1728, "0.0017"), (4999, "0.005"), (5001, "0.01"), (27_410_000, "27.41")],
+)
+def test_little_is_not_shown_as_nothing(sent, cell):
+    columns, _ = results_columns([SUMMARY | {"bytes_up": sent}])
+    assert next(column for column in columns if column.title == "MB up").cells == [cell]
 
 
 def test_what_the_numbers_are_stands_under_them():

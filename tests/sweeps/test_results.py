@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import shutil
 
 import pyarrow.parquet as pq
 import pytest
@@ -138,7 +139,8 @@ def test_parts_that_disagree_about_a_run_are_refused(tmp_path):
     with pytest.raises(ValueError, match=r"expected one result of run 1, found two: steps is .* in .*a and 7 in"):
         merge([tmp_path / "a", tmp_path / "b"], tmp_path / "whole")
     assert not (tmp_path / "whole").exists()
-    assert merge([tmp_path / "a", tmp_path / "a"], tmp_path / "whole").rows[1] == row(1)
+    shutil.copytree(tmp_path / "a", tmp_path / "copy")
+    assert merge([tmp_path / "a", tmp_path / "copy"], tmp_path / "whole").rows[1] == row(1)
 
 
 def test_parts_that_do_not_fit_are_refused(tmp_path):
@@ -152,6 +154,8 @@ def test_parts_that_do_not_fit_are_refused(tmp_path):
         (["a", "b"], "expected a part of the sweep in .*a, found another sweep"),
         (["a", "c"], "c: expected the folder of a sweep, found another run"),
         (["a", "d"], "d: not a run directory"),
+        (["a", "a"], "parts: expected each folder once, got .*a twice"),
+        (["a", "../" + tmp_path.name + "/a"], "parts: expected each folder once, got .*a twice"),
     ):
         with pytest.raises(ValueError, match=message):
             merge([tmp_path / part for part in parts], tmp_path / "whole")

@@ -78,11 +78,11 @@ def fedfomo(
 
     Args:
       trainer: how each client trains.
-      num_models: number of other clients' models that a client receives, M; at most C - 1.
-      validation_share: share of a client's training examples that it holds back to compare models on. May be traced,
-        like the next two. 0 holds back nothing, which is local training.
-      exploration: probability of choosing models at random in the first round.
-      exploration_decay: factor on that probability from round to round.
+      num_models: number of other clients' models that a client receives, M; at most C - 1. The released code has 5.
+      validation_share: share of a client's training examples that it holds back to compare models on. The released
+        code has 0.2. May be traced, like the next two. 0 holds back nothing, which is local training.
+      exploration: probability of choosing models at random in the first round. The released code has 0.3.
+      exploration_decay: factor on that probability from round to round. The released code subtracts 0.05 instead.
       published_distance: divide by the sum of absolute differences, the released code's default, instead of the
         Euclidean distance.
       published_affinity: P adds up ``w_n / |sum_n w_n|``, as in the released code, instead of ``w_n``: rounds of small
@@ -128,7 +128,7 @@ def fedfomo(
         present = cohort.weight > 0
         state = FedFomoState(
             state.round + present.any(),
-            put_clients(state.clients, cohort, result.params),
+            put_clients(state.clients, cohort, result.sent),
             put_clients(state.affinity, cohort, rows),
             put_clients(state.client_opt, cohort, result.opt_state),
             take_note(state.seen, cohort),

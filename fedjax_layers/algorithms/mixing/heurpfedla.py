@@ -9,6 +9,7 @@ from annotated_types import Ge
 
 from fedjax_layers.algorithms.factory import factory
 from fedjax_layers.algorithms.mixing.mix import Granularity, Retain, grouping
+from fedjax_layers.algorithms.mixing.mix_report import MIX_REPORT
 from fedjax_layers.algorithms.mixing.pfedla import hyper_rule
 from fedjax_layers.algorithms.mixing.round import Mixing
 from fedjax_layers.clients import Trainer
@@ -16,7 +17,7 @@ from fedjax_layers.options.traced import Traced
 from fedjax_layers.types import Algorithm
 
 
-@factory(aggregates=False)
+@factory(report=MIX_REPORT, aggregates=False)
 def heurpfedla(
     trainer: Trainer,
     *,

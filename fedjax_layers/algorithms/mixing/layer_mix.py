@@ -11,6 +11,7 @@ from annotated_types import Ge, Gt, Le
 
 from fedjax_layers.algorithms.factory import factory
 from fedjax_layers.algorithms.mixing.mix import Granularity, Rule, grouping
+from fedjax_layers.algorithms.mixing.mix_report import MIX_REPORT
 from fedjax_layers.algorithms.mixing.round import Mixing
 from fedjax_layers.clients import Trainer
 from fedjax_layers.ops import mix_pullback
@@ -18,7 +19,7 @@ from fedjax_layers.options.traced import Traced
 from fedjax_layers.types import Algorithm, Array, LayerMap, Params
 
 
-@factory(aggregates=False)
+@factory(report=MIX_REPORT, aggregates=False)
 def layer_mix(
     trainer: Trainer,
     *,

@@ -90,14 +90,15 @@ def pfedhn(
 
     Args:
       trainer: how each client trains; published 50 steps of SGD, 0.005, momentum 0.9, weight decay 5e-5, batches of 64.
-      hyper_learning_rate: learning rate of the hypernetwork on the server. This and the next two may be traced.
+      hyper_learning_rate: learning rate of the hypernetwork on the server. This and the next three are those of the
+        authors' code. This and the next two may be traced.
       hyper_momentum: momentum of the hypernetwork's SGD.
       hyper_weight_decay: weight decay of the hypernetwork, added to the clipped gradient.
       hyper_clip: largest norm of one client's gradient by the hypernetwork; larger ones are scaled down to it. May be
         traced. ``None`` clips nothing.
       hyper_optimizer: another optimiser of the hypernetwork; the three numbers above are not used then.
-      hyper_embedding: length E of a client's vector; without it ``1 + C // 4``.
-      hyper_hidden: widths of the hypernetwork's hidden layers; its last is H.
+      hyper_embedding: length E of a client's vector; without it ``1 + C // 4``. That is the authors' rule.
+      hyper_hidden: widths of the hypernetwork's hidden layers; its last is H. The authors' code has three of 100.
       head_scale: scale of the output layers' weights at the start. May be traced.
       order: whether all models of a round are emitted ``"together"`` and one step is taken, or clients are handled in a
         ``"sequential"`` order, with a step after each, as in the paper. The next one's model then comes from the
@@ -138,7 +139,7 @@ def pfedhn(
         options = LocalOptions(scale=trainer.scale_of(state.round))
         opt_state = take_clients(state.client_opt, cohort)
         result = train_cohort(trainer, key, cohort, own=start, opt_state=opt_state, options=options)
-        update = jax.tree.map(lambda s, t: s.astype(dtype) - t.astype(dtype), start, result.params)
+        update = jax.tree.map(lambda s, t: s.astype(dtype) - t.astype(dtype), start, result.sent)
         cohort = trainer.heard(cohort, result.loss)
         present = cohort.weight > 0
         update = where_rows(present, update, jax.tree.map(jnp.zeros_like, update))

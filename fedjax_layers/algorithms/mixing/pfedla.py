@@ -11,6 +11,7 @@ from annotated_types import Ge
 
 from fedjax_layers.algorithms.factory import factory
 from fedjax_layers.algorithms.mixing.mix import Granularity, Rule, grouping
+from fedjax_layers.algorithms.mixing.mix_report import MIX_REPORT
 from fedjax_layers.algorithms.mixing.round import Mixing
 from fedjax_layers.clients import Trainer
 from fedjax_layers.ops import hypernetwork
@@ -18,7 +19,7 @@ from fedjax_layers.options.traced import Traced
 from fedjax_layers.types import Algorithm
 
 
-@factory(aggregates=False)
+@factory(report=MIX_REPORT, aggregates=False)
 def pfedla(
     trainer: Trainer,
     *,
@@ -58,8 +59,8 @@ def pfedla(
       hyper_optimizer: another optimiser of the hypernetworks.
       granularity: what has mixing weights of its own: each ``"tensor"``, ``"layer"`` or ``"block"``, or the whole
         ``"model"``.
-      hyper_embedding: length of a client's vector.
-      hyper_hidden: widths of the hypernetworks' hidden layers.
+      hyper_embedding: length of a client's vector. Re-implementations have 100.
+      hyper_hidden: widths of the hypernetworks' hidden layers. Re-implementations have three of 100.
       hyper_heads: how the hypernetworks' output layers start; see :func:`~fedjax_layers.ops.hyper.hypernetwork`.
       normalise: how the hypernetworks' outputs become weights.
       self_bias: head start of a client's own model, added to its logit. May be traced.

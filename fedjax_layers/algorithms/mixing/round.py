@@ -60,9 +60,9 @@ class Mixing(Mix):
         if jax.tree.leaves((state.rules, state.common)):
             update = pulled_back_update(self, state, cohort, start, result, retained)
             learnt = (learn_common if self.rule.shared else learn)(self, key, state, cohort, update)
-        models, old = result.params, take_clients(state.models, cohort)
+        models, old = result.sent, take_clients(state.models, cohort)
         if self.server_keeps == "added":
-            models = jax.tree.map(lambda o, t, s: o + (t - s), old, result.params, start)
+            models = jax.tree.map(lambda o, t, s: o + (t - s), old, result.sent, start)
         if self.retains and not self.upload_retained:
             models = select(retained, self.groups, old, models)
         state = dataclasses.replace(

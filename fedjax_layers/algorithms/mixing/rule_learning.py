@@ -28,7 +28,7 @@ def pulled_back_update(
     Training moves against the gradient, so that ``start - trained`` stands for the gradient. Groups that a client
     retained were not mixed, and give 0.
     """
-    update = jax.tree.map(lambda s, t: s - t, start, result.params)
+    update = jax.tree.map(lambda s, t: s - t, start, result.sent)
     update = weights_only(mixing.trainer.task, update)
     update = where_rows(cohort.weight > 0, update, jax.tree.map(jnp.zeros_like, update))
     products = mix_pullback(state.models, update, mixing.groups, mixing.trainer.axis, relative=True)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from fedjax_layers.algorithms.report import Report
+from fedjax_layers.algorithms.report import LayerRecord, Report
 
 
 def selection_summary(rounds: Mapping[str, np.ndarray]) -> dict[str, Any]:
@@ -60,4 +60,10 @@ def rank_correlation(scores: np.ndarray) -> float | None:
     return float(np.mean([spearmanr(a, b).statistic for a, b in pairs])) if pairs else None
 
 
-BLOCK_REPORT = Report(summary=selection_summary)
+BLOCK_REPORT = Report(
+    summary=selection_summary,
+    layers=(
+        LayerRecord("block_scores", "block score", "The score of each block, by which the server chooses"),
+        LayerRecord("selected", "block updated", "Whether the server updates the block (1) or not (0)"),
+    ),
+)

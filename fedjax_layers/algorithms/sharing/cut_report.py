@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from fedjax_layers.algorithms.report import Controls, Decide, Decision, Report
+from fedjax_layers.algorithms.report import Controls, Decide, Decision, LayerRecord, Report
 from fedjax_layers.algorithms.sharing.sensitivity_cut import CutRule, cut_controls
 from fedjax_layers.clients import Trainer
 from fedjax_layers.ops import transition_point
@@ -75,7 +75,7 @@ def cut_lines(summary: Mapping[str, Any]) -> list[str]:
     verdict = (
         "It equals all three controls: on this model the cut follows from the layer sizes, not from the data."
         if same
-        else "It differs from a control: see docs/playerfl.md for what that can mean."
+        else "It differs from a control: see docs/algorithms/player_fl.md for what that can mean."
     )
     return [
         f"PLayer-FL shares {summary['cut']} of {len(summary['layers'])} layers ({', '.join(names) or 'none'}).",
@@ -94,4 +94,5 @@ CUT_REPORT = Report(
     summary=cut_summary,
     lines=cut_lines,
     controls=Controls(_controls, frozenset(field.name for field in dataclasses.fields(CutRule))),
+    layers=(LayerRecord("scores", "layer score", "The score of each layer, from which the cut is made"),),
 )

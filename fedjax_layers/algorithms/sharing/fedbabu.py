@@ -37,7 +37,7 @@ def fedbabu(
       trainer: how each client trains.
       head_layers: number of layers in the head, counted from the output. The paper's head is the last linear layer;
         PLayer-FL's code took the last two on image data from April 2025 on. May be traced.
-      finish_epochs: epochs after the last round in which each client trains its head alone.
+      finish_epochs: epochs after the last round in which each client trains its head alone. PLayer-FL's tables have 1.
       server_optimizer: as in :func:`fedavg`.
 
     Returns:

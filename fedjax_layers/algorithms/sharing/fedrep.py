@@ -104,7 +104,7 @@ def fedrep(
             steps = [t.num_steps(client.count, client.ident, client.faults.work) for t in (tuner, trainer)]
             counts = [jnp.asarray(n, result.loss.dtype) for n in steps]
             loss = (counts[0] * tuned.loss + counts[1] * result.loss) / jnp.maximum(counts[0] + counts[1], 1)
-            summed = summed_part(trainer, result.params, client.shared, body)
+            summed = summed_part(trainer, result.sent, client.shared, body)
             return ClientVisit(result.params, loss, Term(summed, client.share), row)
 
         phase = sharing_pass(trainer, key, old, cohort, visit, extra=state.head_opt)

@@ -176,7 +176,7 @@ def fedtlu(
             chance = jax.random.fold_in(key, keys.BLOCKS)
             known = jnp.where(due, blocks.mask(blocks.without_update(chance, old.round)), known)
         trainable = (known | (due & looks))[of_layer] if freeze_clients else None
-        updates = lambda _, result: jax.tree.map(jnp.subtract, result.params, old.server)  # noqa: E731
+        updates = lambda _, result: jax.tree.map(jnp.subtract, result.sent, old.server)  # noqa: E731
         all_updates = updates if looks and reading == "clients" else None  # only this reading needs all updates at once
         phase = local_phase(trainer, key, old, cohort, None, trainable=trainable, look=all_updates)
         scores, selected = jnp.full(known.shape, jnp.nan), known

@@ -24,7 +24,7 @@ def local_adaptation(
 
     Args:
       trainer: how each client trains. A kept optimiser state is carried into the fine-tuning.
-      finish_epochs: local epochs after the last round.
+      finish_epochs: local epochs after the last round. PLayer-FL's tables have 1.
       server_optimizer: as in :func:`fedavg`.
 
     Returns:

@@ -81,9 +81,7 @@ def per_fedavg(
 
         def visit(client: Client, own: Own) -> ClientVisit:
             result = train(trainer, key, client, client.shared, opt_state=own.opt_state, options=options)
-            return ClientVisit(
-                result.params, result.loss, Term(result.params, client.share), Own(None, result.opt_state)
-            )
+            return ClientVisit(result.params, result.loss, Term(result.sent, client.share), Own(None, result.opt_state))
 
         phase = sharing_pass(trainer, key, state, cohort, visit)
         state = server_phase(trainer, key, state, phase, everything, server_optimizer)

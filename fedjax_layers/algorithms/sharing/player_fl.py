@@ -66,7 +66,8 @@ def player_fl(
 
     Args:
       trainer: how each client trains; the paper's local phase is one epoch.
-      threshold: a score this many times the score of the layer before is a jump.
+      threshold: a score this many times the score of the layer before is a jump. The paper's number was not found; any
+        in (1.2, 2.0) gives the published cuts.
       gradient: which gradient the score takes: that of one batch, or the sum over the epoch. This and the next six are
         fields of :class:`CutRule`.
       cumulative: compare sums of the scores up to each layer instead of the scores themselves.

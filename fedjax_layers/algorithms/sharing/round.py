@@ -183,7 +183,7 @@ def local_phase(
     def visit(client: Client, own: Own) -> ClientVisit:
         params = start_from(layers, client.shared, own.model, shared)
         result = train(trainer, key, client, params, opt_state=own.opt_state, options=options)
-        summed = summed_part(trainer, result.params, client.shared, shared if judged is None else judged)
+        summed = summed_part(trainer, result.sent, client.shared, shared if judged is None else judged)
         row = Own(kept_part(result.params, own.model), result.opt_state)
         out = () if look is None else look(client, result)
         return ClientVisit(result.params, result.loss, Term(summed, client.share), row, out)

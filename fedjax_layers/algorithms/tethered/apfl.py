@@ -136,7 +136,7 @@ def apfl(
             share, _ = result.carried
             mixed = mix(share, result.params.v, result.params.w)
             row = Own(result.params.v, result.opt_state, share)
-            return ClientVisit(mixed, result.loss, Term(result.params.w, client.share), row, share)
+            return ClientVisit(mixed, result.loss, Term(result.sent.w, client.share), row, share)
 
         phase = sharing_pass(trainer, key, old, cohort, visit, extra=state.personal_weight)
         new = server_phase(trainer, key, old, phase, everything, server_optimizer)

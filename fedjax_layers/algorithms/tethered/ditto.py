@@ -60,7 +60,7 @@ def ditto(
     Args:
       trainer: how each client trains both of them; kept optimiser states are one for w and one for v_c.
       lam: strength of the pull of the personal model to the global one, per unit of squared distance; 0 is local
-        training beside FedAvg. May be traced.
+        training beside FedAvg. PLayer-FL's tables have 0.1. May be traced.
       personal_epochs: local epochs of the personal model in a round, where they differ from the global model's.
       personal_steps: local steps of the personal model in a round, in place of epochs.
       server_optimizer: of the global model, as in :func:`fedavg`.
@@ -94,7 +94,7 @@ def ditto(
             common = train(trainer, key, client, client.shared, opt_state=kept.opt_state, options=plain)
             local = train(own, key, client, kept.model, opt_state=kept.extra, options=tethered)
             row = Own(local.params, common.opt_state, local.opt_state)
-            return ClientVisit(local.params, local.loss, Term(common.params, client.share), row)
+            return ClientVisit(local.params, local.loss, Term(common.sent, client.share), row)
 
         phase = sharing_pass(trainer, key, old, cohort, visit, extra=state.personal_opt)
         new = server_phase(trainer, key, old, phase, everything, server_optimizer)

@@ -33,7 +33,7 @@ def l2gd(
     Args:
       trainer: how each client trains in a round of local steps.
       probability: probability that a round averages instead of training; 0 is local training.
-      step_size: step size s of the averaging.
+      step_size: step size s of the averaging. PerMFL's code has 0.03.
       pull: strength of the pull to the mean, per unit of squared distance; also one for each client ``[C]``. 0 is local
         training, of which a share of the rounds is skipped and the steps are larger.
 
@@ -92,7 +92,7 @@ def al2gd(
       team_of: ``[C]`` integers, each client's cluster; ``None`` makes consecutive ones of equal size up to one.
       num_teams: number of clusters.
       probability: probability of the network's coin.
-      step_size: step size s of the averaging.
+      step_size: step size s of the averaging. PerMFL's code has 0.03.
       pull: strength of the pull between a client and its cluster, per unit of squared distance; also one for each
         client ``[C]``.
       cluster_pull: strength of the pull between clusters and network; also one for each cluster. With 0 clusters are on

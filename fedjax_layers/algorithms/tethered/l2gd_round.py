@@ -147,7 +147,7 @@ def _local_steps(
         result = train(trainer, key, client, params, opt_state=opt_state, options=LocalOptions(scale=scale))
         # A client that does not train keeps its own model, even if it is a bad client.
         return ClientVisit(
-            seen_or(client.present, result.params, params), result.loss, row=(result.params, result.opt_state)
+            seen_or(client.present, result.params, params), result.loss, row=(result.sent, result.opt_state)
         )
 
     active = dataclasses.replace(cohort, weight=jnp.where(trains, cohort.weight, 0))

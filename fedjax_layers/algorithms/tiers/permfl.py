@@ -61,12 +61,13 @@ def permfl(
       trainer: how a client trains in one team round.
       team_of: ``[C]`` integers, each client's team; ``None`` makes consecutive teams of equal size up to one.
       num_teams: number of teams, T.
-      team_rounds: rounds within each team in one global round, K.
-      client_lambda: strength of the pull of a client's model to its team's.
+      team_rounds: rounds within each team in one global round, K. 10 in the paper's team-formation table.
+      client_lambda: strength of the pull of a client's model to its team's. 0.5 in the paper's team-formation table.
       team_lambda: strength of the pull of a team's model to its clients'; the paper has one lambda for both.
-      gamma: strength of the pull between the teams' models and the global one.
-      eta: step size of the teams' models.
-      beta: step size of the global model.
+        0.5 in the same table.
+      gamma: strength of the pull between the teams' models and the global one. 1.5 in the same table.
+      eta: step size of the teams' models. 0.03 in the same table.
+      beta: step size of the global model. 0.6 in the same table.
       lambda_decay: factor on both lambdas from one global round to the next; 1 keeps them.
       gamma_decay: factor on gamma from one global round to the next.
       beta_decay: factor on beta from one global round to the next.
@@ -157,7 +158,7 @@ def unstable(
 
     Source: PerMFL's updates: convex combinations need ``beta * gamma <= 1`` and ``eta * (lambda + gamma) <= 1``;
     with stiff clients the server diverges from ``|1 - beta * gamma| >= 1`` on (teams that follow it push that limit
-    out: docs/permfl.md), a client from ``alpha * (lambda + L_f) >= 2`` on.
+    out: docs/algorithms/permfl.md), a client from ``alpha * (lambda + L_f) >= 2`` on.
     """
     lines = []
     if _known(beta, gamma) and abs(1 - float(beta * gamma)) >= 1 and float(beta * gamma) != 0:

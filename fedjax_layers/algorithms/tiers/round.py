@@ -174,7 +174,7 @@ def tiered_round(
             if trainer.goes_by_steps:  # a client continues in one shuffle of its examples
                 place_in_order = (draw_order(trainer, key, client), k * trainer.num_steps(client.count, client.ident))
             result = train(trainer, round_key, client, begin, opt_state=own[1], place_in_order=place_in_order)
-            term = Term(result.params, share, place, tiers.num_teams)
+            term = Term(result.sent, share, place, tiers.num_teams)
             return ClientVisit(result.params, result.loss, term, (result.params, result.opt_state))
 
         here = dataclasses.replace(cohort, weight=jnp.where(active, cohort.weight, 0), observer=None)

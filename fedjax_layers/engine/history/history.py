@@ -13,6 +13,7 @@ from fedjax_layers.engine.history.client_statistics import best_common_round
 from fedjax_layers.engine.history.files import HistoryFiles
 from fedjax_layers.engine.history.growing import GrowingArrays
 from fedjax_layers.engine.history.own_best import OwnBest
+from fedjax_layers.engine.history.stored_columns import StoredColumns
 from fedjax_layers.ops.metrics.classes import BY_CLASS
 
 _MOST_BYTES = 2**25  # of clients' scores that wait to be written
@@ -54,6 +55,11 @@ class History:
             history.latest = {name: x[-1] for name, x in history._facts.arrays.items()} | last
         return history
 
+    def __repr__(self) -> str:
+        models = [name for name in SCORED if f"{name}/test/loss" in self.latest]
+        clients = f" of {len(self.latest[f'{models[0]}/test/loss'])} clients: {', '.join(models)}" if models else ""
+        return f"History({self.rounds_done} rounds, {self._facts.count} evaluations{clients})"
+
     @property
     def rounds(self) -> dict[str, np.ndarray]:
         """The arrays ``[R, ...]`` by name, one row per round.
@@ -73,7 +79,7 @@ class History:
         ``pooled/test/{metric}`` ``[E]``.
         """
         if self._files is not None:
-            return _Columns(self)
+            return StoredColumns(self._facts.arrays, self.latest, self._blocks)
         arrays = self._facts.arrays | self._pending.arrays
         return {name: arrays[name] for name in self.latest}
 
@@ -273,25 +279,6 @@ class _Losses:
         for block in self.history._blocks(self.name):
             yield np.where(finished[number : number + len(block), None], np.nan, block)
             number += len(block)
-
-
-class _Columns(Mapping[str, np.ndarray]):
-    """The evaluations of a history with files, each column read when it is asked for."""
-
-    def __init__(self, history: History) -> None:
-        self._history = history
-
-    def __getitem__(self, name: str) -> np.ndarray:
-        facts = self._history._facts.arrays
-        if name in facts or name not in self._history.latest:
-            return facts[name]
-        return np.concatenate(list(self._history._blocks(name)))
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._history.latest)
-
-    def __len__(self) -> int:
-        return len(self._history.latest)
 
 
 def _per_client(name: str) -> bool:

@@ -169,7 +169,7 @@ def _train_some(trainer: Trainer, key: Key, params: Params, cohort: Cohort) -> P
 
     def visit(client: Client, _: Any) -> ClientVisit:
         result = train(trainer, key, client, client.shared)
-        return ClientVisit(result.params, result.loss, Term(result.params, client.share))
+        return ClientVisit(result.params, result.loss, Term(result.sent, client.share))
 
     return one_pass(trainer, cohort, visit, shared=params).sums
 
