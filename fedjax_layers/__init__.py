@@ -33,8 +33,14 @@ _HOMES = {
     "SweepResult": "fedjax_layers.sweeps.sweep",
     "Task": "fedjax_layers.types",
     "evaluate": "fedjax_layers.engine.evaluation.evaluate",
+    "plot_bytes": "fedjax_layers.report.plots",
+    "plot_clients": "fedjax_layers.report.plots",
+    "plot_layers": "fedjax_layers.report.plots",
+    "plot_learning_curves": "fedjax_layers.report.plots",
+    "plot_sweep": "fedjax_layers.report.plots",
     "simulate": "fedjax_layers.engine.simulate",
     "sweep": "fedjax_layers.sweeps.sweep",
+    "task": "fedjax_layers.models.make_task",
     "to_device": "fedjax_layers.engine.device_data",
 }
 _ROOMS = {
@@ -67,7 +73,13 @@ if TYPE_CHECKING:  # type checkers read these imports and not __getattr__, which
     from fedjax_layers.engine.sampling import Sampling as Sampling
     from fedjax_layers.engine.simulate import Result as Result
     from fedjax_layers.engine.simulate import simulate as simulate
+    from fedjax_layers.models.make_task import task as task
     from fedjax_layers.ops import ClientAxis as ClientAxis
+    from fedjax_layers.report.plots import plot_bytes as plot_bytes
+    from fedjax_layers.report.plots import plot_clients as plot_clients
+    from fedjax_layers.report.plots import plot_layers as plot_layers
+    from fedjax_layers.report.plots import plot_learning_curves as plot_learning_curves
+    from fedjax_layers.report.plots import plot_sweep as plot_sweep
     from fedjax_layers.sweeps.request import Stopping as Stopping
     from fedjax_layers.sweeps.sweep import SweepResult as SweepResult
     from fedjax_layers.sweeps.sweep import sweep as sweep

@@ -10,10 +10,11 @@ import warnings
 from collections.abc import Iterator, Sequence
 
 from fedjax_layers.cli.interrupt import INTERRUPTED, Interrupt, graceful_interrupt
-from fedjax_layers.cli.status import Status, make_console
+from fedjax_layers.cli.output import Output
+from fedjax_layers.cli.overview import ASKED, is_overview, print_overview
+from fedjax_layers.cli.status import Status
 
 _LONG = ("run", "compare", "sweep", "pretrain", "verify")  # commands that report what they do from the start
-_HELP = {"-h", "--help"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -24,9 +25,14 @@ def main(argv: Sequence[str] | None = None) -> int:
       run that diverged, 130 if interrupted.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
-    console = make_console()
+    output = Output.asked(arguments)
+    console = output.console()
     try:
-        with graceful_interrupt(console, grace=0) as interrupt, Status(console) as status, _warnings_in_a_line():
+        with (
+            graceful_interrupt(console, grace=0) as interrupt,
+            Status(console, output) as status,
+            _warnings_in_a_line(quiet=output.quiet),
+        ):
             return _command(arguments, status, interrupt)
     except BrokenPipeError:  # the reader of the output, such as `head`, has closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python's own flush at its end would fail too
@@ -40,8 +46,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return INTERRUPTED
 
 
-def _command(arguments: Sequence[str], status: Status, interrupt: Interrupt) -> int:
-    if (len(arguments) > 1 and arguments[0] in _LONG and not _HELP & set(arguments)) or arguments == ["compare"]:
+def _command(arguments: list[str], status: Status, interrupt: Interrupt) -> int:
+    if is_overview(arguments):
+        print_overview(arguments)
+        return 0
+    if (len(arguments) > 1 and arguments[0] in _LONG and not {*ASKED} & set(arguments)) or arguments == ["compare"]:
         status.say("starting")
     with interrupt.held():
         _one_device_per_core()
@@ -64,8 +73,11 @@ def _command(arguments: Sequence[str], status: Status, interrupt: Interrupt) -> 
     except SystemExit as done:  # raised after printing help
         return int(done.code or 0)
     except (UsageError, StorageError, TooLargeError) as error:
+        from fedjax_layers.cli.flag_names import with_flags  # noqa: PLC0415
+
         status.stop()
-        print(f"fedjax-layers: {error}", file=sys.stderr)  # noqa: T201
+        told = with_flags(str(error), arguments) if isinstance(error, UsageError) else str(error)
+        print(f"fedjax-layers: {told}", file=sys.stderr)  # noqa: T201
         return error.code if isinstance(error, UsageError) else 2
 
 
@@ -80,13 +92,16 @@ def _keep_programs(where: str | None) -> None:
 
 
 @contextlib.contextmanager
-def _warnings_in_a_line() -> Iterator[None]:
-    """Show each warning once as one line on stderr, without a source location; show this package's own always."""
+def _warnings_in_a_line(*, quiet: bool = False) -> Iterator[None]:
+    """Show each warning once as one line on stderr, without a source location, or none of them if ``quiet``.
+
+    This package's own are always shown.
+    """
     shown: set[str] = set()
 
     def show(message: Warning | str, *_: object, **__: object) -> None:
         text = " ".join(str(message).split())
-        if text not in shown:
+        if text not in shown and not quiet:
             shown.add(text)
             print(f"warning: {text}", file=sys.stderr)  # noqa: T201
 

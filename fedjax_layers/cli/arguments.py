@@ -9,14 +9,16 @@ from typing import Any
 from fedjax_layers.algorithms import add_algorithm_file
 from fedjax_layers.cli.commands import Commands, make_commands
 from fedjax_layers.cli.flags import flag_fields, homes_expanded, parse_noting_given
-from fedjax_layers.cli.help import ASKED, owners_shown
+from fedjax_layers.cli.help import owners_shown
+from fedjax_layers.cli.overview import ASKED
 from fedjax_layers.cli.routing import pairs, split_unknown
 from fedjax_layers.cli.usage import UsageError
+from fedjax_layers.data.sources.own.detect import OWN, resolve
 from fedjax_layers.experiment.config.named_options import routed, split_setting, with_options
 from fedjax_layers.experiment.config.owners import Owner
 from fedjax_layers.experiment.config.run_config import RunConfig
 
-_NOTHING_ELSE: tuple[list[str], ...] = ([], ["run"], ["data"])  # incomplete commands, which print help
+_NOTHING_ELSE: tuple[list[str], ...] = ([], ["run"], ["data"], ["completion"])  # incomplete commands, which print help
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -30,7 +32,9 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     arguments = homes_expanded(arguments)
     if any(word in ASKED for word in arguments) or list(arguments) in _NOTHING_ELSE:
         _print_help([word for word in arguments if word not in ASKED])
-    return _parse(arguments, make_commands())
+    options = _parse(arguments, make_commands())
+    _name_reader(options)
+    return options
 
 
 def config_of(
@@ -80,9 +84,25 @@ def _parse(arguments: Sequence[str], commands: Commands) -> argparse.Namespace:
             add_algorithm_file(options.algorithm_file)
         except ValueError as error:
             raise UsageError(str(error)) from error
-    if options.command in ("merge", "verify") and unknown:
+    if options.command in ("merge", "verify", "report") and unknown:
         raise UsageError(f"{options.command}: expected no flags but its own, got {unknown[0]!r}")
     return options
+
+
+def _name_reader(options: argparse.Namespace) -> None:
+    """Replace the data set ``own`` by the reader that fits the data, so that a run records this reader and its options.
+
+    Raises:
+      UsageError: no path is given, nothing is there, or no reader fits.
+    """
+    if getattr(options, "dataset", None) != OWN:
+        return
+    try:
+        given = {flag.removeprefix("--"): value for flag, value in pairs(options.unknown)}
+        options.dataset, left = resolve(OWN, given)
+    except (ValueError, OSError) as error:
+        raise UsageError(str(error)) from error
+    options.unknown = [f"--{name}={value}" for name, value in left.items()]
 
 
 def _print_help(words: Sequence[str]) -> None:
@@ -94,7 +114,10 @@ def _print_help(words: Sequence[str]) -> None:
     shown: list[Owner] = []
     if words and (words[0] in ("run", "compare", "sweep", "pretrain", "doctor") or words[:2] == ["data", "show"]):
         try:
-            shown = owners_shown(_parse(words, make_commands()))
+            options = _parse(words, make_commands())
+            if any(word.startswith(("--path", "--data.path")) for word in options.unknown):
+                _name_reader(options)
+            shown = owners_shown(options)
         except ValueError as error:
             raise UsageError(str(error)) from error
     commands = words[:2] if words[:1] == ["data"] and len(words) > 1 else words[:1]

@@ -8,9 +8,10 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import fedjax_layers
 from fedjax_layers.cli.flags import add_field, flag_fields, name_list, numbers, path_of
 from fedjax_layers.cli.help import add_groups, add_owners
+from fedjax_layers.cli.output import add_output_flags
+from fedjax_layers.cli.overview import add_command, overview
 from fedjax_layers.cli.usage import Parser
 from fedjax_layers.experiment.config.owners import Owner
 from fedjax_layers.experiment.config.run_config import RunConfig
@@ -22,6 +23,7 @@ COMPARED = "player_fl,local,fedavg,fedprox,fedbabu"
 _SHOWN = ("partition", "clients", "partition_seed", "seed")  # fields that decide a partition
 _DATA_DIR = "folder of the data files [default: the variable FEDJAX_LAYERS_DATA, else TFDS's own folder]"
 _SAVE = f"seconds between two checkpoints, which do not wait for an evaluation [default: {SAVE_EVERY:g}]"
+_TRACK = "tracker that follows the run: tensorboard, mlflow, wandb, or MODULE:FACTORY of your own [default: none]"
 _ALL_FLAGS = "To see the options of an algorithm, data set, partition or model, name it beside --help."
 
 
@@ -35,26 +37,14 @@ class Commands:
 
 def make_commands(shown: Sequence[Owner] = ()) -> Commands:
     """Make the parsers of all commands; ``shown`` are the owners whose options are in the help."""
-    parser = Parser(
-        prog="fedjax-layers", description=(fedjax_layers.__doc__ or "").partition("\n")[0], allow_abbrev=False
-    )
-    parser.add_argument("--version", action="version", version=f"fedjax-layers {fedjax_layers.__version__}")
-    adding = parser.add_subparsers(dest="command", required=True, parser_class=Parser, metavar="COMMAND")
-
-    def command(name: str, about: str, usage: str = "") -> argparse.ArgumentParser:
-        text = f"fedjax-layers {name} {usage} [flags]" if usage else None
-        sub: argparse.ArgumentParser = adding.add_parser(
-            name, help=about, usage=text, description=f"{about.capitalize()}.", allow_abbrev=False
-        )
-        return sub
-
-    run = command("run", "run one algorithm", "ALGORITHM")
+    parser, adding = overview()
+    command = functools.partial(add_command, adding)
+    run = command("run", "ALGORITHM")
     run.add_argument("algorithm", nargs="?", default=RunConfig.algorithm, help="name of the algorithm")
-    compare = command("compare", "run several algorithms on the same clients", "[A,B,C]")
+    compare = command("compare", "[A,B,C]")
     compare.add_argument("algorithms", nargs="?", default=COMPARED, help=f"names with commas [default: {COMPARED}]")
-    about = "train one model centrally, on a reserve that no client of a later run owns"
-    pretrain = command("pretrain", about, "--dataset NAME")
-    sweep = command("sweep", "run one algorithm with many settings and seeds", "ALGORITHM --vary NAME=SPEC")
+    pretrain = command("pretrain", "--dataset NAME")
+    sweep = command("sweep", "ALGORITHM --vary NAME=SPEC")
     sweep.add_argument("algorithm", nargs="?", default=RunConfig.algorithm, help="name of the algorithm")
     for sub in (run, compare, pretrain, sweep):
         sub.epilog = _ALL_FLAGS
@@ -62,34 +52,56 @@ def make_commands(shown: Sequence[Owner] = ()) -> Commands:
         _add_common(groups)
         if sub is not sweep:
             groups["run"].add_argument("--save-every", type=float, default=SAVE_EVERY, metavar="SECONDS", help=_SAVE)
+            groups["run"].add_argument("--track", metavar="NAME", help=_TRACK)
         if sub is compare:
             text = "runs per algorithm, seeds counting up from --seed [default: 1]"
             groups["run"].add_argument("--seeds", type=int, default=1, metavar="N", help=text)
         if sub is sweep:
             _add_sweep(sub.add_argument_group("sweep"))
         add_owners(sub, groups, shown)
-    finished = _add_on_folders(command)
-    doctor = command("doctor", "check devices, versions and data, or forecast the memory of a run", "[ALGORITHM]")
+    doctor = command("doctor", "[ALGORITHM]")
+    _add_doctor(doctor, shown)
+    completion = command("completion", "bash|zsh|fish")
+    completion.add_argument("shell", choices=("bash", "zsh", "fish"), help="the shell that shall complete")
+    of: dict[str, list[argparse.ArgumentParser]] = {
+        "run": [run],
+        "compare": [compare],
+        "pretrain": [pretrain],
+        "sweep": [sweep],
+        **_add_on_folders(command),
+        "doctor": [doctor],
+        "data": _add_data(command("data"), shown),
+        "completion": [completion],
+    }
+    return Commands(parser, of)
+
+
+def _add_doctor(parser: argparse.ArgumentParser, shown: Sequence[Owner]) -> None:
     text = "algorithm of the run whose memory is forecast"
-    doctor.add_argument("algorithm", nargs="?", default=RunConfig.algorithm, help=text)
-    groups = add_groups(doctor, shown)
+    parser.add_argument("algorithm", nargs="?", default=RunConfig.algorithm, help=text)
+    add_output_flags(parser, quiet="")
+    groups = add_groups(parser, shown)
     _add_fields(groups)
-    add_owners(doctor, groups, shown)
-    of = {"run": [run], "compare": [compare], "pretrain": [pretrain], "sweep": [sweep]}
-    data = _add_data(command("data", "list, prepare or show data sets"), shown)
-    return Commands(parser, of | finished | {"doctor": [doctor], "data": data})
+    add_owners(parser, groups, shown)
 
 
 def _add_on_folders(command: Callable[..., argparse.ArgumentParser]) -> dict[str, list[argparse.ArgumentParser]]:
     """Add the commands that read folders of runs, and return their parsers."""
-    merge = command("merge", "join the parts of a sweep")
+    merge = command("merge")
     merge.add_argument("parts", nargs="+", type=path_of, help="folders of the finished parts")
     merge.add_argument("--out", required=True, type=path_of, help="new folder for the whole sweep")
-    inspect = command("inspect", "show the clients of a finished run, with their scores")
+    add_output_flags(merge)
+    merge.set_defaults(report=True)
+    inspect = command("inspect")
     _add_inspect(inspect)
-    verify = command("verify", "compute the first rounds of a run again, and compare them with its records", "DIR")
+    verify = command("verify", "DIR")
     _add_verify(verify)
-    return {"merge": [merge], "inspect": [inspect], "verify": [verify]}
+    report = command("report", "DIR...")
+    report.add_argument("folders", nargs="+", type=path_of, metavar="DIR", help="folders, of ended or unfinished runs")
+    text = "file of the page [default: report.html in the folder, or here if there are several folders]"
+    report.add_argument("--out", type=path_of, metavar="FILE", help=text)
+    add_output_flags(report, quiet="print nothing but errors, and at the end the page's file")
+    return {"merge": [merge], "inspect": [inspect], "verify": [verify], "report": [report]}
 
 
 def _add_inspect(parser: argparse.ArgumentParser) -> None:
@@ -101,7 +113,9 @@ def _add_inspect(parser: argparse.ArgumentParser) -> None:
         help="trained, served, team or global [default: what the run's summary scores]",
     )
     add("--scored-round", metavar="NAME", help="best or last [default: what the run's summary scores]")
-    add("--csv", action="store_true", help="print all scores of all clients as comma-separated values")
+    one = parser.add_mutually_exclusive_group()
+    one.add_argument("--csv", action="store_true", help="print all scores of all clients as comma-separated values")
+    add_output_flags(one, quiet="")
 
 
 def _add_verify(parser: argparse.ArgumentParser) -> None:
@@ -124,6 +138,7 @@ def _add_verify(parser: argparse.ArgumentParser) -> None:
     tolerance += f"or {TOLERANCE} with other releases or devices]"
     add("--rtol", type=float, metavar="X", help=tolerance)
     add("--data-dir", type=path_of, metavar="DIR", help=_DATA_DIR)
+    add_output_flags(parser, quiet="print nothing but errors: the exit code tells the outcome")
 
 
 def _add_sweep(group: Any) -> None:
@@ -154,7 +169,7 @@ def _add_sweep(group: Any) -> None:
 
 
 def _add_data(parser: argparse.ArgumentParser, shown: Sequence[Owner]) -> list[argparse.ArgumentParser]:
-    """Add the parsers of ``data list``, ``data prepare`` and ``data show``."""
+    """Add the parsers of ``data list``, ``data prepare``, ``data convert`` and ``data show``."""
     adding = parser.add_subparsers(dest="action", required=True, parser_class=Parser, metavar="ACTION")
 
     def action(name: str, about: str, usage: str = "") -> argparse.ArgumentParser:
@@ -166,33 +181,43 @@ def _add_data(parser: argparse.ArgumentParser, shown: Sequence[Owner]) -> list[a
         return sub
 
     listing = action("list", "show the table of data sets")
-    listing.add_argument("--markdown", action="store_true", help="print the documentation's table, with licences")
+    one = listing.add_mutually_exclusive_group()
+    one.add_argument("--markdown", action="store_true", help="print the documentation's table, with licences")
+    add_output_flags(one, quiet="")
     preparing = action("prepare", "prepare data sets with TFDS")
     preparing.add_argument("names", nargs="+", help="names of data sets")
     out = "folder to which TFDS writes [default: the variable TFDS_DATA_DIR, else TFDS's own folder]"
     preparing.add_argument("--out", type=path_of, metavar="DIR", help=out)
     fetch = "fetch missing files from their authors where the address is known [default: true]"
     preparing.add_argument("--download", action=argparse.BooleanOptionalAction, default=True, help=fetch)
+    converting = action("convert", "convert a folder of PFLlib, whose files are pickled, to plain arrays", "FOLDER")
+    converting.add_argument("folder", type=path_of, help="folder with train/<client>.npz and test/<client>.npz")
+    new = "new folder, which runs read with --dataset client_folder --path DIR"
+    converting.add_argument("--out", type=path_of, metavar="DIR", required=True, help=new)
     showing = action("show", "show how a data set is split among clients", "[NAME]")
     showing.add_argument("dataset", nargs="?", default=RunConfig.dataset, help="name of the data set")
     showing.add_argument("--plot", type=path_of, metavar="FILE", help="file for a picture, e.g. split.png")
     save = "save the partition to this file, which a run can use, e.g. split.npz"
     showing.add_argument("--save", type=path_of, metavar="FILE", help=save)
     showing.add_argument("--overwrite", action="store_true", help="replace an existing file of --save")
+    add_output_flags(showing, quiet="")
     groups = add_groups(showing, shown)
     for field in flag_fields():
         if field.name in _SHOWN:
             add_field(groups[field.metadata["group"]], field)
     add_owners(showing, groups, shown)
-    return [parser, listing, preparing, showing]
+    return [parser, listing, preparing, converting, showing]
 
 
 def _add_common(groups: dict[str, Any]) -> None:
     add = groups["run"].add_argument
     add("--out", type=path_of, metavar="DIR", help="run directory [default: a new folder under runs/]")
     add("--resume", action="store_true", help="continue the run in --out")
+    page = "write report.html, a page with tables and charts, into the folder at the end [default: true]"
+    add("--report", action=argparse.BooleanOptionalAction, default=True, help=page)
     kept = "folder in which JAX keeps compiled programs for later commands, or off [default: one in the user's cache]"
     add("--compilation-cache", type=path_of, metavar="DIR", help=kept)
+    add_output_flags(groups["run"])
     _add_fields(groups)
 
 

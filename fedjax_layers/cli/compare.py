@@ -4,21 +4,30 @@ from __future__ import annotations
 
 import argparse
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from fedjax_layers.algorithms import registry
 from fedjax_layers.cli.arguments import config_of
-from fedjax_layers.cli.given import refuse_unused
+from fedjax_layers.cli.given import effect_lines, refuse_unused, without_effect
 from fedjax_layers.cli.interrupt import Interrupt, graceful_interrupt
+from fedjax_layers.cli.report import add_report, scores_in
 from fedjax_layers.cli.resume import MAY_DIFFER, is_resumed, resumed_config, resumed_content
-from fedjax_layers.cli.run import DIVERGED, out_folder, print_facts, remembered_axis, run_one, stopped, usage_errors
+from fedjax_layers.cli.run import (
+    DIVERGED,
+    out_folder,
+    print_facts,
+    remembered_axis,
+    run_one,
+    stopped,
+    tell_divergence,
+    usage_errors,
+)
 from fedjax_layers.cli.status import Status, print_table
 from fedjax_layers.cli.usage import UsageError
-from fedjax_layers.engine.evaluation.score_names import LOWER_IS_BETTER
 from fedjax_layers.engine.placement.width import AxisChoice
-from fedjax_layers.experiment.comparison import FEWEST_SEEDS, compare_runs, differences_of, statistics_of
+from fedjax_layers.experiment.comparison import compare_runs, differences_of, folder_of, listed_runs, statistics_of
 from fedjax_layers.experiment.config.run_config import RunConfig, has_teams
 from fedjax_layers.experiment.records.run_directory import RunDirectory, to_json
 from fedjax_layers.experiment.records.summary import rebuild_rounds
@@ -26,10 +35,11 @@ from fedjax_layers.experiment.setup.early import check_early
 from fedjax_layers.experiment.setup.foreseen import refuse_early
 from fedjax_layers.experiment.setup.prepare import assemble, check_fit
 from fedjax_layers.experiment.setup.shared_data import SharedData
+from fedjax_layers.experiment.tracking.choose import tracker_maker
 from fedjax_layers.ops.collusion import COLLUSIONS
 from fedjax_layers.options import taken_from_config
 from fedjax_layers.report.tables import results_table
-from fedjax_layers.report.wording import HEADLINES, report_lines, soundness_lines, team_lines
+from fedjax_layers.report.wording import difference_lines, rank_lines, report_lines, soundness_lines, team_lines
 from fedjax_layers.storage import StorageError
 from fedjax_layers.sweeps.request import check_number_of_runs
 
@@ -39,10 +49,14 @@ def command(options: argparse.Namespace) -> int:
     status: Status = options.status
     configs = _resumed(options) if is_resumed(options) else _configs(options)
     first = configs[0]
+    if not is_resumed(options):
+        for line in effect_lines(without_effect(options, configs)):
+            status.console.print(line, soft_wrap=True)
     folder = out_folder(options, f"compare-{first.dataset}")
     seeds = len({config.seed for config in configs})
     record = {"runs": [to_json(c) for c in configs]}
     with usage_errors():
+        options.make_tracker = None if options.track is None else tracker_maker(options.track)
         if not is_resumed(options):
             RunDirectory.check(folder, resume=options.resume)
         for config in configs:
@@ -60,7 +74,7 @@ def command(options: argparse.Namespace) -> int:
         done = _run_all(options, configs, folder, shared, interrupt)
     if done is None:
         return stopped(status, folder, interrupt.code)
-    return _report(status, done, folder, first)
+    return _report(options, done, folder, first)
 
 
 def _resumed(options: argparse.Namespace) -> list[RunConfig]:
@@ -75,26 +89,8 @@ def _resumed(options: argparse.Namespace) -> list[RunConfig]:
     if "seed" in options.given and options.seed != seeds[0]:
         raise UsageError(f"--seed: expected none, or {seeds[0]} as {folder} has it, got {options.seed}")
     beside = argparse.Namespace(**{**vars(options), "given": options.given - {"seed"}})
-    places = [folder / run["algorithm"] / f"seed-{run['seed']}" for run in runs]
+    places = [folder_of(folder, run) for run in runs]
     return [resumed_config(beside, resumed_content(p, run), p, names) for p, run in zip(places, runs, strict=True)]
-
-
-def listed_runs(folder: Path) -> list[dict[str, Any]]:
-    """Read the configs of a comparison's runs.
-
-    Raises:
-      UsageError: the folder holds no comparison, or its config is damaged.
-    """
-    runs = RunDirectory(folder).read("config").get("runs")
-    if not isinstance(runs, list):
-        raise UsageError(f"{folder}: expected a comparison, found another run")
-    if not runs or not all(isinstance(run, dict) and _names_its_run(run) for run in runs):
-        raise UsageError(f"{folder / 'config.json'}: expected the runs of a comparison, found others")
-    return runs
-
-
-def _names_its_run(run: Mapping[str, Any]) -> bool:
-    return isinstance(run.get("algorithm"), str) and isinstance(run.get("seed"), int)
 
 
 def _configs(options: argparse.Namespace) -> list[RunConfig]:
@@ -176,14 +172,16 @@ def _ended(directory: RunDirectory, config: RunConfig, shared: SharedData) -> bo
     return True
 
 
-def _report(status: Status, done: Sequence[RunDirectory], folder: Path, config: RunConfig) -> int:
+def _report(options: argparse.Namespace, done: Sequence[RunDirectory], folder: Path, config: RunConfig) -> int:
+    status: Status = options.status
     rows = compare_runs(done, config.scored_model, config.scored_round)
     status.say("comparing the results")
     whole, console = RunDirectory(folder), status.console
     summaries = [d.read("summary") for d in done]
     tests = statistics_of(summaries)
     differences = differences_of(summaries)
-    whole.write_summary({"algorithms": rows, **tests, "differences": differences})
+    result = {"algorithms": rows, **tests, "differences": differences}
+    whole.write_summary(result)
     status.stop()
     clients, rounds = rows[0]["clients"], rows[0]["rounds"]
     seeds = len(done) // len(rows)
@@ -193,13 +191,8 @@ def _report(status: Status, done: Sequence[RunDirectory], folder: Path, config: 
         console.print(line, soft_wrap=True)
     for line in difference_lines(differences, tests["metric"], seeds):
         console.print(line, soft_wrap=True)
-    if tests["friedman"] is not None:
-        ranks = ", ".join(f"{k} {v:.1f}" for k, v in sorted(tests["mean_ranks"].items(), key=lambda kv: kv[1]))
-        console.print(
-            f"Mean ranks over seeds: {ranks}; Friedman p = {tests['friedman']['p_value']:.3f}",
-            highlight=False,
-        )
-        console.print(f"Nemenyi critical difference (5 %): {tests['critical_difference']:.2f} ranks")
+    for line in rank_lines(tests):
+        console.print(line, soft_wrap=True)
     for summary in summaries[: len(rows)]:
         for line in report_lines(summary):
             console.print(line, soft_wrap=True)
@@ -207,34 +200,7 @@ def _report(status: Status, done: Sequence[RunDirectory], folder: Path, config: 
     for summary in summaries:
         for line in soundness_lines(summary):
             console.print(f"{summary['algorithm']}, seed {summary['seed']}: {line}", soft_wrap=True)
+        tell_divergence(status, summary)
+    add_report(options, folder, sum(scores_in(summary, config.eval_every) for summary in summaries))
+    status.print_result(result, folder)
     return DIVERGED if any(summary["diverged"] for summary in summaries) else 0
-
-
-def difference_lines(differences: Mapping[str, Mapping[str, Any]], metric: str, seeds: int) -> list[str]:
-    """Describe each algorithm's difference to the baselines, and whether it is decided, in sentences."""
-    if seeds == 1:
-        return [f"Differences are undecided: one seed has no interval, and a claim takes {FEWEST_SEEDS} (--seeds)."]
-    better, worse = ("lower", "higher") if metric in LOWER_IS_BETTER else ("higher", "lower")
-    lines = []
-    bases = list(differences)
-    for base, others in differences.items():
-        for name, found in others.items():
-            if name in bases[: bases.index(base)]:
-                continue  # the reverse difference is listed already
-            told = f"{_interval(found)}: {_verdict(found, seeds, better, worse)}"
-            lines.append(f"{HEADLINES[metric]} of {name} minus that of {base}: {told}.")
-    return lines
-
-
-def _interval(found: Mapping[str, Any]) -> str:
-    mean, low, high = (f"{found[part]:+.3f}" for part in ("mean", "low", "high"))
-    return f"{mean}, 95 % interval {low} to {high} over {found['seeds']} paired seeds"
-
-
-def _verdict(found: Mapping[str, Any], seeds: int, better: str, worse: str) -> str:
-    if not found["undecided"]:
-        return f"{better}, so better" if (found["mean"] > 0) == (better == "higher") else f"{worse}, so worse"
-    if found["seeds"] < seeds:
-        return f"undecided, {seeds - found['seeds']} of {seeds} seeds without a score"
-    few = found["seeds"] < FEWEST_SEEDS
-    return f"undecided, fewer than {FEWEST_SEEDS} seeds" if few else "undecided, the interval holds 0"

@@ -17,8 +17,11 @@ from fedjax_layers.cli.arguments import config_of
 from fedjax_layers.cli.given import refuse_unused
 from fedjax_layers.cli.run import usage_errors
 from fedjax_layers.cli.usage import UsageError, check_place
-from fedjax_layers.data.catalog import markdown_table, numbers_of, whereabouts
-from fedjax_layers.data.federated.partition_report import plot_partition, skew
+from fedjax_layers.data.catalog import facts_of, markdown_table, numbers_of, whereabouts
+from fedjax_layers.data.federated.partition_report import partition_facts, plot_partition, skew
+from fedjax_layers.data.sources.own.hugging_face.columns import listed
+from fedjax_layers.data.sources.own.pfllib.convert import convert
+from fedjax_layers.data.tables.source import Found
 from fedjax_layers.experiment.setup.early import check_early
 from fedjax_layers.experiment.setup.prepare import load_clients
 from fedjax_layers.options import unknown_name
@@ -27,8 +30,8 @@ _MOST_ROWS = 40  # largest number of clients that are listed one by one
 
 
 def command(options: argparse.Namespace) -> int:
-    """Run ``list``, ``prepare`` or ``show``; return 0."""
-    actions = {"list": list_sets, "prepare": prepare, "show": show}
+    """Run ``list``, ``prepare``, ``convert`` or ``show``; return 0."""
+    actions = {"list": list_sets, "prepare": prepare, "convert": convert_folder, "show": show}
     with usage_errors():
         actions[options.action](options, options.status.console)
     return 0
@@ -42,6 +45,10 @@ def list_sets(options: argparse.Namespace, console: Console) -> None:
         print(markdown_table())  # noqa: T201  (rich would wrap it)
         return
     folder = data.resolve_data_dir(options.data_dir)
+    if options.json:
+        sets = [facts_of(entry, whereabouts(entry, folder)) for entry in data.DATASETS.values()]
+        options.status.print_result({"data_folder": str(folder), "data_sets": sets})
+        return
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in ("name", "what", "task", "examples", "classes", "natural clients", "here"):
         table.add_column(column, justify="right" if column in ("examples", "classes") else "left")
@@ -62,6 +69,9 @@ def list_sets(options: argparse.Namespace, console: Console) -> None:
     console.print(table)
     for line in details:
         console.print(line, soft_wrap=True, markup=False)
+    console.print(
+        "own: stands for the one of these that fits the files at --path, or that --format names", soft_wrap=True
+    )
     console.print(f"Data folder: {folder}. Licences and sources: fedjax-layers data list --markdown", soft_wrap=True)
 
 
@@ -94,6 +104,19 @@ def prepare(options: argparse.Namespace, console: Console) -> None:
     console.print(f"Runs find them with --data-dir {out}", soft_wrap=True)
 
 
+def convert_folder(options: argparse.Namespace, console: Console) -> None:
+    """Convert a folder in PFLlib's layout, and say how to read the new one."""
+    if options.unknown:
+        raise UsageError(f"data convert: expected a folder and --out, got {options.unknown[0]!r}")
+    found = convert(Path(options.folder), Path(options.out), lambda name: options.status.say(f"converting {name}"))
+    options.status.stop()
+    numbers = ", ".join(f"{part} {number:,}" for part, number in found.examples.items())
+    moved = "; channels are the last axis now" if found.moved else ""
+    kind = f"{found.dtype} {list(found.shape)}{moved}"
+    console.print(f"{found.clients} clients, {numbers} examples of {kind}", soft_wrap=True, markup=False)
+    console.print(f"Runs read it with --dataset client_folder --path {options.out}", soft_wrap=True, markup=False)
+
+
 def show(options: argparse.Namespace, console: Console) -> None:
     """Print each client's examples by class; ``--plot`` draws them, ``--save`` writes the partition file."""
     config = config_of(options, ALONE)
@@ -114,12 +137,28 @@ def show(options: argparse.Namespace, console: Console) -> None:
         plot_partition(clients, options.plot)
     if options.save:
         data.save_partition(clients, options.save)
+    describe, path = data.DATASETS[config.dataset].describe, config.data_options.get("path")
+    found = describe(Path(str(path)).expanduser()) if describe is not None and path else None
     options.status.stop()
+    if options.json:
+        told = {} if found is None else {"found": found._asdict()}
+        options.status.print_result(partition_facts(clients) | told)
+        return
+    if found is not None:
+        _print_found(found, console)
     _report(clients, console)
     if options.plot:
         console.print(f"Picture: {options.plot}", soft_wrap=True)
     if options.save:
         console.print(f"Partition file: {options.save} (for a run: --partition-file {options.save})", soft_wrap=True)
+
+
+def _print_found(found: Found, console: Console) -> None:
+    splits = ", ".join(f"{name} {number:,}" for name, number in found.splits.items())
+    owned = f"; {found.clients:,} clients" if found.clients else ""
+    console.print(f"Found: {splits} examples{owned}", soft_wrap=True, markup=False)
+    for name, told in found.columns.items():
+        console.print(f"  {name}: {told}", soft_wrap=True, markup=False)
 
 
 def _report(clients: data.ClientData, console: Console) -> None:
@@ -134,6 +173,9 @@ def _report(clients: data.ClientData, console: Console) -> None:
         + f"), {counts.shape[1]} {strata}",
         soft_wrap=True,
     )
+    named = f"; classes: {listed(clients.class_names)}" if clients.class_names else ""
+    shape = list(clients.inputs.shape[1:])
+    console.print(f"Inputs: {clients.inputs.dtype} {shape}{named}", soft_wrap=True, markup=False)
     scheme = clients.partition
     console.print(
         f"Partition: {scheme.get('scheme')} {scheme.get('params', {})}, seed {scheme.get('seed')}", soft_wrap=True

@@ -8,14 +8,16 @@ import functools
 import os
 import re
 import typing
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from fedjax_layers.experiment.config.run_config import RunConfig, config_options
 from fedjax_layers.options import Option, flag_of, value_of
 
 _TAKEN_ELSEWHERE = ("algorithm", "algorithm_options", "data_options", "model_options", "team_options")
-_METAVARS = {int: "N", float: "X", str: "NAME", bool: "true|false"}
+_METAVARS = {int: "N", float: "X", str: "NAME", bool: "true|false", os.PathLike: "PATH"}
+_PATHS = {"path", "test_path", "prepared", "partition_file", "algorithm_file", "init_from", "store"}
+_SHORT = 24  # characters of listed choices, up to which they are the placeholder themselves
 
 
 def flag_fields() -> list[dataclasses.Field[Any]]:
@@ -45,7 +47,7 @@ def add_field(parser: Any, field: dataclasses.Field[Any]) -> None:
         action: Any = argparse.BooleanOptionalAction
         parser.add_argument(flag_of(field.name), action=action, default=field.default, help=text)
     else:
-        metavar = metavar_of(declared.hint)
+        metavar = field.metadata["metavar"] or metavar_of(declared, field.metadata["choices"])
         parser.add_argument(flag_of(field.name), type=kind, default=field.default, metavar=metavar, help=text)
 
 
@@ -68,17 +70,27 @@ def type_of(option: Option) -> Any:
     return kinds[0] if len(kinds) == 1 else value_of
 
 
-def metavar_of(hint: Any) -> str:
-    """Return the placeholder for a value of this type in help."""
+def metavar_of(option: Option, choices: Collection[Any] = ()) -> str:
+    """Return the placeholder for a value in help: a number, names, a path, or the choices where they are short.
+
+    It is empty for an option that no text can give, such as an optimiser, which only Python takes.
+    """
+    listed = "|".join(map(str, choices))
+    if choices and len(listed) <= _SHORT and not any(typing.get_origin(kind) is tuple for kind in option.kinds):
+        return listed
+    return "PATH" if option.name in _PATHS else _placeholder(option.hint)
+
+
+def _placeholder(hint: Any) -> str:
     kinds = [k for k in (typing.get_args(hint) or (hint,)) if k is not type(None)]
     if typing.get_origin(hint) is typing.Literal:
         return "NAME"
     if typing.get_origin(hint) is tuple:
-        one = metavar_of(kinds[0])
+        one = _placeholder(kinds[0])
         return f"{one},{one},..."
     if typing.get_origin(hint) is not None or type(hint).__name__ == "UnionType":
-        return metavar_of(kinds[0]) if kinds else "VALUE"
-    return _METAVARS.get(hint, "VALUE")
+        return next((found for kind in kinds if (found := _placeholder(kind))), "")
+    return _METAVARS.get(hint, "")
 
 
 def numbers(text: str, kind: type[int] | type[float]) -> tuple[float, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from fedjax_layers import data
@@ -16,7 +16,6 @@ from fedjax_layers.experiment.config.run_config import RunConfig
 from fedjax_layers.options import Option, flag_of, unknown_name
 
 _REGISTRIES = {"feature_shift": data.FEATURE_SHIFTS}  # options whose values are names in a registry
-ASKED = ("-h", "--help")
 _SECTION = {"model": "model", "algorithm": "algorithm", "team_formation": "algorithm"}  # all others are in data
 
 
@@ -79,9 +78,15 @@ def add_owners(parser: argparse.ArgumentParser, groups: Mapping[str, Any], shown
             _add_option(groups[one.who], flag, option)
 
 
+def choices_of(option: Option) -> Collection[str]:
+    """List the names that an option may have; none where it takes other values."""
+    return _REGISTRIES.get(option.name) or option.choices
+
+
 def _add_option(group: Any, flag: str, option: Option) -> None:
     """Add an option, with the first sentence of its docstring entry as help."""
-    choices = _REGISTRIES.get(option.name) or option.choices
-    line = help_line(option.help, choices, None if option.required else option.default, option.bounds)
+    line = help_line(option.help, choices_of(option), None if option.required else option.default, option.bounds)
     line = line.replace("[default: none]", "[required]") if option.required else line
-    group.add_argument(flag, metavar=metavar_of(option.hint), help=line, default=argparse.SUPPRESS)
+    metavar = metavar_of(option, choices_of(option))
+    if metavar:
+        group.add_argument(flag, metavar=metavar, help=line, default=argparse.SUPPRESS)

@@ -23,8 +23,9 @@ def command(options: argparse.Namespace) -> int:
     """Print the table, or all scores as comma-separated values; return the exit code."""
     if options.unknown:
         raise UsageError(f"inspect: expected no flags but its own, got {options.unknown[0]!r}")
+    folder = Path(options.folder)
     with usage_errors():
-        summary, arrays = _read(Path(options.folder))
+        summary, arrays = _read(folder)
         scored_model = _choice("scored_model", options.scored_model, arrays, 0) or str(summary.get("scored_model"))
         scored_round = _choice("scored_round", options.scored_round, arrays, 1) or str(summary.get("scored_round"))
         if f"{scored_model}/{scored_round}/test/loss" not in arrays:
@@ -33,7 +34,11 @@ def command(options: argparse.Namespace) -> int:
         _write_csv(arrays)
         return 0
     console = options.status.console
-    print_table(console, client_table(arrays, scored_model, scored_round, console.width))
+    if options.json:
+        scored = {"scored_model": scored_model, "scored_round": scored_round}
+        options.status.print_result({**scored, "clients": _rows(arrays)}, folder)
+    else:
+        print_table(console, client_table(arrays, scored_model, scored_round, console.width))
     return 0
 
 
@@ -59,8 +64,14 @@ def _choice(argument: str, asked: str | None, arrays: Mapping[str, np.ndarray], 
 
 
 def _write_csv(arrays: Mapping[str, np.ndarray]) -> None:
-    """Print a row per client: its name, its numbers of examples, and every score."""
-    columns = {name: values for name, values in arrays.items() if values.ndim == 1}
-    rows = csv.writer(sys.stdout)
-    rows.writerow(columns)
-    rows.writerows(zip(*(values.tolist() for values in columns.values()), strict=True))
+    """Print the rows of all clients as comma-separated values."""
+    found = _rows(arrays)
+    rows = csv.DictWriter(sys.stdout, list(found[0]))
+    rows.writeheader()
+    rows.writerows(found)
+
+
+def _rows(arrays: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
+    """Return a row per client: its name, its numbers of examples, and every score."""
+    columns = {name: values.tolist() for name, values in arrays.items() if values.ndim == 1}
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]

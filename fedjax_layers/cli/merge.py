@@ -13,5 +13,5 @@ def command(options: argparse.Namespace) -> int:
     """Join the parts; return the exit code."""
     with usage_errors():
         folder = merge(options.parts, options.out)
-    report(options.status, folder)
+    report(options, folder)
     return 0

@@ -10,6 +10,7 @@ import numpy as np
 
 from fedjax_layers.cli.interrupt import Interrupt
 from fedjax_layers.cli.status import Status
+from fedjax_layers.engine.evaluation.score_names import LOWER_IS_BETTER, headline
 from fedjax_layers.engine.history.history import History
 from fedjax_layers.report.wording import HEADLINES
 
@@ -21,6 +22,7 @@ class RoundsProgress:
         self._status, self._label, self._rounds = status, label, rounds
         self._started = time.perf_counter()
         self._first: int | None = None
+        self._latest = ""
 
     def say(self, text: str) -> None:
         """Show what is done outside the rounds."""
@@ -28,17 +30,24 @@ class RoundsProgress:
 
     def __call__(self, done: int, history: History) -> None:
         """Show the rounds done, the speed, and the latest validation score."""
-        now = time.perf_counter()
-        if self._first is None:
-            self._first, self._started = done, now  # the first interval is left out: it is mostly compilation
-        rate = (done - self._first) / max(now - self._started, 1e-9)
-        speed = _speed(rate) if done > self._first else "compiled"
-        left = f", {(self._rounds - done) / rate:.0f} s left" if rate > 0 and done < self._rounds else ""
-        detail = f"{done}/{self._rounds}, {speed}{left}, {_latest(history)}"
-        line = f"{self._label}: round {done} of {self._rounds}, {speed}{left}, {_latest(history)}"
-        self._status.show(self._label, line, detail=detail, done=done, total=self._rounds)
+        self._latest = _latest(history)
+        self.at(done)
         if done == self._rounds:
             self._status.print_line()
+
+    def at(self, done: int) -> None:
+        """Show the rounds done and the speed, between two evaluations, beside the latest score there is."""
+        now = time.perf_counter()
+        if self._first is None:
+            self._first, self._started = done, now  # the first rounds are left out: they are mostly compilation
+        rate = (done - self._first) / max(now - self._started, 1e-9)
+        parts = [speed_of(rate, "rounds", "a round") if done > self._first else "compiled"]
+        if rate > 0 and done < self._rounds:
+            parts.append(f"{spoken_seconds((self._rounds - done) / rate)} left")
+        parts += [self._latest] if self._latest else []
+        detail = ", ".join([f"{done}/{self._rounds}", *parts])
+        line = ", ".join([f"{self._label}: round {done} of {self._rounds}", *parts])
+        self._status.show(self._label, line, detail=detail, done=done, total=self._rounds)
 
 
 class SweepProgress:
@@ -48,6 +57,7 @@ class SweepProgress:
         self._status, self._runs, self._rounds, self._interrupt = status, runs, rounds, interrupt
         self._started = time.perf_counter()
         self._done = 0
+        self._best: list[Mapping[str, Any]] = []  # the row of the best run so far
         interrupt.grace = 0  # until a round has ended there is nothing to wait for
         status.say(f"0 of {runs} runs, compiling")
 
@@ -60,22 +70,52 @@ class SweepProgress:
     def finished(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Add to the number of runs that have ended."""
         self._done = min(self._done + len(rows), self._runs)
+        self._best = _best([*self._best, *rows])
         self._show("")
         if self._done == self._runs:
             self._status.print_line()
 
     def _show(self, now: str) -> None:
         took = time.perf_counter() - self._started
-        left = f", {took / self._done * (self._runs - self._done):.0f} s left" if 0 < self._done < self._runs else ""
-        where = f", {now}" if now else ""
-        line = f"{self._done} of {self._runs} runs, {took:.0f} s{left}{where}"
-        detail = f"{self._done}/{self._runs}{left}{where}"
+        rate = self._done / max(took, 1e-9)
+        parts = [speed_of(rate, "runs", "a run")] if self._done else []
+        if 0 < self._done < self._runs:
+            parts.append(f"{spoken_seconds((self._runs - self._done) / rate)} left")
+        for row in self._best:
+            metric = headline(_validated([row]))
+            parts.append(f"best validation {HEADLINES[metric]} {row[f'personal/val/{metric}']:.3f}")
+        parts += [now] if now else []
+        line = ", ".join([f"{self._done} of {self._runs} runs", spoken_seconds(took), *parts])
+        detail = ", ".join([f"{self._done}/{self._runs}", *parts])
         self._status.show("runs", line, detail=detail, done=self._done, total=self._runs)
 
 
-def _speed(rate: float) -> str:
-    """Write rounds per second, or seconds per round where that is the larger number."""
-    return f"{rate:.1f} rounds/s" if rate >= 1 else f"{1 / max(rate, 1e-9):.1f} s a round"
+def _best(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return the row with the best finite validation score, alone in a list, which is empty where there is none."""
+    if not (metrics := _validated(rows)):
+        return []
+    metric = headline(metrics)
+    name, sign = f"personal/val/{metric}", -1 if metric in LOWER_IS_BETTER else 1
+    scored = [row for row in rows if row.get(name) is not None and np.isfinite(row[name])]
+    return sorted(scored, key=lambda row: sign * row[name])[-1:]
+
+
+def _validated(rows: Sequence[Mapping[str, Any]]) -> set[str]:
+    """Return the names of the validation scores in rows of a sweep."""
+    return {name.split("/")[2] for row in rows for name in row if name.startswith("personal/val/")}
+
+
+def speed_of(rate: float, many: str, one: str) -> str:
+    """Write things per second, or seconds for one where that is the larger number."""
+    return f"{rate:.1f} {many}/s" if rate >= 1 else f"{spoken_seconds(1 / max(rate, 1e-9))} {one}"
+
+
+def spoken_seconds(seconds: float) -> str:
+    """Write a time in the largest unit of which there are at least two."""
+    units = {"h": 3600, "min": 60, "s": 1}
+    unit = next((unit for unit, size in units.items() if seconds >= 2 * size), "s")
+    number = seconds / units[unit]
+    return f"{number:.1f} {unit}" if number < 10 else f"{number:.0f} {unit}"
 
 
 def _latest(history: History) -> str:

@@ -11,10 +11,12 @@ from typing import Any
 from fedjax_layers.cli.routing import pairs
 from fedjax_layers.cli.usage import UsageError
 from fedjax_layers.engine.checkpoint import saved_rounds
+from fedjax_layers.experiment.config.asked import as_asked
 from fedjax_layers.experiment.config.named_options import routed, with_options
 from fedjax_layers.experiment.config.run_config import RunConfig
-from fedjax_layers.experiment.records.run_directory import RunDirectory, to_json
-from fedjax_layers.storage import DAMAGE
+from fedjax_layers.experiment.records.config_hash import refuse_changed_config
+from fedjax_layers.experiment.records.run_directory import RunDirectory, first_difference, to_json
+from fedjax_layers.storage import DAMAGE, reading
 
 MAY_DIFFER = ("rounds", "store")
 
@@ -38,6 +40,8 @@ def resumed_config(
     Raises:
       UsageError: a flag does not agree with the config, or fewer rounds are asked for than are done.
     """
+    if all((folder / name).is_file() for name in ("config.json", "manifest.json")):
+        refuse_changed_config(folder, content, RunDirectory(folder).read("manifest"))
     try:
         stored = RunConfig.from_mapping(content)
     except DAMAGE as error:
@@ -62,8 +66,19 @@ def resumed_config(
 
 
 def resumed_content(folder: Path, config: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the complete config of a comparison's run if it has started, else the ``config`` that was asked for."""
-    return RunDirectory(folder).read("config") if (folder / "config.json").is_file() else config
+    """Return the complete config of a comparison's run if it has started, else the ``config`` that was asked for.
+
+    Raises:
+      UsageError: the two differ in more than what may differ.
+    """
+    if not (folder / "config.json").is_file():
+        return config
+    content = RunDirectory(folder).read("config")
+    with reading(folder / "config.json"):
+        asked, own = ({**as_asked(one), **dict.fromkeys(MAY_DIFFER)} for one in (config, content))
+    if (found := first_difference(own, asked)) is not None:
+        raise UsageError(f"{folder / 'config.json'}: expected the config that the comparison's has for it, {found}")
+    return content
 
 
 def _agree(name: str, has: Any, wants: Any, folder: Path) -> None:

@@ -6,7 +6,7 @@ import argparse
 import contextlib
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from fedjax_layers.cli.arguments import config_of
 from fedjax_layers.cli.given import refuse_unused
 from fedjax_layers.cli.interrupt import Interrupt, graceful_interrupt
 from fedjax_layers.cli.progress import RoundsProgress
+from fedjax_layers.cli.report import add_report, scores_in
 from fedjax_layers.cli.resume import MAY_DIFFER, is_resumed, resumed_config
 from fedjax_layers.cli.status import Status, print_table
 from fedjax_layers.cli.usage import RunEndedError, UsageError
@@ -27,6 +28,7 @@ from fedjax_layers.experiment.records.run_directory import RunDirectory
 from fedjax_layers.experiment.records.soundness import NonFiniteError
 from fedjax_layers.experiment.run import execute
 from fedjax_layers.experiment.setup.prepare import Experiment, prepare
+from fedjax_layers.experiment.tracking.choose import tracker_maker
 from fedjax_layers.report.client_table import MOST_CLIENTS, client_table
 from fedjax_layers.report.tables import results_table
 from fedjax_layers.report.wording import report_lines, soundness_lines, team_lines
@@ -68,6 +70,7 @@ def run_config(options: argparse.Namespace, config: RunConfig, name: str) -> int
     if not options.save_every >= 0:
         raise UsageError(f"--save-every: expected at least 0 seconds, got {options.save_every}")
     with usage_errors():
+        options.make_tracker = None if options.track is None else tracker_maker(options.track)
         RunDirectory.check(folder, config, resume=options.resume, free=MAY_DIFFER)
         axis = remembered_axis(folder) if options.resume else None
         experiment = prepare(config, options.data_dir, axis, say=status.say)
@@ -88,7 +91,16 @@ def run_config(options: argparse.Namespace, config: RunConfig, name: str) -> int
         print_table(status.console, clients)
     for line in (*soundness_lines(summary), *team_lines(summary), *report_lines(summary), f"Run directory: {folder}"):
         status.console.print(line, soft_wrap=True)
+    tell_divergence(status, summary)
+    add_report(options, folder, scores_in(summary, config.eval_every))
+    status.print_result(summary, folder)
     return DIVERGED if summary["diverged"] else 0
+
+
+def tell_divergence(status: Status, summary: Mapping[str, Any]) -> None:
+    """Print on stderr that a run diverged, where the lines about its soundness are not printed."""
+    if summary["diverged"]:
+        status.complain(f"{summary['algorithm']}, seed {summary['seed']}: diverged: {summary['diverged']}")
 
 
 def run_one(
@@ -98,11 +110,13 @@ def run_one(
     config = experiment.config
     interrupt.grace = 0  # until a round has ended there is nothing to save
 
-    def stop(_: int) -> bool:
+    progress = RoundsProgress(options.status, f"{config.algorithm}, seed {config.seed}", config.rounds)
+
+    def stop(done: int) -> bool:
+        progress.at(done)
         interrupt.grace = 1
         return interrupt.asked
 
-    progress = RoundsProgress(options.status, f"{config.algorithm}, seed {config.seed}", config.rounds)
     try:
         summary, _ = execute(
             experiment,
@@ -112,6 +126,7 @@ def run_one(
             stop=stop,
             say=progress.say,
             save_every=options.save_every,
+            track=None if options.make_tracker is None else options.make_tracker(directory.path),
         )
     except NonFiniteError as error:
         raise RunEndedError(f"{config.algorithm}, seed {config.seed}, {error}") from error
@@ -178,4 +193,5 @@ def stopped(status: Status, folder: Path, code: int) -> int:
     """Print how to continue the stopped run; return the exit code ``code``."""
     status.stop()
     status.console.print(f"Stopped. To continue, repeat the command with --out {folder} --resume", soft_wrap=True)
+    status.print_result({"stopped": True}, folder)
     return code

@@ -1,27 +1,24 @@
-"""The display of what a command does: a bar on a terminal, elsewhere a line at least every two seconds."""
+"""The display of what a command does: a bar on a terminal, elsewhere a line at least every two seconds, or nothing."""
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from fedjax_layers.cli.output import EVERYTHING, Output
 from fedjax_layers.report.fitted_table import Fitted
 
 BEAT_SECONDS = 1.5  # between two lines, where nothing else is printed
 _SLOWER = 400  # a long run prints less often: this many lines in as long as it has run so far
 _LONGEST_BEAT = 60.0
 _LOOK_SECONDS = 0.1
-
-
-def make_console() -> Console:
-    """Make a console as wide as the terminal; for files and pipes, wide enough for whole tables."""
-    plain: Any = {"highlight": False, "markup": False, "emoji": False}  # names are printed as they are
-    console = Console(**plain)
-    return console if console.is_terminal else Console(**plain, width=110)
 
 
 def print_table(console: Console, found: Fitted) -> None:
@@ -36,10 +33,12 @@ class Status:
 
     Attributes:
       console: the console that shows it.
+      output: what the command prints at its end.
     """
 
-    def __init__(self, console: Console) -> None:
-        self.console = console
+    def __init__(self, console: Console, output: Output = EVERYTHING) -> None:
+        self.console, self.output = console, output
+        self._has_bar = console.is_terminal and not console.is_dumb_terminal and not output.quiet
         self._started = self._printed = self._since = time.perf_counter()
         self._text = ""  # nothing is shown before the first say(), since a command may print a file's content
         self._bar = Progress(
@@ -50,16 +49,16 @@ class Status:
             TimeElapsedColumn(),
             console=console,
             transient=True,
-            disable=not console.is_terminal,
+            disable=not self._has_bar,
         )
         self._task = self._bar.add_task("starting", total=None, detail="")
         self._ended = threading.Event()
         self._beat = threading.Thread(target=self._keep_beating, name="status", daemon=True)
 
     def __enter__(self) -> Status:
-        if self.console.is_terminal:
+        if self._has_bar:
             self._bar.start()
-        else:
+        elif not self.output.quiet:
             self._beat.start()
         return self
 
@@ -72,6 +71,16 @@ class Status:
         self._bar.stop()
         if self._beat.is_alive():
             self._beat.join()
+
+    def print_result(self, content: Mapping[str, Any], folder: Path | None = None) -> None:
+        """End the display and print what a script reads on stdout, see :meth:`Output.print_result`."""
+        self.stop()
+        self.output.print_result(content, folder)
+
+    def complain(self, text: str) -> None:
+        """Print an error on stderr that is printed in other words where the command is not quiet."""
+        if self.output.quiet:
+            print(f"fedjax-layers: {text}", file=sys.stderr)  # noqa: T201
 
     def say(self, text: str) -> None:
         """Show what is done now."""
@@ -92,7 +101,7 @@ class Status:
 
     def print_line(self) -> None:
         """Print the present line, unless there is a bar."""
-        if not self.console.is_terminal:
+        if not self._has_bar:
             self._printed = time.perf_counter()
             self.console.print(self._text, markup=False, soft_wrap=True)
 

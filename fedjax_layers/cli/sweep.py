@@ -11,9 +11,10 @@ from typing import Any
 from rich.filesize import decimal
 
 from fedjax_layers.cli.arguments import config_of
-from fedjax_layers.cli.given import refuse_given, refuse_unused
+from fedjax_layers.cli.given import effect_lines, refuse_given, refuse_unused, refuse_varied, without_effect
 from fedjax_layers.cli.interrupt import graceful_interrupt
 from fedjax_layers.cli.progress import SweepProgress
+from fedjax_layers.cli.report import add_report
 from fedjax_layers.cli.resume import is_resumed
 from fedjax_layers.cli.run import out_folder, stopped, usage_errors
 from fedjax_layers.cli.status import Status, print_table
@@ -21,10 +22,11 @@ from fedjax_layers.cli.usage import UsageError
 from fedjax_layers.cli.vary import Varied, varied
 from fedjax_layers.experiment.config.checks import check_width
 from fedjax_layers.experiment.config.run_config import RunConfig, config_options
+from fedjax_layers.experiment.records.config_hash import refuse_changed_config
 from fedjax_layers.experiment.records.run_directory import first_other_field, to_json
 from fedjax_layers.experiment.setup.early import check_early
 from fedjax_layers.options import flag_of
-from fedjax_layers.report.sweep_picture import PICTURE, plot_sweep
+from fedjax_layers.report.sweep_picture import PICTURE, save_sweep_picture
 from fedjax_layers.report.tables import ranking_table
 from fedjax_layers.sweeps.branches import StoppedError
 from fedjax_layers.sweeps.config_sweep import check_runs, run_sweep
@@ -34,7 +36,8 @@ from fedjax_layers.sweeps.results import SweepFolder, headline_of, sweep_config
 from fedjax_layers.sweeps.stored import StoredRequest, stored_request
 from fedjax_layers.sweeps.widths import Programs
 
-_BESIDE = {"out", "resume", "data_dir", "compilation_cache", "command"}  # flags that decide nothing of a sweep
+_BESIDE = {"out", "report", "resume", "data_dir", "compilation_cache", "command", "quiet", "json"}
+"""Flags that decide nothing of a sweep."""
 _SHOWN = 10  # settings of the printed ranking
 
 
@@ -42,7 +45,7 @@ def command(options: argparse.Namespace) -> int:
     """Run a sweep; returns the exit code."""
     status: Status = options.status
     console = status.console
-    refuse_given(options, ("on_host", "store"), "sweep")
+    refuse_given(options, ("on_host", "store", "track"), "sweep")
     with usage_errors():
         path, asked = _asked(options)
         runs, first = asked.runs, asked.runs[0].config
@@ -71,7 +74,7 @@ def command(options: argparse.Namespace) -> int:
             if not all(run.number in folder.rows for run in own):
                 return stopped(status, path, interrupt.code)
         interrupt.grace = 1  # a table and a picture take less than starting again
-        report(status, folder)
+        report(options, folder)
     return 0
 
 
@@ -82,6 +85,8 @@ def _asked(options: argparse.Namespace) -> tuple[Path, StoredRequest]:
     asked = varied(options)
     request = _request(options, asked)
     runs = _runs(options, asked, request)
+    for line in effect_lines(without_effect(options, [run.config for run in runs], request.names)):
+        options.status.console.print(line, soft_wrap=True)
     first = runs[0].config
     path = out_folder(options, f"sweep-{first.algorithm}-{first.dataset}")
     rule = {"stopping": request.stopping, "width": options.run_width, "log": asked.ranges}
@@ -93,7 +98,9 @@ def _asked(options: argparse.Namespace) -> tuple[Path, StoredRequest]:
 
 def _refuse_another(folder: Path, content: Mapping[str, Any]) -> None:
     """Raise ``UsageError`` that names the first flag by which a command differs from the sweep that it continues."""
-    found = first_other_field(SweepFolder(folder).read("config"), to_json(content))
+    before = SweepFolder(folder)
+    refuse_changed_config(folder, before.read("config"), before.manifest)
+    found = first_other_field(before.read("config"), to_json(content))
     if found is None:
         return
     path, has, wants = found
@@ -110,12 +117,13 @@ def _refuse_another(folder: Path, content: Mapping[str, Any]) -> None:
     raise UsageError(f"{name}: expected none, or {has} as{run} the sweep in {folder} has it, got {wants}")
 
 
-def report(status: Status, folder: SweepFolder) -> None:
+def report(options: argparse.Namespace, folder: SweepFolder) -> None:
     """Write the table and the picture, print the best settings."""
+    status: Status = options.status
     status.say("ranking the settings")
     console = status.console
     config = folder.read("config")
-    names = list(dict.fromkeys(name for run in config["runs"].values() for name in run["setting"]))
+    names = folder.names
     ranking, rows = folder.finish(names), folder.ordered_rows
     seeds = len({row["seed"] for row in rows})
     title = f"{len(ranking)} settings, {seeds} seed{'s' if seeds > 1 else ''}; best by validation, {headline_of(rows)}"
@@ -123,11 +131,13 @@ def report(status: Status, folder: SweepFolder) -> None:
     print_table(console, ranking_table(ranking, names, title, console.width, _SHOWN))
     files = ["results.csv", "results.parquet", "summary.json"]
     try:
-        plot_sweep(rows, names, folder.path / PICTURE, log=config["options"].get("log"))
+        save_sweep_picture(rows, names, folder.path / PICTURE, log=config["options"].get("log"))
         files.append(PICTURE)
     except ImportError:
-        console.print("No picture: it takes matplotlib, pip install fedjax-layers[plot]")
+        console.print("No sweep.png: it takes matplotlib, pip install 'fedjax-layers[plot]'")
     console.print(f"In {folder.path}: {', '.join(files)}", soft_wrap=True)
+    add_report(options, folder.path, len(rows))
+    status.print_result(folder.read("summary"), folder.path)
 
 
 def _request(options: argparse.Namespace, asked: Varied) -> SweepRequest:
@@ -153,6 +163,7 @@ def _runs(options: argparse.Namespace, asked: Varied, request: SweepRequest) -> 
     _check_ranges(fields, RunConfig())  # before configs: whole numbers refuse a range's
     runs = swept_runs(request, make)
     _check_ranges(asked.ranges, runs[0].config)
+    refuse_varied(options, asked.settings)
     needs = {"keep": ("--rungs", options.rungs), "seeds_vary": ("--seeds above 1", options.seeds > 1)}
     needs["zip"] = ("no --random", options.random is None)
     for name, (what, there) in needs.items():

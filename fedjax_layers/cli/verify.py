@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
 
-from fedjax_layers.cli.compare import listed_runs
 from fedjax_layers.cli.run import usage_errors
 from fedjax_layers.cli.usage import UsageError
+from fedjax_layers.experiment.comparison import folder_of, listed_runs
 from fedjax_layers.experiment.records.run_directory import RunDirectory
 from fedjax_layers.experiment.verify import Verdict, verify_run
 from fedjax_layers.sweeps.results import SweepFolder
@@ -25,12 +26,14 @@ def command(options: argparse.Namespace) -> int:
         value = getattr(options, name)
         if value is not None and not value >= least:
             raise UsageError(f"--{name}: expected at least {least:g}, got {value}")
-    status, same = options.status, True
+    status, found = options.status, []
     with usage_errors():
         for folder, verdict in _verdicts(options):
-            status.console.print(_told(folder, verdict), soft_wrap=True)
-            same = same and verdict.same
-    status.stop()
+            told = _told(folder, verdict)
+            status.console.print(told, soft_wrap=True)
+            found.append({"folder": str(folder), "same": verdict.same, "told": told, **dataclasses.asdict(verdict)})
+    same = all(one["same"] for one in found)
+    status.print_result({"same": same, "runs": found})
     return 0 if same else 1
 
 
@@ -58,7 +61,7 @@ def _verdicts(options: argparse.Namespace) -> Iterator[tuple[Path, Verdict]]:
 
 def _begun(folder: Path) -> list[Path]:
     """List the folders of a comparison's runs that have begun."""
-    places = [folder / str(run["algorithm"]) / f"seed-{run['seed']}" for run in listed_runs(folder)]
+    places = [folder_of(folder, run) for run in listed_runs(folder)]
     return [place for place in places if (place / "manifest.json").exists()]
 
 

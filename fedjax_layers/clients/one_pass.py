@@ -241,7 +241,7 @@ def train(
       place_in_order: as in :func:`fedjax_layers.clients.train_client`.
 
     Returns:
-      What the client sends; of a bad client, with the poisoned model.
+      What the client trained, and what it sends (``sent``).
     """
     client_key = jax.random.fold_in(key, client.ident)
     data = (client.start, client.count, client.pool)
@@ -252,9 +252,10 @@ def train(
     anchor = params if anchor is None else anchor
     result = train_client(trainer, client_key, params, opt_state, anchor, data, options, place_in_order, steps)
     if trainer.attack is not None:
-        result = result._replace(params=trainer.attack(client_key, client.ident, params, result.params))
+        result = result._replace(poisoned=trainer.attack(client_key, client.ident, params, result.params))
     if broken is not None:
-        result = result._replace(params=jax.tree.map(lambda x: _nan_where(broken, x), result.params))
+        params, poisoned = jax.tree.map(lambda x: _nan_where(broken, x), (result.params, result.poisoned))
+        result = result._replace(params=params, poisoned=poisoned)
     return result
 
 

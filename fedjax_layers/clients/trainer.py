@@ -77,8 +77,8 @@ class Trainer(LocalSolver, Setting):
     """A local solver in its setting, with which algorithms train clients. :meth:`Setting.bind` makes it.
 
     Attributes:
-      attack: ``(key, client id, start, trained) -> params`` that a client sends in place of its trained model; ``None``
-        without bad clients.
+      attack: ``(key, client id, start, trained) -> params`` that a client sends in place of its trained model, which it
+        keeps for itself; ``None`` without bad clients.
       aggregate: the rule that makes one model of the clients' models in place of their weighted mean; ``None`` for the
         mean.
       collude: ``(client ids [K], models [K, ...], weight [K], model that was sent) -> models``, in which clients that

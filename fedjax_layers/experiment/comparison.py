@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,9 +20,35 @@ from fedjax_layers.experiment.statistics import (
     paired_difference,
     ranks,
 )
+from fedjax_layers.storage import StorageError
 
 FEWEST_SEEDS = 10
 """The number of paired seeds below which a difference between two algorithms is undecided, whatever its interval."""
+
+
+def listed_runs(folder: str | os.PathLike[str]) -> list[dict[str, Any]]:
+    """Read the configs of a comparison's runs.
+
+    Raises:
+      ValueError: the folder holds no ``config.json``.
+      StorageError: it holds no comparison, or its config is damaged.
+    """
+    path = Path(folder)
+    runs = RunDirectory(path).read("config").get("runs")
+    if not isinstance(runs, list):
+        raise StorageError(f"{path}: expected a comparison, found another run")
+    if not runs or not all(isinstance(run, dict) and _names_its_run(run) for run in runs):
+        raise StorageError(f"{path / 'config.json'}: expected the runs of a comparison, found others")
+    return runs
+
+
+def _names_its_run(run: Mapping[str, Any]) -> bool:
+    return isinstance(run.get("algorithm"), str) and isinstance(run.get("seed"), int)
+
+
+def folder_of(folder: str | os.PathLike[str], run: Mapping[str, Any]) -> Path:
+    """Return the folder of one of a comparison's runs."""
+    return Path(folder) / str(run["algorithm"]) / f"seed-{run['seed']}"
 
 
 def compare_runs(runs: Sequence[RunDirectory], scored_model: str, scored_round: str) -> list[dict[str, Any]]:
@@ -44,7 +72,7 @@ def compare_runs(runs: Sequence[RunDirectory], scored_model: str, scored_round: 
             summary["incentive"] = incentive(*scores)
             run.write_summary(summary)
     names = list(dict.fromkeys(s["algorithm"] for s in summaries))
-    return [_mean([s for s in summaries if s["algorithm"] == name]) for name in names]
+    return [mean_over_seeds([s for s in summaries if s["algorithm"] == name]) for name in names]
 
 
 def statistics_of(summaries: Sequence[Mapping[str, Any]], metric: str | None = None) -> dict[str, Any]:
@@ -108,11 +136,14 @@ def _difference(a: np.ndarray, b: np.ndarray) -> dict[str, Any]:
     return {"mean": found.mean, "low": found.low, "high": found.high, "seeds": found.pairs, "undecided": not decided}
 
 
-def _mean(summaries: Sequence[Any]) -> Any:
-    """Average numbers over seeds, field by field; take everything else from the first summary."""
+def mean_over_seeds(summaries: Sequence[Any]) -> Any:
+    """Average numbers over seeds, field by field; take everything else from the first summary.
+
+    A number that is ``None`` for one seed has no mean.
+    """
     first = summaries[0]
     if isinstance(first, dict):
-        return {k: _mean([s[k] for s in summaries]) for k in first}
+        return {k: mean_over_seeds([s[k] for s in summaries]) for k in first}
     numbers = [s for s in summaries if isinstance(s, int | float) and not isinstance(s, bool)]
     if len(numbers) < len(summaries):
         return None if None in summaries else first  # a seed without a score makes the mean None

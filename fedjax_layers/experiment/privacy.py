@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from fedjax_layers.algorithms import registry
 from fedjax_layers.data import ClientData
 from fedjax_layers.experiment.config.run_config import RunConfig
+from fedjax_layers.options import renamed
 from fedjax_layers.types import Algorithm, Cohort, Pool, Ranges, Task
 
 
@@ -40,7 +41,8 @@ def refuse_without_privacy(
     def round_(key: Any) -> Any:
         return algorithm.round(key, algorithm.init(key, task.init(key)), cohort)
 
-    jax.eval_shape(round_, jax.random.key(0))  # raises for an algorithm whose clients send more than updates
+    with renamed({"noise": "dp_noise"}):
+        jax.eval_shape(round_, jax.random.key(0))  # raises for an algorithm whose clients send more than updates
 
 
 def epsilon_import() -> Any:

@@ -12,8 +12,6 @@ import numpy as np
 
 from fedjax_layers.algorithms import registry
 from fedjax_layers.engine.announce import Say, say_nothing
-from fedjax_layers.engine.checkpoint import Checkpoints
-from fedjax_layers.engine.history.files import HistoryFiles
 from fedjax_layers.engine.history.history import History
 from fedjax_layers.engine.intervals import setting_of
 from fedjax_layers.engine.memory.process import peak_memory_bytes
@@ -21,10 +19,10 @@ from fedjax_layers.engine.on_host import models_of
 from fedjax_layers.engine.patience import Patience
 from fedjax_layers.engine.programs.compile_clock import compile_clock
 from fedjax_layers.engine.run_loop import finish_run, run_intervals, start_state
-from fedjax_layers.experiment.complete import complete_config
 from fedjax_layers.experiment.config.run_config import RunConfig
 from fedjax_layers.experiment.controls import control_decisions
 from fedjax_layers.experiment.privacy import guarantee
+from fedjax_layers.experiment.recorder import Recorder
 from fedjax_layers.experiment.records.class_summary import class_summary
 from fedjax_layers.experiment.records.run_directory import RunDirectory
 from fedjax_layers.experiment.records.same_run import refuse_another_run
@@ -33,19 +31,17 @@ from fedjax_layers.experiment.records.soundness import refuse_nonfinite, soundne
 from fedjax_layers.experiment.records.summary import (
     client_arrays,
     client_facts,
-    round_record,
-    round_records,
     summarise_run,
 )
 from fedjax_layers.experiment.setup.attack import attackers_of
 from fedjax_layers.experiment.setup.design import deciding_sizes
 from fedjax_layers.experiment.setup.prepare import Experiment
+from fedjax_layers.experiment.tracking.tracker import Tracker, Tracking
 from fedjax_layers.experiment.unseen import adapted_scores, unseen_summary
-from fedjax_layers.storage import locked, reading
+from fedjax_layers.storage import locked
 
 SAVE_EVERY = 20.0
 """Seconds between two checkpoints, unless others are asked for."""
-_PARTS = 4  # in a time between two checkpoints, after each of which a run can stop
 Progress = Callable[[int, History], object]
 Stop = Callable[[int], bool]
 
@@ -59,6 +55,7 @@ def execute(
     stop: Stop = lambda _: False,
     say: Say = say_nothing,
     save_every: float | None = None,
+    track: Tracker | None = None,
 ) -> tuple[dict[str, Any], History]:
     """Run an experiment to its end, or until ``stop`` returns True.
 
@@ -71,6 +68,7 @@ def execute(
       say: called with what starts outside the rounds: compiling, controls, saving.
       save_every: seconds between two checkpoints, also within an interval that takes longer; ``None`` means
         :data:`SAVE_EVERY`.
+      track: a tracker that is told of each evaluated round and of the end; its errors are warnings.
 
     Returns:
       The summary (empty if the run was stopped) and the history.
@@ -81,15 +79,18 @@ def execute(
       StorageError: another process runs in the directory, the run was begun with other data or settings of JAX, or a
         file cannot be written.
     """
-    with contextlib.nullcontext() if directory is None else locked(directory.path):
-        seconds = SAVE_EVERY if save_every is None else save_every
-        return _execute(experiment, directory, _Recorder(directory, resume, seconds), progress, stop, say)
+    seconds = SAVE_EVERY if save_every is None else save_every
+    with contextlib.nullcontext() if directory is None else locked(directory.path), Tracking(track) as tracking:
+        recorder = Recorder(directory, resume, seconds, tracking)
+        summary, history = _execute(experiment, directory, recorder, progress, stop, say)
+        tracking.finish(summary)
+        return summary, history
 
 
 def _execute(
     experiment: Experiment,
     directory: RunDirectory | None,
-    recorder: _Recorder,
+    recorder: Recorder,
     progress: Progress,
     stop: Stop,
     say: Say,
@@ -137,7 +138,7 @@ def _execute(
 
 
 def _run_rounds(
-    experiment: Experiment, state: Any, history: History, recorder: _Recorder, progress: Progress, stop: Stop
+    experiment: Experiment, state: Any, history: History, recorder: Recorder, progress: Progress, stop: Stop
 ) -> tuple[Any, bool]:
     """Run all rounds; return the state, and False if they were stopped."""
     config, builder, plan, inputs = experiment.config, experiment.builder, experiment.plan, experiment.inputs
@@ -170,78 +171,6 @@ def _run_rounds(
         if stopped or last:
             return state, last
     return state, True
-
-
-class _Recorder:
-    """A writer of a run's rounds and checkpoints into its directory; without one, it does nothing."""
-
-    def __init__(self, directory: RunDirectory | None, resume: bool, seconds: float) -> None:
-        self._directory, self.resume, self._seconds = directory, resume, seconds
-        self._checkpoints = None if directory is None else Checkpoints(directory.checkpoints)
-        self._saved = time.perf_counter()
-        self._unseen: np.ndarray | None = None
-        self._attackers: np.ndarray | None = None
-
-    def __enter__(self) -> _Recorder:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._checkpoints is not None:
-            self._checkpoints.close()
-
-    def restore(self, state: Any) -> tuple[int, Any]:
-        """Return the rounds done and state of the newest checkpoint when resuming, else 0 and the given start."""
-        found = self._checkpoints.restore(state) if self._checkpoints is not None and self.resume else None
-        return (0, state) if found is None else found
-
-    def begin(self, experiment: Experiment, done: int) -> History:
-        """Drop records later than the checkpoint, and write the complete config and the manifest.
-
-        A run that is extended keeps the evaluation at its old end, which a longer run might not have had.
-
-        Returns:
-          The history of the rounds ``done``.
-        """
-        self._unseen = experiment.data.unseen
-        self._attackers = attackers_of(experiment.config, experiment.data)
-        if self._directory is None:
-            return History()
-        config = experiment.config
-        within = done % config.eval_every if done < config.rounds else 0  # rounds since the last evaluation
-        kept = done - 1 if within else done
-        files = HistoryFiles(self._directory.history)
-        files.keep(done, kept, needed=done - within)
-        with reading(self._directory.history):
-            history = History.open(files)
-            self._directory.restore_rounds(round_records(files, self._unseen, self._attackers))
-        if self._directory.read("config").get("rounds", 0) < config.rounds:
-            self._directory.set_summary_aside()
-        self._directory.write("config", complete_config(experiment))
-        hashes = {"partition_hash": experiment.data.partition_hash, "content_hash": experiment.data.content_hash}
-        self._directory.write_manifest(experiment.axis.record, **hashes)
-        return history
-
-    @property
-    def due(self) -> bool:
-        """Return whether enough time has passed since the last checkpoint."""
-        return self._checkpoints is not None and time.perf_counter() - self._saved >= self._seconds
-
-    @property
-    def part_seconds(self) -> float | None:
-        """Return the seconds after which an interval is interrupted to ask what is due; ``None`` without a folder."""
-        return None if self._directory is None else self._seconds / _PARTS
-
-    def record(self, history: History) -> None:
-        """Write a line for the last evaluation."""
-        if self._directory is not None:
-            self._directory.append_round(round_record(history, self._unseen, self._attackers))
-
-    def save(self, done: int, state: Any, history: History) -> None:
-        """Write the records so far, then a checkpoint, which relies on them."""
-        if self._checkpoints is not None:
-            history.flush()
-            self._checkpoints.save(done, state)
-            self._saved = time.perf_counter()
 
 
 def summary_of(

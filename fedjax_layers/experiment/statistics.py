@@ -85,12 +85,27 @@ def paired_difference(a: Numbers, b: Numbers) -> PairedDifference:
     left, right = vectors(a=a, b=b)
     with np.errstate(invalid="ignore"):  # two infinite losses have no difference
         difference = (left - right)[~(np.isnan(left) | np.isnan(right))]
-        pairs = int(difference.size)
-        mean = float(difference.mean()) if pairs else float("nan")
-        if pairs < 2:
-            return PairedDifference(mean, float("nan"), float("nan"), pairs)
-        half = float(_stats().t.ppf(0.975, pairs - 1) * difference.std(ddof=1) / np.sqrt(pairs))
-    return PairedDifference(mean, mean - half, mean + half, pairs)
+        return PairedDifference(*_mean_and_ends(difference))
+
+
+def mean_interval(values: Numbers) -> tuple[float, float, float, int]:
+    """Compute the mean of ``values [R]`` over runs, with the ends of its 95 % interval by Student's t.
+
+    Returns:
+      ``(mean, low, high, runs)``. A NaN among the values makes all NaN; a single run has no interval.
+    """
+    runs = array_of("values", values, 1)
+    with np.errstate(invalid="ignore"):
+        return _mean_and_ends(runs)
+
+
+def _mean_and_ends(values: Floats) -> tuple[float, float, float, int]:
+    number = int(values.size)
+    mean = float(values.mean()) if number else float("nan")
+    if number < 2:
+        return mean, float("nan"), float("nan"), number
+    half = float(_stats().t.ppf(0.975, number - 1) * values.std(ddof=1) / np.sqrt(number))
+    return mean, mean - half, mean + half, number
 
 
 def ranks(table: Numbers, *, higher_is_better: bool = True) -> Floats:

@@ -16,6 +16,7 @@ from fedjax_layers.engine.history.history import History
 from fedjax_layers.engine.placement.width import AxisChoice, pinned_axis, recorded_axis
 from fedjax_layers.engine.run_loop import run_intervals, start_state
 from fedjax_layers.experiment.config.run_config import RunConfig
+from fedjax_layers.experiment.records.config_hash import refuse_changed_config
 from fedjax_layers.experiment.records.environment import SETTINGS
 from fedjax_layers.experiment.records.run_directory import RunDirectory, to_json
 from fedjax_layers.experiment.records.same_run import TOLERANCE, other_environment, other_inputs
@@ -84,9 +85,10 @@ def verify_run(
 
     Raises:
       ValueError: no evaluated round is recorded, or fewer than ``rounds``.
-      StorageError: a record cannot be read.
+      StorageError: a record cannot be read, or the config was changed.
     """
     manifest, config = directory.read_manifest(), stored_config(directory)
+    refuse_changed_config(directory.path, directory.read("config"), manifest)
     with reading(directory.history):
         stored = History.open(HistoryFiles(directory.history))
     evaluated = _evaluated(stored)

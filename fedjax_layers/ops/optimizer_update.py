@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 
 from fedjax_layers.types import Array, Key, Params
 
-_OF_OBJECTIVE = ("value", "grad", "value_fn", "grad_fn", "obj_fn")
+if TYPE_CHECKING:  # who does not call these functions need not have optax
+    import optax
+
 _OF_OBJECTIVE = ("value", "grad", "value_fn", "grad_fn", "obj_fn")
 _RAW_KEYS = ("key", "rng", "rng_key")  # names under which optax keeps an old-style key
 
@@ -55,6 +56,8 @@ def update_with(
       ValueError: the optimiser needs another argument, or the objective where there is none.
     """
     offered: dict[str, Any] = {"anchor": anchor} | ({} if objective is None else _spoken(objective))
+    import optax  # noqa: PLC0415
+
     optimizer = optax.with_extra_args_support(optimizer)
     takes = inspect.signature(optimizer.update).parameters
     everything = any(p.kind is p.VAR_KEYWORD for p in takes.values())

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
-import optax
 
 from fedjax_layers.ops.optimizer_update import Objective, update_with
 from fedjax_layers.types import Array, Params
+
+if TYPE_CHECKING:  # who does not call these functions need not have optax
+    import optax
 
 
 def proximal_pull(rate: float | Array) -> optax.GradientTransformationExtraArgs:
@@ -24,6 +26,7 @@ def proximal_pull(rate: float | Array) -> optax.GradientTransformationExtraArgs:
     Returns:
       A stateless transformation. Its update raises ``ValueError`` if params or anchor are not given.
     """
+    import optax  # noqa: PLC0415
 
     def update(
         updates: Params, state: Any, params: Params | None = None, *, anchor: Params | None = None, **_: Any
@@ -49,6 +52,8 @@ def with_proximal_term(
       optimizer: any optax optimiser.
       rate: strength of the pull, per unit of squared distance; may be traced.
     """
+    import optax  # noqa: PLC0415
+
     pull = proximal_pull(rate)
 
     def update(

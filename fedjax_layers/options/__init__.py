@@ -1,7 +1,7 @@
 """Declaration of options as function parameters, conversion of their values, and errors for unknown names."""
 
 from fedjax_layers.options.declared import Mark, Option, declared, defaults_of, options_of, taken_from_config
-from fedjax_layers.options.names import check_options, flag_of, unknown_name
+from fedjax_layers.options.names import check_options, flag_of, renamed, unknown_name
 from fedjax_layers.options.values import conform, value_of
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "defaults_of",
     "flag_of",
     "options_of",
+    "renamed",
     "taken_from_config",
     "unknown_name",
     "value_of",

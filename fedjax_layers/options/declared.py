@@ -25,7 +25,7 @@ from typing import Annotated, Any
 import annotated_types as at
 import numpy as np
 
-from fedjax_layers.options.docstrings import described, first_sentence
+from fedjax_layers.options.docstrings import described, sentences
 from fedjax_layers.options.values import conform, text_kinds, value_of
 
 _LARGEST_COUNT = 2**31 - 1  # counts are int32 on the devices
@@ -59,6 +59,7 @@ class Option:
       default: the parameter's default; ``inspect.Parameter.empty`` where a value must be given.
       about: the bounds and marks.
       help: the first sentence of the parameter's entry in the docstring, without its full stop.
+      remarks: the sentences after it, which say where the default comes from; empty where there are none.
     """
 
     name: str
@@ -66,6 +67,7 @@ class Option:
     default: Any
     about: tuple[Any, ...] = ()
     help: str = ""
+    remarks: str = ""
 
     @property
     def required(self) -> bool:
@@ -163,7 +165,7 @@ def declared(taker: Callable[..., Any], defaults: dict[str, Any]) -> dict[str, O
     hints, told = typing.get_type_hints(plain), described(plain)
     marked = typing.get_type_hints(plain, include_extras=True)
     return {
-        name: Option(name, hints.get(name, Any), default, _about(marked.get(name)), first_sentence(told.get(name, "")))
+        name: Option(name, hints.get(name, Any), default, _about(marked.get(name)), *sentences(told.get(name, "")))
         for name, default in defaults.items()
     }
 

@@ -53,9 +53,10 @@ def _entries(text: str) -> dict[str, list[str]]:
     return found
 
 
-def first_sentence(text: str) -> str:
-    """Return the text before its first full stop."""
-    return re.split(r"\.(?:\s|$)", text, maxsplit=1)[0]
+def sentences(text: str) -> tuple[str, str]:
+    """Return the text before its first full stop, and the sentences after it."""
+    first, *others = re.split(r"\.(?:\s|$)", text, maxsplit=1)
+    return first, " ".join(others)
 
 
 def without_markup(text: str) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
-from collections.abc import Collection, Iterable, Mapping
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Protocol
 
 _LISTED = 60  # of more names than these only the nearest are listed
@@ -12,6 +14,21 @@ _LISTED = 60  # of more names than these only the nearest are listed
 def flag_of(name: str) -> str:
     """Return the flag of a field or option: ``--batch-size``."""
     return "--" + name.replace("_", "-")
+
+
+@contextlib.contextmanager
+def renamed(names: Mapping[str, str]) -> Iterator[None]:
+    """Give arguments other names in errors raised inside the block, those of the fields from which they are taken.
+
+    A ``ValueError`` begins with the name of an argument; names of several words are replaced wherever they stand.
+    """
+    try:
+        yield
+    except ValueError as error:
+        head, colon, rest = str(error).partition(": ")
+        for name in (name for name in names if "_" in name):
+            rest = re.sub(rf"\b{name}\b", names[name], rest)
+        raise type(error)(f"{names.get(head, head)}{colon}{rest}") from error
 
 
 def unknown_name(argument: str, name: object, known: Iterable[str]) -> ValueError:

@@ -110,3 +110,9 @@ class Task(NamedTuple):
     scorer: Scorer | None = None
     metrics: tuple[tuple[str, Metric], ...] = ()
     trigger: Trigger | None = None
+
+    def __repr__(self) -> str:
+        names, sizes = self.layers.names, self.layers.sizes
+        told = [f"{name} {size:,}" for name, size in zip(names, sizes, strict=True)]
+        shown = ", ".join([*told[:4], "...", *told[-2:]] if len(told) > 7 else told)
+        return f"Task(layers: {len(names)}, parameters: {sum(sizes):,} ({shown}), outputs: {self.num_classes})"

@@ -38,7 +38,7 @@ def test_it_runs_and_its_file_is_in_the_config(file, tmp_path):
     assert cli(*command, "--layers=1", "--out", tmp_path / "one").code == 0
     assert file in (tmp_path / "one" / "config.json").read_text()
     refused = cli(*command, "--layers=3", "--out", tmp_path / "three")
-    assert "option layers: expected at most the model's 1 layers, got 3" in refused.err
+    assert "--layers: expected at most the model's 1 layers, got 3" in refused.err
     assert refused.code == 2
 
 
@@ -62,7 +62,7 @@ def test_a_file_without_an_algorithm_is_refused_in_one_line(text, expected, tmp_
     path = tmp_path / "wrong.py"
     if text is not None:
         path.write_text(text)
-    assert_refused(cli("run", "wrong", "--algorithm-file", path, *SMALL), "algorithm_file: ", expected)
+    assert_refused(cli("run", "wrong", "--algorithm-file", path, *SMALL), "--algorithm-file: ", expected)
 
 
 def test_a_name_that_is_taken_is_refused(tmp_path):

@@ -1,9 +1,11 @@
 """``fedjax-layers compare``: several algorithms and seeds on the same clients."""
 
+import json
+
 import pytest
 
-from fedjax_layers.cli.compare import difference_lines
 from fedjax_layers.experiment.records.run_directory import RunDirectory
+from fedjax_layers.report.wording import difference_lines
 from tests.cli.command import SMALL, assert_refused, cli, contents
 
 NAMES = ("local", "fedavg", "fedper")
@@ -25,6 +27,23 @@ def test_a_table_with_one_row_per_algorithm(compared):
         assert sum(line.strip().startswith(f"{name} ") for line in outcome.out.splitlines()) == 1
     assert "Friedman p = " in outcome.out
     assert "Nemenyi critical difference" in outcome.out
+
+
+def test_the_page_with_the_same_numbers_is_in_the_folder(compared):
+    folder, outcome = compared
+    assert f"Report: {folder / 'report.html'}" in outcome.out
+    page = (folder / "report.html").read_text()
+    assert "3 methods, 4 clients of heart, 2 rounds, 2 seeds" in page
+    best = [line.split() for line in outcome.out.splitlines() if line.strip().startswith(NAMES) and " ± " in line]
+    assert all(f"{mean} ± {spread}" in page for _, mean, _, spread, *_ in best[:3])
+    assert "--evaluated-models trained --client-width all --seeds 2 --seed 5" in page
+
+
+def test_a_finished_comparison_as_json(compared):
+    folder, _ = compared
+    told = cli("compare", "--out", folder, "--resume", "--json")
+    assert json.loads(told.out) == {"folder": str(folder), **RunDirectory(folder).read("summary")}
+    assert "Nemenyi critical difference" in told.err
 
 
 def test_a_run_directory_per_algorithm_and_seed(compared):

@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from tests.cli.command import cli, contents
+from tests.cli.command import assert_refused, cli, contents
 
 FLAGS = "--dataset heart --model logistic_regression --batch-size 128 --client-width all --evaluated-models served"
 FLAGS = [*FLAGS.split(), "--rounds", "3"]
@@ -120,6 +120,44 @@ def test_a_row_that_changed_in_one_digit_is_computed_again(folders, tmp_path):
     assert outcome.code == 0
     assert "rows.jsonl: line 1 is damaged; its run counts as one that is missing" in outcome.err
     assert sorted(path.read_bytes().splitlines()) == sorted(before.splitlines())
+
+
+CHANGED = [
+    ("run", "config.json", ("learning_rate",), ["verify", "run"]),
+    ("run", "config.json", ("learning_rate",), ["run", "--out", "run", "--resume", "--rounds", "4"]),
+    ("both", "fedavg/seed-0/config.json", ("momentum",), ["verify", "both"]),
+    ("both", "local/seed-0/config.json", ("momentum",), ["compare", "--out", "both", "--resume"]),
+    ("both", "config.json", ("runs", 1, "momentum"), ["compare", "--out", "both", "--resume"]),
+    ("sweep", "config.json", ("runs", "1", "setting", "mu"), ["verify", "sweep"]),
+    ("sweep", "config.json", ("runs", "1", "config", "learning_rate"), ["sweep", "--out", "sweep", "--resume"]),
+    ("sweep", "config.json", ("runs", "1", "seed"), ["sweep", "fedprox", *FLAGS, *GRID, "--out", "sweep", "--resume"]),
+    ("part0", "config.json", ("runs", "1", "config", "learning_rate"), COMMANDS["part0"][0]),
+]
+
+
+@pytest.mark.parametrize(("folder", "name", "place", "command"), CHANGED, ids=[f"{n}: {c}" for _, n, _, c in CHANGED])
+def test_a_digit_of_the_config_that_changed_is_noticed(folders, tmp_path, folder, name, place, command):
+    for one in (folder, *(["part1"] if folder == "part0" else [])):
+        shutil.copytree(folders / one, tmp_path / one)
+    path = tmp_path / folder / name
+    content = json.loads(path.read_text())
+    inside = content
+    for step in place[:-1]:
+        inside = inside[step]
+    inside[place[-1]] += 1
+    path.write_text(json.dumps(content))
+    before = contents(tmp_path)
+    assert_refused(cli(*command), "config.json: expected the config that ")
+    assert contents(tmp_path) == before
+
+
+def test_another_layout_of_the_config_is_the_same_config(folders, tmp_path):
+    shutil.copytree(folders / "run", tmp_path / "run")
+    path = tmp_path / "run" / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()), sort_keys=True))
+    for rounds in (4, 5):  # a longer run writes another config
+        assert cli("run", "--out", "run", "--resume", "--rounds", rounds).code == 0
+    assert cli("verify", "run").code == 0
 
 
 def test_a_sweep_is_not_continued_with_other_data(folders, tmp_path):

@@ -144,7 +144,7 @@ def test_a_partition_file_of_other_data_or_beside_other_choices_is_refused(tmp_p
     assert_refused(cli(*RUN.split(), *given), "split.npz: expected a partition of digits, found one of heart")
     for choice, named in (("--clients 4", "clients=4"), ("--test-fraction 0.3", "test_fraction=0.3")):
         line = f"run fedavg --dataset heart {choice}".split()
-        assert_refused(cli(*line, *given), "partition_file: expected no other choice", named)
+        assert_refused(cli(*line, *given), "--partition-file: expected no other choice", named)
     (tmp_path / "split.npz").write_bytes((tmp_path / "split.npz").read_bytes()[:500])
     assert_refused(cli("data", "show", "heart", *given), "split.npz: expected a partition file, could not read one")
 
@@ -166,7 +166,7 @@ def test_what_makes_no_sense_without_classes_is_refused(regression):
     assert_refused(cli("run", "fedavg", *own, "--loss", "focal"), f"loss: expected huber or squared or absolute {kind}")
     assert_refused(cli("run", "fedavg", "--loss", "cox"), "loss: expected softmax or focal for the classification of")
     formation = ["--team-formation", "by_labels"]
-    assert_refused(cli("run", "permfl", *own, *formation), "team_formation: expected classes for 'by_labels'")
+    assert_refused(cli("run", "permfl", *own, *formation), "--team-formation: expected classes for 'by_labels'")
 
 
 @pytest.mark.data
@@ -194,14 +194,14 @@ BAD = [
     ("data shw", "invalid choice: 'shw'", ""),
     ("data list digits", "unrecognized arguments: digits", ""),
     ("data list --all", "data list: ", "expected no further arguments, got '--all'"),
-    ("data list --data-dir none", "data_dir: ", "expected an existing folder, found none at none"),
+    ("data list --data-dir none", "--data-dir: ", "expected an existing folder, found none at none"),
     ("data prepare", "required: names", ""),
     ("data prepare sentimnt", "data set: ", "did you mean 'sentiment'?"),
     ("data prepare digits", "digits: ", "expected a data set with files to prepare, got one without"),
     ("data prepare heart --dowload", "data prepare: ", "got '--dowload'"),
     ("data show hart", "data set: ", "did you mean 'heart'?"),
     ("data show heart digits", "unrecognized arguments: digits", ""),
-    ("data show mnist", "data_dir: ", "found neither"),
+    ("data show mnist", "--data-dir: ", "found neither"),
     ("data show digits --partition dirichle", "partition: ", "did you mean 'dirichlet'?"),
     ("data show digits --alpah 1", "flag: ", "did you mean '--alpha'?"),
     ("data show digits --alpha 0", "alpha: ", "expected a positive, finite number, got 0"),
@@ -210,13 +210,17 @@ BAD = [
     ("data show digits --clients 0", "clients: ", "expected at least 1, got 0"),
     ("data show digits --clients many", "argument --clients: ", "'many'"),
     ("data show digits --unseen 10", "unseen: ", "expected 0..9 clients, got 10"),
-    ("data show digits --global-test 2", "global_test: ", "expected a share in (0, 1), got 2.0"),
-    ("data show digits --global-test official", "global_test: ", "got digits without one"),
-    ("data show digits --split-seed -1", "split_seed: ", "expected 0 to 4294967295, got -1"),
+    ("data show digits --global-test 2", "--global-test: ", "expected a share in (0, 1), got 2.0"),
+    ("data show digits --global-test official", "--global-test: ", "got digits without one"),
+    ("data show digits --split-seed -1", "--split-seed: ", "expected 0 to 4294967295, got -1"),
     ("data show digits --plot none/split.png", "plot: ", "expected a folder none, found none"),
     ("data show digits --plot split.sgv", "plot: ", "'sgv' is not supported"),
     ("data show digits --save none/split.npz", "save: ", "expected a folder none, found none"),
-    ("data show digits --partition-file none.npz", "partition_file: ", "expected something at none.npz, found nothing"),
+    (
+        "data show digits --partition-file none.npz",
+        "--partition-file: ",
+        "expected something at none.npz, found nothing",
+    ),
 ]
 
 

@@ -2,6 +2,9 @@
 
 import pytest
 
+from fedjax_layers.cli import compare, sweep
+from fedjax_layers.cli.arguments import parse
+from fedjax_layers.cli.given import effect_lines, refuse_varied, without_effect
 from tests.cli.command import assert_refused, cli
 
 UNUSED = [
@@ -40,7 +43,7 @@ UNUSED = [
     ("pretrain --no-save-model", "--save-model: ", "expected none for pretrain"),
     ("pretrain --unseen 1", "--unseen: ", "expected none for pretrain"),
     ("pretrain --sampling uniform", "--sampling: ", "expected none for pretrain"),
-    ("run fedavg --team-formation by_labels", "team_formation: ", "which has no teams"),
+    ("run fedavg --team-formation by_labels", "--team-formation: ", "which has no teams"),
 ]
 
 
@@ -48,3 +51,49 @@ UNUSED = [
 def test_a_flag_that_changes_nothing_is_refused(line, names, tells, tmp_path):
     assert_refused(cli(*line.split()), names, tells)
     assert list(tmp_path.iterdir()) == []
+
+
+VARIED = [
+    ("sweep fedprox --vary mu=0.1,1 --mu 3", "--mu: expected it once, got it beside the values that the sweep gives"),
+    ("sweep fedprox --vary learning-rate=0.1,1 --learning-rate 0.1", "--learning-rate: expected it once"),
+    ("sweep fedprox --vary algorithm=fedavg,local", "algorithm: expected it once"),
+]
+
+
+@pytest.mark.parametrize(("line", "told"), VARIED, ids=[line for line, _ in VARIED])
+def test_a_flag_that_is_given_and_varied_is_refused(line, told, tmp_path):
+    assert_refused(cli(*line.split()), told)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_flag_may_be_for_the_settings_that_do_not_have_their_own():
+    options = parse(["sweep", "--mu", "3"])
+    refuse_varied(options, [{"algorithm": "fedprox"}, {"algorithm": "fedprox", "mu": 2}])
+
+
+def idle(line):
+    options = parse(line.split())
+    return without_effect(options, compare._configs(options))
+
+
+def test_flags_without_effect_on_one_of_several_algorithms_are_told():
+    found = idle("compare local,fedavg,fedprox --mu 1 --server-optimizer adam --weighting uniform --rounds 3 --alpha 1")
+    assert found == {
+        "--mu": ["local", "fedavg"], "--server-optimizer": ["local"], "--weighting": ["local"],
+    }  # fmt: skip
+    assert effect_lines(found) == [
+        "Without effect: --mu for local and fedavg; --server-optimizer for local; --weighting for local."
+    ]
+    assert idle("compare permfl,fedavg --team-formation by_labels --num-teams 3") == {
+        "--team-formation": ["fedavg"], "--num-teams": ["fedavg"],
+    }  # fmt: skip
+    assert idle("compare local,fedprox --fedprox.mu 1 --rounds 3") == {}
+    assert effect_lines({}) == []
+
+
+def test_values_of_a_sweep_without_effect_on_an_algorithm_are_told():
+    options = parse(["sweep", "--vary", "algorithm=fedavg,fedprox", "--vary", "mu=0.1,1", "--dataset", "heart"])
+    asked = sweep.varied(options)
+    request = sweep._request(options, asked)
+    configs = [run.config for run in sweep._runs(options, asked, request)]
+    assert without_effect(options, configs, request.names) == {"--mu": ["fedavg"]}

@@ -10,7 +10,7 @@ from fedjax_layers.cli.arguments import parse
 from fedjax_layers.experiment.config.fields import GROUPS
 from fedjax_layers.experiment.config.owners import all_owners
 from fedjax_layers.experiment.config.run_config import RunConfig
-from fedjax_layers.options.docstrings import described, first_sentence
+from fedjax_layers.options.docstrings import described, sentences
 from tests.cli.command import assert_refused, cli
 
 
@@ -113,4 +113,4 @@ def test_a_docstring_is_read_as_it_is_meant():
         "theirs": "another thing's; and more. Continued here: with a colon.",
         "mine": "[C] of mine. A second sentence.",
     }
-    assert first_sentence(found["mine"]) == "[C] of mine"
+    assert sentences(found["mine"])[0] == "[C] of mine"

@@ -53,7 +53,7 @@ def test_what_is_no_finished_run_is_refused(run, tmp_path):
     folder, _ = run
     assert_refused(cli("inspect", "none"), "folder: ", "found none at none")
     assert_refused(cli("inspect", tmp_path), "folder: ", "expected a finished run with summary.json")
-    assert_refused(cli("inspect", folder, "--scored-model", "traned"), "scored_model: ", "did you mean 'trained'?")
+    assert_refused(cli("inspect", folder, "--scored-model", "traned"), "--scored-model: ", "did you mean 'trained'?")
     assert_refused(cli("inspect", folder, "--rounds", "3"), "inspect: expected no flags but its own")
 
 

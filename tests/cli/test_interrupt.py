@@ -24,12 +24,13 @@ RUN = f"run player_fl --dataset heart --rounds {ROUNDS} --cohort 3 --client-widt
 
 
 def start(*arguments, programs=None):
-    """A process of the command; ``programs``: a folder in which those of one test keep compiled ones."""
+    """A process of the command; ``programs``: a folder in which those of one test keep all compiled ones."""
     code = "import sys; from fedjax_layers.cli import main; sys.exit(main(sys.argv[1:]))"
     command = [sys.executable, "-c", code, *map(str, arguments)]
     environment = os.environ | {"JAX_NUM_CPU_DEVICES": "2", "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
     if programs is not None:
         environment |= {"JAX_ENABLE_COMPILATION_CACHE": "true", "JAX_COMPILATION_CACHE_DIR": str(programs)}
+        environment |= {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
 
 

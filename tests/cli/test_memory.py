@@ -53,7 +53,7 @@ def test_doctor_tells_the_memory_of_a_run_and_refuses_it_as_run_would(memory):
     memory(1000)
     again = cli("doctor", "fedper", *RUN, "--client-width", 2)
     assert again.code == 2
-    assert again.err.startswith("fedjax-layers: model: expected one that fits")
+    assert again.err.startswith("fedjax-layers: --model: expected one that fits")
     assert "state" in again.out
     assert_refused(cli("doctor", "fedpr", "--rounds", 2), "algorithm: ", "did you mean 'fedper'?")
     assert_refused(cli("doctor", "fedper", "--fast"), "flag: ", "got '--fast'")

@@ -18,13 +18,13 @@ LARGE = 2 * 10**9
 
 REFUSED = [
     (f"run fedavg {HEART} --rounds {HUGE}", "rounds: ", "expected at most 2147483647"),
-    (f"run fedavg {HEART} --batch-size {HUGE}", "batch_size: ", "expected at most 2147483647"),
-    (f"run fedavg {HEART} --rounds {LARGE} --eval-every {LARGE}", "eval_every: ", "expected at most 1000000 rounds"),
+    (f"run fedavg {HEART} --batch-size {HUGE}", "--batch-size: ", "expected at most 2147483647"),
+    (f"run fedavg {HEART} --rounds {LARGE} --eval-every {LARGE}", "--eval-every: ", "expected at most 1000000 rounds"),
     (f"run fedavg {HEART} --epochs {LARGE}", "epochs: ", "for clients of 193 examples"),
-    (f"run fedavg {HEART} --clients {LARGE} --partition iid", "num_clients: ", "expected 1..740"),
+    (f"run fedavg {HEART} --clients {LARGE} --partition iid", "--clients: ", "expected 1..740"),
     (f"run fedavg --dataset synthetic --clients {LARGE}", "clients: ", "expected at most"),
-    (f"run permfl {HEART} --num-teams {HUGE}", "option num_teams: ", "expected at most 2147483647"),
-    (f"run fedavg {HEART} --client-width {HUGE}", "client_width: ", "expected auto, all or a number of 1 to"),
+    (f"run permfl {HEART} --num-teams {HUGE}", "--num-teams: ", "expected at most 2147483647"),
+    (f"run fedavg {HEART} --client-width {HUGE}", "--client-width: ", "expected auto, all or a number of 1 to"),
     (f"sweep fedavg {HEART} --vary learning-rate=0:1:{LARGE}", "range: ", "expected at most 100000 numbers"),
     (f"sweep fedavg {HEART} --vary learning-rate=0.1,0.2 --seeds {LARGE}", "grid: ", "expected at most 100000 runs"),
     (f"sweep fedavg {HEART} --vary learning-rate=0:1 --random {LARGE}", "grid: ", "expected at most 100000 runs"),

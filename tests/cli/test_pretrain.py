@@ -20,9 +20,9 @@ def test_a_run_starts_from_what_no_client_of_it_holds(tmp_path):
     run = ["run", "fedavg", *DIGITS, "--rounds", 1, "--clients", 4, "--init-from", tmp_path / "start"]
     started = cli(*run, "--reserve", 0.4, "--out", tmp_path / "run")
     assert started.code == 0
-    assert_refused(cli(*run, "--out", tmp_path / "no"), "option reserve: expected 0.4", "got 0")
+    assert_refused(cli(*run, "--out", tmp_path / "no"), "--reserve: expected 0.4", "got 0")
     twice = cli(*run, "--reserve", 0.4, "--split-seed", 1, "--out", tmp_path / "no")
-    assert_refused(twice, "option split_seed: expected 42", "got 1")
+    assert_refused(twice, "--split-seed: expected 42", "got 1")
     assert not (tmp_path / "no").exists()
     rounds = [json.loads(line) for line in (tmp_path / "start" / "rounds.jsonl").read_text().splitlines()]
     assert rounds[-1]["served/val/loss"] < rounds[0]["served/val/loss"]

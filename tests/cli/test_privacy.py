@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from fedjax_layers.experiment.records.run_directory import RunDirectory
+from fedjax_layers.sweeps.results import SweepFolder, rank
 from tests.cli.command import SMALL, cli
 
 UNIFORM = ("--dp-noise", 1, "--weighting", "uniform")
@@ -52,7 +53,7 @@ def test_what_sends_nothing_is_compared_without_privacy(tmp_path):
     [
         (
             ("fedavg", "--dp-noise", 1),
-            "dp_noise: expected --weighting uniform, as all clients must count alike",
+            "--dp-noise: expected --weighting uniform, as all clients must count alike",
         ),
         (
             ("player_fl", "--dp-noise", 1, "--weighting", "uniform"),
@@ -67,7 +68,7 @@ def test_what_sends_nothing_is_compared_without_privacy(tmp_path):
             "privacy: expected the mean",
         ),
         (("fedavg", "--dp-clip", 1), "--dp-clip: "),
-        (("local", "--dp-noise", 1), "dp_noise: expected none for local, whose clients send nothing"),
+        (("local", "--dp-noise", 1), "--dp-noise: expected none for local, whose clients send nothing"),
     ],
 )
 def test_a_run_that_would_break_the_promise_is_refused(arguments, message, tmp_path):
@@ -75,3 +76,22 @@ def test_a_run_that_would_break_the_promise_is_refused(arguments, message, tmp_p
     assert outcome.code == 2
     assert message in outcome.err
     assert outcome.err.count("\n") == 1
+
+
+def test_every_row_of_a_sweep_has_its_epsilon(tmp_path):
+    flags = ("--weighting", "uniform", "--dp-noise", 2, "--dp-delta", 1e-3, "--model", "logistic_regression")
+    outcome = cli("sweep", "fedavg", *SMALL, *flags, "--vary", "dp-clip=0.5,1", "--out", tmp_path / "s")
+    assert outcome.code == 0, outcome.err
+    for row in SweepFolder(tmp_path / "s").ordered_rows:
+        assert 0.6 * classical(2, 2, 1e-3) < row["epsilon"] <= classical(2, 2, 1e-3)
+        assert row["delta"] == 1e-3
+        assert outcome.out.count(f"{row['epsilon']:.3g}") == 2, "one in each row"
+    assert "epsilon: the privacy of a client" in outcome.out
+
+
+def test_the_epsilon_of_a_setting_is_the_largest_of_its_seeds():
+    scores = {"personal/val/macro_f1": 0.5, "personal/test/macro_f1": 0.5, "rounds": 2, "why": "finished"}
+    private = [{"mu": 1, "epsilon": 2.0, **scores}, {"mu": 1, "epsilon": 3.0, **scores}]
+    without_noise = [{"mu": 2, "epsilon": 2.0, **scores}, {"mu": 2, "epsilon": None, **scores}]
+    assert [line["epsilon"] for line in rank([*private, *without_noise], ["mu"])] == [3.0, None]
+    assert "epsilon" not in rank([{"mu": 1, **scores}], ["mu"])[0]

@@ -41,7 +41,7 @@ def test_it_ends_well_and_prints_the_table(player):
 def test_the_run_directory_is_complete(player):
     folder, _ = player
     names = {p.name for p in folder.iterdir()}
-    files = {"config.json", "manifest.json", "rounds.jsonl", "clients.npz", "summary.json"}
+    files = {"report.html", "config.json", "manifest.json", "rounds.jsonl", "clients.npz", "summary.json"}
     assert names == files | {"checkpoints", "history", ".lock"}
     run = RunDirectory(folder)
     config = RunConfig.from_mapping(run.read("config"))

@@ -57,6 +57,10 @@ def test_shards_joined_equal_the_whole(tmp_path):
     again = cli(*flags, "--out", "joined", "--resume")
     assert (again.code, again.err) == (0, "")
     assert "10 runs, 0 to be computed" in again.out
+    told = cli("sweep", "--out", "joined", "--resume", "--json")
+    assert json.loads(told.out) == {"folder": "joined", **SweepFolder("joined").read("summary")}
+    assert "10 runs, 0 to be computed" in told.err
+    assert cli("merge", "part2", "part0", "part1", "--out", "quiet", "--quiet").out == "quiet\n"
     assert_refused(
         cli("merge", "part0", "part2", "--out", "less"),
         "expected all 10 runs, 3 are missing, the first of them is run 3",
@@ -85,10 +89,10 @@ def test_an_interrupted_sweep_goes_on_to_the_same_table(tmp_path, monkeypatch, f
             signal.raise_signal(signal.SIGINT)
 
     monkeypatch.setattr(SweepFolder, "append", interrupted)
-    outcome = cli(*sweep, "--out", "part")
+    outcome = cli(*sweep, "--out", "part", "--json")
     monkeypatch.setattr(SweepFolder, "append", append)
-    assert (outcome.code, outcome.err) == (130, "")
-    assert "Stopped. To continue, repeat the command with --out part --resume" in outcome.out
+    assert (outcome.code, json.loads(outcome.out)) == (130, {"folder": "part", "stopped": True})
+    assert "Stopped. To continue, repeat the command with --out part --resume" in outcome.err
     assert 0 < len(SweepFolder(tmp_path / "part").rows) < 12
     again = cli("sweep", "--out", "part", "--resume")  # the folder knows the rest
     assert (again.code, again.err) == (0, "")
@@ -142,8 +146,10 @@ def test_static_choices_and_options_of_one_of_several_algorithms(tmp_path):
 def test_grid_files_of_values_pairs_and_draws(tmp_path):
     (tmp_path / "grid.json").write_text(json.dumps({"mu": "0:1:2", "batch-size": [64, 128], "rounds": 1}))
 
+    small = [text for text in SMALL if text not in ("--batch-size", "128", "--rounds", "2")]  # they are varied
+
     def settings(*flags):
-        outcome = cli("sweep", "fedprox", *SMALL, *flags, "--out", f"there{len(list(tmp_path.iterdir()))}")
+        outcome = cli("sweep", "fedprox", *small, *flags, "--out", f"there{len(list(tmp_path.iterdir()))}")
         assert (outcome.code, outcome.err) == (0, "")
         newest = max(tmp_path.glob("there*"), key=lambda path: int(path.name[5:]))
         return [run["setting"] for run in SweepFolder(newest).read("config")["runs"].values()]
@@ -170,7 +176,7 @@ def test_grid_files_of_values_pairs_and_draws(tmp_path):
         (("--vary", "threshold="), ("--vary threshold: expected at least one value",)),
         (("--vary", "threshold"), ("--vary: expected NAME=SPEC, got 'threshold'",)),
         (("--vary", "threshold=1", "--vary", "threshold=2"), ("expected each name once, got 'threshold' again",)),
-        (("--vary", "threshold=-1,1"), ("option threshold: expected at least 0, got -1",)),
+        (("--vary", "threshold=-1,1"), ("--threshold: expected at least 0, got -1",)),
         ((), ("grid: expected --vary NAME=SPEC or a --grid file with at least one setting, got none",)),
         (("--vary", "batch-size=16:64:3"), ("--vary batch_size: expected values separated by commas, got a range",)),
         (
@@ -184,7 +190,7 @@ def test_grid_files_of_values_pairs_and_draws(tmp_path):
         (("--vary", "threshold=1,2", "--seeds", "0"), ("--seeds: expected at least 1, got 0",)),
         (
             ("--vary", "threshold=1,2", "--seeds", "2", "--seeds-vary", "starts"),
-            ("seeds_vary: expected one of", "'start'"),
+            ("--seeds-vary: expected one of", "'start'"),
         ),
         (("--vary", "threshold=1,2", "--shard", "2/2"), ("--shard: expected I/N", "got '2/2'")),
         (("--vary", "threshold=1,2", "--shard", "0/9"), ("--shard: expected I/N", "N at most 2 runs")),
@@ -202,7 +208,7 @@ def test_grid_files_of_values_pairs_and_draws(tmp_path):
         ),
         (("--vary", "threshold=1,2", "--rungs", "2,1"), ("rungs: expected rounds of at least 1 that go up",)),
         (("--vary", "threshold=1,2", "--rungs", "1,2"), ("rungs: expected rounds below the runs' 2, got 2",)),
-        (("--vary", "threshold=1,2", "--save-model"), ("save_model: expected none in a sweep",)),
+        (("--vary", "threshold=1,2", "--save-model"), ("--save-model: expected none in a sweep",)),
         (("--grid", "missing.json"), ("missing.json",)),
         (("--grid", "bad.json"), ("--grid: bad.json: expected a complete JSON file",)),
         (("--grid", "number.json"), ("--grid: expected a list of settings, or names with their values",)),

@@ -1,6 +1,7 @@
 """A sweep that is killed at random moments goes on to the same table, bit for bit."""
 
 import random
+import shutil
 import time
 
 import pytest
@@ -35,17 +36,18 @@ def while_it_starts(process, part, rng):
 @pytest.mark.parametrize("width", ["1", "4"], ids=["in turn", "vectorised"])
 def test_kills_leave_the_same_table(tmp_path, width):
     flags = (*SWEEP.split(), *GRID, "--run-width", width)
-    whole = start(*flags, "--out", tmp_path / "whole")
+    whole = start(*flags, "--out", tmp_path / "whole", programs=tmp_path / "programs")
     assert whole.communicate(timeout=600)[1] == ""
     rng, part = random.Random(int(width)), tmp_path / "part"
-    for moment in (soon_after_a_row, while_it_starts, soon_after_a_row):
-        process = start(*flags, "--out", part, "--resume")
+    for kill, moment in enumerate((soon_after_a_row, while_it_starts, soon_after_a_row)):
+        own = shutil.copytree(tmp_path / "programs", tmp_path / str(kill))
+        process = start(*flags, "--out", part, "--resume", programs=own)  # which it may leave half written
         moment(process, part, rng)
         assert process.poll() is None, "the sweep is too short for its kills"
         process.kill()
         process.communicate()
     assert 0 < lines(part) < ROWS
-    rest = start(*flags, "--out", part, "--resume")
+    rest = start(*flags, "--out", part, "--resume", programs=tmp_path / "programs")
     assert rest.communicate(timeout=600)[1] == ""
     assert rest.returncode == 0
     for name in ("results.csv", "results.parquet", "summary.json"):

@@ -86,21 +86,21 @@ def test_other_warnings_follow_the_filters_and_nothing_is_left_changed(monkeypat
 
 
 BAD = [
-    (f"run permfl {TEAMS} --team-formation by_label", "team_formation: ", "did you mean 'by_labels'?"),
-    (f"run fedavg {DIGITS} --team-formation by_labels", "team_formation: ", "none for fedavg, which has no teams"),
-    (f"compare fedavg,local {DIGITS} --team-formation by_labels", "team_formation: ", "none for fedavg"),
-    (f"compare fedavg,permfl {DIGITS} --team-formation by_label", "team_formation: ", "did you mean 'by_labels'?"),
+    (f"run permfl {TEAMS} --team-formation by_label", "--team-formation: ", "did you mean 'by_labels'?"),
+    (f"run fedavg {DIGITS} --team-formation by_labels", "--team-formation: ", "none for fedavg, which has no teams"),
+    (f"compare fedavg,local {DIGITS} --team-formation by_labels", "--team-formation: ", "none for fedavg"),
+    (f"compare fedavg,permfl {DIGITS} --team-formation by_label", "--team-formation: ", "did you mean 'by_labels'?"),
     (f"run permfl {TEAMS} --team-of 0,1,x", "--team-of: ", "expected whole numbers separated by commas, got '0,1,x'"),
-    (f"run permfl {TEAMS} --team-of 0,1,0", "team_of: ", "expected an integer for each of 8 clients"),
-    (f"run permfl {TEAMS} --team-of 0,1,0,1,0,1,0,5", "team_of: ", "got none in team 2"),
+    (f"run permfl {TEAMS} --team-of 0,1,0", "--team-of: ", "expected an integer for each of 8 clients"),
+    (f"run permfl {TEAMS} --team-of 0,1,0,1,0,1,0,5", "--team-of: ", "got none in team 2"),
     (f"run permfl {TEAMS} --distance hellinger", "--distance: ", "an option of team formations by_labels and hierarch"),
     (f"run permfl {TEAMS} --team-formation by_labels --distanc hellinger", "flag: ", "did you mean '--distance'?"),
     (f"run permfl {TEAMS} --team-formation average_case --overlap 2", "overlap: ", "expected a share in [0, 1], got 2"),
-    (f"run permfl {TEAMS} --num-teams 9", "num_teams: ", "expected 1..8, the number of clients, got 9"),
-    (f"run permfl {TEAMS} --partition two_level --teams 2 --num-teams 4", "num_teams: ", "the partition's 2 teams"),
+    (f"run permfl {TEAMS} --num-teams 9", "--num-teams: ", "expected 1..8, the number of clients, got 9"),
+    (f"run permfl {TEAMS} --partition two_level --teams 2 --num-teams 4", "--num-teams: ", "the partition's 2 teams"),
     (
         f"run permfl {TEAMS} --client-participation 1.5",
-        "client_participation: ",
+        "--client-participation: ",
         "expected more than 0 and at most 1, got 1.5",
     ),
 ]

@@ -61,12 +61,12 @@ def test_faults_come_as_often_as_they_are_asked_for():
 
 
 def test_without_any_luck_nothing_is_learnt(run):
+    start = fl.simulate(
+        lambda _: fl.algorithms.fedper(SOLVER), TASK, toy.make_federation(toy.make_pool(dtype="float32")),
+        rounds=1, weights=None, sampling=fl.sampling.fixed(np.array([-1]), toy.CLIENTS),
+    )  # fmt: skip
     for kind in ("drop_before", "drop_during", "broken"):
         result = run(**{kind: 1.0})
-        start = fl.simulate(
-            lambda _: fl.algorithms.fedper(SOLVER), TASK, toy.make_federation(toy.make_pool(dtype="float32")),
-            rounds=1, weights=None, sampling=fl.sampling.fixed(np.array([-1]), toy.CLIENTS),
-        )  # fmt: skip
         for x, y in zip(leaves(result), leaves(start), strict=True):
             np.testing.assert_array_equal(x, y, err_msg=kind)
         rounds = result.history.rounds

@@ -13,6 +13,7 @@ import pytest
 import fedjax_layers as fl
 from fedjax_layers.clients import keys, train_client, train_cohort
 from fedjax_layers.clients.batches import batch_order, batch_rows, take_batch
+from fedjax_layers.models.task import task_from_functions
 from fedjax_layers.ops.optimizer_update import reseed
 from fedjax_layers.ops.prox import with_proximal_term
 from fedjax_layers.types import Pool
@@ -46,7 +47,7 @@ def linear_task(dtype):
         return inputs.astype(dtype) @ params[0]["w"] @ params[1]["w"]
 
     losses = optax.softmax_cross_entropy_with_integer_labels
-    return fl.models.task_from_functions(init, apply, losses, None, 3)
+    return task_from_functions(init, apply, losses, None, 3)
 
 
 def trainer_of(optimizer, task, **changes):

@@ -53,14 +53,12 @@ def test_clients_of_one_size_are_found_to_be_uniform():
 def test_attackers_are_wrapped_around_a_method(clients):
     def attack(trainer):
         def nothing(key, ident, start, trained):
-            return jax.tree.map(lambda x: jnp.where(ident == 2, 0, x), trained)
+            return jax.tree.map(lambda x: jnp.where(ident >= 0, 0, x), trained)
 
         return nothing
 
-    method = fl.algorithms.local(SOLVER)
-    good, bad = (losses(made, clients)[-1] for made in (method, fl.algorithms.attacked(method, attack)))
-    np.testing.assert_array_equal(np.delete(good, 2), np.delete(bad, 2))
-    np.testing.assert_allclose(bad[2], np.log(TASK.num_classes), rtol=1e-6)
+    method = fl.algorithms.attacked(fl.algorithms.fedavg(SOLVER), attack)
+    np.testing.assert_allclose(losses(method, clients)[-1], np.log(TASK.num_classes), rtol=1e-6)
 
 
 @pytest.mark.parametrize(

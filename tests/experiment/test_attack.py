@@ -46,7 +46,7 @@ def test_attackers_send_poison_and_the_others_what_they_trained(clients, kind):
         trainer = made.builder.make_trainer(made.inputs.hyper, setting_of(made.plan, made.inputs.device_data))
         cohort = cohort_of(made.inputs, jax.random.key(0), jnp.int32(0))
         start = made.plan.task.init(jax.random.key(1))
-        train = jax.jit(lambda start: train_cohort(trainer, jax.random.key(2), cohort, server=start).params)
+        train = jax.jit(lambda start: train_cohort(trainer, jax.random.key(2), cohort, server=start).sent)
         return trainer.task.layers, start, jax.tree.map(np.asarray, train(start))
 
     attacked = config_of(attack=kind, attack_fraction=0.3, attack_strength=2.0, attack_blocks=("Dense_1",))

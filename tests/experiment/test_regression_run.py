@@ -9,6 +9,7 @@ import pytest
 import fedjax_layers as fl
 from fedjax_layers.data import federate
 from fedjax_layers.data.dataset import Dataset
+from fedjax_layers.models.task import task_from_functions
 
 CLIENTS = 3
 
@@ -25,7 +26,7 @@ def test_the_test_loss_is_the_mean_of_the_losses_whatever_the_targets_are(shift)
         source="-", licence="-", task="regression",
     )  # fmt: skip
     data = federate(line, np.arange(300) % CLIENTS)
-    task = fl.models.task_from_functions(
+    task = task_from_functions(
         lambda key: [{"w": jnp.zeros((3, 1)), "b": jnp.zeros(1)}],
         lambda params, x, key: x @ params[0]["w"] + params[0]["b"],
         lambda outputs, labels: (outputs[:, 0] - labels) ** 2,

@@ -36,6 +36,7 @@ def option(
     unset: str = "",
     choices: Collection[str] = (),
     needs: Needs | None = None,
+    metavar: str = "",
 ) -> Any:
     """Declare a config field that is a flag of the command line.
 
@@ -46,8 +47,9 @@ def option(
       unset: the meaning of ``None``, or of an empty tuple, for the help.
       choices: the allowed values beside ``None``; empty where any value of the type is allowed.
       needs: what else must be given for the flag to have an effect; without it, the flag is refused.
+      metavar: the placeholder for the value in help, where its type does not tell enough.
     """
-    return dataclasses.field(default=default, metadata=_about(group, text, unset, choices, needs))
+    return dataclasses.field(default=default, metadata=_about(group, text, unset, choices, needs, metavar))
 
 
 def options(group: str, text: str) -> Any:
@@ -55,9 +57,11 @@ def options(group: str, text: str) -> Any:
     return dataclasses.field(default_factory=dict, metadata=_about(group, text, "", (), None))
 
 
-def _about(group: str, text: str, unset: str, choices: Collection[str], needs: Needs | None) -> dict[str, Any]:
+def _about(
+    group: str, text: str, unset: str, choices: Collection[str], needs: Needs | None, metavar: str = ""
+) -> dict[str, Any]:
     assert group in GROUPS, group
-    return {"group": group, "help": text, "unset": unset, "choices": choices, "needs": needs}
+    return {"group": group, "help": text, "unset": unset, "choices": choices, "needs": needs, "metavar": metavar}
 
 
 ATTACK = Needs("--attack", lambda c: c.attack is not None)

@@ -9,6 +9,7 @@ from fedjax_layers import algorithms, data
 from fedjax_layers.data.team_formation import TEAM_FORMATIONS
 from fedjax_layers.experiment.config.fields import schemes_of
 from fedjax_layers.experiment.config.run_config import RunConfig
+from fedjax_layers.models.own_model import is_own
 from fedjax_layers.models.registry import MODELS, model_options
 from fedjax_layers.options import Mark, Option, flag_of, options_of
 
@@ -61,7 +62,8 @@ LOADING = Owner(
 def owner(prefix: str, name: str) -> Owner:
     """Return the owner of this kind and name, with its options; an unknown name has none."""
     kind = KINDS[prefix]
-    own = kind.options(name) if name in kind.names else {}
+    known = name in kind.names or (prefix == "model" and is_own(name))
+    own = kind.options(name) if known else {}
     held = {option: declared for option, declared in own.items() if not declared.has(Mark.FIELD)}
     return Owner(prefix, f"{kind.called} {name}", kind.field, held)
 

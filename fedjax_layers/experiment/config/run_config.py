@@ -32,6 +32,7 @@ from fedjax_layers.experiment.config.fields import (
 )
 from fedjax_layers.experiment.config.optimizers import CLIENT_OPTIMIZERS, SERVER_OPTIMIZERS
 from fedjax_layers.experiment.config.privacy_fields import PrivacyFields
+from fedjax_layers.models.own_model import is_own
 from fedjax_layers.models.registry import USUAL_MODELS, model_options
 from fedjax_layers.options import Mark, Option, check_options, declared, options_of, taken_from_config, unknown_name
 
@@ -69,8 +70,9 @@ class RunConfig(FaultFields, AttackFields, AggregationFields, PrivacyFields):
         None, "data", "seed of the partition", unset="the run's seed", needs=DRAWN
     )
     drift: tuple[str, ...] = option(
-        (), "data", "changes of the data: NAME@ROUND, or NAME@ROUND:SHARE of the clients", unset="none"
-    )
+        (), "data", "changes of the data: NAME@ROUND, or NAME@ROUND:SHARE of the clients", unset="none",
+        metavar="NAME@ROUND:SHARE,...",
+    )  # fmt: skip
     team_formation: str | None = option(
         None, "algorithm", "how clients are put into teams", unset="as the partition says, else sequential",
         choices=TEAM_FORMATIONS,
@@ -83,7 +85,11 @@ class RunConfig(FaultFields, AttackFields, AggregationFields, PrivacyFields):
         None, "data", "recipe of random changes of training images", unset="none", choices=AUGMENTATIONS
     )
     model: str | None = option(
-        None, "model", "name of the model", unset="the data set's usual one", choices=models.MODELS
+        None,
+        "model",
+        "name of the model, or your own factory as package.module:factory or file.py:factory",
+        unset="the data set's usual one",
+        choices=models.MODELS,
     )
     model_options: Mapping[str, Any] = options("model", "the model's own parameters")
     init_from: str | None = option(
@@ -166,12 +172,14 @@ class RunConfig(FaultFields, AttackFields, AggregationFields, PrivacyFields):
         "auto",
         "run",
         "clients that are trained at once: a number, all, or auto, which measures it; it changes speed and memory",
+        metavar="N|all|auto",
     )
     on_host: tuple[str, ...] = option(
         (),
         "run",
         "what stays in the host's memory while the device gets each round's part: data, state or both",
         unset="none",
+        metavar="data,state",
     )
     store: str | None = option(
         None,
@@ -191,7 +199,8 @@ class RunConfig(FaultFields, AttackFields, AggregationFields, PrivacyFields):
             object.__setattr__(self, "epochs", None)
         for field in dataclasses.fields(self):
             value, choices = getattr(self, field.name), field.metadata["choices"]
-            if choices and value is not None and value not in choices:
+            own = field.name == "model" and value is not None and is_own(value)
+            if choices and value is not None and value not in choices and not own:
                 raise unknown_name(field.name, value, choices)
         if self.scored_model == "auto":
             usual = "trained" if self.cohort is None else "served"  # absent clients have no trained model

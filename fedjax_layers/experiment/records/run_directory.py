@@ -12,7 +12,7 @@ import dataclasses
 import json
 import math
 import os
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Self
 from zipfile import ZIP_DEFLATED, ZipFile
@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fedjax_layers.experiment.config.asked import as_asked
+from fedjax_layers.experiment.records.config_hash import HASHES, config_hash
 from fedjax_layers.experiment.records.environment import environment
 from fedjax_layers.storage import JsonLines, StorageError, locked, read_json, reading, replacing, storing
 
@@ -140,17 +141,24 @@ class RunDirectory:
             raise StorageError(f"{self.path / 'manifest.json'}: {told}")
         return manifest
 
-    def write_manifest(self, client_axis: Any, partition_hash: str | None, **more: Any) -> dict[str, Any]:
+    def write_manifest(
+        self, client_axis: Any, partition_hash: str | None, *, config: Any = None, **more: Any
+    ) -> dict[str, Any]:
         """Write ``manifest.json`` and return its content: :func:`environment` and the given entries.
 
         ``client_axis`` says how the client axis was computed, ``partition_hash`` which examples each client holds. A
-        resumed run keeps the manifests of its earlier starts under ``earlier``, oldest first.
+        resumed run keeps the manifests of its earlier starts under ``earlier``, oldest first. A ``config`` takes the
+        place of the one in ``config.json``, and the manifest gets the hashes of both.
         """
+        if config is not None:
+            more[HASHES] = [config_hash(one) for one in (self.read("config"), to_json(config))]
         manifest = {**environment(), "client_axis": client_axis, "partition_hash": partition_hash, **more}
         if (self.path / "manifest.json").exists():
             before = self.read("manifest")
             manifest["earlier"] = [*before.pop("earlier", []), before]
         _write_json(self.path / "manifest.json", manifest)
+        if config is not None:  # last: a process killed before it has left a config whose hash the manifest knows
+            self.write("config", config)
         return self.read("manifest")
 
     def write_summary(self, summary: Any) -> None:
@@ -220,15 +228,15 @@ class RunDirectory:
                 with box.open(f"{name}.npy", "w", force_zip64=True) as entry:
                     np.lib.format.write_array(entry, array, allow_pickle=False)
 
-    def read_clients(self) -> dict[str, npt.NDArray[Any]]:
-        """Read ``clients.npz`` into memory.
+    def read_clients(self, wanted: Callable[[str], bool] = lambda name: True) -> dict[str, npt.NDArray[Any]]:
+        """Read the ``wanted`` arrays of ``clients.npz`` into memory.
 
         Raises:
           StorageError: the file is not there, or damaged.
         """
         path = self.path / "clients.npz"
         with reading(path), path.open("rb") as file, np.load(file, allow_pickle=False) as box:
-            return {name: box[name] for name in box.files}
+            return {name: box[name] for name in box.files if wanted(name)}
 
 
 def to_json(value: Any) -> Any:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fedjax_layers.data import ClientData
+from fedjax_layers.experiment.records.config_hash import refuse_changed_config
 from fedjax_layers.experiment.records.environment import environment
 from fedjax_layers.experiment.records.run_directory import RunDirectory
 from fedjax_layers.storage import StorageError
@@ -27,11 +28,13 @@ def refuse_another_run(directory: RunDirectory, data: ClientData) -> None:
       data: the clients' data as they are now.
 
     Raises:
-      StorageError: other data, another partition, or other settings of JAX's numbers; the first that differs is named.
+      StorageError: the config was changed; or other data, another partition, or other settings of JAX's numbers: the
+        first that differs is named.
     """
     if not (directory.path / "manifest.json").is_file():
         return
     before = directory.read_manifest()
+    refuse_changed_config(directory.path, directory.read("config"), before)
     for told in other_inputs(before, data):
         raise StorageError(f"{directory.path}: cannot resume, {told}")
     warn_of_environment(directory.path, before)

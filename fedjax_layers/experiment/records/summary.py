@@ -79,6 +79,21 @@ def layer_bytes(history: History, layers: LayerMap, name: str) -> list[int]:
     return [int(n) * int(b) for n, b in zip(moved, layers.bytes, strict=True)]
 
 
+def round_bytes(rounds: Mapping[str, np.ndarray], summary: Mapping[str, Any]) -> np.ndarray:
+    """Count the bytes ``[R]`` that all clients together sent and received in each round.
+
+    Args:
+      rounds: the records of the history's rounds, ``[R, ...]``.
+      summary: the summary of the same run, which has the bytes of all rounds by layer.
+    """
+    total = np.zeros(len(rounds["sent"]), np.int64)
+    for name, by_layer in (("sent", "layer_bytes_up"), ("received", "layer_bytes_down")):
+        moved = rounds[name].astype(np.int64)
+        size = np.asarray(summary[by_layer], np.int64) // np.maximum(moved.sum(0), 1)
+        total += moved @ size
+    return np.asarray(total + _SCALAR_BYTES * rounds["sent_scalars"].astype(np.int64))
+
+
 def summarise_run(
     history: History,
     *,
