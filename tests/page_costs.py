@@ -1,0 +1,48 @@
+"""What the pages of the algorithms say about transfers and local work, against a round of each."""
+
+import numpy as np
+
+from tests import toy
+from tests.rounds import task_of
+from tests.test_algorithm_pages import REFRESH
+
+ROWS = REFRESH.ROWS
+NUMBERS = {"team_rounds": {"hsgd": 3, "permfl": 10}, "head_epochs": 10, "num_models": toy.CLIENTS - 1, "retained": 2}
+"""The options that the phrases name, as the contract's rounds have them."""
+
+
+def compare(name, info, clients):
+    """Compare what a round of these clients has reported with the row of the algorithm."""
+    row, here = ROWS[name], len(clients)
+    sent, received, steps = (np.asarray(x) for x in (info.sent, info.received, info.steps))
+    assert _moves(row.up, name, sent, here), (row.up, sent)
+    assert _moves(row.down, name, received, here), (row.down, received)
+    assert int(info.sent_scalars) == ("numbers" in row.up) * NUMBERS["num_models"] * here
+    trainer = toy.make_trainer(task_of(name))
+    once = sum(int(trainer.num_steps(toy.COUNTS[c], c)) for c in clients)
+    averaged = row.work.endswith("averaging") and sent.any()
+    assert {
+        "1": steps == once,
+        "2": steps == 2 * once,
+        "team_rounds": steps == (NUMBERS["team_rounds"].get(name) or 0) * once,
+        "1, and head_epochs of the head": steps == (1 + NUMBERS["head_epochs"]) * once,
+        "1, none in rounds of averaging": steps == (0 if averaged else once),
+        "1, of the examples that are not held back": once / 2 <= steps <= once,
+    }[row.work], (row.work, steps, once)
+
+
+def _moves(phrase, name, counts, here):
+    """Return whether the numbers of clients that sent or received each layer are those of a phrase."""
+    some = set(counts.tolist())
+    rounds = NUMBERS["team_rounds"].get(name)
+    return {
+        "nothing": some == {0},
+        "the model": some == {here},
+        "the model and num_models numbers": some == {here},
+        "the shared layers": some == {0, here},
+        "the chosen blocks": some == {0, here},
+        "the layers not kept": counts.sum() == here * (len(counts) - NUMBERS["retained"]),
+        "num_models models": some == {NUMBERS["num_models"] * here},
+        "the model, in each team round": some == {rounds and rounds * here},
+        "the model, in rounds of averaging": some in ({0}, {here}),
+    }[phrase]
