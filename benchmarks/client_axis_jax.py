@@ -32,9 +32,7 @@ MODULES = {
 
 def make_round(name: str, workload: Workload, width: int | None, conv: str):
     """A jitted round on random images (speed does not depend on them), and its arguments."""
-    task = models.classification_task(
-        MODULES[name](conv), (28, 28, 1), 10, preprocess=Preprocess(1 / 255, 0.1307, 0.3081)
-    )
+    task = models.task(MODULES[name](conv), (28, 28, 1), 10, preprocess=Preprocess(1 / 255, 0.1307, 0.3081))
     clients, per_client = workload.clients, workload.steps * BATCH
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (clients * per_client, 28, 28, 1), np.uint8)

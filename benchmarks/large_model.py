@@ -42,8 +42,13 @@ def run(clients: int, tokens: int) -> dict:
     rng = np.random.default_rng(0)
     words = jnp.asarray(rng.integers(0, GPT2["num_embeddings"], (clients * STEPS, tokens + 1), np.int32))
     model = Transformer(**GPT2, tied=True, padding=None)
-    task = fl.models.classification_task(
-        model, (tokens,), GPT2["num_classes"], preprocess=fl.models.as_stored, sample_dtype=jnp.int32, language=True
+    task = fl.task(
+        model,
+        (tokens,),
+        GPT2["num_classes"],
+        preprocess=fl.models.as_stored,
+        sample_dtype=jnp.int32,
+        kind="language_modelling",
     )
     start = jnp.arange(clients, dtype=jnp.int32) * STEPS
     train, none = fl.Ranges(start, jnp.full(clients, STEPS)), fl.Ranges(start, jnp.zeros(clients, jnp.int32))

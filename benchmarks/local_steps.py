@@ -94,7 +94,7 @@ def make_sides(work: Workload) -> dict[str, Callable[[], Any]]:
     """A function without arguments for each side, not compiled yet."""
     rng = np.random.default_rng(0)
     each, total = work.steps * work.batch, work.clients * work.steps
-    task = fl.models.classification_task(work.module, work.shape, 10, sample_dtype=jnp.uint8)
+    task = fl.task(work.module, work.shape, 10, sample_dtype=jnp.uint8)
     images = jnp.asarray(rng.integers(0, 256, (work.clients * each, *work.shape), np.uint8))
     pool = Pool(images, jnp.asarray(rng.integers(0, 10, work.clients * each, np.int32)))
     start, count = jnp.arange(work.clients, dtype=jnp.int32) * each, jnp.full(work.clients, each, jnp.int32)

@@ -51,7 +51,7 @@ def make_cohort(clients: int) -> Cohort:
 
 def make_mixing(clients: int) -> Mixing:
     """The algorithm at its defaults."""
-    task = models.classification_task(models.build_model("lenet5", 10), (28, 28, 1), 10, sample_dtype=jnp.uint8)
+    task = models.task(models.build_model("lenet5", 10), (28, 28, 1), 10, sample_dtype=jnp.uint8)
     setting = Setting(task, clients, EXAMPLES, uniform=True, axis=ClientAxis(1))
     trainer = setting.bind(LocalSolver(optax.sgd(0.01), BATCH, steps=STEPS))
     return Mixing(trainer, hyper_rule(trainer, task.layers.num_layers), optax.sgd(0.005), task.layers)

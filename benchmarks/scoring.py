@@ -35,8 +35,14 @@ KEY = jax.random.key(0)
 def make_task(width: int) -> Task:
     """The six-layer language model."""
     module = models.build_model("transformer", VOCABULARY, num_embeddings=VOCABULARY, width=width, length=LENGTH)
-    return models.classification_task(
-        module, (LENGTH,), VOCABULARY, preprocess=models.as_stored, sample_dtype=jnp.uint16, blocks=1, language=True
+    return models.task(
+        module,
+        (LENGTH,),
+        VOCABULARY,
+        preprocess=models.as_stored,
+        sample_dtype=jnp.uint16,
+        blocks=1,
+        kind="language_modelling",
     )
 
 

@@ -56,7 +56,7 @@ def unequal_teams() -> np.ndarray:
 def make_round(name: str, axis: ClientAxis):
     """The jitted round, its start and a counter of its traces."""
     module = models.build_model("logistic_regression", 10)
-    task = models.classification_task(module, (28, 28, 1), 10, sample_dtype=jnp.uint8)
+    task = models.task(module, (28, 28, 1), 10, sample_dtype=jnp.uint8)
     steps = STEPS if name == "permfl" else STEPS * TEAM_ROUNDS
     setting = Setting(task, DEVICES, EXAMPLES, uniform=True, axis=axis)
     trainer = setting.bind(LocalSolver(optax.sgd(0.01), BATCH, steps=steps))

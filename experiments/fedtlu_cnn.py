@@ -33,6 +33,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "limit": 300,
         "ks": ([1], []),
         "methods": ["FedAvg", "FedTLU"],
+        "size": "smoke",
     },
     "laptop": {
         "seeds": 3,
@@ -51,12 +52,17 @@ PRESETS: dict[str, dict[str, Any]] = {
         "cohort": 10,
         "limit": None,
         "ks": ([1, 2, 3], [1, 2, 3]),  # of each network
-        "full_width": True,
+        "size": "paper",
     },
 }
 MODELS: dict[str, dict[str, dict[str, Any]]] = {
-    "CNN": {"laptop": {"channels": (8, 16), "hidden": (64,)}, "paper": {"channels": (32, 64), "hidden": (512,)}},
+    "CNN": {
+        "smoke": {"channels": (4,), "hidden": (8,)},
+        "laptop": {"channels": (8, 16), "hidden": (64,)},
+        "paper": {"channels": (32, 64), "hidden": (512,)},
+    },
     "ResNet, group norm": {
+        "smoke": {"channels": (4,), "depth": 1},
         "laptop": {"channels": (12, 12), "depth": 2},
         "paper": {"channels": (32, 32, 32), "depth": 3},
     },
@@ -74,7 +80,7 @@ def main(argv: list[str] | None = None) -> None:
 def _cells(preset: dict[str, Any]) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
     shared = {name: preset[name] for name in ("clients", "cohort", "limit")}
     for (network, sizes), ks in zip(MODELS.items(), preset["ks"], strict=True):
-        model = {"model": NAMES[network], "model_options": sizes["paper" if preset.get("full_width") else "laptop"]}
+        model = {"model": NAMES[network], "model_options": sizes[preset.get("size", "laptop")]}
         for name in preset.get("methods", METHODS):
             for k in [0] if name == "FedAvg" else ks:
                 how = {"algorithm": METHODS[name], "options": {"k": k, "leftovers": LEFTOVERS[network]} if k else {}}

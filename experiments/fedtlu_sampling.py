@@ -16,7 +16,7 @@ from experiments.fedtlu_runs import MEASURES, SIZES, common, gain, of, plain, ru
 from experiments.harness import run_cells
 
 PRESETS: dict[str, dict[str, Any]] = {
-    "smoke": {**SIZES["smoke"], "methods": ["FedTLU"], "noise": ["30 % noisy"], "draws": ["by size", "by quality"]},
+    "smoke": {**SIZES["smoke"], "methods": ["FedTLU"], "noise": ["30 % noisy"], "draws": ["by quality"]},
     "laptop": {**SIZES["laptop"], "rounds": 20, "methods": None},
     "paper": {**SIZES["paper"], "methods": None},
 }

@@ -23,7 +23,7 @@ from fedjax_layers.types import LayerMap, Params
 
 REPEATS = 20
 PRESETS: dict[str, dict[str, Any]] = {
-    "smoke": {**SIZES["smoke"], "sizes": [8], "methods": ["FedTLU", "random"]},
+    "smoke": {**SIZES["smoke"], "data": "UD English", "sizes": [8], "methods": ["FedTLU", "random"]},
     "laptop": {**SIZES["laptop"], "rounds": 20, "sizes": [100, 300, 1000], "methods": None},
     "paper": {**SIZES["paper"], "sizes": [100, 500, 1000, 5000], "methods": None},
 }
@@ -43,7 +43,8 @@ def _cells(preset: dict[str, Any]) -> Iterator[tuple[dict[str, Any], dict[str, A
     for clients in preset["sizes"]:
         for name in preset["methods"] or METHODS:
             algorithm, options = METHODS[name]
-            how = {"data": "Shakespeare", "start": "pretrained", "algorithm": algorithm, "options": options}
+            data = preset.get("data", "Shakespeare")
+            how = {"data": data, "start": "pretrained", "algorithm": algorithm, "options": options}
             sizes = {"clients": clients, "cohort": max(1, clients // 10)}
             yield {"clients": clients, "method": name}, common(preset) | how | sizes
 

@@ -6,7 +6,7 @@ Question: which coefficients help whom? Published: lambda, gamma and beta are in
 
 MNIST in the paper's split, 4 consecutive teams of 10 clients, logistic regression; client and team pull are one lambda.
 Scores are the last round's, on test examples, weighted by the clients' training examples; ``beta gamma > 2``
-overshoots (docs/permfl.md) and is kept to show it.
+overshoots (docs/algorithms/permfl.md) and is kept to show it.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ BASE = "pFedLA, fast"
 PRESETS: dict[str, dict[str, Any]] = {
     "smoke": {
         **SIZES["smoke"],
-        "model": "lenet5",
+        "model": "two layers",
         "clients": 4,
         "splits": ["non-IID_1"],
         "parts": ["sign"],

@@ -23,6 +23,7 @@ OF_CIFAR100: dict[str, dict[str, Any]] = {"non-IID_1": {"classes": 12}, "non-IID
 WITHIN = {"test_fraction": 0.3, "val_fraction": 0.1}  # 70/30 as the paper, validation from the 70; fixed over rounds
 
 MODELS: dict[str, dict[str, Any]] = {
+    "two layers": {"model": "mlp", "model_options": {"hidden": (16,)}},  # of the smoke presets
     "lenet5": {"model": "lenet5"},
     "small, batch norm": {  # as large as LeNet-5, for FedBN
         "model": "cnn",

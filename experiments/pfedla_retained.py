@@ -23,7 +23,7 @@ from fedjax_layers.experiment.statistics import paired_difference
 from fedjax_layers.sweeps.configs import SweptRun
 
 PRESETS: dict[str, dict[str, Any]] = {
-    "smoke": {**SIZES["smoke"], "clients": 4, "splits": ["non-IID_1"], "ks": [0, 2]},
+    "smoke": {**SIZES["smoke"], "clients": 4, "splits": ["non-IID_1"], "ks": [0, 1], "model": "two layers"},
     "laptop": {**SIZES["laptop"], "clients": 10, "splits": list(BOTH), "ks": [0, 1, 2, 3, 4, 5]},
     "paper": {**SIZES["paper"], "clients": 10, "splits": list(BOTH), "ks": [0, 1, 2, 3, 4, 5]},
 }
@@ -47,7 +47,7 @@ def _runs(preset: dict[str, Any]) -> list[SweptRun]:
                     seed=seed,
                     algorithm="heurpfedla",
                     options=FAST | {"retained": k},
-                    model="lenet5",
+                    model=preset.get("model", "lenet5"),
                     evaluated_models="trained",
                     scored_round="last",
                     **{name: preset[name] for name in SIZE},

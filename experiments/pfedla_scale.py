@@ -25,7 +25,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "smoke": {
         **SIZES["smoke"],
         "rounds": 2,
-        "model": "lenet5",
+        "model": "two layers",
         "clients": [5],
         "client_size": 48,
         "methods": ["FedAvg", "pFedLA"],

@@ -31,7 +31,7 @@ FOUR = ("mnist", "fashion_mnist", "cifar10", "cifar100")
 PRESETS: dict[str, dict[str, Any]] = {
     "smoke": {
         **SIZES["smoke"],
-        "models": ("lenet5", "small, batch norm"),
+        "models": ("two layers", "small, batch norm"),
         "cells": [("mnist", "non-IID_1", 4, 60, None, 2)],
         "methods": ["FedAvg", "FedBN", "pFedLA", "whole model, fast"],
     },

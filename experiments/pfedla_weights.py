@@ -27,6 +27,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "smoke": {
         **SIZES["smoke"],
         "clients": 4,
+        "model": "two layers",
         "data": ["mnist"],
         "variants": ["descent"],
     },
@@ -67,9 +68,9 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _row(preset: Mapping[str, Any], data_dir: str | None, *, variant: str, **where: Any) -> dict[str, Any]:
-    same = {field: preset[field] for field in (*USUAL, "clients") if field in preset}
+    same = {"model": "lenet5"} | {field: preset[field] for field in (*USUAL, "clients") if field in preset}
     options = VARIANTS[variant] | {"record_weights": True}
-    experiment, history, _ = train(data_dir, algorithm="pfedla", options=options, model="lenet5", **same, **where)
+    experiment, history, _ = train(data_dir, algorithm="pfedla", options=options, **same, **where)
     alpha = history.rounds["alpha"]  # [R, C, L, C]
     near = _likeness(label_counts(experiment.data)) if where["split"] != "two clusters" else _halves(alpha.shape[1])
     return {

@@ -32,7 +32,7 @@ SITUATIONS: dict[str, dict[str, Any]] = {
     "three_classes": {"partition": "classes_per_client", "data_options": {"classes": 3}, "clients": 20},
 }
 PRESETS: dict[str, dict[str, Any]] = {
-    "smoke": {"seeds": 2, "rates": (0.05,), "rounds": 2},
+    "smoke": {"seeds": 1, "rates": (0.05,), "rounds": 2},
     "laptop": {"seeds": 10, "rates": (0.02, 0.05, 0.1, 0.2), "rounds": 60},
     "paper": {"seeds": 20, "rates": (0.02, 0.05, 0.1, 0.2), "rounds": 200},
 }

@@ -4,7 +4,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from fedjax_layers.models import classification_task
+import fedjax_layers as fl
 from tests import toy
 
 MOMENTUM = 0.8
@@ -26,6 +26,6 @@ class Network(nn.Module):
 
 def make_task(dtype=jnp.float64):
     """The network as a task, in single or double precision."""
-    task = classification_task(Network(), toy.WIDTHS[:1], toy.WIDTHS[-1])
+    task = fl.task(Network(), toy.WIDTHS[:1], toy.WIDTHS[-1])
     single = task.init
     return task._replace(init=lambda key: jax.tree.map(lambda x: x.astype(dtype), single(key)))

@@ -12,7 +12,7 @@ import hypothesis
 import jax
 import pytest
 
-# A few examples, the same ones every time; ``--hypothesis-profile full`` draws many, as docs/guarantees.md counts them.
+# A few examples, the same ones every time; ``--hypothesis-profile full`` draws many.
 DRAWN = {"derandomize": True, "deadline": None, "database": None}
 UNSHRUNK = [hypothesis.Phase.explicit, hypothesis.Phase.generate]  # a failure is told as it was drawn, at once
 hypothesis.settings.register_profile("few", max_examples=5, phases=UNSHRUNK, **DRAWN)
@@ -30,7 +30,10 @@ jax.config.update("jax_include_full_tracebacks_in_locations", False)  # nobody r
 # optimised take a third of the time, and less in one piece than split for many cores. Tests that compare programs which
 # differ to the last bit have them optimised, see tests/rounds.py. A variable that is set, though empty, is left alone:
 # ``XLA_FLAGS= python -m pytest`` compiles everything as users do.
+# The last flag is for a busy machine: eight devices that wait for one another on two cores end the process after 40 s,
+# as if the last of them hung; it may be slow.
 QUICKLY = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
+QUICKLY += " --xla_cpu_collective_call_terminate_timeout_seconds=900"
 AS_USERS = os.environ.get("XLA_FLAGS", QUICKLY) != QUICKLY
 if jax.__version_info__ < (0, 11):
     os.environ.setdefault("XLA_FLAGS", QUICKLY)
@@ -133,6 +136,14 @@ def x64():
     """Double precision inside the test."""
     with jax.enable_x64(True):
         yield
+
+
+@pytest.fixture
+def one_device(monkeypatch):
+    """Runs on one device, as a command starts them, and not on eight, whose programs take a third longer to compile."""
+    first = jax.local_devices()[:1]
+    monkeypatch.setattr(jax, "local_devices", lambda *_, **__: first)
+    monkeypatch.setattr(jax, "local_device_count", lambda *_, **__: 1)
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import fedjax_layers as fl
 
 data = fl.data.load("digits", clients=4)
-task = fl.models.classification_task(fl.models.build_model("mlp", 10), (64,), 10)
+task = fl.task(fl.models.build_model("mlp", 10), (64,), 10)
 cohort = fl.Cohort(jnp.arange(1), jnp.ones(1), fl.Ranges(jnp.zeros(1), jnp.ones(1)), fl.Pool(jnp.ones(3), jnp.ones(3)))
 
 def run(build: object) -> fl.Result:

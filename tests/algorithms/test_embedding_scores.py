@@ -9,7 +9,7 @@ import pytest
 from fedjax_layers.algorithms import CutRule
 from fedjax_layers.algorithms.sharing.sensitivity_cut import score_client
 from fedjax_layers.clients import LocalResult, LocalSolver, Setting, keys
-from fedjax_layers.models import task_from_functions
+from fedjax_layers.models.task import task_from_functions
 from fedjax_layers.types import Cohort, Pool, Ranges
 from tests import toy
 

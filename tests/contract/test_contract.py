@@ -10,7 +10,7 @@ import pytest
 
 from fedjax_layers import algorithms
 from fedjax_layers.ops import ClientAxis
-from tests import toy
+from tests import page_costs, toy
 from tests.registry import OWN, QUICK, cases, traced_option
 from tests.rounds import make, rounds_of, task_of, traced_rounds_of
 
@@ -276,6 +276,12 @@ def test_an_empty_cohort_changes_no_model(name, x64):
     chex.assert_trees_all_equal(models_of(state, rounds), models_of(after, rounds))
     first, _, _ = run(name, cohorts=[empty])
     chex.assert_trees_all_equal(models_of(rounds.start(), rounds), models_of(first, rounds))
+
+
+@pytest.mark.parametrize("name", cases(page_costs.ROWS))
+def test_a_round_sends_and_computes_what_the_page_says(name, x64):
+    _, info, _ = run(name)
+    page_costs.compare(name, info, ROUNDS[-1])
 
 
 def served(name, **kw):

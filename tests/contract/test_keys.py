@@ -18,7 +18,6 @@ from fedjax_layers.data.augmentation import ColourJitter, Compose, Crop, Cutout,
 from fedjax_layers.engine.intervals import round_keys
 from fedjax_layers.engine.sampling import uniform
 from fedjax_layers.experiment.setup.attack import make_attack
-from fedjax_layers.models import classification_task
 from fedjax_layers.ops import ClientAxis
 from fedjax_layers.types import Task
 from tests import batch_norm_toy, toy
@@ -151,7 +150,7 @@ def test_augmentation_and_dropout_share_no_key():
     rows = (toy.COUNTS.sum(), 4, 4, 3)
     pool = np.random.default_rng(0).random(rows, np.float32), np.zeros(rows[0], np.int32)
     with jax.debug_key_reuse(True), recorded() as uses:
-        task = classification_task(_Images(), rows[1:], toy.WIDTHS[-1], augment=recipe)
+        task = fl.task(_Images(), rows[1:], toy.WIDTHS[-1], augment=recipe)
         algorithm = algorithms.fedavg(toy.make_trainer(task, axis=ClientAxis(width=1)))
         jax.jit(functools.partial(run, task, algorithm, toy.make_cohort([0, 1, 3], pool)))(jax.random.key(5))
     assert uses.clashes() == uses.repeats() == set()

@@ -34,7 +34,7 @@ def run():
     client = np.where(labels == 2, np.arange(90) % 2, np.arange(90) % 3)
     data = federate(from_arrays(inputs, np.array(NAMES)[labels], name="three"), client)
     module = models.build_model("logistic_regression", 3)
-    task = models.classification_task(module, (2,), 3, metrics={"brier": brier})
+    task = models.task(module, (2,), 3, metrics={"brier": brier})
     solver = LocalSolver(client_optimizer("sgd", 0.1), batch_size=8)
     return data, task, simulate(fedavg(solver), task, data, rounds=3)
 
@@ -83,4 +83,4 @@ def test_the_summary_names_the_classes_and_says_over_how_many_clients(run):
 @pytest.mark.parametrize("name", ["accuracy", "class_f1", "test/brier"])
 def test_a_name_that_is_taken_is_refused(name):
     with pytest.raises(ValueError, match=rf"metrics: expected names without a slash other than .*, got '{name}'"):
-        models.classification_task(models.build_model("mlp", 3), (2,), 3, metrics={name: brier})
+        models.task(models.build_model("mlp", 3), (2,), 3, metrics={name: brier})
