@@ -41,6 +41,7 @@ def _moves(phrase, name, counts, here):
         "the model and num_models numbers": some == {here},
         "the shared layers": some == {0, here},
         "the chosen blocks": some == {0, here},
+        "the layers that its coins keep": (counts <= here).all(),
         "the layers not kept": counts.sum() == here * (len(counts) - NUMBERS["retained"]),
         "num_models models": some == {NUMBERS["num_models"] * here},
         "the model, in each team round": some == {rounds and rounds * here},

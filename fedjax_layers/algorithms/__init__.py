@@ -19,6 +19,7 @@ from fedjax_layers.algorithms.sharing.cut_report import threshold_decision
 from fedjax_layers.algorithms.sharing.fedavg import fedavg
 from fedjax_layers.algorithms.sharing.fedbabu import fedbabu
 from fedjax_layers.algorithms.sharing.fedbn import fedbn
+from fedjax_layers.algorithms.sharing.fedlp import fedlp
 from fedjax_layers.algorithms.sharing.fedper import fedper
 from fedjax_layers.algorithms.sharing.fedprox import fedprox
 from fedjax_layers.algorithms.sharing.fedrep import fedrep
@@ -53,6 +54,7 @@ registry: dict[str, Factory[Any]] = {
     "fedtlu": fedtlu,
     "random_layers": random_layers,
     "last_layers": last_layers,
+    "fedlp": fedlp,
     "per_fedavg": per_fedavg,
     "pfedme": pfedme,
     "ditto": ditto,
@@ -120,6 +122,7 @@ __all__ = [
     "fedbabu",
     "fedbn",
     "fedfomo",
+    "fedlp",
     "fedper",
     "fedprox",
     "fedrep",

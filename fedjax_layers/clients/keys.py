@@ -25,4 +25,5 @@ HEAD = 0x8000_0010  # of a round's key: FedRep's first phase, of the heads
 LATER_BATCHES = 0x8000_0011  # of a client's key: the orders of a step's second batch and on; of a step's: their dropout
 FAULTS = 0x8000_0013  # of a round's key: which clients drop out, do less work, or return broken numbers
 PRIVACY = 0x8000_0014  # of a round's key: the noise of differential privacy
+KEPT_LAYERS = 0x8000_0015  # of a round's key: the layers that each client sends in FedLP
 FINISH = 0x8000_0012  # of the key of the round that would be next: the last local phase

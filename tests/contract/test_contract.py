@@ -40,6 +40,7 @@ TRACED = {
     "fedtlu": "k",
     "random_layers": "k",
     "last_layers": "k",
+    "fedlp": "keep_probability",
 }
 VALUES = {
     "mu": (0.0, 1.0),
@@ -60,6 +61,7 @@ VALUES = {
     "self_weight": (0.2, 1.0),
     "exploration": (0.0, 1.0, 0.5),
     "k": (0, 1, 3),
+    "keep_probability": (0.0, 0.6, 1.0),
 }
 
 for own in OWN:

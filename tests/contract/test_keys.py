@@ -69,6 +69,7 @@ EXPECTED = {  # where the options draw: a case that does not come there tests no
     "team rounds by steps": {"tree.<lambda>"},
     "coins": {"l2gd_round.draw_coins"},
     "exploration": {"fedfomo.one"},
+    "fedlp": {"fedlp.drawn_layers"},
     "retained at random": {"mix.<lambda>"},
 }
 
