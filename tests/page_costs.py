@@ -40,6 +40,7 @@ def _moves(phrase, name, counts, here):
         "the model": some == {here},
         "the model and num_models numbers": some == {here},
         "the shared layers": some == {0, here},
+        "the layers of one group": some == {0, here},
         "the chosen blocks": some == {0, here},
         "the layers that its coins keep": (counts <= here).all(),
         "the layers not kept": counts.sum() == here * (len(counts) - NUMBERS["retained"]),

@@ -94,6 +94,12 @@ ROWS = {
     "random_layers": Row("The server updates random blocks.", "all layers", down="the chosen blocks"),
     "last_layers": Row("The server updates the last blocks.", "all layers", down="the chosen blocks"),
     "fedlp": Row("Each client sends each layer with a probability.", "all layers", "the layers that its coins keep"),
+    "fedpart": Row(
+        "Each round trains and averages one group of layers.",
+        "all layers",
+        "the layers of one group",
+        "the layers of one group",
+    ),
     "per_fedavg": Row(
         "FedAvg of the loss after one step of adaptation.",
         "all layers",

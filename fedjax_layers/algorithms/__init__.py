@@ -20,6 +20,7 @@ from fedjax_layers.algorithms.sharing.fedavg import fedavg
 from fedjax_layers.algorithms.sharing.fedbabu import fedbabu
 from fedjax_layers.algorithms.sharing.fedbn import fedbn
 from fedjax_layers.algorithms.sharing.fedlp import fedlp
+from fedjax_layers.algorithms.sharing.fedpart import fedpart
 from fedjax_layers.algorithms.sharing.fedper import fedper
 from fedjax_layers.algorithms.sharing.fedprox import fedprox
 from fedjax_layers.algorithms.sharing.fedrep import fedrep
@@ -55,6 +56,7 @@ registry: dict[str, Factory[Any]] = {
     "random_layers": random_layers,
     "last_layers": last_layers,
     "fedlp": fedlp,
+    "fedpart": fedpart,
     "per_fedavg": per_fedavg,
     "pfedme": pfedme,
     "ditto": ditto,
@@ -123,6 +125,7 @@ __all__ = [
     "fedbn",
     "fedfomo",
     "fedlp",
+    "fedpart",
     "fedper",
     "fedprox",
     "fedrep",

@@ -41,6 +41,7 @@ TRACED = {
     "random_layers": "k",
     "last_layers": "k",
     "fedlp": "keep_probability",
+    "fedpart": "warmup_rounds",
 }
 VALUES = {
     "mu": (0.0, 1.0),
@@ -61,6 +62,7 @@ VALUES = {
     "self_weight": (0.2, 1.0),
     "exploration": (0.0, 1.0, 0.5),
     "k": (0, 1, 3),
+    "warmup_rounds": (0, 1),
     "keep_probability": (0.0, 0.6, 1.0),
 }
 

@@ -8,7 +8,7 @@ import pytest
 
 from fedjax_layers import algorithms
 from tests import toy
-from tests.reference import clusters, fedtlu, oracles, personal, two_tier
+from tests.reference import clusters, fedtlu, oracles, parts, personal, two_tier
 from tests.reference.network import zeros_like
 from tests.registry import OWN, QUICK, module_of
 from tests.rounds import START_KEY, rounds_of
@@ -35,6 +35,7 @@ ORACLES = {
     "ditto": (two_tier.Ditto, {"lam": 0.6}, {"lam": 0.6}),
     "fedtlu": (fedtlu.FedTLU, {"k": 1}, {"k": 1}),
     "last_layers": (fedtlu.FedTLU, {"k": 2, "choice": "last"}, {"k": 2}),
+    "fedpart": (parts.FedPart, {"warmup": 1, "turn": 1}, {"warmup_rounds": 1, "rounds_per_group": 1}),
     "demlearn": (
         clusters.DemLearn,
         {"levels": 2, "pull": 0.4, "parent_share": 0.7, "factor": 1.15, "rounds": 2},
@@ -64,6 +65,12 @@ VARIANTS = [
     ("fedtlu", fedtlu.FedTLU, {"k": 2, "mu": 0.3, "choice": "lowest"}, {"k": 2, "mu": 0.3, "choice": "lowest"}),
     ("fedtlu", fedtlu.FedTLU, {"k": 1, "choice": "norm", "every": 2}, {"k": 1, "choice": "norm", "score_every": 2}),
     ("fedtlu", fedtlu.FedTLU, {"k": 2, "choice": "round_robin"}, {"k": 2, "choice": "round_robin"}),
+    (
+        "fedpart",
+        parts.FedPart,
+        {"warmup": 0, "turn": 1, "full": 1},
+        {"warmup_rounds": 0, "rounds_per_group": 1, "full_rounds": 1},
+    ),
     *(
         ("fedtlu", fedtlu.FedTLU, {"k": 2, "reading": reading}, {"k": 2, "reading": reading})
         for reading in ("product", "size", "absolute")
