@@ -7,6 +7,16 @@ from fedjax_layers.ops.average import masked_mean, weighted_mean
 from fedjax_layers.ops.clients import ClientAxis, Visit, Visited, map_clients, visit_clients
 from fedjax_layers.ops.collusion import colluding_updates
 from fedjax_layers.ops.hyper import Hypernetwork, hypernetwork
+from fedjax_layers.ops.layer_metrics import (
+    gradient_variance,
+    hessian_trace,
+    linear_cka,
+    procrustes,
+    signal_to_noise,
+    top_eigenvalue,
+    update_cosine,
+    weight_divergence,
+)
 from fedjax_layers.ops.layers import fill, layer_map, layer_sums, part, regroup, select
 from fedjax_layers.ops.mix import SparseWeights, mix_layers, mix_pullback, top_weights
 from fedjax_layers.ops.permfl import permfl_client_step, permfl_server_step, permfl_team_step
@@ -49,10 +59,13 @@ __all__ = [
     "federation_sensitivity",
     "fill",
     "geometric_median",
+    "gradient_variance",
+    "hessian_trace",
     "hypernetwork",
     "krum",
     "layer_map",
     "layer_sums",
+    "linear_cka",
     "make_rule",
     "map_clients",
     "masked_mean",
@@ -66,16 +79,21 @@ __all__ = [
     "permfl_team_step",
     "poison_update",
     "prefix_mask",
+    "procrustes",
     "proximal_pull",
     "regroup",
     "segment_mean",
     "select",
     "settle",
+    "signal_to_noise",
+    "top_eigenvalue",
     "top_k_mask",
     "top_weights",
     "transition_point",
     "trimmed_mean",
+    "update_cosine",
     "update_score",
     "visit_clients",
+    "weight_divergence",
     "weighted_mean",
 ]

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedjax_layers import ops
+from tests.ops import test_properties_of_layer_metrics as layer_metrics  # noqa: F401  (notes which ops it covers)
 from tests.ops.properties import (
     COVERED,
     LAYERS,
@@ -276,6 +277,11 @@ WRONG_CALLS = {
     "bad": lambda x: ops.colluding_updates(jnp.ones((K, 2)), jnp.ones(K - 1, bool), jnp.ones(K), "ipm", 1.0),
     "trim": lambda x: ops.trimmed_mean(jnp.ones((K, 2)), jnp.ones(K), K),
     "by": lambda x: ops.regroup(LAYERS, "all"),
+    "samples": lambda x: ops.hessian_trace(lambda p: jnp.sum(p["head"]["b"]), x, LAYERS, jax.random.key(0), samples=0),
+    "loss": lambda x: ops.top_eigenvalue(lambda p: p["head"]["b"], x, LAYERS, jax.random.key(0)),
+    "weights": lambda x: ops.update_cosine(jax.tree.map(lambda y: jnp.stack([y] * K), x), LAYERS, jnp.ones(K + 1)),
+    "reference": lambda x: ops.weight_divergence(jax.tree.map(lambda y: jnp.stack([y] * K), x), LAYERS, WRONG),
+    "y": lambda x: ops.linear_cka(jnp.ones((3, 2)), jnp.ones((4, 2))),
 }
 
 
