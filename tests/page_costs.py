@@ -42,6 +42,8 @@ def _moves(phrase, name, counts, here):
         "the shared layers": some == {0, here},
         "the layers of one group": some == {0, here},
         "the chosen blocks": some == {0, here},
+        "the layers that are due": some <= {0, here},
+        "the layers averaged since its last round": (counts <= here).all(),
         "the layers that its coins keep": (counts <= here).all(),
         "the layers not kept": counts.sum() == here * (len(counts) - NUMBERS["retained"]),
         "num_models models": some == {NUMBERS["num_models"] * here},

@@ -100,6 +100,13 @@ ROWS = {
         "the layers of one group",
         "the layers of one group",
     ),
+    "fedlama": Row(
+        "Layers on which the clients hardly differ are averaged in fewer rounds.",
+        "all layers",
+        "the layers that are due",
+        "the layers averaged since its last round",
+        more="the distance of each model of the round from the mean",
+    ),
     "per_fedavg": Row(
         "FedAvg of the loss after one step of adaptation.",
         "all layers",

@@ -19,6 +19,7 @@ from fedjax_layers.algorithms.sharing.cut_report import threshold_decision
 from fedjax_layers.algorithms.sharing.fedavg import fedavg
 from fedjax_layers.algorithms.sharing.fedbabu import fedbabu
 from fedjax_layers.algorithms.sharing.fedbn import fedbn
+from fedjax_layers.algorithms.sharing.fedlama import fedlama
 from fedjax_layers.algorithms.sharing.fedlp import fedlp
 from fedjax_layers.algorithms.sharing.fedpart import fedpart
 from fedjax_layers.algorithms.sharing.fedper import fedper
@@ -57,6 +58,7 @@ registry: dict[str, Factory[Any]] = {
     "last_layers": last_layers,
     "fedlp": fedlp,
     "fedpart": fedpart,
+    "fedlama": fedlama,
     "per_fedavg": per_fedavg,
     "pfedme": pfedme,
     "ditto": ditto,
@@ -124,6 +126,7 @@ __all__ = [
     "fedbabu",
     "fedbn",
     "fedfomo",
+    "fedlama",
     "fedlp",
     "fedpart",
     "fedper",

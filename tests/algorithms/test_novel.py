@@ -87,7 +87,9 @@ def right_for(name, state, task, client, served):  # noqa: PLR0911  (a table)
 PERSONAL = [n for n in algorithms.registry if n not in ("fedavg", "fedprox", "fedbabu", "local_adaptation")]
 DEFAULT = ("local", "fedper", "fedbn", "ditto", "permfl", "l2gd", "pfedla", "pfedhn")
 PERSONAL = [
-    n for n in PERSONAL if n not in ("fedtlu", "random_layers", "last_layers", "per_fedavg", "fedlp", "fedpart")
+    n
+    for n in PERSONAL
+    if n not in ("fedtlu", "random_layers", "last_layers", "per_fedavg", "fedlp", "fedpart", "fedlama")
 ]
 
 

@@ -42,6 +42,7 @@ TRACED = {
     "last_layers": "k",
     "fedlp": "keep_probability",
     "fedpart": "warmup_rounds",
+    "fedlama": "interval_factor",
 }
 VALUES = {
     "mu": (0.0, 1.0),
@@ -63,6 +64,7 @@ VALUES = {
     "exploration": (0.0, 1.0, 0.5),
     "k": (0, 1, 3),
     "warmup_rounds": (0, 1),
+    "interval_factor": (1, 2, 3),
     "keep_probability": (0.0, 0.6, 1.0),
 }
 

@@ -35,6 +35,7 @@ ORACLES = {
     "ditto": (two_tier.Ditto, {"lam": 0.6}, {"lam": 0.6}),
     "fedtlu": (fedtlu.FedTLU, {"k": 1}, {"k": 1}),
     "last_layers": (fedtlu.FedTLU, {"k": 2, "choice": "last"}, {"k": 2}),
+    "fedlama": (parts.FedLama, {"factor": 2}, {}),
     "fedpart": (parts.FedPart, {"warmup": 1, "turn": 1}, {"warmup_rounds": 1, "rounds_per_group": 1}),
     "demlearn": (
         clusters.DemLearn,
@@ -65,6 +66,10 @@ VARIANTS = [
     ("fedtlu", fedtlu.FedTLU, {"k": 2, "mu": 0.3, "choice": "lowest"}, {"k": 2, "mu": 0.3, "choice": "lowest"}),
     ("fedtlu", fedtlu.FedTLU, {"k": 1, "choice": "norm", "every": 2}, {"k": 1, "choice": "norm", "score_every": 2}),
     ("fedtlu", fedtlu.FedTLU, {"k": 2, "choice": "round_robin"}, {"k": 2, "choice": "round_robin"}),
+    *(
+        ("fedlama", parts.FedLama, {"factor": 2, switch: True}, {f"published_{switch}": True})
+        for switch in ("crossing", "overwrite")
+    ),
     (
         "fedpart",
         parts.FedPart,

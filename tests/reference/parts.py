@@ -45,3 +45,57 @@ class FedPart(Oracle):
     def start_of(self, client):
         """Clients keep nothing."""
         return self.server
+
+
+def intervals(discrepancy, sizes, crossing=False):
+    """Which layers are averaged seldom: by rising discrepancy, until the two cumulative curves cross."""
+    order = sorted(range(len(sizes)), key=lambda layer: discrepancy[layer])
+    whole = sum(d * n for d, n in zip(discrepancy, sizes, strict=True))
+    relaxed, gain, parameters = [False] * len(sizes), 0.0, 0
+    for layer in order:
+        gain += discrepancy[layer] * sizes[layer]
+        parameters += sizes[layer]
+        crossed = gain / whole > 1 - parameters / sum(sizes)
+        relaxed[layer] = crossing or not crossed
+        if crossed:
+            break
+    return relaxed
+
+
+class FedLama(Oracle):
+    """Cycles of ``factor`` rounds; relaxed layers are averaged in the last one, the others in all."""
+
+    def __init__(self, *args, factor, crossing=False, overwrite=False, **kw):
+        super().__init__(*args, **kw)
+        self.factor, self.crossing, self.overwrite = factor, crossing, overwrite
+        self.relaxed, self.turn, self.active = [False] * len(self.server), 0, set()
+        self.found = []
+
+    def start_of(self, client):
+        """In a cycle a client goes on from its own relaxed layers."""
+        if client not in self.active or self.overwrite:
+            return self.server
+        return take_layers([not r for r in self.relaxed], self.server, self.own[client])
+
+    def aggregate(self, results):
+        """Average what is due; at the end of a cycle choose the next one's intervals."""
+        if not results:
+            return
+        end = self.turn % self.factor == self.factor - 1
+        due = [end or not r for r in self.relaxed]
+        mean = average([r[2] for r in results], [r[1] for r in results], self.server)
+        whole = sum(r[1] for r in results)
+        sizes = [sum(x.size for x in layer.values()) for layer in mean]
+        self.found = [
+            sum(w * sum(((u[k] - m[layer][k]) ** 2).sum() for k in u) for _, w, m, *_ in results)
+            / (whole * size * (self.factor if self.relaxed[layer] else 1))
+            for layer, (u, size) in enumerate(zip(mean, sizes, strict=True))
+        ]
+        self.server = take_layers(due, mean, self.server)
+        for client, _, params, *_ in results:
+            self.own[client] = params
+            self.active.add(client)
+        self.turn += 1
+        if end:
+            self.active = set()
+            self.relaxed = intervals(self.found, sizes, self.crossing) if len(results) > 1 else self.relaxed
