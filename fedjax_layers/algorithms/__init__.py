@@ -8,12 +8,15 @@ makes a :class:`Method`, which ``simulate`` binds to the task and the clients. G
 
 from typing import Any
 
+from fedjax_layers.algorithms.combined import Registry
+from fedjax_layers.algorithms.composition import composed
 from fedjax_layers.algorithms.factory import Factory, Method, aggregated, attacked, colluded, factory, faulty, private
 from fedjax_layers.algorithms.mixing.fedfomo import fedfomo
 from fedjax_layers.algorithms.mixing.heurpfedla import heurpfedla
 from fedjax_layers.algorithms.mixing.layer_mix import layer_mix
 from fedjax_layers.algorithms.mixing.pfedhn import pfedhn
 from fedjax_layers.algorithms.mixing.pfedla import pfedla
+from fedjax_layers.algorithms.objectives import OBJECTIVES
 from fedjax_layers.algorithms.plug_ins import add_file, add_installed
 from fedjax_layers.algorithms.sharing.cut_report import threshold_decision
 from fedjax_layers.algorithms.sharing.fedavg import fedavg
@@ -32,6 +35,7 @@ from fedjax_layers.algorithms.sharing.local import local
 from fedjax_layers.algorithms.sharing.local_adaptation import local_adaptation
 from fedjax_layers.algorithms.sharing.per_fedavg import per_fedavg
 from fedjax_layers.algorithms.sharing.player_fl import player_fl
+from fedjax_layers.algorithms.sharing.scaffold import scaffold
 from fedjax_layers.algorithms.sharing.sensitivity_cut import CutRule, cut_controls
 from fedjax_layers.algorithms.tethered.apfl import apfl
 from fedjax_layers.algorithms.tethered.ditto import ditto
@@ -41,10 +45,11 @@ from fedjax_layers.algorithms.tiers.demlearn import demlearn
 from fedjax_layers.algorithms.tiers.hsgd import hsgd
 from fedjax_layers.algorithms.tiers.permfl import permfl, unstable
 
-registry: dict[str, Factory[Any]] = {
+_named: dict[str, Factory[Any]] = {
     "local": local,
     "fedavg": fedavg,
     "fedprox": fedprox,
+    "scaffold": scaffold,
     "local_adaptation": local_adaptation,
     "fedper": fedper,
     "lg_fedavg": lg_fedavg,
@@ -74,6 +79,8 @@ registry: dict[str, Factory[Any]] = {
     "layer_mix": layer_mix,
     "fedfomo": fedfomo,
 }
+
+registry = Registry(_named)
 
 
 ALONE, COMMON = "local", "fedavg"
@@ -106,6 +113,7 @@ def add_algorithm_file(file: str) -> list[str]:
 __all__ = [
     "ALONE",
     "COMMON",
+    "OBJECTIVES",
     "USUAL",
     "CutRule",
     "Factory",
@@ -117,6 +125,7 @@ __all__ = [
     "apfl",
     "attacked",
     "colluded",
+    "composed",
     "cut_controls",
     "demlearn",
     "ditto",
@@ -148,6 +157,7 @@ __all__ = [
     "player_fl",
     "private",
     "registry",
+    "scaffold",
     "threshold_decision",
     "unstable",
 ]

@@ -61,12 +61,15 @@ class Factory(Protocol[P]):
       decision: ``options -> Decision`` for the option whose only effect is a decision; ``None`` if there is none.
       averages: whether clients' models are averaged, so that the clients' weights matter.
       aggregates: whether these averages are sums of a pass over the clients, so that a rule may take their place.
+      objectives: whether clients may train on another objective than the plain loss, see
+        :mod:`fedjax_layers.algorithms.objectives`.
     """
 
     report: Report | None
     decision: Callable[[Mapping[str, Any]], Decision | None]
     averages: bool
     aggregates: bool
+    objectives: bool
 
     @overload
     def __call__(  # type: ignore[overload-overlap]  # a trainer is a solver whose algorithm can be made at once
@@ -86,6 +89,7 @@ def factory(
     decision: Callable[[Mapping[str, Any]], Decision | None] = no_decision,
     averages: bool = True,
     aggregates: bool = True,
+    objectives: bool = False,
 ) -> Callable[[Callable[Concatenate[Trainer, P], Algorithm]], Factory[P]]:
     """Make a decorator of functions ``(trainer, *, options) -> Algorithm``.
 
@@ -99,6 +103,8 @@ def factory(
       decision: see :class:`Factory`; it gets all options, including those left at their defaults.
       averages: see :class:`Factory`; False for local training alone.
       aggregates: see :class:`Factory`; False for algorithms that mix models by weights of their own.
+      objectives: see :class:`Factory`; True for algorithms whose clients train in
+        :func:`~fedjax_layers.algorithms.sharing.round.local_phase` alone.
 
     Returns:
       The decorator. The factory raises ``ValueError`` for an option that is out of bounds or an array, and
@@ -112,17 +118,16 @@ def factory(
         def made(solver: LocalSolver, *args: P.args, **options: P.kwargs) -> Algorithm | Method[Algorithm]:
             known = options_of(fn)
             for name in options.keys() & known.keys():
-                _check(known[name], options[name])
+                check_option(known[name], options[name])
 
             def bound(trainer: Trainer) -> Algorithm:
+                _refuse_objective(fn.__name__, trainer, objectives)
                 for name in options.keys() & known.keys():
                     known[name].check_layers(options[name], trainer.task.layers.num_layers)
                 algorithm = fn(trainer, *args, **options)
                 if trainer.aggregate is None:
                     return algorithm
-                if not (averages and aggregates):
-                    what = "aggregate: expected none" if trainer.collude is None else "attack: expected none together"
-                    raise ValueError(f"{what} for {fn.__name__}, which does not average a round's models")
+                _refuse_rule(fn.__name__, trainer, averages and aggregates)
                 return algorithm._replace(memory=algorithm.memory._replace(rows=trainer.aggregate.models))
 
             if isinstance(solver, Trainer):
@@ -138,6 +143,7 @@ def factory(
         made.__signature__ = told  # type: ignore[attr-defined]  # as users call it
         made.report, made.decision = report, decision  # type: ignore[attr-defined]
         made.averages, made.aggregates = averages, averages and aggregates  # type: ignore[attr-defined]
+        made.objectives = objectives  # type: ignore[attr-defined]
         made.__doc__ = (fn.__doc__ or "").replace("\n      trainer: ", "\n      solver: ")
         return cast(Factory[P], made)
 
@@ -222,7 +228,19 @@ def private(method: Method[T], privacy: Privacy) -> Method[T]:
     return Method(method.solver, lambda trainer: method.make(dataclasses.replace(trainer, privacy=privacy)))
 
 
-def _check(option: Option, value: Any) -> None:
+def _refuse_objective(name: str, trainer: Trainer, objectives: bool) -> None:
+    if trainer.objective is not None and not objectives:
+        found = f"got {name} with {trainer.objective.name}"
+        raise ValueError(f"objective: expected an algorithm that shares layers trained on the plain loss, {found}")
+
+
+def _refuse_rule(name: str, trainer: Trainer, aggregates: bool) -> None:
+    if not aggregates:
+        what = "aggregate: expected none" if trainer.collude is None else "attack: expected none together"
+        raise ValueError(f"{what} for {name}, which does not average a round's models")
+
+
+def check_option(option: Option, value: Any) -> None:
     """Raise ``ValueError`` for an array, an unknown choice or a number out of bounds; traced values are not bounded."""
     if option.is_number and not option.has(Mark.PER_CLIENT) and np.shape(value) != ():
         raise ValueError(f"{option.name}: expected one number for all clients, got shape {np.shape(value)}")

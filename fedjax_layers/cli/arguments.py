@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from fedjax_layers.algorithms import add_algorithm_file
+from fedjax_layers.algorithms import add_algorithm_file, registry
 from fedjax_layers.cli.commands import Commands, make_commands
 from fedjax_layers.cli.flags import flag_fields, homes_expanded, parse_noting_given
 from fedjax_layers.cli.help import owners_shown
@@ -84,9 +84,29 @@ def _parse(arguments: Sequence[str], commands: Commands) -> argparse.Namespace:
             add_algorithm_file(options.algorithm_file)
         except ValueError as error:
             raise UsageError(str(error)) from error
+    _join_parts(options)
     if options.command in ("merge", "verify", "report") and unknown:
         raise UsageError(f"{options.command}: expected no flags but its own, got {unknown[0]!r}")
     return options
+
+
+def _join_parts(options: argparse.Namespace) -> None:
+    """Replace each algorithm by its combination with the flags ``--sharing`` and ``--objective``.
+
+    Raises:
+      UsageError: a name is unknown, or the combination has no meaning.
+    """
+    parts = {name: getattr(options, name, None) for name in ("sharing", "objective")}
+    if not any(parts.values()):
+        return
+    try:
+        if hasattr(options, "algorithms"):
+            names = [registry.combination(name, **parts) for name in options.algorithms.split(",") if name]
+            options.algorithms = ",".join(names)
+        else:
+            options.algorithm = registry.combination(options.algorithm, **parts)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
 
 
 def _name_reader(options: argparse.Namespace) -> None:

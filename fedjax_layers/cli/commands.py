@@ -8,6 +8,7 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from fedjax_layers.algorithms import OBJECTIVES, registry
 from fedjax_layers.cli.flags import add_field, flag_fields, name_list, numbers, path_of
 from fedjax_layers.cli.help import add_groups, add_owners
 from fedjax_layers.cli.output import add_output_flags
@@ -50,6 +51,8 @@ def make_commands(shown: Sequence[Owner] = ()) -> Commands:
         sub.epilog = _ALL_FLAGS
         groups = add_groups(sub, shown)
         _add_common(groups)
+        if sub is not pretrain:
+            _add_parts(groups["algorithm"])
         if sub is not sweep:
             groups["run"].add_argument("--save-every", type=float, default=SAVE_EVERY, metavar="SECONDS", help=_SAVE)
             groups["run"].add_argument("--track", metavar="NAME", help=_TRACK)
@@ -74,6 +77,15 @@ def make_commands(shown: Sequence[Owner] = ()) -> Commands:
         "completion": [completion],
     }
     return Commands(parser, of)
+
+
+def _add_parts(group: argparse._ArgumentGroup) -> None:
+    """Add the flags that replace a part of an algorithm."""
+    usual = "[default: the algorithm's]"
+    text = f"rule that decides which layers are shared, in place of all: {', '.join(registry.rules)} {usual}"
+    group.add_argument("--sharing", metavar="NAME", help=text)
+    text = f"what clients minimise, in place of the plain loss: {', '.join(OBJECTIVES)} {usual}"
+    group.add_argument("--objective", metavar="NAME", help=text)
 
 
 def _add_doctor(parser: argparse.ArgumentParser, shown: Sequence[Owner]) -> None:

@@ -3,10 +3,10 @@
 The server's half, which aggregates the clients' models, is in ``algorithms``.
 """
 
+from fedjax_layers.clients.client import Client, ClientVisit
 from fedjax_layers.clients.faults import Faults, struck
+from fedjax_layers.clients.local_objective import Begin, LocalObjective, Trained
 from fedjax_layers.clients.one_pass import (
-    Client,
-    ClientVisit,
     Passed,
     by_slot,
     draw_order,
@@ -16,18 +16,21 @@ from fedjax_layers.clients.one_pass import (
     train,
 )
 from fedjax_layers.clients.privacy import Privacy
+from fedjax_layers.clients.result import LocalResult
 from fedjax_layers.clients.solver import LocalSolver
 from fedjax_layers.clients.step_gradient import LocalOptions, StepGradient, plain_gradient
-from fedjax_layers.clients.train import LocalResult, train_client
+from fedjax_layers.clients.train import train_client
 from fedjax_layers.clients.trainer import Setting, Trainer, refuse_own_steps
 from fedjax_layers.clients.whole_cohort import train_cohort
 from fedjax_layers.clients.work import Epochs, Steps
 
 __all__ = [
+    "Begin",
     "Client",
     "ClientVisit",
     "Epochs",
     "Faults",
+    "LocalObjective",
     "LocalOptions",
     "LocalResult",
     "LocalSolver",
@@ -36,6 +39,7 @@ __all__ = [
     "Setting",
     "StepGradient",
     "Steps",
+    "Trained",
     "Trainer",
     "by_slot",
     "draw_order",

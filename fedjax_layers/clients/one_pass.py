@@ -11,57 +11,13 @@ import jax.numpy as jnp
 
 from fedjax_layers.clients.aggregate import join_sums, split_terms
 from fedjax_layers.clients.batches import batch_order
+from fedjax_layers.clients.client import Client, ClientVisit
+from fedjax_layers.clients.result import LocalResult
 from fedjax_layers.clients.step_gradient import LocalOptions
-from fedjax_layers.clients.train import LocalResult, train_client
+from fedjax_layers.clients.train import train_client
 from fedjax_layers.clients.trainer import Trainer
 from fedjax_layers.ops import ClientAxis, Visit, map_clients, visit_clients
-from fedjax_layers.types import Array, ClientFaults, Cohort, Key, Observer, Params, Pool
-
-
-class Client(NamedTuple):
-    """One slot of a cohort, as the function that computes it sees it.
-
-    Attributes:
-      ident: ``[]`` int32, the client's id.
-      weight: ``[]``, its aggregation weight; 0 for padding.
-      share: ``[]``, its weight over the sum of the cohort's weights; 0 where that sum is 0.
-      present: ``[]`` bool, False for padding.
-      start: ``[]`` int32, the first row of its training examples in the pool.
-      count: ``[]`` int32, the number of its training examples; 0 for padding.
-      pool: all examples.
-      slot: the slot's row of the caller's ``slots``.
-      shared: the caller's ``shared``, the same for all.
-      faults: what goes wrong with the client in this round.
-    """
-
-    ident: Array
-    weight: Array
-    share: Array
-    present: Array
-    start: Array
-    count: Array  # type: ignore[assignment]  # hides tuple.count, which is not needed here
-    pool: Pool
-    slot: Any
-    shared: Any
-    faults: ClientFaults = ClientFaults()
-
-
-class ClientVisit(NamedTuple):
-    """The results of computing one client.
-
-    Attributes:
-      trained: the trained model, which the cohort's observer looks at and which is then dropped.
-      loss: ``[]``, the mean training loss.
-      sums: a tree of :class:`fedjax_layers.ops.Term`.
-      row: the client's new row of the store.
-      out: results that are kept for every slot; keep them small.
-    """
-
-    trained: Params
-    loss: Array
-    sums: Any = ()
-    row: Any = ()
-    out: Any = ()
+from fedjax_layers.types import Array, Cohort, Key, Observer, Params, Pool
 
 
 class Passed(NamedTuple):
@@ -82,6 +38,7 @@ def one_pass(
     store: Any = (),
     slots: Any = (),
     shared: Any = (),
+    centre: Any = None,
     private: bool = False,
 ) -> Passed:
     """Visit every slot of a cohort, a chunk of clients at a time.
@@ -91,7 +48,7 @@ def one_pass(
     the server's step must continue. Shares of a mean are those of all slots, so that :func:`rescaled` must follow.
 
     Where the trainer has a rule, each term with a weight is kept for every slot, and in place of their sum stands the
-    model that the rule makes of them; ``shared`` is then the model that was sent, or one for each segment.
+    model that the rule makes of them.
 
     Args:
       trainer: the trainer, with width and devices.
@@ -102,6 +59,7 @@ def one_pass(
       store: leaves ``[C, ...]``, updated in place.
       slots: leaves ``[K, ...]``, passed to ``visit`` as ``client.slot``.
       shared: passed to ``visit`` as ``client.shared``.
+      centre: for a rule, the model that was sent, or one for each segment; ``None`` means ``shared``.
       private: whether the sums keep the promise of the trainer's ``privacy``.
 
     Returns:
@@ -141,7 +99,8 @@ def one_pass(
         axis=trainer.axis,
     )
     counted = trainer.heard(cohort, loss).weight > 0
-    return Passed(loss, out, observed, join_sums(sums, models, trainer.rule_of(cohort.ids), counted, shared), store)
+    centre = shared if centre is None else centre
+    return Passed(loss, out, observed, join_sums(sums, models, trainer.rule_of(cohort.ids), counted, centre), store)
 
 
 def _heard(trainer: Trainer, found: ClientVisit, lost: Array | None) -> Array | None:

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from fedjax_layers.clients.batches import batches_per_epoch
+from fedjax_layers.clients.local_objective import LocalObjective
 from fedjax_layers.clients.privacy import Privacy
 from fedjax_layers.clients.running_statistics import refuse_statistics, weights_only
 from fedjax_layers.clients.solver import LocalSolver
@@ -87,6 +88,8 @@ class Trainer(LocalSolver, Setting):
       keep_nonfinite: whether results that are not finite (NaN or infinite) are used as they are. By default such a
         client is left out of its round, as if it were absent; see docs/robustness.md.
       privacy: the clipping and noise of client-level differential privacy; ``None`` without it.
+      objective: what clients minimise where that is not the plain loss; ``None`` for the plain loss. Only algorithms
+        whose factory has ``objectives`` take one, see :func:`fedjax_layers.algorithms.with_objective`.
     """
 
     attack: Callable[[Key, Array, Params, Params], Params] | None = None
@@ -94,6 +97,7 @@ class Trainer(LocalSolver, Setting):
     collude: Collude | None = None
     keep_nonfinite: bool = False
     privacy: Privacy | None = None
+    objective: LocalObjective | None = None
 
     def __post_init__(self) -> None:
         Setting.__post_init__(self)

@@ -7,9 +7,10 @@ from typing import Any
 import chex
 import jax.numpy as jnp
 
-from fedjax_layers.clients.one_pass import Client, ClientVisit, one_pass, train
+from fedjax_layers.clients.client import Client, ClientVisit
+from fedjax_layers.clients.one_pass import one_pass, train
+from fedjax_layers.clients.result import LocalResult
 from fedjax_layers.clients.step_gradient import LocalOptions
-from fedjax_layers.clients.train import LocalResult
 from fedjax_layers.clients.trainer import Trainer
 from fedjax_layers.ops import select
 from fedjax_layers.types import Array, Cohort, Key, Params

@@ -14,7 +14,7 @@ if TYPE_CHECKING:  # who does not call these functions need not have optax
     import optax
 
 
-def proximal_pull(rate: float | Array) -> optax.GradientTransformationExtraArgs:
+def proximal_pull(rate: float | Array, where: Any = None) -> optax.GradientTransformationExtraArgs:
     """Make an optax transformation that adds the gradient of ``rate/2 * ||params - anchor||^2``.
 
     Put it before the optimiser: ``optax.chain(proximal_pull(mu), optax.sgd(lr))`` is the local solver of FedProx
@@ -22,6 +22,7 @@ def proximal_pull(rate: float | Array) -> optax.GradientTransformationExtraArgs:
 
     Args:
       rate: strength of the pull, per unit of squared distance; may be traced.
+      where: bool ``[]`` for each leaf of the parameters, whether it is pulled; ``None`` pulls all.
 
     Returns:
       A stateless transformation. Its update raises ``ValueError`` if params or anchor are not given.
@@ -35,13 +36,16 @@ def proximal_pull(rate: float | Array) -> optax.GradientTransformationExtraArgs:
             missing = "params" if params is None else "anchor"
             raise ValueError(f"{missing}: expected a tree like the updates, found None")
         # A traced rate has a dtype of its own, which must not change the dtype of the updates.
-        return jax.tree.map(lambda u, p, a: u + jnp.asarray(rate, u.dtype) * (p - a), updates, params, anchor), state
+        pulled = jax.tree.map(lambda u, p, a: u + jnp.asarray(rate, u.dtype) * (p - a), updates, params, anchor)
+        if where is not None:
+            pulled = jax.tree.map(jnp.where, where, pulled, updates)
+        return pulled, state
 
     return optax.GradientTransformationExtraArgs(lambda _: optax.EmptyState(), update)
 
 
 def with_proximal_term(
-    optimizer: optax.GradientTransformation, rate: float | Array
+    optimizer: optax.GradientTransformation, rate: float | Array, where: Any = None
 ) -> optax.GradientTransformationExtraArgs:
     """Make an optimiser of the loss plus ``rate/2 * ||params - anchor||^2``.
 
@@ -51,10 +55,11 @@ def with_proximal_term(
     Args:
       optimizer: any optax optimiser.
       rate: strength of the pull, per unit of squared distance; may be traced.
+      where: as in :func:`proximal_pull`.
     """
     import optax  # noqa: PLC0415
 
-    pull = proximal_pull(rate)
+    pull = proximal_pull(rate, where)
 
     def update(
         updates: Params, state: Any, params: Params | None = None, *, anchor: Params | None = None, **extras: Any
@@ -64,9 +69,10 @@ def with_proximal_term(
         if "value_fn" in extras:
 
             def term(params: Params) -> Array:
-                squares = [
-                    jnp.square(p - a).sum() for p, a in zip(*map(jax.tree.leaves, (params, anchor)), strict=True)
-                ]
+                gaps = jax.tree.map(jnp.subtract, params, anchor)
+                if where is not None:
+                    gaps = jax.tree.map(lambda pulled, gap: jnp.where(pulled, gap, 0), where, gaps)
+                squares = [jnp.square(gap).sum() for gap in jax.tree.leaves(gaps)]
                 return jnp.asarray(rate, squares[0].dtype) / 2 * sum(squares)
 
             grad, _ = pull.update(extras["grad"], optax.EmptyState(), params, anchor=anchor)

@@ -149,12 +149,17 @@ class Option:
 
 
 def options_of(taker: Callable[..., Any]) -> dict[str, Option]:
-    """Return the options of a function by name, in order: its keyword-only parameters."""
+    """Return the options of a function by name, in order: its keyword-only parameters.
+
+    A function with an attribute ``option_parts``, a tuple of functions, has their options; a later one's come first.
+    """
     return dict(_options_of(taker))
 
 
 @functools.cache
 def _options_of(taker: Callable[..., Any]) -> dict[str, Option]:
+    if hasattr(taker, "option_parts"):
+        return {name: option for part in taker.option_parts for name, option in options_of(part).items()}
     parameters = inspect.signature(taker).parameters.values()
     return declared(taker, {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY})
 

@@ -8,7 +8,7 @@ import pytest
 
 from fedjax_layers import algorithms
 from tests import toy
-from tests.reference import clusters, fedtlu, oracles, parts, personal, two_tier
+from tests.reference import clusters, fedtlu, objectives, oracles, parts, personal, two_tier
 from tests.reference.network import zeros_like
 from tests.registry import OWN, QUICK, module_of
 from tests.rounds import START_KEY, rounds_of
@@ -34,6 +34,7 @@ ORACLES = {
     "apfl": (personal.Apfl, {"personal_weight": 0.4}, {"personal_weight": 0.4}),
     "ditto": (two_tier.Ditto, {"lam": 0.6}, {"lam": 0.6}),
     "fedtlu": (fedtlu.FedTLU, {"k": 1}, {"k": 1}),
+    "scaffold": (objectives.corrected(oracles.Oracle), {}, {}),
     "last_layers": (fedtlu.FedTLU, {"k": 2, "choice": "last"}, {"k": 2}),
     "fedlama": (parts.FedLama, {"factor": 2}, {}),
     "fedpart": (parts.FedPart, {"warmup": 1, "turn": 1}, {"warmup_rounds": 1, "rounds_per_group": 1}),
@@ -44,6 +45,7 @@ ORACLES = {
     ),
 }
 ORACLES |= {name: module_of(name).oracle(oracles.Oracle) for name in OWN if hasattr(module_of(name), "oracle")}
+CUT = {"threshold": 0.9, "gradient": "epoch"}
 VARIANTS = [
     (
         "apfl",
@@ -80,6 +82,17 @@ VARIANTS = [
         ("fedtlu", fedtlu.FedTLU, {"k": 2, "reading": reading}, {"k": 2, "reading": reading})
         for reading in ("product", "size", "absolute")
     ),
+    ("scaffold", objectives.corrected(oracles.Oracle), {"option": "I"}, {"option": "I"}),
+    *(
+        (f"player_fl+{name}", make(oracles.PLayerFL), {"threshold": 0.9} | own, CUT | own)
+        for name, make, own in (
+            ("fedprox", objectives.proximal, {"mu": 0.3}),
+            ("ditto", objectives.tethered, {"lam": 0.6}),
+            ("scaffold", objectives.corrected, {}),
+        )
+    ),
+    ("fedtlu", objectives.FedTLUBelow, {"k": 1, "personal_layers": 1}, {"k": 1, "personal_layers": 1}),
+    ("fedtlu+ditto", objectives.tethered(fedtlu.FedTLU), {"k": 1, "lam": 0.6}, {"k": 1, "lam": 0.6}),
 ]
 
 
@@ -148,7 +161,7 @@ def agree(name, keep, make_oracle, oracle_args, args):
             right = list(oracle.served())
             for client in toy.seen_after(ROUNDS, t):
                 close(jax.tree.map(lambda x, c=client: x[c], models.personal), right[client])
-    if name == "player_fl":
+    if name.startswith("player_fl"):
         assert 0 < oracle.cut < 3, "the fixture must exercise a cut inside the network"
         assert int(state.cut) == oracle.cut
         np.testing.assert_allclose(state.scores, oracle.scores, rtol=1e-10)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from fedjax_layers.algorithms.factory import ServerOptimizer, factory
-from fedjax_layers.algorithms.sharing.round import SharingState, init_sharing, local_phase, round_info, server_phase
+from fedjax_layers.algorithms.sharing.round import init_sharing, local_phase, round_info, server_phase
+from fedjax_layers.algorithms.sharing.state import SharingState
 from fedjax_layers.clients import Trainer
 from fedjax_layers.types import Algorithm, Cohort, Key, Params, RoundInfo
 
 
-@factory()
+@factory(objectives=True)
 def fedavg(trainer: Trainer, *, server_optimizer: ServerOptimizer = None) -> Algorithm:
     """Average all layers over the cohort, weighted by ``cohort.weight``.
 

@@ -9,21 +9,15 @@ from annotated_types import Ge, Gt
 
 from fedjax_layers.algorithms.factory import ServerOptimizer, factory
 from fedjax_layers.algorithms.sharing.prefix import prefix
-from fedjax_layers.algorithms.sharing.round import (
-    SharingState,
-    init_sharing,
-    last_phase,
-    local_phase,
-    round_info,
-    server_phase,
-)
+from fedjax_layers.algorithms.sharing.round import init_sharing, last_phase, local_phase, round_info, server_phase
+from fedjax_layers.algorithms.sharing.state import SharingState
 from fedjax_layers.clients import Epochs, LocalOptions, Trainer
 from fedjax_layers.options import Mark
 from fedjax_layers.options.traced import Traced
 from fedjax_layers.types import Algorithm, Cohort, Key, Params, RoundInfo
 
 
-@factory()
+@factory(objectives=True)
 def fedbabu(
     trainer: Trainer,
     *,

@@ -10,13 +10,13 @@ import numpy as np
 
 from fedjax_layers.algorithms.factory import ServerOptimizer, factory
 from fedjax_layers.algorithms.sharing.fixed_sharing import fixed_sharing
-from fedjax_layers.algorithms.sharing.round import SharingState
+from fedjax_layers.algorithms.sharing.state import SharingState
 from fedjax_layers.clients import Trainer
 from fedjax_layers.options.traced import Traced
 from fedjax_layers.types import Algorithm, BatchNorm, Cohort, Key, LayerMap, RoundInfo
 
 
-@factory()
+@factory(objectives=True)
 def fedbn(
     trainer: Trainer,
     *,

@@ -15,7 +15,7 @@ from fedjax_layers.options.traced import Traced
 from fedjax_layers.types import Algorithm
 
 
-@factory()
+@factory(objectives=True)
 def fedper(
     trainer: Trainer,
     *,

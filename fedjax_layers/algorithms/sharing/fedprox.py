@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Annotated
 
 from annotated_types import Ge
 
+from fedjax_layers.algorithms.composition import with_objective
 from fedjax_layers.algorithms.factory import ServerOptimizer, factory
+from fedjax_layers.algorithms.objectives.proximal import proximal
 from fedjax_layers.algorithms.sharing.fedavg import fedavg
 from fedjax_layers.clients import Trainer
-from fedjax_layers.ops.prox import with_proximal_term
 from fedjax_layers.options.traced import Traced
 from fedjax_layers.types import Algorithm
 
@@ -35,6 +35,5 @@ def fedprox(
     Returns:
       The algorithm.
     """
-    if not published_self_reference:
-        trainer = dataclasses.replace(trainer, optimizer=with_proximal_term(trainer.optimizer, mu))
-    return fedavg(trainer, server_optimizer=server_optimizer)
+    objective = proximal(mu=mu, published_self_reference=published_self_reference)
+    return with_objective(lambda bound: fedavg(bound, server_optimizer=server_optimizer), objective)(trainer)

@@ -15,8 +15,6 @@ from fedjax_layers.algorithms.factory import ServerOptimizer, factory
 from fedjax_layers.algorithms.novel import sharing_models, welcome_by_mean_of_layers, within_sharing
 from fedjax_layers.algorithms.sharing.prefix import prefix
 from fedjax_layers.algorithms.sharing.round import (
-    Own,
-    SharingState,
     init_sharing,
     kept_part,
     round_info,
@@ -25,6 +23,7 @@ from fedjax_layers.algorithms.sharing.round import (
     start_from,
     summed_part,
 )
+from fedjax_layers.algorithms.sharing.state import Own, SharingState
 from fedjax_layers.clients import Client, ClientVisit, Epochs, LocalOptions, Steps, Trainer, keys, train
 from fedjax_layers.ops import Term
 from fedjax_layers.options import Mark

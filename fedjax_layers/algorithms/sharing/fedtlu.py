@@ -12,11 +12,14 @@ from annotated_types import Ge
 from flax import struct
 
 from fedjax_layers.algorithms.factory import ServerOptimizer, factory
+from fedjax_layers.algorithms.novel import sharing_models, welcome_by_mean_of_layers, within_sharing
 from fedjax_layers.algorithms.sharing.block_report import BLOCK_REPORT
-from fedjax_layers.algorithms.sharing.round import SharingState, init_sharing, local_phase, round_info, server_phase
+from fedjax_layers.algorithms.sharing.round import init_sharing, local_phase, round_info, server_phase, trees_moved
+from fedjax_layers.algorithms.sharing.state import SharingState
 from fedjax_layers.clients import Trainer, keys
 from fedjax_layers.ops import (
     block_score,
+    fill,
     layer_sums,
     regroup,
     top_k_mask,
@@ -24,6 +27,7 @@ from fedjax_layers.ops import (
 )
 from fedjax_layers.ops.prox import with_proximal_term
 from fedjax_layers.ops.update import BlockRule, Reading
+from fedjax_layers.options import Mark
 from fedjax_layers.options.traced import Traced
 from fedjax_layers.types import Algorithm, Array, Cohort, Key, LayerMap, Params, RoundInfo, RoundMemory
 
@@ -56,6 +60,7 @@ class BlockChoice:
     block_rule: BlockRule | Literal["vector"] = "mean"
     matrices_only: bool = False
     leftovers: Leftovers = "update"
+    personal_layers: int = 0
 
     def __post_init__(self) -> None:
         most = int(self.competing.sum())
@@ -64,11 +69,21 @@ class BlockChoice:
 
     @property
     def competing(self) -> np.ndarray:
-        """Mark the blocks among which k are chosen, bool ``[B]``; the others are leftovers."""
+        """Mark the blocks among which k are chosen, bool ``[B]``; the others are leftovers.
+
+        A block with a personal layer does not compete.
+        """
         sizes = np.array(regroup(self.layers, "block").sizes)
-        middle = np.median(sizes)
-        alike = (sizes >= middle / 2) & (sizes <= 2 * middle)
-        return alike if self.leftovers != "compete" and alike.sum() > 1 else np.ones(len(sizes), bool)
+        common = np.ones(len(sizes), bool)
+        common[np.asarray(self.layers.blocks)[~self.shared]] = False
+        middle = np.median(sizes[common]) if common.any() else 0
+        alike = common & (sizes >= middle / 2) & (sizes <= 2 * middle)
+        return alike if self.leftovers != "compete" and alike.sum() > 1 else common
+
+    @property
+    def shared(self) -> np.ndarray:
+        """Mark the layers that are not personal, bool ``[L]``."""
+        return np.arange(self.layers.num_layers) < self.layers.num_layers - self.personal_layers
 
     def scores(self, delta: Params, clients: Params | None) -> Array:
         """Score each block ``[B]``, for choices that depend on the update."""
@@ -103,7 +118,7 @@ class BlockChoice:
         return jnp.where(competing, best, self.leftovers == "update")
 
 
-@factory(report=BLOCK_REPORT)
+@factory(report=BLOCK_REPORT, objectives=True)
 def fedtlu(
     trainer: Trainer,
     *,
@@ -116,6 +131,7 @@ def fedtlu(
     leftovers: Leftovers = "update",
     score_every: Annotated[Traced[int], Ge(1)] = 1,
     freeze_clients: bool = False,
+    personal_layers: Annotated[int, Ge(0), Mark.LAYERS] = 0,
     server_optimizer: ServerOptimizer = None,
 ) -> Algorithm:
     """Train all layers; the server scores the mean update, applies it to the k best blocks and drops the rest.
@@ -143,11 +159,13 @@ def fedtlu(
       freeze_clients: let clients train only the blocks that will be updated, where these are known before training.
         That is in all rounds with choices that do not look at the update, else in the rounds between two choices.
         Uploads shrink with it.
+      personal_layers: number of layers, counted from the output, that stay with each client as in FedPer; blocks are
+        then chosen among those below. No paper has this. A block of which a layer is personal does not compete.
       server_optimizer: as in :func:`fedavg`, of the chosen blocks.
 
     Returns:
-      The algorithm; it offers the global model. Every round reports ``block_scores`` ``[B]`` (NaN where nothing was
-      scored) and ``selected`` bool ``[B]``.
+      The algorithm; it offers the global model, or personal models where layers are personal. Every round reports
+      ``block_scores`` ``[B]`` (NaN where nothing was scored) and ``selected`` bool ``[B]``.
 
     Raises:
       ValueError: k below 0 or above the blocks that compete, ``score_every`` below 1, or an unknown choice.
@@ -155,7 +173,8 @@ def fedtlu(
     Source: FedTLU, section III.
     """
     layers = trainer.task.layers
-    blocks = BlockChoice(layers, k, choice, reading, block_rule, matrices_only, leftovers)
+    blocks = BlockChoice(layers, k, choice, reading, block_rule, matrices_only, leftovers, personal_layers)
+    below = blocks.shared if personal_layers else None
     if not isinstance(score_every, jax.core.Tracer) and int(score_every) < 1:
         raise ValueError(f"score_every: expected at least 1, got {score_every}")
     if isinstance(mu, jax.core.Tracer) or float(mu) != 0:
@@ -165,7 +184,8 @@ def fedtlu(
 
     def init(key: Key, params: Params) -> FedTLUState:
         del key
-        sharing = init_sharing(trainer, params, personal=False, server_optimizer=server_optimizer)
+        personal = False if below is None else ~below
+        sharing = init_sharing(trainer, params, personal=personal, server_optimizer=server_optimizer)
         return FedTLUState(sharing, jnp.ones(len(layers.block_names), bool))
 
     def round_(key: Key, state: FedTLUState, cohort: Cohort) -> tuple[FedTLUState, RoundInfo]:
@@ -175,30 +195,34 @@ def fedtlu(
         if not looks:
             chance = jax.random.fold_in(key, keys.BLOCKS)
             known = jnp.where(due, blocks.mask(blocks.without_update(chance, old.round)), known)
-        trainable = (known | (due & looks))[of_layer] if freeze_clients else None
+        trainable = (known | (due & looks))[of_layer] | ~blocks.shared if freeze_clients else None
         updates = lambda _, result: jax.tree.map(jnp.subtract, result.sent, old.server)  # noqa: E731
         all_updates = updates if looks and reading == "clients" else None  # only this reading needs all updates at once
-        phase = local_phase(trainer, key, old, cohort, None, trainable=trainable, look=all_updates)
+        phase = local_phase(trainer, key, old, cohort, below, trainable=trainable, look=all_updates)
         scores, selected = jnp.full(known.shape, jnp.nan), known
         if looks:
-            delta = jax.tree.map(jnp.subtract, phase.mean, old.server)
+            delta = jax.tree.map(jnp.subtract, fill(phase.mean, old.server), old.server)
             found = blocks.scores(delta, phase.passed.out)
             scores = jnp.where(due, found, scores)
             selected = jnp.where(due, blocks.mask(-found if choice == "lowest" else found), known)
-        shared = selected[of_layer]
+        shared = selected[of_layer] & blocks.shared
         new = server_phase(trainer, key, old, phase, shared, server_optimizer)
         info = round_info(trainer, phase.passed, phase.cohort, shared, block_scores=scores, selected=selected)
-        sent = jnp.ones_like(shared) if trainable is None else trainable
-        present = (phase.cohort.weight > 0).sum(dtype=jnp.int32)
-        info = dataclasses.replace(info, sent=jnp.where(sent, present, 0).astype(jnp.int32))
+        sent = blocks.shared if trainable is None else trainable & blocks.shared
+        info = dataclasses.replace(info, sent=trees_moved(trainer, phase.cohort, sent))
         return FedTLUState(new, selected), info
 
     # The reading "clients" needs the updates of all clients at once.
     memory = RoundMemory(slot=1.0 if looks and reading == "clients" else 0.0)
-    return Algorithm(init, round_, global_model=lambda state: state.sharing.server, memory=memory)
+    if below is None:
+        return Algorithm(init, round_, global_model=lambda state: state.sharing.server, memory=memory)
+    private = trainer.privacy is not None
+    personal = lambda state: sharing_models(layers, state.sharing, below, private=private)  # noqa: E731
+    welcome = None if private else within_sharing(welcome_by_mean_of_layers)
+    return Algorithm(init, round_, personal, welcome=welcome, memory=memory)
 
 
-@factory(report=BLOCK_REPORT)
+@factory(report=BLOCK_REPORT, objectives=True)
 def random_layers(
     trainer: Trainer,
     *,
@@ -225,7 +249,7 @@ def random_layers(
     return fedtlu(trainer, k=k, choice="random", mu=mu, server_optimizer=server_optimizer, **options)
 
 
-@factory(report=BLOCK_REPORT)
+@factory(report=BLOCK_REPORT, objectives=True)
 def last_layers(
     trainer: Trainer,
     *,

@@ -9,14 +9,15 @@ import numpy as np
 
 from fedjax_layers.algorithms.factory import ServerOptimizer, factory
 from fedjax_layers.algorithms.novel import sharing_models, welcome_by_mean_of_layers
-from fedjax_layers.algorithms.sharing.round import SharingState, init_sharing, local_phase, round_info, server_phase
+from fedjax_layers.algorithms.sharing.round import init_sharing, local_phase, round_info, server_phase
+from fedjax_layers.algorithms.sharing.state import SharingState
 from fedjax_layers.clients import Trainer
 from fedjax_layers.ops.checks import layer_mask
 from fedjax_layers.options import unknown_name
 from fedjax_layers.types import Algorithm, Array, Cohort, Key, LayerMap, Params, RoundInfo
 
 
-@factory()
+@factory(objectives=True)
 def fixed_sharing(
     trainer: Trainer,
     *,

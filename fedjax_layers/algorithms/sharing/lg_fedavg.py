@@ -12,7 +12,7 @@ from fedjax_layers.options.traced import Traced
 from fedjax_layers.types import Algorithm
 
 
-@factory()
+@factory(objectives=True)
 def lg_fedavg(
     trainer: Trainer,
     *,

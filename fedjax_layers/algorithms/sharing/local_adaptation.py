@@ -8,12 +8,13 @@ from annotated_types import Gt
 
 from fedjax_layers.algorithms.factory import ServerOptimizer, factory
 from fedjax_layers.algorithms.sharing.fedavg import fedavg
-from fedjax_layers.algorithms.sharing.round import SharingState, last_phase
+from fedjax_layers.algorithms.sharing.round import last_phase
+from fedjax_layers.algorithms.sharing.state import SharingState
 from fedjax_layers.clients import Epochs, LocalOptions, Trainer
 from fedjax_layers.types import Algorithm, Cohort, Key
 
 
-@factory()
+@factory(objectives=True)
 def local_adaptation(
     trainer: Trainer,
     *,

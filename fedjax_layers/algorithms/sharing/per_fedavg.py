@@ -12,7 +12,8 @@ from annotated_types import Ge, Gt
 
 from fedjax_layers.algorithms.factory import ServerOptimizer, factory
 from fedjax_layers.algorithms.sharing.fedavg import fedavg
-from fedjax_layers.algorithms.sharing.round import Own, SharingState, last_phase, round_info, server_phase, sharing_pass
+from fedjax_layers.algorithms.sharing.round import last_phase, round_info, server_phase, sharing_pass
+from fedjax_layers.algorithms.sharing.state import Own, SharingState
 from fedjax_layers.clients import (
     Client,
     ClientVisit,

@@ -13,8 +13,9 @@ from flax import struct
 from fedjax_layers.algorithms.factory import ServerOptimizer, factory
 from fedjax_layers.algorithms.novel import sharing_models, welcome_by_mean_of_layers, within_sharing
 from fedjax_layers.algorithms.sharing.cut_report import CUT_REPORT, cut_decision
-from fedjax_layers.algorithms.sharing.round import SharingState, init_sharing, local_phase, round_info, server_phase
+from fedjax_layers.algorithms.sharing.round import init_sharing, local_phase, round_info, server_phase
 from fedjax_layers.algorithms.sharing.sensitivity_cut import CutRule, agree_on_cut, score_client
+from fedjax_layers.algorithms.sharing.state import SharingState
 from fedjax_layers.clients import Client, LocalResult, Trainer, keys
 from fedjax_layers.ops import prefix_mask
 from fedjax_layers.options import Mark
@@ -41,7 +42,7 @@ class PLayerState:
     estimated: Array
 
 
-@factory(report=CUT_REPORT, decision=cut_decision)
+@factory(report=CUT_REPORT, decision=cut_decision, objectives=True)
 def player_fl(
     trainer: Trainer,
     *,

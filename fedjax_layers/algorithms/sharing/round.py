@@ -7,21 +7,23 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from flax import struct
 
 from fedjax_layers.algorithms.sharing.private_mean import first_bound, private_mean
+from fedjax_layers.algorithms.sharing.state import Own, Phase, SharingState
 from fedjax_layers.clients import (
+    Begin,
     Client,
     ClientVisit,
     LocalOptions,
     LocalResult,
     Passed,
+    Trained,
     Trainer,
     keys,
     one_pass,
@@ -33,55 +35,7 @@ from fedjax_layers.clients.stacked import copies
 from fedjax_layers.clients.store import take_note
 from fedjax_layers.ops import Term, fill, part, select, settle
 from fedjax_layers.ops.optimizer_update import refuse_objective, reseed
-from fedjax_layers.types import Array, Cohort, Key, LayerMap, Params, RoundInfo, per_client
-
-
-@struct.dataclass
-class SharingState:
-    """State between rounds.
-
-    Attributes:
-      round: ``[]`` int32, the number of rounds done.
-      server: params of the global model.
-      clients: each client's latest trained model, leaves ``[C, ...]``, with ``None`` in place of leaves that are the
-        server's in every round; no leaves at all where nothing personal is kept.
-      client_opt: clients' optimiser states ``[C, ...]``, or ``()``.
-      server_opt: state of the server's optimiser, or ``()``.
-      clip: ``[]``, the bound of clients' updates in the next round where differential privacy adapts it, or ``()``.
-      seen: ``[C]`` bool, who has taken part; ``None`` where nothing personal is kept.
-    """
-
-    round: Array
-    server: Params
-    server_opt: Any
-    clip: Any
-    clients: Params | None = per_client()
-    client_opt: Any = per_client()
-    seen: Array | None = per_client()
-
-
-class Own(NamedTuple):
-    """What is kept for each client: its model or parts of it, its optimiser's state, and the algorithm's extras."""
-
-    model: Any
-    opt_state: Any
-    extra: Any = ()
-
-
-class Phase(NamedTuple):
-    """The results of a round's pass over the cohort.
-
-    Attributes:
-      mean: the mean of the trained models by the cohort's weights; ``None`` for leaves that were not summed.
-      passed: losses, outputs and observations of the slots, and the store with the :class:`Own` of all clients.
-      cohort: the cohort, in which clients that were left out of the pass are padding.
-      clip: the next round's ``clip`` of the state.
-    """
-
-    mean: Params
-    passed: Passed
-    cohort: Cohort
-    clip: Any = ()
+from fedjax_layers.types import Array, Cohort, Key, LayerMap, Params, RoundInfo
 
 
 def init_sharing(
@@ -103,8 +57,9 @@ def init_sharing(
       ValueError: the server's optimiser needs more than the pseudo-gradient, a loss for instance.
     """
     refuse_objective("server_optimizer", "the server", server_optimizer, params)
-    layers = trainer.task.layers
+    layers, objective = trainer.task.layers, trainer.objective
     kept = np.broadcast_to(personal, layers.num_layers)
+    rows = () if objective is None else copies(objective.row(trainer, params), trainer.num_clients)
     return SharingState(
         round=jnp.int32(0),
         server=params,
@@ -112,7 +67,9 @@ def init_sharing(
         client_opt=trainer.init_optimizer(params),
         server_opt=() if server_optimizer is None else server_optimizer.init(params),
         clip=first_bound(trainer),
-        seen=None if personal is False else jnp.zeros(trainer.num_clients, bool),
+        common=() if objective is None else objective.common(params),
+        objective=rows,
+        seen=None if personal is False and not jax.tree.leaves(rows) else jnp.zeros(trainer.num_clients, bool),
     )
 
 
@@ -126,6 +83,8 @@ def sharing_pass(
     extra: Any = (),
 ) -> Phase:
     """Run a pass in which each client's ``sums`` is one :class:`fedjax_layers.ops.Term`: its model times its share.
+
+    Where the trainer has an objective, ``sums`` is a pair of this term and the objective's sums.
 
     Args:
       trainer: the trainer with the client axis.
@@ -141,15 +100,32 @@ def sharing_pass(
     """
     private = None if trainer.privacy is None else private_mean(trainer, state.clip)
     visit = visit if private is None else private.visit(visit)
-    store = Own(state.clients, state.client_opt, extra)
-    passed = one_pass(trainer, cohort, visit, store=store, shared=state.server, private=private is not None)
+    store = Own(state.clients, state.client_opt, extra, state.objective)
+    known, centre = state.server, None
+    if trainer.objective is not None:
+        known, centre, visit = (state.server, state.common), state.server, _told_apart(visit)
+    passed = one_pass(trainer, cohort, visit, store=store, shared=known, centre=centre, private=private is not None)
     heard = trainer.heard(cohort, passed.loss)
     if private is not None:
         mean, clip = private.mean(key, passed.sums, state.server, len(cohort.ids))
-        return Phase(mean, passed, heard, clip)
-    sums = rescaled(trainer, passed.sums, cohort.weight.sum(), heard.weight.sum())
-    server = jax.tree.map(lambda s, x: None if s is None else x, passed.sums, state.server, is_leaf=_missing)
-    return Phase(settle(sums, heard.weight.sum() > 0, server), passed, heard)
+        return Phase(mean, passed, heard, clip, state.common)
+    models, common = passed.sums, state.common
+    if trainer.objective is not None:
+        models, told = passed.sums
+        common = trainer.objective.step(common, told)
+    sums = rescaled(trainer, models, cohort.weight.sum(), heard.weight.sum())
+    server = jax.tree.map(lambda s, x: None if s is None else x, models, state.server, is_leaf=_missing)
+    return Phase(settle(sums, heard.weight.sum() > 0, server), passed, heard, common=common)
+
+
+def _told_apart(visit: Callable[[Client, Own], ClientVisit]) -> Callable[[Client, Own], ClientVisit]:
+    """Make a visit to which the server's model and what it keeps for the objective come as one pair."""
+
+    def told(client: Client, own: Own) -> ClientVisit:
+        server, common = client.shared
+        return visit(client._replace(shared=server, common=common), own)
+
+    return told
 
 
 def local_phase(
@@ -182,13 +158,23 @@ def local_phase(
 
     def visit(client: Client, own: Own) -> ClientVisit:
         params = start_from(layers, client.shared, own.model, shared)
-        result = train(trainer, key, client, params, opt_state=own.opt_state, options=options)
-        summed = summed_part(trainer, result.sent, client.shared, shared if judged is None else judged)
-        row = Own(kept_part(result.params, own.model), result.opt_state)
+        begin = Begin(params, own.opt_state, shared, own.objective, client.common)
+        result, kept, told, model = _trained(trainer, key, client, begin, options)
+        row = Own(kept_part(result.params, own.model), result.opt_state, objective=kept)
         out = () if look is None else look(client, result)
-        return ClientVisit(result.params, result.loss, Term(summed, client.share), row, out)
+        part_sent = summed_part(trainer, result.sent, client.shared, shared if judged is None else judged)
+        summed = Term(part_sent, client.share)
+        sums = summed if trainer.objective is None or trainer.privacy is not None else (summed, told)
+        return ClientVisit(*((result.params, result.loss) if model is None else model), sums, row, out)
 
     return sharing_pass(trainer, key, state, cohort, visit)
+
+
+def _trained(trainer: Trainer, key: Key, client: Client, begin: Begin, options: LocalOptions) -> Trained:
+    """Train a client on the trainer's objective, or on the plain loss."""
+    if trainer.objective is not None:
+        return trainer.objective.train(trainer, key, client, begin, options)
+    return Trained(train(trainer, key, client, begin.params, opt_state=begin.opt_state, options=options))
 
 
 def summed_part(trainer: Trainer, params: Params, server: Params, shared: Array | np.ndarray | None) -> Any:
@@ -260,6 +246,8 @@ def server_phase(
         client_opt=phase.passed.store.opt_state,
         server_opt=server_opt,
         clip=phase.clip,
+        common=phase.common,
+        objective=phase.passed.store.objective,
         seen=take_note(state.seen, phase.cohort),
     )
 
@@ -268,17 +256,23 @@ def round_info(
     trainer: Trainer, passed: Passed | LocalResult, cohort: Cohort, shared: Array | np.ndarray, **extra: Any
 ) -> RoundInfo:
     """Make the report of a round in which the layers of ``shared [L]`` are sent both ways."""
-    present = cohort.weight > 0
-    moved = jnp.where(shared, present.sum(dtype=jnp.int32), 0).astype(jnp.int32)
+    moved = trees_moved(trainer, cohort, shared)
+    more = 0 if trainer.objective is None else trainer.objective.more_steps(trainer, cohort)
     return RoundInfo(
         observed=passed.observed,
         loss=passed.loss,
-        steps=trainer.steps_of_slots(cohort).sum(dtype=jnp.int32),
+        steps=trainer.steps_of_slots(cohort).sum(dtype=jnp.int32) + more,
         sent=moved,
         received=moved,
         sent_scalars=jnp.int32(extra.pop("sent_scalars", 0)),
         extra=extra,
     )
+
+
+def trees_moved(trainer: Trainer, cohort: Cohort, shared: Array | np.ndarray) -> Array:
+    """Count the trees of each layer's size, ``[L]`` int32, that go one way for the layers of ``shared [L]``."""
+    copies = 1 if trainer.objective is None else trainer.objective.copies
+    return jnp.where(shared, copies * (cohort.weight > 0).sum(dtype=jnp.int32), 0).astype(jnp.int32)
 
 
 def last_phase(

@@ -14,14 +14,8 @@ from flax import struct
 
 from fedjax_layers.algorithms.factory import ServerOptimizer, factory
 from fedjax_layers.algorithms.novel import seen_or, welcome_by_server, within_sharing
-from fedjax_layers.algorithms.sharing.round import (
-    Own,
-    SharingState,
-    init_sharing,
-    round_info,
-    server_phase,
-    sharing_pass,
-)
+from fedjax_layers.algorithms.sharing.round import init_sharing, round_info, server_phase, sharing_pass
+from fedjax_layers.algorithms.sharing.state import Own, SharingState
 from fedjax_layers.clients import Client, ClientVisit, LocalOptions, StepGradient, Trainer, refuse_own_steps, train
 from fedjax_layers.ops import Term, layer_map
 from fedjax_layers.options import Mark

@@ -12,14 +12,8 @@ from annotated_types import Ge
 
 from fedjax_layers.algorithms.factory import factory
 from fedjax_layers.algorithms.novel import rows_or, welcome_by_server
-from fedjax_layers.algorithms.sharing.round import (
-    Own,
-    SharingState,
-    init_sharing,
-    round_info,
-    server_phase,
-    sharing_pass,
-)
+from fedjax_layers.algorithms.sharing.round import init_sharing, round_info, server_phase, sharing_pass
+from fedjax_layers.algorithms.sharing.state import Own, SharingState
 from fedjax_layers.clients import Client, ClientVisit, LocalOptions, StepGradient, Trainer, refuse_own_steps, train
 from fedjax_layers.ops import Term, permfl_client_step
 from fedjax_layers.options.traced import Traced
