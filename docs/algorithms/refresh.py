@@ -51,6 +51,14 @@ ROWS = {
     "local": Row("Every client trains alone.", "nothing", "nothing", "nothing"),
     "fedavg": Row("The server averages the clients' models.", "all layers"),
     "fedprox": Row("FedAvg, in which local training is pulled to the server's model.", "all layers"),
+    "scaffold": Row(
+        "FedAvg, whose local steps are corrected by control variates.",
+        "all layers",
+        "the model and a variate",
+        "the model and a variate",
+        "1",
+        "with option I, a gradient for each step",
+    ),
     "local_adaptation": Row(
         "FedAvg, after which each client trains its copy further.", "all layers", more="`finish_epochs` after the end"
     ),
@@ -341,7 +349,7 @@ _OTHERS = {"affinity": "a number for each client", "rules": "a hypernetwork", "p
 def _kept_states(name: str) -> float:
     """Count the optimiser states that are kept for each client, in those of one model."""
     sizes = [_size(dict(_per_client(_state(name, keep=keep)))) for keep in (True, False)]
-    return round((sizes[0] - sizes[1]) / CLIENTS / _size(optax.adam(0.1).init(_params(name))))
+    return round((sizes[0] - sizes[1]) / CLIENTS / _size(_optimizer(name).init(_params(name))))
 
 
 def _size(tree: Any) -> int:
@@ -369,11 +377,16 @@ def _params(name: str) -> Any:
     return jax.eval_shape(_task(name).init, jax.random.key(0))
 
 
+def _optimizer(name: str) -> optax.GradientTransformation:
+    """Return an optimiser with a state; SCAFFOLD refuses Adam."""
+    return optax.sgd(0.1, momentum=0.9) if name == "scaffold" else optax.adam(0.1)
+
+
 def _bound(name: str, *, keep: bool = False) -> Algorithm:
     """Bind an algorithm with its default options to a small network and 20 clients; nothing is computed."""
     task = _task(name)
     options = {"shared": task.layers.names[:1]} if name == "fixed_sharing" else {}
-    solver = LocalSolver(optax.adam(0.1), batch_size=4, keep_optimizer=keep)
+    solver = LocalSolver(_optimizer(name), batch_size=4, keep_optimizer=keep)
     return registry[name](Setting(task, CLIENTS, 8).bind(solver), **options)
 
 

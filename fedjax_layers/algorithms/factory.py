@@ -122,12 +122,12 @@ def factory(
 
             def bound(trainer: Trainer) -> Algorithm:
                 _refuse_objective(fn.__name__, trainer, objectives)
+                _refuse_rule(fn.__name__, trainer, averages and aggregates)
                 for name in options.keys() & known.keys():
                     known[name].check_layers(options[name], trainer.task.layers.num_layers)
                 algorithm = fn(trainer, *args, **options)
                 if trainer.aggregate is None:
                     return algorithm
-                _refuse_rule(fn.__name__, trainer, averages and aggregates)
                 return algorithm._replace(memory=algorithm.memory._replace(rows=trainer.aggregate.models))
 
             if isinstance(solver, Trainer):
@@ -235,9 +235,9 @@ def _refuse_objective(name: str, trainer: Trainer, objectives: bool) -> None:
 
 
 def _refuse_rule(name: str, trainer: Trainer, aggregates: bool) -> None:
-    if not aggregates:
+    if trainer.aggregate is not None and not aggregates:
         what = "aggregate: expected none" if trainer.collude is None else "attack: expected none together"
-        raise ValueError(f"{what} for {name}, which does not average a round's models")
+        raise ValueError(f"{what} for {name}, in which no rule can take the place of a mean over the round")
 
 
 def check_option(option: Option, value: Any) -> None:

@@ -21,11 +21,11 @@ def _loss(params, batch, key):
     return CURVES[client] * (params["x"] - MINIMA[client]) ** 2 / 2
 
 
-def parabolas(start=0.0, **options):
+def parabolas(start=0.0, name="scaffold", **options):
     params = {"x": jnp.asarray(start, float)}
     task = Task(lambda _: params, None, None, _loss, ops.layer_map(params), 1)
     solver = LocalSolver(optax.sgd(options.pop("learning_rate", 0.1)), batch_size=1, steps=options.pop("steps", 2))
-    algorithm = algorithms.scaffold(Setting(task, 2, 1).bind(solver), **options)
+    algorithm = algorithms.registry[name](Setting(task, 2, 1).bind(solver), **options)
     return algorithm, algorithm.init(jax.random.key(0), params)
 
 
@@ -112,3 +112,14 @@ def test_what_has_no_meaning_is_refused(changes, message, x64):
 def test_momentum_and_schedules_have_a_fixed_step(x64):
     optimizer = optax.chain(optax.add_decayed_weights(0.1), optax.sgd(optax.linear_schedule(0.1, 0.0, 5), momentum=0.9))
     algorithms.scaffold(toy.make_trainer(toy.make_task(), optimizer=optimizer))
+
+
+def test_several_local_steps_end_at_the_common_optimum_which_fedavg_misses(x64):
+    algorithm, state = parabolas(steps=10)
+    for _ in range(60):
+        state, _ = step(algorithm, state, 0, 1)
+    np.testing.assert_allclose(state.server["x"], -0.5, atol=1e-6)
+    fedavg, plain = parabolas(steps=10, name="fedavg")
+    for _ in range(60):
+        plain, _ = step(fedavg, plain, 0, 1)
+    assert abs(plain.server["x"] + 0.5) > 0.1

@@ -71,7 +71,7 @@ def test_the_median_is_in_the_range_of_the_other_clients_models(x64):
 @pytest.mark.parametrize("name", OTHERS)
 def test_an_algorithm_that_averages_nothing_refuses(name, x64):
     trainer = toy.make_trainer(task_of(name), aggregate=MEDIAN)
-    with pytest.raises(ValueError, match=f"aggregate: expected none for {name}, which does not average"):
+    with pytest.raises(ValueError, match=f"aggregate: expected none for {name}, in which no rule can take"):
         make(name, trainer)
 
 

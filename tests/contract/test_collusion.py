@@ -62,7 +62,7 @@ def test_inner_product_manipulation_can_leave_shared_models_where_they_were(name
 @pytest.mark.parametrize("name", OTHERS)
 def test_an_algorithm_that_averages_nothing_refuses(name, x64):
     trainer = toy.make_trainer(task_of(name), aggregate=MEAN, collude=NOTHING_LEFT)
-    with pytest.raises(ValueError, match=f"attack: expected none together for {name}, which does not average"):
+    with pytest.raises(ValueError, match=f"attack: expected none together for {name}, in which no rule can take"):
         make(name, trainer)
 
 

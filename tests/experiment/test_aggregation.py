@@ -76,7 +76,7 @@ def test_a_rule_that_the_largest_team_is_too_small_for_is_refused(clients):
 
 
 def test_an_algorithm_without_a_mean_refuses():
-    with pytest.raises(ValueError, match="aggregate: expected none for pfedla, which does not average"):
+    with pytest.raises(ValueError, match="aggregate: expected none for pfedla, in which no rule can take"):
         config_of(algorithm="pfedla", aggregate="krum")
     with pytest.raises(ValueError, match=r"aggregate: expected .*did you mean 'krum'"):
         config_of(aggregate="crum")

@@ -73,7 +73,7 @@ def check_aggregation(config: Any) -> None:
     """Raise ``ValueError`` for a rule, or an attack on what it gets, with an algorithm that averages no models."""
     if registry[config.algorithm].aggregates:
         return
-    why = "which does not average the models of a round"
+    why = "in which no rule can take the place of a mean over the round"
     if config.attack in COLLUSIONS:
         raise ValueError(
             f"attack: expected none of {', '.join(COLLUSIONS)} for {config.algorithm}, {why}, got {config.attack!r}"
