@@ -11,15 +11,8 @@ import numpy as np
 from annotated_types import Ge, Le
 
 from fedjax_layers.algorithms.factory import ServerOptimizer, factory
-from fedjax_layers.algorithms.sharing.round import (
-    Own,
-    Phase,
-    SharingState,
-    init_sharing,
-    round_info,
-    server_phase,
-    sharing_pass,
-)
+from fedjax_layers.algorithms.sharing.round import init_sharing, round_info, server_phase, sharing_pass
+from fedjax_layers.algorithms.sharing.state import Own, Phase, SharingState
 from fedjax_layers.clients import Client, ClientVisit, LocalOptions, Trainer, keys, train
 from fedjax_layers.ops import Term, select
 from fedjax_layers.options.traced import Traced

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 from annotated_types import Ge
 
 from fedjax_layers.algorithms.factory import ServerOptimizer, factory
-from fedjax_layers.algorithms.sharing.round import SharingState, init_sharing, local_phase, round_info, server_phase
+from fedjax_layers.algorithms.sharing.round import init_sharing, local_phase, round_info, server_phase
+from fedjax_layers.algorithms.sharing.state import SharingState
 from fedjax_layers.clients import Trainer
 from fedjax_layers.options.traced import Traced
 from fedjax_layers.types import Algorithm, Array, Cohort, Key, LayerMap, Params, RoundInfo
@@ -16,7 +17,7 @@ from fedjax_layers.types import Algorithm, Array, Cohort, Key, LayerMap, Params,
 Groups = Literal["layer", "block"]
 
 
-@factory()
+@factory(objectives=True)
 def fedpart(
     trainer: Trainer,
     *,
