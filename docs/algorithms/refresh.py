@@ -198,6 +198,11 @@ ROWS = {
         "1, of the examples that are not held back",
         "`num_models` + 1 passes over the held-back examples, without gradients",
     ),
+    "fedamp": Row(
+        "Each client is pulled to its mix of all models, in which near ones weigh most.",
+        "mixes of all models",
+        more="a mix of all models for each client",
+    ),
 }
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from fedjax_layers.algorithms.combined import Registry
 from fedjax_layers.algorithms.composition import composed
 from fedjax_layers.algorithms.factory import Factory, Method, aggregated, attacked, colluded, factory, faulty, private
+from fedjax_layers.algorithms.mixing.fedamp import fedamp
 from fedjax_layers.algorithms.mixing.fedfomo import fedfomo
 from fedjax_layers.algorithms.mixing.heurpfedla import heurpfedla
 from fedjax_layers.algorithms.mixing.layer_mix import layer_mix
@@ -78,6 +79,7 @@ _named: dict[str, Factory[Any]] = {
     "heurpfedla": heurpfedla,
     "layer_mix": layer_mix,
     "fedfomo": fedfomo,
+    "fedamp": fedamp,
 }
 
 registry = Registry(_named)
@@ -131,6 +133,7 @@ __all__ = [
     "ditto",
     "factory",
     "faulty",
+    "fedamp",
     "fedavg",
     "fedbabu",
     "fedbn",

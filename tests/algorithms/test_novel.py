@@ -74,7 +74,7 @@ def right_for(name, state, task, client, served):  # noqa: PLR0911  (a table)
     if name == "al2gd" and client == 1:
         return jax.tree.map(lambda x: x[0], state.clients)  # the only other client of its cluster
     mean = mean_of_seen(sharing.clients)
-    if name in ("l2gd", "al2gd", "fedfomo"):
+    if name in ("l2gd", "al2gd", "fedfomo", "fedamp"):
         return mean
     mean = fill(mean, sharing.server)  # clients may keep a part of the layers alone
     if name == "fedbn":

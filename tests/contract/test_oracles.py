@@ -8,7 +8,7 @@ import pytest
 
 from fedjax_layers import algorithms
 from tests import toy
-from tests.reference import clusters, fedtlu, objectives, oracles, parts, personal, two_tier
+from tests.reference import attention, clusters, fedtlu, objectives, oracles, parts, personal, two_tier
 from tests.reference.network import zeros_like
 from tests.registry import OWN, QUICK, module_of
 from tests.rounds import START_KEY, rounds_of
@@ -43,6 +43,11 @@ ORACLES = {
         {"levels": 2, "pull": 0.4, "parent_share": 0.7, "factor": 1.15, "rounds": 2},
         {"levels": 2, "mu": 0.4, "parent_share": 0.7, "amplification": 1.15, "amplified_rounds": 2},
     ),
+    "fedamp": (
+        attention.FedAmp,
+        {"lam": 0.6, "alpha": 0.8, "sigma": 3.0},
+        {"lam": 0.6, "alpha": 0.8, "sigma": 3.0},
+    ),
 }
 ORACLES |= {name: module_of(name).oracle(oracles.Oracle) for name in OWN if hasattr(module_of(name), "oracle")}
 CUT = {"threshold": 0.9, "gradient": "epoch"}
@@ -65,6 +70,14 @@ VARIANTS = [
         {"lam": 2.0, "inner_steps": 3, "inner_lr": 0.2, "local_model": True},
         {"lam": 2.0, "inner_steps": 3, "inner_learning_rate": 0.2, "published_local_model": True},
     ),
+    (
+        "fedamp",
+        attention.FedAmp,
+        {"lam": 0.6, "alpha": 0.8, "sigma": 2.0, "self_weight": 0.4},
+        {"lam": 0.6, "alpha": 0.8, "sigma": 2.0, "self_weight": 0.4, "attention": "cosine"},
+    ),
+    # The others' weights add up to more than 1, and are divided.
+    ("fedamp", attention.FedAmp, *[{"lam": 0.6, "alpha": 3.0, "sigma": 2.0}] * 2),
     ("fedtlu", fedtlu.FedTLU, {"k": 2, "mu": 0.3, "choice": "lowest"}, {"k": 2, "mu": 0.3, "choice": "lowest"}),
     ("fedtlu", fedtlu.FedTLU, {"k": 1, "choice": "norm", "every": 2}, {"k": 1, "choice": "norm", "score_every": 2}),
     ("fedtlu", fedtlu.FedTLU, {"k": 2, "choice": "round_robin"}, {"k": 2, "choice": "round_robin"}),

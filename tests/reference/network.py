@@ -35,12 +35,13 @@ def combine(fn, *models):
     return [{k: fn(*(m[i][k] for m in models)) for k in models[0][i]} for i in range(len(models[0]))]
 
 
-def local_run(params, batches, x, y, *, lr, beta, velocity=None, mu=0.0, train=None):
+def local_run(params, batches, x, y, *, lr, beta, velocity=None, mu=0.0, train=None, anchor=None):
     """One client's local phase.
 
-    Returns the trained network, the momentum, the mean loss and the mean gradient (without the proximal term).
+    The proximal term pulls to ``anchor``, by default the start. Returns the trained network, the momentum, the mean
+    loss and the mean gradient (without the proximal term).
     """
-    anchor = params
+    anchor = params if anchor is None else anchor
     velocity = zeros_like(params) if velocity is None else velocity
     grad_sum, loss_sum = zeros_like(params), 0.0
     for rows in batches:
