@@ -7,7 +7,10 @@ import pytest
 from fedjax_layers import algorithms
 from fedjax_layers.options import Mark, options_of
 
-NEEDED = {"fixed_sharing": {"shared": ("1",)}}  # options that have to be given, for the toy network
+NEEDED = {  # options that have to be given, or without which a few rounds show nothing; for the toy network
+    "fixed_sharing": {"shared": ("1",)},
+    "fedlag": {"warmup_rounds": 1},
+}
 QUICK = ("local", "fedavg", "fedbabu", "player_fl", "permfl")  # a state of each kind
 OWN = tuple(
     name for name, factory in algorithms.registry.items() if not factory.__module__.startswith("fedjax_layers.")

@@ -115,6 +115,13 @@ ROWS = {
         "the layers averaged since its last round",
         more="the distance of each model of the round from the mean",
     ),
+    "fedlag": Row(
+        "Layers in which the clients' updates oppose each other become personal.",
+        "after the warm-up, all but the layers in conflict",
+        "the shared layers",
+        "the shared layers",
+        more="in the warm-up, cosines between all updates of the round",
+    ),
     "per_fedavg": Row(
         "FedAvg of the loss after one step of adaptation.",
         "all layers",

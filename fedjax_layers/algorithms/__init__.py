@@ -23,6 +23,7 @@ from fedjax_layers.algorithms.sharing.cut_report import threshold_decision
 from fedjax_layers.algorithms.sharing.fedavg import fedavg
 from fedjax_layers.algorithms.sharing.fedbabu import fedbabu
 from fedjax_layers.algorithms.sharing.fedbn import fedbn
+from fedjax_layers.algorithms.sharing.fedlag import fedlag
 from fedjax_layers.algorithms.sharing.fedlama import fedlama
 from fedjax_layers.algorithms.sharing.fedlp import fedlp
 from fedjax_layers.algorithms.sharing.fedpart import fedpart
@@ -65,6 +66,7 @@ _named: dict[str, Factory[Any]] = {
     "fedlp": fedlp,
     "fedpart": fedpart,
     "fedlama": fedlama,
+    "fedlag": fedlag,
     "per_fedavg": per_fedavg,
     "pfedme": pfedme,
     "ditto": ditto,
@@ -138,6 +140,7 @@ __all__ = [
     "fedbabu",
     "fedbn",
     "fedfomo",
+    "fedlag",
     "fedlama",
     "fedlp",
     "fedpart",

@@ -44,6 +44,7 @@ TRACED = {
     "fedlp": "keep_probability",
     "fedpart": "warmup_rounds",
     "fedlama": "interval_factor",
+    "fedlag": "top_k",
 }
 VALUES = {
     "mu": (0.0, 1.0),
@@ -67,6 +68,7 @@ VALUES = {
     "k": (0, 1, 3),
     "warmup_rounds": (0, 1),
     "interval_factor": (1, 2, 3),
+    "top_k": (0, 1, 3),
     "keep_probability": (0.0, 0.6, 1.0),
 }
 

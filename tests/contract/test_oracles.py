@@ -36,6 +36,7 @@ ORACLES = {
     "fedtlu": (fedtlu.FedTLU, {"k": 1}, {"k": 1}),
     "scaffold": (objectives.corrected(oracles.Oracle), {}, {}),
     "last_layers": (fedtlu.FedTLU, {"k": 2, "choice": "last"}, {"k": 2}),
+    "fedlag": (parts.FedLag, {"top_k": 1, "below": -0.2}, {"top_k": 1, "cosine_threshold": -0.2}),
     "fedlama": (parts.FedLama, {"factor": 2}, {}),
     "fedpart": (parts.FedPart, {"warmup": 1, "turn": 1}, {"warmup_rounds": 1, "rounds_per_group": 1}),
     "demlearn": (
@@ -84,6 +85,12 @@ VARIANTS = [
     *(
         ("fedlama", parts.FedLama, {"factor": 2, switch: True}, {f"published_{switch}": True})
         for switch in ("crossing", "overwrite")
+    ),
+    (
+        "fedlag",
+        parts.FedLag,
+        {"top_k": 2, "warmup": 2, "below": 0.5},
+        {"top_k": 2, "warmup_rounds": 2, "cosine_threshold": 0.5},
     ),
     (
         "fedpart",

@@ -3,6 +3,8 @@
 A round is a list of ``(client, weight, batches)`` as in :mod:`tests.reference.oracles`.
 """
 
+import numpy as np
+
 from tests.reference.oracles import Oracle, average, take_layers
 
 
@@ -99,3 +101,41 @@ class FedLama(Oracle):
         if end:
             self.active = set()
             self.relaxed = intervals(self.found, sizes, self.crossing) if len(results) > 1 else self.relaxed
+
+
+def conflicts(updates, below):
+    """The pairs of vectors whose cosine is below a number."""
+    found = 0
+    for i, a in enumerate(updates):
+        for b in updates[i + 1 :]:
+            lengths = np.linalg.norm(a) * np.linalg.norm(b)
+            found += bool(lengths) and a @ b / lengths < below
+    return found
+
+
+class FedLag(Oracle):
+    """FedAvg for ``warmup`` rounds; then the ``top_k`` layers with most conflicts stay with their client."""
+
+    def __init__(self, *args, top_k, warmup=1, below=0.0, **kw):
+        super().__init__(*args, **kw)
+        self.top_k, self.warmup, self.below = top_k, warmup, below
+        self.turn, self.scores, self.seen = 0, [0] * len(self.server), set()
+
+    def start_of(self, client):
+        """Who never took part begins at the server's model."""
+        return super().start_of(client) if client in self.seen else self.server
+
+    def aggregate(self, results):
+        """Count, average, and decide at the end of the warm-up."""
+        if not results:
+            return
+        if self.turn < self.warmup:
+            for layer, old in enumerate(self.server):
+                updates = [np.concatenate([(r[2][layer][k] - old[k]).ravel() for k in old]) for r in results]
+                self.scores[layer] += conflicts(updates, self.below)
+        super().aggregate(results)
+        self.seen |= {client for client, *_ in results}
+        self.turn += 1
+        if self.turn == self.warmup:
+            order = sorted(range(len(self.scores)), key=lambda layer: (-self.scores[layer], layer))
+            self.shared = [layer not in order[: self.top_k] for layer in range(len(self.scores))]

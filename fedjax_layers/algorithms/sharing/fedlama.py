@@ -14,9 +14,6 @@ from flax import struct
 from fedjax_layers.algorithms.factory import ServerOptimizer, factory
 from fedjax_layers.algorithms.report import LayerRecord, Report
 from fedjax_layers.algorithms.sharing.round import (
-    Own,
-    Phase,
-    SharingState,
     init_sharing,
     kept_part,
     round_info,
@@ -25,6 +22,7 @@ from fedjax_layers.algorithms.sharing.round import (
     start_from,
     summed_part,
 )
+from fedjax_layers.algorithms.sharing.state import Own, Phase, SharingState
 from fedjax_layers.clients import Client, ClientVisit, LocalOptions, Trainer, observe_store, train
 from fedjax_layers.ops import Term, layer_sums
 from fedjax_layers.options.traced import Traced
