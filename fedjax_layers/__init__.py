@@ -20,6 +20,7 @@ _HOMES = {
     "Faults": "fedjax_layers.clients",
     "History": "fedjax_layers.engine.history.history",
     "LayerMap": "fedjax_layers.types",
+    "LayerProfile": "fedjax_layers.experiment.layer_profile.profile",
     "LocalSolver": "fedjax_layers.clients",
     "Method": "fedjax_layers.algorithms.factory",
     "Models": "fedjax_layers.types",
@@ -33,10 +34,12 @@ _HOMES = {
     "SweepResult": "fedjax_layers.sweeps.sweep",
     "Task": "fedjax_layers.types",
     "evaluate": "fedjax_layers.engine.evaluation.evaluate",
+    "layer_profile": "fedjax_layers.experiment.layer_profile.profile",
     "plot_bytes": "fedjax_layers.report.plots",
     "plot_clients": "fedjax_layers.report.plots",
     "plot_layers": "fedjax_layers.report.plots",
     "plot_learning_curves": "fedjax_layers.report.plots",
+    "plot_profile": "fedjax_layers.report.plots",
     "plot_sweep": "fedjax_layers.report.plots",
     "simulate": "fedjax_layers.engine.simulate",
     "sweep": "fedjax_layers.sweeps.sweep",
@@ -73,12 +76,15 @@ if TYPE_CHECKING:  # type checkers read these imports and not __getattr__, which
     from fedjax_layers.engine.sampling import Sampling as Sampling
     from fedjax_layers.engine.simulate import Result as Result
     from fedjax_layers.engine.simulate import simulate as simulate
+    from fedjax_layers.experiment.layer_profile.profile import LayerProfile as LayerProfile
+    from fedjax_layers.experiment.layer_profile.profile import layer_profile as layer_profile
     from fedjax_layers.models.make_task import task as task
     from fedjax_layers.ops import ClientAxis as ClientAxis
     from fedjax_layers.report.plots import plot_bytes as plot_bytes
     from fedjax_layers.report.plots import plot_clients as plot_clients
     from fedjax_layers.report.plots import plot_layers as plot_layers
     from fedjax_layers.report.plots import plot_learning_curves as plot_learning_curves
+    from fedjax_layers.report.plots import plot_profile as plot_profile
     from fedjax_layers.report.plots import plot_sweep as plot_sweep
     from fedjax_layers.sweeps.request import Stopping as Stopping
     from fedjax_layers.sweeps.sweep import SweepResult as SweepResult

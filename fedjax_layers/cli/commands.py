@@ -118,15 +118,22 @@ def _add_on_folders(command: Callable[..., argparse.ArgumentParser]) -> dict[str
 
 def _add_inspect(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("folder", type=path_of, help="run directory")
+    add("folder", type=path_of, help="run directory; for metrics of layers also one of its files of models")
     add(
         "--scored-model",
         metavar="NAME",
         help="trained, served, team or global [default: what the run's summary scores]",
     )
     add("--scored-round", metavar="NAME", help="best or last [default: what the run's summary scores]")
+    text = "show metrics of the saved models' layers in place of the clients: all, or names with commas"
+    add("--layer-metrics", metavar="NAMES", help=text)
+    add("--layers", metavar="NAMES", help="layers to show, with commas [default: all]")
+    text = "number of each client's training examples that the metrics are computed on [default: 32]"
+    add("--examples", type=int, default=32, metavar="N", help=text)
+    add("--plot", type=path_of, metavar="FILE", help="draw the metrics against the depth of the layers")
+    add("--data-dir", type=path_of, metavar="DIR", help=_DATA_DIR)
     one = parser.add_mutually_exclusive_group()
-    one.add_argument("--csv", action="store_true", help="print all scores of all clients as comma-separated values")
+    one.add_argument("--csv", action="store_true", help="print all scores, or metrics, as comma-separated values")
     add_output_flags(one, quiet="")
 
 

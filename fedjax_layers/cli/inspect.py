@@ -1,4 +1,4 @@
-"""``fedjax-layers inspect DIR``: show the clients of a finished run, with their scores."""
+"""``fedjax-layers inspect DIR``: show the clients of a finished run with their scores, or what its layers tell."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from fedjax_layers.cli.inspect_layers import refuse_beside_clients, show_layers
 from fedjax_layers.cli.run import usage_errors
 from fedjax_layers.cli.status import print_table
 from fedjax_layers.cli.usage import UsageError
@@ -23,6 +24,9 @@ def command(options: argparse.Namespace) -> int:
     """Print the table, or all scores as comma-separated values; return the exit code."""
     if options.unknown:
         raise UsageError(f"inspect: expected no flags but its own, got {options.unknown[0]!r}")
+    if options.layer_metrics is not None:
+        return show_layers(options)
+    refuse_beside_clients(options)
     folder = Path(options.folder)
     with usage_errors():
         summary, arrays = _read(folder)

@@ -15,7 +15,7 @@ COMMANDS = {
     "sweep": "run one algorithm with many settings and seeds",
     "merge": "join the parts of a sweep",
     "report": "write the report of runs, comparisons and sweeps as one HTML page",
-    "inspect": "show the clients of a finished run, with their scores",
+    "inspect": "show the clients of a finished run with their scores, or metrics of its layers",
     "verify": "compute the first rounds of a run again, and compare them with its records",
     "doctor": "check devices, versions and data, or forecast the memory of a run",
     "data": "list, prepare or show data sets",

@@ -80,10 +80,16 @@ def _replace(eqn: JaxprEqn, args: list[Any]) -> list[Any]:
     rule = _RULES.get(eqn.primitive.name)
     found = None if rule is None else rule(eqn.params, args)
     if found is None:
-        bound: Any = eqn.primitive.get_bind_params(eqn.params)
-        functions, params = bound if isinstance(bound, tuple) else ((), bound)  # differs between versions of JAX
-        with eqn.ctx.manager:
-            found = eqn.primitive.bind(*functions, *args, **params)
+        return evaluate_operation(eqn, args)
+    return list(found) if eqn.primitive.multiple_results else [found]
+
+
+def evaluate_operation(eqn: JaxprEqn, args: Sequence[Any]) -> list[Any]:
+    """Evaluate one operation of a traced program, and return its outputs."""
+    bound: Any = eqn.primitive.get_bind_params(eqn.params)
+    functions, params = bound if isinstance(bound, tuple) else ((), bound)  # differs between versions of JAX
+    with eqn.ctx.manager:
+        found = eqn.primitive.bind(*functions, *args, **params)
     return list(found) if eqn.primitive.multiple_results else [found]
 
 

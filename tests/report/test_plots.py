@@ -55,6 +55,23 @@ def _close():
     mpl.pyplot.close("all")
 
 
+def test_a_profile_has_axes_for_each_metric():
+    shared = {"update_cosine": np.array([0.5, 0.1])}
+    each = {"hessian_trace": np.array([[1.0, 5000.0], [3.0, np.nan]])}
+    profile = fl.LayerProfile(("first", "last"), ("a", "b"), shared | each)
+    cosine, trace = fl.plot_profile(profile)
+    np.testing.assert_array_equal(cosine.lines[0].get_ydata(), [0.5, 0.1])
+    assert [line.get_ydata().tolist() for line in trace.lines[:1]] == [[1.0, 5000.0]]
+    np.testing.assert_array_equal(trace.lines[-1].get_ydata(), [2.0, 5000.0])
+    assert (cosine.get_yscale(), trace.get_yscale()) == ("linear", "log")
+    assert [label.get_text() for label in trace.get_xticklabels()] == ["first", "last"]
+    assert fl.plot_profile(profile, axes=[cosine, trace])[1] is trace
+    with pytest.raises(ValueError, match="axes: expected 2, one for each metric, got 1"):
+        fl.plot_profile(profile, axes=cosine)
+    with pytest.raises(TypeError, match=r"profile: expected what fl.layer_profile returns, got dict"):
+        fl.plot_profile({})
+
+
 def means(histories, name):
     return np.mean([np.nanmean(h.evaluations[name], axis=1) for h in histories], axis=0)
 

@@ -7,6 +7,9 @@ from typing import Any
 from fedjax_layers.engine.evaluation.score_names import LOWER_IS_BETTER
 from fedjax_layers.report.wording import HEADLINES
 
+_BESIDE = 4  # largest number of axes beside one another
+_ALONE, _SMALL = (6.4, 4.0), (3.2, 3.2)  # inches
+
 
 def axes_for(ax: Any) -> Any:
     """Return the given Matplotlib axes, or those of a new figure.
@@ -14,14 +17,26 @@ def axes_for(ax: Any) -> Any:
     Raises:
       ImportError: Matplotlib is not installed.
     """
-    if ax is not None:
-        return ax
+    return axes_grid(1)[0] if ax is None else ax
+
+
+def axes_grid(number: int) -> Any:
+    """Return this many Matplotlib axes of a new figure, at most four beside one another, in an array.
+
+    Raises:
+      ImportError: Matplotlib is not installed.
+    """
     try:
         import matplotlib.pyplot as plt  # noqa: PLC0415  (an extra of the package)
     except ImportError as error:
         raise ImportError("plot: expected matplotlib, found none; pip install 'fedjax-layers[plot]'") from error
-    _, ax = plt.subplots(figsize=(6.4, 4.0), layout="constrained")
-    return ax
+    columns = min(number, _BESIDE)
+    rows = -(-number // columns)
+    size = _ALONE if number == 1 else (_SMALL[0] * columns, _SMALL[1] * rows)
+    figure, axes = plt.subplots(rows, columns, figsize=size, layout="constrained", squeeze=False)
+    for ax in axes.flat[number:]:
+        figure.delaxes(ax)
+    return axes.flat[:number]
 
 
 def colour(number: int) -> str:
