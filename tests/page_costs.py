@@ -17,7 +17,8 @@ def compare(name, info, clients):
     sent, received, steps = (np.asarray(x) for x in (info.sent, info.received, info.steps))
     assert _moves(row.up, name, sent, here), (row.up, sent)
     assert _moves(row.down, name, received, here), (row.down, received)
-    assert int(info.sent_scalars) == ("numbers" in row.up) * NUMBERS["num_models"] * here
+    scalars = {"the model and num_models numbers": NUMBERS["num_models"], "the model and a number": 1}
+    assert int(info.sent_scalars) == scalars.get(row.up, 0) * here
     trainer = toy.make_trainer(task_of(name))
     once = sum(int(trainer.num_steps(toy.COUNTS[c], c)) for c in clients)
     averaged = row.work.endswith("averaging") and sent.any()
@@ -38,6 +39,7 @@ def _moves(phrase, name, counts, here):
     return {
         "nothing": some == {0},
         "the model": some == {here},
+        "the model and a number": some == {here},
         "the model and num_models numbers": some == {here},
         "the shared layers": some == {0, here},
         "the layers of one group": some == {0, here},

@@ -122,6 +122,11 @@ ROWS = {
         "the shared layers",
         more="in the warm-up, cosines between all updates of the round",
     ),
+    "fednova": Row(
+        "FedAvg of updates that are divided by how far each client's steps reach.",
+        "all layers",
+        "the model and a number",
+    ),
     "per_fedavg": Row(
         "FedAvg of the loss after one step of adaptation.",
         "all layers",
@@ -390,8 +395,8 @@ def _params(name: str) -> Any:
 
 
 def _optimizer(name: str) -> optax.GradientTransformation:
-    """Return an optimiser with a state; SCAFFOLD refuses Adam."""
-    return optax.sgd(0.1, momentum=0.9) if name == "scaffold" else optax.adam(0.1)
+    """Return an optimiser with a state; SCAFFOLD and FedNova refuse Adam."""
+    return optax.sgd(0.1, momentum=0.9) if name in ("scaffold", "fednova") else optax.adam(0.1)
 
 
 def _bound(name: str, *, keep: bool = False) -> Algorithm:

@@ -26,6 +26,7 @@ from fedjax_layers.algorithms.sharing.fedbn import fedbn
 from fedjax_layers.algorithms.sharing.fedlag import fedlag
 from fedjax_layers.algorithms.sharing.fedlama import fedlama
 from fedjax_layers.algorithms.sharing.fedlp import fedlp
+from fedjax_layers.algorithms.sharing.fednova import fednova
 from fedjax_layers.algorithms.sharing.fedpart import fedpart
 from fedjax_layers.algorithms.sharing.fedper import fedper
 from fedjax_layers.algorithms.sharing.fedprox import fedprox
@@ -67,6 +68,7 @@ _named: dict[str, Factory[Any]] = {
     "fedpart": fedpart,
     "fedlama": fedlama,
     "fedlag": fedlag,
+    "fednova": fednova,
     "per_fedavg": per_fedavg,
     "pfedme": pfedme,
     "ditto": ditto,
@@ -143,6 +145,7 @@ __all__ = [
     "fedlag",
     "fedlama",
     "fedlp",
+    "fednova",
     "fedpart",
     "fedper",
     "fedprox",

@@ -89,7 +89,7 @@ DEFAULT = ("local", "fedper", "fedbn", "ditto", "permfl", "l2gd", "pfedla", "pfe
 PERSONAL = [
     n
     for n in PERSONAL
-    if n not in ("fedtlu", "random_layers", "last_layers", "per_fedavg", "fedlp", "fedpart", "fedlama")
+    if n not in ("fedtlu", "random_layers", "last_layers", "per_fedavg", "fedlp", "fedpart", "fedlama", "fednova")
 ]
 
 

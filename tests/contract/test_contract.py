@@ -38,6 +38,7 @@ TRACED = {
     "layer_mix": "self_weight",
     "fedfomo": "exploration",
     "fedamp": "alpha",
+    "fednova": "mu",
     "fedtlu": "k",
     "random_layers": "k",
     "last_layers": "k",

@@ -8,7 +8,7 @@ import pytest
 
 from fedjax_layers import algorithms
 from tests import toy
-from tests.reference import attention, clusters, fedtlu, objectives, oracles, parts, personal, two_tier
+from tests.reference import attention, clusters, fedtlu, nova, objectives, oracles, parts, personal, two_tier
 from tests.reference.network import zeros_like
 from tests.registry import OWN, QUICK, module_of
 from tests.rounds import START_KEY, rounds_of
@@ -44,6 +44,7 @@ ORACLES = {
         {"levels": 2, "pull": 0.4, "parent_share": 0.7, "factor": 1.15, "rounds": 2},
         {"levels": 2, "mu": 0.4, "parent_share": 0.7, "amplification": 1.15, "amplified_rounds": 2},
     ),
+    "fednova": (nova.FedNova, {}, {}),
     "fedamp": (
         attention.FedAmp,
         {"lam": 0.6, "alpha": 0.8, "sigma": 3.0},
@@ -77,6 +78,9 @@ VARIANTS = [
         {"lam": 0.6, "alpha": 0.8, "sigma": 2.0, "self_weight": 0.4},
         {"lam": 0.6, "alpha": 0.8, "sigma": 2.0, "self_weight": 0.4, "attention": "cosine"},
     ),
+    ("fednova", nova.FedNova, {"mu": 0.7}, {"mu": 0.7}),
+    ("fednova", nova.FedNova, {"effective": "steps"}, {"effective_steps": "steps"}),
+    ("fednova", nova.FedNova, {"by_steps": True}, {"normaliser": "steps"}),
     # The others' weights add up to more than 1, and are divided.
     ("fedamp", attention.FedAmp, *[{"lam": 0.6, "alpha": 3.0, "sigma": 2.0}] * 2),
     ("fedtlu", fedtlu.FedTLU, {"k": 2, "mu": 0.3, "choice": "lowest"}, {"k": 2, "mu": 0.3, "choice": "lowest"}),

@@ -110,16 +110,21 @@ def _where_shared(shared: Array | np.ndarray | None, layers: Any, tree: Params) 
 
 
 def _check(trainer: Trainer) -> None:
+    refuse_varying_step(trainer, "scaffold")
+    if trainer.aggregate is not None:
+        raise ValueError("aggregate: expected none for scaffold, whose control variates are summed without a rule")
+    if trainer.privacy is not None:
+        raise ValueError("privacy: expected none for scaffold, whose clients send control variates beside updates")
+
+
+def refuse_varying_step(trainer: Trainer, algorithm: str) -> None:
+    """Raise ``ValueError`` for an optimiser without a fixed step; plain SGD and SGD with momentum have one."""
     shapes = jax.eval_shape(trainer.task.init, jax.random.key(0))
     state = jax.eval_shape(trainer.optimizer.init, shapes)
     others = sorted(_kinds(state) - _FIXED_STEP)
     if others:
         found = ", ".join(name.removesuffix("State") for name in others)
-        raise ValueError(f"optimizer: expected one with a fixed step (SGD) for scaffold, got one with {found}")
-    if trainer.aggregate is not None:
-        raise ValueError("aggregate: expected none for scaffold, whose control variates are summed without a rule")
-    if trainer.privacy is not None:
-        raise ValueError("privacy: expected none for scaffold, whose clients send control variates beside updates")
+        raise ValueError(f"optimizer: expected one with a fixed step (SGD) for {algorithm}, got one with {found}")
 
 
 def _kinds(state: Any) -> set[str]:
