@@ -138,12 +138,21 @@ def x64():
         yield
 
 
-@pytest.fixture
-def one_device(monkeypatch):
-    """Runs on one device, as a command starts them, and not on eight, whose programs take a third longer to compile."""
+WHOLE_RUNS = {"cli", "experiment", "experiments", "report", "sweeps"}
+EIGHT_DEVICES = {"test_doctor.py", "test_run.py", "test_same_run.py", "test_sweep.py", "test_widths.py"}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _few_devices(request):
+    """Whole runs on one device, and not on eight, whose programs take a third longer to compile; but for some files."""
+    if request.path.parent.name not in WHOLE_RUNS or request.path.name in EIGHT_DEVICES:
+        yield
+        return
     first = jax.local_devices()[:1]
-    monkeypatch.setattr(jax, "local_devices", lambda *_, **__: first)
-    monkeypatch.setattr(jax, "local_device_count", lambda *_, **__: 1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(jax, "local_devices", lambda *_, **__: first)
+        patch.setattr(jax, "local_device_count", lambda *_, **__: 1)
+        yield
 
 
 @pytest.fixture

@@ -40,6 +40,7 @@ def _moves(phrase, name, counts, here):
         "nothing": some == {0},
         "the model": some == {here},
         "the model and a number": some == {here},
+        "the model and a variate": some == {2 * here},
         "the model and num_models numbers": some == {here},
         "the shared layers": some == {0, here},
         "the layers of one group": some == {0, here},

@@ -104,14 +104,18 @@ class Interrupt:
 
 @contextmanager
 def graceful_interrupt(console: Console, *, grace: int = 1) -> Iterator[Interrupt]:
-    """Handle signals gracefully inside the block; with ``grace`` 0, Ctrl-C alone is handled, and stops at once."""
+    """Handle signals gracefully inside the block; with ``grace`` 0, Ctrl-C alone is handled, and stops at once.
+
+    A signal that the process ignores stays ignored: ``nohup`` starts commands so that they outlive their terminal.
+    """
     handler = Interrupt(console, grace)
     if threading.current_thread() is not threading.main_thread():  # only the main thread may set a handler
         yield handler
         return
     near, far = socket.socketpair()
     far.setblocking(False)
-    handled = (signal.SIGINT, *_BY_THE_SYSTEM) if grace else (signal.SIGINT,)
+    by_the_system = [number for number in _BY_THE_SYSTEM if grace and signal.getsignal(number) != signal.SIG_IGN]
+    handled = (signal.SIGINT, *by_the_system)
     before = {number: signal.signal(number, handler) for number in handled}
     wire = signal.set_wakeup_fd(far.fileno(), warn_on_full_buffer=False)
     listener = threading.Thread(target=handler.listen, args=[near], name="interrupt", daemon=True)

@@ -214,17 +214,33 @@ def test_a_signal_waits_for_imports_to_end():
     assert reached == ["the end of the imports"]
 
 
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
-def test_the_system_s_signals_ask_however_often_they_come_and_give_their_code(name):
-    number, shown = getattr(signal, name), Console(file=io.StringIO())
+@pytest.fixture(params=["SIGTERM", "SIGHUP"])
+def signal_as_usual(request):
+    """A signal with its usual effect, also where these tests run under nohup."""
+    number = getattr(signal, request.param)
+    before = signal.signal(number, signal.SIG_DFL)
+    yield number
+    signal.signal(number, before)
+
+
+def test_the_system_s_signals_ask_however_often_they_come_and_give_their_code(signal_as_usual):
+    number, shown = signal_as_usual, Console(file=io.StringIO())
     with graceful_interrupt(shown) as interrupt:
         assert not interrupt.asked
         for _ in range(3):
             os.kill(os.getpid(), number)
         assert interrupt.asked
         assert interrupt.code == 128 + number
-    assert shown.file.getvalue().count(name) == 1
+    assert shown.file.getvalue().count(signal.Signals(number).name) == 1
     assert signal.getsignal(number) == signal.SIG_DFL
+
+
+def test_a_signal_that_nohup_ignores_stays_ignored(signal_as_usual):
+    signal.signal(signal_as_usual, signal.SIG_IGN)
+    with graceful_interrupt(Console(file=io.StringIO())) as interrupt:
+        os.kill(os.getpid(), signal_as_usual)
+        assert not interrupt.asked
+    assert signal.getsignal(signal_as_usual) == signal.SIG_IGN
 
 
 def test_a_run_beside_another_in_its_folder_is_refused_in_one_line(tmp_path):

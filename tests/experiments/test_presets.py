@@ -30,7 +30,6 @@ CASES = [
 WITHOUT_DATA = ("permfl_theory", "robustness", "playerfl_heart", "sharing_pays")
 
 
-@pytest.mark.usefixtures("one_device")
 @pytest.mark.parametrize("name", CASES)
 def test_smoke_preset(name, tmp_path, capsys, request):
     if name not in WITHOUT_DATA:
