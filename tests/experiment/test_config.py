@@ -84,7 +84,7 @@ def test_a_model_that_is_not_evaluated_cannot_be_scored():
         RunConfig(scored_model="trained", evaluated_models="served")
 
 
-MAY_BE_NEGATIVE = {"cut_offset", "self_bias"}
+MAY_BE_NEGATIVE = {"cosine_threshold", "cut_offset", "self_bias"}
 NUMBERS = [
     (name, option.name)
     for name, factory in algorithms.registry.items()
