@@ -133,7 +133,7 @@ def unit_discrepancy(trainer: Trainer, phase: Phase, interval: Array) -> Array:
 
     It is the mean over clients, by their weights, of the squared distance, divided by the layer's size and by
     ``interval`` ``[L]``, the rounds since the layer was averaged. A second look at the clients' rows is exact where
-    the difference of two sums over one pass would cancel.
+    the difference of two sums over one pass would cancel. Of a bad client it sees what that client has trained.
     """
     layers = trainer.task.layers
 
