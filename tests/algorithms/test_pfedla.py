@@ -106,6 +106,19 @@ def test_the_learnt_numbers_matter(x64):
     assert max(jax.tree.leaves(gap)) > 1e-4
 
 
+def test_the_published_hypernetwork_never_learns(x64):
+    """Its mixing weights are those of the start after every round, which here are not uniform."""
+    found, plain = (
+        run("pfedla", **NET, hyper_heads="normal", hyper_learning_rate=0.5, published_detached=flag)[0]
+        for flag in (True, False)
+    )
+    started, learnt = (jax.tree.leaves(state.rules) for state in (found, plain))
+    first = jax.tree.leaves(run("pfedla", **NET, hyper_heads="normal", hyper_learning_rate=0.0)[0].rules)
+    for still, moved, start in zip(started, learnt, first, strict=True):
+        np.testing.assert_array_equal(still, start)
+    assert any((still != moved).any() for still, moved in zip(started, learnt, strict=True))
+
+
 def test_hearing_oneself_alone_is_local_training(x64):
     alone = run("layer_mix", rule="self", self_weight=1.0, optimised=True)
     local = run("local", optimised=True)

@@ -83,6 +83,18 @@ VARIANTS = [
     ("fednova", nova.FedNova, {"by_steps": True}, {"normaliser": "steps"}),
     # The others' weights add up to more than 1, and are divided.
     ("fedamp", attention.FedAmp, *[{"lam": 0.6, "alpha": 3.0, "sigma": 2.0}] * 2),
+    (
+        "ditto",
+        two_tier.Ditto,
+        {"lam": 0.6, "averages": "personal"},
+        {"lam": 0.6, "published_personal_mean": True},
+    ),
+    (  # what it amounts to, but for momentum that is kept: it has one of the global copies, which nothing uses
+        "pfedme",
+        two_tier.Ditto,
+        {"lam": 0.6, "averages": "personal"},
+        {"lam": 0.6, "published_no_inner_loop": True},
+    ),
     ("fedtlu", fedtlu.FedTLU, {"k": 2, "mu": 0.3, "choice": "lowest"}, {"k": 2, "mu": 0.3, "choice": "lowest"}),
     ("fedtlu", fedtlu.FedTLU, {"k": 1, "choice": "norm", "every": 2}, {"k": 1, "choice": "norm", "score_every": 2}),
     ("fedtlu", fedtlu.FedTLU, {"k": 2, "choice": "round_robin"}, {"k": 2, "choice": "round_robin"}),

@@ -114,9 +114,9 @@ class PFedMe(TwoTier):
 class Ditto(TwoTier):
     """The tether leads to the global model that the round began with."""
 
-    def __init__(self, *args, lam, **kw):
+    def __init__(self, *args, lam, averages="copies", **kw):
         super().__init__(*args, **kw)
-        self.lam = lam
+        self.lam, self.averages = lam, averages
         self.personal_velocity = [None] * len(self.own)
 
     def round(self, cohort):
@@ -132,5 +132,7 @@ class Ditto(TwoTier):
             v, loss = self.fit(client, self.own[client], batches, tethered, self.personal_velocity)
             self.own[client] = v
             results.append((client, weight, v, loss))
+        if self.averages == "personal":
+            copies = [v for _, _, v, _ in results]
         self.server = average(copies, [weight for _, weight, _ in cohort], centre)
         return results

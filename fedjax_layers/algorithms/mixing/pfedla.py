@@ -38,6 +38,7 @@ def pfedla(
     same_start: bool = True,
     fresh_rounds: Annotated[Traced[int] | None, Ge(0)] = None,
     published_sign: bool = False,
+    published_detached: bool = False,
     record_weights: bool = False,
 ) -> Algorithm:
     """Mix all clients' models into each start, train, and learn the mixing weights from the update.
@@ -75,6 +76,8 @@ def pfedla(
         all. With few clients per round most of the stored models are old, and hold back all clients that mix them in.
       published_sign: repeat the sign of public re-implementations, which climb on the clients' losses where the paper
         descends.
+      published_detached: repeat PLayer-FL's code, in which no gradient reaches the hypernetwork, so that the mixing
+        weights stay as they started. With ``hyper_heads="normal"`` they are random for the whole run.
       record_weights: report the mixing weights ``alpha`` ``[C, G, C]`` of all clients in every round, for few clients.
 
     Returns:
@@ -90,7 +93,7 @@ def pfedla(
     return Mixing(
         trainer,
         rule,
-        hyper_optimizer or optax.sgd(hyper_learning_rate),
+        optax.set_to_zero() if published_detached else hyper_optimizer or optax.sgd(hyper_learning_rate),
         groups,
         sign=-1.0 if published_sign else 1.0,
         normalise_update=normalise_update,

@@ -32,6 +32,7 @@ def tether(
     lam: Annotated[Traced[float], Ge(0)] = 0.1,
     personal_epochs: Annotated[Epochs | None, Gt(0)] = None,
     personal_steps: Steps | None = None,
+    published_personal_mean: bool = False,
 ) -> LocalObjective:
     """Train the model w that the sharing rule gives, and a model of the client's own on ``f_c(v) + lam/2 ||v - w||^2``.
 
@@ -44,6 +45,8 @@ def tether(
         training beside FedAvg. PLayer-FL's tables have 0.1. May be traced.
       personal_epochs: local epochs of the personal model in a round, where they differ from the global model's.
       personal_steps: local steps of the personal model in a round, in place of epochs.
+      published_personal_mean: repeat an error of PLayer-FL's code, which averages the personal models; the trained
+        copies of the global model are dropped.
 
     Raises:
       ValueError: both personal epochs and steps; or, once it is bound, a model with batch normalisation.
@@ -65,6 +68,8 @@ def tether(
         tethered = LocalOptions(scale=options.scale, step_gradient=tethered_gradient(trainer.task, begin.params, lam))
         model, opt_state = begin.row
         own = train(of_own(trainer), key, client, model, opt_state=opt_state, options=tethered)
+        if published_personal_mean:
+            shared = shared._replace(params=own.params, poisoned=own.poisoned)
         return Trained(shared, (own.params, own.opt_state), own=(own.params, own.loss))
 
     def check(trainer: Trainer) -> None:

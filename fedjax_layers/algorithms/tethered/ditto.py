@@ -23,6 +23,7 @@ def ditto(
     personal_epochs: Annotated[Epochs | None, Gt(0)] = None,
     personal_steps: Steps | None = None,
     server_optimizer: ServerOptimizer = None,
+    published_personal_mean: bool = False,
 ) -> Algorithm:
     """Train ``w`` by FedAvg, and each client's model by ``v_c <- v_c - lr * [grad f_c(v_c) + lam * (v_c - w)]``.
 
@@ -38,6 +39,8 @@ def ditto(
       personal_epochs: local epochs of the personal model in a round, where they differ from the global model's.
       personal_steps: local steps of the personal model in a round, in place of epochs.
       server_optimizer: of the global model, as in :func:`fedavg`.
+      published_personal_mean: repeat an error of PLayer-FL's code, which averages the personal models; the trained
+        copies of the global model are dropped.
 
     Returns:
       The algorithm; it offers personal models and the global one.
@@ -45,5 +48,10 @@ def ditto(
     Raises:
       ValueError: a model with batch normalisation; both personal epochs and steps, or one of them below 1.
     """
-    objective = tether(lam=lam, personal_epochs=personal_epochs, personal_steps=personal_steps)
+    objective = tether(
+        lam=lam,
+        personal_epochs=personal_epochs,
+        personal_steps=personal_steps,
+        published_personal_mean=published_personal_mean,
+    )
     return with_objective(lambda bound: fedavg(bound, server_optimizer=server_optimizer), objective)(trainer)

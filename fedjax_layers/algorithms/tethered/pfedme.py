@@ -12,6 +12,7 @@ from annotated_types import Ge
 
 from fedjax_layers.algorithms.factory import factory
 from fedjax_layers.algorithms.novel import rows_or, welcome_by_server
+from fedjax_layers.algorithms.objectives.tether import tethered_gradient
 from fedjax_layers.algorithms.sharing.round import init_sharing, round_info, server_phase, sharing_pass
 from fedjax_layers.algorithms.sharing.state import Own, SharingState
 from fedjax_layers.clients import Client, ClientVisit, LocalOptions, StepGradient, Trainer, refuse_own_steps, train
@@ -29,6 +30,7 @@ def pfedme(
     inner_learning_rate: Annotated[Traced[float], Ge(0)] = 0.05,
     beta: Annotated[Traced[float], Ge(0)] = 1.0,
     published_local_model: bool = False,
+    published_no_inner_loop: bool = False,
 ) -> Algorithm:
     """Solve on each client for a ``theta`` near its local ``w``, move ``w`` towards it, and average all w.
 
@@ -55,6 +57,9 @@ def pfedme(
         the authors' default.
       published_local_model: keep and serve the local model w instead of the personal model theta; the training is the
         same.
+      published_no_inner_loop: repeat PLayer-FL's code, which has no local model w: each client trains its theta, kept
+        from round to round, by the trainer's optimiser on ``f(theta) + lam/2 * ||theta - x||^2``, with one step a
+        batch and the server's x of the round's start; the server averages the thetas. Its ``lam`` is 0.1.
 
     Returns:
       The algorithm; it offers personal models and the global one.
@@ -75,8 +80,13 @@ def pfedme(
         options = LocalOptions(scale=trainer.scale_of(state.round), step_gradient=envelope)
 
         def visit(client: Client, own: Own) -> ClientVisit:
-            result = train(trainer, key, client, client.shared, opt_state=own.opt_state, options=options)
-            personal = result.params if published_local_model else result.carried
+            if published_no_inner_loop:
+                tethered = options._replace(step_gradient=tethered_gradient(trainer.task, client.shared, lam))
+                result = train(trainer, key, client, own.model, opt_state=own.opt_state, options=tethered)
+            else:
+                result = train(trainer, key, client, client.shared, opt_state=own.opt_state, options=options)
+            kept_local = published_local_model or published_no_inner_loop
+            personal = result.params if kept_local else result.carried
             return ClientVisit(personal, result.loss, Term(result.sent, client.share), Own(personal, result.opt_state))
 
         phase = sharing_pass(trainer, key, state, cohort, visit)
