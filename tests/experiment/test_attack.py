@@ -153,7 +153,10 @@ def test_an_attack_on_all_updates_hurts(clients):
     ("values", "message"),
     [
         ({"attack": "sign_flop"}, "attack: expected .* got 'sign_flop'; did you mean 'sign_flip'"),
-        ({"algorithm": "local", "attack": "alie"}, "attack: expected none of alie, ipm, .* for local, in which no rule"),
+        (
+            {"algorithm": "local", "attack": "alie"},
+            "attack: expected none of alie, .* for local, in which no rule",
+        ),
         ({"attack": "min_max", "attack_direction": "up"}, "attack_direction: expected .* got 'up'"),
         ({"attack_fraction": 1.5}, "attack_fraction: expected 0 to 1, got 1.5"),
         ({"attack_strength": -1.0}, "attack_strength: expected at least 0, got -1.0"),
