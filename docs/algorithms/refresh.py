@@ -127,6 +127,11 @@ ROWS = {
         "all layers",
         "the model and a number",
     ),
+    "fedala": Row(
+        "Each client learns, number by number, how much of the server's top layers it takes over.",
+        "all layers, of the top ones as much as each client takes over",
+        more="a pass over `subset_share` of the examples, in a client's second round up to `max_epochs`",
+    ),
     "per_fedavg": Row(
         "FedAvg of the loss after one step of adaptation.",
         "all layers",

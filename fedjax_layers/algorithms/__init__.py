@@ -20,6 +20,7 @@ from fedjax_layers.algorithms.mixing.pfedla import pfedla
 from fedjax_layers.algorithms.objectives import OBJECTIVES
 from fedjax_layers.algorithms.plug_ins import add_file, add_installed
 from fedjax_layers.algorithms.sharing.cut_report import threshold_decision
+from fedjax_layers.algorithms.sharing.fedala import fedala
 from fedjax_layers.algorithms.sharing.fedavg import fedavg
 from fedjax_layers.algorithms.sharing.fedbabu import fedbabu
 from fedjax_layers.algorithms.sharing.fedbn import fedbn
@@ -69,6 +70,7 @@ _named: dict[str, Factory[Any]] = {
     "fedlama": fedlama,
     "fedlag": fedlag,
     "fednova": fednova,
+    "fedala": fedala,
     "per_fedavg": per_fedavg,
     "pfedme": pfedme,
     "ditto": ditto,
@@ -137,6 +139,7 @@ __all__ = [
     "ditto",
     "factory",
     "faulty",
+    "fedala",
     "fedamp",
     "fedavg",
     "fedbabu",

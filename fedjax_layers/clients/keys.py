@@ -26,4 +26,5 @@ LATER_BATCHES = 0x8000_0011  # of a client's key: the orders of a step's second 
 FAULTS = 0x8000_0013  # of a round's key: which clients drop out, do less work, or return broken numbers
 PRIVACY = 0x8000_0014  # of a round's key: the noise of differential privacy
 KEPT_LAYERS = 0x8000_0015  # of a round's key: the layers that each client sends in FedLP
+MERGE = 0x8000_0018  # of a round's key: the examples on which a client of FedALA learns its weights, and their dropout
 FINISH = 0x8000_0012  # of the key of the round that would be next: the last local phase

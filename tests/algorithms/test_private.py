@@ -14,7 +14,7 @@ from tests.registry import NEEDED
 
 PRIVATE = {  # clients send updates alone; every other algorithm must refuse
     *("local", "fedavg", "fedprox", "local_adaptation", "fedper", "lg_fedavg", "fixed_sharing", "fedrep", "fedbabu"),
-    *("fedpart", "per_fedavg", "pfedme", "ditto", "fedtlu", "random_layers", "last_layers"),
+    *("fedpart", "fedala", "per_fedavg", "pfedme", "ditto", "fedtlu", "random_layers", "last_layers"),
 }
 SOLVER = fl.LocalSolver(optax.sgd(0.2), toy.BATCH)
 

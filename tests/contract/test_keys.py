@@ -70,6 +70,7 @@ EXPECTED = {  # where the options draw: a case that does not come there tests no
     "coins": {"l2gd_round.draw_coins"},
     "exploration": {"fedfomo.one"},
     "fedlp": {"fedlp.drawn_layers"},
+    "fedala": {"fedala.drawn_part"},
     "retained at random": {"mix.<lambda>"},
 }
 

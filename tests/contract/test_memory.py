@@ -121,6 +121,7 @@ CASES += [
     *(
         pytest.param(name, options, id=f"{name}-{'-'.join(map(str, options.values()))}", marks=pytest.mark.slow)
         for name, options in (
+            ("fedala", {"layers": 3}),
             ("pfedla", {"order": "sequential"}),
             ("pfedla", {"hyper_hidden": (100, 500, 300)}),
             ("pfedla", {"server_keeps": "added"}),

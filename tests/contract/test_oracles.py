@@ -154,6 +154,7 @@ ELSEWHERE |= {"l2gd", "al2gd"}  # tests/algorithms/test_l2gd.py: a round of thei
 ELSEWHERE |= {"pfedla", "heurpfedla", "layer_mix"}  # tests/algorithms/test_pfedla.py: handed its hypernetworks
 ELSEWHERE |= {"pfedhn"}  # tests/algorithms/test_pfedhn.py: handed its hypernetwork
 ELSEWHERE |= {"random_layers"}  # tests/algorithms/test_fedtlu.py: its blocks are drawn
+ELSEWHERE |= {"fedala"}  # tests/algorithms/test_fedala.py: handed the examples on which weights are learnt
 ELSEWHERE |= {"fedlp"}  # tests/algorithms/test_fedlp.py: handed its coins
 ELSEWHERE |= {"fedfomo"}  # tests/algorithms/test_fedfomo.py: handed its coins; some examples are held back
 
