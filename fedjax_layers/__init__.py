@@ -35,6 +35,7 @@ _HOMES = {
     "Task": "fedjax_layers.types",
     "evaluate": "fedjax_layers.engine.evaluation.evaluate",
     "layer_profile": "fedjax_layers.experiment.layer_profile.profile",
+    "low_rank": "fedjax_layers.models.low_rank",
     "plot_bytes": "fedjax_layers.report.plots",
     "plot_clients": "fedjax_layers.report.plots",
     "plot_layers": "fedjax_layers.report.plots",
@@ -78,6 +79,7 @@ if TYPE_CHECKING:  # type checkers read these imports and not __getattr__, which
     from fedjax_layers.engine.simulate import simulate as simulate
     from fedjax_layers.experiment.layer_profile.profile import LayerProfile as LayerProfile
     from fedjax_layers.experiment.layer_profile.profile import layer_profile as layer_profile
+    from fedjax_layers.models.low_rank import low_rank as low_rank
     from fedjax_layers.models.make_task import task as task
     from fedjax_layers.ops import ClientAxis as ClientAxis
     from fedjax_layers.report.plots import plot_bytes as plot_bytes

@@ -11,7 +11,7 @@ import numpy as np
 
 from fedjax_layers import algorithms
 from fedjax_layers.ops import ClientAxis
-from tests import batch_norm_toy, toy
+from tests import adapter_toy, batch_norm_toy, toy
 from tests.registry import NEEDED
 
 START_KEY, STATE_KEY = 1, 2  # of the model's and of the state's random numbers
@@ -19,8 +19,15 @@ POOL = toy.make_pool()
 
 
 def task_of(name, dtype=jnp.float64):
-    """The toy task; with norms for an algorithm of batch normalisation."""
-    return (batch_norm_toy if name in batch_norm_toy.NEED_NORMS else toy).make_task(dtype)
+    """The toy task; with norms or adapters for an algorithm that needs them."""
+    return network_of(name).make_task(dtype)
+
+
+def network_of(name):
+    """The module with the toy network that an algorithm needs."""
+    if name in adapter_toy.NEED_ADAPTERS:
+        return adapter_toy
+    return batch_norm_toy if name in batch_norm_toy.NEED_NORMS else toy
 
 
 def make(name, trainer, **options):
@@ -70,22 +77,22 @@ class Rounds:
         return states, infos
 
 
-def rounds_of(name, options=None, *, norms=None, optimised=False, traced=(), **changes):
+def rounds_of(name, options=None, *, norms=False, network=None, optimised=False, traced=(), **changes):
     """The rounds of an algorithm with these options, on the usual trainer with these changes.
 
-    ``norms``: on the network with batch normalisation; by default where the algorithm needs one. ``optimised``: for
-    programs that differ and are compared to the last bit. ``traced``: options whose values are arguments of the
-    compiled functions, which then serve all values.
+    ``network``: the module with the toy network, by default the one that the algorithm needs; ``norms``: the one with
+    batch normalisation. ``optimised``: for programs that differ and are compared to the last bit. ``traced``: options
+    whose values are arguments of the compiled functions, which then serve all values.
     """
-    norms = name in batch_norm_toy.NEED_NORMS if norms is None else norms
+    network = batch_norm_toy if norms else network or network_of(name)
     options = options or {}
     numbers = {option: jnp.asarray(options[option]) for option in traced if options.get(option) is not None}
     fixed = {option: value for option, value in options.items() if option not in numbers}
     if any(isinstance(x, jax.core.Tracer) for x in fixed.values()):
-        return _make_rounds(name, fixed, norms, optimised, changes)
-    key = name, norms, optimised, tuple(numbers), _by_value(fixed), _by_value(changes)
+        return _make_rounds(name, fixed, network, optimised, changes)
+    key = name, network, optimised, tuple(numbers), _by_value(fixed), _by_value(changes)
     if key not in _ROUNDS:
-        _ROUNDS[key] = _make_rounds(name, fixed, norms, optimised, changes)
+        _ROUNDS[key] = _make_rounds(name, fixed, network, optimised, changes)
     return _ROUNDS[key].with_numbers(numbers)
 
 
@@ -102,15 +109,15 @@ def _by_value(options):
 
 
 @functools.cache
-def start_params(norms=False):
+def start_params(norms=False, network=toy):
     """The model of all rounds before the first one."""
-    init = jax.jit((batch_norm_toy if norms else toy).make_task().init)
+    init = jax.jit((batch_norm_toy if norms else network).make_task().init)
     with jax.ensure_compile_time_eval():  # a test may ask for it while it is traced
         return init(jax.random.key(START_KEY))
 
 
-def _make_rounds(name, options, norms, optimised, changes):
-    trainer = toy.make_trainer((batch_norm_toy if norms else toy).make_task(), **changes)
+def _make_rounds(name, options, network, optimised, changes):
+    trainer = toy.make_trainer(network.make_task(), **changes)
     jit = jit_optimised if optimised else jax.jit
 
     def algorithm_of(numbers):
@@ -122,7 +129,7 @@ def _make_rounds(name, options, norms, optimised, changes):
         jit(lambda numbers, key, params: algorithm_of(numbers).init(key, params)),
         jit(lambda numbers, *args: algorithm_of(numbers).round(*args)),
         jit(lambda numbers, state: algorithm_of(numbers).models(state)),
-        start_params(norms),
+        start_params(network=network),
     )
 
 

@@ -31,7 +31,7 @@ def test_every_public_name_has_an_entry():
     entries |= {f"fedjax_layers.ops.{name}" for name in ("ClientAxis",)}  # one entry for two names
     entries |= {
         f"fedjax_layers.{room}.{name}"
-        for room, name in (("algorithms", "Method"), ("data", "ClientData"), ("models", "task"))
+        for room, name in (("algorithms", "Method"), ("data", "ClientData"), ("models", "task"), ("models", "low_rank"))
     }
     assert sorted(wanted - entries) == []
 

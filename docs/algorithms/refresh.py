@@ -132,6 +132,11 @@ ROWS = {
         "all layers, of the top ones as much as each client takes over",
         more="a pass over `subset_share` of the examples, in a client's second round up to `max_epochs`",
     ),
+    "fedit": Row("FedAvg of low-rank adapters beside a frozen model.", "all adapters", "the adapters", "the adapters"),
+    "ffa_lora": Row(
+        "The adapters' A is frozen as it was drawn, and B is averaged.", "every A and B", "every B", "every B"
+    ),
+    "fedsa_lora": Row("The adapters' A is averaged, and each client keeps its B.", "every A", "every A", "every A"),
     "per_fedavg": Row(
         "FedAvg of the loss after one step of adaptation.",
         "all layers",
@@ -391,7 +396,8 @@ def _per_client(state: Any) -> Iterator[tuple[str, Any]]:
 @functools.cache
 def _task(name: str) -> Any:
     model = models.build_model("bn_cnn" if name == "fedbn" else "mlp", 10)
-    return models.task(model, (8, 8, 1), 10)
+    task = models.task(model, (8, 8, 1), 10)
+    return models.low_rank(task) if name in ("fedit", "ffa_lora", "fedsa_lora") else task
 
 
 @functools.cache

@@ -24,6 +24,7 @@ from fedjax_layers.algorithms.sharing.fedala import fedala
 from fedjax_layers.algorithms.sharing.fedavg import fedavg
 from fedjax_layers.algorithms.sharing.fedbabu import fedbabu
 from fedjax_layers.algorithms.sharing.fedbn import fedbn
+from fedjax_layers.algorithms.sharing.fedit import fedit
 from fedjax_layers.algorithms.sharing.fedlag import fedlag
 from fedjax_layers.algorithms.sharing.fedlama import fedlama
 from fedjax_layers.algorithms.sharing.fedlp import fedlp
@@ -32,7 +33,9 @@ from fedjax_layers.algorithms.sharing.fedpart import fedpart
 from fedjax_layers.algorithms.sharing.fedper import fedper
 from fedjax_layers.algorithms.sharing.fedprox import fedprox
 from fedjax_layers.algorithms.sharing.fedrep import fedrep
+from fedjax_layers.algorithms.sharing.fedsa_lora import fedsa_lora
 from fedjax_layers.algorithms.sharing.fedtlu import fedtlu, last_layers, random_layers
+from fedjax_layers.algorithms.sharing.ffa_lora import ffa_lora
 from fedjax_layers.algorithms.sharing.fixed_sharing import fixed_sharing
 from fedjax_layers.algorithms.sharing.lg_fedavg import lg_fedavg
 from fedjax_layers.algorithms.sharing.local import local
@@ -71,6 +74,9 @@ _named: dict[str, Factory[Any]] = {
     "fedlag": fedlag,
     "fednova": fednova,
     "fedala": fedala,
+    "fedit": fedit,
+    "ffa_lora": ffa_lora,
+    "fedsa_lora": fedsa_lora,
     "per_fedavg": per_fedavg,
     "pfedme": pfedme,
     "ditto": ditto,
@@ -145,6 +151,7 @@ __all__ = [
     "fedbabu",
     "fedbn",
     "fedfomo",
+    "fedit",
     "fedlag",
     "fedlama",
     "fedlp",
@@ -153,6 +160,8 @@ __all__ = [
     "fedper",
     "fedprox",
     "fedrep",
+    "fedsa_lora",
+    "ffa_lora",
     "fixed_sharing",
     "heurpfedla",
     "hsgd",

@@ -15,6 +15,7 @@ from fedjax_layers.models.embedding_bag import EmbeddingBag
 from fedjax_layers.models.initializers import kaiming_normal
 from fedjax_layers.models.linear import LogisticRegression
 from fedjax_layers.models.losses import cox_losses, focal_losses, softmax_losses, target_losses
+from fedjax_layers.models.low_rank import low_rank
 from fedjax_layers.models.make_task import task
 from fedjax_layers.models.mlp import MLP, heart_mlp
 from fedjax_layers.models.module_task import as_float, as_stored
@@ -65,6 +66,7 @@ __all__ = [
     "kaiming_normal",
     "load_params",
     "load_stacked_params",
+    "low_rank",
     "max_pool",
     "model_options",
     "patches_conv",

@@ -99,7 +99,7 @@ def network_task(
         network = network_of(model, sample.prepared(1))
     outputs = _check_outputs(network, sample)
     order = network.order() if order is None else order
-    return task_from_functions(
+    task = task_from_functions(
         network.init,
         apply,
         kind.losses,
@@ -113,6 +113,7 @@ def network_task(
         metrics=metrics,
         padding_label=kind.padding_label,
     )
+    return task._replace(example=jax.ShapeDtypeStruct(sample.shape, sample.dtype))
 
 
 def _grouping(order: Order | None, blocks: int | Sequence[Any] | None) -> Sequence[Any] | None:

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from jax.extend.core import Jaxpr, JaxprEqn, Literal
 
-from fedjax_layers.models.rewrite import evaluate_operation
+from fedjax_layers.models.jaxprs import evaluate_operation
 from fedjax_layers.types import Array, Params, Task
 
 _CALLS = ("jit", "pjit", "closed_call", "core_call", "remat", "checkpoint", "custom_jvp_call", "custom_vjp_call")

@@ -16,10 +16,11 @@ from typing import Any, ParamSpec, TypeVar, cast
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.extend.core import Jaxpr, JaxprEqn, Literal
+from jax.extend.core import Jaxpr, JaxprEqn
 from jax.extend.core.primitives import scan_p
 
 from fedjax_layers.models.conv import NATIVE, patches_conv
+from fedjax_layers.models.jaxprs import evaluate, evaluate_operation
 from fedjax_layers.models.pooling import first_larger
 from fedjax_layers.types import Array
 
@@ -64,15 +65,7 @@ def for_clients(fn: Callable[P, R]) -> Callable[P, R]:
 
 
 def _evaluate(jaxpr: Jaxpr, consts: Sequence[Any], args: Sequence[Any]) -> list[Any]:
-    values: dict[Any, Any] = dict(zip((*jaxpr.constvars, *jaxpr.invars), (*consts, *args), strict=True))
-
-    def read(atom: Any) -> Any:
-        return atom.val if isinstance(atom, Literal) else values[atom]
-
-    for eqn in jaxpr.eqns:
-        found = _replace(eqn, [read(atom) for atom in eqn.invars])
-        values.update(zip(eqn.outvars, found, strict=True))
-    return [read(atom) for atom in jaxpr.outvars]
+    return evaluate(jaxpr, consts, args, _replace)
 
 
 def _replace(eqn: JaxprEqn, args: list[Any]) -> list[Any]:
@@ -81,15 +74,6 @@ def _replace(eqn: JaxprEqn, args: list[Any]) -> list[Any]:
     found = None if rule is None else rule(eqn.params, args)
     if found is None:
         return evaluate_operation(eqn, args)
-    return list(found) if eqn.primitive.multiple_results else [found]
-
-
-def evaluate_operation(eqn: JaxprEqn, args: Sequence[Any]) -> list[Any]:
-    """Evaluate one operation of a traced program, and return its outputs."""
-    bound: Any = eqn.primitive.get_bind_params(eqn.params)
-    functions, params = bound if isinstance(bound, tuple) else ((), bound)  # differs between versions of JAX
-    with eqn.ctx.manager:
-        found = eqn.primitive.bind(*functions, *args, **params)
     return list(found) if eqn.primitive.multiple_results else [found]
 
 

@@ -11,9 +11,10 @@ from fedjax_layers.types.examples import Batch, Pool, Ranges
 from fedjax_layers.types.layer_map import LayerMap
 from fedjax_layers.types.personal import Overview, Personal
 from fedjax_layers.types.round_memory import RoundMemory
-from fedjax_layers.types.task import BatchNorm, Metric, Scorer, Task, Trigger
+from fedjax_layers.types.task import Adapters, BatchNorm, Metric, Scorer, Task, Trigger
 
 __all__ = [
+    "Adapters",
     "Algorithm",
     "Array",
     "Batch",

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
+import jax
+
 from fedjax_layers.types.arrays import Array, Key, Params
 from fedjax_layers.types.examples import Batch
 from fedjax_layers.types.layer_map import LayerMap
@@ -26,6 +28,23 @@ class BatchNorm(NamedTuple):
     statistics: tuple[bool, ...]
     affine: tuple[bool, ...]
     loss: Callable[[Params, Batch, Key], tuple[Array, Params]]
+
+
+class Adapters(NamedTuple):
+    """What the params of a low-rank task are: two thin matrices beside each adapted kernel, ``W = W_0 + s B A``.
+
+    Attributes:
+      factors: which leaves are an ``"A"`` ``[r, inputs]`` or a ``"B"`` ``[outputs, r]``, in flatten order; ``""`` for
+        the leaves of layers that are trained whole.
+      rank: r.
+      dense: the task without adapters.
+      merge: ``params -> dense params``, in which each product is added to its kernel.
+    """
+
+    factors: tuple[str, ...]
+    rank: int
+    dense: Task
+    merge: Callable[[Params], Params]
 
 
 class Scorer(Protocol):
@@ -97,6 +116,8 @@ class Task(NamedTuple):
       scorer: how outputs become scores; ``None`` scores them as classes.
       metrics: further scores of the user's own, pairs of name and function, each computed from all rows of one client.
       trigger: of a backdoor, whose success is one more score of a classifier; ``None`` where there is none.
+      example: shape and dtype of one stored example; ``None`` where it is not known.
+      adapters: what the params are where they are low-rank adapters of a frozen model; ``None`` elsewhere.
     """
 
     init: Callable[[Key], Params]
@@ -110,6 +131,8 @@ class Task(NamedTuple):
     scorer: Scorer | None = None
     metrics: tuple[tuple[str, Metric], ...] = ()
     trigger: Trigger | None = None
+    example: jax.ShapeDtypeStruct | None = None
+    adapters: Adapters | None = None
 
     def __repr__(self) -> str:
         names, sizes = self.layers.names, self.layers.sizes

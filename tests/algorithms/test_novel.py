@@ -16,8 +16,9 @@ from fedjax_layers.engine.intervals import adapt_interval
 from fedjax_layers.engine.plan import Plan
 from fedjax_layers.engine.simulate import make_inputs
 from fedjax_layers.ops import fill, prefix_mask, select
-from tests import batch_norm_toy, toy
+from tests import toy
 from tests.registry import cases
+from tests.rounds import task_of
 
 SEEN = np.array([True, False, True, True, False])
 TEAM_OF = np.array([0, 0, 1, 1, 2])  # the last client is alone, and so its team has never met
@@ -26,7 +27,7 @@ OPTIONS |= {"permfl": OPTIONS["al2gd"], "hsgd": OPTIONS["al2gd"]}
 
 
 def algorithm_of(name, **changes):
-    task = batch_norm_toy.make_task(jnp.float32) if name == "fedbn" else toy.make_task(jnp.float32)
+    task = task_of(name, jnp.float32)
     trainer = toy.make_trainer(task, **changes)
     return algorithms.registry[name](trainer, **OPTIONS.get(name, {})), task
 
@@ -73,6 +74,8 @@ def right_for(name, state, task, client, served):  # noqa: PLR0911  (a table)
         )
     if name == "al2gd" and client == 1:
         return jax.tree.map(lambda x: x[0], state.clients)  # the only other client of its cluster
+    if name == "fedsa_lora":  # B = 0, the common start, is in its row
+        return fill(jax.tree.map(lambda x: x[client], state.clients), state.server)
     mean = mean_of_seen(sharing.clients)
     if name in ("l2gd", "al2gd", "fedfomo", "fedamp"):
         return mean
@@ -86,11 +89,8 @@ def right_for(name, state, task, client, served):  # noqa: PLR0911  (a table)
 
 PERSONAL = [n for n in algorithms.registry if n not in ("fedavg", "fedprox", "fedbabu", "local_adaptation")]
 DEFAULT = ("local", "fedper", "fedbn", "ditto", "permfl", "l2gd", "pfedla", "pfedhn")
-PERSONAL = [
-    n
-    for n in PERSONAL
-    if n not in ("fedtlu", "random_layers", "last_layers", "per_fedavg", "fedlp", "fedpart", "fedlama", "fednova")
-]
+COMMON = ("fedtlu", "random_layers", "last_layers", "per_fedavg", "fedlp", "fedpart", "fedlama", "fednova")
+PERSONAL = [n for n in PERSONAL if n not in (*COMMON, "fedit", "ffa_lora")]
 
 
 @pytest.mark.parametrize("name", [n if n in DEFAULT else pytest.param(n, marks=pytest.mark.slow) for n in PERSONAL])

@@ -10,7 +10,8 @@ import pytest
 
 from fedjax_layers import algorithms
 from fedjax_layers.options import Mark, options_of
-from tests import batch_norm_toy, toy
+from tests import toy
+from tests.rounds import task_of
 
 OPTIONS = [
     (name, option.name)
@@ -30,8 +31,7 @@ CLASSES, WIDTH = toy.WIDTHS[-1], toy.WIDTHS[1]  # lengths of axes that an array 
 @pytest.mark.parametrize(("name", "option"), OPTIONS)
 def test_an_array_is_refused_in_one_line_that_names_the_option(name, option):
     for clients in (CLASSES, WIDTH):
-        task = batch_norm_toy.make_task(jnp.float32) if name == "fedbn" else toy.make_task(jnp.float32)
-        trainer = toy.make_trainer(task, num_clients=clients)
+        trainer = toy.make_trainer(task_of(name, jnp.float32), num_clients=clients)
         for values in (np.full(clients, 0.5), jnp.full(clients, 0.5), [0.5] * clients):
             with pytest.raises(ValueError, match=rf"^{option}: expected one number for all .* \({clients},\)$"):
                 algorithms.registry[name](trainer, **{option: values})

@@ -11,16 +11,18 @@ from fedjax_layers import algorithms
 from fedjax_layers.clients import Setting
 from tests import batch_norm_toy, toy
 from tests.registry import NEEDED
+from tests.rounds import task_of
 
 PRIVATE = {  # clients send updates alone; every other algorithm must refuse
     *("local", "fedavg", "fedprox", "local_adaptation", "fedper", "lg_fedavg", "fixed_sharing", "fedrep", "fedbabu"),
     *("fedpart", "fedala", "per_fedavg", "pfedme", "ditto", "fedtlu", "random_layers", "last_layers"),
+    *("fedit", "ffa_lora", "fedsa_lora"),
 }
 SOLVER = fl.LocalSolver(optax.sgd(0.2), toy.BATCH)
 
 
 def make(name, privacy, dtype=jnp.float64, **options):
-    task = toy.make_task(dtype)
+    task = task_of(name, dtype)
     setting = Setting(task, toy.CLIENTS, int(toy.COUNTS.max()))
     method = algorithms.registry[name](SOLVER, **NEEDED.get(name, {}) | options)
     return task, (method if privacy is None else algorithms.private(method, privacy)).bind(setting)

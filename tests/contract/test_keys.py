@@ -20,7 +20,7 @@ from fedjax_layers.engine.sampling import uniform
 from fedjax_layers.experiment.setup.attack import make_attack
 from fedjax_layers.ops import ClientAxis
 from fedjax_layers.types import Task
-from tests import batch_norm_toy, toy
+from tests import adapter_toy, batch_norm_toy, toy
 from tests.key_uses import recorded
 from tests.registry import NEEDED, marks_of
 
@@ -94,15 +94,17 @@ def _loss(params, batch, key):
 
 
 @functools.cache
-def _task(norms):
+def _task(norms, adapted=False):
     if norms:
         return batch_norm_toy.make_task(jnp.float32)
+    if adapted:
+        return fl.low_rank(_task(False), 2, seed=9, example=toy.WIDTHS[:1])
     layers = ops.layer_map(jax.eval_shape(_init, jax.random.key(0)))
     return Task(_init, _apply, optax.softmax_cross_entropy_with_integer_labels, _loss, layers, toy.WIDTHS[-1])
 
 
 def _algorithm(name, options, changes):
-    task = _task(name in batch_norm_toy.NEED_NORMS)
+    task = _task(name in batch_norm_toy.NEED_NORMS, name in adapter_toy.NEED_ADAPTERS)
     trainer = toy.make_trainer(task, axis=ClientAxis(width=1))  # side by side, clients that are done would go on
     changes = dict(changes)
     if "attack" in changes:

@@ -18,6 +18,7 @@ from fedjax_layers.experiment.setup.attack import make_collusion
 from fedjax_layers.ops import ClientAxis, mix
 from fedjax_layers.ops.robust import RULES
 from fedjax_layers.types import Cohort, Observer, Pool, Ranges, Task
+from tests.adapter_toy import NEED_ADAPTERS
 from tests.registry import NEEDED, marks_of
 
 WIDTH, BATCH = 2, 4
@@ -69,6 +70,8 @@ class Norms(nn.Module):
 
 
 def task_of(name):
+    if name in NEED_ADAPTERS:
+        return models.low_rank(TASK, 150, targets=("1",), train=("0", "2"), example=SIZES[:1])
     return models.task(Norms(), SIZES[:1], SIZES[-1]) if name == "fedbn" else TASK
 
 

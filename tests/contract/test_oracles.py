@@ -7,13 +7,14 @@ import optax
 import pytest
 
 from fedjax_layers import algorithms
-from tests import toy
-from tests.reference import attention, clusters, fedtlu, nova, objectives, oracles, parts, personal, two_tier
+from tests import adapter_toy, toy
+from tests.reference import attention, clusters, fedtlu, low_rank, nova, objectives, oracles, parts, personal, two_tier
 from tests.reference.network import zeros_like
 from tests.registry import OWN, QUICK, module_of
-from tests.rounds import START_KEY, rounds_of
+from tests.rounds import START_KEY, rounds_of, task_of
 
 ROUNDS = ([0, 2, 4], [3, 1], [2, 3, 0], [1, 2])  # partial, of unequal size: padded to three slots
+RANKS = (2, 1, 1, 1, 2)  # of five clients: nobody of the second round holds the second rank
 ORACLES = {
     "local": (oracles.Local, {}, {}),
     "fedavg": (oracles.Oracle, {}, {}),
@@ -39,6 +40,7 @@ ORACLES = {
     "fedlag": (parts.FedLag, {"top_k": 1, "below": -0.2}, {"top_k": 1, "cosine_threshold": -0.2}),
     "fedlama": (parts.FedLama, {"factor": 2}, {}),
     "fedpart": (parts.FedPart, {"warmup": 1, "turn": 1}, {"warmup_rounds": 1, "rounds_per_group": 1}),
+    **{name: (low_rank.LowRank, adapter_toy.ORACLE | kind, {}) for name, kind in low_rank.KINDS.items()},
     "demlearn": (
         clusters.DemLearn,
         {"levels": 2, "pull": 0.4, "parent_share": 0.7, "factor": 1.15, "rounds": 2},
@@ -94,6 +96,10 @@ VARIANTS = [
         two_tier.Ditto,
         {"lam": 0.6, "averages": "personal"},
         {"lam": 0.6, "published_no_inner_loop": True},
+    ),
+    *(
+        (name, low_rank.LowRank, adapter_toy.ORACLE | kind | {"ranks": RANKS}, {"ranks": RANKS})
+        for name, kind in low_rank.KINDS.items()
     ),
     ("fedtlu", fedtlu.FedTLU, {"k": 2, "mu": 0.3, "choice": "lowest"}, {"k": 2, "mu": 0.3, "choice": "lowest"}),
     ("fedtlu", fedtlu.FedTLU, {"k": 1, "choice": "norm", "every": 2}, {"k": 1, "choice": "norm", "score_every": 2}),
@@ -179,7 +185,7 @@ def test_variants_agree_with_their_oracles(name, make_oracle, oracle_args, args,
 
 
 def agree(name, keep, make_oracle, oracle_args, args):
-    task, pool = toy.make_task(), toy.make_pool()
+    task, pool = task_of(name), toy.make_pool()
     rounds = rounds_of(name, args, **{"keep_optimizer": True} if keep else {})
     trainer, algorithm = rounds.trainer, rounds.algorithm
     params = task.init(jax.random.key(START_KEY))

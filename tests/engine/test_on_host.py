@@ -76,7 +76,7 @@ def _small_parts(monkeypatch):
 
 
 BEYOND = ("pfedla", "heurpfedla", "layer_mix", "fedfomo", "pfedhn")
-OTHER_MODELS = ("fedbn", "fixed_sharing")  # need a model, or an option, of their own
+OTHER_MODELS = ("fedbn", "fixed_sharing", "fedit", "ffa_lora", "fedsa_lora")  # need a model, or an option, of their own
 AS_THOSE = {  # whose state and passes over clients are those of another one, asked in its place
     "fedprox": "fedavg",
     "lg_fedavg": "fedper",

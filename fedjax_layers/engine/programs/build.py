@@ -2,7 +2,7 @@
 
 A function cannot be compared by what it does. One that was not seen before is therefore traced, and the result is
 compiled only if no equal program is held (:mod:`fedjax_layers.engine.programs.store`). A function that was seen before
-is not traced again.
+is not traced again. Large arrays that a function closed over are arguments of its program, whatever their values.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 
 import jax
 
+from fedjax_layers.engine.programs.constants import as_arguments, large_constants, placed_beside
 from fedjax_layers.engine.programs.store import MOST_PROGRAMS, compiled_once, find
 
 MOST_BUILDS = 256  # number of builds compared by value whose programs' keys are remembered
@@ -38,7 +39,7 @@ class BuildProgram:
     """A jitted function ``(build, *args)``, whose compiled programs are shared by all builds with equal programs."""
 
     def __init__(self, fn: Callable[..., Any], static: tuple[int, ...], donated: tuple[int, ...]) -> None:
-        self._fn, self._static = fn, static
+        self._fn, self._static, self._donated = fn, static, donated
         self._options: dict[str, Any] = {
             "static_argnums": tuple(place - 1 for place in static),
             "donate_argnums": tuple(place - 1 for place in donated),
@@ -67,13 +68,29 @@ class BuildProgram:
         settings = tuple(getattr(_config, name) for name in _SETTINGS)
         where = (placed, _config.jax_default_device, jax.sharding.get_abstract_mesh())
         call = (id(self), static, tree, tuple(map(jax.typeof, leaves)), settings, where)
-        program = find(seen[call]) if call in seen else None
+        key, given = seen.get(call, (None, []))
+        program = find(key)
         if program is None:
             user = weakref.ref(build) if _is_function(build) else None
-            seen[call], program = compiled_once(self._jitted(build).trace(*args), where, user)
+            traced, given = self._traced(build, args)
+            given = placed_beside(given, leaves) if given else given
+            key, program = compiled_once(traced, where, user)
+            seen[call] = key, given
             if len(seen) > MOST_PROGRAMS:  # the store holds no more than these
                 seen.pop(next(iter(seen)))
-        return program
+        return _With(program, given) if given else program
+
+    def _traced(self, build: Any, args: tuple[Any, ...]) -> tuple[Any, list[Any]]:
+        """Trace one build; return its large constants as well, which are the traced function's first argument."""
+        traced = self._jitted(build).trace(*args)
+        given = large_constants(traced)
+        if not given:
+            return traced, given
+        fn = as_arguments(traced)
+        functools.update_wrapper(fn, self._fn)
+        left = [place for place in range(1, len(args) + 1) if place not in self._static]
+        donated = tuple(1 + left.index(place) for place in self._donated)
+        return jax.jit(fn, donate_argnums=donated, keep_unused=True).trace(given, *self._dynamic(args)), given
 
     def _dynamic(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
         return tuple(x for place, x in enumerate(args, start=1) if place not in self._static)
@@ -83,6 +100,19 @@ class BuildProgram:
         fn = functools.partial(self._fn, build)
         functools.update_wrapper(fn, self._fn)
         return jax.jit(fn, **self._options)
+
+
+class _With:
+    """A program with its large constants."""
+
+    def __init__(self, program: Any, constants: list[Any]) -> None:
+        self._program, self._constants = program, constants
+
+    def __call__(self, *args: Any) -> Any:
+        return self._program(self._constants, *args)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._program, name)
 
 
 def build_program(

@@ -30,6 +30,7 @@ from fedjax_layers.experiment.config.fields import (
     option,
     options,
 )
+from fedjax_layers.experiment.config.low_rank_fields import LowRankFields
 from fedjax_layers.experiment.config.optimizers import CLIENT_OPTIMIZERS, SERVER_OPTIMIZERS
 from fedjax_layers.experiment.config.privacy_fields import PrivacyFields
 from fedjax_layers.models.own_model import is_own
@@ -43,7 +44,7 @@ LARGEST_SEED = 2**32 - 1  # without x64, JAX drops higher bits, so that two seed
 
 
 @dataclasses.dataclass(frozen=True)
-class RunConfig(FaultFields, AttackFields, AggregationFields, PrivacyFields):
+class RunConfig(FaultFields, AttackFields, AggregationFields, PrivacyFields, LowRankFields):
     """Everything that decides a run's numbers; a second run of the same config repeats them.
 
     Raises:

@@ -78,8 +78,11 @@ def load_start(path: str, layers: LayerMap) -> Params:
 
 
 def make_start(config: RunConfig, task: Task) -> Params | None:
-    """Make the params from which every model of the config's run starts; ``None`` for a draw with the run's seed."""
-    if config.init_from is not None:
+    """Make the params from which every model of the config's run starts; ``None`` for a draw with the run's seed.
+
+    Adapters are drawn, as ``init_from`` is the base beside which they are trained.
+    """
+    if config.init_from is not None and config.low_rank is None:
         return load_start(config.init_from, task.layers)
     return None if config.start_seed is None else start_params(task, jax.random.key(config.start_seed))
 

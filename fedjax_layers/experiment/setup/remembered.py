@@ -21,7 +21,7 @@ from fedjax_layers.types import Cohort, Task
 
 _FIELDS = (
     *("model", "model_options", "conv", "loss", "augmentation"),
-    *("optimizer", "batch_size", "epochs", "steps", "init_from"),
+    *("optimizer", "batch_size", "epochs", "steps", "init_from", "low_rank"),
 )
 _VERSIONS = ("fedjax-layers", "jax", "jaxlib")
 

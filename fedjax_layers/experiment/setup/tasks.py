@@ -14,7 +14,7 @@ from fedjax_layers.data.augmentation import AUGMENTATIONS
 from fedjax_layers.data.changes.backdoor import trigger_of
 from fedjax_layers.data.text.encoding import PADDINGS
 from fedjax_layers.experiment.config.run_config import RunConfig
-from fedjax_layers.experiment.setup.initial import model_options_of
+from fedjax_layers.experiment.setup.initial import load_start, model_options_of, start_file
 from fedjax_layers.models.kinds import LOSSES, KindName, predicts_classes
 from fedjax_layers.models.own_model import build_own, is_own, own_factory
 from fedjax_layers.models.registry import (
@@ -89,6 +89,8 @@ def make_task(config: RunConfig, clients: data.ClientData) -> Task:
         (loss, config.focal_gamma, config.focal_alpha),
         config.augmentation,
     )
+    if config.adapter_settings is not None:
+        task = _with_adapters(task, config)
     if config.attack != "backdoor":
         return task
     with renamed({"target": "attack_target"}):
@@ -152,6 +154,23 @@ def _outline(clients: data.ClientData) -> _Outline:
     units = clients.target_units if clients.task == "regression" else (0.0, 1.0)
     inputs, labels = (jax.ShapeDtypeStruct((1, *x.shape[1:]), x.dtype) for x in (clients.inputs, clients.labels))
     return _Outline(inputs, labels, clients.num_classes, clients.task, clients.preprocess, clients.holds_tokens, units)
+
+
+def _with_adapters(task: Task, config: RunConfig) -> Task:
+    """Return the task of the config's adapters; their base is the start of a run without them, or drawn."""
+    stamp = None if config.init_from is None else start_file(config.init_from).stat().st_mtime_ns
+    with renamed(
+        {name: f"low_rank_{name}" for name in ("targets", "train")} | {"rank": "low_rank", "base": "init_from"}
+    ):
+        return _cached_adapters(task, config.adapter_settings, config.init_from, stamp)
+
+
+@functools.lru_cache(maxsize=16)
+def _cached_adapters(task: Task, settings: Any, base: str | None, stamp: int | None) -> Task:
+    del stamp  # it is a part of the key, as the file may have been changed
+    rank, alpha, targets, train, seed = settings
+    start = None if base is None else load_start(base, task.layers)
+    return models.low_rank(task, rank, alpha, targets=targets, train=train, base=start, seed=seed)
 
 
 @functools.lru_cache(maxsize=64)
