@@ -18,6 +18,7 @@ def federation_sensitivity(
     *,
     rows: Mapping[str, Array] | None = None,
     combine: Literal["elements", "matrices"] = "elements",
+    vectors: bool = False,
 ) -> Array:
     """Compute each layer's mean squared product of weight and gradient, ``s_k = 1/n_k * sum_p (w_p * g_p)^2``.
 
@@ -32,6 +33,7 @@ def federation_sensitivity(
         are scored, weights and gradients gathered at the ids and averaged over B, as in the published code.
       combine: how a layer of several matrices is scored: over all its elements (the equation), or as the
         unweighted mean of its matrices' scores (the published code's transformer groups).
+      vectors: whether biases and norm parameters count as well, which the paper leaves out.
 
     Returns:
       ``[L]``, at least float32; 0 for a layer without any entry.
@@ -57,7 +59,7 @@ def federation_sensitivity(
         model_leaves(grads, layers, "grads"),
         strict=True,
     ):
-        if scored:
+        if scored or vectors:
             ids = rows.get(path)
             w, g = (x.astype(at_least_float32(w.dtype)) for x in (w, g))  # noqa: PLW2901
             product = w * g if ids is None else w[ids].mean(0) * g[ids].mean(0)

@@ -191,3 +191,38 @@ def test_contradictions_and_unknown_choices_are_refused(x64):
         setup(fixed_cut=1, random_prefix=True)
     with pytest.raises(ValueError, match="agreement: expected one of"):
         setup(agreement="median")
+
+
+def test_a_rising_loss_asks_for_another_estimate(x64):
+    """The labels change after three rounds: the loss rises in the fourth, and the fifth estimates again."""
+    quiet = toy.make_pool()
+    found = rounds_of("player_fl", {"threshold": 0.9, "repeat_on_rise": 0.2})
+    states, scored = [found.start()], []
+    for t in range(6):
+        pool = quiet if t < 3 else (quiet[0], (quiet[1] + 1) % 3)
+        state, info = found.step(KEYS[t], states[-1], toy.make_cohort(EVERYONE, pool))
+        states.append(state)
+        scored.append(int(info.sent_scalars) > 0)
+    assert scored == [True, False, False, False, True, False]
+    assert not np.array_equal(states[4].scores, states[5].scores)
+    assert_equal([bool(s.risen) for s in states[3:6]], [False, True, False])
+
+
+def test_layers_below_the_threshold_are_shared_and_the_others_stay(x64):
+    """The scores are 1, 6.4 and 26: no one jumps by a factor of 10, and the last is above 10 times the first."""
+    _, states, infos = rounds([EVERYONE, EVERYONE], threshold=10.0, shared_layers="below")
+    assert states[1].shared.tolist() == [True, True, False]
+    assert infos[1].sent.tolist() == [toy.CLIENTS, toy.CLIENTS, 0]
+    assert int(infos[1].extra["cut"]) == 2
+    assert int(rounds([EVERYONE], threshold=10.0)[1][1].cut) == 3
+
+
+@pytest.mark.parametrize("other", [{"fixed_cut": 1}, {"random_prefix": True}, {"cut_offset": 1}])
+def test_controls_on_the_cut_need_a_prefix(other, x64):
+    with pytest.raises(ValueError, match="shared_layers: expected 'prefix'"):
+        setup(shared_layers="below", **other)
+
+
+def test_biases_count_in_the_score_where_they_are_asked_for(x64):
+    with_vectors, without = (np.asarray(rounds([EVERYONE], vectors=flag)[1][1].scores) for flag in (True, False))
+    assert (with_vectors != without)[1:].any()

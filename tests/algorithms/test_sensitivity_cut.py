@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 
 from fedjax_layers import algorithms
-from fedjax_layers.algorithms.sharing.sensitivity_cut import CutRule, agree_on_cut, cut_controls, score_client
+from fedjax_layers.algorithms.sharing.sensitivity_cut import (
+    CutRule,
+    agree_on_cut,
+    cut_controls,
+    layers_shared,
+    score_client,
+)
 from fedjax_layers.clients import LocalOptions, keys, train_cohort
 from tests import toy
 from tests.reference.network import combine, loss_and_gradient
@@ -220,3 +226,48 @@ def test_the_weight_count_control_by_hand():
         return cut_controls(trainer, jax.random.key(0), params, cohort, jnp.asarray(pool[1]), rule)["weight_count"]
 
     assert [int(weight_count(t)) for t in (0.5, 1.5, 1.99, 2.0, 2.01)] == [1, 2, 2, 3, 3]
+
+
+POOLED = jnp.array([[1.0, 4.0, 1.0], [1.0, 1.0, 1.0], [2.0, 2.0, 9.0]])
+
+
+def agreed(counts, **rule):
+    found = agree_on_cut(POOLED, jnp.ones(3), CutRule(**rule), jnp.asarray(counts))
+    return int(found[0]), np.asarray(found[1])
+
+
+def test_pooled_scores_are_means_by_examples():
+    cut, mean = agreed([1, 98, 1], agreement="pooled", threshold=1.2)
+    np.testing.assert_allclose(mean, (POOLED * jnp.array([[1], [98], [1]])).sum(0) / 100, rtol=1e-6)
+    assert cut == 3, "the many examples of the client without a jump decide"
+    assert agreed([1, 1, 1], agreement="pooled", threshold=1.2)[0] == 1
+
+
+def test_shrinkage_makes_clients_with_few_examples_vote_with_the_mean():
+    """At threshold 2.5 their own votes are 1, 3 and 2, of which the smallest wins; the mean has no such jump."""
+    votes = [agreed([5, 5, 5], agreement="majority", threshold=2.5, shrinkage=s)[0] for s in (0.0, 1e6)]
+    assert votes == [1, 3]
+
+
+def test_layers_below_the_threshold_need_not_be_a_prefix():
+    scores = jnp.array([[1.0, 5.0, 1.2, 0.3]])
+    rule = CutRule(threshold=1.5, shared_layers="below")
+    cut, mean, _ = agree_on_cut(scores, jnp.ones(1), rule)
+    assert layers_shared(mean, cut, rule).tolist() == [True, False, True, True]
+    assert int(cut) == 3
+    rule = CutRule(threshold=1.5)
+    cut, mean, _ = agree_on_cut(scores, jnp.ones(1), rule)
+    assert layers_shared(mean, cut, rule).tolist() == [True, False, False, False]
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"shrinkage": 3.0}, "shrinkage: expected 0 beside agreement 'normalised'"),
+        ({"shared_layers": "below", "cumulative": True}, "shared_layers: expected 'prefix'"),
+        ({"shared_layers": "below", "agreement": "majority"}, "shared_layers: expected 'prefix'"),
+    ],
+)
+def test_settings_that_exclude_each_other_are_refused(fields, message):
+    with pytest.raises(ValueError, match=message):
+        CutRule(**fields)

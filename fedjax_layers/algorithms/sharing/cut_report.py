@@ -22,9 +22,10 @@ _BLOCK = 256
 def cut_decision(options: Mapping[str, Any]) -> Decision | None:
     """Return the decision by the threshold, whose only effect in any round is a cut of the recorded scores.
 
-    Return ``None`` where clients vote, since their single scores are not recorded.
+    Return ``None`` where clients vote, since their single scores are not recorded, where no prefix is shared, and where
+    losses decide when the cut is estimated.
     """
-    if options["agreement"] == "majority":
+    if options["agreement"] == "majority" or options["shared_layers"] == "below" or options["repeat_on_rise"]:
         return None
     rule = {name: options[name] for name in ("cumulative", "local_on_first_jump")}
     return Decision("threshold", threshold_decision(**rule))
@@ -70,7 +71,7 @@ def cut_summary(rounds: Mapping[str, np.ndarray]) -> dict[str, Any]:
 def cut_lines(summary: Mapping[str, Any]) -> list[str]:
     """Describe the cut and the control cuts in sentences."""
     controls = summary["controls"]
-    names = summary["layers"][: summary["cut"]]
+    names = summary["shared_layers"]
     same = all(cut == summary["cut"] for cut in controls.values())
     verdict = (
         "It equals all three controls: on this model the cut follows from the layer sizes, not from the data."

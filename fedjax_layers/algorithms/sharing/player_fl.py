@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import functools
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import jax
 import jax.numpy as jnp
-from annotated_types import Ge
+from annotated_types import Ge, Gt
 from flax import struct
 
 from fedjax_layers.algorithms.factory import ServerOptimizer, factory
 from fedjax_layers.algorithms.novel import sharing_models, welcome_by_mean_of_layers, within_sharing
 from fedjax_layers.algorithms.sharing.cut_report import CUT_REPORT, cut_decision
 from fedjax_layers.algorithms.sharing.round import init_sharing, local_phase, round_info, server_phase
-from fedjax_layers.algorithms.sharing.sensitivity_cut import CutRule, agree_on_cut, score_client
-from fedjax_layers.algorithms.sharing.state import SharingState
+from fedjax_layers.algorithms.sharing.sensitivity_cut import CutRule, agree_on_cut, layers_shared, score_client
+from fedjax_layers.algorithms.sharing.state import Phase, SharingState
 from fedjax_layers.clients import Client, LocalResult, Trainer, keys
 from fedjax_layers.ops import prefix_mask
 from fedjax_layers.options import Mark
@@ -33,6 +33,8 @@ class PLayerState:
       shared: ``[L]`` bool, the layers that clients take from the server at the start of a round.
       scores: ``[L]``, the aggregated scores of the last estimate, 0 before it.
       estimated: ``[]`` bool, whether the cut has been estimated.
+      lowest: ``[]``, the lowest mean training loss of a round since the last estimate.
+      risen: ``[]`` bool, whether the last round's loss asks for another estimate.
     """
 
     sharing: SharingState
@@ -40,6 +42,8 @@ class PLayerState:
     shared: Array
     scores: Array
     estimated: Array
+    lowest: Array
+    risen: Array
 
 
 @factory(report=CUT_REPORT, decision=cut_decision, objectives=True)
@@ -49,12 +53,16 @@ def player_fl(
     threshold: Annotated[Traced[float], Ge(0)] = 1.5,
     gradient: Literal["batch", "epoch"] = "batch",
     cumulative: bool = False,
-    agreement: Literal["normalised", "mean", "majority"] = "normalised",
+    agreement: Literal["normalised", "mean", "majority", "pooled"] = "normalised",
     local_on_first_jump: bool = False,
     combine: Literal["elements", "matrices"] = "elements",
     dropout: bool = False,
     embeddings: tuple[str, ...] = (),
+    vectors: bool = False,
+    shrinkage: Annotated[Traced[float], Ge(0)] = 0.0,
+    shared_layers: Literal["prefix", "below"] = "prefix",
     repeat_every: Annotated[Traced[int], Ge(0)] = 0,
+    repeat_on_rise: Annotated[Traced[float] | None, Gt(0)] = None,
     average_first: bool = True,
     fixed_cut: Annotated[Traced[int] | None, Ge(0), Mark.LAYERS] = None,
     cut_offset: Traced[int] = 0,
@@ -77,7 +85,14 @@ def player_fl(
       combine: how a layer with several arrays is scored: over all elements, or array by array.
       dropout: keep dropout on while scoring.
       embeddings: names of the embedding tables that the inputs index.
+      vectors: whether biases and norm parameters count in a layer's score, which the paper leaves out.
+      shrinkage: number of examples with which the cohort's mean score counts in each client's own before it votes. It
+        is for clients with few examples, and needs ``agreement="majority"``; the paper has no such case.
+      shared_layers: which layers are shared: the ``"prefix"`` before the jump, as in the paper, or all layers
+        ``"below"`` the threshold, wherever they are, with scores relative to that of layer 1.
       repeat_every: rounds between estimates of the cut; 0 estimates once, as in the paper.
+      repeat_on_rise: estimate again where the cohort's mean training loss has risen by this share above its lowest
+        since the last estimate, as it does when the data change; without it never. The paper's data do not change.
       average_first: average the shared layers already in the round that finds the cut; otherwise in the round after it.
         Which one the paper does was not found.
       fixed_cut: share this many layers, whatever the scores say; they are recorded all the same.
@@ -91,13 +106,19 @@ def player_fl(
       others' local layers above the shared ones.
 
     Raises:
-      ValueError: an unknown choice, or both ``fixed_cut`` and ``random_prefix``.
+      ValueError: an unknown choice, both ``fixed_cut`` and ``random_prefix``, or one of these or ``cut_offset`` beside
+        ``shared_layers="below"``.
     """
     if fixed_cut is not None and random_prefix:
         raise ValueError("fixed_cut, random_prefix: expected at most one of them, got both")
-    if random_prefix and not (isinstance(cut_offset, int) and cut_offset == 0):
+    if random_prefix and not _is_zero(cut_offset):
         raise ValueError(f"cut_offset: expected 0 beside random_prefix, got {cut_offset}")
-    cut_rule = CutRule(threshold, gradient, cumulative, agreement, local_on_first_jump, combine, dropout, embeddings)
+    how: dict[str, Any] = {"vectors": vectors, "shrinkage": shrinkage, "shared_layers": shared_layers}
+    cut_rule = CutRule(
+        threshold, gradient, cumulative, agreement, local_on_first_jump, combine, dropout, embeddings, **how
+    )
+    if shared_layers == "below" and (fixed_cut is not None or random_prefix or not _is_zero(cut_offset)):
+        raise ValueError("shared_layers: expected 'prefix' beside fixed_cut, random_prefix or cut_offset, got 'below'")
     num_layers = trainer.task.layers.num_layers
     control = functools.partial(
         _controlled, num_layers=num_layers, fixed_cut=fixed_cut, cut_offset=cut_offset, random_prefix=random_prefix
@@ -112,6 +133,8 @@ def player_fl(
             shared=jnp.ones(num_layers, bool),
             scores=jnp.zeros(num_layers, dtype),
             estimated=jnp.bool_(False),
+            lowest=jnp.asarray(jnp.inf, dtype),
+            risen=jnp.bool_(False),
         )
 
     def round_(key: Key, state: PLayerState, cohort: Cohort) -> tuple[PLayerState, RoundInfo]:
@@ -128,7 +151,9 @@ def player_fl(
         )
 
         def estimate() -> tuple[Array, Array, Array]:
-            cut, mean, reported = agree_on_cut(phase.passed.out, phase.cohort.weight, cut_rule)
+            cut, mean, reported = agree_on_cut(
+                phase.passed.out, phase.cohort.weight, cut_rule, phase.cohort.train.count
+            )
             cut = control(jax.random.fold_in(key, keys.RANDOM_PREFIX), cut)
             # Without scores there is no estimate, and the controls (offset, random prefix) have nothing to differ from.
             cut = jnp.where(reported | (fixed_cut is not None), cut, state.cut)
@@ -138,11 +163,13 @@ def player_fl(
             return state.cut, state.scores, jnp.bool_(False)
 
         cut, scores, reported = jax.lax.cond(due, estimate, keep)
-        shared = prefix_mask(cut, num_layers) & (average_first | state.estimated)
+        mask = layers_shared(scores, cut, cut_rule) if shared_layers == "below" else prefix_mask(cut, num_layers)
+        shared = mask & (average_first | state.estimated)
         sharing = server_phase(trainer, key, state.sharing, phase, shared, server_optimizer)
         uploaded = jnp.where(due, num_layers * (phase.cohort.weight > 0).sum(), 0)
         info = round_info(trainer, phase.passed, phase.cohort, shared, cut=cut, scores=scores, sent_scalars=uploaded)
-        return PLayerState(sharing, cut, shared, scores, state.estimated | reported), info
+        lowest, risen = _watched(state, phase, due, repeat_on_rise)
+        return PLayerState(sharing, cut, shared, scores, state.estimated | reported, lowest, risen), info
 
     def personal(state: PLayerState) -> Personal:
         return sharing_models(trainer.task.layers, state.sharing, state.shared)
@@ -154,7 +181,22 @@ def _due(state: PLayerState, cohort: Cohort, repeat_every: int | Array) -> Array
     """Return whether this round estimates: there are clients, and no estimate was made yet or another is due."""
     repeat = jnp.asarray(repeat_every, jnp.int32)
     again = (repeat > 0) & (state.sharing.round % jnp.maximum(repeat, 1) == 0)
-    return (~state.estimated | again) & (cohort.weight > 0).any()
+    return (~state.estimated | again | state.risen) & (cohort.weight > 0).any()
+
+
+def _watched(state: PLayerState, phase: Phase, due: Array, rise: float | Array | None) -> tuple[Array, Array]:
+    """Return the state's next ``lowest`` and ``risen``; a round without clients changes neither."""
+    if rise is None:
+        return state.lowest, state.risen
+    weight = phase.cohort.weight
+    loss = jnp.where(weight > 0, weight * phase.passed.loss, 0).sum() / jnp.where(weight.sum() > 0, weight.sum(), 1)
+    loss, some = loss.astype(state.lowest.dtype), weight.sum() > 0
+    lowest = jnp.where(some, jnp.where(due, loss, jnp.minimum(loss, state.lowest)), state.lowest)
+    return lowest, jnp.where(some, ~due & (loss > (1 + rise) * lowest), state.risen)
+
+
+def _is_zero(offset: int | Array) -> bool:
+    return isinstance(offset, int) and offset == 0
 
 
 def _controlled(

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from fedjax_layers.clients import Client, ClientVisit, LocalOptions, LocalResult, Trainer, keys, one_pass, train
 from fedjax_layers.clients.batches import take_batch
-from fedjax_layers.ops import federation_sensitivity, transition_point
+from fedjax_layers.ops import federation_sensitivity, prefix_mask, transition_point
 from fedjax_layers.types import Array, Cohort, Key, Params, Pool
 
 
@@ -26,28 +26,44 @@ class CutRule:
       cumulative: whether cumulative scores are compared (see :func:`fedjax_layers.ops.transition_point`).
       agreement: the server's rule, which the paper leaves open: ``"normalised"``, the unweighted mean over clients
         of ``s_k / s_1``; ``"mean"``, of ``s_k``; ``"majority"``, the commonest of the clients' own cuts (the
-        smallest of several).
+        smallest of several). Two more are for many clients with few examples, where the paper stops: ``"pooled"``, the
+        mean of ``s_k`` by the numbers of examples; and ``"majority"`` with ``shrinkage``.
+      shrinkage: number of examples, beside a client's own, with which the mean over the clients counts in its scores
+        before it votes; may be traced. 0 leaves clients their own scores. Only with ``"majority"``.
+      shared_layers: which layers are shared: the ``"prefix"`` before the jump, as in the paper, or all layers
+        ``"below"`` the threshold, wherever they are: those with ``s_k <= threshold * s_1``.
       local_on_first_jump: whether no layer is shared if the jump comes right after layer 1.
       combine: how a layer of several matrices is scored.
       dropout: whether scores are taken with dropout on, as in one version of the published analysis; only with
         ``gradient="batch"``, since the steps' own gradients always have it.
       embeddings: paths of embedding tables that the inputs index, of which only the rows of the scored batch count (see
         :func:`fedjax_layers.ops.federation_sensitivity`); only with ``gradient="batch"``.
+      vectors: whether biases and norm parameters count in a layer's score, which the paper leaves out.
 
     Raises:
-      ValueError: ``embeddings`` are given with another gradient.
+      ValueError: ``embeddings`` are given with another gradient, ``shrinkage`` without votes, or ``"below"`` beside a
+        setting that concerns jumps.
     """
 
     threshold: float | Array = 1.5
     gradient: Literal["batch", "epoch"] = "batch"
     cumulative: bool = False
-    agreement: Literal["normalised", "mean", "majority"] = "normalised"
+    agreement: Literal["normalised", "mean", "majority", "pooled"] = "normalised"
     local_on_first_jump: bool = False
     combine: Literal["elements", "matrices"] = "elements"
     dropout: bool = False
     embeddings: tuple[str, ...] = ()
+    vectors: bool = False
+    shrinkage: float | Array = 0.0
+    shared_layers: Literal["prefix", "below"] = "prefix"
 
     def __post_init__(self) -> None:
+        if self.agreement != "majority" and isinstance(self.shrinkage, int | float) and self.shrinkage != 0:
+            raise ValueError(f"shrinkage: expected 0 beside agreement {self.agreement!r}, got {self.shrinkage}")
+        if self.shared_layers == "below" and (
+            self.cumulative or self.local_on_first_jump or self.agreement == "majority"
+        ):
+            raise ValueError("shared_layers: expected 'prefix' beside cumulative, local_on_first_jump or majority")
         if self.embeddings and self.gradient != "batch":
             raise ValueError(f"embeddings: expected gradient 'batch' beside them, got {self.gradient!r}")
 
@@ -68,27 +84,32 @@ def score_client(trainer: Trainer, key: Key, client: Client, result: LocalResult
         data = (client.start, client.count, client.pool)
         gradient, tokens = _fresh_gradient(trainer, batch_key, result.params, data, rule)
         ids = dict.fromkeys(rule.embeddings, tokens)
-    scores = federation_sensitivity(result.params, gradient, trainer.task.layers, rows=ids, combine=rule.combine)
+    how: dict[str, Any] = {"rows": ids, "combine": rule.combine, "vectors": rule.vectors}
+    scores = federation_sensitivity(result.params, gradient, trainer.task.layers, **how)
     return jnp.where(client.count > 0, scores, 0)
 
 
-def agree_on_cut(scores: Array, weight: Array, rule: CutRule) -> tuple[Array, Array, Array]:
+def agree_on_cut(
+    scores: Array, weight: Array, rule: CutRule, counts: Array | None = None
+) -> tuple[Array, Array, Array]:
     """Compute the server's cut from the clients' scores.
 
     Args:
       scores: ``[K, L]``, the scores of the slots.
       weight: ``[K]``; slots of weight 0 do not count, nor do slots whose first score is not positive and finite.
       rule: threshold and aggregation.
+      counts: ``[K]``, the slots' numbers of training examples, for pooled scores and shrinkage; ``None`` is one each.
 
     Returns:
-      The cut, ``[]`` int32; the aggregated scores ``[L]``; and whether any slot counted, ``[]`` bool (if not, the cut
-      is L).
+      The cut, ``[]`` int32, which is the number of shared layers; the aggregated scores ``[L]``; and whether any slot
+      counted, ``[]`` bool (if not, the cut is L).
     """
     usable = (weight > 0) & jnp.isfinite(scores).all(-1) & (scores[:, 0] > 0)
-    num = jnp.maximum(usable.sum(), 1)
-    base = scores[:, :1] if rule.agreement != "mean" else jnp.ones_like(scores[:, :1])
+    counts = jnp.ones(len(scores), scores.dtype) if counts is None else counts.astype(scores.dtype)
+    part = jnp.where(usable, counts if rule.agreement == "pooled" else 1, 0).astype(scores.dtype)
+    base = scores[:, :1] if rule.agreement in ("normalised", "majority") else jnp.ones_like(scores[:, :1])
     safe = jnp.where(usable[:, None], scores, 1) / jnp.where(usable[:, None], base, 1)
-    mean = jnp.where(usable[:, None], safe, 0).sum(0) / num.astype(scores.dtype)
+    mean = (part[:, None] * safe).sum(0) / jnp.where(usable.any(), part.sum(), 1)
 
     def cut_of(s: Array) -> Array:
         return transition_point(
@@ -96,11 +117,22 @@ def agree_on_cut(scores: Array, weight: Array, rule: CutRule) -> tuple[Array, Ar
         )
 
     if rule.agreement == "majority":
-        votes = jax.nn.one_hot(jax.vmap(cut_of)(safe), scores.shape[1] + 1, dtype=jnp.int32)
-        cut = jnp.argmax(jnp.where(usable[:, None], votes, 0).sum(0)).astype(jnp.int32)
+        own = jnp.where(usable, counts, 1)
+        trusted = (own / (own + rule.shrinkage))[:, None].astype(scores.dtype)
+        votes = jax.nn.one_hot(jax.vmap(cut_of)(trusted * safe + (1 - trusted) * mean), scores.shape[1] + 1)
+        cut = jnp.argmax(jnp.where(usable[:, None], votes, 0).sum(0))
+    elif rule.shared_layers == "below":
+        cut = layers_shared(mean, jnp.int32(0), rule).sum()
     else:
         cut = cut_of(mean)
     return jnp.where(usable.any(), cut, scores.shape[1]).astype(jnp.int32), mean, usable.any()
+
+
+def layers_shared(scores: Array, cut: Array, rule: CutRule) -> Array:
+    """Mark the layers that are shared, bool ``[L]``: the first ``cut``, or those whose score is below the threshold."""
+    if rule.shared_layers == "below":
+        return scores <= rule.threshold * scores[0]
+    return prefix_mask(cut, len(scores))
 
 
 def cut_controls(
