@@ -85,6 +85,11 @@ ROWS = {
         "the shared layers",
         more="`finish_epochs` of the head after the end",
     ),
+    "fedrod": Row(
+        "FedAvg on a loss balanced by class counts, and each client's own head beside the common one.",
+        "all layers",
+        more="the gradient of the own head, with a forward pass of the model",
+    ),
     "fedbn": Row("Each client keeps its batch normalisation.", "all but batch norms"),
     "player_fl": Row(
         "Layers are shared up to the first jump of a sensitivity score.",

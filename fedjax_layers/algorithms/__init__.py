@@ -33,6 +33,7 @@ from fedjax_layers.algorithms.sharing.fedpart import fedpart
 from fedjax_layers.algorithms.sharing.fedper import fedper
 from fedjax_layers.algorithms.sharing.fedprox import fedprox
 from fedjax_layers.algorithms.sharing.fedrep import fedrep
+from fedjax_layers.algorithms.sharing.fedrod import fedrod
 from fedjax_layers.algorithms.sharing.fedsa_lora import fedsa_lora
 from fedjax_layers.algorithms.sharing.fedtlu import fedtlu, last_layers, random_layers
 from fedjax_layers.algorithms.sharing.ffa_lora import ffa_lora
@@ -63,6 +64,7 @@ _named: dict[str, Factory[Any]] = {
     "fixed_sharing": fixed_sharing,
     "fedrep": fedrep,
     "fedbabu": fedbabu,
+    "fedrod": fedrod,
     "fedbn": fedbn,
     "player_fl": player_fl,
     "fedtlu": fedtlu,
@@ -160,6 +162,7 @@ __all__ = [
     "fedper",
     "fedprox",
     "fedrep",
+    "fedrod",
     "fedsa_lora",
     "ffa_lora",
     "fixed_sharing",

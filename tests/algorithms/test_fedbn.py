@@ -8,8 +8,8 @@ import optax
 import pytest
 
 from fedjax_layers import algorithms
+from fedjax_layers.algorithms.objectives.tether import tethered_gradient
 from fedjax_layers.algorithms.sharing.fedbn import norm_layers
-from fedjax_layers.algorithms.tethered.ditto import tethered_gradient
 from fedjax_layers.clients import LocalOptions, train_cohort
 from fedjax_layers.engine.checkpoint import Checkpoints
 from fedjax_layers.ops import proximal_pull
@@ -177,7 +177,7 @@ def test_a_model_without_norms_is_refused_in_one_line():
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["ditto", "pfedme", "per_fedavg", "apfl"])
+@pytest.mark.parametrize("name", ["ditto", "pfedme", "per_fedavg", "apfl", "fedrod"])
 def test_algorithms_with_steps_of_their_own_refuse_statistics_before_any_work(name):
     trainer = toy.make_trainer(batch_norm_toy.make_task(jnp.float32))
     with pytest.raises(ValueError, match=rf"^task: expected a model without batch normalisation for {name}, got one$"):

@@ -16,7 +16,7 @@ from tests.rounds import task_of
 PRIVATE = {  # clients send updates alone; every other algorithm must refuse
     *("local", "fedavg", "fedprox", "local_adaptation", "fedper", "lg_fedavg", "fixed_sharing", "fedrep", "fedbabu"),
     *("fedpart", "fedala", "per_fedavg", "pfedme", "ditto", "fedtlu", "random_layers", "last_layers"),
-    *("fedit", "ffa_lora", "fedsa_lora"),
+    *("fedit", "ffa_lora", "fedsa_lora", "fedrod"),
 }
 SOLVER = fl.LocalSolver(optax.sgd(0.2), toy.BATCH)
 

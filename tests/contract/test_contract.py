@@ -23,6 +23,7 @@ TRACED = {
     "fixed_sharing": "shared",
     "fedrep": "head_layers",
     "fedbabu": "head_layers",
+    "fedrod": "class_prior",
     "permfl": "gamma",
     "hsgd": "team_rounds",
     "per_fedavg": "adaptation_rate",
@@ -72,6 +73,7 @@ VALUES = {
     "warmup_rounds": (0, 1),
     "interval_factor": (1, 2, 3),
     "top_k": (0, 1, 3),
+    "class_prior": (0.0, 1.0),
     "keep_probability": (0.0, 0.6, 1.0),
 }
 

@@ -8,7 +8,19 @@ import pytest
 
 from fedjax_layers import algorithms
 from tests import adapter_toy, toy
-from tests.reference import attention, clusters, fedtlu, low_rank, nova, objectives, oracles, parts, personal, two_tier
+from tests.reference import (
+    attention,
+    clusters,
+    fedtlu,
+    heads,
+    low_rank,
+    nova,
+    objectives,
+    oracles,
+    parts,
+    personal,
+    two_tier,
+)
 from tests.reference.network import zeros_like
 from tests.registry import OWN, QUICK, module_of
 from tests.rounds import START_KEY, rounds_of, task_of
@@ -33,6 +45,7 @@ ORACLES = {
         {"lam": 2.0, "inner_steps": 3, "inner_learning_rate": 0.2, "beta": 0.7},
     ),
     "apfl": (personal.Apfl, {"personal_weight": 0.4}, {"personal_weight": 0.4}),
+    "fedrod": (heads.FedRod, {"starts": toy.STARTS, "counts": toy.COUNTS, "gamma": 0.8}, {"class_prior": 0.8}),
     "ditto": (two_tier.Ditto, {"lam": 0.6}, {"lam": 0.6}),
     "fedtlu": (fedtlu.FedTLU, {"k": 1}, {"k": 1}),
     "scaffold": (objectives.corrected(oracles.Oracle), {}, {}),
@@ -125,6 +138,12 @@ VARIANTS = [
         for reading in ("product", "size", "absolute")
     ),
     ("scaffold", objectives.corrected(oracles.Oracle), {"option": "I"}, {"option": "I"}),
+    (
+        "fedrod",
+        heads.FedRod,
+        {"starts": toy.STARTS, "counts": toy.COUNTS, "gamma": 0, "zero": True},
+        {"class_prior": 0.0, "head_start": "zero"},
+    ),
     *(
         (f"player_fl+{name}", make(oracles.PLayerFL), {"threshold": 0.9} | own, CUT | own)
         for name, make, own in (
