@@ -17,7 +17,11 @@ def compare(name, info, clients):
     sent, received, steps = (np.asarray(x) for x in (info.sent, info.received, info.steps))
     assert _moves(row.up, name, sent, here), (row.up, sent)
     assert _moves(row.down, name, received, here), (row.down, received)
-    scalars = {"the model and num_models numbers": NUMBERS["num_models"], "the model and a number": 1}
+    scalars = {
+        "the model and num_models numbers": NUMBERS["num_models"],
+        "the model and a number": 1,
+        "the model and its marks": 4,
+    }
     assert int(info.sent_scalars) == scalars.get(row.up, 0) * here
     trainer = toy.make_trainer(task_of(name))
     once = sum(int(trainer.num_steps(toy.COUNTS[c], c)) for c in clients)
@@ -40,6 +44,7 @@ def _moves(phrase, name, counts, here):
         "nothing": some == {0},
         "the model": some == {here},
         "the model and a number": some == {here},
+        "the model and its marks": some == {here},
         "the model and a variate": some == {2 * here},
         "the adapters": some == {here},
         "every A": some == {0, here},

@@ -230,6 +230,12 @@ ROWS = {
         "mixes of all models",
         more="a mix of all models for each client",
     ),
+    "fedcac": Row(
+        "Critical parameters come from a mix of like clients' models, the others from the mean of all.",
+        "uncritical parameters; critical ones with like clients",
+        "the model and its marks",
+        more="a sort of every tensor; overlaps and mixes of all models of the round",
+    ),
 }
 
 
@@ -365,17 +371,22 @@ def kept(name: str) -> str:
     found, partial, others = 0, False, []
     for field, tree in _per_client(_state(name, keep=False)):
         own = [leaf.shape[1:] for leaf in jax.tree.leaves(tree)]
-        if own == shapes:
+        if field in _OTHERS and own:
+            others.append(_OTHERS[field])
+        elif own == shapes:
             found += 1
         elif own and all(shape in shapes for shape in own) and any(own[0]):
             partial = True
-        elif field in _OTHERS and own:
-            others.append(_OTHERS[field])
     said = [_models(found, "model"), "what stays with it" if partial else "", *others]
     return " and ".join(filter(None, said))
 
 
-_OTHERS = {"affinity": "a number for each client", "rules": "a hypernetwork", "personal_weight": "a number"}
+_OTHERS = {
+    "affinity": "a number for each client",
+    "rules": "a hypernetwork",
+    "personal_weight": "a number",
+    "masks": "a mark for each number",
+}
 
 
 def _kept_states(name: str) -> float:

@@ -12,6 +12,7 @@ from fedjax_layers.algorithms.combined import Registry
 from fedjax_layers.algorithms.composition import composed
 from fedjax_layers.algorithms.factory import Factory, Method, aggregated, attacked, colluded, factory, faulty, private
 from fedjax_layers.algorithms.mixing.fedamp import fedamp
+from fedjax_layers.algorithms.mixing.fedcac import fedcac
 from fedjax_layers.algorithms.mixing.fedfomo import fedfomo
 from fedjax_layers.algorithms.mixing.heurpfedla import heurpfedla
 from fedjax_layers.algorithms.mixing.layer_mix import layer_mix
@@ -94,6 +95,7 @@ _named: dict[str, Factory[Any]] = {
     "layer_mix": layer_mix,
     "fedfomo": fedfomo,
     "fedamp": fedamp,
+    "fedcac": fedcac,
 }
 
 registry = Registry(_named)
@@ -152,6 +154,7 @@ __all__ = [
     "fedavg",
     "fedbabu",
     "fedbn",
+    "fedcac",
     "fedfomo",
     "fedit",
     "fedlag",

@@ -59,7 +59,7 @@ def mean_of_seen(stacked):
 def right_for(name, state, task, client, served):  # noqa: PLR0911  (a table)
     """What a client that never took part is served, by name."""
     sharing = getattr(state, "sharing", state)
-    if name in ("ditto", "apfl", "pfedme", "demlearn", "fedlag", "fedala", "fedrod"):
+    if name in ("ditto", "apfl", "pfedme", "demlearn", "fedlag", "fedala", "fedrod", "fedcac"):
         return sharing.server
     if name in ("permfl", "hsgd"):
         return jax.tree.map(lambda x: x[0], state.teams) if client == 1 else state.server

@@ -10,6 +10,7 @@ from fedjax_layers import algorithms
 from tests import adapter_toy, toy
 from tests.reference import (
     attention,
+    cac,
     clusters,
     fedtlu,
     heads,
@@ -60,6 +61,11 @@ ORACLES = {
         {"levels": 2, "mu": 0.4, "parent_share": 0.7, "amplification": 1.15, "amplified_rounds": 2},
     ),
     "fednova": (nova.FedNova, {}, {}),
+    "fedcac": (
+        cac.FedCac,
+        {"share": 0.5, "last": 3},
+        {"critical_share": 0.5, "collaboration_rounds": 3.0},
+    ),
     "fedamp": (
         attention.FedAmp,
         {"lam": 0.6, "alpha": 0.8, "sigma": 3.0},
