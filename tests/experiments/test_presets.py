@@ -22,12 +22,13 @@ CASES = [
     ),
     pytest.param("playerfl_heart", marks=pytest.mark.slow),
     pytest.param("robustness", marks=pytest.mark.slow),
+    pytest.param("competitors", marks=pytest.mark.slow),
     pytest.param("playerfl_thresholds", marks=[pytest.mark.slow, pytest.mark.data]),
     pytest.param("playerfl_text", marks=[pytest.mark.slow, pytest.mark.data]),
     pytest.param("playerfl_metric", marks=[pytest.mark.slow, pytest.mark.data]),
     pytest.param("playerfl_fmnist", marks=[pytest.mark.slow, pytest.mark.data]),
 ]
-WITHOUT_DATA = ("permfl_theory", "robustness", "playerfl_heart", "sharing_pays")
+WITHOUT_DATA = ("permfl_theory", "robustness", "competitors", "playerfl_heart", "sharing_pays")
 
 
 @pytest.mark.parametrize("name", CASES)
