@@ -76,7 +76,7 @@ MARGIN, CLAIM = 0.01, 10
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the preset, write rows, print the tables."""
-    run_grid("competitors", __doc__, argv, PRESETS, _runs, SCORES, tables)  # type: ignore[arg-type]
+    run_grid("competitors", __doc__, argv, PRESETS, _runs, SCORES, tables)
 
 
 def _runs(preset: dict[str, Any]) -> list[SweptRun]:
