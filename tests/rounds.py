@@ -25,7 +25,7 @@ def task_of(name, dtype=jnp.float64):
 
 def network_of(name):
     """The module with the toy network that an algorithm needs."""
-    if name in adapter_toy.NEED_ADAPTERS:
+    if name.partition("+")[0] in adapter_toy.NEED_ADAPTERS:
         return adapter_toy
     return batch_norm_toy if name in batch_norm_toy.NEED_NORMS else toy
 

@@ -106,8 +106,9 @@ class _LowRank:
         return params
 
     def leaves(self, params: Params) -> list[Array | Kernel]:
-        """Return the leaves of the dense model, those with adapters as stand-ins."""
-        found: list[Any] = list(self._base)
+        """Return the leaves of the dense model in the params' precision, those with adapters as stand-ins."""
+        kind = jnp.result_type(*jax.tree.leaves(params))
+        found: list[Any] = [x.astype(kind) if jnp.issubdtype(x.dtype, jnp.floating) else x for x in self._base]
         for place in self._trained:
             found[place] = params[self.paths[place]]
         for place, sides in self._kernels.items():

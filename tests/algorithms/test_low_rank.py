@@ -135,6 +135,21 @@ def test_other_methods_take_adapters_as_layers(name, options, x64):
         assert infos[0].extra["selected"].shape == (3,)
 
 
+@pytest.mark.parametrize("objective", ["fedprox", "scaffold"])
+def test_fedit_with_an_objective_is_that_objective_on_adapters(objective, x64):
+    states = [rounds_of(name, network=adapter_toy).run(ROUNDS)[0][-1] for name in (f"fedit+{objective}", objective)]
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12), *states)
+
+
+def test_fedsa_lora_with_an_objective_keeps_its_b(x64):
+    states, _ = rounds_of("fedsa_lora+ditto", {"lam": 0.6}).run(ROUNDS)
+    plain, _ = rounds_of("fedsa_lora").run(ROUNDS)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12), states[-1].clients, plain[-1].clients)
+    start = states[0].server
+    for path in ("0/w", "1/w"):
+        np.testing.assert_array_equal(states[-1].server[path]["B"], start[path]["B"])
+
+
 def _same(a, b):
     return all(map(np.array_equal, jax.tree.leaves(a), jax.tree.leaves(b)))
 
@@ -190,7 +205,9 @@ def test_ranks_that_cannot_be_are_refused(ranks, message):
         algorithms.fedit(toy.make_trainer(adapter_toy.make_task(jnp.float32)), ranks=ranks)
 
 
-def test_ranks_with_differential_privacy_are_refused():
+def test_ranks_with_differential_privacy_or_an_objective_are_refused():
+    with pytest.raises(ValueError, match=r"^ranks: expected none with the objective fedprox, got 1"):
+        algorithms.registry["fedit+fedprox"](toy.make_trainer(adapter_toy.make_task(jnp.float32)), ranks=1)
     method = algorithms.private(algorithms.fedit(fl.LocalSolver(optax.sgd(0.1), 4), ranks=1), fl.Privacy(1.0, 1.0))
     with pytest.raises(ValueError, match=r"^ranks: expected none with differential privacy, got 1"):
         method.bind(toy.Setting(adapter_toy.make_task(jnp.float32), toy.CLIENTS, int(toy.COUNTS.max())))

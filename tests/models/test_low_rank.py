@@ -147,6 +147,14 @@ def test_a_base_that_is_given_is_used():
     jax.tree.map(np.testing.assert_array_equal, merged, base)
 
 
+def test_the_base_follows_the_precision_of_the_adapters(x64):
+    task = fl.low_rank(fl.task(Wide(), toy.WIDTHS[:1], toy.WIDTHS[-1]), 2)
+    doubled = fl.models.in_precision(task, "float64")
+    params, inputs = doubled.init(jax.random.key(1)), jnp.ones((2, toy.WIDTHS[0]), jnp.float64)
+    assert doubled.apply(params, inputs, None).dtype == jnp.float64
+    assert {x.dtype for x in jax.tree.leaves(doubled.adapters.merge(params))} == {jnp.dtype("float64")}
+
+
 class Wide(nn.Module):
     @nn.compact
     def __call__(self, x):

@@ -15,6 +15,7 @@ from fedjax_layers.algorithms.factory import ServerOptimizer
 from fedjax_layers.algorithms.sharing.round import (
     init_sharing,
     kept_part,
+    local_phase,
     round_info,
     server_phase,
     sharing_pass,
@@ -60,7 +61,7 @@ def adapter_sharing(
 
     Raises:
       ValueError: a task without adapters; ranks outside 1 to the adapters' rank, of another number than the clients, or
-        with differential privacy.
+        with differential privacy or an objective other than the loss.
     """
     adapters = _adapters(trainer, name)
     factor_of = dict(zip(trainer.task.layers.leaf_layers, adapters.factors, strict=True))
@@ -75,15 +76,19 @@ def adapter_sharing(
         return init_sharing(trainer, params, personal=False if alike else own, server_optimizer=server_optimizer)
 
     def round_(key: Key, state: SharingState, cohort: Cohort) -> tuple[SharingState, RoundInfo]:
-        phase = _pass(trainer, key, state, cohort, shared, trained, held)
-        if held is not None:
+        if held is None:
+            trainable = None if trained.all() else jnp.asarray(trained)
+            phase = local_phase(trainer, key, state, cohort, shared, trainable=trainable)
+        else:
+            phase = _pass(trainer, key, state, cohort, shared, trained, held)
             phase = phase._replace(mean=held.or_server(phase, state.server))
         state = server_phase(trainer, key, state, phase, shared, server_optimizer)
         return state, round_info(trainer, phase.passed, phase.cohort, shared)
 
     def personal(state: SharingState) -> Personal:
         def build(row: Any, server: Params, ident: Array) -> Params:
-            return _within(held, ident, start_from(trainer.task.layers, server, row[0], ~own))
+            model = start_from(trainer.task.layers, server, row[0], ~own)
+            return model if held is None else held.part(ident, model)
 
         return Personal((state.clients, state.seen), state.server, build)
 
@@ -123,10 +128,6 @@ class _Held:
         return jax.tree.unflatten(jax.tree.structure(on), chosen)
 
 
-def _within(held: _Held | None, ident: Array, params: Params) -> Params:
-    return params if held is None else held.part(ident, params)
-
-
 def _pass(
     trainer: Trainer,
     key: Key,
@@ -134,15 +135,15 @@ def _pass(
     cohort: Cohort,
     shared: np.ndarray,
     trained: np.ndarray,
-    held: _Held | None,
+    held: _Held,
 ) -> Phase:
     """Train the cohort, each client within the rank that it holds."""
     layers = trainer.task.layers
     options = LocalOptions(None if trained.all() else jnp.asarray(trained), trainer.scale_of(state.round))
 
     def visit(client: Client, own: Own) -> ClientVisit:
-        params = _within(held, client.ident, start_from(layers, client.shared, own.model, shared | ~trained))
-        solver = trainer if held is None else _gated(trainer, held, client.ident)
+        params = held.part(client.ident, start_from(layers, client.shared, own.model, shared))
+        solver = _gated(trainer, held, client.ident)
         result = train(solver, key, client, params, opt_state=own.opt_state, options=options)
         row = Own(kept_part(result.params, own.model), result.opt_state)
         summed = summed_part(trainer, result.sent, client.shared, shared)
@@ -173,6 +174,8 @@ def _held(trainer: Trainer, adapters: Adapters, ranks: Ranks) -> _Held | None:
         return None
     if trainer.privacy is not None:
         raise ValueError(f"ranks: expected none with differential privacy, got {ranks}")
+    if trainer.objective is not None:
+        raise ValueError(f"ranks: expected none with the objective {trainer.objective.name}, got {ranks}")
     each = np.broadcast_to(as_steps("ranks", ranks, trainer.num_clients), trainer.num_clients)
     if each.max() > adapters.rank:
         raise ValueError(f"ranks: expected at most {adapters.rank}, the adapters' rank, got {each.max()}")

@@ -8,7 +8,7 @@ from fedjax_layers.clients import Trainer
 from fedjax_layers.types import Algorithm
 
 
-@factory()
+@factory(objectives=True)
 def fedit(trainer: Trainer, *, ranks: Ranks = None, server_optimizer: ServerOptimizer = None) -> Algorithm:
     """Average the A and the B of all adapters, ``A <- sum_c p_c A_c`` and ``B <- sum_c p_c B_c``: FedAvg on adapters.
 

@@ -8,7 +8,7 @@ from fedjax_layers.clients import Trainer
 from fedjax_layers.types import Algorithm
 
 
-@factory()
+@factory(objectives=True)
 def fedsa_lora(trainer: Trainer, *, ranks: Ranks = None, server_optimizer: ServerOptimizer = None) -> Algorithm:
     """Train both factors, average ``A <- sum_c p_c A_c``, and keep each ``B_c`` with its client.
 

@@ -8,7 +8,7 @@ from fedjax_layers.clients import Trainer
 from fedjax_layers.types import Algorithm
 
 
-@factory()
+@factory(objectives=True)
 def ffa_lora(trainer: Trainer, *, ranks: Ranks = None, server_optimizer: ServerOptimizer = None) -> Algorithm:
     """Train and average B alone, ``B <- sum_c p_c B_c``, so that the mean of the products is the product of the means.
 
