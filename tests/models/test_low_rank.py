@@ -186,6 +186,25 @@ def test_equal_adapters_share_a_program_and_another_base_needs_none(monkeypatch)
     assert np.abs(found[0] - found[2]).min() > 1e-3
 
 
+def test_the_base_is_on_all_devices_and_the_same_for_all_runs_of_a_sweep():
+    mesh = jax.make_mesh((8,), ("clients",), axis_types=(jax.sharding.AxisType.Auto,))
+    source = toy.make_federation(toy.make_pool(dtype=np.float32))
+    task = fl.low_rank(fl.task(Wide(), toy.WIDTHS[:1], toy.WIDTHS[-1]), 2)
+
+    def build(hyper):
+        return fl.algorithms.fedit(fl.LocalSolver(optax.sgd(hyper["rate"]), 4))
+
+    def losses(seed, **options):
+        result = fl.simulate(build, task, source, rounds=2, eval_every=2, seed=seed, hyper={"rate": 0.1}, **options)
+        return result.history.scores("served", "last")["loss"]
+
+    alone = [losses(seed) for seed in (0, 1)]
+    np.testing.assert_allclose(losses(0, axis=fl.ClientAxis(None, mesh)), alone[0], rtol=1e-5)
+    swept = fl.sweep(build, {"rate": [0.1]}, task, source, seeds=(0, 1), rounds=2, eval_every=2)
+    found = [history.scores("served", "last")["loss"] for history in swept.histories]
+    np.testing.assert_allclose(found, alone, rtol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
