@@ -68,8 +68,8 @@ ORACLES = {
     ),
     "fedamp": (
         attention.FedAmp,
-        {"lam": 0.6, "alpha": 0.8, "sigma": 3.0},
-        {"lam": 0.6, "alpha": 0.8, "sigma": 3.0},
+        {"lam": 0.6, "mix_step": 0.8, "sigma": 3.0},
+        {"lam": 0.6, "mix_step": 0.8, "sigma": 3.0},
     ),
 }
 ORACLES |= {name: module_of(name).oracle(oracles.Oracle) for name in OWN if hasattr(module_of(name), "oracle")}
@@ -96,14 +96,14 @@ VARIANTS = [
     (
         "fedamp",
         attention.FedAmp,
-        {"lam": 0.6, "alpha": 0.8, "sigma": 2.0, "self_weight": 0.4},
-        {"lam": 0.6, "alpha": 0.8, "sigma": 2.0, "self_weight": 0.4, "attention": "cosine"},
+        {"lam": 0.6, "mix_step": 0.8, "sigma": 2.0, "self_weight": 0.4},
+        {"lam": 0.6, "mix_step": 0.8, "sigma": 2.0, "self_weight": 0.4, "attention": "cosine"},
     ),
     ("fednova", nova.FedNova, {"mu": 0.7}, {"mu": 0.7}),
     ("fednova", nova.FedNova, {"effective": "steps"}, {"effective_steps": "steps"}),
     ("fednova", nova.FedNova, {"by_steps": True}, {"normaliser": "steps"}),
     # The others' weights add up to more than 1, and are divided.
-    ("fedamp", attention.FedAmp, *[{"lam": 0.6, "alpha": 3.0, "sigma": 2.0}] * 2),
+    ("fedamp", attention.FedAmp, *[{"lam": 0.6, "mix_step": 3.0, "sigma": 2.0}] * 2),
     (
         "ditto",
         two_tier.Ditto,

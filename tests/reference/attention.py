@@ -23,10 +23,10 @@ def cosine(a, b):
 class FedAmp(Oracle):
     """Each client's own model, pulled to its mix of the cohort's."""
 
-    def __init__(self, *args, lam, alpha, sigma, self_weight=None, **kw):
+    def __init__(self, *args, lam, mix_step, sigma, self_weight=None, **kw):
         super().__init__(*args, **kw)
-        self.alpha, self.sigma, self.self_weight = alpha, sigma, self_weight
-        self.sgd["mu"] = lam / alpha
+        self.mix_step, self.sigma, self.self_weight = mix_step, sigma, self_weight
+        self.sgd["mu"] = lam / mix_step
         self.own_weights = []
 
     def weights(self, client, members):
@@ -38,7 +38,7 @@ class FedAmp(Oracle):
             found = {j: (1 - self.self_weight) * x / total for j, x in raw.items()}
         else:
             gaps = {j: np.sum((flat(self.own[client]) - flat(self.own[j])) ** 2) for j in others}
-            found = {j: self.alpha * np.exp(-gap / self.sigma) / self.sigma for j, gap in gaps.items()}
+            found = {j: self.mix_step * np.exp(-gap / self.sigma) / self.sigma for j, gap in gaps.items()}
             total = sum(found.values())
             found = {j: x / max(total, 1) for j, x in found.items()}
         return found | {client: 1 - sum(found.values())}

@@ -47,19 +47,19 @@ def fedamp(
     *,
     attention: Literal["distance", "cosine"] = "distance",
     lam: Annotated[Traced[float], Ge(0)] = 1.0,
-    alpha: Annotated[Traced[float], Gt(0)] = 1.0,
+    mix_step: Annotated[Traced[float], Gt(0)] = 1.0,
     sigma: Annotated[Traced[float], Gt(0)] = 1.0,
     self_weight: Annotated[Traced[float], Ge(0), Le(1)] = 0.5,
 ) -> Algorithm:
     """Train each client's own model with a pull to its mix of the cohort's models, in which near ones weigh most.
 
-    The mix of client i is ``u_i = sum_j xi_ij w_j``. With ``attention="distance"``, ``xi_ij = alpha / sigma *
+    The mix of client i is ``u_i = sum_j xi_ij w_j``. With ``attention="distance"``, ``xi_ij = mix_step / sigma *
     exp(-||w_i - w_j||^2 / sigma)`` for the others and ``xi_ii = 1 - sum_{j != i} xi_ij``. A weight of a client's own
     below 0 is not admitted: where the others' weights add up to more than 1, they are divided by their sum. This cannot
-    happen where ``alpha * (K - 1) / sigma <= 1`` for cohorts of K clients. With ``"cosine"`` (HeurFedAMP)
+    happen where ``mix_step * (K - 1) / sigma <= 1`` for cohorts of K clients. With ``"cosine"`` (HeurFedAMP)
     ``xi_ii = self_weight``, and the others share the rest by a softmax of ``sigma * cos(w_i, w_j)``.
 
-    The client then starts from its own model, not from the mix, and minimises ``f_i(w) + lam / (2 alpha) *
+    The client then starts from its own model, not from the mix, and minimises ``f_i(w) + lam / (2 mix_step) *
     ||w - u_i||^2``, with the squared distance. (In a widely used library the term is cut off from the gradient, so that
     its clients train alone.) Running statistics of batch norms are not mixed, and count in no distance.
 
@@ -69,10 +69,10 @@ def fedamp(
     Args:
       trainer: how each client trains.
       attention: what the weights follow from, the distance between two models or their cosine.
-      lam: strength of the pull together with alpha: its rate is lam / alpha. A public library's default is 1, as
+      lam: strength of the pull together with mix_step: its rate is lam / mix_step. A public library's default is 1, as
         of the next two. May be traced, like all numbers.
-      alpha: step of the mix, and the factor of the others' weights with ``"distance"``. A client's
-        own weight is at least 0 without a division where alpha * (K - 1) / sigma <= 1 for K clients.
+      mix_step: step of the mix, and the factor of the others' weights with ``"distance"``. A client's
+        own weight is at least 0 without a division where mix_step * (K - 1) / sigma <= 1 for K clients.
       sigma: squared distance at which a weight falls to 1/e; with ``"cosine"`` the factor of the cosine.
       self_weight: a client's own weight with ``"cosine"``, without effect with ``"distance"``. This project's choice.
 
@@ -87,7 +87,7 @@ def fedamp(
     Source: Huang et al. 2021 (arXiv 2007.03797), the algorithms FedAMP and HeurFedAMP.
     """
     groups = regroup(trainer.task.layers, "model")
-    pull = jnp.asarray(lam) / jnp.asarray(alpha)
+    pull = jnp.asarray(lam) / jnp.asarray(mix_step)
     trainer = dataclasses.replace(trainer, optimizer=with_proximal_term(trainer.optimizer, pull))
     everything = np.ones(trainer.task.layers.num_layers, bool)
 
@@ -105,7 +105,7 @@ def fedamp(
             counted = jax.tree.map(lambda x: x - x[:1], counted)
         products = mix_pullback(counted, counted, groups, trainer.axis)[:, 0]
         if attention == "distance":
-            weights, divided = distance_weights(products, present, alpha, sigma)
+            weights, divided = distance_weights(products, present, mix_step, sigma)
         else:
             weights, divided = cosine_weights(products, present, self_weight, sigma)
         mixed = mix_layers(heard, weights[:, None], groups, trainer.axis)
@@ -134,20 +134,20 @@ def fedamp(
 
 
 def distance_weights(
-    products: Array, present: Array, alpha: float | Array, sigma: float | Array
+    products: Array, present: Array, mix_step: float | Array, sigma: float | Array
 ) -> tuple[Array, Array]:
     """Compute FedAMP's weights ``[K, K]``, and for which rows ``[K]`` the others' were divided by their sum.
 
     Args:
       products: ``[K, K]``, inner products of the models, or of their differences from any one of them.
       present: ``[K]`` bool; the others get weight 0.
-      alpha: factor of the others' weights.
+      mix_step: factor of the others' weights.
       sigma: squared distance at which a weight falls to 1/e.
     """
     squares = jnp.diagonal(products)
     distance = jnp.maximum(squares[:, None] + squares[None] - 2 * products, 0)
-    alpha, sigma = (jnp.asarray(x, products.dtype) for x in (alpha, sigma))
-    weights = jnp.where(_others(present), alpha / sigma * jnp.exp(-distance / sigma), 0)
+    mix_step, sigma = (jnp.asarray(x, products.dtype) for x in (mix_step, sigma))
+    weights = jnp.where(_others(present), mix_step / sigma * jnp.exp(-distance / sigma), 0)
     total = weights.sum(1)
     divided = total > 1
     weights = weights / jnp.where(divided, total, 1)[:, None]
