@@ -68,8 +68,9 @@ def test_divergence_is_a_relative_distance(stack, model, order, factor):
 
 
 @of("hessian_trace", "top_eigenvalue")
-@given(stacks(num=2), seeds, st.integers(1, 3), st.integers(1, 12))
-def test_curvature_of_a_parabola_is_its_coefficient(stack, seed, samples, iterations):
+@given(stacks(num=2), seeds, st.sampled_from([(1, 3), (2, 12)]))
+def test_curvature_of_a_parabola_is_its_coefficient(stack, seed, numbers):
+    samples, iterations = numbers  # each pair is compiled
     tame = jax.tree.map(lambda x: jnp.clip(x, -4, 4), stack)
     model, bend = rows_of(tame, 0), rows_of(tame, 1)
     loss = lambda p: sum(jax.tree.leaves(jax.tree.map(lambda b, x: jnp.sum(b * x * x) / 2, bend, p)))  # noqa: E731
