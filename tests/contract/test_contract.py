@@ -313,27 +313,35 @@ def served(name, **kw):
     return jax.tree.map(lambda x: jnp.broadcast_to(x, (toy.CLIENTS, *x.shape)), models.global_model)
 
 
-@pytest.mark.parametrize(
-    ("name", "args"),
-    [
-        ("fedper", {"personal_layers": 0}),
-        ("fedbabu", {"head_layers": 0}),
-        ("fedprox", {"mu": 0.0}),
-        ("player_fl", {"threshold": 1e9}),
-        ("per_fedavg", {"adaptation_rate": 0.0}),
-        *(
-            pytest.param(name, args, marks=pytest.mark.slow)
-            for name, args in (
-                ("fedprox", {"mu": 5.0, "published_self_reference": True}),
-                ("player_fl", {"fixed_cut": 3}),
-                ("local_adaptation", {}),
-                ("per_fedavg", {"adaptation_rate": 0.0, "variant": "hf"}),
-            )
-        ),
-    ],
-)
-def test_sharing_all_layers_is_fedavg(name, args, x64):
-    assert_close(served(name, args=args), served("fedavg"))
+ALL_LAYERS = [
+    ("fedper", {"personal_layers": 0}),
+    ("player_fl", {"threshold": 1e9}),
+    ("fedtlu", {"k": 3}),
+    *(
+        pytest.param(name, args, marks=pytest.mark.slow)
+        for name, args in (
+            ("lg_fedavg", {"local_layers": 0}),
+            ("fixed_sharing", {"shared": ("0", "1", "2")}),
+            ("player_fl", {"fixed_cut": 3}),
+            ("player_fl", {"threshold": 1e9, "shared_layers": "below"}),
+            ("random_layers", {"k": 3}),
+            ("fedbabu", {"head_layers": 0}),
+            ("fedprox", {"mu": 0.0}),
+            ("fedprox", {"mu": 5.0, "published_self_reference": True}),
+            ("local_adaptation", {}),
+        )
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "args"), ALL_LAYERS)
+def test_sharing_all_layers_is_fedavg_to_the_bit(name, args, x64):
+    jax.tree.map(np.testing.assert_array_equal, served(name, args=args), served("fedavg"))
+
+
+@pytest.mark.parametrize("variant", ["fo", pytest.param("hf", marks=pytest.mark.slow)])
+def test_without_adaptation_per_fedavg_is_fedavg(variant, x64):
+    assert_close(served("per_fedavg", args={"adaptation_rate": 0.0, "variant": variant}), served("fedavg"))
 
 
 @pytest.mark.parametrize(
