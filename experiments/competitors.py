@@ -150,7 +150,7 @@ def _table(own: Mapping[str, tuple[float, list[float], float]]) -> str:
 
 
 def _interval(gap: Any) -> str:
-    return f"{gap.mean:+.3f} [{gap.low:+.3f}, {gap.high:+.3f}]"
+    return f"{gap.mean:+.3f}" + (f" [{gap.low:+.3f}, {gap.high:+.3f}]" if gap.pairs > 1 else "")
 
 
 def _verdict(lows: Sequence[float], seeds: int) -> str:

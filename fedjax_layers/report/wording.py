@@ -82,6 +82,8 @@ def difference_lines(differences: Mapping[str, Mapping[str, Any]], metric: str, 
 
 def _interval(found: Mapping[str, Any]) -> str:
     mean, low, high = (f"{found[part]:+.3f}" for part in ("mean", "low", "high"))
+    if found["seeds"] < 2:
+        return f"{mean} in one pair of seeds" if found["seeds"] else "no pair of seeds in which both have a score"
     return f"{mean}, 95 % interval {low} to {high} over {found['seeds']} paired seeds"
 
 

@@ -103,6 +103,11 @@ def test_what_leaves_a_difference_undecided_is_said():
     found = {"mean": 0.1, "low": -0.1, "high": 0.3, "seeds": 10, "undecided": True}
     assert "undecided, the interval holds 0" in difference_lines({"local": {"a": found}}, "macro_f1", 10)[0]
     assert "undecided, 1 of 11 seeds without a score" in difference_lines({"local": {"a": found}}, "macro_f1", 11)[0]
+    for pairs, said in ((0, "no pair of seeds"), (1, "+0.010 in one pair of seeds: undecided, 9 of 10")):
+        few = found | {"seeds": pairs, "mean": 0.01 if pairs else float("nan"), "low": float("nan")}
+        line = difference_lines({"local": {"a": few}}, "macro_f1", 10)[0]
+        assert said in line
+        assert "nan" not in line
     assert difference_lines({"local": {"a": found}}, "macro_f1", 1) == [
         "Differences are undecided: one seed has no interval, and a claim takes 10 (--seeds)."
     ]

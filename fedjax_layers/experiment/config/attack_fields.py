@@ -26,7 +26,7 @@ class AttackFields:
     )
     attack_strength: Annotated[float | None, Ge(0)] = option(
         None, "attack", "rate of corrupted tokens, labels or images, or factor on what attackers send", needs=STRENGTH,
-        unset="1; 0.5 of a backdoor; of alie by the numbers of clients",
+        unset="1; 0.5 of a backdoor; 10 of scale; of alie by the numbers of clients",
     )  # fmt: skip
     attack_blocks: tuple[str, ...] | None = option(
         None, "attack", "blocks of the model that are poisoned", unset="all", needs=POISON
@@ -49,4 +49,4 @@ class AttackFields:
             return None
         if self.attack_strength is not None or self.attack == "alie":
             return self.attack_strength
-        return 0.5 if self.attack == "backdoor" else 1.0
+        return {"backdoor": 0.5, "scale": 10.0}.get(str(self.attack), 1.0)
