@@ -139,7 +139,14 @@ def x64():
 
 
 WHOLE_RUNS = {"cli", "experiment", "experiments", "report", "sweeps"}
-EIGHT_DEVICES = {"test_doctor.py", "test_run.py", "test_same_run.py", "test_sweep.py", "test_widths.py"}
+EIGHT_DEVICES = {
+    "test_doctor.py",
+    "test_memory.py",
+    "test_run.py",
+    "test_same_run.py",
+    "test_sweep.py",
+    "test_widths.py",
+}
 
 
 @pytest.fixture(autouse=True, scope="module")
