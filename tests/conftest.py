@@ -145,6 +145,7 @@ EIGHT_DEVICES = {
     "test_run.py",
     "test_same_run.py",
     "test_sweep.py",
+    "test_verify.py",
     "test_widths.py",
 }
 
