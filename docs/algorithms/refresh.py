@@ -353,7 +353,7 @@ def _cost(name: str) -> dict[str, str]:
 
 
 def _models(number: float, what: str) -> str:
-    return f"{number:g} {what}{'' if number == 1 else 's'}" if number else ""
+    return f"{number:.3g} {what}{'' if number == 1 else 's'}" if number else ""
 
 
 def _hypernetworks(size: int, name: str) -> str:
@@ -447,7 +447,7 @@ def _algorithms() -> str:
     for name, row in ROWS.items():
         sent = row.up if row.up == row.down else f"up {row.up}, down {row.down}"
         memory = _bound(name).memory
-        held = [f"{memory.visit:g} at once"]
+        held = [f"{memory.visit:.3g} at once"]
         held += [f"{memory.slot:g} a slot"] if memory.slot else []
         held += [f"{max(memory.client, memory.served):g} a client"] if memory.client or memory.served else []
         told = [row.idea, row.shared, sent, row.work, kept(name) or "nothing", ", ".join(held)]

@@ -57,6 +57,13 @@ class Registry(dict[str, Factory[Any]]):
         """The algorithms that take an objective."""
         return [name for name in self if self._is_rule(name)]
 
+    def refuse_combination(self, name: Any) -> None:
+        """Raise ``ValueError`` that says what is wrong with a name of the form ``RULE+OBJECTIVE``."""
+        if isinstance(name, str) and _PLUS in name:
+            rule, _, objective = name.partition(_PLUS)
+            found = self.combination(rule, objective=objective or None)
+            raise ValueError(f"algorithm: expected {found}, got {name!r}")
+
     def combination(self, algorithm: str, *, sharing: str | None = None, objective: str | None = None) -> str:
         """Return the name of an algorithm with another sharing rule, another objective, or both.
 

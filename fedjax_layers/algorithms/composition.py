@@ -54,7 +54,8 @@ def _with_own_models(rule: Algorithm, objective: LocalObjective) -> Algorithm:
     """Let each client use the model that its objective keeps; a client never seen uses what the rule serves."""
     if rule.finish is not None:
         raise ValueError(
-            f"objective: expected none with models of the clients' own beside a last local phase, got {objective.name}"
+            f"objective: expected none that gives clients models of their own ({objective.name}) where clients train "
+            "once more after the last round"
         )
     own, with_own = objective.own, objective.with_own
     assert own is not None  # the caller asks

@@ -17,6 +17,8 @@ _OTHER_NAMES = {
     "num_clients": "--clients",
     "backdoor": "--attack backdoor",
     "client_of": "the partition",
+    "privacy": "--dp-noise",
+    "task": "--model",
 }
 """What is checked under another name, of the Python function that gets the value."""
 

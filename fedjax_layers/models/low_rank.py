@@ -189,8 +189,12 @@ def _base(task: Task, given: Params | None, seed: int) -> list[Array]:
     return leaves
 
 
-def _matches(pattern: str, path: str) -> bool:
+def _matches(pattern: str, path: str, name: str) -> bool:
     """Return whether an expression matches a path, or one above it."""
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"{name}: expected regular expressions, got {pattern!r}, {error}") from None
     parts = path.split("/")
     return any(re.fullmatch(pattern, "/".join(parts[: depth + 1])) for depth in range(len(parts)))
 
@@ -199,7 +203,7 @@ def _matching(layers: LayerMap, patterns: Sequence[str], name: str) -> set[int]:
     """Return the numbers of the layers whose names some expression matches."""
     found = set()
     for pattern in [patterns] if isinstance(patterns, str) else patterns:
-        own = {layer for layer, known in enumerate(layers.names) if _matches(pattern, known)}
+        own = {layer for layer, known in enumerate(layers.names) if _matches(pattern, known, name)}
         if not own:
             raise unknown_name(name, pattern, layers.names)
         found |= own
@@ -214,6 +218,10 @@ def _chosen(layers: LayerMap, kernels: dict[int, Sides], targets: Sequence[str],
     patterns = [targets] if isinstance(targets, str) else targets
     paths = {place: layers.leaf_paths[place] for place in free}
     for pattern in patterns:
-        if not any(_matches(pattern, path) for path in paths.values()):
+        if not any(_matches(pattern, path, "targets") for path in paths.values()):
             raise unknown_name("targets", pattern, paths.values())
-    return {p: s for p, s in free.items() if not patterns or any(_matches(pattern, paths[p]) for pattern in patterns)}
+    return {
+        p: s
+        for p, s in free.items()
+        if not patterns or any(_matches(pattern, paths[p], "targets") for pattern in patterns)
+    }

@@ -1,5 +1,7 @@
 """A sharing rule with an objective: what it reduces to, what clients are served, and what is refused."""
 
+import pathlib
+
 import jax
 import numpy as np
 import pytest
@@ -115,5 +117,10 @@ def test_an_algorithm_that_is_more_than_a_rule_takes_no_objective(name, x64):
 def test_options_and_parts_are_checked(x64):
     with pytest.raises(ValueError, match="mu: expected at least 0"):
         OBJECTIVES["fedprox"](mu=-1.0)
-    with pytest.raises(ValueError, match="last local phase"):
+    with pytest.raises(ValueError, match="once more after the last round"):
         registry["local_adaptation+ditto"](toy.make_trainer(toy.make_task()))
+
+
+def test_the_page_lists_the_rules_and_the_objectives():
+    page = (pathlib.Path(__file__).parents[2] / "docs" / "composition.md").read_text(encoding="utf-8")
+    assert all(f"`{name}`" in page for name in (*registry.rules, *OBJECTIVES))

@@ -40,7 +40,9 @@ class PrivateMean:
         def clipped(client: Client, own: Any) -> ClientVisit:
             found = visit(client, own)
             if jax.tree.leaves(found.out) or not isinstance(found.sums, Term):
-                raise ValueError("privacy: expected an algorithm in which clients send updates alone, got more of each")
+                raise ValueError(
+                    "privacy: expected an algorithm in which a client sends its update and nothing else, got one that sends more"
+                )
             update = jax.tree.map(_difference, found.sums.value, client.shared, is_leaf=_missing)
             update, within = clip_update(update, self.layers, self.bound, per_layer=self.privacy.per_layer)
             there = jax.tree.map(lambda x, u: None if x is None else u, found.sums.value, update, is_leaf=_missing)

@@ -202,6 +202,8 @@ class RunConfig(FaultFields, AttackFields, AggregationFields, PrivacyFields, Low
             value, choices = getattr(self, field.name), field.metadata["choices"]
             own = field.name == "model" and value is not None and is_own(value)
             if choices and value is not None and value not in choices and not own:
+                if field.name == "algorithm":
+                    algorithms.registry.refuse_combination(value)
                 raise unknown_name(field.name, value, choices)
         if self.scored_model == "auto":
             usual = "trained" if self.cohort is None else "served"  # absent clients have no trained model
