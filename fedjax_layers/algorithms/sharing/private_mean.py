@@ -41,7 +41,7 @@ class PrivateMean:
             found = visit(client, own)
             if jax.tree.leaves(found.out) or not isinstance(found.sums, Term):
                 raise ValueError(
-                    "privacy: expected an algorithm in which a client sends its update and nothing else, got one that sends more"
+                    "privacy: expected an algorithm in which clients send nothing but updates, got another"
                 )
             update = jax.tree.map(_difference, found.sums.value, client.shared, is_leaf=_missing)
             update, within = clip_update(update, self.layers, self.bound, per_layer=self.privacy.per_layer)
