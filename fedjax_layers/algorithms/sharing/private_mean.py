@@ -40,9 +40,7 @@ class PrivateMean:
         def clipped(client: Client, own: Any) -> ClientVisit:
             found = visit(client, own)
             if jax.tree.leaves(found.out) or not isinstance(found.sums, Term):
-                raise ValueError(
-                    "privacy: expected an algorithm in which clients send nothing but updates, got another"
-                )
+                raise ValueError("privacy: expected an algorithm whose clients send nothing but updates, got another")
             update = jax.tree.map(_difference, found.sums.value, client.shared, is_leaf=_missing)
             update, within = clip_update(update, self.layers, self.bound, per_layer=self.privacy.per_layer)
             there = jax.tree.map(lambda x, u: None if x is None else u, found.sums.value, update, is_leaf=_missing)
