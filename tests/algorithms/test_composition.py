@@ -66,8 +66,10 @@ def test_clients_never_seen_are_served_what_the_rule_serves(x64):
 
 
 def test_a_combination_has_the_options_of_its_parts():
-    assert set(options_of(registry["player_fl+ditto"])) == {*options_of(registry["player_fl"]), "lam",
-                                                          "personal_epochs", "personal_steps"}  # fmt: skip
+    assert set(options_of(registry["player_fl+ditto"])) == {
+        *options_of(registry["player_fl"]),
+        *options_of(OBJECTIVES["ditto"]),
+    }
     assert "player_fl+ditto" not in list(registry)
     assert registry["player_fl+ditto"] is registry.get("player_fl+ditto")
     assert registry.get("player_fl+adam") is None

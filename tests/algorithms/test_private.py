@@ -148,13 +148,16 @@ def test_an_algorithm_whose_clients_send_more_is_refused(name):
         with pytest.raises(ValueError, match="differential privacy"):
             jax.eval_shape(lambda key: private.init(key, bound.task.init(key)), jax.random.key(0))
         return
-    task, algorithm = make(name, fl.Privacy(1.0, 1.0), jnp.float32)
     cohort = toy.make_cohort([0, 1, 3], toy.make_pool(dtype=np.float32))
-    run = lambda key: algorithm.round(key, algorithm.init(key, task.init(key)), cohort)  # noqa: E731
+
+    def run(key):
+        task, algorithm = make(name, fl.Privacy(1.0, 1.0), jnp.float32)
+        return algorithm.round(key, algorithm.init(key, task.init(key)), cohort)
+
     if name in PRIVATE:
         jax.eval_shape(run, jax.random.key(0))
         return
-    with pytest.raises(ValueError, match="privacy: expected an algorithm"):
+    with pytest.raises(ValueError, match="privacy: expected (an algorithm|none)"):
         jax.eval_shape(run, jax.random.key(0))
 
 
