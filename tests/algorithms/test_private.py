@@ -157,7 +157,7 @@ def test_an_algorithm_whose_clients_send_more_is_refused(name):
     if name in PRIVATE:
         jax.eval_shape(run, jax.random.key(0))
         return
-    with pytest.raises(ValueError, match="privacy: expected (an algorithm|none)"):
+    with pytest.raises(ValueError, match=r"privacy: expected (an algorithm|none)"):
         jax.eval_shape(run, jax.random.key(0))
 
 
