@@ -111,15 +111,21 @@ def _config(data: str, method: str, rate: float, rounds: int, seed: int) -> RunC
 
 
 def tables(rows: Sequence[Mapping[str, Any]], preset: Mapping[str, Any], folder: Path) -> str:
-    """For each data set the tuned scores and paired differences, and the mean ranks over data sets and seeds."""
+    """For each data set with all rows the tuned scores and paired differences, and the mean ranks over all of them."""
     del folder
-    tuned = {data: {m: _tuned(rows, data, m) for m in preset["methods"]} for data in preset["rounds"]}
+    there = [data for data in preset["rounds"] if _complete(rows, data, preset)]
+    tuned = {data: {m: _tuned(rows, data, m) for m in preset["methods"]} for data in there}
     parts = [f"{data}\n\n{_table(own)}" for data, own in tuned.items()]
     blocks = [[own[m][1][seed] for m in preset["methods"]] for own in tuned.values() for seed in range(preset["seeds"])]
     mean_ranks = dict(zip(preset["methods"], ranks(np.array(blocks)), strict=True))
     lines = ["| method | mean rank |", "|---|---|"]
     lines += [f"| {m} | {rank:.1f} |" for m, rank in sorted(mean_ranks.items(), key=lambda item: item[1])]
     return "\n\n".join([*parts, f"all, {len(blocks)} blocks\n\n" + "\n".join(lines)])
+
+
+def _complete(rows: Sequence[Mapping[str, Any]], data: str, preset: Mapping[str, Any]) -> bool:
+    wanted = len(preset["methods"]) * len(preset["rates"]) * preset["seeds"]
+    return sum(r["data"] == data and r["method"] in preset["methods"] for r in rows) >= wanted
 
 
 def _tuned(rows: Sequence[Mapping[str, Any]], data: str, method: str) -> tuple[float, list[float], float]:
