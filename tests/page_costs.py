@@ -22,7 +22,8 @@ def compare(name, info, clients):
         "the model and a number": 1,
         "the model and its marks": 4,
     }
-    assert int(info.sent_scalars) == scalars.get(row.up, 0) * here
+    means = _means_of(clients) if row.up == "the means of its classes, with counts" else 0
+    assert int(info.sent_scalars) == scalars.get(row.up, 0) * here + means
     trainer = toy.make_trainer(task_of(name))
     once = sum(int(trainer.num_steps(toy.COUNTS[c], c)) for c in clients)
     averaged = row.work.endswith("averaging") and sent.any()
@@ -36,12 +37,21 @@ def compare(name, info, clients):
     }[row.work], (row.work, steps, once)
 
 
+def _means_of(clients):
+    """The numbers in the mean features and counts of the clients' classes."""
+    labels = toy.make_pool()[1]
+    own = (labels[toy.STARTS[c] : toy.STARTS[c] + toy.COUNTS[c]] for c in clients)
+    return sum(len(np.unique(y)) for y in own) * (toy.WIDTHS[-2] + 1)
+
+
 def _moves(phrase, name, counts, here):
     """Return whether the numbers of clients that sent or received each layer are those of a phrase."""
     some = set(counts.tolist())
     rounds = NUMBERS["team_rounds"].get(name)
     return {
         "nothing": some == {0},
+        "the means of its classes, with counts": some == {0},
+        "the common means": some == {0},
         "the model": some == {here},
         "the model and a number": some == {here},
         "the model and its marks": some == {here},

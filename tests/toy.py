@@ -32,13 +32,16 @@ def _init(key, dtype):
     ]
 
 
-def _apply(params, inputs, key):
+def _features(params, inputs, key):
     del key
     x = inputs.astype(params[0]["w"].dtype)
-    for i, layer in enumerate(params):
-        x = x @ layer["w"] + layer["b"][None]
-        x = jnp.tanh(x) if i < len(params) - 1 else x
+    for layer in params[:-1]:
+        x = jnp.tanh(x @ layer["w"] + layer["b"][None])
     return x
+
+
+def _apply(params, inputs, key):
+    return _features(params, inputs, key) @ params[-1]["w"] + params[-1]["b"][None]
 
 
 def _loss(params, batch, key):
@@ -59,7 +62,8 @@ def make_task(dtype=jnp.float64):
     init = _float64 if dtype == jnp.float64 else _float32
     shapes = jax.eval_shape(init, jax.random.key(0))
     losses = optax.softmax_cross_entropy_with_integer_labels
-    return Task(init, _apply, losses, _loss, ops.layer_map(shapes), WIDTHS[-1])
+    task = Task(init, _apply, losses, _loss, ops.layer_map(shapes), WIDTHS[-1], features=_features)
+    return task._replace(example=jax.ShapeDtypeStruct(WIDTHS[:1], dtype))
 
 
 def make_pool(seed=0, dtype=np.float64):

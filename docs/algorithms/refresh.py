@@ -158,6 +158,13 @@ ROWS = {
         work="2",
         more="`personal_epochs` may differ for the second",
     ),
+    "fedproto": Row(
+        "Clients keep their models, and pull the features of each class to a common mean.",
+        "mean features of each class",
+        "the means of its classes, with counts",
+        "the common means",
+        more="features in each step, their gradient, and a forward pass of all examples after training",
+    ),
     "apfl": Row(
         "Each client mixes a model of its own with its copy of the server's.",
         "all layers of the server's model",

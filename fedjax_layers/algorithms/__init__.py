@@ -48,6 +48,7 @@ from fedjax_layers.algorithms.sharing.scaffold import scaffold
 from fedjax_layers.algorithms.sharing.sensitivity_cut import CutRule, cut_controls
 from fedjax_layers.algorithms.tethered.apfl import apfl
 from fedjax_layers.algorithms.tethered.ditto import ditto
+from fedjax_layers.algorithms.tethered.fedproto import fedproto
 from fedjax_layers.algorithms.tethered.l2gd import al2gd, l2gd
 from fedjax_layers.algorithms.tethered.pfedme import pfedme
 from fedjax_layers.algorithms.tiers.demlearn import demlearn
@@ -83,6 +84,7 @@ _named: dict[str, Factory[Any]] = {
     "per_fedavg": per_fedavg,
     "pfedme": pfedme,
     "ditto": ditto,
+    "fedproto": fedproto,
     "apfl": apfl,
     "permfl": permfl,
     "hsgd": hsgd,
@@ -163,6 +165,7 @@ __all__ = [
     "fednova",
     "fedpart",
     "fedper",
+    "fedproto",
     "fedprox",
     "fedrep",
     "fedrod",

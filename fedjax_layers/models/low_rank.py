@@ -77,6 +77,7 @@ def low_rank(
         layers=layers,
         example=shape,
         adapters=Adapters(factors, rank, task, model.merge),
+        features=None,  # those of the task are of its whole params
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import jax.numpy as jnp
 
 from fedjax_layers.models.adapters.network import Order
+from fedjax_layers.models.features import with_features
 from fedjax_layers.models.kinds import KindName, Losses, make_kind, predicts_classes
 from fedjax_layers.models.module_task import Augment, Preprocess, Sample, as_float, as_stored, network_task
 from fedjax_layers.types import Array, Metric, Scorer, Task
@@ -155,7 +156,7 @@ def task(
     if sample_dtype is None:
         sample_dtype = data.inputs.dtype if data is not None and tokens else jnp.float32
     places = None if data is None or not predicts_classes(name) else tuple(data.labels.shape[1:])
-    return network_task(
+    made = network_task(
         model,
         Sample(shape, sample_dtype, preprocess, count, places),
         chosen,
@@ -164,6 +165,7 @@ def task(
         blocks=blocks,
         metrics=metrics,
     )
+    return with_features(made)
 
 
 def _num_classes(given: int | None, data: Examples | None, kind: str) -> int:

@@ -17,9 +17,10 @@ import jax.numpy as jnp
 from jax.extend.core import Jaxpr, JaxprEqn, Literal
 
 from fedjax_layers.models.jaxprs import evaluate_operation
-from fedjax_layers.types import Array, Params, Task
+from fedjax_layers.types import Array, Key, Params, Task
 
-_CALLS = ("jit", "pjit", "closed_call", "core_call", "remat", "checkpoint", "custom_jvp_call", "custom_vjp_call")
+_PLAIN_CALLS = ("jit", "pjit", "closed_call", "core_call", "remat", "checkpoint")
+_CALLS = (*_PLAIN_CALLS, "custom_jvp_call", "custom_vjp_call")
 
 
 class _Step(NamedTuple):
@@ -30,13 +31,13 @@ class _Step(NamedTuple):
     outputs: tuple[int, ...]
 
 
-class _Constant(NamedTuple):
+class Constant(NamedTuple):
     """A value that the program holds."""
 
     value: Any
 
 
-class _Program(NamedTuple):
+class Program(NamedTuple):
     """A program without calls: the leaves of the params are its first values, the inputs the next one."""
 
     steps: list[_Step]
@@ -59,17 +60,17 @@ def layer_outputs(task: Task, params: Params, inputs: Array) -> list[Array]:
       ValueError: a layer's representation has no row for each example; the layer is named.
     """
     leaves = jax.tree.leaves(params)
-    program = _trace(task, leaves, inputs)
-    longer = _trace(task, leaves, jax.ShapeDtypeStruct((inputs.shape[0] + 1, *inputs.shape[1:]), inputs.dtype))
+    program = trace(task, leaves, inputs)
+    longer = trace(task, leaves, jax.ShapeDtypeStruct((inputs.shape[0] + 1, *inputs.shape[1:]), inputs.dtype))
     places = _places(program, task)
     values: dict[int, Any] = dict(enumerate([*leaves, inputs]))
     for step in program.steps:
-        bound = [x.value if isinstance(x, _Constant) else values[x] for x in step.inputs]
+        bound = [x.value if isinstance(x, Constant) else values[x] for x in step.inputs]
         made = evaluate_operation(step.eqn, bound)
         values.update(zip(step.outputs, made, strict=True))
     found = []
     for name, place in zip(task.layers.names, places, strict=True):
-        rows = _rows(values[place], longer.shapes[place], inputs.shape[0])
+        rows = rows_of(values[place], longer.shapes[place], inputs.shape[0])
         if rows is None:
             expected = "a layer whose output has a row for each example"
             raise ValueError(f"layer {name!r}: expected {expected}, found shape {values[place].shape}")
@@ -77,29 +78,33 @@ def layer_outputs(task: Task, params: Params, inputs: Array) -> list[Array]:
     return found
 
 
-def _trace(task: Task, leaves: Sequence[Any], inputs: Any) -> _Program:
-    """Trace the forward pass, and write it without calls."""
-    closed = jax.make_jaxpr(lambda own, x: task.apply(jax.tree.unflatten(task.layers.treedef, own), x, None))(
+def trace(task: Task, leaves: Sequence[Any], inputs: Any, key: Key | None = None, *, inlined: bool = True) -> Program:
+    """Trace the forward pass, and write it without calls; without those of a rule of differentiation if ``inlined``."""
+    closed = jax.make_jaxpr(lambda own, x: task.apply(jax.tree.unflatten(task.layers.treedef, own), x, key))(
         list(leaves), inputs
     )
-    program = _Program([], [_shape(v) for v in closed.jaxpr.invars], None)
+    program = Program([], [_shape(v) for v in closed.jaxpr.invars], None)
     start: list[Any] = list(range(len(program.shapes)))
-    (output,) = _inline(closed.jaxpr, [_Constant(c) for c in closed.consts], start, program)
+    (output,) = _inline(
+        closed.jaxpr, [Constant(c) for c in closed.consts], start, program, _CALLS if inlined else _PLAIN_CALLS
+    )
     return program._replace(output=output)
 
 
-def _inline(jaxpr: Jaxpr, consts: Sequence[Any], ins: Sequence[Any], program: _Program) -> list[Any]:
+def _inline(
+    jaxpr: Jaxpr, consts: Sequence[Any], ins: Sequence[Any], program: Program, calls: Sequence[str]
+) -> list[Any]:
     """Add the steps of a program, with those of the programs that it calls; return its outputs."""
     names: dict[Any, Any] = dict(zip((*jaxpr.constvars, *jaxpr.invars), (*consts, *ins), strict=True))
 
     def read(atom: Any) -> Any:
-        return _Constant(atom.val) if isinstance(atom, Literal) else names[atom]
+        return Constant(atom.val) if isinstance(atom, Literal) else names[atom]
 
     for eqn in jaxpr.eqns:
         given = tuple(read(atom) for atom in eqn.invars)
-        inner = _called(eqn)
+        inner = _called(eqn, calls)
         if inner is not None and len(inner.jaxpr.invars) == len(given):
-            made = _inline(inner.jaxpr, [_Constant(c) for c in inner.consts], given, program)
+            made = _inline(inner.jaxpr, [Constant(c) for c in inner.consts], given, program, calls)
         else:
             made = list(range(len(program.shapes), len(program.shapes) + len(eqn.outvars)))
             program.shapes.extend(map(_shape, eqn.outvars))
@@ -119,9 +124,9 @@ class _Inner(NamedTuple):
     consts: Sequence[Any]
 
 
-def _called(eqn: JaxprEqn) -> _Inner | None:
+def _called(eqn: JaxprEqn, calls: Sequence[str]) -> _Inner | None:
     """Return the program that an operation calls once, with its own inputs; ``None`` for any other operation."""
-    if eqn.primitive.name.rstrip("0123456789") not in _CALLS:
+    if eqn.primitive.name.rstrip("0123456789") not in calls:
         return None
     for name in ("jaxpr", "call_jaxpr", "fun_jaxpr"):
         inner = eqn.params.get(name)
@@ -130,10 +135,10 @@ def _called(eqn: JaxprEqn) -> _Inner | None:
     return None
 
 
-def _places(program: _Program, task: Task) -> list[int]:
+def _places(program: Program, task: Task) -> list[int]:
     """Return the number of the value that represents each layer, ``[L]``."""
     count = len(task.layers.leaf_layers)
-    depends = _dependent(program, count)
+    depends = dependent(program, count)
     above = _gates(program)
     places = []
     for layer in range(task.layers.num_layers):
@@ -145,7 +150,7 @@ def _places(program: _Program, task: Task) -> list[int]:
     return places
 
 
-def _dependent(program: _Program, inputs: int) -> set[int]:
+def dependent(program: Program, inputs: int) -> set[int]:
     """Return the numbers of the values that depend on the inputs."""
     found = {inputs}
     for step in program.steps:
@@ -154,7 +159,7 @@ def _dependent(program: _Program, inputs: int) -> set[int]:
     return found
 
 
-def _gates(program: _Program) -> dict[int, tuple[int, int]]:
+def _gates(program: Program) -> dict[int, tuple[int, int]]:
     """Return, for each value that reaches the output, the first value that all its ways to the output share.
 
     That value comes with its depth, the number of such gates behind it; the output's own is itself, of depth 0. The
@@ -183,7 +188,7 @@ def _meet(a: int, b: int, above: dict[int, tuple[int, int]]) -> int:
     return a
 
 
-def _rows(value: Array, longer: tuple[int, ...], batch: int) -> Array | None:
+def rows_of(value: Array, longer: tuple[int, ...], batch: int) -> Array | None:
     """Return a value as ``[B, n]``: the examples are on the axis that grows with the batch; ``None`` without one."""
     grown = [i for i, (n, m) in enumerate(zip(value.shape, longer, strict=True)) if n != m]
     if len(grown) != 1 or value.shape[grown[0]] * (batch + 1) != longer[grown[0]] * batch:

@@ -118,6 +118,8 @@ class Task(NamedTuple):
       trigger: of a backdoor, whose success is one more score of a classifier; ``None`` where there is none.
       example: shape and dtype of one stored example; ``None`` where it is not known.
       adapters: what the params are where they are low-rank adapters of a frozen model; ``None`` elsewhere.
+      features: ``(params, inputs [B, ...], key | None) -> [B, F]``, what the last layer gets, flattened; ``None`` where
+        it is not known.
     """
 
     init: Callable[[Key], Params]
@@ -133,6 +135,7 @@ class Task(NamedTuple):
     trigger: Trigger | None = None
     example: jax.ShapeDtypeStruct | None = None
     adapters: Adapters | None = None
+    features: Callable[[Params, Array, Key | None], Array] | None = None
 
     def __repr__(self) -> str:
         names, sizes = self.layers.names, self.layers.sizes

@@ -65,7 +65,7 @@ def right_for(name, state, task, client, served):  # noqa: PLR0911  (a table)
         return jax.tree.map(lambda x: x[0], state.teams) if client == 1 else state.server
     if name in ("pfedla", "heurpfedla", "layer_mix"):
         return mean_of_seen(state.models)
-    if name == "local":
+    if name in ("local", "fedproto"):
         return jax.tree.map(lambda x: x[client], state.clients)
     if name == "pfedhn":
         vectors = state.net["embedding"].at[client].set(mean_of_seen(state.net["embedding"]))

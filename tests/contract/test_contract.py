@@ -29,6 +29,7 @@ TRACED = {
     "per_fedavg": "adaptation_rate",
     "pfedme": "lam",
     "ditto": "lam",
+    "fedproto": "lam",
     "l2gd": "probability",
     "al2gd": "probability",
     "demlearn": "parent_share",

@@ -100,7 +100,10 @@ def _task(norms, adapted=False):
     if adapted:
         return fl.low_rank(_task(False), 2, seed=9, example=toy.WIDTHS[:1])
     layers = ops.layer_map(jax.eval_shape(_init, jax.random.key(0)))
-    return Task(_init, _apply, optax.softmax_cross_entropy_with_integer_labels, _loss, layers, toy.WIDTHS[-1])
+    example = jax.ShapeDtypeStruct(toy.WIDTHS[:1], jnp.float32)
+    features = lambda params, inputs, key: _apply(params[:-1], inputs, key)  # noqa: E731
+    losses = optax.softmax_cross_entropy_with_integer_labels
+    return Task(_init, _apply, losses, _loss, layers, toy.WIDTHS[-1], example=example, features=features)
 
 
 def _algorithm(name, options, changes):

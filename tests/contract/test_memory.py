@@ -56,6 +56,8 @@ TASK = Task(
     _loss,
     ops.layer_map(jax.eval_shape(_init, jax.random.key(0))),
     SIZES[-1],
+    example=jax.ShapeDtypeStruct(SIZES[:1], jnp.float32),
+    features=lambda params, inputs, key: _apply(params[:-1], inputs, key),
 )
 
 

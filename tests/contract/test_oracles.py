@@ -20,6 +20,7 @@ from tests.reference import (
     oracles,
     parts,
     personal,
+    prototypes,
     two_tier,
 )
 from tests.reference.network import zeros_like
@@ -48,6 +49,7 @@ ORACLES = {
     "apfl": (personal.Apfl, {"personal_weight": 0.4}, {"personal_weight": 0.4}),
     "fedrod": (heads.FedRod, {"starts": toy.STARTS, "counts": toy.COUNTS, "gamma": 0.8}, {"class_prior": 0.8}),
     "ditto": (two_tier.Ditto, {"lam": 0.6}, {"lam": 0.6}),
+    "fedproto": (prototypes.FedProto, {"starts": toy.STARTS, "counts": toy.COUNTS, "lam": 0.6}, {"lam": 0.6}),
     "fedtlu": (fedtlu.FedTLU, {"k": 1}, {"k": 1}),
     "scaffold": (objectives.corrected(oracles.Oracle), {}, {}),
     "last_layers": (fedtlu.FedTLU, {"k": 2, "choice": "last"}, {"k": 2}),
@@ -98,6 +100,12 @@ VARIANTS = [
         attention.FedAmp,
         {"lam": 0.6, "mix_step": 0.8, "sigma": 2.0, "self_weight": 0.4},
         {"lam": 0.6, "mix_step": 0.8, "sigma": 2.0, "self_weight": 0.4, "attention": "cosine"},
+    ),
+    (
+        "fedproto",
+        prototypes.FedProto,
+        {"starts": toy.STARTS, "counts": toy.COUNTS, "lam": 0.6, "by_count": True},
+        {"lam": 0.6, "average": "count"},
     ),
     ("fednova", nova.FedNova, {"mu": 0.7}, {"mu": 0.7}),
     ("fednova", nova.FedNova, {"effective": "steps"}, {"effective_steps": "steps"}),
