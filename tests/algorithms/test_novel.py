@@ -87,7 +87,7 @@ def right_for(name, state, task, client, served):  # noqa: PLR0911  (a table)
     return select(shared, task.layers, sharing.server, mean)
 
 
-PERSONAL = [n for n in algorithms.registry if n not in ("fedavg", "fedprox", "fedbabu", "local_adaptation")]
+PERSONAL = [n for n in algorithms.registry if n not in ("fedavg", "fedprox", "scaffold", "fedbabu", "local_adaptation")]
 DEFAULT = ("local", "fedper", "fedbn", "ditto", "permfl", "l2gd", "pfedla", "pfedhn")
 COMMON = ("fedtlu", "random_layers", "last_layers", "per_fedavg", "fedlp", "fedpart", "fedlama", "fednova")
 PERSONAL = [n for n in PERSONAL if n not in (*COMMON, "fedit", "ffa_lora")]
