@@ -57,15 +57,15 @@ def test_what_sends_nothing_is_compared_without_privacy(tmp_path):
         ),
         (
             ("player_fl", "--dp-noise", 1, "--weighting", "uniform"),
-            "privacy: expected an algorithm in which clients",
+            "--dp-noise: expected an algorithm whose clients",
         ),
         (
             ("permfl", "--dp-noise", 1, "--weighting", "uniform"),
-            "privacy: expected an algorithm whose server",
+            "--dp-noise: expected an algorithm whose server",
         ),
         (
             ("fedavg", "--dp-noise", 1, "--weighting", "uniform", "--aggregate", "coordinate_median"),
-            "privacy: expected the mean",
+            "--dp-noise: expected the mean",
         ),
         (("fedavg", "--dp-clip", 1), "--dp-clip: "),
         (("local", "--dp-noise", 1), "--dp-noise: expected none for local, whose clients send nothing"),

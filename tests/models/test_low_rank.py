@@ -218,8 +218,9 @@ def test_the_base_is_on_all_devices_and_the_same_for_all_runs_of_a_sweep():
     ],
 )
 def test_what_cannot_be_is_refused_in_one_line(given, message):
+    task = toy.make_task(jnp.float32)._replace(example=None)
     with pytest.raises(ValueError, match=f"^{message}") as error:
-        fl.low_rank(toy.make_task(jnp.float32), **{"rank": 2, "example": toy.WIDTHS[:1]} | given)
+        fl.low_rank(task, **{"rank": 2, "example": toy.WIDTHS[:1]} | given)
     assert "\n" not in str(error.value)
 
 
