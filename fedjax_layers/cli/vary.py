@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from fedjax_layers.algorithms import registry
 from fedjax_layers.storage import read_given_json
 from fedjax_layers.sweeps.request import Ends, check_ends, drawn, product, spaced, zipped
 
@@ -51,7 +52,18 @@ def varied(options: argparse.Namespace) -> Varied:
             settings = (zipped if options.zip else product)(**values)
     if not any(settings):
         raise ValueError("grid: expected --vary NAME=SPEC or a --grid file with at least one setting, got none")
-    return Varied(settings, ranges)
+    return Varied([_joined(setting, options) for setting in settings], ranges)
+
+
+def _joined(setting: dict[str, Any], options: argparse.Namespace) -> dict[str, Any]:
+    """Join a setting's algorithm with the flags ``--sharing`` and ``--objective``, as the command's own is joined."""
+    for name in ("objective", "sharing"):
+        if name in setting:
+            raise ValueError(f"--vary {name}: expected --vary algorithm=player_fl,player_fl+fedprox,... in its place")
+    parts = {name: getattr(options, name, None) for name in ("sharing", "objective")}
+    if "algorithm" not in setting or not any(parts.values()):
+        return setting
+    return setting | {"algorithm": registry.combination(setting["algorithm"], **parts)}
 
 
 def _specs(options: argparse.Namespace, found: Mapping[str, Any]) -> dict[str, Values]:

@@ -62,6 +62,8 @@ BAD = [
     ("run fednova+scaffold", "objective: ", "got 'scaffold' with fednova"),
     ("run player_fl+nonsense", "objective: ", "expected one of ditto, fedprox, scaffold, got 'nonsense'"),
     ("run player_fl --sharing fedtlu", "--sharing: ", "expected none beside player_fl"),
+    (f"sweep {HEART} --vary objective=fedprox,ditto", "--vary objective: ", "expected --vary algorithm=player_fl,"),
+    (f"sweep {HEART} --vary algorithm=fedavg,ditto --objective fedprox", "--objective: ", "none beside ditto"),
     ("run ditto --objective fedprox", "--objective: ", "expected none beside ditto"),
     (f"run fedit {HEART} --low-rank 2 --low-rank-targets (", "--low-rank-targets: ", "expected regular expressions"),
     (f"run scaffold {HEART} --optimizer adam", "--optimizer: ", "expected one with a fixed step"),

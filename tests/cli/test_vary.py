@@ -2,7 +2,8 @@
 
 import pytest
 
-from fedjax_layers.cli.vary import parse_spec
+from fedjax_layers.cli.arguments import parse
+from fedjax_layers.cli.vary import parse_spec, varied
 from fedjax_layers.sweeps.request import Ends
 
 
@@ -45,3 +46,8 @@ def test_intervals():
 def test_what_is_no_spec_is_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_an_objective_joins_every_algorithm_that_is_varied():
+    line = "sweep --vary algorithm=fedavg,player_fl --objective fedprox"
+    assert varied(parse(line.split())).settings == [{"algorithm": "fedprox"}, {"algorithm": "player_fl+fedprox"}]
